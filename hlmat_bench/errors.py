@@ -1,0 +1,37 @@
+"""The errors of hlmat-bench.
+
+`UsageError` is what a user can cause and can mend: the command line prints its sentence and ends
+with exit code 2. `RequestFailed` is what a model or a server can get wrong: it is recorded in the
+episode and never ends a run.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class HlmatError(Exception):
+    """Base of every error that hlmat-bench raises on purpose."""
+
+
+class UsageError(HlmatError):
+    """Something the user can mend; the message is one sentence that says how."""
+
+
+class RequestFailed(HlmatError):
+    """A request to a model failed for good: after its retries, or because a retry is pointless."""
+
+
+def unknown(kind: str, name: str, known: Iterable[str], hint: str = "") -> UsageError:
+    """The error for a name that does not exist, with the nearest names that do.
+
+    Args:
+        kind: what was looked for, e.g. ``"task"``.
+        name: the name that was given.
+        known: the names that exist.
+        hint: a last sentence, e.g. which command lists the names.
+    """
+    close = difflib.get_close_matches(name, sorted(known), n=3, cutoff=0.5)
+    nearest = f" Did you mean {' or '.join(close)}?" if close else ""
+    return UsageError(f"There is no {kind} called {name!r}.{nearest}{' ' + hint if hint else ''}")

@@ -1,0 +1,144 @@
+"""What a plug-in implements: models, segmenters and the values they exchange with the engine.
+
+Axis order and units, everywhere in this package: images are ``uint8`` arrays of shape (H, W, 3) in
+RGB; masks are ``bool`` arrays of shape (H, W); a point is ``(x, y)`` in pixels of the original image,
+origin at the top left, x to the right; a box is ``(x0, y0, x1, y1)`` in the same pixels; a size is
+``(height, width)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from hlmat_bench.clicks import Click
+    from hlmat_bench.points import PointFormat
+
+Image: TypeAlias = NDArray[np.uint8]
+Mask: TypeAlias = NDArray[np.bool_]
+Size: TypeAlias = tuple[int, int]
+Box: TypeAlias = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One question to a model.
+
+    Attributes:
+        image: uint8 (H, W, 3) RGB, the image with the current mask painted over it.
+        prompt: the whole instruction as text.
+        n: how many replies are wanted.
+        temperature: 0 means greedy decoding.
+        max_tokens: upper bound of a reply's length in tokens.
+        seed: for sampling.
+        sample_id: which sample this is about; for logs and for scripted models.
+        t: which step of the episode, from 1.
+    """
+
+    image: Image
+    prompt: str
+    n: int = 1
+    temperature: float = 0.0
+    max_tokens: int = 128
+    seed: int = 0
+    sample_id: str = ""
+    t: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One answer of a model.
+
+    Attributes:
+        text: what the model wrote, unchanged.
+        tokens_in: prompt tokens, images included; None where the model does not say.
+        tokens_out: tokens of this reply.
+        seconds: wall time of the request, divided among the replies that shared it.
+        cost: in US dollars; None where unknown.
+    """
+
+    text: str
+    tokens_in: int | None = None
+    tokens_out: int | None = None
+    seconds: float = 0.0
+    cost: float | None = None
+
+
+@runtime_checkable
+class Model(Protocol):
+    """An MLLM: an image and text in, text out.
+
+    A model that answers several requests in one pass offers `reply_batch` as well (see `BatchModel`).
+    Optional attribute: ``deterministic`` (default True): at temperature 0 the same image and prompt give
+    the same reply.
+    """
+
+    name: str
+    points: PointFormat
+
+    async def reply(self, request: Request) -> list[Reply]:
+        """``request.n`` replies.
+
+        Raises:
+            RequestFailed: when the request failed for good.
+            UsageError: when no request can ever succeed (a wrong key, an unknown model).
+        """
+        ...
+
+
+@runtime_checkable
+class BatchModel(Protocol):
+    """A model that runs here and answers full batches; it is called from one worker thread."""
+
+    name: str
+    points: PointFormat
+    batch_size: int
+
+    def reply_batch(self, requests: Sequence[Request]) -> list[list[Reply]]:
+        """For each request, in order, its ``n`` replies."""
+        ...
+
+
+class Session(Protocol):
+    """One image, opened in a segmenter. It remembers what it needs between predictions (logits)."""
+
+    def predict(self, clicks: Sequence[Click], box: Box | None = None) -> Mask:
+        """The mask after all clicks so far.
+
+        Args:
+            clicks: every click of the episode, oldest first.
+            box: the box the episode began with, if any.
+
+        Returns:
+            bool array of shape (H, W).
+        """
+        ...
+
+    def snapshot(self) -> object:
+        """What `restore` needs to continue from here; cheap, no encoder pass."""
+        ...
+
+    def restore(self, state: Any) -> None:
+        """Go back to a snapshot of this session."""
+        ...
+
+
+@runtime_checkable
+class Segmenter(Protocol):
+    """An interactive segmentation tool. `open` and `predict` are called from worker threads."""
+
+    name: str
+    accepts_box: bool
+
+    def spec(self) -> dict[str, Any]:
+        """Everything that can change a mask, as JSON values: it is part of the run's fingerprint."""
+        ...
+
+    def open(self, image: Image) -> Session:
+        """Encode an image (uint8 (H, W, 3) RGB) once; equal images share one cached embedding."""
+        ...
