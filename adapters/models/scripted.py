@@ -1,0 +1,107 @@
+"""Models that answer from a file: prepared replies, or the clicks of an earlier run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hlmat_bench.actions import write
+from hlmat_bench.errors import UsageError
+from hlmat_bench.interfaces import Reply, Request
+from hlmat_bench.points import PointFormat
+from hlmat_bench.records import EPISODES, Step, read_episodes
+from hlmat_bench.weights import sha256
+
+FINISH = "Finish"
+
+
+class Scripted:
+    """Replies that were written beforehand, in any point format.
+
+    Args:
+        file: a JSON file: an object from sample ids to lists of replies (the t-th is the answer at step t), or one
+            list for every sample. A sample or step without a reply gets "Finish".
+        points: the format the replies are written in.
+
+    Raises:
+        UsageError: when the file is not of that form.
+    """
+
+    name = "scripted"
+    deterministic = False
+
+    def __init__(self, file: str, points: str = "segagent-qwen") -> None:
+        self.points = PointFormat.named(points)
+        self._file = Path(file)
+        self._replies = _read_replies(self._file)
+
+    def spec(self) -> dict[str, Any]:
+        """What is answered, by the file's SHA-256."""
+        return {"file_sha256": sha256(self._file)}
+
+    async def reply(self, request: Request) -> list[Reply]:
+        """The prepared reply of this sample and step."""
+        replies = self._replies
+        mine = replies.get(request.sample_id, ()) if isinstance(replies, Mapping) else replies
+        return [Reply(mine[request.t - 1] if request.t <= len(mine) else FINISH)] * request.n
+
+
+class Replay:
+    """The actions of an earlier run, click by click, on whatever segmenter this run uses.
+
+    Args:
+        run: the folder of the earlier run.
+
+    Raises:
+        UsageError: when it is no run folder.
+    """
+
+    name = "replay"
+    deterministic = False
+    points = PointFormat.named("pixel")
+
+    def __init__(self, run: str) -> None:
+        path = Path(run) / EPISODES
+        if not path.is_file():
+            raise UsageError(f"There is no run to replay in {run}: it has no {EPISODES}.")
+        self._path = path
+        self._replies = {
+            episode.sample_id: [_said(step, episode.size) for step in episode.steps]
+            for episode in read_episodes(path)
+        }
+
+    def spec(self) -> dict[str, Any]:
+        """Which run is replayed, by the SHA-256 of its episodes."""
+        return {"episodes_sha256": sha256(self._path)}
+
+    async def reply(self, request: Request) -> list[Reply]:
+        """The recorded action of this sample and step, written in pixels."""
+        mine = self._replies.get(request.sample_id, [])
+        return [Reply(mine[request.t - 1] if request.t <= len(mine) else FINISH)] * request.n
+
+
+def _read_replies(path: Path) -> Mapping[str, Sequence[str]] | Sequence[str]:
+    try:
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise UsageError(f"The replies in {path} cannot be read: {error}.") from error
+    lists = list(value.values()) if isinstance(value, dict) else [value]
+    if not all(isinstance(each, list) and all(isinstance(text, str) for text in each) for each in lists):
+        raise UsageError(f"{path} must hold a list of replies, or an object from sample ids to such lists.")
+    replies: Mapping[str, Sequence[str]] | Sequence[str] = value
+    return replies
+
+
+def _said(step: Step, size: tuple[int, int]) -> str:
+    action = step.action
+    if action.kind == "click":
+        return write(action.click, Replay.points, size)
+    if action.kind == "box" and action.box:
+        x0, y0, x1, y1 = action.box
+        return f"<box>({x0},{y0}),({x1},{y1})</box>"
+    return FINISH if action.kind == "stop" else f"(invalid: {action.reason})"
+
+
+MODELS = {"scripted": Scripted, "replay": Replay}

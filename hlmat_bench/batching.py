@@ -1,0 +1,94 @@
+"""The front between episodes and a model: full batches for a local model, full concurrency for an API.
+
+Episodes ask one question at a time and know nothing of each other. A model with `reply_batch` is asked when a batch
+is full, when every episode under way is waiting for it, or when it has just answered and others have asked meanwhile:
+no request waits for one that cannot come. With as many episodes under way as a batch holds, what stands together in a
+batch depends on the samples alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+from hlmat_bench.interfaces import BatchModel, Model, Reply, Request
+
+
+class Front:
+    """Collects the requests of the episodes under way.
+
+    Args:
+        model: what is asked.
+        batch_size: most requests per call of `reply_batch`; None: the model's own.
+        concurrency: most requests under way at once, for a model without `reply_batch`.
+    """
+
+    def __init__(self, model: Model, *, batch_size: int | None = None, concurrency: int = 8) -> None:
+        self._model = model
+        self._batches = model if isinstance(model, BatchModel) else None
+        self._batch_size = batch_size or (self._batches.batch_size if self._batches else 1)
+        self._slots = asyncio.Semaphore(concurrency)
+        self._waiting: list[tuple[Request, asyncio.Future[list[Reply]]]] = []
+        self._asked = 0
+        self._episodes = 0
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="model") if self._batches else None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @contextmanager
+    def episode(self) -> Iterator[None]:
+        """Around an episode: while it runs, a batch may wait for its next request."""
+        self._episodes += 1
+        try:
+            yield
+        finally:
+            self._episodes -= 1
+            if self._waiting:
+                asyncio.get_running_loop().call_soon(self._send_if_due)
+
+    async def reply(self, request: Request) -> list[Reply]:
+        """``request.n`` replies; raises what the model raises."""
+        if self._batches is None:
+            async with self._slots:
+                return await self._model.reply(request)
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[list[Reply]] = loop.create_future()
+        self._waiting.append((request, future))
+        loop.call_soon(self._send_if_due)  # after the episodes that start in this same turn of the loop
+        return await future
+
+    def close(self) -> None:
+        """Give back the model's thread."""
+        if self._thread:
+            self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _send_if_due(self, *, just_answered: bool = False) -> None:
+        waiting = len(self._waiting)
+        idle = self._asked == 0 and (just_answered or waiting >= self._episodes)
+        if not waiting or not (idle or waiting >= self._batch_size):
+            return
+        self._waiting.sort(key=lambda pair: (pair[0].sample_id, pair[0].t))
+        batch, self._waiting = self._waiting[: self._batch_size], self._waiting[self._batch_size :]
+        self._asked += len(batch)
+        task = asyncio.get_running_loop().create_task(self._send(batch))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _send(self, batch: list[tuple[Request, asyncio.Future[list[Reply]]]]) -> None:
+        assert self._batches is not None
+        requests = [request for request, _ in batch]
+        loop = asyncio.get_running_loop()
+        try:
+            answers = await loop.run_in_executor(self._thread, self._batches.reply_batch, requests)
+        except Exception as error:  # noqa: BLE001  (handed to every episode that asked)
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(error)
+        else:
+            for (_, future), replies in zip(batch, answers, strict=True):
+                if not future.done():
+                    future.set_result(replies)
+        finally:
+            self._asked -= len(batch)
+        self._send_if_due(just_answered=True)

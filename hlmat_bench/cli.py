@@ -1,0 +1,233 @@
+"""The command line. Each command is a few lines over the Python interface; heavy imports happen inside."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hlmat_bench.errors import UsageError
+
+app = typer.Typer(
+    name="hlmat-bench",
+    help="Measures whether a multimodal LLM understands pixels, by letting it annotate objects with clicks.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+data_app = typer.Typer(help="The data sets of the tasks.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+DataRoot = Annotated[
+    Path | None,
+    typer.Option(help="The folder under which the data sets lie.", envvar="HLMAT_DATA", show_envvar=True),
+]
+Seed = Annotated[int, typer.Option(help="Seed of everything random; of a synthetic task, also of its scenes.")]
+
+
+def main() -> None:
+    """Run the command line; what a user can mend is one sentence and exit code 2."""
+    try:
+        app()
+    except UsageError as error:
+        from hlmat_bench import console
+
+        console.error(str(error))
+        sys.exit(2)
+    except KeyboardInterrupt:
+        from hlmat_bench import console
+
+        console.error("stopped; what was finished is kept, and the same command goes on from there.")
+        sys.exit(130)
+
+
+@app.callback(invoke_without_command=True)
+def _options(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        import importlib.metadata
+
+        typer.echo(importlib.metadata.version("hlmat-bench"))
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    model: Annotated[
+        list[str], typer.Option(help="Name[,key=value...] or ./file.py; may be given several times.")
+    ],
+    task: Annotated[list[str], typer.Option(help="Name, group (res, hres) or ./file.yaml; several are allowed.")],
+    segmenter: Annotated[str, typer.Option(help="Name[,key=value...] or ./file.py.")] = "graphcut",
+    strategy: Annotated[str, typer.Option(help="Who chooses the next action: greedy.")] = "greedy",
+    budget: Annotated[int | None, typer.Option(help="Clicks per episode; default: the task's.")] = None,
+    initial: Annotated[str, typer.Option(help="State before the first click: empty or gt-box.")] = "empty",
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder; of several runs, the folder that holds them.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="Only the first so many samples.")] = None,
+    seed: Seed = 0,
+    data_root: DataRoot = None,
+    concurrency: Annotated[
+        int | None, typer.Option(min=1, help="Episodes under way at once; default: what suits the model.")
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Requests per batch of a local model.")] = None,
+    shard: Annotated[str | None, typer.Option(help="Only part I of N, split by image: I/N.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting, key=value: overlay.color=blue, history=on, ...")
+    ] = None,
+) -> None:
+    """Play a task with a model and score it; the same command again continues where it stopped."""
+    from hlmat_bench import console
+    from hlmat_bench.runs import Run
+    from hlmat_bench.runs import run as run_one
+    from hlmat_bench.tasks import expand
+
+    settings = _settings(set_ or [])
+    tasks = [name for given in task for name in expand(given)]
+    several = len(tasks) * len(model) > 1
+    finished: dict[str, list[tuple[str, Run]]] = {name: [] for name in tasks}
+    for name in tasks:
+        for who in model:
+            with console.progress(f"{who} on {name}") as progress:
+                result = run_one(
+                    who,
+                    name,
+                    segmenter,
+                    strategy=strategy,
+                    budget=budget,
+                    initial=initial,
+                    out=_out(out, who, name, segmenter, shard) if several else out,
+                    limit=limit,
+                    seed=seed,
+                    data_root=data_root,
+                    concurrency=concurrency,
+                    batch_size=batch_size,
+                    shard=shard,
+                    settings=settings,
+                    argv=["hlmat-bench", *sys.argv[1:]],
+                    progress=progress,
+                )
+            finished[name].append((who, result))
+    for name, runs in finished.items():
+        _show(name, segmenter, runs)
+
+
+@app.command()
+def score(run: Annotated[list[Path], typer.Argument(help="Run folders.")]) -> None:
+    """Compute the scores again, from the episodes alone."""
+    from hlmat_bench import console
+    from hlmat_bench.runs import Run
+
+    rows = []
+    for folder in run:
+        rows.append(console.score_row(str(folder), Run(folder).score()))
+    console.table(("run", *console.SCORE_HEADERS[1:]), rows, right=range(1, 6))
+
+
+@app.command()
+def merge(
+    run: Annotated[list[Path], typer.Argument(help="The run folders of all shards.")],
+    out: Annotated[Path, typer.Option(help="The folder of the merged run.")],
+) -> None:
+    """Put the shards of a run together."""
+    from hlmat_bench import shards
+    from hlmat_bench.runs import Run
+
+    shards.merge(run, out)
+    Run(out).score()
+    typer.echo(f"Merged {len(run)} shards into {out}.")
+
+
+@app.command()
+def models() -> None:
+    """The models there are, and whether they can run here."""
+    from hlmat_bench.reference import POLICIES
+
+    _list_plugins("model", [(name, "reference", "yes") for name in POLICIES])
+
+
+@app.command()
+def segmenters() -> None:
+    """The segmenters there are, and whether they can run here."""
+    _list_plugins("segmenter", [])
+
+
+@app.command()
+def tasks(data_root: DataRoot = None) -> None:
+    """The tasks there are, and whether their data is here."""
+    from hlmat_bench import console
+    from hlmat_bench.tasks import load_task, task_names
+
+    rows = []
+    for name in task_names():
+        task = load_task(name)
+        expressions = task.expected.expressions
+        here = task.missing(data_root)
+        rows.append((name, task.title, str(expressions or ""), here or "yes"))
+    console.table(("task", "title", "expressions", "can run here"), rows, right=[2])
+
+
+@data_app.command("check")
+def data_check(
+    task: Annotated[str, typer.Argument(help="A task's name or YAML file.")],
+    data_root: DataRoot = None,
+    seed: Seed = 0,
+) -> None:
+    """Count a task's images, refs and expressions and look at every file; exit code 1 when something is off."""
+    from hlmat_bench import console
+    from hlmat_bench.data_check import check
+    from hlmat_bench.tasks import load_task
+
+    with console.progress(f"checking {task}") as progress:
+        report = check(load_task(task), data_root, seed=seed, progress=progress)
+    console.say(report.text())
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+def _settings(pairs: list[str]) -> dict[str, Any]:
+    """``key=value`` words as a dict; values are read as YAML, and ``@file`` is the file's text."""
+    from hlmat_bench.plugins import scalar
+
+    settings: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise UsageError(f"--set takes key=value, not {pair!r}.")
+        settings[key] = _file_text(value[1:]) if value.startswith("@") else scalar(value)
+    return settings
+
+
+def _file_text(name: str) -> str:
+    try:
+        return Path(name).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"The file {name} of a setting cannot be read: {error}.") from error
+
+
+def _out(out: Path | None, model: str, task: str, segmenter: str, shard: str | None) -> Path:
+    from hlmat_bench.runs import folder_name
+
+    return (out or Path("runs")) / folder_name(model, task, segmenter, shard)
+
+
+def _show(task: str, segmenter: str, runs: list[tuple[str, Any]]) -> None:
+    from hlmat_bench import console
+
+    first = runs[0][1].manifest
+    console.say(f"\n{task} with {segmenter}, {first['protocol']['budget']} clicks, 95 % intervals by image")
+    console.table(
+        console.SCORE_HEADERS, [console.score_row(who, run.scores()) for who, run in runs], right=range(1, 6)
+    )
+    for _, result in runs:
+        console.say(f"  {result.folder}")
+
+
+def _list_plugins(kind: Any, rows: list[tuple[str, str, str]]) -> None:
+    from hlmat_bench import console
+    from hlmat_bench.plugins import available
+
+    found = [(name, plugin.origin, plugin.missing or "yes") for name, plugin in sorted(available(kind).items())]
+    console.table((kind, "from", "can run here"), [*rows, *found])

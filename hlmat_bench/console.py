@@ -1,0 +1,100 @@
+"""What the command line shows: progress, tables and errors. Progress and errors go to standard error."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+_PLAIN_SECONDS = 10.0
+
+
+@contextmanager
+def progress(title: str) -> Iterator[Callable[[int, int], None]]:
+    """A function of (done, total) that moves a bar on a terminal, and prints a line now and then elsewhere."""
+    console = Console(stderr=True)
+    if console.is_terminal:
+        with _bar(console, title) as update:
+            yield update
+    else:
+        yield _plain(title)
+
+
+@contextmanager
+def _bar(console: Console, title: str) -> Iterator[Callable[[int, int], None]]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _plain(title: str) -> Callable[[int, int], None]:
+    last = -_PLAIN_SECONDS
+
+    def update(done: int, total: int) -> None:
+        nonlocal last
+        if done == total or time.monotonic() - last >= _PLAIN_SECONDS:
+            last = time.monotonic()
+            print(f"{title}: {done} of {total}", file=sys.stderr, flush=True)  # noqa: T201
+
+    return update
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> None:
+    """Print a table to standard output; the columns of the given numbers are aligned to the right."""
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    for number, header in enumerate(headers):
+        shown.add_column(header, justify="right" if number in right else "left", overflow="fold")
+    for row in rows:
+        shown.add_row(*(_escaped(cell) for cell in row))
+    _stdout().print(shown)
+
+
+def say(text: str) -> None:
+    """Print a line to standard output, as it is."""
+    _stdout().print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def error(text: str) -> None:
+    """Print an error to standard error."""
+    Console(stderr=True).print(f"error: {text}", markup=False, highlight=False, soft_wrap=True)
+
+
+def score_row(name: str, scores: Mapping[str, Any]) -> list[str]:
+    """A row of the results table: model, samples, mIoU, cIoU, NoC@80, NoC@85, each with its interval."""
+    final, noc = scores["selection"]["final"], scores["noc"]
+    return [
+        name,
+        str(scores["n"]),
+        with_interval(final["miou"], final["miou_ci"], 3),
+        with_interval(final["ciou"], final["ciou_ci"], 3),
+        with_interval(noc["0.80"]["mean"], noc["0.80"]["ci"], 2),
+        with_interval(noc["0.85"]["mean"], noc["0.85"]["ci"], 2),
+    ]
+
+
+SCORE_HEADERS = ("model", "n", "mIoU", "cIoU", "NoC@80", "NoC@85")
+
+
+def with_interval(value: float, interval: Sequence[float], digits: int) -> str:
+    """``0.712 [0.684, 0.741]``."""
+    low, high = interval
+    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def _stdout() -> Console:
+    console = Console()
+    return console if console.is_terminal else Console(width=200)
+
+
+def _escaped(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)

@@ -1,0 +1,17 @@
+"""Where the four content folders are: in the installed package, or at the top of a checkout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def folder(name: str) -> Path:
+    """The content folder `adapters`, `tasks`, `reports` or `leaderboard`.
+
+    A wheel ships them under ``hlmat_bench/_content``; in a checkout or an editable install they lie beside
+    the package.
+    """
+    shipped = _PACKAGE / "_content" / name
+    return shipped if shipped.is_dir() else _PACKAGE.parent / name

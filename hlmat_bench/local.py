@@ -1,0 +1,73 @@
+"""What the plug-ins that run networks on this machine share: packages, a device, a number type."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import TYPE_CHECKING
+
+from hlmat_bench.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+def missing_packages(*names: str) -> str | None:
+    """A sentence that names the import packages that are not installed here; None when all are.
+
+    Nothing is imported.
+    """
+    absent = [name for name in names if importlib.util.find_spec(name) is None]
+    if not absent:
+        return None
+    verb = "is" if len(absent) == 1 else "are"
+    return f"{', '.join(absent)} {verb} not installed here; run: pip install 'hlmat-bench[local]'"
+
+
+def require(*names: str) -> None:
+    """Raise UsageError with the sentence of `missing_packages` when one is not installed."""
+    if sentence := missing_packages(*names):
+        raise UsageError(sentence)
+
+
+def device(name: str = "auto") -> torch.device:
+    """The device of that name, e.g. ``cpu``, ``cuda:1``, ``mps``; ``auto`` takes the accelerator, if any.
+
+    Raises:
+        UsageError: when there is no such device here.
+    """
+    import torch
+
+    if name == "auto":
+        return torch.device(_accelerator())
+    try:
+        chosen = torch.device(name)
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise UsageError(
+            f"There is no device {name!r} here; take device=auto, which is {_accelerator()} on this machine."
+        ) from error
+    return chosen
+
+
+def dtype(name: str) -> torch.dtype:
+    """The number type of that name.
+
+    Raises:
+        UsageError: when it is none of `DTYPES`.
+    """
+    import torch
+
+    if name not in DTYPES:
+        raise UsageError(f"There is no dtype {name!r} to choose; take one of {', '.join(DTYPES)}.")
+    chosen: torch.dtype = getattr(torch, name)
+    return chosen
+
+
+def _accelerator() -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"

@@ -1,0 +1,159 @@
+"""run.json, the manifest `hlmat-run/1`: what a run is, in enough detail to repeat and compare it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from hlmat_bench.errors import UsageError
+from hlmat_bench.settings import digest
+
+RUN_SCHEMA = "hlmat-run/1"
+MANIFEST = "run.json"
+_PACKAGES = (
+    "hlmat-bench",
+    "numpy",
+    "opencv-python-headless",
+    "pycocotools",
+    "pillow",
+    "torch",
+    "transformers",
+    "segment-anything",
+    "openai",
+    "lmms-eval",
+)
+#: What must agree for a run to be continued in the same folder; `limit` may grow.
+_IDENTITY = ("model", "task", "segmenter", "protocol", "points", "seed", "shard")
+
+
+def build(
+    *,
+    argv: Sequence[str],
+    model: Mapping[str, Any],
+    task: Mapping[str, Any],
+    segmenter: Mapping[str, Any],
+    protocol: Mapping[str, Any],
+    points: Mapping[str, Any],
+    seed: int,
+    limit: int | None,
+    shard: str | None,
+) -> dict[str, Any]:
+    """The manifest of a run that starts now.
+
+    ``protocol_fingerprint`` is the SHA-256 of everything besides the model's identity and the data that can change a
+    score: protocol settings (the prompt's text and the decoding among them), segmenter spec, point format, and how
+    the image is encoded for the model (``image`` in the model's description).
+    """
+    fingerprint = digest(
+        {"protocol": protocol, "segmenter": segmenter, "points": points, "image": model.get("image")}
+    )
+    return {
+        "schema": RUN_SCHEMA,
+        "argv": [redact(word) for word in argv],
+        "versions": versions(),
+        "model": dict(model),
+        "task": dict(task),
+        "segmenter": dict(segmenter),
+        "protocol": dict(protocol),
+        "protocol_fingerprint": fingerprint,
+        "points": dict(points),
+        "seed": seed,
+        "limit": limit,
+        "shard": shard,
+        "started": now(),
+        "finished": None,
+        "machine": machine(),
+    }
+
+
+def now() -> str:
+    """The time, UTC, ISO 8601, to the second."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def versions() -> dict[str, str]:
+    """The versions of the packages that can change a result, those that are installed."""
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def machine() -> dict[str, Any]:
+    """The kind of machine, without its name or its user's."""
+    return {"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count()}
+
+
+def redact(word: str) -> str:
+    """A word of a command line with the values of keys, tokens and passwords blotted out."""
+    return re.sub(r"(?i)(\b\w*(?:key|token|secret|password)\w*=)(?!env\b)[^,\s]+", r"\1***", word)
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """The manifest of a run folder.
+
+    Raises:
+        UsageError: when there is none or it is damaged.
+    """
+    path = folder / MANIFEST
+    try:
+        value = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise UsageError(f"{folder} is no run folder: it has no {MANIFEST}.") from error
+    except (ValueError, OSError) as error:
+        raise UsageError(f"{path} cannot be read: {error}.") from error
+    if not isinstance(value, dict) or value.get("schema") != RUN_SCHEMA:
+        raise UsageError(f"{path} is no manifest of schema {RUN_SCHEMA}.")
+    return value
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON file whole: a reader sees the old one or the new one.
+
+    Raises:
+        UsageError: when the file cannot be written.
+    """
+    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    draft = path.with_name(path.name + ".draft")
+    try:
+        with draft.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}.") from error
+
+
+def check_same(folder: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    """Raise UsageError when a folder holds a run of other settings than the one asked for."""
+    for key in _IDENTITY:
+        if old.get(key) != new[key]:
+            what, before, after = _first_difference(key, old.get(key), new[key])
+            raise UsageError(
+                f"{folder} holds another run ({what} is {before} there and {after} here); "
+                "choose another --out or the same settings."
+            )
+
+
+def _first_difference(name: str, old: Any, new: Any) -> tuple[str, str, str]:
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for key in sorted({*old, *new}):
+            if old.get(key) != new.get(key):
+                return _first_difference(f"{name}.{key}", old.get(key), new.get(key))
+    return name, _short(old), _short(new)
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:57] + "..."

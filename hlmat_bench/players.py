@@ -1,0 +1,122 @@
+"""Who plays an episode: a model that sees the painted image, or a reference that knows the ground truth.
+
+The protocol asks a `Player` for replies and cannot tell the two apart. The ground truth is given to reference players
+alone (`reference.py`); a model's player gets the image, the mask and the expression.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from hlmat_bench.batching import Front
+from hlmat_bench.clicks import Click
+from hlmat_bench.interfaces import Image, Mask, Model, Reply, Request, Size
+from hlmat_bench.overlay import Overlay
+from hlmat_bench.points import PointFormat
+from hlmat_bench.prompts import instruction
+from hlmat_bench.samples import Sample
+from hlmat_bench.settings import ProtocolSettings
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What there is to see at a step.
+
+    Attributes:
+        mask: bool (H, W), the current mask.
+        clicks: the clicks so far, oldest first.
+        t: the number of the step, from 1.
+    """
+
+    mask: Mask
+    clicks: Sequence[Click]
+    t: int
+
+
+class Player(Protocol):
+    """Answers the protocol's questions about one sample."""
+
+    @property
+    def points(self) -> PointFormat:
+        """How its replies write coordinates."""
+        ...
+
+    @property
+    def deterministic(self) -> bool:
+        """The same view always gets the same reply."""
+        ...
+
+    @property
+    def sent(self) -> Size | None:
+        """(height, width) of the image as the player sees it; None: the original size."""
+        ...
+
+    async def ask(self, view: View, n: int) -> list[Reply]:
+        """``n`` replies to a view.
+
+        Raises:
+            RequestFailed: when the model cannot be asked.
+        """
+        ...
+
+
+class ModelPlayer:
+    """A model behind the batching front: paints the mask over the image and writes the prompt."""
+
+    def __init__(
+        self,
+        model: Model,
+        front: Front,
+        sample: Sample,
+        image: Image,
+        settings: ProtocolSettings,
+        *,
+        points: PointFormat | None = None,
+        seed: int,
+        pool: Executor,
+    ) -> None:
+        self.points = points or model.points
+        self.sent: Size | None = None
+        self.deterministic = (
+            settings.temperature == 0 and not settings.history and getattr(model, "deterministic", True)
+        )
+        self._front = front
+        self._sample = sample
+        self._settings = settings
+        self._seed = seed
+        self._pool = pool
+        self._size: Size = (image.shape[0], image.shape[1])
+        self._overlay = Overlay(image, color=settings.overlay.color, alpha=settings.overlay.alpha)
+
+    async def ask(self, view: View, n: int) -> list[Reply]:
+        """See `Player.ask`."""
+        loop = asyncio.get_running_loop()
+        painted = await loop.run_in_executor(self._pool, self._overlay.paint, view.mask)
+        settings = self._settings
+        prompt = instruction(
+            settings.prompt,
+            expression=self._sample.expression,
+            points=self.points,
+            sent=self._size,
+            color=settings.overlay.color,
+            clicks=view.clicks if settings.history else (),
+        )
+        request = Request(
+            image=painted,
+            prompt=prompt,
+            n=n,
+            temperature=settings.temperature,
+            max_tokens=settings.max_tokens,
+            seed=self._seed,
+            sample_id=self._sample.id,
+            t=view.t,
+        )
+        started = time.perf_counter()
+        replies = await self._front.reply(request)
+        waited = time.perf_counter() - started
+        return [reply if reply.seconds else replace(reply, seconds=waited) for reply in replies]

@@ -1,0 +1,149 @@
+"""Finding and loading plug-ins: models and segmenters, ours, installed ones and a user's own file.
+
+A plug-in is a Python file with a module-level dict ``MODELS`` or ``SEGMENTERS`` from short names to factories,
+and, where it needs something, a function ``missing(name) -> str | None`` that says in a sentence what that is.
+Ours lie in `adapters/`; an installed package names its factories in the entry-point groups
+``hlmat_bench.models`` and ``hlmat_bench.segmenters``; a user's file is named by its path.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal, TypeAlias
+
+from hlmat_bench.content import folder
+from hlmat_bench.errors import UsageError, unknown
+
+Kind: TypeAlias = Literal["model", "segmenter"]
+_TABLE: dict[Kind, str] = {"model": "MODELS", "segmenter": "SEGMENTERS"}
+
+
+@dataclass(frozen=True, slots=True)
+class Plugin:
+    """A plug-in that was found, not yet made.
+
+    Attributes:
+        name: its short name, or the path it was given by.
+        factory: makes it, from keyword options.
+        origin: the file or package it comes from.
+        missing: what it lacks to run here, as a sentence; None when it lacks nothing.
+    """
+
+    name: str
+    factory: Callable[..., Any]
+    origin: str
+    missing: str | None = None
+
+
+def parse_spec(text: str) -> tuple[str, dict[str, Any]]:
+    """Split ``name,key=value,...``; values are read as YAML scalars, so ``true`` and ``8`` mean what they say.
+
+    Raises:
+        UsageError: when an option has no ``=``.
+    """
+    name, *parts = text.split(",")
+    options: dict[str, Any] = {}
+    for part in parts:
+        key, equals, value = part.partition("=")
+        if not equals or not key.strip():
+            raise UsageError(f"The option {part!r} in {text!r} must look like key=value.")
+        options[key.strip()] = scalar(value)
+    return name.strip(), options
+
+
+def scalar(text: str) -> Any:
+    """One value as YAML reads it; text that is no YAML stays text."""
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+
+
+def make(kind: Kind, spec: str) -> Any:
+    """The plug-in that ``name,key=value,...`` describes.
+
+    Raises:
+        UsageError: for an unknown name, an option it does not take, or something it lacks.
+    """
+    name, options = parse_spec(spec)
+    plugin = find(kind, name)
+    if plugin.missing:
+        raise UsageError(plugin.missing)
+    try:
+        inspect.signature(plugin.factory).bind(**options)
+    except TypeError as error:
+        takes = ", ".join(_option_names(plugin.factory)) or "no options"
+        raise UsageError(f"The {kind} {name!r}: {error}; it takes {takes}.") from error
+    return plugin.factory(**options)
+
+
+def find(kind: Kind, name: str) -> Plugin:
+    """The plug-in of that name, or in the file of that path (``file.py`` or ``file.py:name``)."""
+    path, _, inner = name.partition(":")
+    if path.endswith(".py"):
+        return _in_file(kind, Path(path), inner)
+    plugins = available(kind)
+    if name not in plugins:
+        raise unknown(kind, name, plugins, f"`hlmat-bench {kind}s` lists them.")
+    return plugins[name]
+
+
+def available(kind: Kind) -> dict[str, Plugin]:
+    """Every plug-in that a name leads to, by name: ours first, then installed ones."""
+    plugins: dict[str, Plugin] = {}
+    for path in sorted((folder("adapters") / f"{kind}s").glob("*.py")):
+        plugins.update(_plugins(kind, path))
+    for entry in importlib.metadata.entry_points(group=f"hlmat_bench.{kind}s"):
+        plugins.setdefault(entry.name, Plugin(entry.name, entry.load(), entry.value.partition(":")[0]))
+    return plugins
+
+
+def _in_file(kind: Kind, path: Path, inner: str) -> Plugin:
+    if not path.is_file():
+        raise UsageError(f"There is no plug-in file {path}.")
+    plugins = _plugins(kind, path)
+    if not plugins:
+        raise UsageError(f"{path} defines no {_TABLE[kind]}; end it with {_TABLE[kind]} = {{'my-name': MyClass}}.")
+    if not inner and len(plugins) > 1:
+        raise UsageError(f"{path} defines {', '.join(sorted(plugins))}; name one as {path}:NAME.")
+    name = inner or next(iter(plugins))
+    if name not in plugins:
+        raise unknown(kind, name, plugins, f"{path} was searched.")
+    return plugins[name]
+
+
+def _plugins(kind: Kind, path: Path) -> dict[str, Plugin]:
+    module = _load(path)
+    missing: Callable[[str], str | None] = getattr(module, "missing", lambda name: None)
+    table: dict[str, Callable[..., Any]] = getattr(module, _TABLE[kind], {})
+    return {name: Plugin(name, factory, path.name, missing(name)) for name, factory in table.items()}
+
+
+def _load(path: Path) -> ModuleType:
+    """The module of a file, loaded once per process."""
+    name = f"hlmat_bench_plugin_{path.stem}_{abs(hash(path.resolve()))}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        del sys.modules[name]
+        raise UsageError(f"{path} is not valid Python: {error.msg} in line {error.lineno}.") from error
+    return module
+
+
+def _option_names(factory: Callable[..., Any]) -> list[str]:
+    return [name for name in inspect.signature(factory).parameters if name != "self"]

@@ -1,0 +1,139 @@
+"""How a model writes coordinates: axis order, unit and syntax, declared per model, never guessed.
+
+A `PointFormat` turns the numbers of a reply into pixels of the original image and back. What the reply
+looks like around the numbers is its *syntax* (see `syntaxes.py`).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
+
+from hlmat_bench.errors import UsageError, unknown
+from hlmat_bench.interfaces import Box, Size
+
+Order: TypeAlias = Literal["xy", "yx"]
+Unit: TypeAlias = Literal["pixel", "0-1", "0-100", "0-999", "0-1000", "0-1023"]
+
+_LIMITS: dict[Unit, float] = {"0-1": 1, "0-100": 100, "0-999": 999, "0-1000": 1000, "0-1023": 1023}
+SYNTAXES = ("text", "segagent", "json", "point", "points", "box", "det", "loc")
+
+
+@dataclass(frozen=True, slots=True)
+class PointFormat:
+    """How one model version writes a point (and a box).
+
+    Attributes:
+        name: what the format is called in manifests and on the command line.
+        order: which axis comes first in a point.
+        unit: what the numbers count. ``pixel`` counts pixels of the image as it was sent to the model;
+            the others are ranges in which the upper number is the right or lower edge of the image.
+        syntax: one of `SYNTAXES`.
+        box_order: which axis comes first in each corner of a box; None: as in points.
+        box_unit: what the numbers of a box count; None: as in points.
+        box_floor: edges of a box are truncated to whole pixels, not rounded.
+    """
+
+    name: str
+    order: Order
+    unit: Unit
+    syntax: str = "text"
+    box_order: Order | None = None
+    box_unit: Unit | None = None
+    box_floor: bool = False
+
+    @staticmethod
+    def named(name: str) -> PointFormat:
+        """The format of that name: one of `FORMATS`, or spelled out as order, unit and syntax.
+
+        Spelled out it is ``xy`` or ``yx``, then ``pixel``, ``1``, ``100``, ``999``, ``1000`` or ``1023``, then
+        optionally ``-`` and a syntax: ``xy1000``, ``yx1``, ``xypixel-json``.
+
+        Raises:
+            UsageError: when there is no such format.
+        """
+        if name in FORMATS:
+            return FORMATS[name]
+        match = re.fullmatch(r"(xy|yx)-?(pixel|1|100|999|1000|1023)(?:-(\w+))?", name)
+        if match is None or (match[3] or "text") not in SYNTAXES:
+            raise unknown("point format", name, FORMATS, "A format is also written like xy1000 or yx1-json.")
+        unit = "pixel" if match[2] == "pixel" else f"0-{match[2]}"
+        return PointFormat(name, match[1], unit, match[3] or "text")  # type: ignore[arg-type]
+
+    def to_pixel(
+        self, first: float, second: float, size: Size, sent: Size | None = None
+    ) -> tuple[int, int] | None:
+        """The pixel (x, y) that two numbers of a reply mean.
+
+        The relative coordinate u becomes ``round(u * W)`` (halves to even, as the SegAgent reference
+        evaluator rounds), and the upper edge of the format is the last pixel.
+
+        Args:
+            first: the number written first.
+            second: the number written second.
+            size: (height, width) of the original image.
+            sent: (height, width) of the image as the model saw it; None: the original size.
+
+        Returns:
+            (x, y) inside the image, or None where a number lies outside the format's range.
+        """
+        x, y = (first, second) if self.order == "xy" else (second, first)
+        limit_y, limit_x = _limits(self.unit, sent or size)
+        if not (0 <= x <= limit_x and 0 <= y <= limit_y):
+            return None
+        return _pixel(x, limit_x, size[1]), _pixel(y, limit_y, size[0])
+
+    def from_pixel(self, x: int, y: int, size: Size, sent: Size | None = None) -> tuple[float, float]:
+        """The two numbers, in the order they are written, that mean pixel (x, y); not rounded."""
+        limit_y, limit_x = _limits(self.unit, sent or size)
+        u, v = x / size[1] * limit_x, y / size[0] * limit_y
+        return (u, v) if self.order == "xy" else (v, u)
+
+    def box_to_pixels(
+        self, numbers: tuple[float, float, float, float], size: Size, sent: Size | None = None
+    ) -> Box | None:
+        """The box (x0, y0, x1, y1) that four numbers of a reply mean, edges in [0, W] and [0, H].
+
+        Returns:
+            None where a number lies outside the format's range or the box has no area.
+        """
+        a, b, c, d = numbers
+        x0, y0, x1, y1 = (a, b, c, d) if (self.box_order or self.order) == "xy" else (b, a, d, c)
+        limit_y, limit_x = _limits(self.box_unit or self.unit, sent or size)
+        if not (0 <= x0 <= x1 <= limit_x and 0 <= y0 <= y1 <= limit_y):
+            return None
+        height, width = size
+        whole = int if self.box_floor else round
+        left, top = whole(x0 / limit_x * width), whole(y0 / limit_y * height)
+        right, bottom = whole(x1 / limit_x * width), whole(y1 / limit_y * height)
+        return (left, top, right, bottom) if left < right and top < bottom else None
+
+    def with_syntax(self, syntax: str) -> PointFormat:
+        """The same numbers in another syntax."""
+        if syntax not in SYNTAXES:
+            raise UsageError(f"There is no syntax {syntax!r}; there are {', '.join(SYNTAXES)}.")
+        return replace(self, syntax=syntax)
+
+
+def _limits(unit: Unit, sent: Size) -> tuple[float, float]:
+    """The largest valid number down and across."""
+    if unit == "pixel":
+        return float(sent[0]), float(sent[1])
+    return _LIMITS[unit], _LIMITS[unit]
+
+
+def _pixel(value: float, limit: float, extent: int) -> int:
+    return min(round(value / limit * extent), extent - 1)
+
+
+FORMATS: dict[str, PointFormat] = {
+    form.name: form
+    for form in (
+        # aim-uofa/SegAgent, evaltools: points are (y, x) / 1000, boxes (x, y) / 999, truncated.
+        PointFormat("segagent-qwen", "yx", "0-1000", "segagent", "xy", "0-999", box_floor=True),
+        # SegAgent paper, appendix E.4: decimals; the order follows from the same trajectories.
+        PointFormat("segagent-llava", "yx", "0-1", "text"),
+        PointFormat("pixel", "xy", "pixel", "text"),
+    )
+}

@@ -1,0 +1,89 @@
+"""What a general chat model is told at each step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hlmat_bench.actions import write
+from hlmat_bench.clicks import Click
+from hlmat_bench.errors import UsageError
+from hlmat_bench.interfaces import Size
+from hlmat_bench.points import PointFormat
+from hlmat_bench.syntaxes import SYNTAXES
+
+DEFAULT_PROMPT = """\
+You are annotating one object in this image with an interactive segmentation tool.
+The object: {expression}
+The area painted in semi-transparent {color} is the current mask; at the start there is none.
+Give the one click that improves the mask most: a positive click on a part of the object that is not painted, \
+or a negative click on a painted part that does not belong to the object.
+{coordinates}
+Answer with one line in exactly this form: {form}
+If the mask already covers the object and nothing else, answer: Finish
+{history}"""
+
+_NAMES = {(0, 255, 0): "green", (0, 0, 255): "blue", (255, 0, 0): "red"}
+
+
+def check_template(template: str) -> None:
+    """Raise UsageError when a template uses a field that `instruction` does not fill."""
+    try:
+        template.format(expression="", color="", coordinates="", form="", history="")
+    except (KeyError, IndexError, ValueError) as error:
+        raise UsageError(
+            f"The prompt uses {error}, but only {{expression}}, {{color}}, {{coordinates}}, {{form}} and {{history}} "
+            "are filled in; write other braces twice."
+        ) from error
+
+
+def instruction(
+    template: str,
+    *,
+    expression: str,
+    points: PointFormat,
+    sent: Size,
+    color: tuple[int, int, int] = (0, 255, 0),
+    clicks: Sequence[Click] = (),
+    size: Size | None = None,
+) -> str:
+    """The whole prompt of one step.
+
+    Args:
+        template: text with the fields ``{expression}``, ``{color}`` (its name), ``{coordinates}`` (axis order and
+            range in words), ``{form}`` (the line to answer) and ``{history}``.
+        expression: the description of the object.
+        points: the format the model writes.
+        sent: (height, width) of the image the model sees.
+        color: RGB of the overlay.
+        clicks: the clicks so far, where the protocol shows them.
+        size: (height, width) of the original image, in which the clicks are; None: as sent.
+    """
+    return template.format(
+        expression=expression,
+        color=_NAMES.get(color, f"rgb{color}"),
+        coordinates=_coordinates(points, sent),
+        form=SYNTAXES[points.syntax].ask.format(a=points.order[0], b=points.order[1]),
+        history=_history(points, clicks, size or sent, sent),
+    ).rstrip()
+
+
+def _coordinates(points: PointFormat, sent: Size) -> str:
+    first, second = points.order
+    if points.unit == "pixel":
+        scale = {"x": f"0 (left) to {sent[1]} (right)", "y": f"0 (top) to {sent[0]} (bottom)"}
+        kind = f"in pixels of this image, which is {sent[1]} wide and {sent[0]} high"
+    else:
+        top = points.unit.removeprefix("0-")
+        scale = {"x": f"0 (left edge) to {top} (right edge)", "y": f"0 (top edge) to {top} (bottom edge)"}
+        kind = "as decimal fractions" if points.unit == "0-1" else "relative to the image"
+    return (
+        f"Coordinates are written {first} first, then {second}, {kind}: "
+        f"x from {scale['x']}, y from {scale['y']}."
+    )
+
+
+def _history(points: PointFormat, clicks: Sequence[Click], size: Size, sent: Size) -> str:
+    if not clicks:
+        return ""
+    lines = [f"{number}. {write(click, points, size, sent)}" for number, click in enumerate(clicks, 1)]
+    return "Clicks so far:\n" + "\n".join(lines)

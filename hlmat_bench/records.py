@@ -1,0 +1,187 @@
+"""The record of an episode, `hlmat-episode/1`: what was asked, answered, clicked and masked, step by step."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hlmat_bench.actions import Action
+from hlmat_bench.errors import UsageError
+from hlmat_bench.interfaces import Size
+from hlmat_bench.masks import RLE
+
+EPISODE_SCHEMA = "hlmat-episode/1"
+EPISODES = "episodes.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of an episode.
+
+    Attributes:
+        t: its number, from 1.
+        raw: the model's reply, unchanged; None where the request failed.
+        action: what it was read as; `predicted_iou` is about the mask *before* this step.
+        mask: the mask after this step.
+        iou: of that mask with the ground truth, ignored pixels left out.
+        seconds: wall time spent in the ``model``, the ``segmenter`` and the ``harness``.
+        tokens: ``in`` and ``out``; None where the model does not say.
+    """
+
+    t: int
+    raw: str | None
+    action: Action
+    mask: RLE
+    iou: float
+    seconds: dict[str, float] = field(default_factory=dict)
+    tokens: dict[str, int | None] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The step as it stands in episodes.jsonl."""
+        return {
+            "t": self.t,
+            "raw": self.raw,
+            "action": self.action.to_json(),
+            "predicted_iou": self.action.predicted_iou,
+            "mask": self.mask,
+            "iou": self.iou,
+            "seconds": self.seconds,
+            "tokens": self.tokens,
+        }
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Step:
+        """The inverse of `to_json`."""
+        action = dict(value["action"])
+        if "box" in action:
+            action["box"] = tuple(action["box"])
+        return cls(
+            t=value["t"],
+            raw=value["raw"],
+            action=Action(**action, predicted_iou=value["predicted_iou"]),
+            mask=value["mask"],
+            iou=value["iou"],
+            seconds=value["seconds"],
+            tokens=value["tokens"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """One sample played to its end.
+
+    Attributes:
+        sample_id, image, image_id, ref_id, expression, tags: as in the `Sample`.
+        size: (height, width).
+        gt: the ground-truth mask.
+        ignore: pixels that no score counts; or None.
+        initial: ``kind`` (``empty`` or ``gt-box``), ``mask`` (None when empty), ``iou``.
+        steps: what happened.
+        selected: per selection rule the step whose mask is taken (0 = the initial state): see `select`.
+        stop: why it ended: ``budget``, ``stop`` (the model's decision), ``stuck`` (an invalid reply that a
+            deterministic model would repeat for ever), or ``error``.
+        error: what failed for good; or None.
+    """
+
+    sample_id: str
+    image: str
+    image_id: str
+    ref_id: str | None
+    expression: str
+    size: Size
+    gt: RLE
+    ignore: RLE | None
+    initial: dict[str, Any]
+    steps: Sequence[Step]
+    selected: dict[str, int]
+    stop: str
+    error: str | None = None
+    tags: dict[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The episode as one line of episodes.jsonl holds it; ``tags`` only where there are any."""
+        value = {
+            "schema": EPISODE_SCHEMA,
+            "sample_id": self.sample_id,
+            "image": self.image,
+            "image_id": self.image_id,
+            "ref_id": self.ref_id,
+            "expression": self.expression,
+            "size": list(self.size),
+            "gt": self.gt,
+            "ignore": self.ignore,
+            "initial": self.initial,
+            "steps": [step.to_json() for step in self.steps],
+            "selected": self.selected,
+            "stop": self.stop,
+            "error": self.error,
+        }
+        return value | ({"tags": self.tags} if self.tags else {})
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Episode:
+        """The inverse of `to_json`.
+
+        Raises:
+            UsageError: when the value is no episode of this schema.
+        """
+        schema = value.get("schema") if isinstance(value, dict) else None
+        if schema != EPISODE_SCHEMA:
+            raise UsageError(f"This is no {EPISODE_SCHEMA}: its schema is {schema!r}.")
+        fields = {key: item for key, item in value.items() if key != "schema"}
+        try:
+            fields["steps"] = [Step.from_json(step) for step in value["steps"]]
+            fields["size"] = (value["size"][0], value["size"][1])
+            return cls(**fields)
+        except (KeyError, TypeError, IndexError) as error:
+            raise UsageError(f"The episode {value.get('sample_id')!r} is malformed: {error}.") from error
+
+    def mask_at(self, t: int) -> RLE | None:
+        """The mask after t steps, carried forward past the last; None is the empty initial state."""
+        if t == 0 or not self.steps:
+            mask: RLE | None = self.initial["mask"]
+            return mask
+        return self.steps[min(t, len(self.steps)) - 1].mask
+
+    def iou_at(self, t: int) -> float:
+        """The IoU after t steps, carried forward past the last."""
+        return self.steps[min(t, len(self.steps)) - 1].iou if t and self.steps else float(self.initial["iou"])
+
+
+def select(steps: Sequence[Step], initial: dict[str, Any]) -> dict[str, int]:
+    """Which step's mask each selection rule takes; 0 is the initial state.
+
+    - ``final``: the last mask.
+    - ``self``: the mask with the highest predicted IoU. The prediction in reply t is about the mask before it, so
+      reply t speaks for step t - 1 and the last mask has no prediction of its own. An empty initial mask is no answer:
+      step 1 stands in for it. Without any prediction, the last mask.
+    - ``best``: the mask with the highest true IoU, an upper bound.
+
+    Ties go to the earlier step.
+    """
+    last = len(steps)
+    earliest = 0 if initial["mask"] is not None or not steps else 1
+    predicted = {step.t - 1: step.action.predicted_iou for step in steps if step.action.predicted_iou is not None}
+    by_model = max(predicted, key=lambda t: (predicted[t], -t)) if predicted else last
+    ious = [initial["iou"], *(step.iou for step in steps)]
+    return {"final": last, "self": max(by_model, earliest), "best": ious.index(max(ious))}
+
+
+def read_episodes(path: Path) -> Iterator[Episode]:
+    """The episodes of an episodes.jsonl, one at a time; a last line that was never finished is left out.
+
+    Raises:
+        UsageError: when a line is no episode.
+    """
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                value = json.loads(line)
+            except ValueError as error:
+                raise UsageError(f"Line {number} of {path} is damaged; remove that line and run again.") from error
+            yield Episode.from_json(value)

@@ -1,0 +1,218 @@
+"""A run: one model on one task with one segmenter, on disk in one folder, resumable and scored."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hlmat_bench import manifest
+from hlmat_bench.engine import Contest, Progress, play_all
+from hlmat_bench.episode_log import RunLock
+from hlmat_bench.errors import UsageError
+from hlmat_bench.prompts import check_template
+from hlmat_bench.records import EPISODES, Episode, read_episodes
+from hlmat_bench.samples import Source
+from hlmat_bench.scoring import score_episodes
+from hlmat_bench.settings import PROTOCOL_ID, ProtocolSettings
+from hlmat_bench.shards import select_samples
+from hlmat_bench.tasks import Task, load_task
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCORES = "scores.json"
+
+
+class Run:
+    """A run folder.
+
+    Args:
+        folder: where run.json and episodes.jsonl are.
+
+    Raises:
+        UsageError: when it is no run folder.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = Path(folder)
+        self.manifest = manifest.read(self.folder)
+
+    def episodes(self) -> Iterator[Episode]:
+        """The finished episodes, in the samples' order."""
+        path = self.folder / EPISODES
+        return read_episodes(path) if path.exists() else iter(())
+
+    def scores(self) -> dict[str, Any]:
+        """What scores.json holds; computed from the episodes where it is not there yet."""
+        path = self.folder / SCORES
+        if not path.exists():
+            return self.score()
+        value: dict[str, Any] = json.loads(path.read_bytes())
+        return value
+
+    def score(self) -> dict[str, Any]:
+        """Compute the scores from the episodes alone and write scores.json."""
+        protocol = self.manifest["protocol"]
+        scores = score_episodes(self.episodes(), budget=protocol["budget"], track=protocol["track"])
+        manifest.write_json(self.folder / SCORES, scores)
+        return scores
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """One row per step; masks are left out."""
+        import pandas as pd
+
+        return pd.DataFrame([row for episode in self.episodes() for row in _rows(episode)])
+
+
+def run(
+    model: str,
+    task: str,
+    segmenter: str = "graphcut",
+    *,
+    strategy: str = "greedy",
+    budget: int | None = None,
+    initial: str = "empty",
+    out: str | os.PathLike[str] | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    data_root: str | os.PathLike[str] | None = None,
+    concurrency: int | None = None,
+    batch_size: int | None = None,
+    shard: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    argv: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> Run:
+    """Play a task and score it; called again with the same arguments it continues where it stopped.
+
+    Args:
+        model: a name with options, e.g. ``"hf,pretrained=/models/X,points=xy1000"``, or a file ``"./my_model.py"``.
+        task: a task's name, or the path of a task's YAML file.
+        segmenter: a name with options, or a file.
+        strategy: who chooses the next action.
+        budget: clicks per episode; None: the task's.
+        initial: the state before the first click.
+        out: the run folder; None: ``runs/MODEL__TASK__SEGMENTER``.
+        limit: only the first so many samples; a later call may raise it.
+        seed: of everything random.
+        data_root: the folder under which the data sets lie; None: the environment's HLMAT_DATA.
+        concurrency: episodes under way at once; None: what suits the model.
+        batch_size: requests per batch of a local model; None: its own.
+        shard: ``"I/N"``: the I-th of N parts, split by image.
+        settings: more settings of the protocol (``{"overlay.color": "blue"}``) and of the data
+            (``{"data.missing": "skip"}``), and ``points``, a format that replaces the model's declared one.
+        argv: the command line, for the manifest.
+        progress: called with (episodes done, episodes in all).
+
+    Raises:
+        UsageError: for what the caller can mend; finished episodes are kept.
+    """
+    protocol, data, points = _split_settings(settings or {})
+    definition = load_task(task)
+    rules = _rules(model, definition, protocol | {"strategy": strategy, "initial": initial}, budget)
+    contest = Contest(model, segmenter, rules, points, seed)
+    source = definition.source(data_root or os.environ.get("HLMAT_DATA"), seed=seed, overrides=data)
+    samples = select_samples(source.samples(), shard, limit)
+    document = manifest.build(
+        argv=argv,
+        model=contest.model_spec,
+        task=_task_spec(definition, source),
+        segmenter={"name": contest.segmenter.name, **contest.segmenter.spec()},
+        protocol={"id": PROTOCOL_ID, **rules.model_dump(mode="json")},
+        points=dataclasses.asdict(contest.points),
+        seed=seed,
+        limit=limit,
+        shard=shard,
+    )
+    folder = Path(out) if out else Path("runs") / folder_name(model, definition.name, segmenter, shard)
+    _make_folder(folder)
+    with RunLock(folder):
+        document = _open_manifest(folder, document)
+        play_all(
+            contest, source, samples, folder, concurrency=concurrency, batch_size=batch_size, progress=progress
+        )
+        manifest.write_json(folder / manifest.MANIFEST, document | {"finished": manifest.now()})
+        finished = Run(folder)
+        finished.score()
+    return finished
+
+
+def _split_settings(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], str | None]:
+    """Settings of the protocol, of the data (``data.``), and the point format."""
+    data = {key[5:]: value for key, value in settings.items() if key.startswith("data.")}
+    protocol = {key: value for key, value in settings.items() if not key.startswith("data.")}
+    return protocol, data, protocol.pop("points", None)
+
+
+def _rules(model: str, task: Task, given: Mapping[str, Any], budget: int | None) -> ProtocolSettings:
+    """The settings: the task's defaults under what the user gave."""
+    defaults: dict[str, Any] = {"track": "box+point"} if model == "gt-box" or given["initial"] == "gt-box" else {}
+    chosen = {} if budget is None else {"budget": budget}
+    rules = ProtocolSettings.build(defaults | dict(task.protocol) | dict(given) | chosen)
+    check_template(rules.prompt)
+    return rules
+
+
+def _task_spec(task: Task, source: Source) -> dict[str, Any]:
+    describe = getattr(source, "describe", dict)
+    return {
+        "name": task.name,
+        "version": task.version,
+        "group": task.group,
+        "kind": task.kind,
+        "revision": task.revision,
+        "digest": source.digest(),
+        "source": describe(),
+    }
+
+
+def folder_name(model: str, task: str, segmenter: str, shard: str | None) -> str:
+    """The name of a run's folder where none is given."""
+    parts = [model, task, segmenter] + ([f"shard {shard}"] if shard else [])
+    return "__".join(re.sub(r"[^\w.=-]+", "-", part).strip("-.")[-80:] for part in parts)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".lock").touch()
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be written ({error.strerror}); choose another --out.") from error
+
+
+def _open_manifest(folder: Path, document: dict[str, Any]) -> dict[str, Any]:
+    """Write the manifest of a new run, or check that the folder's run is the same one and keep its start."""
+    if (folder / manifest.MANIFEST).exists():
+        old = manifest.read(folder)
+        manifest.check_same(folder, old, document)
+        document = document | {"started": old["started"]}
+    manifest.write_json(folder / manifest.MANIFEST, document)
+    return document
+
+
+def _rows(episode: Episode) -> Iterator[dict[str, Any]]:
+    for step in episode.steps:
+        action = step.action
+        yield {
+            "sample_id": episode.sample_id,
+            "image_id": episode.image_id,
+            "ref_id": episode.ref_id,
+            "expression": episode.expression,
+            "t": step.t,
+            "kind": action.kind,
+            "positive": action.positive,
+            "x": action.x,
+            "y": action.y,
+            "reason": action.reason,
+            "predicted_iou": action.predicted_iou,
+            "iou": step.iou,
+            "raw": step.raw,
+            **{f"seconds_{part}": value for part, value in step.seconds.items()},
+            **{f"tokens_{part}": value for part, value in step.tokens.items()},
+            "stop": episode.stop,
+        }

@@ -1,0 +1,248 @@
+"""From episodes to scores.json (`hlmat-scores/1`): pure recomputation, without model, segmenter or images."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hlmat_bench import masks
+from hlmat_bench.actions import Action
+from hlmat_bench.intervals import bootstrap
+from hlmat_bench.records import Episode
+from hlmat_bench.scores import CachedTruth, ciou, miou, noc
+
+SCORES_SCHEMA = "hlmat-scores/1"
+NOC_THRESHOLDS = (0.80, 0.85, 0.90)
+PRECISION_THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
+RULES = ("final", "self", "best")
+
+
+@dataclass
+class Clicks:
+    """What the clicks of one episode were, for the click diagnostics of `click_scores`."""
+
+    invalid: Counter[str] = field(default_factory=Counter)
+    hits: list[bool] = field(default_factory=list)
+    gains: list[float] = field(default_factory=list)
+    first_inside: bool = False
+
+
+@dataclass
+class Measured:
+    """What the scores need of one episode; arrays run over t = 0..budget, carried forward.
+
+    Attributes:
+        iou, boundary_iou: float (T + 1,).
+        intersection, union: pixels, int (T + 1,), ignored pixels left out.
+    """
+
+    image_id: str
+    ref_id: str
+    tags: Mapping[str, str]
+    iou: NDArray[np.float64]
+    boundary_iou: NDArray[np.float64]
+    intersection: NDArray[np.int64]
+    union: NDArray[np.int64]
+    selected: Mapping[str, int]
+    clicks: Clicks
+    tokens_in: int
+    tokens_out: int
+    seconds: float
+
+
+def score_episodes(episodes: Iterable[Episode], *, budget: int, track: str) -> dict[str, Any]:
+    """The scores of a run.
+
+    Every episode counts, whatever it ended with. Intervals are 95 %, bootstrapped over images, seeded.
+
+    Args:
+        episodes: the records.
+        budget: clicks per episode; the curves run from 0 to it.
+        track: ``point`` or ``box+point``, passed through.
+
+    Returns:
+        A dict of JSON values of schema ``hlmat-scores/1``. ``n`` counts expressions, ``n_refs`` objects.
+    """
+    samples = [measure(episode, budget) for episode in episodes]
+    scores: dict[str, Any] = {
+        "schema": SCORES_SCHEMA,
+        "n": len(samples),
+        "n_images": len({sample.image_id for sample in samples}),
+        "n_refs": len({sample.ref_id for sample in samples}),
+        "budget": budget,
+        "track": track,
+    }
+    if not samples:
+        return scores | _nothing()
+    table = _Table(samples)
+    curve = [{"t": t, **table.at([t] * len(samples))} for t in range(budget + 1)]
+    scores |= {
+        "selection": {rule: _selection(table, rule) for rule in RULES},
+        "noc": {f"{threshold:.2f}": table.noc(threshold, budget) for threshold in NOC_THRESHOLDS},
+        "curve": [{key: point[key] for key in ("t", "miou", "miou_ci", "ciou", "biou")} for point in curve],
+        "auc": float(np.mean([point["miou"] for point in curve[1:]])),
+        "clicks": click_scores([sample.clicks for sample in samples]),
+        "filtering": None,
+        "refinement": None,
+        "cost": {
+            "tokens_in": sum(sample.tokens_in for sample in samples),
+            "tokens_out": sum(sample.tokens_out for sample in samples),
+            "seconds": sum(sample.seconds for sample in samples),
+        },
+    }
+    return scores | _slices(samples, budget)
+
+
+def measure(episode: Episode, budget: int) -> Measured:
+    """Everything the scores need of one episode, from its masks alone; recorded IoUs are not believed."""
+    truth = CachedTruth(
+        masks.decode(episode.gt), None if episode.ignore is None else masks.decode(episode.ignore)
+    )
+    before = np.zeros(episode.size, bool)
+    if (initial := episode.mask_at(0)) is not None:
+        before = masks.decode(initial)
+    states = [_state(truth, before)]
+    clicks = Clicks()
+    previous = initial
+    for step in episode.steps:
+        same = previous is not None and step.mask["counts"] == previous["counts"]
+        after = before if same else masks.decode(step.mask)
+        states.append(states[-1] if same else _state(truth, after))
+        _note_click(clicks, step.action, truth, before, states[-1][0] - states[-2][0], first=step.t == 1)
+        before, previous = after, step.mask
+    states += [states[-1]] * (budget + 1 - len(states))
+    iou, boundary, intersection, union = zip(*states[: budget + 1], strict=True)
+    return Measured(
+        image_id=episode.image_id,
+        ref_id=episode.ref_id if episode.ref_id is not None else episode.sample_id,
+        tags=episode.tags,
+        iou=np.array(iou, np.float64),
+        boundary_iou=np.array(boundary, np.float64),
+        intersection=np.array(intersection, np.int64),
+        union=np.array(union, np.int64),
+        selected=episode.selected,
+        clicks=clicks,
+        tokens_in=sum(step.tokens.get("in") or 0 for step in episode.steps),
+        tokens_out=sum(step.tokens.get("out") or 0 for step in episode.steps),
+        seconds=sum(sum(step.seconds.values()) for step in episode.steps),
+    )
+
+
+def _state(truth: CachedTruth, mask: NDArray[np.bool_]) -> tuple[float, float, int, int]:
+    intersection, union = truth.intersection_union(mask)
+    return truth.iou(mask), truth.boundary_iou(mask), intersection, union
+
+
+def _note_click(
+    clicks: Clicks, action: Action, truth: CachedTruth, before: NDArray[np.bool_], gain: float, *, first: bool
+) -> None:
+    if action.kind == "invalid":
+        clicks.invalid[action.reason or "parse"] += 1
+    if action.kind != "click":
+        return
+    positive, x, y = action.click
+    inside, covered = bool(truth.mask[y, x]), bool(before[y, x])
+    clicks.hits.append(inside and not covered if positive else covered and not inside)
+    clicks.gains.append(gain)
+    clicks.first_inside = clicks.first_inside or (first and positive and inside)
+
+
+def click_scores(episodes: Sequence[Clicks]) -> dict[str, Any]:
+    """Click diagnostics: what the model's clicks were worth, apart from the segmenter's strength.
+
+    - ``total``: clicks spent, invalid replies included; a stop is no click.
+    - ``hit_rate``: of the valid clicks, positive ones in a false-negative region and negative ones in a
+      false-positive region of the mask they answered.
+    - ``first_click_inside``: of all episodes, those whose first action is a positive click inside the object.
+    - ``mean_gain``: mean change of IoU over the valid clicks.
+    - ``regret``: needs the segmenter; null here.
+    """
+    invalid: Counter[str] = sum((each.invalid for each in episodes), Counter())
+    hits = [hit for each in episodes for hit in each.hits]
+    gains = [gain for each in episodes for gain in each.gains]
+    return {
+        "total": len(hits) + invalid.total(),
+        "valid": len(hits),
+        "invalid": dict(sorted(invalid.items())),
+        "hit_rate": float(np.mean(hits)) if hits else None,
+        "first_click_inside": float(np.mean([each.first_inside for each in episodes])) if episodes else None,
+        "mean_gain": float(np.mean(gains)) if gains else None,
+        "regret": None,
+    }
+
+
+class _Table:
+    """The measured samples as arrays (N, T + 1), with their intervals."""
+
+    def __init__(self, samples: Sequence[Measured]) -> None:
+        self.images = np.unique([sample.image_id for sample in samples], return_inverse=True)[1]
+        self.selected = [sample.selected for sample in samples]
+        self.iou = np.stack([sample.iou for sample in samples])
+        self.boundary_iou = np.stack([sample.boundary_iou for sample in samples])
+        self.intersection = np.stack([sample.intersection for sample in samples])
+        self.union = np.stack([sample.union for sample in samples])
+
+    def at(self, steps: Sequence[int]) -> dict[str, Any]:
+        """mIoU and cIoU with intervals, and boundary IoU, of one step per sample."""
+        rows = np.arange(len(steps)), np.asarray(steps)
+        ious, inter, union = self.iou[rows], self.intersection[rows], self.union[rows]
+        ones = np.ones(len(ious))
+        low, high = bootstrap(np.stack([ious, inter], 1), np.stack([ones, union], 1), self.images)
+        return {
+            "miou": miou(ious),
+            "miou_ci": [float(low[0]), float(high[0])],
+            "ciou": ciou(inter, union),
+            "ciou_ci": [float(low[1]), float(high[1])],
+            "biou": float(self.boundary_iou[rows].mean()),
+        }
+
+    def noc(self, threshold: float, budget: int) -> dict[str, Any]:
+        """NoC with its interval; a miss counts the budget."""
+        curves = self.iou[:, 1:]
+        found = noc(curves, threshold, budget)
+        reached = curves >= threshold
+        clicks = np.where(reached.any(1), reached.argmax(1) + 1, budget)
+        low, high = bootstrap(clicks[:, None], np.ones((len(clicks), 1)), self.images)
+        interval = [float(low[0]), float(high[0])]
+        return {"mean": found.mean, "ci": interval, "solved": found.solved, "failed": found.failed}
+
+
+def _selection(table: _Table, rule: str) -> dict[str, Any]:
+    steps = [selected[rule] for selected in table.selected]
+    ious = table.iou[np.arange(len(steps)), steps]
+    precision = {f"{threshold:.1f}": float((ious >= threshold).mean()) for threshold in PRECISION_THRESHOLDS}
+    return table.at(steps) | {"precision": precision}
+
+
+def _slices(samples: Sequence[Measured], budget: int) -> dict[str, Any]:
+    """The main scores by tag, where samples carry tags."""
+    slices: dict[str, dict[str, Any]] = {}
+    for name in sorted({name for sample in samples for name in sample.tags}):
+        values = sorted({sample.tags[name] for sample in samples if name in sample.tags})
+        slices[name] = {value: _slice([s for s in samples if s.tags.get(name) == value], budget) for value in values}
+    return {"slices": slices} if slices else {}
+
+
+def _slice(samples: Sequence[Measured], budget: int) -> dict[str, Any]:
+    table = _Table(samples)
+    final = table.at([sample.selected["final"] for sample in samples])
+    return {"n": len(samples)} | final | {"noc": {"0.85": table.noc(0.85, budget)}}
+
+
+def _nothing() -> dict[str, Any]:
+    """What is left of the scores when there is no episode."""
+    return {
+        "selection": {},
+        "noc": {},
+        "curve": [],
+        "auc": None,
+        "clicks": click_scores([]),
+        "filtering": None,
+        "refinement": None,
+        "cost": {"tokens_in": 0, "tokens_out": 0, "seconds": 0.0},
+    }

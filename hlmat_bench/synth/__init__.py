@@ -1,0 +1,7 @@
+"""Synthetic scenes made from a seed: the embedded task `hres_synth`."""
+
+from __future__ import annotations
+
+from hlmat_bench.synth.source import VERSION, SynthSource
+
+__all__ = ["VERSION", "SynthSource"]

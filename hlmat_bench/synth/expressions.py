@@ -1,0 +1,155 @@
+"""Referring expressions: what can be said of a scene that is true of exactly one object.
+
+An expression has a head (a kind, perhaps a colour) and, where the head fits several objects, a choice
+among them by size, position or relation. Everything is decided from the scene's description with margins:
+where a viewer could doubt which object is meant, there is no expression.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from hlmat_bench.interfaces import Size
+from hlmat_bench.synth.kinds import KINDS
+from hlmat_bench.synth.scenes import Thing
+
+Group: TypeAlias = list[int]
+
+LARGER_PERCENT = 160
+"""The area of the larger of two objects, in percent of the smaller one's, at least."""
+LONGER_PERCENT = 120
+"""The same for their longer sides."""
+FARTHER_PERCENT = 150
+"""The distance of the second nearest object, in percent of the nearest one's, at least."""
+STEP_PERCENT = 8
+"""How far positions are apart that are told apart, in percent of the picture's width or height."""
+
+_EXTREMES = (("leftmost", 0, 1), ("rightmost", 0, -1), ("topmost", 1, 1), ("lowest", 1, -1))
+_RELATIONS = (("to the left of", 0, -1), ("to the right of", 0, 1), ("above", 1, -1), ("below", 1, 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Referral:
+    """An expression and what it means.
+
+    Attributes:
+        target: the index of the object among the scene's things.
+        text: the expression.
+        form: what tells the object apart: ``attribute``, ``size``, ``position`` or ``relation``.
+    """
+
+    target: int
+    text: str
+    form: str
+
+
+def referrals(things: Sequence[Thing], size: Size) -> list[Referral]:
+    """Every expression of every object, in a fixed order.
+
+    Args:
+        things: the scene's objects.
+        size: (height, width) of the picture.
+    """
+    return list(_referrals(things, size))
+
+
+def _referrals(things: Sequence[Thing], size: Size) -> Iterator[Referral]:
+    for (kind, colour), group in _groups(things).items():
+        head = f"{colour} " if colour else ""
+        if len(group) == 1:
+            if colour:
+                yield Referral(group[0], f"the {head}{kind}", "attribute")
+            continue
+        yield from _by_size(things, group, head, kind)
+        yield from _by_position(things, group, head + kind, size)
+        for anchor in range(len(things)):
+            others = [i for i in group if i != anchor]
+            if len(others) > 1:
+                yield from _by_relation(things, others, head + kind, anchor, size)
+
+
+def _groups(things: Sequence[Thing]) -> dict[tuple[str, str], Group]:
+    """The objects of each kind, and of each kind and colour; the colour is empty where it is not said."""
+    groups: dict[tuple[str, str], Group] = {}
+    for i, thing in enumerate(things):
+        groups.setdefault((thing.kind, ""), []).append(i)
+        groups.setdefault((thing.kind, thing.colour), []).append(i)
+    return groups
+
+
+def _by_size(things: Sequence[Thing], group: Group, head: str, kind: str) -> Iterator[Referral]:
+    ranked = sorted(group, key=lambda i: (things[i].area, i))
+    plural = KINDS[kind].plural
+    two = len(group) == 2
+    if _clearly_larger(things[ranked[1]], [things[ranked[0]]]):
+        yield Referral(
+            ranked[0], f"the smaller of the two {head}{plural}" if two else f"the smallest {head}{kind}", "size"
+        )
+    if _clearly_larger(things[ranked[-1]], [things[i] for i in ranked[:-1]]):
+        yield Referral(
+            ranked[-1], f"the larger of the two {head}{plural}" if two else f"the largest {head}{kind}", "size"
+        )
+
+
+def _clearly_larger(large: Thing, others: Sequence[Thing]) -> bool:
+    return all(
+        large.area * 100 >= other.area * LARGER_PERCENT
+        and max(large.half) * 100 >= max(other.half) * LONGER_PERCENT
+        for other in others
+    )
+
+
+def _by_position(things: Sequence[Thing], group: Group, name: str, size: Size) -> Iterator[Referral]:
+    for word, axis, sign in _EXTREMES:
+        step = size[1 - axis] * STEP_PERCENT // 100
+        edge = axis if sign > 0 else axis + 2
+        places = sorted((sign * things[i].centre[axis], sign * things[i].box[edge], i) for i in group)
+        clear = [b[0] - a[0] >= step and b[1] > a[1] for a, b in zip(places, places[1:], strict=False)]
+        if clear[0]:
+            yield Referral(places[0][2], f"the {word} {name}", "position")
+        if axis == 0 and len(places) > 2 and clear[0] and clear[1]:
+            side = "left" if sign > 0 else "right"
+            yield Referral(places[1][2], f"the second {name} from the {side}", "position")
+
+
+def _by_relation(
+    things: Sequence[Thing], others: Group, name: str, anchor: int, size: Size
+) -> Iterator[Referral]:
+    called = _unique_name(things, anchor)
+    if called is None:
+        return
+    for words, axis, sign in _RELATIONS:
+        step = size[1 - axis] * STEP_PERCENT // 100
+        beside = [i for i in others if _beside(things[i], things[anchor], axis, sign)]
+        away = [
+            i for i in others if sign * (things[i].centre[axis] - things[anchor].centre[axis]) <= -step
+        ]
+        if len(beside) == 1 and len(away) == len(others) - 1:
+            yield Referral(beside[0], f"the {name} {words} the {called}", "relation")
+    near = sorted((_distance(things[i], things[anchor]), i) for i in others)
+    if near[1][0] * 10000 >= near[0][0] * FARTHER_PERCENT**2:
+        yield Referral(near[0][1], f"the {name} closest to the {called}", "relation")
+
+
+def _unique_name(things: Sequence[Thing], i: int) -> str | None:
+    """The shortest name that fits this object alone: its kind, or its colour and kind."""
+    same = [thing for thing in things if thing.kind == things[i].kind]
+    if len(same) == 1:
+        return things[i].kind
+    if sum(thing.colour == things[i].colour for thing in same) == 1:
+        return f"{things[i].colour} {things[i].kind}"
+    return None
+
+
+def _beside(thing: Thing, anchor: Thing, axis: int, sign: int) -> bool:
+    """Whether an object lies wholly on one side of another, and not farther off sideways."""
+    apart = thing.box[axis] - anchor.box[axis + 2] if sign > 0 else anchor.box[axis] - thing.box[axis + 2]
+    along, across = (abs(thing.centre[k] - anchor.centre[k]) for k in (axis, 1 - axis))
+    return apart >= 0 and across <= along
+
+
+def _distance(a: Thing, b: Thing) -> int:
+    """The squared distance of two objects' centres."""
+    return sum((p - q) ** 2 for p, q in zip(a.centre, b.centre, strict=True))

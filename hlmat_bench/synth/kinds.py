@@ -1,0 +1,100 @@
+"""The kinds of objects that scenes are made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+from hlmat_bench.synth import letters, nature, structures, tools
+from hlmat_bench.synth.dice import Dice
+from hlmat_bench.synth.sketch import Sketch
+
+
+class Draw(Protocol):
+    """Draws an object into the frame [-w, w] x [-h, h] with strokes of about half width p."""
+
+    def __call__(self, s: Sketch, dice: Dice, w: int, h: int, p: int) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What can be drawn and named.
+
+    Attributes:
+        noun: as expressions call one of them.
+        plural: as expressions call several.
+        family: the slice of the scores it belongs to; kinds of one family are close relatives.
+        draw: the drawing.
+        aspect: the frame's width in percent of its height, from and to.
+        tilt: the drawing is turned by at most so many degrees either way.
+        weight: how thick its strokes are, in percent of what is usual; less for dense drawings.
+    """
+
+    noun: str
+    plural: str
+    family: str
+    draw: Draw
+    aspect: tuple[int, int]
+    tilt: int
+    weight: int
+
+
+def _kind(noun: str, plural: str, draw: Draw, low: int, high: int, tilt: int, weight: int) -> Kind:
+    return Kind(noun, plural, noun.split()[-1], draw, (low, high), tilt, weight)
+
+
+_THINGS = (
+    _kind("wheel", "wheels", tools.wheel, 75, 100, 25, 100),
+    _kind("bicycle", "bicycles", tools.bicycle, 140, 160, 12, 75),
+    _kind("key", "keys", tools.key, 40, 52, 180, 110),
+    _kind("comb", "combs", tools.comb, 190, 260, 45, 70),
+    _kind("pair of scissors", "pairs of scissors", tools.scissors, 50, 68, 180, 100),
+    _kind("rake", "rakes", tools.rake, 48, 66, 30, 90),
+    _kind("pair of glasses", "pairs of glasses", tools.glasses, 230, 280, 30, 90),
+    _kind("coat hanger", "coat hangers", tools.hanger, 140, 180, 25, 90),
+    _kind("ladder", "ladders", structures.ladder, 32, 45, 40, 100),
+    _kind("fence", "fences", structures.fence, 130, 200, 8, 85),
+    _kind("antenna", "antennas", structures.antenna, 70, 100, 12, 80),
+    _kind("lattice tower", "lattice towers", structures.tower, 48, 62, 5, 75),
+    _kind("net", "nets", structures.net, 90, 150, 20, 70),
+    _kind("chair", "chairs", structures.chair, 60, 75, 8, 100),
+    _kind("rack", "racks", structures.rack, 70, 120, 5, 95),
+    _kind("birdcage", "birdcages", structures.birdcage, 60, 78, 8, 75),
+    _kind("spider web", "spider webs", structures.web, 85, 115, 30, 65),
+    _kind("insect", "insects", nature.insect, 78, 100, 180, 90),
+    _kind("spider", "spiders", nature.spider, 95, 125, 180, 90),
+    _kind("tree", "trees", nature.tree, 80, 110, 5, 70),
+    _kind("snowflake", "snowflakes", nature.snowflake, 100, 100, 30, 90),
+)
+_LETTERS = tuple(
+    Kind(f"letter {glyph}", f"letters {glyph}", "letter", partial(letters.draw, glyph), (68, 84), 15, 100)
+    for glyph in letters.STROKES
+)
+
+KINDS: dict[str, Kind] = {kind.noun: kind for kind in (*_THINGS, *_LETTERS)}
+"""Every kind by its noun."""
+
+FAMILIES: tuple[str, ...] = tuple(dict.fromkeys(kind.family for kind in KINDS.values()))
+"""Every family, in a fixed order."""
+
+ALIKE: frozenset[frozenset[str]] = frozenset(
+    frozenset(pair)
+    for pair in (
+        ("insect", "spider"),
+        ("spider", "web"),
+        ("net", "web"),
+        ("net", "fence"),
+        ("wheel", "web"),
+        ("wheel", "bicycle"),
+        ("wheel", "snowflake"),
+        ("wheel", "glasses"),
+        ("comb", "rake"),
+        ("antenna", "tower"),
+        ("antenna", "rake"),
+        ("ladder", "rack"),
+        ("ladder", "tower"),
+        ("rack", "chair"),
+    )
+)
+"""Families that one scene never mixes, because a picture of one could pass for the other."""

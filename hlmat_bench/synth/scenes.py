@@ -1,0 +1,249 @@
+"""What is in a scene and where: decided from whole numbers, before anything is drawn."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import numpy as np
+
+from hlmat_bench.interfaces import Box, Size
+from hlmat_bench.synth import palette
+from hlmat_bench.synth.dice import TRIG_BITS, Dice, cos, sin
+from hlmat_bench.synth.kinds import ALIKE, FAMILIES, KINDS
+from hlmat_bench.synth.raster import Shape
+from hlmat_bench.synth.sketch import UNIT, Polygon, Sketch
+
+Layers: TypeAlias = list[tuple[int, Shape]]
+
+SIZES: tuple[Size, ...] = (
+    *[(384, 512)] * 4,
+    *[(480, 640)] * 3,
+    *[(512, 384)] * 2,
+    *[(640, 480)] * 2,
+    *[(512, 512)] * 2,
+    *[(512, 768)] * 2,
+    (768, 1024),
+    (1024, 768),
+)
+"""(height, width) of scenes; those that come more often are here more often."""
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """How hard the scenes of one difficulty are.
+
+    Attributes:
+        name: as in the samples' tags.
+        things: how many objects, from and to.
+        slender: the strokes' half width is the object's length divided by this.
+        overlap: how much of the smaller of two boxes may be shared, in percent; negative: a gap is kept.
+        blades: how many blades of grass stand in the foreground, at most.
+        contrast: how far the background's colours stay from every object's, at least.
+        nearest: the background is picked from the nearest of the colours allowed, not from any.
+        noise: the sensor's noise, half its range in grey levels.
+        blur: how often the picture is blurred, from and to.
+        shade: how strong light and shadow vary, in 1/256.
+    """
+
+    name: str
+    things: tuple[int, int]
+    slender: int
+    overlap: int
+    blades: int
+    contrast: int
+    nearest: bool
+    noise: int
+    blur: tuple[int, int]
+    shade: int
+
+
+LEVELS: tuple[Level, ...] = (
+    Level("easy", (4, 5), 26, -8, 0, 240, False, 6, (0, 1), 40),
+    Level("medium", (5, 6), 34, -3, 2, 190, False, 14, (1, 1), 70),
+    Level("hard", (6, 7), 42, 18, 5, 140, True, 22, (1, 2), 100),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Thing:
+    """An object of a scene.
+
+    Attributes:
+        kind: its noun, a key of `kinds.KINDS`.
+        colour: a key of `palette.COLOURS`.
+        centre: (x, y) in pixels.
+        half: half the width and half the height of its frame before turning, in sixteenths of a pixel.
+        angle: by how many degrees it is turned, clockwise.
+        mirrored: whether left and right are swapped.
+        pen: half width of its strokes, in sixteenths of a pixel.
+        stream: the random stream of its drawing.
+    """
+
+    kind: str
+    colour: str
+    centre: tuple[int, int]
+    half: tuple[int, int]
+    angle: int
+    mirrored: bool
+    pen: int
+    stream: tuple[int, ...] = field(repr=False)
+
+    @property
+    def box(self) -> Box:
+        """The box around the turned frame, (x0, y0, x1, y1) in pixels; the drawing lies within it."""
+        x, y = turned_half(self.half, self.angle)
+        return self.centre[0] - x, self.centre[1] - y, self.centre[0] + x, self.centre[1] + y
+
+    @property
+    def area(self) -> int:
+        """The area of the frame in pixels."""
+        return 4 * self.half[0] * self.half[1] // UNIT**2
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A scene without its pixels.
+
+    Attributes:
+        size: (height, width) in pixels.
+        level: how hard it is.
+        things: the objects, the farthest first.
+        blades: blades of grass in front, polygons in sixteenths of a pixel.
+        stream: the seed and the random stream of its drawing.
+    """
+
+    size: Size
+    level: Level
+    things: tuple[Thing, ...]
+    blades: tuple[Polygon, ...] = field(repr=False)
+    stream: tuple[int, ...] = field(repr=False)
+
+
+def turned_half(half: tuple[int, int], angle: int) -> tuple[int, int]:
+    """Half the width and height, in pixels, of the box around a frame turned by an angle."""
+    c, s = abs(cos(angle)), abs(sin(angle))
+    (w, h), scale = half, UNIT << TRIG_BITS
+    return -(-(w * c + h * s) // scale), -(-(w * s + h * c) // scale)
+
+
+def outline(thing: Thing) -> Layers:
+    """The drawing of an object at its place, as layers of a tone (256 is the plain colour) and a shape."""
+    sketch = Sketch()
+    KINDS[thing.kind].draw(sketch, Dice(*thing.stream), *thing.half, thing.pen)
+    c, s, flip = cos(thing.angle), sin(thing.angle), -1 if thing.mirrored else 1
+    turn = np.array([[flip * c, flip * s], [-s, c]], np.int64)
+    layers: Layers = []
+    for tone, polygons in sketch.layers:
+        if polygons:
+            shape = Shape.of(polygons, backwards=thing.mirrored)
+            points = (shape.points @ turn >> TRIG_BITS) + np.array(thing.centre) * UNIT
+            layers.append((tone, Shape(points, shape.follows)))
+    return layers
+
+
+def draw_scene(seed: int, stream: tuple[int, ...], level: Level) -> Scene:
+    """A scene of a level; the same for the same seed and stream, whatever else is drawn."""
+    dice = Dice(seed, *stream)
+    size = dice.pick(SIZES)
+    placed: list[Thing] = []
+    for kind, colour, share in _cast(dice, level):
+        thing = _place(dice, level, size, kind, colour, share, placed, (seed, *stream, 1 + len(placed)))
+        if thing is not None:
+            placed.append(thing)
+    return Scene(size, level, tuple(dice.shuffled(placed)), _blades(dice, level, size), (seed, *stream))
+
+
+def _cast(dice: Dice, level: Level) -> list[tuple[str, str, int]]:
+    """Which objects: kind, colour and length in percent of the mean; the large ones first.
+
+    The first two share their kind and the third the colour of the first, so that neither names it alone.
+    """
+    count = dice.between(*level.things)
+    kinds = _apart(dice, FAMILIES, ALIKE, dice.between(2, 3))
+    nouns = [dice.pick([noun for noun, kind in KINDS.items() if kind.family == family]) for family in kinds]
+    colours = _apart(dice, tuple(palette.COLOURS), palette.ALIKE, dice.between(2, 3))
+    cast = [(nouns[0], colours[0]), (nouns[0], colours[1]), (nouns[1], colours[0])]
+    cast += [(dice.pick(nouns), dice.pick(colours)) for _ in range(count - 3)]
+    sizes = [dice.pick((72, 100, 100, 138)) for _ in cast]
+    order = sorted(range(count), key=lambda i: -sizes[i])
+    return [(*cast[i], sizes[i]) for i in order]
+
+
+def _apart(
+    dice: Dice, names: Sequence[str], alike: frozenset[frozenset[str]], count: int
+) -> list[str]:
+    """So many of the names, no two of them alike."""
+    chosen: list[str] = []
+    for name in dice.shuffled(names):
+        if len(chosen) < count and not any(frozenset((name, other)) in alike for other in chosen):
+            chosen.append(name)
+    return chosen
+
+
+def _place(
+    dice: Dice,
+    level: Level,
+    size: Size,
+    kind: str,
+    colour: str,
+    share: int,
+    placed: Sequence[Thing],
+    stream: tuple[int, ...],
+) -> Thing | None:
+    """An object where it fits, smaller if need be; None where it fits nowhere."""
+    height, width = size
+    spec = KINDS[kind]
+    aspect, angle = dice.between(*spec.aspect), dice.between(-spec.tilt, spec.tilt)
+    mirrored = dice.chance(50)
+    boxes = [other.box for other in placed]
+    for attempt in range(80):
+        length = _mean_length(level, size) * share * (100 - attempt // 2) // 10000
+        long = length * UNIT // 2
+        half = (long, long * 100 // aspect) if aspect > 100 else (long * aspect // 100, long)
+        x, y = turned_half(half, angle)
+        margin = 3
+        if 2 * (x + margin) >= width or 2 * (y + margin) >= height:
+            continue
+        centre = dice.between(x + margin, width - x - margin), dice.between(y + margin, height - y - margin)
+        pen = max(length * UNIT * spec.weight // (100 * level.slender), 3 * UNIT // 2)
+        thing = Thing(kind, colour, centre, half, angle, mirrored, pen, stream)
+        if _fits(thing.box, boxes, level.overlap):
+            return thing
+    return None
+
+
+def _mean_length(level: Level, size: Size) -> int:
+    """How long an object is on average, in pixels."""
+    return math.isqrt(size[0] * size[1] * 100 // (level.things[1] * 128))
+
+
+def _fits(box: Box, others: Sequence[Box], overlap: int) -> bool:
+    """Whether a box keeps its gap from all others, or overlaps at most one of them and not too much."""
+    gap = max(-overlap, 0)
+    touched = [shared for other in others if (shared := _shared(box, other, gap)) is not None]
+    return not touched or (len(touched) == 1 and touched[0] <= overlap)
+
+
+def _shared(a: Box, b: Box, gap: int) -> int | None:
+    """How much of the smaller of two boxes lies in the other, in percent; None where they are apart."""
+    wide = min(a[2], b[2]) - max(a[0], b[0]) + gap
+    tall = min(a[3], b[3]) - max(a[1], b[1]) + gap
+    if wide <= 0 or tall <= 0:
+        return None
+    smaller = min((box[2] - box[0]) * (box[3] - box[1]) for box in (a, b))
+    return 100 * wide * tall // smaller
+
+
+def _blades(dice: Dice, level: Level, size: Size) -> tuple[Polygon, ...]:
+    """Blades of grass that stand in front, from the lower edge up."""
+    height, width = (extent * UNIT for extent in size)
+    sketch = Sketch()
+    for _ in range(dice.between(0, level.blades)):
+        x, top = dice.below(width), height * dice.between(25, 75) // 100
+        bend = width * dice.between(-12, 12) // 100
+        path = [(x + bend * t * t // 25, height - (height - top) * t // 5) for t in range(6)]
+        sketch.path(path, max(width // 150, 2 * UNIT), UNIT // 2)
+    return tuple(sketch.layers[0][1])

@@ -1,0 +1,161 @@
+"""The task `hres_synth`: scenes made from a seed, no files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from hlmat_bench.errors import UsageError
+from hlmat_bench.interfaces import Image
+from hlmat_bench.samples import Sample, Truth
+from hlmat_bench.synth.dice import Dice
+from hlmat_bench.synth.expressions import Referral, referrals
+from hlmat_bench.synth.kinds import KINDS
+from hlmat_bench.synth.render import Picture, paint
+from hlmat_bench.synth.scenes import LEVELS, Scene, Thing, draw_scene
+from hlmat_bench.synth.visibility import visible_percent
+
+VERSION = 1
+"""Of the generator: a change of any pixel or expression raises it."""
+
+VISIBLE_PERCENT = 85
+"""How much of a target is seen, at least."""
+RECOGNISABLE_PERCENT = 70
+"""How much of every other object is seen, at least, so that expressions can count on it."""
+
+_CHOICE = 10_000
+"""The random stream that chooses the expressions of a scene."""
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A scene and what is asked about it."""
+
+    scene: Scene
+    referrals: tuple[Referral, ...]
+
+
+@lru_cache(maxsize=1024)
+def script(seed: int, index: int) -> Script:
+    """The scene of that number: the first of its random streams about which something can be asked."""
+    attempt = 0
+    while True:
+        scene = draw_scene(seed, (index, attempt), LEVELS[index % len(LEVELS)])
+        chosen = _chosen(scene, Dice(seed, index, attempt, _CHOICE))
+        if chosen:
+            return Script(scene, chosen)
+        attempt += 1
+
+
+def _chosen(scene: Scene, dice: Dice) -> tuple[Referral, ...]:
+    """One to three expressions about different objects, in different forms where possible."""
+    found = [item for item in referrals(scene.things, scene.size) if _needs_both(scene.things, item.target)]
+    if not found:
+        return ()
+    visible = visible_percent(scene)
+    if min(visible) < RECOGNISABLE_PERCENT:
+        return ()
+    rest = dice.shuffled([item for item in found if visible[item.target] >= VISIBLE_PERCENT])
+    chosen: list[Referral] = []
+    for _ in range(dice.pick((1, 2, 2, 3))):
+        used = {item.form for item in chosen}
+        rest = [item for item in rest if all(item.target != other.target for other in chosen)]
+        if rest:
+            chosen.append(next((item for item in rest if item.form not in used), rest[0]))
+    return tuple(chosen)
+
+
+def _needs_both(things: Sequence[Thing], target: int) -> bool:
+    """Whether another object is of the same kind and another of the same colour."""
+    others = [thing for i, thing in enumerate(things) if i != target]
+    return any(other.kind == things[target].kind for other in others) and any(
+        other.colour == things[target].colour for other in others
+    )
+
+
+@lru_cache(maxsize=6)
+def _picture(seed: int, index: int) -> Picture:
+    return paint(script(seed, index).scene)
+
+
+class SynthSource:
+    """Scenes made from a seed; implements `hlmat_bench.samples.Source`.
+
+    A sample depends on the seed and its own number only: a larger ``count`` adds samples behind.
+    """
+
+    def __init__(self, seed: int = 0, count: int = 200, name: str = "hres_synth") -> None:
+        """A set of samples.
+
+        Args:
+            seed: 0 or more; another seed makes another set.
+            count: how many samples, 1 or more.
+            name: the task's name, the first part of every sample's id.
+
+        Raises:
+            UsageError: when the seed is negative or the count is below 1.
+        """
+        if seed < 0:
+            raise UsageError(f"Give a seed of 0 or more for {name}, not {seed}.")
+        if count < 1:
+            raise UsageError(f"Give a count of 1 or more for {name}, not {count}.")
+        self._seed, self._count, self._name = seed, count, name
+        self._samples: tuple[Sample, ...] | None = None
+
+    def samples(self) -> Sequence[Sample]:
+        """All samples, those of one image together; nothing is drawn."""
+        if self._samples is None:
+            made: list[Sample] = []
+            index = 0
+            while len(made) < self._count:
+                made.extend(self._of_scene(index))
+                index += 1
+            self._samples = tuple(made[: self._count])
+        return self._samples
+
+    def _of_scene(self, index: int) -> list[Sample]:
+        written = script(self._seed, index)
+        level = written.scene.level
+        samples = []
+        for k, item in enumerate(written.referrals):
+            thing = written.scene.things[item.target]
+            samples.append(
+                Sample(
+                    id=f"{self._name}/{self._seed}/{index:04d}/{k}",
+                    image=f"scene_{self._seed}_{index:04d}.png",
+                    image_id=f"{self._seed}/{index:04d}",
+                    expression=item.text,
+                    ref_id=f"{self._seed}/{index:04d}/{item.target}",
+                    tags={
+                        "difficulty": level.name,
+                        "kind": KINDS[thing.kind].family,
+                        "colour": thing.colour,
+                        "form": item.form,
+                    },
+                    key=(index, item.target),
+                )
+            )
+        return samples
+
+    def image(self, sample: Sample) -> Image:
+        """The picture, uint8 (H, W, 3) RGB."""
+        return self._drawn(sample)[0].image.copy()
+
+    def truth(self, sample: Sample) -> Truth:
+        """The mask of the visible part of the object."""
+        picture, target = self._drawn(sample)
+        return Truth(picture.masks[target].copy())
+
+    def _drawn(self, sample: Sample) -> tuple[Picture, int]:
+        match sample.key:
+            case (int(index), int(target)):
+                return _picture(self._seed, index), target
+        raise UsageError(f"{sample.id} is not a sample of {self._name}: take one of its samples().")
+
+    def digest(self) -> str:
+        """SHA-256 (hex) over the generator's version, the seed, the count, all ids and expressions."""
+        defined = [VERSION, self._seed, self._count, [(s.id, s.expression) for s in self.samples()]]
+        return hashlib.sha256(json.dumps(defined).encode()).hexdigest()

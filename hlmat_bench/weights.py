@@ -1,0 +1,175 @@
+"""Weights of networks: finding them, naming them by their SHA-256, and reading them without running code.
+
+A checkpoint is one file (``.pth``) or a folder as ``transformers`` saves it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import struct
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hlmat_bench.errors import UsageError
+
+NETWORK_FILES = ("config.json", "*.safetensors", "pytorch_model*.bin")
+"""The files of a folder that define a network."""
+
+CHAT_MODEL_FILES = (*NETWORK_FILES, "*.json", "*.jinja", "*.txt", "*.model", "*.py")
+"""The files of a folder that define what a chat model answers: also its tokenizer, templates and own code."""
+
+_LEFT_BY_TRAINING = {"trainer_state.json"}
+_DAMAGED = (
+    pickle.UnpicklingError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    TypeError,
+    AssertionError,
+    struct.error,
+    OSError,
+)
+
+_digests: dict[tuple[str, int, int], str] = {}
+_lock = threading.Lock()
+
+
+def sha256(path: Path, files: Sequence[str] = NETWORK_FILES) -> str:
+    """SHA-256 (hex) of a checkpoint.
+
+    Of a file: of its bytes. Of a folder: of the lines that ``sha256sum`` prints for the files in it that
+    match ``files``, sorted by name: ``cd FOLDER && sha256sum config.json *.safetensors | sha256sum`` gives
+    the same. A file is read again only when its size or its time of change differs.
+
+    Args:
+        path: a file or a folder.
+        files: patterns of the names that count, in a folder.
+
+    Raises:
+        UsageError: when nothing is there, or the folder holds no such files.
+    """
+    if path.is_file():
+        return _file_digest(path)
+    if not path.is_dir():
+        raise UsageError(f"There are no weights at {path}: no such file or folder.")
+    members = _members(path, files)
+    if not members:
+        raise UsageError(f"The folder {path} holds no weights: none of {', '.join(files)}.")
+    lines = "".join(f"{_file_digest(member)}  {member.name}\n" for member in members)
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _members(folder: Path, files: Iterable[str]) -> list[Path]:
+    found = {member for pattern in files for member in folder.glob(pattern) if member.is_file()}
+    return sorted((m for m in found if m.name not in _LEFT_BY_TRAINING), key=lambda member: member.name)
+
+
+def _file_digest(path: Path) -> str:
+    stat = path.stat()
+    key = (str(path.resolve()), stat.st_mtime_ns, stat.st_size)
+    with _lock:
+        known = _digests.get(key)
+    if known is None:
+        with path.open("rb") as stream:
+            digest = hashlib.sha256()
+            while chunk := stream.read(1 << 20):
+                digest.update(chunk)
+        known = digest.hexdigest()
+        with _lock:
+            _digests[key] = known
+    return known
+
+
+def checkpoint_file(path: str | Path, *, what: str, source: str) -> Path:
+    """The checkpoint file at a path that a user gave.
+
+    Args:
+        path: what the user wrote; ``~`` is the home folder.
+        what: what should be there, e.g. ``"SAM vit_b"``.
+        source: a sentence that says where to get it.
+
+    Raises:
+        UsageError: when there is no such file.
+    """
+    file = Path(path).expanduser()
+    if file.is_dir():
+        raise UsageError(f"{file} is a folder, not the checkpoint file of {what}. {source}")
+    if not file.is_file():
+        raise UsageError(f"There is no checkpoint of {what} at {file}. {source}")
+    return file
+
+
+def pretrained_folder(name: str) -> Path | None:
+    """The folder that a ``pretrained`` option names, or None when it is an id of the Hugging Face hub.
+
+    Raises:
+        UsageError: when it is written like a path and there is no such folder.
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise UsageError(f"The folder {folder} holds no config.json, so no model of transformers.")
+        return folder
+    if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
+        raise UsageError(f"There is no folder {folder}; give pretrained= a folder or an id like owner/name.")
+    return None
+
+
+@contextmanager
+def reading(name: str, advice: str = "Give a folder with the model's files.") -> Iterator[None]:
+    """Around everything that reads a ``pretrained`` model: what is wrong with its files becomes a UsageError.
+
+    Args:
+        name: the folder or id that the user gave.
+        advice: a sentence that says what to do next.
+    """
+    from huggingface_hub.errors import StrictDataclassError
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (*_DAMAGED, ImportError, StrictDataclassError, SafetensorError) as error:
+        raise UsageError(f"{name} could not be loaded: {_reason(error)}. {advice}") from error
+
+
+def from_pretrained(auto_class: Any, name: str, **options: Any) -> Any:
+    """``auto_class.from_pretrained(name, **options)`` of a transformers model, every weight of it read.
+
+    Raises:
+        UsageError: when the checkpoint lacks weights, which transformers would fill with random numbers.
+    """
+    model, info = auto_class.from_pretrained(name, output_loading_info=True, **options)
+    if lacking := sorted(map(str, info["missing_keys"])):
+        raise UsageError(
+            f"{name} lacks {len(lacking)} of the model's weights, for example {lacking[0]}: "
+            "the checkpoint is incomplete or of another model, so get all of its files."
+        )
+    return model
+
+
+def _reason(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (" ".join(lines[:2]) or type(error).__name__)[:200].rstrip(". ")
+
+
+def load(path: Path) -> Any:
+    """What a ``.pth`` file holds, tensors on the CPU; read with ``weights_only=True``, so no code in it runs.
+
+    Raises:
+        UsageError: when it is no checkpoint, is damaged, or holds more than tensors and plain values.
+    """
+    import torch
+
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except _DAMAGED as error:
+        raise UsageError(
+            f"{path} is no checkpoint that can be read safely: it is damaged, incomplete, or holds objects "
+            "other than tensors; fetch it again from its official source."
+        ) from error

@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import json
+import random
+import string
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hlmat_bench.actions import REASONS, Action, parse, predicted_iou
+from hlmat_bench.points import PointFormat
+from hlmat_bench.syntaxes import SYNTAXES
+
+SEGAGENT = PointFormat.named("segagent-qwen")
+SIZE = (480, 640)
+
+
+@pytest.mark.shared
+def test_parse_vectors(vectors: Path) -> None:
+    """Every answer that the reference reads as a click is the same click here, and no other answer is one."""
+    cases = json.loads((vectors / "parse" / "parse.json").read_text())["cases"]
+    clicks = 0
+    for case in cases:
+        action = parse(case["text"], SEGAGENT, (1000, 1000))
+        expected = case["full"]
+        if expected["is_positive"] is None:
+            assert action.kind != "click", case["text"]
+            continue
+        y, x = expected["relative"]
+        if not (0 <= x <= 1 and 0 <= y <= 1):
+            assert action.reason == "out_of_bounds", case["text"]
+            continue
+        clicks += 1
+        wanted = (expected["is_positive"], min(round(x * 1000), 999), min(round(y * 1000), 999))
+        assert (action.positive, action.x, action.y) == wanted, case["text"]
+    assert clicks > 80
+
+
+@pytest.mark.parametrize(
+    ("form", "reply", "click"),
+    [
+        ("xy1000", "Positive point: (500, 250)", (True, 320, 120)),
+        ("xy1000", "I think:\n**negative point: [500, 250]**", (False, 320, 120)),
+        ("xy1000", "A Positive point: (1, 2)? No. Negative point: (500, 250)", (False, 320, 120)),
+        ("yx1", "Current mIoU: 0.4, Positive point: (0.25, 0.5)", (True, 320, 120)),
+        ("xy1000-json", '```json\n[{"point_2d": [500, 250], "label": "positive"}]\n```', (True, 320, 120)),
+        ("xy1000-json", '{"point_2d": [500, 250], "label": "negative click"}', (False, 320, 120)),
+        ("xy1000-json", '{"point": [500, 250], "label": 0}', (False, 320, 120)),
+        ("xy1000-json", '{"point": [500, 250], "positive": false}', (False, 320, 120)),
+        ("yx1000-json", '[{"point": [250, 500], "label": "the dog"}]', (True, 320, 120)),
+        ("yx1000-json", '{"x": 500, "y": 250, "type": "positive"}', (True, 320, 120)),
+        ("xy1000-json", 'Negative. {"point_2d": [500, 250], "label": "sky"}', (False, 320, 120)),
+        ("xy1000-json", '{"bbox_2d": [400, 200, 600, 300], "label": "x"} a positive click', (True, 320, 120)),
+        ("xy100-point", '<point x="50.0" y="25.0" alt="dog">dog</point>', (True, 320, 120)),
+        ("xy100-point", '<point x="50" y="25" alt="negative">negative</point>', (False, 320, 120)),
+        ("xy100-point", '<points x1="50" y1="25" x2="9" y2="9" alt="dogs">dogs</points>', (True, 320, 120)),
+        ("xy1000-point", "<point>500 250</point> negative", (False, 320, 120)),
+        ("xy1000-points", '<points coords="1 1 500 250 2 911 800">positive</points>', (True, 320, 120)),
+        ("xy1000-box", "<ref>dog</ref><box>(400,200),(600,300)</box> Positive", (True, 320, 120)),
+        ("xy1000-box", "<box>400 200 600 300</box> negative", (False, 320, 120)),
+        ("xy1000-det", "<|ref|>dog<|/ref|><|det|>[[400, 200, 600, 300]]<|/det|> positive", (True, 320, 120)),
+        ("yx1023-loc", "<loc0512><loc0256> negative", (False, 160, 240)),
+        ("xypixel-json", '{"point_2d": [320, 120], "label": "positive"}<|im_end|>', (True, 320, 120)),
+    ],
+)
+def test_clicks(form: str, reply: str, click: tuple[bool, int, int]) -> None:
+    action = parse(reply, PointFormat.named(form), SIZE)
+    assert (action.kind, tuple(action.click) if action.kind == "click" else action) == ("click", click)
+
+
+@pytest.mark.parametrize(
+    ("form", "reply", "reason"),
+    [
+        ("xy1000", "", "empty"),
+        ("xy1000", " <|im_end|></s>", "empty"),
+        ("xy1000", "I'm sorry, but I can't help with that.", "refusal"),
+        ("xy1000", "I’m sorry, I cannot identify people.", "refusal"),
+        ("xy1000", "The dog is on the left.", "parse"),
+        ("xy1000", "Point: (500, 250)", "parse"),
+        ("xy1000", "Positive point: (500, 1001)", "out_of_bounds"),
+        ("xy1", "Positive point: (500, 250)", "out_of_bounds"),
+        ("xy1000", "Positive point: (-1, 5)", "out_of_bounds"),
+        ("xy1000-json", '{"point_2d": [500, 250]} is it positive or negative?', "parse"),
+        ("xy1000-json", '{"point_2d": [500, "250"]}', "parse"),
+        ("xy1000-json", '{"point_2d": [500, 250', "parse"),
+        ("xy1000-json", "[" * 100_000, "parse"),
+        ("xy1000-json", '{"point_2d": [1e400, NaN], "label": "positive"}', "out_of_bounds"),
+        ("xy100-point", '<point x="101" y="25" alt="dog">dog</point>', "out_of_bounds"),
+        ("xy1000-box", "<box>(600,200),(400,300)</box>", "out_of_bounds"),
+        ("segagent-qwen", "Positive point: (0.5, 0.3)", "parse"),
+        ("segagent-qwen", f"Positive point: ({'9' * 10_000}, 1)", "parse"),
+        ("segagent-qwen", f"Positive point: ({'9' * 400}, 1)", "out_of_bounds"),
+    ],
+)
+def test_refusals_have_their_reason(form: str, reply: str, reason: str) -> None:
+    action = parse(reply, PointFormat.named(form), SIZE)
+    assert (action.kind, action.reason) == ("invalid", reason)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    ["Finish", "Finish.", "finish<|im_end|>", "**Stop**", "Done!", "Current IOU: 93, Finish", "mIoU: 0.93. finished"],
+)
+def test_stop(reply: str) -> None:
+    assert parse(reply, SEGAGENT, SIZE).kind == "stop"
+
+
+def test_stop_as_json_and_not_inside_a_sentence() -> None:
+    assert parse('{"action": "finish"}', PointFormat.named("xy1000-json"), SIZE).kind == "stop"
+    assert parse("I can't stop here", SEGAGENT, SIZE).kind == "invalid"
+
+
+def test_box_alone_is_a_box_and_beside_a_click_belongs_to_it() -> None:
+    box = parse("<ref>dog</ref><box>(249,123),(534,496)</box>", SEGAGENT, (999, 999))
+    assert (box.kind, box.box) == ("box", (249, 123, 534, 496))
+    both = parse("<box>(249,123),(534,496)</box> Positive point: (500, 250)", SEGAGENT, (999, 999))
+    assert (both.kind, both.box, both.x) == ("click", (249, 123, 534, 496), round(0.25 * 999))
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("Current IOU: 74, Positive point: (1, 2)", 0.74),
+        ("Current IOU: 0, Positive point: (1, 2)", 0.0),
+        ("Current IOU: 85.2. Positive point: (1, 2)", 0.852),
+        ("Current mIoU: 0.05, Positive point: (1, 2)", 0.05),
+        ("Current mIoU: 1.0", 1.0),
+        ("Current IOU: 1", 0.01),
+        ("Current IoU: 0.5%", 0.005),
+        ("Current IOU: 12, then Current IOU: 60", 0.6),
+        ("Current IOU: 101", None),
+        ("Current IOU: high", None),
+        ("Current IOU: -5", None),
+        ("Positive point: (74, 74)", None),
+    ],
+)
+def test_predicted_iou(text: str, value: float | None) -> None:
+    got = predicted_iou(text)
+    assert got == (None if value is None else pytest.approx(value))
+
+
+FRAGMENTS = [
+    "Positive point: ", "Negative point: ", "point: ", "(", ")", "[", "]", "{", "}", ",", "500", "-1", "0.5", "1e9", "nan",
+    "<box>", "</box>", "<point x=", ' y="', "<points coords=\"", "<|det|>", "<|/det|>", "<loc0512>", '{"point_2d":',
+    '"label":', '"positive"', "Current IOU: ", "Finish", "\x00", "\u202e", "٣", "９", "\ud800", "\n", "```json", "I'm sorry",
+]  # fmt: skip
+
+
+def _is_sound(action: Action) -> bool:
+    if action.kind == "click":
+        x, y = action.x, action.y
+        return action.positive is not None and x is not None and y is not None and 0 <= x < 640 and 0 <= y < 480
+    return action.kind in ("box", "stop") or (action.kind == "invalid" and action.reason in REASONS)
+
+
+def test_a_hundred_thousand_random_and_mutated_strings_never_raise() -> None:
+    generator = random.Random(0)
+    forms = [PointFormat.named(name) for name in ("segagent-qwen", *(f"xy1000-{syntax}" for syntax in SYNTAXES))]
+    for number in range(100_000):
+        text = "".join(generator.choices(FRAGMENTS, k=generator.randrange(12)))
+        for _ in range(generator.randrange(3)):
+            at = generator.randrange(len(text) + 1)
+            text = text[:at] + generator.choice(string.printable) + text[at + generator.randrange(3) :]
+        assert _is_sound(parse(text, forms[number % len(forms)], SIZE)), text
+
+
+@given(st.text(), st.sampled_from(sorted(SYNTAXES)))
+def test_any_text_is_read_soundly(text: str, syntax: str) -> None:
+    assert _is_sound(parse(text, PointFormat.named(f"yx1-{syntax}"), SIZE))

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hlmat_bench.actions import parse, write
+from hlmat_bench.clicks import Click
+from hlmat_bench.errors import UsageError
+from hlmat_bench.points import FORMATS, PointFormat
+
+SIZES = st.tuples(st.integers(1, 5000), st.integers(1, 5000))
+UNITS = ("pixel", "1", "100", "999", "1000", "1023")
+
+
+@pytest.mark.shared
+def test_click_to_pixel_vectors(vectors: Path) -> None:
+    """round(p / 1000 * size), halves to even; 1000 is the last pixel; anything beyond is out of bounds."""
+    form = PointFormat.named("segagent-qwen")
+    checked = 0
+    for case in json.loads((vectors / "parse" / "click_to_pixel.json").read_text())["cases"]:
+        height, width = case["height"], case["width"]
+        for p, x, y in zip(case["p"], case["x"], case["y"], strict=True):
+            got = form.to_pixel(p, p, (height, width))
+            if 0 <= p <= 1000:
+                assert got == (min(x, width - 1), min(y, height - 1))
+            else:
+                assert got is None
+            checked += 1
+    assert checked > 1000
+
+
+@pytest.mark.parametrize(
+    ("name", "numbers", "size", "pixel"),
+    [
+        ("segagent-qwen", (483, 175), (640, 481), (84, 309)),
+        ("xy1000", (175, 483), (640, 481), (84, 309)),
+        ("xy1", (0.5, 0.25), (480, 640), (320, 120)),
+        ("xy100", (100, 0), (480, 640), (639, 0)),
+        ("yx1023-loc", (1023, 0), (480, 640), (0, 479)),
+        ("xy999", (999, 499.5), (480, 640), (639, 240)),
+        ("pixel", (639, 479), (480, 640), (639, 479)),
+        ("pixel", (640, 480), (480, 640), (639, 479)),
+        ("pixel", (641, 0), (480, 640), None),
+        ("xy1000", (1000.5, 0), (480, 640), None),
+        ("xy1000", (-0.01, 0), (480, 640), None),
+        ("xy1", (float("nan"), 0), (480, 640), None),
+    ],
+)
+def test_hand_computed(name: str, numbers: tuple[float, float], size: tuple[int, int], pixel: object) -> None:
+    assert PointFormat.named(name).to_pixel(*numbers, size) == pixel
+
+
+def test_pixels_of_the_sent_image_map_back() -> None:
+    form = PointFormat.named("xypixel")
+    assert form.to_pixel(50, 25, size=(400, 800), sent=(100, 200)) == (200, 100)
+    assert form.to_pixel(201, 25, size=(400, 800), sent=(100, 200)) is None
+
+
+def test_segagent_boxes_are_xy_over_999_truncated() -> None:
+    form = PointFormat.named("segagent-qwen")
+    assert form.box_to_pixels((249, 123, 534, 496), (480, 640)) == (
+        int(249 / 999 * 640),
+        int(123 / 999 * 480),
+        int(534 / 999 * 640),
+        int(496 / 999 * 480),
+    )
+    assert form.box_to_pixels((534, 123, 249, 496), (480, 640)) is None
+    assert form.box_to_pixels((0, 0, 1000, 10), (480, 640)) is None
+
+
+@given(
+    order=st.sampled_from(["xy", "yx"]), unit=st.sampled_from(UNITS), size=SIZES, sent=SIZES, data=st.data()
+)
+def test_round_trip_is_exact_before_rounding(
+    order: str, unit: str, size: tuple[int, int], sent: tuple[int, int], data: st.DataObject
+) -> None:
+    form = PointFormat.named(f"{order}{unit}")
+    x, y = data.draw(st.integers(0, size[1] - 1)), data.draw(st.integers(0, size[0] - 1))
+    assert form.to_pixel(*form.from_pixel(x, y, size, sent), size, sent) == (x, y)
+
+
+@given(syntax=st.sampled_from(["text", "json", "point", "points", "box", "det"]), size=SIZES, data=st.data())
+def test_every_syntax_reads_what_it_writes(syntax: str, size: tuple[int, int], data: st.DataObject) -> None:
+    """In pixels nothing is rounded, so reading a written click gives the click."""
+    form = PointFormat.named(f"xypixel-{syntax}")
+    click = Click(
+        data.draw(st.booleans()), data.draw(st.integers(0, size[1] - 1)), data.draw(st.integers(0, size[0] - 1))
+    )
+    assert parse(write(click, form, size), form, size).click == click
+
+
+@given(name=st.sampled_from(sorted(FORMATS)), size=SIZES, data=st.data())
+def test_rounded_formats_land_within_their_own_rounding(name: str, size: tuple[int, int], data: st.DataObject) -> None:
+    form = PointFormat.named(name)
+    click = Click(True, data.draw(st.integers(0, size[1] - 1)), data.draw(st.integers(0, size[0] - 1)))
+    got = parse(write(click, form, size), form, size).click
+    step = {"0-1": 1e-4, "0-1000": 1e-3}.get(form.unit, 0.0)
+    assert abs(got.x - click.x) <= step * size[1] / 2 + 0.5 + 1e-9 + (got.x == size[1] - 1) * 0.5
+    assert abs(got.y - click.y) <= step * size[0] / 2 + 0.5 + 1e-9 + (got.y == size[0] - 1) * 0.5
+
+
+@pytest.mark.parametrize("name", ["segagent-qwem", "xy", "zx1000", "xy1000-yaml", "xy77", ""])
+def test_unknown_names_are_refused(name: str) -> None:
+    with pytest.raises(UsageError, match="point format"):
+        PointFormat.named(name)
+
+
+def test_a_misspelt_name_is_answered_with_the_nearest() -> None:
+    with pytest.raises(UsageError, match="Did you mean segagent-qwen"):
+        PointFormat.named("segagent-quen")
