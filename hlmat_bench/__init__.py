@@ -1,1 +1,33 @@
-"""hlmat-bench: does a multimodal LLM know which pixels belong to the object you name?"""
+"""hlmat-bench: does a multimodal LLM know which pixels belong to the object you name?
+
+    >>> import hlmat_bench
+    >>> run = hlmat_bench.run(model="oracle", task="hres_synth", limit=5)  # doctest: +SKIP
+    >>> run.scores()["selection"]["final"]["miou"]  # doctest: +SKIP
+
+Importing the package imports nothing heavy; each name below is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hlmat_bench import actions, clicks, overlay, points, scores
+    from hlmat_bench.runs import Run, run
+
+__all__ = ["Run", "actions", "clicks", "overlay", "points", "run", "scores"]
+
+_MODULES = {"actions", "clicks", "overlay", "points", "scores"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"hlmat_bench.{name}")
+    if name in __all__:
+        return getattr(importlib.import_module("hlmat_bench.runs"), name)
+    raise AttributeError(f"module 'hlmat_bench' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -55,17 +55,13 @@ def _options(version: Annotated[bool, typer.Option("--version", help="Print the 
 
 @app.command()
 def run(
-    model: Annotated[
-        list[str], typer.Option(help="Name[,key=value...] or ./file.py; may be given several times.")
-    ],
+    model: Annotated[list[str], typer.Option(help="Name[,key=value...] or ./file.py; may be given several times.")],
     task: Annotated[list[str], typer.Option(help="Name, group (res, hres) or ./file.yaml; several are allowed.")],
     segmenter: Annotated[str, typer.Option(help="Name[,key=value...] or ./file.py.")] = "graphcut",
     strategy: Annotated[str, typer.Option(help="Who chooses the next action: greedy.")] = "greedy",
     budget: Annotated[int | None, typer.Option(help="Clicks per episode; default: the task's.")] = None,
     initial: Annotated[str, typer.Option(help="State before the first click: empty or gt-box.")] = "empty",
-    out: Annotated[
-        Path | None, typer.Option(help="Run folder; of several runs, the folder that holds them.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder; of several runs, the folder that holds them.")] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first so many samples.")] = None,
     seed: Seed = 0,
     data_root: DataRoot = None,
@@ -75,7 +71,8 @@ def run(
     batch_size: Annotated[int | None, typer.Option(min=1, help="Requests per batch of a local model.")] = None,
     shard: Annotated[str | None, typer.Option(help="Only part I of N, split by image: I/N.")] = None,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", help="A setting, key=value: overlay.color=blue, history=on, ...")
+        list[str] | None,
+        typer.Option("--set", help="A setting, key=value: overlay.color=blue, history=on, ..."),
     ] = None,
 ) -> None:
     """Play a task with a model and score it; the same command again continues where it stopped."""
@@ -218,9 +215,7 @@ def _show(task: str, segmenter: str, runs: list[tuple[str, Any]]) -> None:
 
     first = runs[0][1].manifest
     console.say(f"\n{task} with {segmenter}, {first['protocol']['budget']} clicks, 95 % intervals by image")
-    console.table(
-        console.SCORE_HEADERS, [console.score_row(who, run.scores()) for who, run in runs], right=range(1, 6)
-    )
+    console.table(console.SCORE_HEADERS, [console.score_row(who, run.scores()) for who, run in runs], right=range(1, 6))
     for _, result in runs:
         console.say(f"  {result.folder}")
 

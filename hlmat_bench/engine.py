@@ -41,9 +41,7 @@ class Contest:
         UsageError: when one of them cannot be made, or they do not fit together.
     """
 
-    def __init__(
-        self, model: str, segmenter: str, rules: ProtocolSettings, points: str | None, seed: int
-    ) -> None:
+    def __init__(self, model: str, segmenter: str, rules: ProtocolSettings, points: str | None, seed: int) -> None:
         self.rules, self.seed = rules, seed
         self.policy = POLICIES.get(model)
         self.segmenter: Segmenter = plugins.make("segmenter", segmenter)
@@ -57,8 +55,8 @@ class Contest:
         self.model_spec: dict[str, Any] = {"name": model, "kind": "reference"}
         if self.model is not None:
             self.points = PointFormat.named(points) if points else self.model.points
-            spec = getattr(self.model, "spec", dict)()
-            self.model_spec = {"name": self.model.name, "kind": "model", **spec}
+            describe = getattr(self.model, "spec", None)
+            self.model_spec = {"name": self.model.name, "kind": "model", **(describe() if describe else {})}
 
     def concurrency(self, batch_size: int | None) -> int:
         """Episodes under way that suit the model: a full batch, or what it declares, or one per core."""
@@ -75,9 +73,7 @@ class Contest:
             player = ReferencePlayer(self.policy, truth, seed, pool)
         else:
             assert self.model is not None and front is not None
-            player = ModelPlayer(
-                self.model, front, sample, image, self.rules, points=self.points, seed=seed, pool=pool
-            )
+            player = ModelPlayer(self.model, front, sample, image, self.rules, points=self.points, seed=seed, pool=pool)
         return Play(sample, image, truth, player, self.segmenter, self.rules, pool)
 
 
@@ -144,8 +140,8 @@ async def _play_async(
         pool = stack.enter_context(ThreadPoolExecutor(max(os.cpu_count() or 1, 2), "pixels"))
         if front:
             stack.callback(front.close)
-        if hasattr(model, "close"):
-            stack.push_async_callback(model.close)
+        if (close := getattr(model, "close", None)) is not None:
+            stack.push_async_callback(close)
         await _all_or_none([seat() for _ in range(min(seats, len(todo)))])
 
 

@@ -8,7 +8,7 @@ import os
 import platform
 import re
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +51,7 @@ def build(
     score: protocol settings (the prompt's text and the decoding among them), segmenter spec, point format, and how
     the image is encoded for the model (``image`` in the model's description).
     """
-    fingerprint = digest(
-        {"protocol": protocol, "segmenter": segmenter, "points": points, "image": model.get("image")}
-    )
+    fingerprint = digest({"protocol": protocol, "segmenter": segmenter, "points": points, "image": model.get("image")})
     return {
         "schema": RUN_SCHEMA,
         "argv": [redact(word) for word in argv],
@@ -75,7 +73,7 @@ def build(
 
 def now() -> str:
     """The time, UTC, ISO 8601, to the second."""
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def versions() -> dict[str, str]:

@@ -119,17 +119,16 @@ def intersection_union(
     """
     from pycocotools import mask as coco
 
-    pair = [compress(first), compress(second)]
-    left_out = [] if ignore is None else [compress(ignore)]
-    sizes = {tuple(rle["size"]) for rle in pair + left_out}
+    one, other, *hidden = (compress(rle) for rle in (first, second, ignore) if rle is not None)
+    sizes = {tuple(rle["size"]) for rle in (one, other, *hidden)}
     if len(sizes) > 1:
         raise UsageError(f"Masks of one image must have one size, not {sorted(sizes)}.")
-    both, either = coco.merge(pair, intersect=True), coco.merge(pair)
-    areas = [int(coco.area(rle)) for rle in (both, either)]
-    if left_out:
-        hidden = [coco.merge([rle, *left_out], intersect=True) for rle in (both, either)]
-        areas = [whole - int(coco.area(part)) for whole, part in zip(areas, hidden, strict=True)]
-    return areas[0], areas[1]
+
+    def visible(rle: RLE) -> int:
+        return int(coco.area(rle)) - sum(int(coco.area(coco.merge([rle, h], intersect=True))) for h in hidden)
+
+    intersection = visible(coco.merge([one, other], intersect=True))
+    return intersection, visible(one) + visible(other) - intersection
 
 
 def compress(rle: Mapping[str, Any]) -> RLE:

@@ -61,9 +61,7 @@ class PointFormat:
         unit = "pixel" if match[2] == "pixel" else f"0-{match[2]}"
         return PointFormat(name, match[1], unit, match[3] or "text")  # type: ignore[arg-type]
 
-    def to_pixel(
-        self, first: float, second: float, size: Size, sent: Size | None = None
-    ) -> tuple[int, int] | None:
+    def to_pixel(self, first: float, second: float, size: Size, sent: Size | None = None) -> tuple[int, int] | None:
         """The pixel (x, y) that two numbers of a reply mean.
 
         The relative coordinate u becomes ``round(u * W)`` (halves to even, as the SegAgent reference

@@ -76,10 +76,7 @@ def _coordinates(points: PointFormat, sent: Size) -> str:
         top = points.unit.removeprefix("0-")
         scale = {"x": f"0 (left edge) to {top} (right edge)", "y": f"0 (top edge) to {top} (bottom edge)"}
         kind = "as decimal fractions" if points.unit == "0-1" else "relative to the image"
-    return (
-        f"Coordinates are written {first} first, then {second}, {kind}: "
-        f"x from {scale['x']}, y from {scale['y']}."
-    )
+    return f"Coordinates are written {first} first, then {second}, {kind}: x from {scale['x']}, y from {scale['y']}."
 
 
 def _history(points: PointFormat, clicks: Sequence[Click], size: Size, sent: Size) -> str:

@@ -134,7 +134,13 @@ def run(
     with RunLock(folder):
         document = _open_manifest(folder, document)
         play_all(
-            contest, source, samples, folder, concurrency=concurrency, batch_size=batch_size, progress=progress
+            contest,
+            source,
+            samples,
+            folder,
+            concurrency=concurrency,
+            batch_size=batch_size,
+            progress=progress,
         )
         manifest.write_json(folder / manifest.MANIFEST, document | {"finished": manifest.now()})
         finished = Run(folder)

@@ -59,6 +59,8 @@ class Architecture:
     @property
     def source(self) -> str:
         """Where to get the weights and how to name their path, as a sentence."""
+        if not self.file:
+            return "Name them as checkpoint=PATH or pretrained=FOLDER."
         return (
             f"Download {self.file} (linked from github.com/facebookresearch/segment-anything) and name it "
             f"as checkpoint=PATH, or name {self.hub_id} or a folder with its files as pretrained=."
@@ -119,13 +121,11 @@ class OfficialNetwork:
 
     library = "segment-anything"
 
-    def __init__(
-        self, architecture: Architecture, file: str, device: torch.device, dtype: torch.dtype
-    ) -> None:
+    def __init__(self, architecture: Architecture, file: str, device: torch.device, dtype: torch.dtype) -> None:
         what = f"SAM {architecture.name}"
         self.files = weights.checkpoint_file(file, what=what, source=architecture.source)
         self.input_size = architecture.input_size
-        self._sam = _build(architecture)
+        self._sam = build(architecture)
         state = weights.load(self.files)
         _check_state(state, self._sam.state_dict(), architecture, self.files)
         self._sam.load_state_dict(state)
@@ -189,7 +189,7 @@ class TransformersNetwork:
         return logits[0, 0], scores[0, 0]
 
 
-def _build(architecture: Architecture) -> Any:
+def build(architecture: Architecture) -> Any:
     """The official network with random weights."""
     import torch
     from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, TwoWayTransformer

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hlmat_bench import masks
-from hlmat_bench.actions import Action
+from hlmat_bench.interfaces import Mask
 from hlmat_bench.intervals import bootstrap
-from hlmat_bench.records import Episode
-from hlmat_bench.scores import CachedTruth, ciou, miou, noc
+from hlmat_bench.records import Episode, Step
+from hlmat_bench.scores import CachedTruth, ciou, first_success, miou, noc, precision
 
 SCORES_SCHEMA = "hlmat-scores/1"
 NOC_THRESHOLDS = (0.80, 0.85, 0.90)
@@ -100,9 +100,8 @@ def score_episodes(episodes: Iterable[Episode], *, budget: int, track: str) -> d
 
 def measure(episode: Episode, budget: int) -> Measured:
     """Everything the scores need of one episode, from its masks alone; recorded IoUs are not believed."""
-    truth = CachedTruth(
-        masks.decode(episode.gt), None if episode.ignore is None else masks.decode(episode.ignore)
-    )
+    gt = masks.decode(episode.gt)
+    truth = CachedTruth(gt, None if episode.ignore is None else masks.decode(episode.ignore))
     before = np.zeros(episode.size, bool)
     if (initial := episode.mask_at(0)) is not None:
         before = masks.decode(initial)
@@ -113,7 +112,7 @@ def measure(episode: Episode, budget: int) -> Measured:
         same = previous is not None and step.mask["counts"] == previous["counts"]
         after = before if same else masks.decode(step.mask)
         states.append(states[-1] if same else _state(truth, after))
-        _note_click(clicks, step.action, truth, before, states[-1][0] - states[-2][0], first=step.t == 1)
+        _note_click(clicks, step, gt, before, gain=states[-1][0] - states[-2][0])
         before, previous = after, step.mask
     states += [states[-1]] * (budget + 1 - len(states))
     iou, boundary, intersection, union = zip(*states[: budget + 1], strict=True)
@@ -133,23 +132,23 @@ def measure(episode: Episode, budget: int) -> Measured:
     )
 
 
-def _state(truth: CachedTruth, mask: NDArray[np.bool_]) -> tuple[float, float, int, int]:
+def _state(truth: CachedTruth, mask: Mask) -> tuple[float, float, int, int]:
     intersection, union = truth.intersection_union(mask)
     return truth.iou(mask), truth.boundary_iou(mask), intersection, union
 
 
-def _note_click(
-    clicks: Clicks, action: Action, truth: CachedTruth, before: NDArray[np.bool_], gain: float, *, first: bool
-) -> None:
+def _note_click(clicks: Clicks, step: Step, gt: Mask, before: Mask, *, gain: float) -> None:
+    """Add a step to the diagnostics; ``before`` is the mask it answered."""
+    action = step.action
     if action.kind == "invalid":
         clicks.invalid[action.reason or "parse"] += 1
     if action.kind != "click":
         return
     positive, x, y = action.click
-    inside, covered = bool(truth.mask[y, x]), bool(before[y, x])
+    inside, covered = bool(gt[y, x]), bool(before[y, x])
     clicks.hits.append(inside and not covered if positive else covered and not inside)
     clicks.gains.append(gain)
-    clicks.first_inside = clicks.first_inside or (first and positive and inside)
+    clicks.first_inside = clicks.first_inside or (step.t == 1 and positive and inside)
 
 
 def click_scores(episodes: Sequence[Clicks]) -> dict[str, Any]:
@@ -205,8 +204,7 @@ class _Table:
         """NoC with its interval; a miss counts the budget."""
         curves = self.iou[:, 1:]
         found = noc(curves, threshold, budget)
-        reached = curves >= threshold
-        clicks = np.where(reached.any(1), reached.argmax(1) + 1, budget)
+        clicks = np.array([first_success(curve, threshold, budget) or budget for curve in curves])
         low, high = bootstrap(clicks[:, None], np.ones((len(clicks), 1)), self.images)
         interval = [float(low[0]), float(high[0])]
         return {"mean": found.mean, "ci": interval, "solved": found.solved, "failed": found.failed}
@@ -215,8 +213,8 @@ class _Table:
 def _selection(table: _Table, rule: str) -> dict[str, Any]:
     steps = [selected[rule] for selected in table.selected]
     ious = table.iou[np.arange(len(steps)), steps]
-    precision = {f"{threshold:.1f}": float((ious >= threshold).mean()) for threshold in PRECISION_THRESHOLDS}
-    return table.at(steps) | {"precision": precision}
+    reached = {f"{threshold:.1f}": precision(ious, threshold) for threshold in PRECISION_THRESHOLDS}
+    return table.at(steps) | {"precision": reached}
 
 
 def _slices(samples: Sequence[Measured], budget: int) -> dict[str, Any]:

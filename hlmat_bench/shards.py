@@ -53,20 +53,22 @@ def merge(folders: Sequence[Path], out: Path) -> None:
         UsageError: when they are not the parts of one run, or one is missing or given twice.
     """
     documents = {folder: manifest.read(folder) for folder in folders}
-    ordered = sorted(folders, key=lambda folder: _parse_shard(str(documents[folder]["shard"])))
+    for folder, document in documents.items():
+        if document["shard"] is None or document["finished"] is None:
+            raise UsageError(f"{folder} is no finished shard; run it to its end with --shard I/N first.")
+    ordered = sorted(folders, key=lambda folder: _parse_shard(documents[folder]["shard"]))
+    shards = [documents[folder]["shard"] for folder in ordered]
     first = documents[ordered[0]]
     for folder in ordered[1:]:
-        whole = documents[folder] | {"shard": first["shard"]}
-        manifest.check_same(ordered[0], first, whole)
-    _check_complete([str(documents[folder]["shard"]) for folder in ordered])
+        manifest.check_same(ordered[0], first, documents[folder] | {"shard": first["shard"]})
+    _check_complete(shards)
     if (out / manifest.MANIFEST).exists():
         raise UsageError(f"{out} holds a run already; choose another --out.")
     out.mkdir(parents=True, exist_ok=True)
     with RunLock(out), (out / EPISODES).open("w", encoding="utf-8") as file:
         for value in _interleaved([_by_image(folder) for folder in ordered]):
             file.write(json.dumps(value, ensure_ascii=False, separators=(",", ":")) + "\n")
-    document = first | {"shard": None, "limit": None, "merged": [documents[f]["shard"] for f in ordered]}
-    manifest.write_json(out / manifest.MANIFEST, document)
+    manifest.write_json(out / manifest.MANIFEST, first | {"shard": None, "limit": None, "merged": shards})
 
 
 def _check_complete(shards: Sequence[str]) -> None:

@@ -237,7 +237,9 @@ SYNTAXES: dict[str, Syntax] = {
     "text": Syntax(_read_text, _write_text, _TEXT_FORM, bare_is_positive=False),
     "segagent": Syntax(_read_segagent, _write_text, _TEXT_FORM, bare_is_positive=False),
     "json": Syntax(
-        _read_json, _write_json, '{{"point_2d": [{a}, {b}], "label": "positive"}}  with "positive" or "negative"'
+        _read_json,
+        _write_json,
+        '{{"point_2d": [{a}, {b}], "label": "positive"}}  with "positive" or "negative"',
     ),
     "point": Syntax(
         _read_point_tag,

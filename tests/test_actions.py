@@ -101,7 +101,15 @@ def test_refusals_have_their_reason(form: str, reply: str, reason: str) -> None:
 
 @pytest.mark.parametrize(
     "reply",
-    ["Finish", "Finish.", "finish<|im_end|>", "**Stop**", "Done!", "Current IOU: 93, Finish", "mIoU: 0.93. finished"],
+    [
+        "Finish",
+        "Finish.",
+        "finish<|im_end|>",
+        "**Stop**",
+        "Done!",
+        "Current IOU: 93, Finish",
+        "mIoU: 0.93. finished",
+    ],
 )
 def test_stop(reply: str) -> None:
     assert parse(reply, SEGAGENT, SIZE).kind == "stop"
@@ -142,9 +150,10 @@ def test_predicted_iou(text: str, value: float | None) -> None:
 
 
 FRAGMENTS = [
-    "Positive point: ", "Negative point: ", "point: ", "(", ")", "[", "]", "{", "}", ",", "500", "-1", "0.5", "1e9", "nan",
+    "Positive point: ", "Negative point: ", "point: ", "(", ")", "[", "]", "{", "}", ",", "500", "-1", "0.5", "1e9",
     "<box>", "</box>", "<point x=", ' y="', "<points coords=\"", "<|det|>", "<|/det|>", "<loc0512>", '{"point_2d":',
-    '"label":', '"positive"', "Current IOU: ", "Finish", "\x00", "\u202e", "٣", "９", "\ud800", "\n", "```json", "I'm sorry",
+    '"label":', '"positive"', "Current IOU: ", "Finish", "\x00", "\u202e", "٣", "９", "\ud800", "\n", "nan",
+    "```json", "I'm sorry",
 ]  # fmt: skip
 
 

@@ -72,9 +72,7 @@ def test_segagent_boxes_are_xy_over_999_truncated() -> None:
     assert form.box_to_pixels((0, 0, 1000, 10), (480, 640)) is None
 
 
-@given(
-    order=st.sampled_from(["xy", "yx"]), unit=st.sampled_from(UNITS), size=SIZES, sent=SIZES, data=st.data()
-)
+@given(order=st.sampled_from(["xy", "yx"]), unit=st.sampled_from(UNITS), size=SIZES, sent=SIZES, data=st.data())
 def test_round_trip_is_exact_before_rounding(
     order: str, unit: str, size: tuple[int, int], sent: tuple[int, int], data: st.DataObject
 ) -> None:
@@ -88,7 +86,9 @@ def test_every_syntax_reads_what_it_writes(syntax: str, size: tuple[int, int], d
     """In pixels nothing is rounded, so reading a written click gives the click."""
     form = PointFormat.named(f"xypixel-{syntax}")
     click = Click(
-        data.draw(st.booleans()), data.draw(st.integers(0, size[1] - 1)), data.draw(st.integers(0, size[0] - 1))
+        data.draw(st.booleans()),
+        data.draw(st.integers(0, size[1] - 1)),
+        data.draw(st.integers(0, size[0] - 1)),
     )
     assert parse(write(click, form, size), form, size).click == click
 

@@ -18,7 +18,8 @@ HALF = GT & (np.arange(6) < 3)
 
 
 def _steps(predictions: list[float | None], masks: list[np.ndarray]) -> Episode:
-    states = [(click(True, number, 1, predicted), mask) for number, (predicted, mask) in enumerate(zip(predictions, masks))]  # noqa: B905
+    actions = [click(True, number, 1, predicted) for number, predicted in enumerate(predictions)]
+    states = list(zip(actions, masks, strict=True))
     return episode("s", GT, states)
 
 
@@ -77,14 +78,30 @@ def test_the_line_has_the_documented_fields() -> None:
         "schema", "sample_id", "image", "image_id", "ref_id", "expression", "size", "gt", "ignore", "initial", "steps",
         "selected", "stop", "error",
     ]  # fmt: skip
-    assert list(value["steps"][0]) == ["t", "raw", "action", "predicted_iou", "mask", "iou", "seconds", "tokens"]
+    assert list(value["steps"][0]) == [
+        "t",
+        "raw",
+        "action",
+        "predicted_iou",
+        "mask",
+        "iou",
+        "seconds",
+        "tokens",
+    ]
     assert value["steps"][0]["action"] == {"kind": "click", "positive": True, "x": 3, "y": 1}
     assert value["size"] == [4, 6]
     assert value["schema"] == "hlmat-episode/1"
 
 
 @pytest.mark.parametrize(
-    "line", ["[1]", "{}", '{"schema": "hlmat-episode/2"}', '{"schema": "hlmat-episode/1", "steps": [{}]}', "nonsense"]
+    "line",
+    [
+        "[1]",
+        "{}",
+        '{"schema": "hlmat-episode/2"}',
+        '{"schema": "hlmat-episode/1", "steps": [{}]}',
+        "nonsense",
+    ],
 )
 def test_a_line_that_is_no_episode_is_a_usage_error(tmp_path: Path, line: str) -> None:
     path = tmp_path / "episodes.jsonl"

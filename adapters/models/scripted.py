@@ -68,8 +68,7 @@ class Replay:
             raise UsageError(f"There is no run to replay in {run}: it has no {EPISODES}.")
         self._path = path
         self._replies = {
-            episode.sample_id: [_said(step, episode.size) for step in episode.steps]
-            for episode in read_episodes(path)
+            episode.sample_id: [_said(step, episode.size) for step in episode.steps] for episode in read_episodes(path)
         }
 
     def spec(self) -> dict[str, Any]:

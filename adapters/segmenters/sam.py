@@ -194,9 +194,7 @@ def _normalised(image: Image, side: int) -> torch.Tensor:
     return torch.nn.functional.pad((pixels - mean) / std, (0, side - width, 0, side - height))[None]
 
 
-def _check_choice(
-    name: str, architecture: Architecture | None, checkpoint: str | None, pretrained: str | None
-) -> None:
+def _check_choice(name: str, architecture: Architecture | None, checkpoint: str | None, pretrained: str | None) -> None:
     if architecture is None and (checkpoint or not pretrained):
         raise UsageError(
             "sam takes its weights as pretrained=, a folder that transformers saved or an id like "

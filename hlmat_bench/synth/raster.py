@@ -39,10 +39,12 @@ class Shape:
         lengths = np.array([len(polygon) for polygon in polygons], np.int64)
         flat = np.fromiter(chain.from_iterable(chain.from_iterable(polygons)), np.int64, 2 * lengths.sum())
         starts, index = np.cumsum(lengths) - lengths, np.arange(lengths.sum())
-        follows, ends = index + 1, starts + lengths - 1
-        follows[ends] = starts
+        ends = starts + lengths - 1
+        follows = index - 1 if backwards else index + 1
         if backwards:
-            follows, follows[starts] = index - 1, ends
+            follows[starts] = ends
+        else:
+            follows[ends] = starts
         return Shape(flat.reshape(-1, 2), follows)
 
     def __add__(self, other: Shape) -> Shape:

@@ -60,7 +60,7 @@ def antenna(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
     """A rooftop aerial: a mast, one or two booms and rods of falling length."""
     s.line((0, h - p), (0, p - h), p)
     rods = dice.between(6, 10)
-    tall = h * dice.between(40, 52) // 100
+    tall = h * dice.between(28, 36) // 100
     middle = tall - h + p
     s.layer(dice.between(225, 285))
     s.line((p - w, middle), (w - p, middle), p)
@@ -68,11 +68,11 @@ def antenna(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
         x = p - w + 2 * (w - p) * i // (rods - 1)
         reach = tall - p - (tall // 2) * i // (rods - 1)
         s.line((x, middle - reach), (x, middle + reach), p * 3 // 4)
-    if dice.chance(60):
-        low, arm = h * dice.between(35, 55) // 100, w * dice.between(40, 65) // 100
+    if dice.chance(40):
+        low, arm = h * dice.between(5, 20) // 100, w * dice.between(40, 65) // 100
         s.line((-arm, low), (arm, low), p)
         for x in (-arm, -arm // 2, arm // 2, arm):
-            s.line((x, low - h // 6), (x, low + h // 6), p * 3 // 4)
+            s.line((x, low - h // 8), (x, low + h // 8), p * 3 // 4)
 
 
 def tower(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:

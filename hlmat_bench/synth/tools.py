@@ -52,8 +52,8 @@ def key(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
     middle = -w + (2 * w) * dice.between(38, 46) // 100
     radius = min(middle + w, h * 38 // 100)
     s.line((middle, 2 * radius - h), (middle, h - p), p * 5 // 4)
-    for i in range(dice.between(2, 4)):
-        y = h - p - i * max(h // 9, 3 * p)
+    for i in range(dice.between(2, 3)):
+        y = h - p - i * max(h // 7, 4 * p)
         reach = (w - p - middle) * (10 if i == 0 else dice.between(5, 9)) // 10
         s.line((middle, y), (middle + reach, y), p, round_ends=False)
         s.fill([(middle + reach - p, y - p), (middle + reach + p, y - p), (middle + reach + p, y + p)])

@@ -1,0 +1,5 @@
+"""``python -m hlmat_bench``: the command line."""
+
+from hlmat_bench.cli import main
+
+main()

@@ -1,0 +1,89 @@
+"""The mask painted over the image, as the model sees it.
+
+A painted pixel is ``image * (1 - alpha) + color * alpha``, computed in float64 and cut to an integer: exactly
+what the reference implementation shows (``evaltools/visual_utils.py`` of https://github.com/aim-uofa/SegAgent).
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from hlmat_bench import masks
+from hlmat_bench.errors import UsageError
+from hlmat_bench.interfaces import Image
+
+Color: TypeAlias = tuple[int, int, int]
+
+GREEN: Color = (0, 255, 0)
+
+
+class Overlay:
+    """One image, ready to be painted over with many masks: the tinted image is computed once.
+
+    Args:
+        image: uint8 (H, W, 3) RGB. It is not copied; do not change it while the overlay is in use.
+        color: RGB, each 0..255.
+        alpha: how much of the colour, from 0 (nothing) to 1 (the image is hidden).
+
+    Raises:
+        UsageError: when image, colour or alpha is none of these.
+    """
+
+    def __init__(self, image: Image, color: Color = GREEN, alpha: float = 0.5) -> None:
+        import cv2
+
+        _check(image, color, alpha)
+        levels = np.arange(256)[:, None] * (1 - alpha) + np.array(color) * alpha
+        self._image = np.ascontiguousarray(image)
+        self._tinted = cv2.LUT(self._image, levels.astype(np.uint8).reshape(1, 256, 3))
+
+    def paint(self, mask: ArrayLike) -> Image:
+        """A new image, tinted where the mask is.
+
+        Args:
+            mask: bool (H, W).
+
+        Returns:
+            uint8 (H, W, 3) RGB.
+
+        Raises:
+            UsageError: when the mask is not of the image's size.
+        """
+        import cv2
+
+        (pixels,) = masks.binary(mask)
+        if pixels.shape != self._image.shape[:2]:
+            raise UsageError(f"The mask has the shape {pixels.shape}, the image {self._image.shape}; resize it.")
+        painted = self._image.copy()
+        cv2.copyTo(self._tinted, pixels.view(np.uint8), painted)
+        return painted
+
+
+def paint(image: Image, mask: ArrayLike, *, color: Color = GREEN, alpha: float = 0.5) -> Image:
+    """The image, tinted where the mask is. To paint one image often, keep an `Overlay`.
+
+    Args:
+        image: uint8 (H, W, 3) RGB.
+        mask: bool (H, W).
+        color: RGB, each 0..255.
+        alpha: how much of the colour, from 0 to 1.
+
+    Returns:
+        A new uint8 array (H, W, 3), RGB.
+
+    Raises:
+        UsageError: when one of the arguments is none of these.
+    """
+    return Overlay(image, color, alpha).paint(mask)
+
+
+def _check(image: Image, color: Color, alpha: float) -> None:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        raise UsageError(f"An image is uint8 of shape (height, width, 3), not {image.dtype} of {image.shape}.")
+    if len(color) != 3 or not all(0 <= level <= 255 for level in color):
+        raise UsageError(f"A colour is three numbers from 0 to 255 (red, green, blue), not {color}.")
+    if not 0 <= alpha <= 1:
+        raise UsageError(f"The overlay's alpha is from 0 to 1, not {alpha}.")

@@ -1,0 +1,248 @@
+"""The scores, as pure functions of masks, areas and curves.
+
+Scores are computed from records, never inside the click loop; `hlmat_bench.masks` has the areas of two
+run-length encodings. Boundary IoU is that of Cheng et al., "Boundary IoU: Improving Object-Centric Image
+Segmentation Evaluation", CVPR 2021 (https://arxiv.org/abs/2103.16562); the number of clicks is that of the
+interactive segmentation literature, e.g. RITM (https://arxiv.org/abs/2102.06583), except that a success at
+the last click is a success.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hlmat_bench import masks
+from hlmat_bench.errors import UsageError
+
+
+class NoC(NamedTuple):
+    """The number of clicks that a set of samples needs to reach an IoU.
+
+    Attributes:
+        mean: over all samples, a failed one counting the whole budget; NaN of no samples.
+        solved: how many samples reach the IoU within the budget.
+        failed: how many do not.
+    """
+
+    mean: float
+    solved: int
+    failed: int
+
+
+class CachedTruth:
+    """A ground truth that many masks are compared with: what depends on it alone is computed once.
+
+    Args:
+        gt: the object, bool (H, W).
+        ignore: pixels that no score counts, bool (H, W), or None.
+
+    Raises:
+        UsageError: when these are no masks of one shape.
+    """
+
+    def __init__(self, gt: ArrayLike, ignore: ArrayLike | None = None) -> None:
+        if ignore is None:
+            (truth,) = masks.binary(gt)
+            self._counted = None
+        else:
+            truth, ignored = masks.binary(gt, ignore)
+            self._counted = masks.pack(~ignored)
+        self.shape = truth.shape
+        self._gt = masks.pack(truth)
+        self._visible = self._hide(self._gt)
+        self._area = masks.count(self._visible)
+        self._boundaries: dict[int, masks.Packed] = {}
+
+    def intersection_union(self, mask: ArrayLike) -> tuple[int, int]:
+        """The areas, in pixels, that the mask and the ground truth share and that they cover together.
+
+        Args:
+            mask: bool (H, W).
+
+        Raises:
+            UsageError: when it is no mask of the ground truth's shape.
+        """
+        return self._areas(self._visible, self._area, self._hide(self._pack(mask)))
+
+    def iou(self, mask: ArrayLike) -> float:
+        """The IoU of the mask (bool (H, W)) and the ground truth, in [0, 1]; see `iou`."""
+        return ratio(*self.intersection_union(mask))
+
+    def boundary_iou(self, mask: ArrayLike, *, dilation: float = 0.02) -> float:
+        """The boundary IoU of the mask (bool (H, W)) and the ground truth, in [0, 1]; see `boundary_iou`."""
+        width = boundary_width(self.shape, dilation)
+        if width not in self._boundaries:
+            self._boundaries[width] = self._hide(_boundary(self._gt, width))
+        boundary = self._boundaries[width]
+        other = self._hide(_boundary(self._pack(mask), width))
+        return ratio(*self._areas(boundary, masks.count(boundary), other))
+
+    def _pack(self, mask: ArrayLike) -> masks.Packed:
+        (pixels,) = masks.binary(mask)
+        if pixels.shape != self.shape:
+            raise UsageError(f"The mask has the shape {pixels.shape}, the ground truth {self.shape}; resize it.")
+        return masks.pack(pixels)
+
+    def _hide(self, packed: masks.Packed) -> masks.Packed:
+        return packed if self._counted is None else packed & self._counted
+
+    @staticmethod
+    def _areas(truth: masks.Packed, truth_area: int, other: masks.Packed) -> tuple[int, int]:
+        intersection = masks.count(truth & other)
+        return intersection, truth_area + masks.count(other) - intersection
+
+
+def iou(gt: ArrayLike, mask: ArrayLike, *, ignore: ArrayLike | None = None) -> float:
+    """Intersection over union, in [0, 1]; 1 where both are empty.
+
+    Args:
+        gt: the object, bool (H, W).
+        mask: the mask to judge, bool (H, W).
+        ignore: pixels that do not count, bool (H, W), or None.
+
+    Raises:
+        UsageError: when these are no masks of one shape.
+
+    >>> iou([[True, True, False]], [[False, True, True]])
+    0.3333333333333333
+    """
+    return CachedTruth(gt, ignore).iou(mask)
+
+
+def boundary_iou(
+    gt: ArrayLike, mask: ArrayLike, *, dilation: float = 0.02, ignore: ArrayLike | None = None
+) -> float:
+    """Boundary IoU (Cheng et al. 2021), in [0, 1]: the IoU of the two masks' inner boundaries.
+
+    A mask's inner boundary is what an erosion by a square removes, the image's edge counting as outside.
+    1 where both are empty.
+
+    Args:
+        gt: the object, bool (H, W).
+        mask: the mask to judge, bool (H, W).
+        dilation: the boundary's width as a share of the image's diagonal; see `boundary_width`.
+        ignore: pixels that do not count, bool (H, W), or None. They are left out after the boundaries are
+            drawn, so that they make no boundary of their own.
+
+    Raises:
+        UsageError: when these are no masks of one shape.
+    """
+    return CachedTruth(gt, ignore).boundary_iou(mask, dilation=dilation)
+
+
+def boundary_width(size: Sequence[int], dilation: float = 0.02) -> int:
+    """The boundary's width in pixels, at least 1, of an image of that (height, width).
+
+    Raises:
+        UsageError: when the dilation is not a share of the diagonal, in (0, 1].
+    """
+    if not 0 < dilation <= 1:
+        raise UsageError(f"The dilation of boundary IoU is a share of the diagonal, in (0, 1], not {dilation}.")
+    return max(1, round(dilation * math.hypot(*size)))
+
+
+def _boundary(packed: masks.Packed, width: int) -> masks.Packed:
+    return packed ^ masks.erode(packed, width)
+
+
+def ratio(intersection: float, union: float) -> float:
+    """Intersection over union of two areas; 1 where the union is empty, as two empty masks agree."""
+    return float(intersection / union) if union else 1.0
+
+
+def miou(ious: Iterable[float]) -> float:
+    """Mean IoU over samples, also called gIoU; NaN of no samples.
+
+    >>> miou([0.5, 1.0])
+    0.75
+    """
+    values = np.fromiter(ious, dtype=np.float64)
+    return float(values.mean()) if values.size else math.nan
+
+
+def ciou(intersections: Iterable[int], unions: Iterable[int]) -> float:
+    """Cumulative IoU, also called oIoU: the sum of intersections over the sum of unions; NaN of no samples.
+
+    Args:
+        intersections: per sample, in pixels.
+        unions: per sample, in pixels, in the same order.
+
+    >>> ciou([1, 30], [2, 30])
+    0.96875
+    """
+    pairs = list(zip(intersections, unions, strict=True))
+    return ratio(sum(i for i, _ in pairs), sum(u for _, u in pairs)) if pairs else math.nan
+
+
+def precision(ious: Iterable[float], threshold: float) -> float:
+    """The share of samples whose IoU is at least the threshold (Pr@q); NaN of no samples.
+
+    >>> precision([0.5, 0.4], 0.5)
+    0.5
+    """
+    return miou(float(value >= threshold) for value in ious)
+
+
+def first_success(curve: Sequence[float], threshold: float, budget: int) -> int | None:
+    """The click, from 1 to the budget, after which the IoU first is at least the threshold, or None.
+
+    Args:
+        curve: IoU after click 1, 2, ...; it may end before the budget, and what comes after it is not
+            looked at.
+        threshold: an IoU.
+        budget: clicks allowed.
+
+    >>> first_success([0.3, 0.85, 0.8], 0.85, budget=7)
+    2
+    """
+    return next((t for t, value in enumerate(curve[:budget], start=1) if value >= threshold), None)
+
+
+def noc(curves: Iterable[Sequence[float]], threshold: float, budget: int) -> NoC:
+    """Number of clicks (NoC@q): how many a sample needs to reach the IoU, on average.
+
+    A sample that never gets there counts the whole budget and is counted in ``failed``. A success exactly
+    at the budget is a success.
+
+    Args:
+        curves: for each sample its IoU after click 1, 2, ...; a curve that ends early stays at its last
+            value, an empty one is a failure.
+        threshold: the IoU to reach.
+        budget: clicks allowed, at least 1.
+
+    Raises:
+        UsageError: when the budget is less than 1.
+
+    >>> noc([[0.5, 0.9], [0.6, 0.7]], 0.85, budget=5)
+    NoC(mean=3.5, solved=1, failed=1)
+    """
+    if budget < 1:
+        raise UsageError(f"The budget of NoC is at least 1 click, not {budget}.")
+    hits = [first_success(curve, threshold, budget) for curve in curves]
+    failed = hits.count(None)
+    return NoC(miou(budget if hit is None else hit for hit in hits), len(hits) - failed, failed)
+
+
+def carried(curves: Iterable[Sequence[float]], budget: int) -> NDArray[np.float64]:
+    """The curves as an array of shape (n, budget), each one's last value carried forward.
+
+    Args:
+        curves: for each sample its values after click 1, 2, ...; none is empty.
+        budget: how many clicks; longer curves are cut.
+
+    Raises:
+        UsageError: when a curve is empty: nothing can be carried forward.
+
+    >>> carried([[0.5], [0.2, 0.4, 0.6]], budget=2).tolist()
+    [[0.5, 0.5], [0.2, 0.4]]
+    """
+    rows = [list(curve[:budget]) for curve in curves]
+    if not all(rows):
+        raise UsageError("A curve has no value to carry forward; begin it with the IoU of the initial mask.")
+    filled = [row + row[-1:] * (budget - len(row)) for row in rows]
+    return np.array(filled, dtype=np.float64).reshape(len(filled), budget)

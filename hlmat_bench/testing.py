@@ -1,0 +1,230 @@
+"""Deterministic stand-ins for what a test has not got: a model server, and checkpoints with random weights.
+
+    def answer(request, image, prompt):
+        return "Positive point: (500, 500)"
+
+    with ChatServer(answer) as server:
+        hlmat_bench.run(model=f"openai,model=fake,points=xy1000,base_url={server.base_url}", ...)
+
+Nothing here leaves this machine.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from hlmat_bench.interfaces import Image
+from hlmat_bench.tiny_checkpoints import GROUNDING_TOKENS, TINY_SAM, TinySam, tiny_sam, tiny_vlm
+
+__all__ = [
+    "GROUNDING_TOKENS",
+    "TINY_SAM",
+    "Answer",
+    "Asked",
+    "ChatServer",
+    "Failure",
+    "TinySam",
+    "completion",
+    "tiny_sam",
+    "tiny_vlm",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What a `ChatServer` does instead of answering.
+
+    Attributes:
+        status: the HTTP status.
+        body: the body of the response; None: an error object as OpenAI's servers send it.
+        content_type: of the body.
+        headers: further headers, e.g. ``{"Retry-After": "1"}``.
+        code: the ``code`` of the error object.
+        drop: close the connection without a response.
+        hang: seconds to wait before that.
+    """
+
+    status: int = 500
+    body: str | None = None
+    content_type: str = "application/json"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    code: str | None = None
+    drop: bool = False
+    hang: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request that a `ChatServer` received.
+
+    Attributes:
+        body: the JSON object.
+        headers: by name in lower case.
+        image: the image in the message, decoded, uint8 (H, W, 3) RGB; None without one.
+        data: the image file as it was sent.
+        media_type: of that file, e.g. ``image/jpeg``.
+        prompt: the text in the message.
+    """
+
+    body: dict[str, Any]
+    headers: dict[str, str]
+    image: Image | None
+    data: bytes
+    media_type: str
+    prompt: str
+
+
+Answer: TypeAlias = "str | Sequence[str] | Mapping[str, Any] | Failure"
+
+
+class ChatServer:
+    """An OpenAI-compatible server on the loopback interface; a context manager.
+
+    Args:
+        answer: is called with the request's JSON object, the decoded image and the prompt, in a thread per
+            request. It returns the text of every choice, a list with the text of each, the whole JSON body of
+            the response, or a `Failure`.
+        models: the names it knows; any other is answered with status 404. Empty: it knows every name.
+        key: the key it wants; any other is answered with status 401 and echoed. None: it wants none.
+    """
+
+    def __init__(
+        self,
+        answer: Callable[[dict[str, Any], Image | None, str], Answer],
+        *,
+        models: Sequence[str] = (),
+        key: str | None = None,
+    ) -> None:
+        self.answer = answer
+        self.models = models
+        self.key = key
+        self.asked: list[Asked] = []
+        self.stopping = threading.Event()
+        self._server = _Server(self)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+
+    @property
+    def base_url(self) -> str:
+        """What a client takes as its ``base_url``."""
+        return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+
+    def __enter__(self) -> ChatServer:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stopping.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+def completion(texts: Sequence[str], model: str = "fake", prompt: str = "") -> dict[str, Any]:
+    """The JSON body of a chat completion with one choice per text; a token is a word."""
+    tokens_in, tokens_out = len(prompt.split()), sum(len(text.split()) for text in texts)
+    return {
+        "id": "chatcmpl-0",
+        "object": "chat.completion",
+        "created": 0,
+        "model": model,
+        "choices": [
+            {"index": i, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
+            for i, text in enumerate(texts)
+        ],
+        "usage": {
+            "prompt_tokens": tokens_in,
+            "completion_tokens": tokens_out,
+            "total_tokens": tokens_in + tokens_out,
+        },
+    }
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, chat: ChatServer) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.chat = chat
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: _Server
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing is written to the terminal."""
+
+    def do_POST(self) -> None:
+        chat = self.server.chat
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        asked = _read(body, {name.lower(): value for name, value in self.headers.items()})
+        chat.asked.append(asked)
+        answer = self._refusal(asked) or chat.answer(body, asked.image, asked.prompt)
+        if isinstance(answer, Failure):
+            self._fail(answer)
+            return
+        if isinstance(answer, str):
+            answer = [answer] * (body.get("n") or 1)
+        if not isinstance(answer, Mapping):
+            answer = completion(answer, body["model"], asked.prompt)
+        self._send(200, json.dumps(answer), "application/json", {})
+
+    def _refusal(self, asked: Asked) -> Failure | None:
+        chat, model = self.server.chat, asked.body.get("model")
+        key = asked.headers.get("authorization", "").removeprefix("Bearer ")
+        if not self.path.endswith("/chat/completions"):
+            return Failure(404, _error(f"Invalid URL {self.path}"))
+        if chat.key is not None and key != chat.key:
+            return Failure(401, _error(f"Incorrect API key provided: {key}.", "invalid_api_key"))
+        if chat.models and model not in chat.models:
+            return Failure(404, _error(f"The model {model!r} does not exist.", "model_not_found"))
+        return None
+
+    def _fail(self, failure: Failure) -> None:
+        self.server.chat.stopping.wait(failure.hang)
+        if failure.drop:
+            self.close_connection = True
+            return
+        body = _error("as the test wants it", failure.code) if failure.body is None else failure.body
+        self._send(failure.status, body, failure.content_type, failure.headers)
+
+    def _send(self, status: int, body: str, content_type: str, headers: Mapping[str, str]) -> None:
+        data = body.encode()
+        self.send_response(status)
+        described = {"Content-Type": content_type, "Content-Length": str(len(data))}
+        for name, value in {**headers, **described}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(data)
+
+
+def _error(message: str, code: str | None = None) -> str:
+    return json.dumps({"error": {"message": message, "type": "test", "param": None, "code": code}})
+
+
+def _read(body: dict[str, Any], headers: dict[str, str]) -> Asked:
+    """The image and the text of the last message."""
+    from PIL import Image as Pillow
+
+    content = body["messages"][-1]["content"]
+    parts: list[Any] = [{"type": "text", "text": content}] if isinstance(content, str) else content
+    prompt = "".join(part["text"] for part in parts if part["type"] == "text")
+    urls = [part["image_url"]["url"] for part in parts if part["type"] == "image_url"]
+    if not urls:
+        return Asked(body, headers, None, b"", "", prompt)
+    head, _, encoded = urls[-1].partition(";base64,")
+    data = base64.b64decode(encoded, validate=True)
+    image = np.array(Pillow.open(io.BytesIO(data)).convert("RGB"))
+    return Asked(body, headers, image, data, head.removeprefix("data:"), prompt)

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hlmat_bench import plugins
+from hlmat_bench.errors import UsageError
+
+GOOD = """
+from hlmat_bench.points import PointFormat
+
+class Mine:
+    name = "mine"
+    points = PointFormat.named("xy1000")
+    def __init__(self, level: int = 1, label: str = "a"):
+        self.level, self.label = level, label
+    async def reply(self, request):
+        return []
+
+MODELS = {"mine": Mine}
+"""
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> Path:
+    path = tmp_path / "my_model.py"
+    path.write_text(GOOD)
+    return path
+
+
+def test_a_users_file_is_made_with_typed_options(good: Path) -> None:
+    model = plugins.make("model", f"{good},level=3,label=x=y")
+    assert (model.name, model.level, model.label) == ("mine", 3, "x=y")
+
+
+def test_ours_are_found_by_name() -> None:
+    assert {"scripted", "replay", "hf", "openai"} <= set(plugins.available("model"))
+    assert {"graphcut", "sam_b", "sam_l", "sam_h"} <= set(plugins.available("segmenter"))
+
+
+def test_an_installed_entry_point_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "their_package.py").write_text(GOOD)
+    info = tmp_path / "their_package-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: their-package\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[hlmat_bench.models]\ntheirs = their_package:Mine\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert plugins.make("model", "theirs,level=2").level == 2
+    assert plugins.available("model")["theirs"].origin == "their_package"
+
+
+@pytest.mark.parametrize(
+    ("spec", "sentence"),
+    [
+        ("scriptd", "no model called 'scriptd'. Did you mean scripted"),
+        ("scripted,file", "must look like key=value"),
+        ("scripted,fiel=x", "takes file, points"),
+        ("./nowhere.py", "no plug-in file"),
+    ],
+)
+def test_mistakes_are_one_sentence(spec: str, sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        plugins.make("model", spec)
+
+
+@pytest.mark.parametrize(
+    ("text", "inner", "sentence"),
+    [
+        ("x = 1", "", "defines no MODELS"),
+        ("x = = 1", "", "is not valid Python: invalid syntax in line 1"),
+        (GOOD + "MODELS['other'] = Mine\n", "", "name one as"),
+        (GOOD, ":mien", "Did you mean mine"),
+    ],
+)
+def test_mistakes_in_a_file_are_one_sentence(tmp_path: Path, text: str, inner: str, sentence: str) -> None:
+    path = tmp_path / "plugin.py"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=sentence):
+        plugins.make("model", f"{path}{inner}")
+
+
+def test_what_a_plugin_misses_is_what_the_user_reads(tmp_path: Path) -> None:
+    path = tmp_path / "plugin.py"
+    path.write_text(GOOD + "def missing(name): return f'{name} needs a licence; ask for one.'\n")
+    with pytest.raises(UsageError, match="mine needs a licence; ask for one."):
+        plugins.make("model", str(path))

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import pytest
+
+from hlmat_bench.actions import parse
+from hlmat_bench.clicks import Click
+from hlmat_bench.errors import UsageError
+from hlmat_bench.points import PointFormat
+from hlmat_bench.prompts import DEFAULT_PROMPT, check_template, instruction
+from hlmat_bench.syntaxes import SYNTAXES
+
+
+def _say(points: str, **more: object) -> str:
+    return instruction(
+        DEFAULT_PROMPT, expression="the {red} kite", points=PointFormat.named(points), sent=(480, 640), **more
+    )
+
+
+def test_the_prompt_names_the_object_the_order_the_range_and_the_form() -> None:
+    text = _say("yx1000")
+    assert "The object: the {red} kite" in text
+    assert "y first, then x" in text
+    assert "x from 0 (left edge) to 1000 (right edge)" in text
+    assert "Positive point: (y, x)  or  Negative point: (y, x)" in text
+
+
+def test_pixels_come_with_the_size_of_the_sent_image() -> None:
+    assert "640 wide and 480 high: x from 0 (left) to 640 (right), y from 0 (top) to 480 (bottom)" in _say("xypixel")
+
+
+@pytest.mark.parametrize("syntax", sorted(SYNTAXES))
+def test_every_syntax_shows_a_form_that_its_own_reader_accepts(syntax: str) -> None:
+    """Copying the shown form with numbers in place of the axes gives a valid click."""
+    form = PointFormat.named(f"xy1000-{syntax}")
+    a, b = ("0500", "0250") if syntax == "loc" else ("500", "250")
+    shown = SYNTAXES[syntax].ask.format(a=a, b=b).split("  ")[0]
+    action = parse(shown, form, (1000, 1000))
+    assert (action.kind, action.x, action.y) == ("click", 500, 250)
+
+
+def test_history_lists_the_clicks_in_the_models_own_format_only_when_there_are_any() -> None:
+    assert "Clicks so far" not in _say("xy1000")
+    text = _say("xy1000", clicks=[Click(True, 320, 120), Click(False, 0, 479)], size=(480, 640))
+    assert text.endswith("Clicks so far:\n1. Positive point: (500, 250)\n2. Negative point: (0, 998)")
+
+
+@pytest.mark.parametrize("template", ["{object}", "{", "{0}", "{expression"])
+def test_a_template_with_other_fields_is_refused(template: str) -> None:
+    with pytest.raises(UsageError, match="write other braces twice"):
+        check_template(template)

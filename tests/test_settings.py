@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hlmat_bench.errors import UsageError
+from hlmat_bench.settings import ProtocolSettings, digest, setting_names
+
+
+def test_the_defaults_are_the_papers() -> None:
+    settings = ProtocolSettings.build({})
+    assert settings.overlay.color == (0, 255, 0)
+    assert settings.overlay.alpha == 0.5
+    assert (settings.strategy, settings.history, settings.temperature) == ("greedy", False, 0.0)
+
+
+def test_dots_lead_into_a_section_and_colours_have_names() -> None:
+    settings = ProtocolSettings.build({"overlay.color": "blue", "overlay.alpha": 0.3, "history": True, "budget": 3})
+    assert settings.overlay.color == (0, 0, 255)
+    assert (settings.overlay.alpha, settings.history, settings.budget) == (0.3, True, 3)
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"overlay.colour": "blue"}, "no setting called 'overlay.colour'. Did you mean overlay.color"),
+        ({"overlay.color": "mauve"}, "setting overlay.color='mauve' does not fit"),
+        ({"overlay.color": [0, 0, 256]}, "each part of a colour is 0 to 255"),
+        ({"overlay.alpha": 1.5}, "setting overlay.alpha=1.5 does not fit"),
+        ({"budget": 0}, "setting budget=0 does not fit"),
+        ({"strategy": "greedly"}, "setting strategy='greedly' does not fit"),
+    ],
+)
+def test_what_does_not_fit_is_one_sentence(values: dict[str, object], sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence.replace("[", r"\[").replace(".", r"\.")) as caught:
+        ProtocolSettings.build(values)
+    assert "\n" not in str(caught.value)
+
+
+def test_every_setting_is_listed_and_changes_the_digest() -> None:
+    others = {
+        "strategy": "greedy",
+        "budget": 9,
+        "track": "box+point",
+        "initial": "gt-box",
+        "overlay.color": "red",
+        "overlay.alpha": 0.25,
+        "history": True,
+        "prompt": "Click {expression}.",
+        "temperature": 0.7,
+        "max_tokens": 64,
+    }
+    assert set(others) == set(setting_names())
+    base = digest(ProtocolSettings.build({}).model_dump(mode="json"))
+    changed = {
+        name: digest(ProtocolSettings.build({name: value}).model_dump(mode="json")) for name, value in others.items()
+    }
+    assert [name for name, value in changed.items() if value == base] == ["strategy"]
+    assert len(set(changed.values())) == len(others)
+
+
+@given(st.dictionaries(st.text(), st.integers() | st.text() | st.booleans()))
+def test_the_digest_does_not_depend_on_the_order_of_keys(value: dict[str, object]) -> None:
+    assert digest(value) == digest(dict(reversed(value.items())))
