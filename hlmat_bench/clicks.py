@@ -5,9 +5,8 @@ its successors): it clicks the middle of the largest error. Its rule, to the pix
 Depths are compared as squared integers, so that no rounding decides between equal ones.
 
 How it is fast: false negatives and false positives are kept with one bit per pixel. Blocks of 8 x 8 pixels
-give every pixel an upper bound of its depth. Depths are computed only in windows where the bound does not
-lose against the best pixel so far, or, where too many blocks could win, by trying larger and larger discs
-on all pixels at once.
+bound the depth of their pixels; those that could win are halved again and again, by depths computed at
+their centres. Where too many could win, larger and larger discs are tried on all pixels at once.
 """
 
 from __future__ import annotations
@@ -31,10 +30,54 @@ class Click(NamedTuple):
     y: int
 
 
+class Oracle:
+    """The simulated annotator of one object: it knows the ground truth and corrects masks by clicks.
+
+    Args:
+        gt: the object, bool (H, W).
+        ignore: pixels that are no errors, bool (H, W), or None.
+
+    Raises:
+        UsageError: when these are no masks of one shape.
+    """
+
+    def __init__(self, gt: ArrayLike, ignore: ArrayLike | None = None) -> None:
+        truth, *ignored = masks.binary(gt) if ignore is None else masks.binary(gt, ignore)
+        self._truth = truth
+        self._gt = _packed(truth)
+        self._counted = [~_packed(pixels) for pixels in ignored]
+
+    def next_click(self, mask: ArrayLike, *, clicked: Iterable[Click] = ()) -> Click | None:
+        """The click that corrects a mask best, or None when nothing is left to correct; see `next_click`.
+
+        Args:
+            mask: the mask to correct, bool (H, W).
+            clicked: the clicks so far.
+
+        Raises:
+            UsageError: when it is no mask of the ground truth's shape.
+        """
+        _, pixels = masks.binary(self._truth, mask)
+        found = _packed(pixels)
+        errors = self._gt ^ found
+        for counted in self._counted:
+            errors &= counted
+        missed, wrong = _regions(errors, (self._gt, found), list(clicked))
+        if missed.bound > wrong.bound:
+            first = missed.deepest(0)
+            second = wrong.deepest(first.depth)
+        else:
+            second = wrong.deepest(0)
+            first = missed.deepest(second.depth)
+        positive = first.depth > second.depth
+        spot = first if positive else second
+        return Click(positive, spot.x, spot.y) if spot.depth else None
+
+
 def next_click(
     gt: ArrayLike, mask: ArrayLike, *, ignore: ArrayLike | None = None, clicked: Iterable[Click] = ()
 ) -> Click | None:
-    """The click that the oracle makes when it is shown a mask.
+    """The click that the oracle makes when it is shown a mask. For many masks of one object keep an `Oracle`.
 
     False negatives and false positives are two regions. In each, a pixel's depth is its Euclidean distance to
     the nearest pixel outside the region (beyond the image is outside), and 0 where a click already was. The
@@ -53,14 +96,7 @@ def next_click(
     Raises:
         UsageError: when these are no masks of one shape.
     """
-    arrays = masks.binary(gt, mask) if ignore is None else masks.binary(gt, mask, ignore)
-    missed, wrong = _errors(arrays, list(clicked))
-    floor = max(missed, wrong, key=lambda region: region.bound()).sounding()
-    first = missed.deepest(floor)
-    second = wrong.deepest(max(floor, first.depth))
-    positive = first.depth > second.depth
-    spot = first if positive else second
-    return Click(positive, spot.x, spot.y) if spot.depth else None
+    return Oracle(gt, ignore).next_click(mask, clicked=clicked)
 
 
 _BLOCK = 8
@@ -70,10 +106,13 @@ _SLACK = 1e-3
 """More than the rounding error of a bound, which is in single precision."""
 _DISCS = 40
 """Up to this bound, discs are tried rather than the distance transform."""
-_CALL = 200
-"""What a window costs beside its area, in blocks."""
+_TRANSFORM = 2
+"""What the distance transform costs per pixel, in comparisons of two points, and half as a margin."""
+_OPERATION = 2000
+"""What an operation on all bits costs beside its size, in comparisons."""
 
 _Bytes: TypeAlias = NDArray[np.uint8]
+_Ints: TypeAlias = NDArray[np.int32]
 
 
 class _Spot(NamedTuple):
@@ -83,47 +122,21 @@ class _Spot(NamedTuple):
     y: int
     x: int
 
-    def or_better(self, other: _Spot) -> _Spot:
-        """The one to click: the deeper, then the upper, then the left one."""
-        return max(self, other, key=lambda spot: (spot.depth, -spot.y, -spot.x))
-
 
 _NOWHERE = _Spot(0, 0, 0)
 
 
-class _Window(NamedTuple):
-    """A rectangle of blocks; bottom and right are outside."""
-
-    top: int
-    left: int
-    bottom: int
-    right: int
-
-    def grown(self, margin: int) -> _Window:
-        return _Window(
-            max(self.top - margin, 0), max(self.left - margin, 0), self.bottom + margin, self.right + margin
-        )
-
-    def of(self, bits: _Bytes) -> _Bytes:
-        return bits[self.top * _BLOCK : self.bottom * _BLOCK, self.left : self.right]
+def _packed(mask: masks.Mask) -> _Bytes:
+    """A mask with one bit per pixel, the lowest bit of a byte being the leftmost pixel."""
+    return np.packbits(mask, axis=1, bitorder="little")
 
 
-def _errors(arrays: list[masks.Mask], clicked: list[Click]) -> tuple[_Region, _Region]:
-    """The regions of false negatives and false positives.
-
-    Args:
-        arrays: gt, mask and perhaps ignore, bool (H, W).
-        clicked: the clicks so far.
-    """
-    gt, mask, *ignore = (np.packbits(array, axis=1, bitorder="little") for array in arrays)
-    errors = gt ^ mask
-    for ignored in ignore:
-        errors &= ~ignored
+def _regions(errors: _Bytes, sides: tuple[_Bytes, _Bytes], clicked: list[Click]) -> tuple[_Region, _Region]:
+    """The errors in the ground truth and the errors in the mask, as regions within their bounding box."""
     top, bottom = _extent(errors.any(axis=1))
     left, right = _extent(errors.any(axis=0))
     box = np.s_[top:bottom, left:right]
-    y, x = top - _BLOCK, (left - 1) * _BLOCK
-    missed, wrong = (_Region(errors[box] & side[box], y, x, clicked) for side in (gt, mask))
+    missed, wrong = (_Region(errors[box] & side[box], top, 8 * left, clicked) for side in sides)
     return missed, wrong
 
 
@@ -140,20 +153,27 @@ class _Region:
 
     Args:
         bits: uint8 (rows, bytes), the errors in their bounding box, a byte being 8 pixels of a row.
-        y: which row of the image is the first row of the padded bits.
-        x: which column of the image is the first column of the padded bits.
+        top: which row of the image the first row is.
+        left: which column of the image the first bit is.
         clicked: the clicks so far.
     """
 
-    def __init__(self, bits: _Bytes, y: int, x: int, clicked: Iterable[Click]) -> None:
+    def __init__(self, bits: _Bytes, top: int, left: int, clicked: list[Click]) -> None:
         height, width = bits.shape
         rows, columns = math.ceil(height / _BLOCK) + 2, math.ceil((width + 2) / 8) * 8
         self._bits = np.zeros((rows * _BLOCK, columns), dtype=np.uint8)
         self._bits[_BLOCK : _BLOCK + height, 1 : 1 + width] = bits
         self._words = self._bits.view("<u8")
-        self._y, self._x = y, x
-        self._clicked = [(click.y - y, click.x - x) for click in clicked]
+        self._top, self._left = top - _BLOCK, left - _BLOCK
+        self._width = 8 * columns
+        self._clicked = [
+            y * self._width + x
+            for y, x in ((click.y - self._top, click.x - self._left) for click in clicked)
+            if 0 <= y < len(self._bits) and 0 <= x < self._width
+        ]
         self._bounds = self._bound_blocks()
+        self.bound = float(self._bounds.max())
+        """No pixel is deeper than this."""
 
     def _bound_blocks(self) -> NDArray[np.float32]:
         """For each block a number that no depth in it exceeds."""
@@ -161,95 +181,85 @@ class _Region:
         full = np.bitwise_and.reduce(blocks, axis=1).view(np.uint8) == 255
         touched = np.bitwise_or.reduce(blocks, axis=1).view(np.uint8) != 0
         bounds = touched * np.float32(_IN_BLOCK)
-        if full.any():
-            bounds += _BLOCK * _transform(full.view(np.uint8))
+        top, bottom = _extent(full.any(axis=1))
+        left, right = _extent(full.any(axis=0))
+        if bottom:
+            box = np.s_[top - 1 : bottom + 1, left - 1 : right + 1]
+            bounds[box] += _BLOCK * _transform(full[box].view(np.uint8))
         return bounds
-
-    def bound(self, window: _Window | None = None) -> float:
-        """No pixel in the window, or anywhere, is deeper than this."""
-        top, left, bottom, right = window or (0, 0, *self._bounds.shape)
-        return float(self._bounds[top:bottom, left:right].max())
-
-    def sounding(self) -> int:
-        """A squared depth that some pixel has: the greatest in one of the most promising blocks."""
-        y, x = divmod(int(self._bounds.argmax()), self._bounds.shape[1])
-        return self._in_window(_Window(y, x, y + 1, x + 1)).depth
 
     def deepest(self, floor: int) -> _Spot:
         """The deepest pixel if its squared depth is at least the floor, else any pixel or none."""
-        candidates = self._bounds >= max(math.sqrt(floor) - _SLACK, _SLACK)
-        windows = self._windows(candidates)
-        if len(windows) == 1 and self.bound() <= _DISCS:
-            best = self._by_discs(max(floor, 1))
-        else:
-            best = _NOWHERE
-            for window in windows:
-                if self.bound(window) >= math.sqrt(best.depth) - _SLACK:
-                    best = best.or_better(self._in_window(window))
-        return best._replace(y=best.y + self._y, x=best.x + self._x)
+        # The block with the highest bound is mostly one block less deep, and at most two if it is unclicked.
+        least = math.sqrt(floor)
+        hopes = {max(self.bound - _BLOCK - 1, least), max(self.bound - 2 * _BLOCK, least), least}
+        for hope in sorted(hopes, reverse=True):
+            spot = self._search(hope) or self._by_transform()
+            if spot.depth >= hope**2:
+                break
+        return spot._replace(y=spot.y + self._top, x=spot.x + self._left)
 
-    def _windows(self, candidates: masks.Mask) -> list[_Window]:
-        """Windows that together hold all the candidate blocks, the most promising first."""
+    def _search(self, hope: float) -> _Spot | None:
+        """The deepest pixel if its depth is at least what is hoped for, else any pixel or none.
+
+        None where that would take longer than the distance transform of everything.
+        """
+        blocks = self._bounds >= max(hope - _SLACK, _SLACK)
+        if not blocks.any():
+            return _NOWHERE
+        most = _TRANSFORM * self._width * len(self._bits)
+        if self.bound > _DISCS:
+            return self._by_halving(blocks, most)
+        operations = 60 + 10 * hope
+        most = min(most, operations * (_OPERATION + self._bits.size / 20))
+        return self._by_halving(blocks, most) or self._by_discs(max(1, math.ceil(hope**2)))
+
+    def _by_halving(self, blocks: masks.Mask, most: float) -> _Spot | None:
+        """The deepest pixel of the blocks, or None where that would take so many comparisons.
+
+        The depth of a square's centre bounds those of all its pixels. Squares that can't win against the
+        deepest centre are dropped, the others are halved both ways.
+        """
+        edge = self._edge(blocks)
+        if np.count_nonzero(blocks) * masks.count(edge) > most:
+            return None
+        to_y, to_x = _points(edge)
+        y, x = _BLOCK * _nonzero(blocks)
+        floor = 0
+        for half in (4, 2, 1, 0):
+            y, x = y + half, x + half
+            inside = (self._bits[y, x >> 3] >> (x & 7) & 1).astype(np.bool_)
+            if np.count_nonzero(inside) * to_y.size > most:
+                return None
+            depths = np.zeros_like(y)
+            depths[inside] = _squared_distances(y[inside], x[inside], to_y, to_x)
+            unclicked = depths * ~np.isin(y * self._width + x, self._clicked) if self._clicked else depths
+            if half:
+                floor = max(floor, int(unclicked.max()))
+                open_ = np.sqrt(depths) + half * math.sqrt(2) >= math.sqrt(floor) - _SLACK
+                y, x = _quarters(y[open_] - half, x[open_] - half, half)
+        first = np.lexsort((x, y, -unclicked))[0]
+        return _Spot(int(unclicked[first]), int(y[first]), int(x[first]))
+
+    def _edge(self, blocks: masks.Mask) -> masks.Packed:
+        """The pixels outside, touching the region on a side, that may be the nearest to a pixel of the blocks."""
         import cv2
 
-        count, _, stats, _ = cv2.connectedComponentsWithStats(candidates.view(np.uint8), connectivity=8)
-        if count == 1:
-            return []
-        left, top, width, height = stats[1:, :4].T
-        bottom, right = top + height, left + width
-        whole = _Window(int(top.min()), int(left.min()), int(bottom.max()), int(right.max()))
-        margin = 2 * math.ceil(self.bound() / _BLOCK)
-        apart = ((height + margin) * (width + margin) + _CALL).sum()
-        if apart > (whole.bottom - whole.top + margin) * (whole.right - whole.left + margin) + _CALL:
-            return [whole]
-        windows = map(_Window._make, np.stack([top, left, bottom, right], axis=1).tolist())
-        return sorted(windows, key=self.bound, reverse=True)
-
-    def _in_window(self, window: _Window) -> _Spot:
-        """The deepest pixel in the window."""
-        distances = self._distances(window)
-        top, left = window.top * _BLOCK, window.left * _BLOCK
-        for y, x in self._clicked:
-            if 0 <= y - top < distances.shape[0] and 0 <= x - left < distances.shape[1]:
-                distances[y - top, x - left] = 0
-        depth = round(float(distances.max()) ** 2)
-        if depth == 0:
-            return _NOWHERE
-        y, x = divmod(int((distances > math.sqrt(depth - 0.5)).argmax()), distances.shape[1])
-        return _Spot(depth, top + y, left + x)
-
-    def _distances(self, window: _Window) -> NDArray[np.floating]:
-        """The depths of the pixels in the window, but for float rounding.
-
-        The nearest pixel outside is one of the region's edge. A small window is compared with all of the edge
-        around it; for a large one, or a long edge, the distance transform is faster.
-        """
-        around = window.grown(math.ceil(self.bound(window) / _BLOCK))
-        top, left = (window.top - around.top) * _BLOCK, (window.left - around.left) * _BLOCK
-        part = np.unpackbits(window.of(self._bits), axis=1, bitorder="little")
-        area = 8 * around.of(self._bits).size
-        if 16 * part.size < area:
-            y, x = _set_bits(around.of(self._edge))
-            if part.size * y.size < 24 * area:
-                return _distances_to(y - top, x - left, part.shape) * part
-        region = np.unpackbits(around.of(self._bits), axis=1, bitorder="little")
-        return _transform(region)[top : top + part.shape[0], left : left + part.shape[1]]
-
-    @functools.cached_property
-    def _edge(self) -> _Bytes:
-        """The pixels outside that touch the region on a side, as bits."""
-        words = self._words
-        near = masks.shift(words, 1) | masks.shift(words, -1)
-        near[1:] |= words[:-1]
-        near[:-1] |= words[1:]
-        return (near & ~words).view(np.uint8)
+        edge = masks.shift(self._words, 1) | masks.shift(self._words, -1)
+        edge[1:] |= self._words[:-1]
+        edge[:-1] |= self._words[1:]
+        edge &= ~self._words
+        reach = 2 * math.ceil(self.bound / _BLOCK) + 1
+        near = cv2.dilate(blocks.view(np.uint8), np.ones((reach, reach), dtype=np.uint8))
+        in_blocks = edge.view(np.uint8).reshape(-1, _BLOCK, near.shape[1])
+        in_blocks *= near[:, None]
+        return edge
 
     def _by_discs(self, floor: int) -> _Spot:
-        """The deepest pixel, if its squared depth is at least the floor (at least 1), else none."""
+        """The deepest pixel if its squared depth is at least the floor (at least 1), else none."""
         inner = self._deeper_than(floor - 1)
-        for y, x in self._clicked:
-            if 0 <= y < len(inner) and 0 <= x < 8 * self._bits.shape[1]:
-                inner.view(np.uint8)[y, x // 8] &= 255 - (1 << x % 8)
+        for position in self._clicked:
+            inner.view(np.uint8).reshape(-1)[position // 8] &= 255 - (1 << position % 8)
         if not inner.any():
             return _NOWHERE
         moved = functools.cache(lambda dx: masks.shift(self._words, dx))
@@ -261,11 +271,11 @@ class _Region:
                 break
             inner = deeper
         y = int(inner.any(axis=1).argmax())
-        row = np.unpackbits(inner[y].view(np.uint8), bitorder="little")
-        return _Spot(depth, y, int(row.argmax()))
+        x = int(np.unpackbits(inner[y].view(np.uint8), bitorder="little").argmax())
+        return _Spot(depth, y, x)
 
     def _deeper_than(self, squared: int) -> masks.Packed:
-        """The pixels round which a disc of that squared radius is in the region."""
+        """The pixels around which a disc of that squared radius is in the region."""
         inner, run, half = self._words.copy(), self._words, 0
         for dy in range(math.isqrt(squared), -1, -1):
             while half < math.isqrt(squared - dy * dy):
@@ -274,6 +284,16 @@ class _Region:
             _keep(inner, run, dy)
             _keep(inner, run, -dy)
         return inner
+
+    def _by_transform(self) -> _Spot:
+        """The deepest pixel, or none if all were clicked."""
+        depths = _transform(np.unpackbits(self._bits, axis=1, bitorder="little"))
+        depths.reshape(-1)[self._clicked] = 0
+        depth = round(float(depths.max()) ** 2)
+        if depth == 0:
+            return _NOWHERE
+        y, x = divmod(int((depths > math.sqrt(depth - 0.5)).argmax()), self._width)
+        return _Spot(depth, y, x)
 
 
 def _keep(bits: masks.Packed, other: masks.Packed, dy: int) -> None:
@@ -296,20 +316,35 @@ def _rings() -> list[tuple[int, list[tuple[int, int]]]]:
     return [(squared, rings[squared]) for squared in sorted(rings) if squared <= _DISCS**2]
 
 
-def _set_bits(bits: _Bytes) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Row and column of each set bit."""
-    y, byte = np.nonzero(bits != 0)
-    which, bit = np.nonzero(np.unpackbits(bits[y, byte][:, None], axis=1, bitorder="little"))
-    return y[which].astype(np.int32), (8 * byte[which] + bit).astype(np.int32)
+def _nonzero(flags: NDArray[np.bool_]) -> _Ints:
+    """The positions (y, x) of all True, in rows from the top, as int32 (2, n)."""
+    return np.stack(np.divmod(np.flatnonzero(flags), flags.shape[1])).astype(np.int32)
 
 
-def _distances_to(y: NDArray[np.int32], x: NDArray[np.int32], shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """For each pixel of an array of that shape, the distance to the nearest of the points (y, x)."""
-    rows, columns = shape
-    if rows < columns:
-        return _distances_to(x, y, (columns, rows)).T
-    across = (np.arange(columns, dtype=np.int32)[:, None] - x) ** 2
-    return np.sqrt([(across + (row - y) ** 2).min(axis=1) for row in range(rows)])
+def _points(packed: masks.Packed) -> _Ints:
+    """The positions (y, x) of all set bits, in rows from the top, as int32 (2, n)."""
+    words = packed.reshape(-1)
+    where = np.flatnonzero(words != 0)
+    bits = np.flatnonzero(np.unpackbits(words[where].view(np.uint8), bitorder="little"))
+    return np.stack(np.divmod(64 * where[bits >> 6] + (bits & 63), 64 * packed.shape[1])).astype(np.int32)
+
+
+def _quarters(y: _Ints, x: _Ints, side: int) -> tuple[_Ints, _Ints]:
+    """The corners of the four squares of that side that begin at each (y, x)."""
+    return np.concatenate([y, y, y + side, y + side]), np.concatenate([x, x + side, x, x + side])
+
+
+def _squared_distances(y: _Ints, x: _Ints, to_y: _Ints, to_x: _Ints) -> _Ints:
+    """The squared distance of each point (y, x) to the nearest of the others."""
+    nearest = np.empty_like(y)
+    step = max(1, 100_000 // to_y.size)  # what fits into the cache
+    for some in (slice(i, i + step) for i in range(0, y.size, step)):
+        squared, dx = y[some, None] - to_y, x[some, None] - to_x
+        squared *= squared
+        dx *= dx
+        squared += dx
+        squared.min(axis=1, out=nearest[some])
+    return nearest
 
 
 def _transform(region: _Bytes) -> NDArray[np.float32]:

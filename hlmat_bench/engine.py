@@ -50,7 +50,7 @@ class Contest:
                 f"The segmenter {self.segmenter.name} takes no boxes, which this run needs; use one that does, "
                 "such as sam_b."
             )
-        self.model: Model | None = None if self.policy else plugins.make("model", model)
+        self.model: Model | None = None if self.policy else plugins.make("model", model, others=POLICIES)
         self.points = PIXELS
         self.model_spec: dict[str, Any] = {"name": model, "kind": "reference"}
         if self.model is not None:

@@ -12,7 +12,7 @@ import importlib.metadata
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -68,14 +68,19 @@ def scalar(text: str) -> Any:
         return text
 
 
-def make(kind: Kind, spec: str) -> Any:
+def make(kind: Kind, spec: str, *, others: Iterable[str] = ()) -> Any:
     """The plug-in that ``name,key=value,...`` describes.
+
+    Args:
+        kind: what it should be.
+        spec: its name or file, and its options.
+        others: names that lead elsewhere, for the answer to a misspelt one.
 
     Raises:
         UsageError: for an unknown name, an option it does not take, or something it lacks.
     """
     name, options = parse_spec(spec)
-    plugin = find(kind, name)
+    plugin = find(kind, name, others)
     if plugin.missing:
         raise UsageError(plugin.missing)
     try:
@@ -86,14 +91,14 @@ def make(kind: Kind, spec: str) -> Any:
     return plugin.factory(**options)
 
 
-def find(kind: Kind, name: str) -> Plugin:
+def find(kind: Kind, name: str, others: Iterable[str] = ()) -> Plugin:
     """The plug-in of that name, or in the file of that path (``file.py`` or ``file.py:name``)."""
     path, _, inner = name.partition(":")
     if path.endswith(".py"):
         return _in_file(kind, Path(path), inner)
     plugins = available(kind)
     if name not in plugins:
-        raise unknown(kind, name, plugins, f"`hlmat-bench {kind}s` lists them.")
+        raise unknown(kind, name, [*plugins, *others], f"`hlmat-bench {kind}s` lists them.")
     return plugins[name]
 
 

@@ -260,7 +260,6 @@ def _refuse_size(found: str | None, wanted: Architecture, where: str) -> None:
 def _from_pretrained(architecture: Architecture | None, pretrained: str) -> tuple[Any, Path]:
     """The network and the folder its files lie in."""
     from transformers import AutoConfig, SamModel
-    from transformers.utils.hub import cached_file
 
     source = weights.pretrained_folder(pretrained) or pretrained
     advice = architecture.source if architecture else "Name a folder of SAM weights that transformers saved."
@@ -275,7 +274,7 @@ def _from_pretrained(architecture: Architecture | None, pretrained: str) -> tupl
         model = weights.from_pretrained(
             SamModel, str(source), config=config, dtype="float32", attn_implementation="sdpa"
         )
-        return model, Path(str(cached_file(source, "config.json"))).parent
+        return model, weights.snapshot(str(source))
 
 
 def _check_size(vision: Any, wanted: Architecture, where: str) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -46,7 +47,8 @@ class Failure:
 
     Attributes:
         status: the HTTP status.
-        body: the body of the response; None: an error object as OpenAI's servers send it.
+        body: the body of the response, where a lone surrogate is a byte that is no UTF-8; None: an error object as
+            OpenAI's servers send it.
         content_type: of the body.
         headers: further headers, e.g. ``{"Retry-After": "1"}``.
         code: the ``code`` of the error object.
@@ -158,6 +160,11 @@ class _Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.chat = chat
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Nothing is said of a client that went away."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
@@ -201,7 +208,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(failure.status, body, failure.content_type, failure.headers)
 
     def _send(self, status: int, body: str, content_type: str, headers: Mapping[str, str]) -> None:
-        data = body.encode()
+        data = body.encode(errors="surrogateescape")
         self.send_response(status)
         described = {"Content-Type": content_type, "Content-Length": str(len(data))}
         for name, value in {**headers, **described}.items():

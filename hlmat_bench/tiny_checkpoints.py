@@ -37,13 +37,15 @@ _QWEN_TOKENS = ("<|im_start|>", "<|vision_start|>", "<|vision_end|>", "<|image_p
 _QWEN_TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{% for c in m['content'] %}"
     "{% if c['type'] == 'image' %}<|vision_start|><|image_pad|><|vision_end|>"
-    "{% else %}{{ c['text'] }}{% endif %}{% endfor %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    "{% else %}{{ c['text'] }}{% endif %}{% endfor %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 _LLAVA_TEMPLATE = (
     "{% for m in messages %}{{ m['role'] | upper }}: {% for c in m['content'] %}"
     "{% if c['type'] == 'image' %}<image>\n{% else %}{{ c['text'] }}{% endif %}{% endfor %} {% endfor %}"
     "{% if add_generation_prompt %}ASSISTANT:{% endif %}"
 )
+_PLACEHOLDERS: dict[Family, list[str]] = {"qwen2_5_vl": ["<|image_pad|>", "<|video_pad|>"], "llava": ["<image>"]}
 _TEXT: dict[str, Any] = {
     "hidden_size": 32,
     "intermediate_size": 64,
@@ -89,6 +91,8 @@ def tiny_vlm(
         cue = "\n" if family == "qwen2_5_vl" else ":"  # what the template ends with
         tokens = map(tokenizer.convert_tokens_to_ids, says)
         _recite(model, [tokenizer.encode(cue)[-1], *tokens, tokenizer.eos_token_id])
+    # Without a cache, a placeholder in a reply would ask for another image.
+    model.generation_config.suppress_tokens = tokenizer.convert_tokens_to_ids(_PLACEHOLDERS[family])
     if not chat_template:
         processor.chat_template = None
     model.save_pretrained(folder)
@@ -210,10 +214,10 @@ def tiny_sam(folder: Path, *, seed: int = 0) -> TinySam:
         sam = build(TINY_SAM)
         for parameter in sam.parameters():  # many are made as 0 or 1
             parameter.data += 0.05 * torch.randn_like(parameter)
+        model = _transformers().SamModel(_sam_config(TINY_SAM))
     tiny = TinySam(folder / "sam_tiny.pth", folder / "sam_tiny")
     folder.mkdir(parents=True, exist_ok=True)
     torch.save(sam.state_dict(), tiny.checkpoint)
-    model = _transformers().SamModel(_sam_config(TINY_SAM))
     model.load_state_dict(_renamed(sam.state_dict()))
     model.save_pretrained(tiny.pretrained)
     return tiny

@@ -153,6 +153,13 @@ def from_pretrained(auto_class: Any, name: str, **options: Any) -> Any:
     return model
 
 
+def snapshot(name: str, revision: str | None = None) -> Path:
+    """The folder that the files of a ``pretrained`` model lie in: itself, or the hub's cache, named by the commit."""
+    from transformers.utils.hub import cached_file
+
+    return Path(str(cached_file(name, "config.json", revision=revision))).parent
+
+
 def _reason(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (" ".join(lines[:2]) or type(error).__name__)[:200].rstrip(". ")

@@ -85,7 +85,7 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> str:
     yaml = folder / "boxes.yaml"
     yaml.write_text(
         "name: boxes\nversion: 1\ntitle: Boxes\ngroup: mine\nkind: segmentation\n"
-        "source: {kind: table, folder: .}\nprotocol: {budget: 5}\n"
+        "source: {kind: table}\nprotocol: {budget: 5}\n"
     )
     return str(yaml)
 

@@ -9,7 +9,6 @@ import pickle
 import shutil
 import subprocess
 import sys
-import threading
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +23,6 @@ from PIL import Image as Pillow
 from hlmat_bench import plugins, weights
 from hlmat_bench.clicks import Click
 from hlmat_bench.content import folder
-from hlmat_bench.embeddings import EmbeddingCache, image_key
 from hlmat_bench.errors import UsageError
 from hlmat_bench.interfaces import Segmenter
 from hlmat_bench.sam_networks import VIT_B, VIT_H, Architecture
@@ -199,65 +197,6 @@ def test_threads_get_the_masks_that_one_thread_gets(sam: Any) -> None:
         assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
 
 
-# The cache of embeddings
-
-
-def test_the_cache_keeps_the_images_used_last_within_its_bound() -> None:
-    cache: EmbeddingCache[np.ndarray] = EmbeddingCache(limit=2500)
-    made: list[int] = []
-
-    def embedding(image: np.ndarray) -> np.ndarray:
-        made.append(int(image[0, 0, 0]))
-        return np.full(1000, image[0, 0, 0], dtype=np.uint8)
-
-    images = [np.full((2, 2, 3), i, dtype=np.uint8) for i in range(3)]
-    for i in (0, 1, 0, 2, 0, 1):
-        assert cache.get(images[i].copy(), embedding)[0] == i
-        assert cache.nbytes <= 2500
-    assert made == [0, 1, 2, 1]  # 1 was dropped for 2, not 0, which was used since
-    assert (len(cache), cache.nbytes) == (2, 2000)
-
-    nothing: EmbeddingCache[np.ndarray] = EmbeddingCache(limit=0)
-    made.clear()
-    for _ in range(2):
-        nothing.get(images[0], embedding)
-    assert (made, len(nothing)) == ([0, 0], 0)
-
-
-def test_threads_that_ask_for_one_image_share_one_encoder_pass() -> None:
-    cache: EmbeddingCache[np.ndarray] = EmbeddingCache(limit=1 << 20)
-    image, calls, gate = picture(), [], threading.Event()
-
-    def slow(image: np.ndarray) -> np.ndarray:
-        calls.append(1)
-        gate.wait(5)
-        return image
-
-    with ThreadPoolExecutor(4) as pool:
-        futures = [pool.submit(cache.get, image, slow) for _ in range(4)]
-        gate.set()
-        assert all(future.result(5) is image for future in futures)
-    assert len(calls) == 1
-
-
-def test_a_failed_pass_is_tried_again() -> None:
-    cache: EmbeddingCache[np.ndarray] = EmbeddingCache(limit=1 << 20)
-
-    def fails(image: np.ndarray) -> np.ndarray:
-        raise MemoryError
-
-    with pytest.raises(MemoryError):
-        cache.get(picture(), fails)
-    assert cache.get(picture(), lambda image: image).shape == (60, 100, 3)
-
-
-def test_the_key_is_of_shape_and_pixels() -> None:
-    image = picture()
-    assert image_key(image) == image_key(image[::-1][::-1])
-    others = image, image.reshape(100, 60, 3), image[:-1], image ^ 1
-    assert len({image_key(other) for other in others}) == 4
-
-
 def test_equal_images_are_encoded_once(tiny: TinySam) -> None:
     segmenter = Sam(TINY_SAM, pretrained=str(tiny.pretrained), device="cpu")
     passes = []
@@ -391,9 +330,6 @@ def test_an_unknown_device_or_number_type_is_refused(tiny: TinySam) -> None:
             Sam(TINY_SAM, checkpoint=str(tiny.checkpoint), **options)
 
 
-# Weights by their hash
-
-
 def test_the_spec_holds_all_that_can_change_a_mask(tiny: TinySam, sam: Any) -> None:
     spec = sam.spec()
     assert spec["weights_sha256"] == hashlib.sha256(tiny.checkpoint.read_bytes()).hexdigest()
@@ -413,23 +349,6 @@ def test_the_spec_holds_all_that_can_change_a_mask(tiny: TinySam, sam: Any) -> N
     }
 
 
-def test_the_hash_of_a_folder_is_what_sha256sum_prints(tiny: TinySam) -> None:
-    command = f"cd {tiny.pretrained} && sha256sum config.json model.safetensors | sha256sum"
-    printed = subprocess.check_output(command, shell=True, text=True)
-    assert weights.sha256(tiny.pretrained) == printed.split()[0]
-
-
-def test_a_changed_file_gets_a_new_hash(tmp_path: Path) -> None:
-    file = tmp_path / "weights.pth"
-    for content in (b"one", b"three"):
-        file.write_bytes(content)
-        assert weights.sha256(file) == hashlib.sha256(content).hexdigest()
-    with pytest.raises(UsageError, match="no weights"):
-        weights.sha256(tmp_path / "absent")
-    with pytest.raises(UsageError, match="no weights"):
-        weights.sha256(tmp_path)
-
-
 def test_listing_the_segmenters_imports_no_network() -> None:
     code = (
         "import sys; from hlmat_bench import plugins; "
@@ -438,15 +357,3 @@ def test_listing_the_segmenters_imports_no_network() -> None:
     )
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert printed.stdout.splitlines() == ["None", "[]"]
-
-
-def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    from hlmat_bench import local
-
-    assert local.missing_packages("numpy") is None
-    sentence = local.missing_packages("numpy", "no_such_package_a", "no_such_package_b")
-    assert sentence is not None
-    assert "no_such_package_a, no_such_package_b are not installed" in sentence
-    assert "pip install 'hlmat-bench[local]'" in sentence
-    with pytest.raises(UsageError, match="no_such_package_a is not installed"):
-        local.require("no_such_package_a")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TypeAlias
 
 from hlmat_bench.interfaces import Size
@@ -23,7 +24,7 @@ LONGER_PERCENT = 120
 """The same for their longer sides."""
 FARTHER_PERCENT = 150
 """The distance of the second nearest object, in percent of the nearest one's, at least."""
-STEP_PERCENT = 8
+STEP_PERCENT = 10
 """How far positions are apart that are told apart, in percent of the picture's width or height."""
 
 _EXTREMES = (("leftmost", 0, 1), ("rightmost", 0, -1), ("topmost", 1, 1), ("lowest", 1, -1))
@@ -81,24 +82,19 @@ def _groups(things: Sequence[Thing]) -> dict[tuple[str, str], Group]:
 
 def _by_size(things: Sequence[Thing], group: Group, head: str, kind: str) -> Iterator[Referral]:
     ranked = sorted(group, key=lambda i: (things[i].area, i))
-    plural = KINDS[kind].plural
-    two = len(group) == 2
-    if _clearly_larger(things[ranked[1]], [things[ranked[0]]]):
-        yield Referral(
-            ranked[0], f"the smaller of the two {head}{plural}" if two else f"the smallest {head}{kind}", "size"
-        )
-    if _clearly_larger(things[ranked[-1]], [things[i] for i in ranked[:-1]]):
-        yield Referral(
-            ranked[-1], f"the larger of the two {head}{plural}" if two else f"the largest {head}{kind}", "size"
-        )
+    if len(group) == 2:
+        low, high = (f"the {word} of the two {head}{KINDS[kind].plural}" for word in ("smaller", "larger"))
+    else:
+        low, high = (f"the {word} {head}{kind}" for word in ("smallest", "largest"))
+    if _clearly_larger(things[ranked[1]], things[ranked[0]]):
+        yield Referral(ranked[0], low, "size")
+    if all(_clearly_larger(things[ranked[-1]], things[i]) for i in ranked[:-1]):
+        yield Referral(ranked[-1], high, "size")
 
 
-def _clearly_larger(large: Thing, others: Sequence[Thing]) -> bool:
-    return all(
-        large.area * 100 >= other.area * LARGER_PERCENT
-        and max(large.half) * 100 >= max(other.half) * LONGER_PERCENT
-        for other in others
-    )
+def _clearly_larger(large: Thing, small: Thing) -> bool:
+    longer = max(large.half) * 100 >= max(small.half) * LONGER_PERCENT
+    return longer and large.area * 100 >= small.area * LARGER_PERCENT
 
 
 def _by_position(things: Sequence[Thing], group: Group, name: str, size: Size) -> Iterator[Referral]:
@@ -106,26 +102,22 @@ def _by_position(things: Sequence[Thing], group: Group, name: str, size: Size) -
         step = size[1 - axis] * STEP_PERCENT // 100
         edge = axis if sign > 0 else axis + 2
         places = sorted((sign * things[i].centre[axis], sign * things[i].box[edge], i) for i in group)
-        clear = [b[0] - a[0] >= step and b[1] > a[1] for a, b in zip(places, places[1:], strict=False)]
+        clear = [b[0] - a[0] >= step and b[1] > a[1] for a, b in pairwise(places)]
         if clear[0]:
             yield Referral(places[0][2], f"the {word} {name}", "position")
-        if axis == 0 and len(places) > 2 and clear[0] and clear[1]:
+        if axis == 0 and len(places) > 2 and all(clear):
             side = "left" if sign > 0 else "right"
             yield Referral(places[1][2], f"the second {name} from the {side}", "position")
 
 
-def _by_relation(
-    things: Sequence[Thing], others: Group, name: str, anchor: int, size: Size
-) -> Iterator[Referral]:
+def _by_relation(things: Sequence[Thing], others: Group, name: str, anchor: int, size: Size) -> Iterator[Referral]:
     called = _unique_name(things, anchor)
     if called is None:
         return
     for words, axis, sign in _RELATIONS:
         step = size[1 - axis] * STEP_PERCENT // 100
         beside = [i for i in others if _beside(things[i], things[anchor], axis, sign)]
-        away = [
-            i for i in others if sign * (things[i].centre[axis] - things[anchor].centre[axis]) <= -step
-        ]
+        away = [i for i in others if sign * (things[i].centre[axis] - things[anchor].centre[axis]) <= -step]
         if len(beside) == 1 and len(away) == len(others) - 1:
             yield Referral(beside[0], f"the {name} {words} the {called}", "relation")
     near = sorted((_distance(things[i], things[anchor]), i) for i in others)

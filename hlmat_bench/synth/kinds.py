@@ -12,9 +12,11 @@ from hlmat_bench.synth.sketch import Sketch
 
 
 class Draw(Protocol):
-    """Draws an object into the frame [-w, w] x [-h, h] with strokes of about half width p."""
+    """A drawing."""
 
-    def __call__(self, s: Sketch, dice: Dice, w: int, h: int, p: int) -> None: ...
+    def __call__(self, s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
+        """Draw into the frame [-w, w] x [-h, h] with strokes of about half width p; sixteenths of a pixel."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,7 @@ class Kind:
         aspect: the frame's width in percent of its height, from and to.
         tilt: the drawing is turned by at most so many degrees either way.
         weight: how thick its strokes are, in percent of what is usual; less for dense drawings.
+        mirrors: whether its mirror image is still one of its kind.
     """
 
     noun: str
@@ -38,6 +41,7 @@ class Kind:
     aspect: tuple[int, int]
     tilt: int
     weight: int
+    mirrors: bool = True
 
 
 def _kind(noun: str, plural: str, draw: Draw, low: int, high: int, tilt: int, weight: int) -> Kind:
@@ -62,13 +66,15 @@ _THINGS = (
     _kind("rack", "racks", structures.rack, 70, 120, 5, 95),
     _kind("birdcage", "birdcages", structures.birdcage, 60, 78, 8, 75),
     _kind("spider web", "spider webs", structures.web, 85, 115, 30, 65),
-    _kind("insect", "insects", nature.insect, 78, 100, 180, 90),
-    _kind("spider", "spiders", nature.spider, 95, 125, 180, 90),
+    _kind("insect", "insects", nature.insect, 78, 100, 180, 70),
+    _kind("spider", "spiders", nature.spider, 95, 125, 180, 75),
     _kind("tree", "trees", nature.tree, 80, 110, 5, 70),
     _kind("snowflake", "snowflakes", nature.snowflake, 100, 100, 30, 90),
 )
 _LETTERS = tuple(
-    Kind(f"letter {glyph}", f"letters {glyph}", "letter", partial(letters.draw, glyph), (68, 84), 15, 100)
+    Kind(
+        f"letter {glyph}", f"letters {glyph}", "letter", partial(letters.draw, glyph), (68, 84), 15, 100, mirrors=False
+    )
     for glyph in letters.STROKES
 )
 

@@ -7,7 +7,13 @@ strokes of about half width ``p``, and comes near all four sides of the frame.
 from __future__ import annotations
 
 from hlmat_bench.synth.dice import TRIG_BITS, Dice, cos, sin
-from hlmat_bench.synth.sketch import Point, Sketch, between, polar
+from hlmat_bench.synth.sketch import UNIT, Point, Sketch, between, polar
+
+_INSECT_LEGS = ((88, -42, -62), (100, -6, 18), (90, 30, 86))
+"""Reach, knee and foot of the legs of one side, in percent of the frame."""
+
+_SPIDER_LEGS = ((42, -72, 60, -100), (62, -44, 96, -58), (64, 12, 100, 42), (44, 42, 66, 100))
+"""Knee (x, y) and foot (x, y) of the legs of one side, in percent of the frame."""
 
 
 def insect(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
@@ -16,11 +22,12 @@ def insect(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
         _wings(s, dice, w, h, p)
     chest = -h * 20 // 100
     for side in (-1, 1):
-        for reach, knee, foot in ((88, -42, -62), (100, -6, 18), (90, 30, 86)):
+        for reach, knee, foot in _INSECT_LEGS:
             hip = (side * w // 10, chest + h * knee // 600)
             bend = (side * w * reach * 62 // 10000, chest + h * knee // 100)
             s.path([hip, bend, (side * (w * reach // 100 - p), h * foot // 100)], p, p * 2 // 3)
-        s.path([(0, -h * 62 // 100), (side * w // 4, -h * 80 // 100), (side * w * 45 // 100, p - h)], p * 2 // 3)
+        feeler = [(0, -h * 62 // 100), (side * w // 4, -h * 80 // 100), (side * w * 45 // 100, p - h)]
+        s.path(feeler, p * 2 // 3)
     s.layer(dice.between(215, 275))
     thick = dice.between(17, 24)
     s.ellipse((0, chest), w * (thick - 2) // 100, h * 20 // 100)
@@ -46,7 +53,7 @@ def spider(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
     top = -h * 12 // 100
     lift = dice.between(-6, 6)
     for side in (-1, 1):
-        for knee_x, knee, foot_x, foot in ((42, -72, 60, -100), (62, -44, 96, -58), (64, 12, 100, 42), (44, 42, 66, 100)):
+        for knee_x, knee, foot_x, foot in _SPIDER_LEGS:
             knee_at = (side * w * knee_x // 100, h * (knee + lift) // 100)
             end = (side * (w * foot_x // 100 - p), h * foot // 100 - (p if foot > 0 else -p))
             s.path([(side * w // 10, top), knee_at, end], p, p * 3 // 5)
@@ -66,27 +73,24 @@ def tree(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
     for i in range(limbs):
         angle = 180 + 180 * (2 * i + 1) // (2 * limbs) + dice.between(-6, 6)
         tip = ((w * cos(angle)) >> TRIG_BITS, fork[1] + (((h + fork[1]) * sin(angle)) >> TRIG_BITS))
-        _branch(s, dice, fork, between(fork, tip, 62, 100), angle, (w, h), (trunk * 3 // 5, p), 3)
+        _branch(s, dice, fork, between(fork, tip, 62, 100), angle, (w - p, h - p), trunk * 3 // 5, 3)
 
 
-def _branch(
-    s: Sketch, dice: Dice, a: Point, b: Point, angle: int, frame: tuple[int, int], widths: tuple[int, int], depth: int
-) -> None:
-    """A branch from a to b and its twigs; every point stays in the frame."""
-    thick, thin = widths
-    edge_x, edge_y = frame[0] - thin, frame[1] - thin
-    b = min(max(b[0], -edge_x), edge_x), min(max(b[1], -edge_y), edge_y)
-    end = max(thin * 2 // 3, thick * 3 // 5)
-    s.line(a, b, max(thick, thin * 2 // 3), end)
+def _branch(s: Sketch, dice: Dice, a: Point, b: Point, angle: int, frame: Point, thick: int, depth: int) -> None:
+    """A branch from a to b and its twigs, in a frame that ends at (x, y); depth 0 has no twigs."""
+    shorter = (between(a, b, part, 4) for part in (4, 3, 2, 1, 0))
+    b = next(tip for tip in shorter if abs(tip[0]) <= frame[0] and abs(tip[1]) <= frame[1])
+    end = max(thick * 3 // 5, UNIT)
+    s.line(a, b, thick, end)
     if depth <= 0:
         return
     length = max(abs(b[0] - a[0]), abs(b[1] - a[1]))
-    for part, turn in ((55, -38), (100, 24), (100, -22)):
+    for part, turn, less in ((55, -38, 2), (100, 24, 1), (100, -22, 1)):
         start = between(a, b, part, 100)
         heading = angle + turn * dice.between(70, 130) // 100
         reach = length * dice.between(48, 70) // 100
         stop = polar(start, reach, reach, heading)
-        _branch(s, dice, start, stop, heading, frame, (end * 4 // 5, thin), depth - 1 if part == 100 else depth - 2)
+        _branch(s, dice, start, stop, heading, frame, max(end * 4 // 5, UNIT), depth - less)
 
 
 def snowflake(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
@@ -100,7 +104,8 @@ def snowflake(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
         for out, length in pairs:
             root = polar((0, 0), across_x * out // 100, across_y * out // 100, arm)
             for turn in (-60, 60):
-                s.line(root, polar(root, across_x * length // 100, across_y * length // 100, arm + turn), p * 4 // 5)
+                tip = polar(root, across_x * length // 100, across_y * length // 100, arm + turn)
+                s.line(root, tip, p * 4 // 5)
         if hexagon:
-            here, there = (polar((0, 0), across_x * 30 // 100, across_y * 30 // 100, arm + t) for t in (0, 60))
+            here, there = (polar((0, 0), across_x * 3 // 10, across_y * 3 // 10, arm + t) for t in (0, 60))
             s.line(here, there, p * 3 // 4)

@@ -81,13 +81,14 @@ def coverage(shape: Shape, window: Box) -> Alpha:
     np.add.at(steps.reshape(-1), row * (columns + 1) + column, direction)
     inside = (np.cumsum(steps, axis=1, dtype=np.int16)[:, :-1] > 0).view(np.uint8)
     lines = inside[0::4] + inside[1::4] + inside[2::4] + inside[3::4]
-    return (lines[:, 0::4] + lines[:, 1::4] + lines[:, 2::4] + lines[:, 3::4]).astype(np.int32) * 16
+    samples: Alpha = (lines[:, 0::4] + lines[:, 1::4] + lines[:, 2::4] + lines[:, 3::4]).astype(np.int32)
+    return samples * (256 // _GRID**2)
 
 
 def _crossings(
     shape: Shape, left: int, top: int, rows: int, columns: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int16]]:
-    """Where edges cross the sample rows: row, first sample column to the right, +1 upwards or -1 downwards."""
+    """Where edges cross the sample rows: row, first column to the right, +1 upwards or -1 downwards."""
     ax, ay = (shape.points - [left, top]).T
     bx, by = ax[shape.follows], ay[shape.follows]
     first = np.clip((np.minimum(ay, by) - _HALF + _STEP - 1) // _STEP, 0, rows)

@@ -101,15 +101,15 @@ def _shifted(colour: RGB, dice: Dice) -> RGB:
 
 def _nearness(a: RGB, b: RGB, scene: Scene) -> int:
     """The distance between the nearest of an object's colour and a mix of the two colours."""
-    mixes = [tuple(p + (q - p) * part // 4 for p, q in zip(a, b, strict=True)) for part in range(5)]
-    return min(
-        palette.distance((m[0], m[1], m[2]), palette.COLOURS[thing.colour]) for m in mixes for thing in scene.things
-    )
+    mixes = [
+        (a[0] + (b[0] - a[0]) * part // 4, a[1] + (b[1] - a[1]) * part // 4, a[2] + (b[2] - a[2]) * part // 4)
+        for part in range(5)
+    ]
+    colours = {palette.COLOURS[thing.colour] for thing in scene.things}
+    return min(palette.distance(mix, colour) for mix in mixes for colour in colours)
 
 
-def _paint_thing(
-    canvas: NDArray[np.int32], dice: Dice, thing: Thing, layers: Layers, window: Box, sun: int
-) -> Alpha:
+def _paint_thing(canvas: NDArray[np.int32], dice: Dice, thing: Thing, layers: Layers, window: Box, sun: int) -> Alpha:
     """Paint an object with its shadow onto the canvas; returns how much it covers of each pixel."""
     parts = [(tone, coverage(shape, window)) for tone, shape in layers]
     total = parts[0][1]
@@ -130,9 +130,7 @@ def _blend(canvas: NDArray[np.int32], window: Box, alpha: Alpha, colour: NDArray
     under += (colour - under) * alpha[..., None] + 128 >> 8
 
 
-def _cast_shadow(
-    canvas: NDArray[np.int32], dice: Dice, alpha: Alpha, window: Box, sun: int, pen: int
-) -> None:
+def _cast_shadow(canvas: NDArray[np.int32], dice: Dice, alpha: Alpha, window: Box, sun: int, pen: int) -> None:
     """Darken what lies beside the object, away from the sun."""
     reach = dice.between(1, 4) * max(pen // UNIT, 1)
     dx, dy = -(reach * cos(sun) >> TRIG_BITS), -(reach * sin(sun) >> TRIG_BITS)
@@ -169,7 +167,8 @@ def _wear(dice: Dice, window: Box) -> NDArray[np.int32]:
 def _hide(weights: list[tuple[Box, Alpha]], window: Box, alpha: Alpha) -> None:
     """Take from all earlier objects what a new one covers."""
     for (x0, y0, x1, y1), weight in weights:
-        left, top, right, bottom = max(x0, window[0]), max(y0, window[1]), min(x1, window[2]), min(y1, window[3])
+        left, top = max(x0, window[0]), max(y0, window[1])
+        right, bottom = min(x1, window[2]), min(y1, window[3])
         if left < right and top < bottom:
             mine = weight[top - y0 : bottom - y0, left - x0 : right - x0]
             cover = alpha[top - window[1] : bottom - window[1], left - window[0] : right - window[0]]
@@ -207,4 +206,5 @@ def _soften(canvas: NDArray[np.int32]) -> NDArray[np.int32]:
     """A binomial blur over 3 x 3 pixels; the border is repeated."""
     padded = np.pad(canvas, ((1, 1), (1, 1), (0, 0)), mode="edge")
     tall = padded[:-2] + 2 * padded[1:-1] + padded[2:]
-    return tall[:, :-2] + 2 * tall[:, 1:-1] + tall[:, 2:] + 8 >> 4
+    wide: NDArray[np.int32] = tall[:, :-2] + 2 * tall[:, 1:-1] + tall[:, 2:]
+    return wide + 8 >> 4

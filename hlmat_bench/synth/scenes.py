@@ -172,9 +172,7 @@ def _cast(dice: Dice, level: Level) -> list[tuple[str, str, int]]:
     return [(*cast[i], sizes[i]) for i in order]
 
 
-def _apart(
-    dice: Dice, names: Sequence[str], alike: frozenset[frozenset[str]], count: int
-) -> list[str]:
+def _apart(dice: Dice, names: Sequence[str], alike: frozenset[frozenset[str]], count: int) -> list[str]:
     """So many of the names, no two of them alike."""
     chosen: list[str] = []
     for name in dice.shuffled(names):
@@ -197,7 +195,7 @@ def _place(
     height, width = size
     spec = KINDS[kind]
     aspect, angle = dice.between(*spec.aspect), dice.between(-spec.tilt, spec.tilt)
-    mirrored = dice.chance(50)
+    mirrored = spec.mirrors and dice.chance(50)
     boxes = [other.box for other in placed]
     for attempt in range(80):
         length = _mean_length(level, size) * share * (100 - attempt // 2) // 10000

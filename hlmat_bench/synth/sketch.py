@@ -52,9 +52,7 @@ class Sketch:
 
     def fill(self, points: Sequence[Point], *, hole: bool = False) -> None:
         """A polygon; as a hole it takes away from a polygon of this layer that contains it."""
-        twice_area = sum(
-            a[0] * b[1] - b[0] * a[1] for a, b in zip(points, [*points[1:], points[0]], strict=True)
-        )
+        twice_area = sum(a[0] * b[1] - b[0] * a[1] for a, b in zip(points, [*points[1:], points[0]], strict=True))
         forward = (twice_area > 0) != hole
         self.layers[-1][1].append(list(points) if forward else list(points)[::-1])
 
@@ -79,10 +77,10 @@ class Sketch:
         dx, dy = b[0] - a[0], b[1] - a[1]
         length = math.isqrt(dx * dx + dy * dy)
         if length:
-            ax, ay, bx, by = -dy * half // length, dx * half // length, -dy * end // length, dx * end // length
-            self.fill(
-                [(a[0] + ax, a[1] + ay), (b[0] + bx, b[1] + by), (b[0] - bx, b[1] - by), (a[0] - ax, a[1] - ay)]
-            )
+            ax, ay = -dy * half // length, dx * half // length
+            bx, by = -dy * end // length, dx * end // length
+            side = [(a[0] + ax, a[1] + ay), (b[0] + bx, b[1] + by)]
+            self.fill([*side, (b[0] - bx, b[1] - by), (a[0] - ax, a[1] - ay)])
         if round_ends:
             self.disc(a, half)
             self.disc(b, end)

@@ -6,8 +6,10 @@ strokes of about half width ``p``, and reaches all four sides of the frame.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hlmat_bench.synth.dice import TRIG_BITS, Dice, sin
-from hlmat_bench.synth.sketch import Point, Sketch, between
+from hlmat_bench.synth.sketch import Point, Sketch, between, polar
 
 
 def ladder(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
@@ -46,7 +48,7 @@ def _crossed_fence(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
     fields = dice.between(2, 4)
     rail = h - p * 5 // 2
     xs = [p - w + 2 * (w - p) * i // fields for i in range(fields + 1)]
-    for a, b in zip(xs, xs[1:], strict=False):
+    for a, b in pairwise(xs):
         s.line((a, -rail), (b, rail), p * 3 // 4)
         s.line((a, rail), (b, -rail), p * 3 // 4)
     for y in (-rail, rail):
@@ -83,7 +85,7 @@ def tower(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
     while part < 90:
         part += max(9, (100 - part) * 24 // 100)
         stops.append(min(part, 100))
-    for low, high in zip(stops, stops[1:], strict=False):
+    for low, high in pairwise(stops):
         s.line(between(*left, low, 100), between(*right, high, 100), p * 2 // 3)
         s.line(between(*right, low, 100), between(*left, high, 100), p * 2 // 3)
         s.line(between(*left, high, 100), between(*right, high, 100), p * 2 // 3)
@@ -188,7 +190,7 @@ def birdcage(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
 def web(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
     """A spider's web: spokes, and rings that sag between them."""
     spokes, rings = dice.between(7, 11), dice.between(4, 6)
-    rim = [(w * _unit(i, spokes, 90) >> TRIG_BITS, h * _unit(i, spokes, 0) >> TRIG_BITS) for i in range(spokes)]
+    rim = [polar((0, 0), w, h, 360 * i // spokes + i * 37 % 13 - 96) for i in range(spokes)]
     scale_x, scale_y = max(abs(x) for x, _ in rim), max(abs(y) for _, y in rim)
     rim = [(x * (w - p) // scale_x, y * (h - p) // scale_y) for x, y in rim]
     for j in range(1, rings + 1):
@@ -200,8 +202,3 @@ def web(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
     s.layer(dice.between(230, 290))
     for point in rim:
         s.line((0, 0), point, p)
-
-
-def _unit(i: int, n: int, shift: int) -> int:
-    """The sine of one of n equal directions, the first near the top, uneven by a few degrees."""
-    return sin(360 * i // n + (i * 37) % 13 - 96 + shift)

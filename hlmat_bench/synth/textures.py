@@ -21,7 +21,7 @@ def smooth_noise(dice: Dice, height: int, width: int, cell_y: int, cell_x: int) 
     lattice = dice.bytes(height // cell_y + 2, width // cell_x + 2)
     column, across = _blend(width, cell_x)
     row, down = _blend(height, cell_y)
-    wide = lattice[:, column] * (256 - across) + lattice[:, column + 1] * across >> 8
+    wide: Grain = lattice[:, column] * (256 - across) + lattice[:, column + 1] * across >> 8
     return wide[row] * (256 - down[:, None]) + wide[row + 1] * down[:, None] >> 8
 
 
@@ -59,10 +59,10 @@ def wood(dice: Dice, height: int, width: int) -> Grain:
     folded = np.abs((warp * 6 + np.arange(height, dtype=np.int32)[:, None] * 5) % 256 - 128) * 2
     lines = smooth_noise(dice, height, width, 3, 90)
     tone = dice.bytes(height // plank + 1)[np.arange(height) // plank][:, None]
-    value = (folded + 3 * lines + 2 * tone) // 6
+    value: Grain = (folded + 3 * lines + 2 * tone) // 6
     seam = np.arange(height) % plank < 2
     value[seam] = 0
-    return np.minimum(value, 255)
+    return value.clip(0, 255)
 
 
 def bricks(dice: Dice, height: int, width: int) -> Grain:
@@ -88,15 +88,18 @@ def tiles(dice: Dice, height: int, width: int) -> Grain:
 def cloth(dice: Dice, height: int, width: int) -> Grain:
     """A weave with folds."""
     y, x = np.arange(height, dtype=np.int32)[:, None], np.arange(width, dtype=np.int32)[None, :]
-    weave = np.where((x // 2 + y // 2) % 2 == 0, 170, 80)
+    weave = 80 + (x // 2 + y // 2) % 2 * 90
     folds = smooth_noise(dice, height, width, 120, 40)
-    return ((2 * weave + 3 * folds + dice.bytes(height, width)) // 6).astype(np.int32)
+    return (2 * weave + 3 * folds + dice.bytes(height, width)) // 6
 
 
 def sky(dice: Dice, height: int, width: int) -> Grain:
     """Clouds that grow towards the horizon."""
-    clouds = smooth_noise(dice, height, width, 60, 130) + smooth_noise(dice, height, width, 22, 40)
-    return np.clip(clouds - 130 + np.arange(height, dtype=np.int32)[:, None] * 110 // height, 0, 255)
+    clouds: Grain = sum(
+        (smooth_noise(dice, height, width, cell, 2 * cell) * cell >> 6 for cell in (64, 32, 16, 8)),
+        start=np.arange(height, dtype=np.int32)[:, None] * 90 // height - 120,
+    )
+    return clouds.clip(0, 255)
 
 
 @dataclass(frozen=True, slots=True)

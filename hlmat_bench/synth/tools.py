@@ -44,7 +44,8 @@ def bicycle(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
     s.path([head, grip, (grip[0] + w // 5, p - h), (grip[0] + w // 4, p - h + h // 6)], p)
     s.line((saddle[0] - w // 9, saddle[1] - p), (saddle[0] + w // 9, saddle[1] - p), p * 2, p)
     s.ring(crank, 3 * p, 3 * p, p * 2 // 3)
-    s.path([(crank[0] - h // 5, crank[1] + h // 8), crank, (crank[0] + h // 5, crank[1] - h // 8)], p * 3 // 4)
+    (x, y), arm = crank, h // 5
+    s.path([(x - arm, y + h // 8), crank, (x + arm, y - h // 8)], p * 3 // 4)
 
 
 def key(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
@@ -54,16 +55,15 @@ def key(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
     s.line((middle, 2 * radius - h), (middle, h - p), p * 5 // 4)
     for i in range(dice.between(2, 3)):
         y = h - p - i * max(h // 7, 4 * p)
-        reach = (w - p - middle) * (10 if i == 0 else dice.between(5, 9)) // 10
+        reach = (w - middle) * (10 if i == 0 else dice.between(5, 9)) // 10
         s.line((middle, y), (middle + reach, y), p, round_ends=False)
-        s.fill([(middle + reach - p, y - p), (middle + reach + p, y - p), (middle + reach + p, y + p)])
     s.line((middle - 2 * p, 2 * radius - h + p), (middle + 2 * p, 2 * radius - h + p), p)
     s.layer(dice.between(225, 285))
     if dice.chance(50):
         s.ring((middle, radius - h), radius - p, radius - p, p)
     else:
-        lobe = radius * 11 // 20
-        for x, y in ((0, lobe - h), (lobe - radius, radius * 3 // 2 - h), (radius - lobe, radius * 3 // 2 - h)):
+        lobe, low = radius * 11 // 20, radius * 3 // 2 - h
+        for x, y in ((0, lobe - h), (lobe - radius, low), (radius - lobe, low)):
             s.ring((middle + x, y), lobe - p, lobe - p, p)
 
 
@@ -115,7 +115,8 @@ def rake(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
             s.line((x, h * 62 // 100), (x, h - p), p * 3 // 4)
     bar = h * 62 // 100
     if fan:
-        s.line(between(shoulder, (p - w, h * 86 // 100), 1, 2), between(shoulder, (w - p, h * 86 // 100), 1, 2), p)
+        half_way = (h * 40 // 100 + h * 86 // 100) // 2
+        s.line(((p - w) // 2, half_way), ((w - p) // 2, half_way), p)
     else:
         s.line((p - w, bar), (w - p, bar), p)
         s.path([(-w // 2, bar), shoulder, (w // 2, bar)], p * 3 // 4)
@@ -140,11 +141,10 @@ def glasses(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
 
 def _rounded(centre: Point, x: int, y: int) -> list[Point]:
     corner = min(x, y) // 3
-    quarters = ((x - corner, y - corner, 0), (corner - x, y - corner, 90))
-    quarters += ((corner - x, corner - y, 180), (x - corner, corner - y, 270))
+    quarters = ((1, 1), (-1, 1), (-1, -1), (1, -1))
     return [
-        polar((centre[0] + dx, centre[1] + dy), corner, corner, start + turn)
-        for dx, dy, start in quarters
+        polar((centre[0] + a * (x - corner), centre[1] + b * (y - corner)), corner, corner, 90 * i + turn)
+        for i, (a, b) in enumerate(quarters)
         for turn in (0, 30, 60, 90)
     ]
 

@@ -1,0 +1,75 @@
+"""Caption files: expressions by the stem of the image's file name, as JSON, JSON lines or CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from hlmat_bench.sources.pixels import SUFFIXES
+from hlmat_bench.sources.problems import BadAnnotation
+from hlmat_bench.sources.reading import parse_json, read_csv, read_text
+
+_NAME_KEYS = ("image", "img", "file_name", "name", "stem")
+_TEXT_KEYS = ("expression", "caption", "prompt", "text")
+
+
+def read_captions(path: Path) -> dict[str, list[str]]:
+    """The expressions of each image, by the stem of its file name.
+
+    Args:
+        path: ``.csv`` with a header; ``.jsonl``, an object a line; ``.json``, an object from names to texts, or a
+            list of objects, or, as some prompt files are, an object a line in spite of the name. An object or row
+            names the image in one of the fields image, img, file_name, name, stem, and its expression, or list of
+            expressions, in one of expression, caption, prompt, text.
+
+    Raises:
+        BadAnnotation: when it is no such file.
+    """
+    found: dict[str, list[str]] = {}
+    for number, (name, text) in enumerate(_pairs(path), start=1):
+        texts = text if isinstance(text, list) else [text]
+        if not isinstance(name, str) or not all(isinstance(one, str) and one.strip() for one in texts):
+            raise BadAnnotation(f"Entry {number} of {path} should give an image's name and its expression as text.")
+        found.setdefault(stem(name), []).extend(texts)
+    return found
+
+
+def stem(name: str) -> str:
+    """The last part of a path or file name, without the suffix of an image file."""
+    last = PurePosixPath(name.replace("\\", "/"))
+    return last.stem if last.suffix.lower() in SUFFIXES else last.name
+
+
+def _pairs(path: Path) -> Iterable[tuple[Any, Any]]:
+    suffix, text = path.suffix.lower(), read_text(path)
+    if suffix == ".csv":
+        return _from_records(read_csv(path), path)
+    if suffix == ".jsonl" or _is_lines(text):
+        lines = enumerate(text.splitlines(), start=1)
+        return _from_records((parse_json(line, f"Line {n} of {path}") for n, line in lines if line.strip()), path)
+    value = parse_json(text, str(path))
+    if isinstance(value, dict) and (_first(value, _NAME_KEYS) is None or _first(value, _TEXT_KEYS) is None):
+        return value.items()
+    return _from_records(value if isinstance(value, list) else [value], path)
+
+
+def _is_lines(text: str) -> bool:
+    """Whether the first line is a whole object and more lines follow."""
+    first, _, rest = text.strip().partition("\n")
+    return first.startswith("{") and first.rstrip().endswith("}") and bool(rest.strip())
+
+
+def _from_records(records: Iterable[Any], path: Path) -> Iterator[tuple[Any, Any]]:
+    for number, record in enumerate(records, start=1):
+        name, text = _first(record, _NAME_KEYS), _first(record, _TEXT_KEYS)
+        if name is None or text is None:
+            raise BadAnnotation(
+                f"Entry {number} of {path} needs one of the fields {', '.join(_NAME_KEYS)} and one of "
+                f"{', '.join(_TEXT_KEYS)}."
+            )
+        yield name, text
+
+
+def _first(record: Any, keys: tuple[str, ...]) -> Any:
+    return next((record[key] for key in keys if key in record), None) if isinstance(record, Mapping) else None

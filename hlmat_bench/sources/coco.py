@@ -1,0 +1,63 @@
+"""A COCO-style annotation file in which each annotation has a segmentation and an expression."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from hlmat_bench.samples import Sample
+from hlmat_bench.sources.files import DataPath, FileSettings, FileSource, Pixels
+from hlmat_bench.sources.instances import Id, Instances
+from hlmat_bench.sources.place import Place
+from hlmat_bench.sources.problems import BadAnnotation
+from hlmat_bench.sources.reading import take_id, take_texts
+
+_CATEGORY = "category"
+
+
+class CocoSettings(FileSettings):
+    """The settings of this layout.
+
+    Attributes:
+        annotations: the JSON file.
+        images: the folder of the images.
+        field: the annotation's field that holds the expression or a list of expressions; ``category``: its
+            category's name.
+    """
+
+    kind: Literal["coco"]
+    annotations: DataPath
+    images: DataPath
+    field: str = "caption"
+
+    def needed(self) -> list[str]:
+        """See `SourceSettings.needed`."""
+        return [self.annotations, self.images]
+
+    def open(self, place: Place) -> FileSource:
+        """See `SourceSettings.open`."""
+        annotations, images = (place.existing(name) for name in self.needed())
+        about = {
+            "kind": self.kind,
+            "annotations": place.shown(annotations),
+            "images": place.shown(images),
+            "expression": {"from": self.field},
+        }
+        return FileSource(place, self._samples(Instances(annotations, images), place.task), self.missing, about)
+
+    def _samples(self, instances: Instances, task: str) -> Iterator[Sample]:
+        categories = instances.categories() if self.field == _CATEGORY else {}
+        for ident, item in instances.annotations():
+            where = f"The annotation {ident}"
+            image_id, image = instances.image_of(item, where)
+            key = Pixels(image.path, instances.shape(item, where))
+            for number, expression in enumerate(self._expressions(item, categories, where)):
+                yield Sample(f"{task}/{ident}/{number}", image.name, str(image_id), expression, str(ident), key=key)
+
+    def _expressions(self, item: Any, categories: dict[Id, str], where: str) -> list[str]:
+        if self.field != _CATEGORY:
+            return take_texts(item, self.field, where)
+        category = take_id(item, "category_id", where)
+        if category not in categories:
+            raise BadAnnotation(f"{where} has the category {category}, which the file does not list; add it.")
+        return [categories[category]]

@@ -1,0 +1,186 @@
+"""A folder of images and a folder of mask files with the same stems, and an expression for each stem.
+
+This is the layout of HQSeg-44K (DIS5K, ThinObject-5K, COIFT, HRSOD; https://github.com/SysCV/sam-hq) and of the
+interactive-segmentation sets as RITM lays them out (https://github.com/SamsungLabs/ritm_interactive_segmentation).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import field_validator, model_validator
+
+from hlmat_bench.samples import Sample
+from hlmat_bench.sources.captions import read_captions
+from hlmat_bench.sources.files import DataPath, FileSettings, FileSource, OptionalPath, Pixels
+from hlmat_bench.sources.pixels import SUFFIXES
+from hlmat_bench.sources.place import Place
+from hlmat_bench.sources.problems import BadAnnotation
+from hlmat_bench.sources.shapes import MaskFile, MaskRule
+from hlmat_bench.sources.words import words
+
+_EXPRESSION, _IMAGE = "expression", "image"
+_ORIGINS = frozenset({"captions", "expression", "pattern"})
+_REPLACED = frozenset({"captions", "captions_if_there", "expression"})
+
+
+class MaskSettings(FileSettings):
+    """What all layouts with mask files take; see `MaskRule`.
+
+    Attributes:
+        threshold: values above it are the object.
+        channel: which value of a colour counts.
+        ignore_value: the value of pixels that no score counts.
+    """
+
+    threshold: int = 128
+    channel: Literal["first", "any"] = "first"
+    ignore_value: int | None = None
+
+    def rule(self) -> MaskRule:
+        """Which values of a mask are the object."""
+        return MaskRule(self.threshold, self.channel, self.ignore_value)
+
+
+class MaskFolderSettings(MaskSettings):
+    """The settings of this layout. The expression comes from ``captions``, ``expression`` or ``pattern``.
+
+    Attributes:
+        images: the folder of the images.
+        masks: the folder of the masks.
+        image_suffix: how image files end; None: any image.
+        mask_suffix: how mask files end; what is before it is the stem.
+        captions: a caption file; see `captions.read_captions`.
+        captions_if_there: a caption file that is used where it lies in its place.
+        expression: one expression for all images.
+        pattern: a regular expression that is searched in the stem. Its group ``expression`` is the expression, as a
+            name (see `words.words`); its group ``image`` is what samples of one image share; every other group
+            becomes a tag.
+    """
+
+    kind: Literal["mask_folder"]
+    images: DataPath
+    masks: DataPath
+    image_suffix: str | None = None
+    mask_suffix: str = ".png"
+    captions: OptionalPath = None
+    captions_if_there: OptionalPath = None
+    expression: str | None = None
+    pattern: str | None = None
+
+    @field_validator("pattern")
+    @classmethod
+    def _compiles(cls, value: str | None) -> str | None:
+        try:
+            re.compile(value or "")
+        except re.error as error:
+            raise ValueError(f"it is no regular expression ({error})") from error
+        return value
+
+    @model_validator(mode="after")
+    def _has_expressions(self) -> MaskFolderSettings:
+        named = self.pattern is not None and _EXPRESSION in re.compile(self.pattern).groupindex
+        if not (self.captions or self.expression or named):
+            raise ValueError("give captions, an expression, or a pattern with a group (?P<expression>...)")
+        return self
+
+    def changed(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
+        """See `SourceSettings.changed`; another origin of the expressions replaces the one there was."""
+        values = super().changed(overrides)
+        if _ORIGINS.isdisjoint(overrides):
+            return values
+        return {name: value for name, value in values.items() if name in overrides or name not in _REPLACED}
+
+    def needed(self) -> list[str]:
+        """See `SourceSettings.needed`."""
+        return [self.images, self.masks, *([self.captions] if self.captions else [])]
+
+    def open(self, place: Place) -> FileSource:
+        """See `SourceSettings.open`."""
+        images, masks = place.existing(self.images), place.existing(self.masks)
+        origin = self._origin(place)
+        about = {
+            "kind": self.kind,
+            "images": place.shown(images),
+            "masks": place.shown(masks),
+            "expression": origin.about,
+        }
+        return FileSource(place, self._samples(images, masks, origin, place.task), self.missing, about)
+
+    def _samples(self, images: Path, masks: Path, origin: _Origin, task: str) -> Iterator[Sample]:
+        pictures = _by_stem(images, [self.image_suffix] if self.image_suffix else SUFFIXES)
+        outlines = _by_stem(masks, [self.mask_suffix])
+        usual = next(iter(pictures.values())).suffix if pictures else ".jpg"
+        rule = self.rule()
+        for stem in sorted({*pictures, *outlines}):
+            path = pictures.get(stem, images / f"{stem}{usual}")
+            key = Pixels(path, MaskFile(outlines.get(stem, masks / f"{stem}{self.mask_suffix}"), rule))
+            groups = self._groups(stem)
+            image_id = groups.pop(_IMAGE, stem)
+            tags = {name: words(text) for name, text in groups.items() if name != _EXPRESSION}
+            for number, expression in enumerate(origin.of(stem)):
+                yield Sample(f"{task}/{stem}/{number}", path.name, image_id, expression, stem, tags, key)
+
+    def _groups(self, stem: str) -> dict[str, str]:
+        match = re.search(self.pattern, stem) if self.pattern else None
+        return {name: text for name, text in match.groupdict().items() if text} if match else {}
+
+    def _origin(self, place: Place) -> _Origin:
+        """Where the expressions come from."""
+        if self.captions:
+            return _captions(place.existing(self.captions), place)
+        if self.expression:
+            text = self.expression
+            return _Origin({"from": "constant", "text": text}, lambda stem: [text])
+        if self.captions_if_there and (place.root / self.captions_if_there).is_file():
+            return _captions(place.root / self.captions_if_there, place)
+        return _Origin({"from": "pattern", "pattern": self.pattern}, self._from_name)
+
+    def _from_name(self, stem: str) -> list[str]:
+        text = words(self._groups(stem).get(_EXPRESSION, ""))
+        if not text:
+            raise BadAnnotation(
+                f"The file name {stem!r} does not fit the pattern {self.pattern!r}; give a caption file with "
+                "--set data.captions=FILE, or another --set data.pattern=REGEX."
+            )
+        return [text]
+
+
+@dataclass(frozen=True, slots=True)
+class _Origin:
+    """Where expressions come from: what the manifest says, and the expressions of a stem."""
+
+    about: dict[str, Any]
+    of: Callable[[str], list[str]]
+
+
+def _captions(path: Path, place: Place) -> _Origin:
+    captions = read_captions(path)
+
+    def of(stem: str) -> list[str]:
+        if stem not in captions:
+            raise BadAnnotation(f"{path} has no caption for {stem!r}; add one, or choose another caption file.")
+        return captions[stem]
+
+    return _Origin({"from": "captions", "file": place.shown(path)}, of)
+
+
+def _by_stem(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
+    """The files of a folder that end so, by what is before it; hidden files are none."""
+    found: dict[str, Path] = {}
+    endings = tuple(suffixes)
+    for path in sorted(folder.iterdir()):
+        ending = next((one for one in endings if path.name.lower().endswith(one.lower())), None)
+        if ending is None or path.name.startswith(".") or not path.is_file():
+            continue
+        stem = path.name[: -len(ending)]
+        if stem in found:
+            raise BadAnnotation(
+                f"{folder} holds both {found[stem].name} and {path.name}; say which with --set data.image_suffix=.EXT."
+            )
+        found[stem] = path
+    return found

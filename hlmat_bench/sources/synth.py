@@ -1,0 +1,32 @@
+"""The synthetic task: nothing to read, everything from a seed."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from hlmat_bench.samples import Source
+from hlmat_bench.sources.files import SourceSettings
+from hlmat_bench.sources.place import Place
+
+
+class SynthSettings(SourceSettings):
+    """The settings of synthetic samples; the seed is the run's.
+
+    Attributes:
+        count: how many samples.
+    """
+
+    kind: Literal["synth"]
+    count: int = Field(200, ge=1)
+
+    def needed(self) -> list[str]:
+        """Nothing: the samples are drawn."""
+        return []
+
+    def open(self, place: Place) -> Source:
+        """See `SourceSettings.open`."""
+        from hlmat_bench.synth.source import SynthSource
+
+        return SynthSource(seed=place.seed, count=self.count, name=place.task)

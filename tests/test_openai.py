@@ -1,0 +1,375 @@
+"""The openai adapter against a server on this machine: what is sent, what is retried, what is said of failures."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import socket
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image as Pillow
+from PIL import JpegImagePlugin
+
+from hlmat_bench import plugins
+from hlmat_bench.content import folder
+from hlmat_bench.errors import HlmatError, RequestFailed, UsageError
+from hlmat_bench.interfaces import Model, Reply, Request
+from hlmat_bench.points import PointFormat
+from hlmat_bench.testing import Answer, ChatServer, Failure, completion
+
+PLUGIN = folder("adapters") / "models" / "openai.py"
+OpenAIModel = plugins.find("model", str(PLUGIN)).factory
+KEY = "sk-canary-0123456789"
+SAYS = "Positive point: (500, 500)"
+
+
+@pytest.fixture(autouse=True)
+def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def picture(height: int = 48, width: int = 64) -> np.ndarray:
+    """A smooth image with a thin green line, which chroma subsampling would smear."""
+    y, x = np.mgrid[:height, :width]
+    image = np.stack([x * 2, y * 2, 128 + 0 * x], axis=2).astype(np.uint8)
+    image[:, width // 2] = (0, 255, 0)
+    return image
+
+
+def request(**changes: Any) -> Request:
+    return Request(**{"image": picture(), "prompt": "where is the cat", "seed": 7, **changes})
+
+
+def ask(server: ChatServer, wanted: Request | None = None, **options: Any) -> list[Reply]:
+    model = OpenAIModel("fake", "xy1000", base_url=server.base_url, **{"api_key": KEY, **options})
+    assert isinstance(model, Model)
+    return reply_once(model, wanted)
+
+
+def reply_once(model: Any, wanted: Request | None = None) -> list[Reply]:
+    async def once() -> list[Reply]:
+        try:
+            replies: list[Reply] = await model.reply(wanted or request())
+            return replies
+        finally:
+            await model.close()
+
+    return asyncio.run(once())
+
+
+def sequence(*answers: Answer) -> Callable[..., Answer]:
+    """Answers one after the other, then the last again and again."""
+    left = list(answers)
+    return lambda *_: left.pop(0) if len(left) > 1 else left[0]
+
+
+# What is sent
+
+
+def test_a_request_holds_the_image_the_prompt_and_the_decoding() -> None:
+    with ChatServer(lambda *_: SAYS, key=KEY) as server:
+        (reply,) = ask(server, request(max_tokens=33))
+    (asked,) = server.asked
+    assert (reply.text, reply.tokens_in, reply.tokens_out) == (SAYS, 4, 4)
+    assert reply.seconds > 0
+    assert reply.cost is None
+    body = asked.body
+    assert [part["type"] for part in body["messages"][0]["content"]] == ["image_url", "text"]
+    assert asked.prompt == "where is the cat"
+    assert len(body.pop("messages")) == 1
+    assert body == {"model": "fake", "temperature": 0.0, "seed": 7, "max_tokens": 33}
+
+
+def test_png_arrives_without_loss() -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (37, 53, 3), dtype=np.uint8)
+    with ChatServer(lambda *_: SAYS) as server:
+        ask(server, request(image=noise), image_format="png")
+    assert server.asked[0].media_type == "image/png"
+    assert server.asked[0].image is not None
+    assert np.array_equal(server.asked[0].image, noise)
+
+
+@pytest.mark.parametrize(("subsampling", "code", "error"), [("444", 0, 12), (444, 0, 12), ("4:2:0", 2, 255)])
+def test_jpeg_arrives_with_the_colours_declared(subsampling: str | int, code: int, error: int) -> None:
+    with ChatServer(lambda *_: SAYS) as server:
+        ask(server, subsampling=subsampling)
+    asked = server.asked[0]
+    assert asked.image is not None
+    assert asked.media_type == "image/jpeg"
+    file = Pillow.open(io.BytesIO(asked.data))
+    assert isinstance(file, JpegImagePlugin.JpegImageFile)
+    assert JpegImagePlugin.get_sampling(file) == code  # 0 is 4:4:4, 2 is 4:2:0
+    worst = int(np.abs(asked.image.astype(int) - picture()).max())
+    assert (worst <= 12) is (code == 0)
+    assert worst <= error
+
+
+def test_options_change_the_request() -> None:
+    options = {
+        "max_tokens_param": "max_completion_tokens",
+        "leave_out": "temperature+seed",
+        "reasoning_effort": "low",
+        "detail": "high",
+    }
+    with ChatServer(lambda *_: SAYS) as server:
+        ask(server, request(max_tokens=5), **options)
+    body = server.asked[0].body
+    assert body.pop("messages")[0]["content"][0]["image_url"]["detail"] == "high"
+    assert body == {"model": "fake", "max_completion_tokens": 5, "reasoning_effort": "low"}
+
+
+def test_the_key_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "one")
+    monkeypatch.setenv("OTHER_KEY", "two")
+    with ChatServer(lambda *_: SAYS) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+        for options in ({}, {"key_env": "OTHER_KEY"}, {"api_key": "three"}, {"key_env": "ABSENT"}):
+            reply_once(OpenAIModel("fake", "xy1000", **options))
+    sent = [asked.headers["authorization"].removeprefix("Bearer ") for asked in server.asked]
+    assert sent == ["one", "two", "three", "no-key"]
+
+
+# Several replies
+
+
+def test_n_replies_come_from_one_request_where_the_server_can() -> None:
+    with ChatServer(lambda *_: ["a b", "c", "d"]) as server:
+        replies = ask(server, request(n=3, temperature=0.7))
+    assert [reply.text for reply in replies] == ["a b", "c", "d"]
+    assert [reply.tokens_out for reply in replies] == [2, 1, 1]  # the server says 4 for all
+    assert len(server.asked) == 1
+    assert (server.asked[0].body["n"], server.asked[0].body["temperature"]) == (3, 0.7)
+
+
+def test_a_server_that_gives_fewer_is_asked_again_with_other_seeds() -> None:
+    with ChatServer(lambda body, image, prompt: [f"seed {body['seed']}"]) as server:
+        replies = ask(server, request(n=3, temperature=1.0))
+    assert [reply.text for reply in replies] == ["seed 7", "seed 8", "seed 9"]
+    assert [asked.body.get("n") for asked in server.asked] == [3, 2, None]
+
+
+def test_more_choices_than_wanted_are_dropped() -> None:
+    with ChatServer(lambda *_: ["a", "b", "c"]) as server:
+        assert [reply.text for reply in ask(server)] == ["a"]
+
+
+def test_requests_run_at_the_same_time() -> None:
+    there = []
+
+    def answer(body: Any, image: Any, prompt: str) -> Answer:
+        there.append(prompt)
+        for _ in range(500):  # until all four are here
+            if len(there) == 4:
+                return SAYS
+            time.sleep(0.01)
+        return Failure(400)
+
+    async def together() -> list[list[Reply]]:
+        model = OpenAIModel("fake", "xy1000", base_url=server.base_url)
+        replies = await asyncio.gather(*(model.reply(request(prompt=str(i))) for i in range(4)))
+        await model.close()
+        return replies
+
+    with ChatServer(answer) as server:
+        assert [reply.text for (reply,) in asyncio.run(together())] == [SAYS] * 4
+
+
+# What is retried, and what is not
+
+
+@pytest.mark.parametrize(
+    "failure", [Failure(429), Failure(500), Failure(503), Failure(408), Failure(drop=True), Failure(hang=60, drop=True)]
+)
+def test_a_passing_failure_is_retried(failure: Failure) -> None:
+    with ChatServer(sequence(failure, SAYS)) as server:
+        (reply,) = ask(server, timeout=1.0, retries=1)
+    assert reply.text == SAYS
+    assert len(server.asked) == 2
+    assert server.asked[0].body == server.asked[1].body
+
+
+def test_retry_after_is_heeded() -> None:
+    came = []
+
+    def answer(*_: Any) -> Answer:
+        came.append(time.monotonic())
+        return Failure(429, headers={"Retry-After": "1"}) if len(came) == 1 else SAYS
+
+    with ChatServer(answer) as server:
+        ask(server, retries=1)
+    assert came[1] - came[0] >= 0.95  # without the header it is at most half a second
+
+
+FOREVER = {
+    "rate limit": (Failure(429), "HTTP 429"),
+    "server error": (Failure(500), "HTTP 500"),
+    "drop": (Failure(drop=True), "the connection to 127.0.0.1 broke"),
+    "hang": (Failure(hang=60), "did not answer within 0.5 seconds"),
+    "bad request": (Failure(400), "HTTP 400"),
+    "too large": (Failure(413), "HTTP 413"),
+    "invalid JSON": (Failure(200, body='{"choices": ['), "invalid JSON"),
+    "not UTF-8": (Failure(200, body='{"choices": "\udcff"}'), "invalid JSON"),
+    "HTML": (Failure(200, body="<html>hello</html>", content_type="text/html"), "without a choice"),
+    "empty body": (Failure(200, body=""), "invalid JSON"),
+    "list": (Failure(200, body="[]"), "without a choice"),
+    "null": (Failure(200, body="null"), "without a choice"),
+    "no choices": (completion([]), "without a choice"),
+    "choices null": ({**completion([]), "choices": None}, "without a choice"),
+    "choices odd": ({**completion([]), "choices": [1, None]}, "without text"),
+    "error in the body": ({"error": {"message": f"overloaded {KEY}", "code": 502}}, "overloaded ***"),
+    "content null": ({**completion([]), "choices": [{"message": {"content": None}}]}, "without text"),
+    "content a number": ({**completion([]), "choices": [{"message": {"content": 5}}]}, "without text"),
+    "message null": ({**completion([]), "choices": [{"message": None}]}, "without text"),
+}
+
+
+@pytest.mark.parametrize("case", FOREVER)
+def test_a_lasting_failure_is_a_failed_request(case: str) -> None:
+    answer, reason = FOREVER[case]
+    with ChatServer(lambda *_: answer) as server, pytest.raises(RequestFailed) as caught:
+        ask(server, timeout=0.5, retries=1)
+    assert reason in str(caught.value)
+    check_secrecy(caught.value)
+    retried = case in ("rate limit", "server error", "drop", "hang")
+    assert len(server.asked) == 1 + retried
+
+
+@pytest.mark.parametrize(
+    ("failure", "reason"),
+    [
+        (Failure(401, body=json.dumps({"error": {"message": f"Incorrect API key: {KEY}"}})), "OPENAI_API_KEY"),
+        (Failure(403), "OPENAI_API_KEY"),
+        (Failure(404), "model=fake"),
+        (Failure(404, body=f"<html>{KEY}", content_type="text/html"), "base_url="),
+        (Failure(400, code="unsupported_parameter"), "max_tokens_param=max_completion_tokens"),
+        (Failure(400, code="unsupported_value"), "leave_out=temperature"),
+        (Failure(429, code="insufficient_quota"), "add credit"),
+    ],
+)
+def test_what_no_request_can_escape_is_told_to_the_user(failure: Failure, reason: str) -> None:
+    with ChatServer(lambda *_: failure) as server, pytest.raises(UsageError) as caught:
+        ask(server, retries=0)
+    assert reason in str(caught.value)
+    check_secrecy(caught.value)
+
+
+def test_a_wrong_key_and_an_unknown_model_on_the_fake_server() -> None:
+    with ChatServer(lambda *_: SAYS, key="another", models=["other"]) as server:
+        with pytest.raises(UsageError, match=r"key provided: \*\*\*") as caught:
+            ask(server)
+        check_secrecy(caught.value)
+        with pytest.raises(UsageError, match="'fake' does not exist"):
+            ask(server, api_key="another")
+
+
+def check_secrecy(error: HlmatError) -> None:
+    shown = "".join(traceback.format_exception(error)) + repr(error) + str(vars(error))
+    assert KEY not in shown
+    assert "\n" not in str(error)
+    assert len(str(error)) < 400
+    assert error.__cause__ is None
+    assert error.__context__ is None
+
+
+def test_an_absent_server_is_told_at_once() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    model = OpenAIModel("fake", "xy1000", base_url=f"http://127.0.0.1:{port}/v1", retries=1000)
+    with pytest.raises(UsageError, match=f"no server at 127.0.0.1:{port}"):
+        reply_once(model)
+    model = OpenAIModel("fake", "xy1000", base_url="http://no-such-host.invalid/v1", retries=1000)
+    with pytest.raises(UsageError, match="no server at no-such-host.invalid:80"):
+        reply_once(model)
+
+
+def test_a_server_that_goes_away_later_is_a_failed_request() -> None:
+    with ChatServer(lambda *_: SAYS) as server:
+        model = OpenAIModel("fake", "xy1000", base_url=server.base_url, retries=0)
+        reply_once(model)
+    with pytest.raises(RequestFailed, match="connection"):
+        reply_once(model)
+
+
+def test_refusals_and_empty_texts_are_replies() -> None:
+    refusal = {**completion([]), "choices": [{"message": {"content": None, "refusal": "I can't help with that."}}]}
+    for answer, text in ((refusal, "I can't help with that."), ("", ""), (" \n", " \n")):
+        with ChatServer(lambda *_, answer=answer: answer) as server:
+            assert [reply.text for reply in ask(server)] == [text]
+
+
+@given(st.text(max_size=80))
+def test_texts_arrive_unchanged(text: str) -> None:
+    with ChatServer(lambda *_: text) as server:
+        assert [reply.text for reply in ask(server, request(prompt=text))] == [text]
+    assert server.asked[0].prompt == text
+
+
+def test_usage_that_makes_no_sense_is_left_out() -> None:
+    for usage in (None, 5, {"prompt_tokens": "many"}, {}):
+        with ChatServer(lambda *_, usage=usage: {**completion(["x"]), "usage": usage}) as server:
+            (reply,) = ask(server)
+        assert (reply.tokens_in, reply.tokens_out) == (None, None)
+
+
+# What a user can get wrong; what is said of the model
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({}, "model= and points="),
+        ({"model": "m"}, "model= and points="),
+        ({"model": "m", "points": "zz"}, "point format"),
+        ({"model": "m", "points": "xy1", "base_url": "localhost:8000"}, "http://localhost:8000/v1"),
+        ({"model": "m", "points": "xy1"}, "OPENAI_API_KEY"),
+        ({"model": "m", "points": "xy1", "key_env": "MY_KEY"}, "MY_KEY"),
+        ({"model": "m", "points": "xy1", "api_key": "k", "image_format": "gif"}, "image format"),
+        ({"model": "m", "points": "xy1", "api_key": "k", "quality": 0}, "quality"),
+        ({"model": "m", "points": "xy1", "api_key": "k", "subsampling": "411"}, "subsampling"),
+    ],
+)
+def test_wrong_options_are_refused(options: dict[str, Any], reason: str) -> None:
+    with pytest.raises(UsageError, match=reason):
+        OpenAIModel(**options)
+
+
+def test_the_spec_holds_what_answers_depend_on_and_no_secret() -> None:
+    spec = {}
+    for name, more in {"a": {}, "b": {"quality": 75}, "c": {"image_format": "png"}, "d": {"detail": "low"}}.items():
+        url = "https://user:canary-password@llm.example.org:8443/secret/v1"
+        model = OpenAIModel("big-model", "segagent-qwen", base_url=url, api_key=KEY, **more)
+        spec[name] = json.dumps(model.spec(), sort_keys=True)
+        assert KEY not in spec[name] + repr(model) + str(model)
+        assert "canary" not in spec[name]
+    assert len(set(spec.values())) == 4
+    first = json.loads(spec["a"])
+    assert first["host"] == "llm.example.org"
+    assert first["image"] == {"format": "jpeg", "quality": 95, "subsampling": "4:4:4", "detail": None}
+    assert model.points == PointFormat.named("segagent-qwen")
+    assert (model.name, model.concurrency, model.deterministic) == ("big-model", 8, True)
+
+
+def test_a_model_that_draws_at_temperature_0_is_not_deterministic() -> None:
+    options = {"model": "m", "points": "xy1", "api_key": "k"}
+    assert not OpenAIModel(**options, leave_out="temperature").deterministic
+    assert not OpenAIModel(**options, deterministic=False).deterministic
+
+
+def test_listing_imports_no_client() -> None:
+    code = (
+        "import sys; from hlmat_bench import plugins; "
+        f"print(plugins.find('model', {str(PLUGIN)!r}).missing, 'openai' in sys.modules, 'cv2' in sys.modules)"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).split() == ["None", "False", "False"]

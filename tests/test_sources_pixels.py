@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hlmat_bench.errors import UsageError
+from hlmat_bench.sources.pixels import ImageReader, read_image, read_size, read_values
+from hlmat_bench.sources.problems import Unreadable
+from tests.data_files import blob, noise, save
+
+# What each value of the tag does to the stored pixels, as the EXIF standard words it (row 0 and column 0 of the
+# stored image are the visual top, right, ...), by numpy alone.
+SHOWN = {
+    None: lambda a: a,
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: np.rot90(a, 2).swapaxes(0, 1),
+    8: lambda a: np.rot90(a, 1),
+}
+
+
+@pytest.mark.parametrize("orientation", SHOWN)
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".tiff"])
+def test_orientation_is_applied(tmp_path, orientation, suffix):
+    stored = noise(3, 5)
+    path = tmp_path / f"a{suffix}"
+    exif = Image.Exif()
+    if orientation:
+        exif[0x0112] = orientation
+    options = {"lossless": True} if suffix == ".webp" else {}
+    Image.fromarray(stored).save(path, exif=exif, **options)
+    expected = SHOWN[orientation](stored)
+    np.testing.assert_array_equal(read_image(path), expected)
+    assert read_size(path) == expected.shape[:2]
+    np.testing.assert_array_equal(read_values(path), expected)
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_size_of_a_jpeg_agrees_with_its_pixels(tmp_path, orientation):
+    path = save(tmp_path / "a.jpg", noise(24, 40), orientation)
+    assert read_size(path) == read_image(path).shape[:2] == ((24, 40) if orientation == 1 else (40, 24))
+
+
+@pytest.mark.shared
+def test_orientation_agrees_with_the_reference(vectors):
+    """Where no mask lies, the reference's overlay is the image it decoded."""
+    arrays = np.load(vectors / "overlay" / "exif.npz")
+    compared = 0
+    for case in json.loads((vectors / "overlay" / "exif.json").read_text())["cases"]:
+        if case["error"]:
+            continue
+        mask, out = arrays[f"{case['id']}_mask"], arrays[f"{case['id']}_out"]
+        image = read_image(vectors / "overlay" / "exif_images" / f"o{case['orientation']}.png")
+        np.testing.assert_array_equal(image[mask == 0], out[mask == 0])
+        compared += 1
+    assert compared >= 8
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "1", "RGBA", "LA", "CMYK"])
+def test_every_mode_becomes_rgb(tmp_path, mode):
+    image = Image.fromarray(noise(6, 7)).convert(mode)
+    path = tmp_path / ("a.tiff" if mode == "CMYK" else "a.png")
+    image.save(path)
+    pixels = read_image(path)
+    assert pixels.shape == (6, 7, 3)
+    assert pixels.dtype == np.uint8
+    np.testing.assert_array_equal(pixels, np.asarray(image.convert("RGB")))
+
+
+def test_palette_masks_become_colours_and_bits_become_bytes(tmp_path):
+    palette = Image.fromarray(np.array([[0, 1], [2, 0]], np.uint8)).convert("P")
+    palette.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0])
+    palette.save(tmp_path / "p.png")
+    np.testing.assert_array_equal(
+        read_values(tmp_path / "p.png"), [[[0, 0, 0], [128, 0, 0]], [[0, 128, 0], [0, 0, 0]]]
+    )
+    mask = blob(4, 5)
+    Image.fromarray(mask).save(tmp_path / "b.png")
+    np.testing.assert_array_equal(read_values(tmp_path / "b.png"), mask * 255)
+
+
+def test_unreadable_files_are_named(tmp_path):
+    text = tmp_path / "text.jpg"
+    text.write_text("no image")
+    whole = save(tmp_path / "whole.jpg", noise(64, 64)).read_bytes()
+    cut = tmp_path / "cut.jpg"
+    cut.write_bytes(whole[: len(whole) // 2])
+    png = save(tmp_path / "whole.png", noise(64, 64)).read_bytes()
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(png[:60] + b"\0" * 40 + png[100:])
+    for path in (text, cut, broken):
+        with pytest.raises(Unreadable, match=path.name):
+            read_image(path)
+    for read in (read_size, read_values):
+        with pytest.raises(UsageError, match=r"text\.jpg"):
+            read(text)
+
+
+def test_reader_decodes_once_and_forgets_the_oldest(tmp_path):
+    paths = [save(tmp_path / f"{n}.png", noise(4, 4, n)) for n in range(3)]
+    reader = ImageReader(keep=2)
+    first = reader.image(paths[0])
+    first[:] = 0  # The caller's own.
+    paths[0].unlink()
+    np.testing.assert_array_equal(reader.image(paths[0]), noise(4, 4, 0))
+    reader.image(paths[1])
+    reader.image(paths[0])
+    reader.image(paths[2])  # Now 1 is the oldest.
+    np.testing.assert_array_equal(reader.image(paths[0]), noise(4, 4, 0))
+    paths[1].unlink()
+    with pytest.raises(Unreadable):
+        reader.image(paths[1])
+    assert reader.size(paths[0]) == (4, 4)
+
+
+def test_reader_recovers_from_an_error(tmp_path):
+    path = tmp_path / "a.png"
+    path.write_text("not yet")
+    reader = ImageReader()
+    with pytest.raises(Unreadable):
+        reader.image(path)
+    save(path, noise(4, 5))
+    np.testing.assert_array_equal(reader.image(path), noise(4, 5))
+
+
+def test_reader_in_threads(tmp_path):
+    paths = [save(tmp_path / f"{n}.png", noise(40, 40, n)) for n in range(4)]
+    (tmp_path / "bad.png").write_text("no image")
+    reader = ImageReader(keep=2)
+
+    def look(n: int) -> bool:
+        if n % 5 == 4:
+            with pytest.raises(Unreadable):
+                reader.image(tmp_path / "bad.png")
+            return True
+        return bool((reader.image(paths[n % 5]) == noise(40, 40, n % 5)).all())
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(look, range(200)))

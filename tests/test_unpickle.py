@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+import collections
+import functools
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from hlmat_bench import unpickle
+from hlmat_bench.errors import UsageError
+
+plain = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text(max_size=8)
+    | st.binary(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(max_size=4), inner, max_size=3)
+        | st.tuples(inner, inner)
+        | st.frozensets(st.integers(), max_size=3)
+    ),
+    max_leaves=10,
+)
+
+
+def is_plain(value: object) -> bool:
+    if isinstance(value, dict):
+        return all(is_plain(part) for pair in value.items() for part in pair)
+    if isinstance(value, list | tuple | set | frozenset):
+        return all(is_plain(part) for part in value)
+    return value is None or type(value) in (str, bytes, bool, int, float, complex)
+
+
+@given(plain, st.integers(0, pickle.HIGHEST_PROTOCOL))
+def test_plain_values_come_back(value, protocol):
+    assert unpickle.loads(pickle.dumps(value, protocol)) == value
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize(
+    "scalar", [np.int64(-5), np.float32(1.5), np.bool_(True), np.str_("é"), np.uint8(200)], ids=repr
+)
+def test_numpy_scalars_become_python_numbers(scalar, protocol):
+    value = unpickle.loads(pickle.dumps([scalar], protocol))
+    assert value == [scalar.item()]
+    assert type(value[0]) is type(scalar.item())
+
+
+def test_python_2_strings_are_latin_1():
+    # {'sent': 'caf\xe9'} by Python 2's pickle.dumps(..., 2)
+    assert unpickle.loads(b"\x80\x02}q\x00U\x04sentq\x01U\x04caf\xe9q\x02s.") == {"sent": "café"}
+
+
+@pytest.mark.parametrize(("order", "data"), [("<", r"\x05\x00"), (">", r"\x00\x05")])
+def test_numpy_scalar_of_python_2(order, data):
+    text = (
+        "cnumpy.core.multiarray\nscalar\n(cnumpy\ndtype\n(S'i2'\nI0\nI1\ntR"
+        f"(I3\nS'{order}'\nNNNI-1\nI-1\nI0\ntbS'{data}'\ntR."
+    )
+    assert unpickle.loads(text.encode("latin1")) == 5
+
+
+def test_ordered_dict_and_set():
+    value = [collections.OrderedDict([("b", 1), ("a", 2)]), {1, 2}]
+    loaded = unpickle.loads(pickle.dumps(value, 2))
+    assert loaded == [{"b": 1, "a": 2}, {1, 2}]
+    assert type(loaded[0]) is dict
+
+
+class Writes:
+    """A pickle of this writes a file when it is loaded."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return Path.write_text, (self.path, "owned")
+
+
+def test_hostile_pickle_does_nothing(tmp_path):
+    marker, file = tmp_path / "marker", tmp_path / "refs(unc).p"
+    file.write_bytes(pickle.dumps([{"ref_id": Writes(marker)}], 2))
+    with pytest.raises(UsageError, match=r"refs\(unc\)\.p is refused: it asks for"):
+        unpickle.load(file)
+    assert not marker.exists()
+    pickle.loads(file.read_bytes())  # The bait is real: the ordinary reader takes it.
+    assert marker.read_text() == "owned"
+
+
+class Calls:
+    def __init__(self, function, *arguments):
+        self.answer = function, arguments
+
+    def __reduce__(self):
+        return self.answer
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Calls(os.system, "true"),
+        Calls(eval, "1"),
+        Calls(getattr, "a", "upper"),
+        Calls(functools.partial, len),
+        Calls(np.frombuffer, b"12"),
+        Calls(np.dtype, "O"),
+        Calls(np.dtype, "i4,O"),
+        Calls(unpickle._scalar, 1, 2),
+        np.arange(3),
+        set,
+        np.dtype("i4"),
+        bytearray(b"x"),
+        range(3),
+        Path("x"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+def test_everything_else_is_refused(value, protocol):
+    with pytest.raises(UsageError, match="is refused: it asks for"):
+        unpickle.loads(pickle.dumps([value], protocol))
+
+
+ALLOWED = {
+    *((module, name) for module in ("builtins", "__builtin__") for name in ("set", "frozenset", "bytes")),
+    ("collections", "OrderedDict"),
+    ("_codecs", "encode"),
+    ("numpy", "dtype"),
+    ("numpy.core.multiarray", "scalar"),
+    ("numpy._core.multiarray", "scalar"),
+}
+names = st.sampled_from(
+    ["builtins", "__builtin__", "os", "posix", "numpy", "_codecs", "pickle", "collections", "hlmat_bench.unpickle"]
+) | st.text("abcdefghijklmnop._", min_size=1, max_size=12)
+members = st.sampled_from(
+    ["eval", "exec", "getattr", "system", "set", "encode", "dtype", "loads", "_build", "__class__", "OrderedDict"]
+) | st.text("abcdefghijklmnop._", min_size=1, max_size=12)
+
+
+@given(names, members, st.sampled_from(["(tR.", "(S'x'\ntR.", ".", "}b.", "(N}S'_build'\nNstb."]))
+def test_no_name_outside_the_list_is_answered(module, member, rest):
+    data = f"c{module}\n{member}\n{rest}".encode()
+    if (module, member) in ALLOWED:
+        try:
+            assert is_plain(unpickle.loads(data))
+        except UsageError:
+            pass
+    else:
+        with pytest.raises(UsageError, match="is refused: it asks for"):
+            unpickle.loads(data)
+
+
+@pytest.mark.parametrize("state", ["}S'_build'\nNsb", "(N}S'_build'\nNstb", "(N}S'__class__'\nNstb"])
+def test_a_pickle_cannot_change_its_reader(state):
+    for name in ("builtins\nset", "numpy\ndtype", "_codecs\nencode"):
+        with pytest.raises(UsageError):
+            unpickle.loads(f"c{name}\n{state}.".encode())
+    assert unpickle.loads(pickle.dumps({1}, 2)) == {1}
+    assert unpickle.loads(pickle.dumps(np.int64(3), 2)) == 3
+
+
+def test_every_truncation_is_an_error(tmp_path):
+    refs = [{"ref_id": 1, "sentences": [{"sent": "red cup", "tokens": ["red", "cup"]}], "split": "val"}]
+    data = pickle.dumps(refs, 2)
+    for length in range(len(data)):
+        with pytest.raises(UsageError, match="get the file again"):
+            unpickle.loads(data[:length])
+
+
+@given(st.binary(max_size=40))
+def test_any_bytes_are_plain_or_refused(data):
+    assume(not set(data) & set(b"rp"))  # Memo numbers, which can ask for gigabytes.
+    try:
+        assert is_plain(unpickle.loads(data))
+    except UsageError as error:
+        assert str(error).count("\n") == 0
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(UsageError, match="cannot be read"):
+        unpickle.load(tmp_path / "none.p")
+
+
+def test_a_value_that_holds_itself():
+    value: list[object] = [1]
+    value.append(value)
+    loaded = unpickle.loads(pickle.dumps(value, 2))
+    assert loaded[1] is loaded
+
+
+@pytest.mark.shared
+def test_real_refs_equal_what_pickle_reads(shared):
+    files = sorted((shared / "realdata" / "refer_seg").glob("*/refs*.p"))
+    assert len(files) == 3
+    for file in files:
+        assert unpickle.load(file) == pickle.loads(file.read_bytes(), encoding="latin1")
