@@ -106,7 +106,7 @@ _SLACK = 1e-3
 """More than the rounding error of a bound, which is in single precision."""
 _DISCS = 40
 """Up to this bound, discs are tried rather than the distance transform."""
-_TRANSFORM = 2
+_TRANSFORM = 3
 """What the distance transform costs per pixel, in comparisons of two points, and half as a margin."""
 _OPERATION = 2000
 """What an operation on all bits costs beside its size, in comparisons."""
@@ -190,14 +190,16 @@ class _Region:
 
     def deepest(self, floor: int) -> _Spot:
         """The deepest pixel if its squared depth is at least the floor, else any pixel or none."""
-        # The block with the highest bound is mostly one block less deep, and at most two if it is unclicked.
         least = math.sqrt(floor)
-        hopes = {max(self.bound - _BLOCK - 1, least), max(self.bound - 2 * _BLOCK, least), least}
-        for hope in sorted(hopes, reverse=True):
-            spot = self._search(hope) or self._by_transform()
-            if spot.depth >= hope**2:
-                break
-        return spot._replace(y=spot.y + self._top, x=spot.x + self._left)
+        hope = max(self.bound - _IN_BLOCK - _SLACK, least)
+        while True:
+            spot = self._search(hope)
+            if spot is None:
+                spot = self._by_transform()
+            elif spot.depth < hope**2 and hope > least:
+                hope = max(math.sqrt(spot.depth) or hope - _BLOCK, least)
+                continue
+            return spot._replace(y=spot.y + self._top, x=spot.x + self._left)
 
     def _search(self, hope: float) -> _Spot | None:
         """The deepest pixel if its depth is at least what is hoped for, else any pixel or none.
@@ -210,9 +212,10 @@ class _Region:
         most = _TRANSFORM * self._width * len(self._bits)
         if self.bound > _DISCS:
             return self._by_halving(blocks, most)
-        operations = 60 + 10 * hope
-        most = min(most, operations * (_OPERATION + self._bits.size / 20))
-        return self._by_halving(blocks, most) or self._by_discs(max(1, math.ceil(hope**2)))
+        most = min(most, (60 + 10 * hope) * (_OPERATION + self._bits.size / 20))
+        thin = self.bound < _BLOCK + _IN_BLOCK
+        spot = None if thin else self._by_halving(blocks, most)
+        return spot or self._by_discs(max(1, math.ceil(hope**2)))
 
     def _by_halving(self, blocks: masks.Mask, most: float) -> _Spot | None:
         """The deepest pixel of the blocks, or None where that would take so many comparisons.

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as Pillow
 from PIL import JpegImagePlugin
@@ -309,6 +309,7 @@ def test_refusals_and_empty_texts_are_replies() -> None:
             assert [reply.text for reply in ask(server)] == [text]
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.text(max_size=80))
 def test_texts_arrive_unchanged(text: str) -> None:
     with ChatServer(lambda *_: text) as server:

@@ -13,81 +13,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 import pytest
 
 import hlmat_bench
 from hlmat_bench import shards
 from hlmat_bench.errors import UsageError
 from hlmat_bench.runs import Run
-
-TOOL = """
-import time
-import numpy as np
-
-class Discs:
-    name = "discs"
-    accepts_box = True
-    def __init__(self, radius: int = 25, pause: float = 0.0):
-        self.radius, self.pause = radius, pause
-    def spec(self):
-        return {"radius": self.radius}
-    def open(self, image):
-        return Session(image.shape[:2], self)
-
-class Session:
-    def __init__(self, size, discs):
-        self.size, self.discs = size, discs
-    def predict(self, clicks, box=None):
-        time.sleep(self.discs.pause)
-        mask = np.zeros(self.size, bool)
-        if box is not None:
-            mask[box[1]:box[3], box[0]:box[2]] = True
-        rows, columns = np.ogrid[:self.size[0], :self.size[1]]
-        for positive, x, y in clicks:
-            mask[(rows - y) ** 2 + (columns - x) ** 2 <= self.discs.radius ** 2] = positive
-        return mask
-    def snapshot(self):
-        return None
-    def restore(self, state):
-        pass
-
-SEGMENTERS = {"discs": Discs}
-"""
-
-
-@pytest.fixture(scope="module")
-def tool(tmp_path_factory: pytest.TempPathFactory) -> str:
-    path = tmp_path_factory.mktemp("tool") / "discs.py"
-    path.write_text(TOOL)
-    return str(path)
-
-
-@pytest.fixture(scope="module")
-def task(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Forty expressions on twenty small images, in the plain folder layout."""
-    folder = tmp_path_factory.mktemp("data")
-    generator = np.random.default_rng(0)
-    for name in ("images", "masks"):
-        (folder / name).mkdir()
-    lines = ["image,mask,expression"]
-    for number in range(20):
-        image = generator.integers(0, 256, (60, 80, 3), np.uint8)
-        cv2.imwrite(str(folder / "images" / f"{number}.png"), image)
-        for side in ("left", "right"):
-            mask = np.zeros((60, 80), np.uint8)
-            x = generator.integers(0, 20) + (40 if side == "right" else 0)
-            mask[10 : 20 + number, x : x + 20] = 255
-            cv2.imwrite(str(folder / "masks" / f"{number}_{side}.png"), mask)
-            lines.append(f"{number}.png,{number}_{side}.png,the {side} box {number}")
-    (folder / "expressions.csv").write_text("\n".join(lines) + "\n")
-    yaml = folder / "boxes.yaml"
-    yaml.write_text(
-        "name: boxes\nversion: 1\ntitle: Boxes\ngroup: mine\nkind: segmentation\n"
-        "source: {kind: table}\nprotocol: {budget: 5}\n"
-    )
-    return str(yaml)
 
 
 def _without_seconds(folder: Path) -> list[dict[str, Any]]:

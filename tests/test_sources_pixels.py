@@ -58,7 +58,7 @@ def test_orientation_agrees_with_the_reference(vectors):
         if case["error"]:
             continue
         mask, out = arrays[f"{case['id']}_mask"], arrays[f"{case['id']}_out"]
-        image = read_image(vectors / "overlay" / "exif_images" / f"o{case['orientation']}.png")
+        image = read_image(vectors / "overlay" / "exif_images" / f"o{case['exif_orientation']}.png")
         np.testing.assert_array_equal(image[mask == 0], out[mask == 0])
         compared += 1
     assert compared >= 8
@@ -79,9 +79,7 @@ def test_palette_masks_become_colours_and_bits_become_bytes(tmp_path):
     palette = Image.fromarray(np.array([[0, 1], [2, 0]], np.uint8)).convert("P")
     palette.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0])
     palette.save(tmp_path / "p.png")
-    np.testing.assert_array_equal(
-        read_values(tmp_path / "p.png"), [[[0, 0, 0], [128, 0, 0]], [[0, 128, 0], [0, 0, 0]]]
-    )
+    np.testing.assert_array_equal(read_values(tmp_path / "p.png"), [[[0, 0, 0], [128, 0, 0]], [[0, 128, 0], [0, 0, 0]]])
     mask = blob(4, 5)
     Image.fromarray(mask).save(tmp_path / "b.png")
     np.testing.assert_array_equal(read_values(tmp_path / "b.png"), mask * 255)

@@ -175,8 +175,8 @@ def test_mask_file_with_ignored_pixels(tmp_path):
     np.testing.assert_array_equal(truth.ignore, expected)
     with pytest.raises(WrongSize, match="5 x 6"):
         MaskFile(tmp_path / "m.png", MaskRule()).truth((6, 5), "it")
+    (tmp_path / "i.png").write_text("no image")
     with pytest.raises(Unreadable):
-        (tmp_path / "i.png").write_text("no image")
         MaskFile(tmp_path / "m.png", MaskRule(), tmp_path / "i.png").truth((5, 6), "it")
 
 

@@ -37,13 +37,7 @@ class CocoSettings(FileSettings):
     def open(self, place: Place) -> FileSource:
         """See `SourceSettings.open`."""
         annotations, images = (place.existing(name) for name in self.needed())
-        about = {
-            "kind": self.kind,
-            "annotations": place.shown(annotations),
-            "images": place.shown(images),
-            "expression": {"from": self.field},
-        }
-        return FileSource(place, self._samples(Instances(annotations, images), place.task), self.missing, about)
+        return FileSource(place, self._samples(Instances(annotations, images), place.task), self, self.field)
 
     def _samples(self, instances: Instances, task: str) -> Iterator[Sample]:
         categories = instances.categories() if self.field == _CATEGORY else {}

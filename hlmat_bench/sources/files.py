@@ -24,8 +24,6 @@ DataPath = Annotated[str, _PATH]
 """A file or folder, relative to the data root."""
 OptionalPath = Annotated[str | None, _PATH]
 
-Missing = Literal["error", "skip"]
-
 
 class SourceSettings(BaseModel, ABC):
     """The section ``source`` of a task: which layout, and where its parts lie.
@@ -58,9 +56,13 @@ class SourceSettings(BaseModel, ABC):
         return self.model_dump(exclude_unset=True) | new
 
     def _absolute(self, name: str, value: Any) -> Any:
+        if self._is_path(name) and isinstance(value, str) and value.startswith("."):
+            return str(Path(value).resolve())
+        return value
+
+    def _is_path(self, name: str) -> bool:
         field = type(self).model_fields.get(name)
-        is_path = field is not None and _PATH in field.metadata
-        return str(Path(value).resolve()) if is_path and isinstance(value, str) and value.startswith(".") else value
+        return field is not None and _PATH in field.metadata
 
 
 class FileSettings(SourceSettings):
@@ -70,7 +72,14 @@ class FileSettings(SourceSettings):
         missing: ``skip`` leaves out the samples whose image file is missing, and counts them.
     """
 
-    missing: Missing = "error"
+    missing: Literal["error", "skip"] = "error"
+
+    def about(self, place: Place) -> dict[str, Any]:
+        """The settings for a manifest, without the paths of this machine."""
+        return {
+            name: place.shown(place.root / value) if self._is_path(name) else value
+            for name, value in self.model_dump(mode="json", exclude_none=True).items()
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,19 +96,22 @@ class FileSource:
     Args:
         place: where the task's files lie.
         samples: in the order of the annotations, with `Pixels` as keys; they are put in order by image.
-        missing: what happens to samples whose image file is missing.
-        about: what the manifest says of the source, as JSON values.
+        settings: of the source.
+        expression_from: where the expressions come from; for the manifest.
 
     Raises:
         BadAnnotation: when there is no sample.
     """
 
-    def __init__(self, place: Place, samples: Iterable[Sample], missing: Missing, about: Mapping[str, Any]) -> None:
+    def __init__(self, place: Place, samples: Iterable[Sample], settings: FileSettings, expression_from: str) -> None:
         self._place = place
         self._reader = ImageReader()
         listed = _by_image(samples)
-        self._samples = tuple(_with_image(listed) if missing == "skip" else listed)
-        self._about = dict(about) | {"missing": missing, "skipped": len(listed) - len(self._samples)}
+        self._samples = tuple(_with_image(listed) if settings.missing == "skip" else listed)
+        self._about = settings.about(place) | {
+            "expression_from": expression_from,
+            "skipped": len(listed) - len(self._samples),
+        }
         if not self._samples:
             why = "their images are missing" if listed else "there are no annotations for it"
             raise BadAnnotation(f"The task {place.task} has no samples under {place.root}: {why}.")

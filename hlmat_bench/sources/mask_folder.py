@@ -103,13 +103,7 @@ class MaskFolderSettings(MaskSettings):
         """See `SourceSettings.open`."""
         images, masks = place.existing(self.images), place.existing(self.masks)
         origin = self._origin(place)
-        about = {
-            "kind": self.kind,
-            "images": place.shown(images),
-            "masks": place.shown(masks),
-            "expression": origin.about,
-        }
-        return FileSource(place, self._samples(images, masks, origin, place.task), self.missing, about)
+        return FileSource(place, self._samples(images, masks, origin, place.task), self, origin.name)
 
     def _samples(self, images: Path, masks: Path, origin: _Origin, task: str) -> Iterator[Sample]:
         pictures = _by_stem(images, [self.image_suffix] if self.image_suffix else SUFFIXES)
@@ -132,13 +126,13 @@ class MaskFolderSettings(MaskSettings):
     def _origin(self, place: Place) -> _Origin:
         """Where the expressions come from."""
         if self.captions:
-            return _captions(place.existing(self.captions), place)
+            return _Origin("captions", _captions(place.existing(self.captions)))
         if self.expression:
             text = self.expression
-            return _Origin({"from": "constant", "text": text}, lambda stem: [text])
+            return _Origin("expression", lambda stem: [text])
         if self.captions_if_there and (place.root / self.captions_if_there).is_file():
-            return _captions(place.root / self.captions_if_there, place)
-        return _Origin({"from": "pattern", "pattern": self.pattern}, self._from_name)
+            return _Origin("captions_if_there", _captions(place.root / self.captions_if_there))
+        return _Origin("pattern", self._from_name)
 
     def _from_name(self, stem: str) -> list[str]:
         text = words(self._groups(stem).get(_EXPRESSION, ""))
@@ -152,13 +146,13 @@ class MaskFolderSettings(MaskSettings):
 
 @dataclass(frozen=True, slots=True)
 class _Origin:
-    """Where expressions come from: what the manifest says, and the expressions of a stem."""
+    """Where expressions come from: the setting that says so, and the expressions of a stem."""
 
-    about: dict[str, Any]
+    name: str
     of: Callable[[str], list[str]]
 
 
-def _captions(path: Path, place: Place) -> _Origin:
+def _captions(path: Path) -> Callable[[str], list[str]]:
     captions = read_captions(path)
 
     def of(stem: str) -> list[str]:
@@ -166,7 +160,7 @@ def _captions(path: Path, place: Place) -> _Origin:
             raise BadAnnotation(f"{path} has no caption for {stem!r}; add one, or choose another caption file.")
         return captions[stem]
 
-    return _Origin({"from": "captions", "file": place.shown(path)}, of)
+    return of
 
 
 def _by_stem(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:

@@ -44,17 +44,9 @@ class ReferSettings(FileSettings):
     def open(self, place: Place) -> FileSource:
         """See `SourceSettings.open`."""
         refs, instances, images = (place.existing(name) for name in self.needed())
-        about = {
-            "kind": self.kind,
-            "refs": place.shown(refs),
-            "instances": place.shown(instances),
-            "images": place.shown(images),
-            "split": self.split,
-            "expression": {"from": self.sentence},
-        }
         chosen = _of_split(refs, self.split)
         samples = self._samples(chosen, refs.name, Instances(instances, images), place.task)
-        return FileSource(place, samples, self.missing, about)
+        return FileSource(place, samples, self, self.sentence)
 
     def _samples(self, refs: Sequence[Any], file: str, instances: Instances, task: str) -> Iterator[Sample]:
         wanted = {take_id(ref, "ann_id", f"A reference of {file}") for ref in refs}

@@ -56,13 +56,7 @@ class SegAgentSettings(FileSettings):
     def open(self, place: Place) -> FileSource:
         """See `SourceSettings.open`."""
         annotations, images = (place.existing(name) for name in self.needed())
-        about = {
-            "kind": self.kind,
-            "annotations": place.shown(annotations),
-            "images": place.shown(images),
-            "expression": {"from": "caption"},
-        }
-        return FileSource(place, self._samples(annotations, images, place.task), self.missing, about)
+        return FileSource(place, self._samples(annotations, images, place.task), self, "caption")
 
     def _samples(self, path: Path, images: Path, task: str) -> Iterator[Sample]:
         for number, item in enumerate(take(read_json(path), "data", list, str(path))):

@@ -48,15 +48,8 @@ class TableSettings(MaskSettings):
     def open(self, place: Place) -> FileSource:
         """See `SourceSettings.open`."""
         table, images, masks = (place.existing(name) for name in self.needed())
-        about = {
-            "kind": self.kind,
-            "table": place.shown(table),
-            "images": place.shown(images),
-            "masks": place.shown(masks),
-            "expression": {"from": "table"},
-        }
         rows = _read(table)
-        return FileSource(place, _samples(rows, images, masks, self.rule(), place.task), self.missing, about)
+        return FileSource(place, _samples(rows, images, masks, self.rule(), place.task), self, "table")
 
 
 def _read(path: Path) -> list[dict[str, str]]:

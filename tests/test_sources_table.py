@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hlmat_bench.errors import UsageError
+from hlmat_bench.tasks import load_task
+from tests.data_files import blob, noise, save, write_task
+
+
+@pytest.fixture
+def data(tmp_path) -> Path:
+    for n, name in enumerate(("a", "b")):
+        save(tmp_path / "images" / f"{name}.png", noise(5, 6, n))
+        save(tmp_path / "masks" / f"{name}1.png", blob(5, 6, n))
+    save(tmp_path / "masks" / "hidden.png", blob(5, 6, 9))
+    return tmp_path
+
+
+def open_task(data: Path, table: str, **source):
+    (data / "expressions.csv").write_text(table, encoding="utf-8")
+    return load_task(write_task(data, {"kind": "table"} | source)).source()
+
+
+def test_three_columns_are_enough(data):
+    source = open_task(data, 'image,mask,expression\nb.png,b1.png,"the cup, red"\na.png,a1.png,é\nb.png,b1.png,cup\n')
+    assert [(s.id, s.image, s.image_id, s.expression, s.ref_id, dict(s.tags)) for s in source.samples()] == [
+        ("own/b1/0", "b.png", "b.png", "the cup, red", "b1", {}),
+        ("own/b1/1", "b.png", "b.png", "cup", "b1", {}),
+        ("own/a1/0", "a.png", "a.png", "é", "a1", {}),
+    ]
+    np.testing.assert_array_equal(source.image(source.samples()[0]), noise(5, 6, 1))
+    truth = source.truth(source.samples()[0])
+    np.testing.assert_array_equal(truth.mask, blob(5, 6, 1))
+    assert truth.ignore is None
+
+
+def test_all_columns(data):
+    source = open_task(
+        data,
+        "id,ref_id,image,mask,expression,ignore,tag:size,tag:hard\n"
+        "one,r,a.png,a1.png,x,hidden.png,big,\ntwo,r,a.png,a1.png,y,,,yes\n",
+    )
+    assert [(s.id, s.ref_id, dict(s.tags)) for s in source.samples()] == [
+        ("own/one", "r", {"size": "big"}),
+        ("own/two", "r", {"hard": "yes"}),
+    ]
+    first, second = (source.truth(s) for s in source.samples())
+    np.testing.assert_array_equal(first.ignore, blob(5, 6, 9))
+    assert second.ignore is None
+
+
+def test_zero_and_one_masks_take_a_threshold(data):
+    save(data / "masks" / "a1.png", blob(5, 6).astype(np.uint8))
+    table = "image,mask,expression\na.png,a1.png,x\n"
+    source = open_task(data, table, threshold=0)
+    np.testing.assert_array_equal(source.truth(source.samples()[0]).mask, blob(5, 6))
+    source = open_task(data, table)
+    assert not source.truth(source.samples()[0]).mask.any()
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("image,mask\na.png,a1.png\n", "lacks expression"),
+        ("image,mask,expression,tags:size\na.png,a1.png,x,y\n", "tags:size.*Tags are columns named tag:NAME"),
+        ("image,mask,expression,refid\na.png,a1.png,x,y\n", "Did you mean ref_id"),
+        ("image,mask,expression\na.png,a1.png, \n", "Row 1 .* has no expression"),
+        ("image,mask,expression\na.png,a1.png,x,y\n", "Line 2 .* as many cells"),
+        ("image,mask,expression\na.png,a1.png\n", "Line 2 .* as many cells"),
+        ("image,mask,expression\n../a.png,a1.png,x\n", "not inside"),
+        ("image,mask,expression\na.png,/a1.png,x\n", "not inside"),
+        ("image,mask,expression\n", "no samples"),
+        ("", "empty"),
+    ],
+    ids=range(10),
+)
+def test_wrong_tables_are_one_sentence(data, table, message):
+    with pytest.raises(UsageError, match=message):
+        open_task(data, table)
+
+
+def test_missing_files(data):
+    source = open_task(data, "image,mask,expression,ignore\nno.png,a1.png,x,\na.png,no.png,x,\nb.png,b1.png,x,no.png\n")
+    for sample, missing in zip(source.samples(), ("images/no.png", "masks/no.png", "masks/no.png"), strict=True):
+        with pytest.raises(UsageError, match=f"{re.escape(sample.id)} needs {missing}"):
+            source.truth(sample)
+    (data / "images" / "a.png").unlink()
+    source = open_task(data, "image,mask,expression\na.png,a1.png,x\nb.png,b1.png,x\n", missing="skip")
+    assert [s.image for s in source.samples()] == ["b.png"]
+
+
+@pytest.mark.shared
+def test_an_alpha_matte_is_cut_at_the_threshold(shared, tmp_path):
+    from PIL import Image
+
+    folder = shared / "realdata" / "pymatting_lemur"
+    (tmp_path / "expressions.csv").write_text("image,mask,expression\nlemur.png,lemur_alpha.png,the lemur\n")
+    source = {"kind": "table", "table": str(tmp_path / "expressions.csv"), "images": str(folder), "masks": str(folder)}
+    opened = load_task(write_task(tmp_path, source)).source()
+    alpha = np.asarray(Image.open(folder / "lemur_alpha.png"))
+    assert len(np.unique(alpha)) > 200
+    np.testing.assert_array_equal(
+        opened.truth(opened.samples()[0]).mask, (alpha if alpha.ndim == 2 else alpha[..., 0]) > 128
+    )
+    assert opened.describe()["images"] == "pymatting_lemur"
