@@ -25,6 +25,10 @@ DataRoot = Annotated[
     Path | None,
     typer.Option(help="The folder under which the data sets lie.", envvar="HLMAT_DATA", show_envvar=True),
 ]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="A setting, key=value: overlay.color=blue, history=on, data.missing=skip, ..."),
+]
 Seed = Annotated[int, typer.Option(help="Seed of everything random; of a synthetic task, also of its scenes.")]
 
 
@@ -171,14 +175,16 @@ def data_check(
     task: Annotated[str, typer.Argument(help="A task's name or YAML file.")],
     data_root: DataRoot = None,
     seed: Seed = 0,
+    set_: Settings = None,
 ) -> None:
     """Count a task's images, refs and expressions and look at every file; exit code 1 when something is off."""
     from hlmat_bench import console
     from hlmat_bench.data_check import check
     from hlmat_bench.tasks import load_task
 
+    overrides = {key.removeprefix("data."): value for key, value in _settings(set_ or []).items()}
     with console.progress(f"checking {task}") as progress:
-        report = check(load_task(task), data_root, seed=seed, progress=progress)
+        report = check(load_task(task), data_root, seed, overrides=overrides, progress=progress)
     console.say(report.text())
     if not report.ok:
         raise typer.Exit(1)

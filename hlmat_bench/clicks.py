@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hlmat_bench import masks
+from hlmat_bench.interfaces import Mask
 
 
 class Click(NamedTuple):
@@ -126,24 +127,23 @@ class _Spot(NamedTuple):
 _NOWHERE = _Spot(0, 0, 0)
 
 
-def _packed(mask: masks.Mask) -> _Bytes:
+def _packed(mask: Mask) -> _Bytes:
     """A mask with one bit per pixel, the lowest bit of a byte being the leftmost pixel."""
     return np.packbits(mask, axis=1, bitorder="little")
 
 
 def _regions(errors: _Bytes, sides: tuple[_Bytes, _Bytes], clicked: list[Click]) -> tuple[_Region, _Region]:
     """The errors in the ground truth and the errors in the mask, as regions within their bounding box."""
-    top, bottom = _extent(errors.any(axis=1))
-    left, right = _extent(errors.any(axis=0))
+    top, left, bottom, right = _extent(errors != 0)
     box = np.s_[top:bottom, left:right]
     missed, wrong = (_Region(errors[box] & side[box], top, 8 * left, clicked) for side in sides)
     return missed, wrong
 
 
-def _extent(flags: NDArray[np.bool_]) -> tuple[int, int]:
-    """The first True and the one after the last; (0, 0) of none."""
-    where = np.flatnonzero(flags)
-    return (int(where[0]), int(where[-1]) + 1) if where.size else (0, 0)
+def _extent(flags: NDArray[np.bool_]) -> tuple[int, int, int, int]:
+    """The bounding box (top, left, bottom, right) of all True, bottom and right being outside; zeros of none."""
+    rows, columns = (np.flatnonzero(flags.any(axis=axis)) for axis in (1, 0))
+    return (int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1) if rows.size else (0, 0, 0, 0)
 
 
 class _Region:
@@ -180,9 +180,8 @@ class _Region:
         blocks = self._words.reshape(-1, _BLOCK, self._words.shape[1])
         full = np.bitwise_and.reduce(blocks, axis=1).view(np.uint8) == 255
         touched = np.bitwise_or.reduce(blocks, axis=1).view(np.uint8) != 0
-        bounds = touched * np.float32(_IN_BLOCK)
-        top, bottom = _extent(full.any(axis=1))
-        left, right = _extent(full.any(axis=0))
+        bounds: NDArray[np.float32] = touched * np.float32(_IN_BLOCK)
+        top, left, bottom, right = _extent(full)
         if bottom:
             box = np.s_[top - 1 : bottom + 1, left - 1 : right + 1]
             bounds[box] += _BLOCK * _transform(full[box].view(np.uint8))
@@ -217,7 +216,7 @@ class _Region:
         spot = None if thin else self._by_halving(blocks, most)
         return spot or self._by_discs(max(1, math.ceil(hope**2)))
 
-    def _by_halving(self, blocks: masks.Mask, most: float) -> _Spot | None:
+    def _by_halving(self, blocks: Mask, most: float) -> _Spot | None:
         """The deepest pixel of the blocks, or None where that would take so many comparisons.
 
         The depth of a square's centre bounds those of all its pixels. Squares that can't win against the
@@ -244,7 +243,7 @@ class _Region:
         first = np.lexsort((x, y, -unclicked))[0]
         return _Spot(int(unclicked[first]), int(y[first]), int(x[first]))
 
-    def _edge(self, blocks: masks.Mask) -> masks.Packed:
+    def _edge(self, blocks: Mask) -> masks.Packed:
         """The pixels outside, touching the region on a side, that may be the nearest to a pixel of the blocks."""
         import cv2
 
@@ -253,9 +252,8 @@ class _Region:
         edge[:-1] |= self._words[1:]
         edge &= ~self._words
         reach = 2 * math.ceil(self.bound / _BLOCK) + 1
-        near = cv2.dilate(blocks.view(np.uint8), np.ones((reach, reach), dtype=np.uint8))
-        in_blocks = edge.view(np.uint8).reshape(-1, _BLOCK, near.shape[1])
-        in_blocks *= near[:, None]
+        near = cv2.dilate(blocks.view(np.uint8), np.ones((reach, reach), dtype=np.uint8)).view(np.bool_)
+        edge.view(np.uint8).reshape(-1, _BLOCK, near.shape[1])[...] *= near[:, None]
         return edge
 
     def _by_discs(self, floor: int) -> _Spot:

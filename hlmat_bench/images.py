@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias
 
 import numpy as np
 
-from hlmat_bench.errors import UsageError
+from hlmat_bench.errors import UsageError, unknown
 from hlmat_bench.interfaces import Image
 
 Format: TypeAlias = Literal["jpeg", "png"]
@@ -15,9 +15,7 @@ Subsampling: TypeAlias = Literal["4:4:4", "4:2:2", "4:2:0"]
 MEDIA_TYPES: dict[Format, str] = {"jpeg": "image/jpeg", "png": "image/png"}
 
 
-def encode(
-    image: Image, format: Format = "jpeg", *, quality: int = 95, subsampling: Subsampling = "4:4:4"
-) -> bytes:
+def encode(image: Image, format: Format = "jpeg", *, quality: int = 95, subsampling: Subsampling = "4:4:4") -> bytes:
     """An image as the bytes of a JPEG or PNG file.
 
     The defaults keep a thin green mask visible: colour at full resolution, hardly any artefacts. PNG is
@@ -34,13 +32,22 @@ def encode(
     """
     import cv2
 
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
-        raise UsageError(f"An image is uint8 of shape (height, width, 3), not {image.dtype} of {image.shape}.")
+    check(image)
     settings = _settings(format, quality, subsampling)
     ok, data = cv2.imencode(f".{format}", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), settings)
     if not ok:
         raise UsageError(f"An image of {image.shape} does not fit into a {format} file; make it smaller.")
     return data.tobytes()
+
+
+def check(image: Image) -> None:
+    """Make sure that this is an image.
+
+    Raises:
+        UsageError: when it is not uint8 (H, W, 3) with at least one pixel.
+    """
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        raise UsageError(f"An image is uint8 of shape (height, width, 3), not {image.dtype} of {image.shape}.")
 
 
 def _settings(format: str, quality: int, subsampling: str) -> list[int]:
@@ -52,15 +59,12 @@ def _settings(format: str, quality: int, subsampling: str) -> list[int]:
         "4:2:2": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_422,
         "4:2:0": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420,
     }
-    _choose("image format", format, get_args(Format))
-    _choose("chroma subsampling", subsampling, factors)
+    if format not in MEDIA_TYPES:
+        raise unknown("image format", format, MEDIA_TYPES, "There are jpeg and png.")
+    if subsampling not in factors:
+        raise unknown("chroma subsampling", subsampling, factors, "There are 4:4:4, 4:2:2 and 4:2:0.")
     if not 1 <= quality <= 100:
         raise UsageError(f"The quality of a JPEG is from 1 to 100, not {quality}.")
     if format == "png":
         return []
     return [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, factors[subsampling]]
-
-
-def _choose(kind: str, name: str, known: Any) -> None:
-    if name not in known:
-        raise UsageError(f"There is no {kind} {name!r}; choose one of {', '.join(known)}.")

@@ -1,11 +1,131 @@
-"""Stand-in until the real one lands."""
+"""Confidence intervals of scores: the bootstrap, clustered by image.
+
+Samples of one image are not independent: they share the picture and often the object. So whole images are
+drawn, with replacement, as many as there are, and the scores of each draw are computed; the interval lies
+between two percentiles of them (Davison and Hinkley, "Bootstrap Methods and their Application", 1997,
+chapters 3.8 and 5.3). Every score here is a sum over samples divided by another one (a mean is the sum of the
+values over their number). So of an image only its sums are needed, and of a draw only how often it has each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple, TypeAlias
+
 import numpy as np
-def bootstrap(numerators, denominators, clusters, *, resamples=2000, seed=0):
-    c = clusters.max() + 1
-    n = np.zeros((c, numerators.shape[1])); np.add.at(n, clusters, numerators)
-    d = np.zeros((c, numerators.shape[1])); np.add.at(d, clusters, denominators)
-    rng = np.random.default_rng(seed)
-    counts = np.stack([np.bincount(rng.integers(0, c, c), minlength=c) for _ in range(resamples)])
-    bottom = counts @ d
-    stat = np.where(bottom > 0, counts @ n / np.maximum(bottom, 1e-300), 1.0)
-    return np.percentile(stat, 2.5, axis=0), np.percentile(stat, 97.5, axis=0)
+from numpy.typing import ArrayLike, NDArray
+
+from hlmat_bench.errors import UsageError
+
+Floats: TypeAlias = NDArray[np.float64]
+
+_AT_A_TIME = 400_000
+"""How many drawn images are in memory at a time, in three arrays of 8 bytes each."""
+
+
+class Interval(NamedTuple):
+    """The lower and upper ends of S intervals, float64 of shape (S,) each."""
+
+    low: Floats
+    high: Floats
+
+
+def bootstrap(
+    numerators: ArrayLike,
+    denominators: ArrayLike,
+    clusters: ArrayLike,
+    *,
+    resamples: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Interval:
+    """Intervals of S scores, each a sum over n samples divided by another, all from the same draws.
+
+    mIoU has the IoUs over ones; cIoU has intersections over unions. 0 / 0 counts as 1, like the IoU of two
+    empty masks. Of a single image all draws are equal: the interval has no width, and says nothing.
+
+    Args:
+        numerators: float (n, S), or (n,) of one score.
+        denominators: float (n, S), or (n,); not negative.
+        clusters: (n,), which image each sample belongs to, as numbers or strings.
+        resamples: how many draws.
+        seed: of the generator (PCG64). Equal seeds and images give equal draws, in whatever order samples are.
+        level: the share of the draws that the interval holds, between 0 and 1.
+
+    Raises:
+        UsageError: when there is no sample or shapes don't fit.
+    """
+    sums = _cluster_sums(numerators, denominators, clusters)
+    return _between(_scores(sums, resamples, seed), level)
+
+
+def bootstrap_difference(
+    first: tuple[ArrayLike, ArrayLike],
+    second: tuple[ArrayLike, ArrayLike],
+    clusters: ArrayLike,
+    *,
+    resamples: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Interval:
+    """Intervals of the difference of two runs' scores on the same samples: first minus second, draw by draw.
+
+    What makes a sample easy or hard for both cancels out, so that these intervals are much narrower than
+    those of two runs apart suggest. Where one does not hold 0, the runs differ.
+
+    Args:
+        first: numerators and denominators of a run, each (n, S) or (n,), as in `bootstrap`.
+        second: the same of the other run, with the samples in the same order.
+        clusters: (n,), which image each sample belongs to, as numbers or strings.
+        resamples: how many draws.
+        seed: of the generator (PCG64).
+        level: the share of the draws that the interval holds, between 0 and 1.
+
+    Raises:
+        UsageError: when there is no sample or shapes don't fit.
+    """
+    ours, theirs = (_cluster_sums(*run, clusters) for run in (first, second))
+    return _between(_scores(ours, resamples, seed) - _scores(theirs, resamples, seed), level)
+
+
+def _cluster_sums(numerators: ArrayLike, denominators: ArrayLike, clusters: ArrayLike) -> tuple[Floats, Floats]:
+    """Numerators and denominators, summed over the samples of each of C images: (C, S) each."""
+    images, codes = np.unique(np.asarray(clusters), return_inverse=True)
+    above, below = (np.asarray(values, dtype=np.float64) for values in (numerators, denominators))
+    if not codes.size or above.shape != below.shape or above.shape[:1] != codes.shape:
+        raise UsageError(
+            f"An interval needs at least one sample, and one row for each: there are {codes.size} images of "
+            f"samples, numerators of {above.shape} and denominators of {below.shape}."
+        )
+    columns = [values.reshape(codes.size, -1).T for values in (above, below)]
+    above, below = (
+        np.stack([np.bincount(codes, weights=column, minlength=images.size) for column in values], axis=1)
+        for values in columns
+    )
+    return above, below
+
+
+def _scores(sums: tuple[Floats, Floats], resamples: int, seed: int) -> Floats:
+    """The scores of every draw, (resamples, S)."""
+    above, below = sums
+    blocks = [(counts @ above, counts @ below) for counts in _counts(len(above), resamples, seed)]
+    top, bottom = (np.concatenate(part) for part in zip(*blocks, strict=True))
+    return np.divide(top, bottom, out=np.ones_like(top), where=bottom != 0)
+
+
+def _counts(images: int, resamples: int, seed: int) -> Iterator[Floats]:
+    """How often each draw has each image, for some draws at a time: (draws, images)."""
+    generator = np.random.Generator(np.random.PCG64(seed))
+    rows = max(1, _AT_A_TIME // images)
+    for start in range(0, resamples, rows):
+        draws = min(rows, resamples - start)
+        drawn = generator.integers(images, size=(draws, images))
+        drawn += images * np.arange(draws)[:, None]
+        counts = np.bincount(drawn.reshape(-1), minlength=draws * images)
+        yield counts.reshape(draws, images).astype(np.float64)
+
+
+def _between(scores: Floats, level: float) -> Interval:
+    tail = (1 - level) / 2
+    low, high = np.quantile(scores, [tail, 1 - tail], axis=0)
+    return Interval(low, high)

@@ -28,7 +28,7 @@ MAX_PIXELS = 2**28
 """Larger masks are refused: a few bytes of RLE could otherwise ask for any amount of memory."""
 
 # The alphabet of compressed counts: 5 bits a character from "0" on, 32 more where the number goes on.
-_COUNTS = re.compile(rb"(?:[P-o]{0,6}[0-O])+")
+_COUNTS = re.compile(rb"(?:[P-o]{0,5}[0-O])+")
 
 
 class RLE(TypedDict):
@@ -139,8 +139,7 @@ def compress(rle: Mapping[str, Any]) -> RLE:
     """
     from pycocotools import mask as coco
 
-    runs, counts = _runs(rle), rle["counts"]
-    height, width = rle["size"]
+    runs, counts, (height, width) = _runs(rle), rle["counts"], rle["size"]
     if not runs[1:].all():  # A run of no pixels is harmless, but not what pycocotools reckons with.
         bits = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
         return encode(bits.reshape(width, height).T)

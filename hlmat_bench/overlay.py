@@ -11,7 +11,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hlmat_bench import masks
+from hlmat_bench import images, masks
 from hlmat_bench.errors import UsageError
 from hlmat_bench.interfaces import Image
 
@@ -81,8 +81,7 @@ def paint(image: Image, mask: ArrayLike, *, color: Color = GREEN, alpha: float =
 
 
 def _check(image: Image, color: Color, alpha: float) -> None:
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
-        raise UsageError(f"An image is uint8 of shape (height, width, 3), not {image.dtype} of {image.shape}.")
+    images.check(image)
     if len(color) != 3 or not all(0 <= level <= 255 for level in color):
         raise UsageError(f"A colour is three numbers from 0 to 255 (red, green, blue), not {color}.")
     if not 0 <= alpha <= 1:

@@ -114,9 +114,7 @@ def iou(gt: ArrayLike, mask: ArrayLike, *, ignore: ArrayLike | None = None) -> f
     return CachedTruth(gt, ignore).iou(mask)
 
 
-def boundary_iou(
-    gt: ArrayLike, mask: ArrayLike, *, dilation: float = 0.02, ignore: ArrayLike | None = None
-) -> float:
+def boundary_iou(gt: ArrayLike, mask: ArrayLike, *, dilation: float = 0.02, ignore: ArrayLike | None = None) -> float:
     """Boundary IoU (Cheng et al. 2021), in [0, 1]: the IoU of the two masks' inner boundaries.
 
     A mask's inner boundary is what an erosion by a square removes, the image's edge counting as outside.

@@ -61,6 +61,13 @@ def test_every_caption_of_every_image_is_a_sample(tmp_path):
     assert not truths["own/3/0"].any()
 
 
+def test_unknown_captions_stand_for_the_file_name(tmp_path):
+    captions = (["Unknown"], ["Unknown", "more"], "Unknown", ["more", "Unknown"])
+    entries = [entry(f"sea lion0{n}", caption, rle(blob(6, 7))) for n, caption in enumerate(captions)]
+    samples = open_task(tmp_path, entries).samples()
+    assert [s.expression for s in samples] == ["sea lion", "sea lion", "Unknown", "more", "Unknown"]
+
+
 def test_more_than_5000_captions(tmp_path):
     entries = [entry(f"im{n // 3}", [f"c{n}"], rle(blob(6, 7))) for n in range(5200)]
     samples = open_task(tmp_path, entries).samples()

@@ -136,6 +136,8 @@ def test_a_data_root_goes_before_the_folder_where_it_holds_the_data(own, tmp_pat
     assert task.source(root).samples()[0].ref_id == "b"
     monkeypatch.setenv("HLMAT_DATA", str(root))
     assert task.source().samples()[0].ref_id == "b"
+    with pytest.raises(UsageError, match=f"needs other, which is not under {root}:"):
+        task.source(root, overrides={"masks": "other"})
     monkeypatch.setenv("HLMAT_DATA", str(tmp_path / "elsewhere"))
     assert task.source().samples()[0].ref_id == "a"
 

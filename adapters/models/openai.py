@@ -231,7 +231,8 @@ class OpenAIModel:
             return RequestFailed(f"the connection to {self._host} broke")
         if not isinstance(error, openai.APIStatusError):
             return RequestFailed(f"{self._host} answered with something that is no chat completion")
-        said = f"{self._host} says (HTTP {error.status_code}): {self._clean(error.message)}"
+        message = error.message.removeprefix(f"Error code: {error.status_code} - ")
+        said = f"{self._host} says (HTTP {error.status_code}): {self._clean(message)}"
         if error.status_code in (401, 403):
             return UsageError(f"{said}; set {self._key_env} to a key that may use {self.model!r}.")
         if error.status_code == 404:
