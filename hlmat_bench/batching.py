@@ -9,10 +9,11 @@ batch depends on the samples alone.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
+from hlmat_bench.errors import RequestFailed
 from hlmat_bench.interfaces import BatchModel, Model, Reply, Request
 
 
@@ -76,19 +77,27 @@ class Front:
         task.add_done_callback(self._tasks.discard)
 
     async def _send(self, batch: list[tuple[Request, asyncio.Future[list[Reply]]]]) -> None:
-        assert self._batches is not None
-        requests = [request for request, _ in batch]
-        loop = asyncio.get_running_loop()
         try:
-            answers = await loop.run_in_executor(self._thread, self._batches.reply_batch, requests)
+            answers = await self._answers([request for request, _ in batch])
         except Exception as error:  # noqa: BLE001  (handed to every episode that asked)
-            for _, future in batch:
-                if not future.done():
-                    future.set_exception(error)
-        else:
-            for (_, future), replies in zip(batch, answers, strict=True):
-                if not future.done():
-                    future.set_result(replies)
+            answers = [error] * len(batch)
         finally:
             self._asked -= len(batch)
+        for (_, future), answer in zip(batch, answers, strict=True):
+            if future.done():
+                continue
+            if isinstance(answer, Exception):
+                future.set_exception(answer)
+            else:
+                future.set_result(answer)
         self._send_if_due(just_answered=True)
+
+    async def _answers(self, requests: list[Request]) -> Sequence[list[Reply] | Exception]:
+        """The replies to each; where a batch fails, each of its requests is asked alone, so that one spoils none."""
+        assert self._batches is not None
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, self._batches.reply_batch, requests)
+        except RequestFailed as error:
+            if len(requests) == 1:
+                return [error]
+            return [answer for request in requests for answer in await self._answers([request])]

@@ -44,7 +44,7 @@ class Oracle:
 
     def __init__(self, gt: ArrayLike, ignore: ArrayLike | None = None) -> None:
         truth, *ignored = masks.binary(gt) if ignore is None else masks.binary(gt, ignore)
-        self._truth = truth
+        self.shape = truth.shape
         self._gt = _packed(truth)
         self._counted = [~_packed(pixels) for pixels in ignored]
 
@@ -58,8 +58,7 @@ class Oracle:
         Raises:
             UsageError: when it is no mask of the ground truth's shape.
         """
-        _, pixels = masks.binary(self._truth, mask)
-        found = _packed(pixels)
+        found = _packed(masks.of_shape(mask, self.shape))
         errors = self._gt ^ found
         for counted in self._counted:
             errors &= counted
@@ -109,7 +108,7 @@ _DISCS = 40
 """Up to this bound, discs are tried rather than the distance transform."""
 _TRANSFORM = 3
 """What the distance transform costs per pixel, in comparisons of two points, and half as a margin."""
-_OPERATION = 2000
+_OPERATION = 1000
 """What an operation on all bits costs beside its size, in comparisons."""
 
 _Bytes: TypeAlias = NDArray[np.uint8]
@@ -189,32 +188,33 @@ class _Region:
 
     def deepest(self, floor: int) -> _Spot:
         """The deepest pixel if its squared depth is at least the floor, else any pixel or none."""
-        least = math.sqrt(floor)
-        hope = max(self.bound - _IN_BLOCK - _SLACK, least)
+        # Mostly some pixel of the block with the highest bound is nearly as far from the next block not full.
+        target = floor or int(max(self.bound - _IN_BLOCK, 0) ** 2)
         while True:
-            spot = self._search(hope)
+            spot = self._search(target)
             if spot is None:
                 spot = self._by_transform()
-            elif spot.depth < hope**2 and hope > least:
-                hope = max(math.sqrt(spot.depth) or hope - _BLOCK, least)
-                continue
-            return spot._replace(y=spot.y + self._top, x=spot.x + self._left)
+                break
+            if spot.depth >= target or target <= floor:
+                break
+            target = max(spot.depth or int(max(math.sqrt(target) - _BLOCK / 2, 0) ** 2), floor)
+        return spot._replace(y=spot.y + self._top, x=spot.x + self._left)
 
-    def _search(self, hope: float) -> _Spot | None:
-        """The deepest pixel if its depth is at least what is hoped for, else any pixel or none.
+    def _search(self, target: int) -> _Spot | None:
+        """The deepest pixel if its squared depth is at least the target, else any pixel or none.
 
         None where that would take longer than the distance transform of everything.
         """
-        blocks = self._bounds >= max(hope - _SLACK, _SLACK)
+        blocks = self._bounds >= max(math.sqrt(target) - _SLACK, _SLACK)
         if not blocks.any():
             return _NOWHERE
         most = _TRANSFORM * self._width * len(self._bits)
         if self.bound > _DISCS:
             return self._by_halving(blocks, most)
-        most = min(most, (60 + 10 * hope) * (_OPERATION + self._bits.size / 20))
+        most = min(most, (60 + 10 * math.sqrt(target)) * (_OPERATION + self._bits.size / 40))
         thin = self.bound < _BLOCK + _IN_BLOCK
         spot = None if thin else self._by_halving(blocks, most)
-        return spot or self._by_discs(max(1, math.ceil(hope**2)))
+        return spot or self._by_discs(max(target, 1))
 
     def _by_halving(self, blocks: Mask, most: float) -> _Spot | None:
         """The deepest pixel of the blocks, or None where that would take so many comparisons.
@@ -300,7 +300,7 @@ class _Region:
 def _keep(bits: masks.Packed, other: masks.Packed, dy: int) -> None:
     """Keep those of the bits that are set in the other dy rows below.
 
-    Rows without such a row stay as they are: a smaller disc already met the empty rows around the region.
+    Rows without such a row stay as they are: nearer rows, empty ones around the region, decide about them.
     """
     rows = len(bits)
     bits[max(-dy, 0) : rows - max(dy, 0)] &= other[max(dy, 0) : rows - max(-dy, 0)]

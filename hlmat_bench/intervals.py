@@ -89,28 +89,30 @@ def bootstrap_difference(
 
 
 def _cluster_sums(numerators: ArrayLike, denominators: ArrayLike, clusters: ArrayLike) -> tuple[Floats, Floats]:
-    """Numerators and denominators, summed over the samples of each of C images: (C, S) each."""
+    """Numerators and denominators, summed over the samples of each of C images: (S, C) each."""
     images, codes = np.unique(np.asarray(clusters), return_inverse=True)
     above, below = (np.asarray(values, dtype=np.float64) for values in (numerators, denominators))
     if not codes.size or above.shape != below.shape or above.shape[:1] != codes.shape:
         raise UsageError(
-            f"An interval needs at least one sample, and one row for each: there are {codes.size} images of "
-            f"samples, numerators of {above.shape} and denominators of {below.shape}."
+            f"An interval needs at least one sample and a row for each; there are images of {codes.shape}, "
+            f"numerators of {above.shape} and denominators of {below.shape}."
         )
-    columns = [values.reshape(codes.size, -1).T for values in (above, below)]
-    above, below = (
-        np.stack([np.bincount(codes, weights=column, minlength=images.size) for column in values], axis=1)
-        for values in columns
-    )
-    return above, below
+
+    def sums(values: Floats) -> Floats:
+        columns = values.reshape(codes.size, -1).T
+        return np.stack([np.bincount(codes, weights=column, minlength=images.size) for column in columns])
+
+    return sums(above), sums(below)
 
 
 def _scores(sums: tuple[Floats, Floats], resamples: int, seed: int) -> Floats:
-    """The scores of every draw, (resamples, S)."""
-    above, below = sums
-    blocks = [(counts @ above, counts @ below) for counts in _counts(len(above), resamples, seed)]
-    top, bottom = (np.concatenate(part) for part in zip(*blocks, strict=True))
-    return np.divide(top, bottom, out=np.ones_like(top), where=bottom != 0)
+    """The scores of every draw, (S, resamples)."""
+    # A product with a vector at a time: with few columns BLAS is far slower with a matrix.
+    columns = np.concatenate(sums)
+    blocks = [[counts @ column for column in columns] for counts in _counts(columns.shape[1], resamples, seed)]
+    top, bottom = np.split(np.concatenate(blocks, axis=1), 2)
+    scores: Floats = np.divide(top, bottom, out=np.ones_like(top), where=bottom != 0)
+    return scores
 
 
 def _counts(images: int, resamples: int, seed: int) -> Iterator[Floats]:
@@ -127,5 +129,5 @@ def _counts(images: int, resamples: int, seed: int) -> Iterator[Floats]:
 
 def _between(scores: Floats, level: float) -> Interval:
     tail = (1 - level) / 2
-    low, high = np.quantile(scores, [tail, 1 - tail], axis=0)
+    low, high = np.quantile(scores, [tail, 1 - tail], axis=1)
     return Interval(low, high)

@@ -58,6 +58,18 @@ def binary(*arrays: ArrayLike) -> list[Mask]:
     return masks
 
 
+def of_shape(mask: ArrayLike, shape: tuple[int, ...]) -> Mask:
+    """The mask as `binary` gives it, of the shape (H, W).
+
+    Raises:
+        UsageError: when it is no mask or has another shape.
+    """
+    (pixels,) = binary(mask)
+    if pixels.shape != shape:
+        raise UsageError(f"The mask has the shape {pixels.shape}, its image {shape}; resize it to the image first.")
+    return pixels
+
+
 def _binary(array: NDArray[Any]) -> Mask:
     if array.ndim != 2 or array.size == 0:
         raise UsageError(f"A mask has the shape (height, width) and at least one pixel, not {array.shape}.")
@@ -151,25 +163,26 @@ def compress(rle: Mapping[str, Any]) -> RLE:
 
 def _runs(rle: Mapping[str, Any]) -> NDArray[np.int64]:
     """The run lengths of an RLE, checked: none is negative and together they are the whole mask."""
-    size, counts = rle.get("size"), rle.get("counts")
-    if not _is_size(size):
-        raise UsageError(f"The size of an RLE is [height, width] of at most {MAX_PIXELS} pixels, not {size!r}.")
+    height, width = _size(rle.get("size"))
+    counts = rle.get("counts")
     if isinstance(counts, str | bytes):
         runs = _decompressed(counts)
     elif isinstance(counts, Sequence) and all(type(n) is int and 0 <= n <= MAX_PIXELS for n in counts):
         runs = np.array(counts, dtype=np.int64)
     else:
         raise UsageError("The counts of an RLE are a compressed string or a list of run lengths.")
-    if (runs < 0).any() or int(runs.sum()) != size[0] * size[1]:
-        raise UsageError(f"The counts of an RLE do not fill its size {list(size)}; write the mask again.")
+    if (runs < 0).any() or int(runs.sum()) != height * width:
+        raise UsageError(f"The counts of an RLE do not fill its size [{height}, {width}]; write the mask again.")
     return runs
 
 
-def _is_size(size: Any) -> bool:
-    """Whether this is [height, width], not empty and not too large."""
-    if not isinstance(size, Sequence) or len(size) != 2 or not all(type(n) is int and n > 0 for n in size):
-        return False
-    return bool(size[0] * size[1] <= MAX_PIXELS)
+def _size(size: Any) -> tuple[int, int]:
+    """Height and width, checked: neither is 0 and the mask is not too large."""
+    if isinstance(size, Sequence) and len(size) == 2 and all(type(n) is int and n > 0 for n in size):
+        height, width = size
+        if height * width <= MAX_PIXELS:
+            return height, width
+    raise UsageError(f"The size of an RLE is [height, width] of at most {MAX_PIXELS} pixels, not {size!r}.")
 
 
 def _decompressed(counts: str | bytes) -> NDArray[np.int64]:

@@ -54,9 +54,7 @@ class Overlay:
         """
         import cv2
 
-        (pixels,) = masks.binary(mask)
-        if pixels.shape != self._image.shape[:2]:
-            raise UsageError(f"The mask has the shape {pixels.shape}, the image {self._image.shape}; resize it.")
+        pixels = masks.of_shape(mask, self._image.shape[:2])
         painted = self._image.copy()
         cv2.copyTo(self._tinted, pixels.view(np.uint8), painted)
         return painted

@@ -234,13 +234,15 @@ def build(architecture: Architecture) -> Any:
 
 def _check_state(state: Any, expected: Mapping[str, Any], architecture: Architecture, file: Path) -> None:
     """Raise UsageError unless a loaded checkpoint holds exactly the expected tensors."""
-    if not isinstance(state, dict) or not all(hasattr(value, "shape") for value in state.values()):
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) and hasattr(value, "shape") for name, value in state.items()
+    ):
         raise UsageError(f"{file} is no checkpoint of SAM {architecture.name}. {architecture.source}")
     found = {name: tuple(value.shape) for name, value in state.items()}
     wanted = {name: tuple(value.shape) for name, value in expected.items()}
     if found == wanted:
         return
-    width = found.get("image_encoder.patch_embed.proj.bias", (0,))[0]
+    width = (*found.get("image_encoder.patch_embed.proj.bias", ()), 0)[0]
     depth = sum(name.endswith(".attn.qkv.bias") for name in found)
     _refuse_size(_NAMES.get((width, depth)), architecture, str(file))
     odd = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from hlmat_bench import masks
 from hlmat_bench.errors import UsageError
@@ -67,7 +67,7 @@ class CachedTruth:
         Raises:
             UsageError: when it is no mask of the ground truth's shape.
         """
-        return self._areas(self._visible, self._area, self._hide(self._pack(mask)))
+        return self._areas(self._visible, self._area, self._hide(masks.pack(masks.of_shape(mask, self.shape))))
 
     def iou(self, mask: ArrayLike) -> float:
         """The IoU of the mask (bool (H, W)) and the ground truth, in [0, 1]; see `iou`."""
@@ -79,14 +79,8 @@ class CachedTruth:
         if width not in self._boundaries:
             self._boundaries[width] = self._hide(_boundary(self._gt, width))
         boundary = self._boundaries[width]
-        other = self._hide(_boundary(self._pack(mask), width))
+        other = self._hide(_boundary(masks.pack(masks.of_shape(mask, self.shape)), width))
         return ratio(*self._areas(boundary, masks.count(boundary), other))
-
-    def _pack(self, mask: ArrayLike) -> masks.Packed:
-        (pixels,) = masks.binary(mask)
-        if pixels.shape != self.shape:
-            raise UsageError(f"The mask has the shape {pixels.shape}, the ground truth {self.shape}; resize it.")
-        return masks.pack(pixels)
 
     def _hide(self, packed: masks.Packed) -> masks.Packed:
         return packed if self._counted is None else packed & self._counted
@@ -186,22 +180,26 @@ def precision(ious: Iterable[float], threshold: float) -> float:
     return miou(float(value >= threshold) for value in ious)
 
 
-def first_success(curve: Sequence[float], threshold: float, budget: int) -> int | None:
+def first_success(curve: ArrayLike, threshold: float, budget: int) -> int | None:
     """The click, from 1 to the budget, after which the IoU first is at least the threshold, or None.
 
+    Both are compared in single precision, as RITM and its successors do: 17 / 20 reaches 0.8500000000000001,
+    which is what steps of 0.05 from 0.8 arrive at.
+
     Args:
-        curve: IoU after click 1, 2, ...; it may end before the budget, and what comes after it is not
-            looked at.
+        curve: IoU after click 1, 2, ..., float (n,); it may end before the budget, and what comes after it is
+            not looked at. NaN is no success.
         threshold: an IoU.
         budget: clicks allowed.
 
     >>> first_success([0.3, 0.85, 0.8], 0.85, budget=7)
     2
     """
-    return next((t for t, value in enumerate(curve[:budget], start=1) if value >= threshold), None)
+    hits = np.asarray(curve, dtype=np.float32)[:budget] >= np.float32(threshold)
+    return int(hits.argmax()) + 1 if hits.any() else None
 
 
-def noc(curves: Iterable[Sequence[float]], threshold: float, budget: int) -> NoC:
+def noc(curves: Iterable[ArrayLike], threshold: float, budget: int) -> NoC:
     """Number of clicks (NoC@q): how many a sample needs to reach the IoU, on average.
 
     A sample that never gets there counts the whole budget and is counted in ``failed``. A success exactly
@@ -224,23 +222,3 @@ def noc(curves: Iterable[Sequence[float]], threshold: float, budget: int) -> NoC
     hits = [first_success(curve, threshold, budget) for curve in curves]
     failed = hits.count(None)
     return NoC(miou(budget if hit is None else hit for hit in hits), len(hits) - failed, failed)
-
-
-def carried(curves: Iterable[Sequence[float]], budget: int) -> NDArray[np.float64]:
-    """The curves as an array of shape (n, budget), each one's last value carried forward.
-
-    Args:
-        curves: for each sample its values after click 1, 2, ...; none is empty.
-        budget: how many clicks; longer curves are cut.
-
-    Raises:
-        UsageError: when a curve is empty: nothing can be carried forward.
-
-    >>> carried([[0.5], [0.2, 0.4, 0.6]], budget=2).tolist()
-    [[0.5, 0.5], [0.2, 0.4]]
-    """
-    rows = [list(curve[:budget]) for curve in curves]
-    if not all(rows):
-        raise UsageError("A curve has no value to carry forward; begin it with the IoU of the initial mask.")
-    filled = [row + row[-1:] * (budget - len(row)) for row in rows]
-    return np.array(filled, dtype=np.float64).reshape(len(filled), budget)

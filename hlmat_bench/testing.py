@@ -24,6 +24,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from hlmat_bench.fake_segmenter import DiscSegmenter, DiscSession
 from hlmat_bench.interfaces import Image
 from hlmat_bench.tiny_checkpoints import GROUNDING_TOKENS, TINY_SAM, TinySam, tiny_sam, tiny_vlm
 
@@ -33,6 +34,8 @@ __all__ = [
     "Answer",
     "Asked",
     "ChatServer",
+    "DiscSegmenter",
+    "DiscSession",
     "Failure",
     "TinySam",
     "completion",

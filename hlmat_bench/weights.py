@@ -32,6 +32,8 @@ _DAMAGED = (
     AttributeError,
     TypeError,
     AssertionError,
+    ArithmeticError,
+    MemoryError,
     struct.error,
     OSError,
 )

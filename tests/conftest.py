@@ -10,37 +10,9 @@ import numpy as np
 import pytest
 
 TOOL = """
-import time
-import numpy as np
+from hlmat_bench.testing import DiscSegmenter
 
-class Discs:
-    name = "discs"
-    accepts_box = True
-    def __init__(self, radius: int = 25, pause: float = 0.0):
-        self.radius, self.pause = radius, pause
-    def spec(self):
-        return {"radius": self.radius}
-    def open(self, image):
-        return Session(image.shape[:2], self)
-
-class Session:
-    def __init__(self, size, discs):
-        self.size, self.discs = size, discs
-    def predict(self, clicks, box=None):
-        time.sleep(self.discs.pause)
-        mask = np.zeros(self.size, bool)
-        if box is not None:
-            mask[box[1]:box[3], box[0]:box[2]] = True
-        rows, columns = np.ogrid[:self.size[0], :self.size[1]]
-        for positive, x, y in clicks:
-            mask[(rows - y) ** 2 + (columns - x) ** 2 <= self.discs.radius ** 2] = positive
-        return mask
-    def snapshot(self):
-        return None
-    def restore(self, state):
-        pass
-
-SEGMENTERS = {"discs": Discs}
+SEGMENTERS = {"discs": DiscSegmenter}
 """
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from hlmat_bench.batching import Front
+from hlmat_bench.errors import RequestFailed
 from hlmat_bench.interfaces import Reply, Request
 from hlmat_bench.points import PointFormat
 
@@ -91,6 +92,22 @@ async def test_an_error_reaches_every_episode_of_its_batch_and_the_next_batch_wo
         assert [str(result) for result in results] == ["out of memory"] * 2
         replies = await asyncio.gather(*(front.reply(Request(IMAGE, "?", sample_id=name, t=2)) for name in "ab"))
     assert [reply.text for [reply] in replies] == ["a", "b"]
+
+
+async def test_a_request_the_model_cannot_take_spoils_no_other_of_its_batch() -> None:
+    class Picky(Echo):
+        def reply_batch(self, requests: Sequence[Request]) -> list[list[Reply]]:
+            if any(request.sample_id == "bad" for request in requests):
+                raise RequestFailed("too large")
+            return super().reply_batch(requests)
+
+    front = Front(Picky())
+    with front.episode(), front.episode(), front.episode():
+        results = await asyncio.gather(
+            *(front.reply(Request(IMAGE, "?", sample_id=name)) for name in ("a", "bad", "b")), return_exceptions=True
+        )
+    assert [r if isinstance(r, Exception) else r[0].text for r in results][::2] == ["a", "b"]
+    assert str(results[1]) == "too large"
 
 
 @pytest.mark.parametrize("concurrency", [1, 3])

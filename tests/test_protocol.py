@@ -15,9 +15,10 @@ from hlmat_bench.protocol import Play, play
 from hlmat_bench.records import Episode
 from hlmat_bench.samples import Sample, Truth
 from hlmat_bench.settings import ProtocolSettings
+from hlmat_bench.testing import DiscSegmenter
 
 from .episodes import iou
-from .fakes import DiscSegmenter, ScriptPlayer
+from .fakes import ScriptPlayer
 
 
 @pytest.fixture

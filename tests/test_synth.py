@@ -173,9 +173,7 @@ def corners(thing: Thing) -> np.ndarray:
 def lowest_only(values: list[float], gap: float = 0.0, factor: float = 1.0) -> int | None:
     """The index of the least value where it is least by the gap and the factor, else None."""
     order = np.argsort(values, kind="stable")
-    if len(values) > 1 and (
-        values[order[1]] - values[order[0]] < gap or values[order[1]] < factor * values[order[0]]
-    ):
+    if len(values) > 1 and (values[order[1]] - values[order[0]] < gap or values[order[1]] < factor * values[order[0]]):
         return None
     return int(order[0])
 

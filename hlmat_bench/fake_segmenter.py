@@ -1,0 +1,70 @@
+"""A segmenter without any network, for tests: it draws what it is told."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from hlmat_bench.clicks import Click
+from hlmat_bench.interfaces import Box, Image, Mask, Size
+
+
+class DiscSegmenter:
+    """Fills the box, then draws a disc of each click's sign, in order.
+
+    Args:
+        radius: of the discs, in pixels.
+        pause: seconds that each prediction takes.
+    """
+
+    name = "discs"
+    accepts_box = True
+
+    def __init__(self, radius: int = 25, pause: float = 0.0) -> None:
+        self.radius, self.pause = radius, pause
+        self.sessions: list[DiscSession] = []
+
+    def spec(self) -> dict[str, Any]:
+        """See `hlmat_bench.interfaces.Segmenter.spec`."""
+        return {"radius": self.radius}
+
+    def open(self, image: Image) -> DiscSession:
+        """See `hlmat_bench.interfaces.Segmenter.open`; the sessions are kept in `sessions`."""
+        self.sessions.append(DiscSession((image.shape[0], image.shape[1]), self))
+        return self.sessions[-1]
+
+
+class DiscSession:
+    """An image opened in a `DiscSegmenter`.
+
+    Attributes:
+        calls: the clicks and the box of every prediction.
+    """
+
+    def __init__(self, size: Size, segmenter: DiscSegmenter) -> None:
+        self.size, self.segmenter = size, segmenter
+        self.calls: list[tuple[list[Click], Box | None]] = []
+
+    def predict(self, clicks: Sequence[Click], box: Box | None = None) -> Mask:
+        """See `hlmat_bench.interfaces.Session.predict`."""
+        time.sleep(self.segmenter.pause)
+        self.calls.append((list(clicks), box))
+        mask = np.zeros(self.size, bool)
+        if box is not None:
+            x0, y0, x1, y1 = box
+            mask[y0:y1, x0:x1] = True
+        rows, columns = np.ogrid[: self.size[0], : self.size[1]]
+        for positive, x, y in clicks:
+            mask[(rows - y) ** 2 + (columns - x) ** 2 <= self.segmenter.radius**2] = positive
+        return mask
+
+    def snapshot(self) -> int:
+        """See `hlmat_bench.interfaces.Session.snapshot`."""
+        return len(self.calls)
+
+    def restore(self, state: int) -> None:
+        """See `hlmat_bench.interfaces.Session.restore`."""
+        del self.calls[state:]
