@@ -54,10 +54,11 @@ class Action:
 
     def to_json(self) -> dict[str, Any]:
         """The fields that the kind has, as in episodes.jsonl; `predicted_iou` stands beside the action there."""
+        box = {} if self.box is None else {"box": list(self.box)}
         if self.kind == "click":
-            return {"kind": "click", "positive": self.positive, "x": self.x, "y": self.y}
+            return {"kind": "click", "positive": self.positive, "x": self.x, "y": self.y, **box}
         if self.kind == "box":
-            return {"kind": "box", "box": list(self.box or ())}
+            return {"kind": "box", **box}
         if self.kind == "invalid":
             return {"kind": "invalid", "reason": self.reason}
         return {"kind": self.kind}

@@ -45,8 +45,8 @@ class Oracle:
     def __init__(self, gt: ArrayLike, ignore: ArrayLike | None = None) -> None:
         truth, *ignored = masks.binary(gt) if ignore is None else masks.binary(gt, ignore)
         self.shape = truth.shape
-        self._gt = _packed(truth)
-        self._counted = [~_packed(pixels) for pixels in ignored]
+        self._gt = masks.pack_bytes(truth)
+        self._counted = [~masks.pack_bytes(pixels) for pixels in ignored]
 
     def next_click(self, mask: ArrayLike, *, clicked: Iterable[Click] = ()) -> Click | None:
         """The click that corrects a mask best, or None when nothing is left to correct; see `next_click`.
@@ -58,7 +58,7 @@ class Oracle:
         Raises:
             UsageError: when it is no mask of the ground truth's shape.
         """
-        found = _packed(masks.of_shape(mask, self.shape))
+        found = masks.pack_bytes(masks.of_shape(mask, self.shape))
         errors = self._gt ^ found
         for counted in self._counted:
             errors &= counted
@@ -124,11 +124,6 @@ class _Spot(NamedTuple):
 
 
 _NOWHERE = _Spot(0, 0, 0)
-
-
-def _packed(mask: Mask) -> _Bytes:
-    """A mask with one bit per pixel, the lowest bit of a byte being the leftmost pixel."""
-    return np.packbits(mask, axis=1, bitorder="little")
 
 
 def _regions(errors: _Bytes, sides: tuple[_Bytes, _Bytes], clicked: list[Click]) -> tuple[_Region, _Region]:

@@ -82,9 +82,7 @@ class ModelPlayer:
     ) -> None:
         self.points = points or model.points
         self.sent: Size | None = None
-        self.deterministic = (
-            settings.temperature == 0 and not settings.history and getattr(model, "deterministic", True)
-        )
+        self.deterministic = settings.temperature == 0 and getattr(model, "deterministic", True)
         self._front = front
         self._sample = sample
         self._settings = settings

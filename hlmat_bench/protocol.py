@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -83,15 +84,17 @@ class Play:
     def read(self, reply: Reply) -> Action:
         """The action that a reply means here: `parse`, and what this state and track do not allow."""
         action = parse(reply.text, self.player.points, self.size, self.player.sent)
-        if action.kind == "box" and (self.steps or self.settings.track == "point"):
-            return Action("invalid", reason="parse", predicted_iou=action.predicted_iou)
+        if action.box is not None and (self.steps or self.settings.track == "point"):
+            if action.kind == "box":
+                return Action("invalid", reason="parse", predicted_iou=action.predicted_iou)
+            action = replace(action, box=None)
         if action.kind == "click" and action.click in self.clicks:
             return Action("invalid", reason="repeat", predicted_iou=action.predicted_iou)
         return action
 
     async def do(self, action: Action, reply: Reply) -> None:
         """Carry out an action and record the step; an invalid one or a stop leaves the mask as it is."""
-        if action.kind == "box" or (action.kind == "click" and action.box and self._may_box()):
+        if action.box is not None:
             self.box = action.box
         if action.kind == "click":
             self.clicks.append(action.click)
@@ -131,9 +134,6 @@ class Play:
             error=error,
             tags=dict(sample.tags),
         )
-
-    def _may_box(self) -> bool:
-        return self.settings.track == "box+point" and not self.steps
 
     def _segment(self) -> None:
         """In a worker thread: the next mask from all clicks so far, with its record."""

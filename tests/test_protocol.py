@@ -141,6 +141,19 @@ async def test_a_box_is_allowed_only_as_the_first_action_of_its_track(pool: Thre
     assert [(step.action.kind, step.action.reason) for step in point.steps] == [("invalid", "parse")]
 
 
+async def test_a_box_beside_the_first_click_is_used_recorded_and_replayed(pool: ThreadPoolExecutor) -> None:
+    lines = ["<box>(0,0),(500,999)</box> Positive point: (500, 900)", "<box>(0,0),(1,1)</box> Negative point: (1, 1)"]
+    episode = await _play(GT, ScriptPlayer(lines), DiscSegmenter(5), pool, budget=2, track="box+point")
+    assert [step.action.to_json() for step in episode.steps] == [
+        {"kind": "click", "positive": True, "x": 72, "y": 30, "box": [0, 0, 40, 60]},
+        {"kind": "click", "positive": False, "x": 0, "y": 0},
+    ]
+    mask = _disc(GT.shape, 72, 30, 5)
+    mask[:, :40] = True
+    assert np.array_equal(_decode(episode.steps[0].mask), mask)
+    assert Episode.from_json(episode.to_json()) == episode
+
+
 async def test_the_record_holds_what_happened(pool: ThreadPoolExecutor) -> None:
     lines = ["Current IOU: 0, Positive point: (500, 400)", "Current IOU: 61, Finish"]
     episode = await _play(GT, ScriptPlayer(lines), DiscSegmenter(9), pool, budget=5)

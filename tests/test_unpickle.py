@@ -103,6 +103,10 @@ class Calls:
     def __reduce__(self):
         return self.answer
 
+    def __str__(self):
+        function, arguments = self.answer
+        return f"{function.__name__}{arguments}"
+
 
 @pytest.mark.parametrize(
     "value",

@@ -95,12 +95,12 @@ def _read_replies(path: Path) -> Mapping[str, Sequence[str]] | Sequence[str]:
 
 def _said(step: Step, size: tuple[int, int]) -> str:
     action = step.action
-    if action.kind == "click":
-        return write(action.click, Replay.points, size)
-    if action.kind == "box" and action.box:
-        x0, y0, x1, y1 = action.box
-        return f"<box>({x0},{y0}),({x1},{y1})</box>"
-    return FINISH if action.kind == "stop" else f"(invalid: {action.reason})"
+    if action.kind == "stop":
+        return FINISH
+    if action.kind == "invalid":
+        return f"(invalid: {action.reason})"
+    box = "<box>({},{}),({},{})</box> ".format(*action.box) if action.box else ""
+    return box + (write(action.click, Replay.points, size) if action.kind == "click" else "")
 
 
 MODELS = {"scripted": Scripted, "replay": Replay}
