@@ -65,7 +65,7 @@ def of_shape(mask: ArrayLike, shape: tuple[int, ...]) -> Mask:
     Raises:
         UsageError: when it is no mask or has another shape.
     """
-    (pixels,) = binary(mask)
+    pixels = _binary(np.asarray(mask))
     if pixels.shape != shape:
         raise UsageError(f"The mask has the shape {pixels.shape}, its image {shape}; resize it to the image first.")
     return pixels
@@ -222,9 +222,10 @@ def unpack(packed: Packed, width: int) -> Mask:
 
 def count(packed: Packed) -> int:
     """How many pixels of a packed mask are set."""
-    flat = packed.reshape(-1)
-    words = flat[: flat.size // 8 * 8].view(np.uint64)
-    return int(np.bitwise_count(words).sum()) + int(np.bitwise_count(flat[words.size * 8 :]).sum())
+    flat = np.ascontiguousarray(packed).reshape(-1)
+    whole = flat.size - flat.size % 8
+    bits = int(np.bitwise_count(flat[:whole].view(np.uint64)).sum(dtype=np.uint32))
+    return bits + int(np.bitwise_count(flat[whole:]).sum()) if flat.size > whole else bits
 
 
 def align(packed: Packed) -> Words:
@@ -236,21 +237,21 @@ def align(packed: Packed) -> Words:
 
 
 def shift(words: Words, pixels: int) -> Words:
-    """The packed mask, moved left by so many pixels (right, where negative); zeros come in.
+    """The aligned mask, moved left by so many pixels (right, where negative); zeros come in.
 
     Pixels that leave a row come into the row before or after it: the rows are one long run of bits.
     """
-    words, bits = divmod(abs(pixels), 64)
-    source, moved = packed.reshape(-1), np.zeros_like(packed)
-    length = max(source.size - words, 0)
+    whole, bits = divmod(abs(pixels), 64)
+    source, moved = words.reshape(-1), np.zeros_like(words)
+    length = max(source.size - whole, 0)
     low, high = np.uint64(bits), np.uint64(64 - bits)
     if pixels >= 0:
-        source, target = source[words:], moved.reshape(-1)[:length]
+        source, target = source[whole:], moved.reshape(-1)[:length]
         np.right_shift(source, low, out=target)
         if bits:
             target[:-1] |= source[1:] << high
     else:
-        source, target = source[:length], moved.reshape(-1)[words:]
+        source, target = source[:length], moved.reshape(-1)[whole:]
         np.left_shift(source, low, out=target)
         if bits:
             target[1:] |= source[:-1] >> high
@@ -258,12 +259,12 @@ def shift(words: Words, pixels: int) -> Words:
 
 
 def erode(words: Words, radius: int) -> Words:
-    """The pixels whose whole square of 2 * radius + 1 pixels is set, as a packed mask.
+    """The pixels whose whole square of 2 * radius + 1 pixels is set; all masks aligned.
 
     Pixels outside the image are not set. The square is built from ever larger ones, so the time grows with
     the logarithm of the radius.
     """
-    side, reached, result = 2 * radius + 1, 1, packed.copy()
+    side, reached, result = 2 * radius + 1, 1, words.copy()
     while reached < side:  # Each pixel now says whether the `reached` pixels from it on are set.
         step = min(reached, side - reached)
         result &= shift(result, step)

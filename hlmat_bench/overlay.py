@@ -38,6 +38,7 @@ class Overlay:
         _check(image, color, alpha)
         levels = np.arange(256)[:, None] * (1 - alpha) + np.array(color) * alpha
         self._image = np.ascontiguousarray(image)
+        self._copy_to = cv2.copyTo
         self._tinted = cv2.LUT(self._image, levels.astype(np.uint8).reshape(1, 256, 3))
 
     def paint(self, mask: ArrayLike) -> Image:
@@ -52,11 +53,9 @@ class Overlay:
         Raises:
             UsageError: when the mask is not of the image's size.
         """
-        import cv2
-
         pixels = masks.of_shape(mask, self._image.shape[:2])
         painted = self._image.copy()
-        cv2.copyTo(self._tinted, pixels.view(np.uint8), painted)
+        self._copy_to(self._tinted, pixels.view(np.uint8), painted)
         return painted
 
 

@@ -56,7 +56,7 @@ class CachedTruth:
         self._gt = masks.pack(truth)
         self._visible = self._hide(self._gt)
         self._area = masks.count(self._visible)
-        self._boundaries: dict[int, masks.Packed] = {}
+        self._boundaries: dict[int, tuple[masks.Packed, int]] = {}
 
     def intersection_union(self, mask: ArrayLike) -> tuple[int, int]:
         """The areas, in pixels, that the mask and the ground truth share and that they cover together.
@@ -77,10 +77,10 @@ class CachedTruth:
         """The boundary IoU of the mask (bool (H, W)) and the ground truth, in [0, 1]; see `boundary_iou`."""
         width = boundary_width(self.shape, dilation)
         if width not in self._boundaries:
-            self._boundaries[width] = self._hide(_boundary(self._gt, width))
-        boundary = self._boundaries[width]
-        other = self._hide(_boundary(masks.pack(masks.of_shape(mask, self.shape)), width))
-        return ratio(*self._areas(boundary, masks.count(boundary), other))
+            visible = self._hide(_boundary(self._gt, width))
+            self._boundaries[width] = visible, masks.count(visible)
+        other = _boundary(masks.pack(masks.of_shape(mask, self.shape)), width)
+        return ratio(*self._areas(*self._boundaries[width], self._hide(other)))
 
     def _hide(self, packed: masks.Packed) -> masks.Packed:
         return packed if self._counted is None else packed & self._counted
@@ -139,7 +139,9 @@ def boundary_width(size: Sequence[int], dilation: float = 0.02) -> int:
 
 
 def _boundary(packed: masks.Packed, width: int) -> masks.Packed:
-    return packed ^ masks.erode(packed, width)
+    words = masks.align(packed)
+    words ^= masks.erode(words, width)
+    return words.view(np.uint8)[:, : packed.shape[1]]
 
 
 def ratio(intersection: float, union: float) -> float:

@@ -135,19 +135,24 @@ def test_refuses_what_is_no_mask(array):
 @given(ARRAYS)
 def test_packed_masks_are_the_masks(mask):
     packed = masks.pack(mask)
+    assert packed.shape == (mask.shape[0], -(-mask.shape[1] // 8))
     np.testing.assert_array_equal(masks.unpack(packed, mask.shape[1]), mask)
     assert masks.count(packed) == mask.sum()
-    assert packed.shape == (mask.shape[0], mask.shape[1] // 64 + 1)
+    aligned = masks.align(packed)
+    bits = masks.unpack(aligned.view(np.uint8), 64 * aligned.shape[1])
+    np.testing.assert_array_equal(bits[:, : mask.shape[1]], mask)
+    assert bits.shape[1] > mask.shape[1]
+    assert not bits[:, mask.shape[1] :].any()
 
 
 @given(ARRAYS, st.integers(-300, 300))
 def test_shift_moves_the_run_of_all_bits(mask, pixels):
-    packed = masks.pack(mask)
-    bits = masks.unpack(packed, 64 * packed.shape[1]).reshape(-1)
+    words = masks.align(masks.pack(mask))
+    bits = masks.unpack(words.view(np.uint8), 64 * words.shape[1]).reshape(-1)
     moved = np.zeros_like(bits)
     if abs(pixels) < bits.size:
         moved[max(-pixels, 0) : bits.size - max(pixels, 0)] = bits[max(pixels, 0) : bits.size - max(-pixels, 0)]
-    shifted = masks.unpack(masks.shift(packed, pixels), 64 * packed.shape[1])
+    shifted = masks.unpack(masks.shift(words, pixels).view(np.uint8), 64 * words.shape[1])
     np.testing.assert_array_equal(shifted.reshape(-1), moved)
 
 
@@ -156,7 +161,8 @@ def test_erode_is_opencvs_erosion(coarse, scale, radius):
     mask = np.kron(coarse, np.ones((scale, scale))).astype(bool)
     padded = np.pad(mask, 1).astype(np.uint8)
     expected = cv2.erode(padded, np.ones((3, 3), np.uint8), iterations=radius)[1:-1, 1:-1] == 1
-    np.testing.assert_array_equal(masks.unpack(masks.erode(masks.pack(mask), radius), mask.shape[1]), expected)
+    eroded = masks.erode(masks.align(masks.pack(mask)), radius).view(np.uint8)
+    np.testing.assert_array_equal(masks.unpack(eroded, mask.shape[1]), expected)
 
 
 @pytest.mark.shared

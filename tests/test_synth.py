@@ -130,7 +130,7 @@ def test_samples_are_well_formed(source: SynthSource) -> None:
     levels = Counter(sample.tags["difficulty"] for sample in samples)
     assert levels.keys() == {"easy", "medium", "hard"}
     assert min(levels.values()) >= 50
-    assert len({sample.tags["kind"] for sample in samples}) >= 18
+    assert len({sample.tags["kind"] for sample in samples}) == 22
     assert min(Counter(sample.tags["form"] for sample in samples).values()) >= 25
     assert len({script(0, sample.key[0]).scene.size for sample in samples}) >= 6
 

@@ -73,7 +73,7 @@ def tree(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
     for i in range(limbs):
         angle = 180 + 180 * (2 * i + 1) // (2 * limbs) + dice.between(-6, 6)
         tip = ((w * cos(angle)) >> TRIG_BITS, fork[1] + (((h + fork[1]) * sin(angle)) >> TRIG_BITS))
-        _branch(s, dice, fork, between(fork, tip, 62, 100), angle, (w - p, h - p), trunk * 3 // 5, 3)
+        _branch(s, dice, fork, between(fork, tip, 62, 100), angle, (w - p, h - p), trunk * 3 // 5, dice.between(2, 3))
 
 
 def _branch(s: Sketch, dice: Dice, a: Point, b: Point, angle: int, frame: Point, thick: int, depth: int) -> None:

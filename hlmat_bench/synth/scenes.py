@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -29,6 +29,10 @@ SIZES: tuple[Size, ...] = (
     (1024, 768),
 )
 """(height, width) of scenes; those that come more often are here more often."""
+
+
+_MARGIN = 3
+"""How far objects stay from the picture's border, in pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +65,9 @@ class Level:
 
 
 LEVELS: tuple[Level, ...] = (
-    Level("easy", (4, 5), 26, -8, 0, 240, False, 6, (0, 1), 40),
-    Level("medium", (5, 6), 34, -3, 2, 190, False, 14, (1, 1), 70),
-    Level("hard", (6, 7), 42, 18, 5, 140, True, 22, (1, 2), 100),
+    Level("easy", (4, 5), 24, -8, 0, 240, False, 6, (0, 1), 40),
+    Level("medium", (5, 6), 29, -3, 2, 190, False, 14, (1, 1), 70),
+    Level("hard", (6, 7), 35, 15, 4, 160, True, 18, (1, 2), 90),
 )
 
 
@@ -144,71 +148,77 @@ def outline(thing: Thing) -> Layers:
     return layers
 
 
-def draw_scene(seed: int, stream: tuple[int, ...], level: Level) -> Scene:
-    """A scene of a level; the same for the same seed and stream, whatever else is drawn."""
-    dice = Dice(seed, *stream)
+class _Role(NamedTuple):
+    """What an object is to be: its kind, its colour and its length in percent of the mean."""
+
+    kind: str
+    colour: str
+    share: int
+
+
+def draw_scene(seed: int, index: int, attempt: int) -> Scene:
+    """A scene; the same for the same numbers, whatever else is drawn.
+
+    Args:
+        seed: of the whole set.
+        index: of the scene; levels and leading kinds take turns by it.
+        attempt: another one gives another scene of the same level and leading kind.
+    """
+    stream = (seed, index, attempt)
+    dice, level = Dice(*stream), LEVELS[index % len(LEVELS)]
     size = dice.pick(SIZES)
     placed: list[Thing] = []
-    for kind, colour, share in _cast(dice, level):
-        thing = _place(dice, level, size, kind, colour, share, placed, (seed, *stream, 1 + len(placed)))
+    for role in _cast(dice, level, FAMILIES[index % len(FAMILIES)]):
+        thing = _place(dice, level, size, role, [other.box for other in placed], (*stream, 1 + len(placed)))
         if thing is not None:
             placed.append(thing)
-    return Scene(size, level, tuple(dice.shuffled(placed)), _blades(dice, level, size), (seed, *stream))
+    return Scene(size, level, tuple(dice.shuffled(placed)), _blades(dice, level, size), stream)
 
 
-def _cast(dice: Dice, level: Level) -> list[tuple[str, str, int]]:
-    """Which objects: kind, colour and length in percent of the mean; the large ones first.
+def _cast(dice: Dice, level: Level, lead: str) -> list[_Role]:
+    """Which objects there are, the large ones first.
 
-    The first two share their kind and the third the colour of the first, so that neither names it alone.
+    Two are of the leading family and of one kind, a third has the colour of one of them, so that neither
+    kind nor colour alone is a name.
     """
-    count = dice.between(*level.things)
-    kinds = _apart(dice, FAMILIES, ALIKE, dice.between(2, 3))
-    nouns = [dice.pick([noun for noun, kind in KINDS.items() if kind.family == family]) for family in kinds]
-    colours = _apart(dice, tuple(palette.COLOURS), palette.ALIKE, dice.between(2, 3))
-    cast = [(nouns[0], colours[0]), (nouns[0], colours[1]), (nouns[1], colours[0])]
-    cast += [(dice.pick(nouns), dice.pick(colours)) for _ in range(count - 3)]
-    sizes = [dice.pick((72, 100, 100, 138)) for _ in cast]
-    order = sorted(range(count), key=lambda i: -sizes[i])
-    return [(*cast[i], sizes[i]) for i in order]
+    families = _apart([lead, *dice.shuffled(FAMILIES)], ALIKE, dice.between(2, 3))
+    nouns = [dice.pick([noun for noun, kind in KINDS.items() if kind.family == family]) for family in families]
+    colours = _apart(dice.shuffled(tuple(palette.COLOURS)), palette.ALIKE, dice.between(2, 3))
+    pairs = [(nouns[0], colours[0]), (nouns[0], colours[1]), (nouns[1], colours[0])]
+    pairs += [(dice.pick(nouns), dice.pick(colours)) for _ in range(dice.between(*level.things) - len(pairs))]
+    roles = [_Role(*pair, dice.pick((72, 100, 100, 138))) for pair in pairs]
+    return sorted(roles, key=lambda role: -role.share)
 
 
-def _apart(dice: Dice, names: Sequence[str], alike: frozenset[frozenset[str]], count: int) -> list[str]:
-    """So many of the names, no two of them alike."""
+def _apart(names: Sequence[str], alike: frozenset[frozenset[str]], count: int) -> list[str]:
+    """The first so many of the names that are no two the same or alike."""
     chosen: list[str] = []
-    for name in dice.shuffled(names):
-        if len(chosen) < count and not any(frozenset((name, other)) in alike for other in chosen):
+    for name in names:
+        near = {other for other in chosen if other == name or frozenset((name, other)) in alike}
+        if len(chosen) < count and not near:
             chosen.append(name)
     return chosen
 
 
 def _place(
-    dice: Dice,
-    level: Level,
-    size: Size,
-    kind: str,
-    colour: str,
-    share: int,
-    placed: Sequence[Thing],
-    stream: tuple[int, ...],
+    dice: Dice, level: Level, size: Size, role: _Role, taken: Sequence[Box], stream: tuple[int, ...]
 ) -> Thing | None:
-    """An object where it fits, smaller if need be; None where it fits nowhere."""
+    """An object where it fits beside the boxes taken, smaller if need be; None where it fits nowhere."""
     height, width = size
-    spec = KINDS[kind]
+    spec = KINDS[role.kind]
     aspect, angle = dice.between(*spec.aspect), dice.between(-spec.tilt, spec.tilt)
     mirrored = spec.mirrors and dice.chance(50)
-    boxes = [other.box for other in placed]
     for attempt in range(80):
-        length = _mean_length(level, size) * share * (100 - attempt // 2) // 10000
+        length = _mean_length(level, size) * role.share * (100 - attempt // 2) // 10000
         long = length * UNIT // 2
         half = (long, long * 100 // aspect) if aspect > 100 else (long * aspect // 100, long)
-        x, y = turned_half(half, angle)
-        margin = 3
-        if 2 * (x + margin) >= width or 2 * (y + margin) >= height:
+        x, y = (extent + _MARGIN for extent in turned_half(half, angle))
+        if 2 * x >= width or 2 * y >= height:
             continue
-        centre = dice.between(x + margin, width - x - margin), dice.between(y + margin, height - y - margin)
+        centre = dice.between(x, width - x), dice.between(y, height - y)
         pen = max(length * UNIT * spec.weight // (100 * level.slender), 3 * UNIT // 2)
-        thing = Thing(kind, colour, centre, half, angle, mirrored, pen, stream)
-        if _fits(thing.box, boxes, level.overlap):
+        thing = Thing(role.kind, role.colour, centre, half, angle, mirrored, pen, stream)
+        if _fits(thing.box, taken, level.overlap):
             return thing
     return None
 

@@ -15,7 +15,7 @@ from hlmat_bench.synth.dice import Dice
 from hlmat_bench.synth.expressions import Referral, referrals
 from hlmat_bench.synth.kinds import KINDS
 from hlmat_bench.synth.render import Picture, paint
-from hlmat_bench.synth.scenes import LEVELS, Scene, Thing, draw_scene
+from hlmat_bench.synth.scenes import Scene, Thing, draw_scene
 from hlmat_bench.synth.visibility import visible_percent
 
 VERSION = 1
@@ -43,7 +43,7 @@ def script(seed: int, index: int) -> Script:
     """The scene of that number: the first of its random streams about which something can be asked."""
     attempt = 0
     while True:
-        scene = draw_scene(seed, (index, attempt), LEVELS[index % len(LEVELS)])
+        scene = draw_scene(seed, index, attempt)
         chosen = _chosen(scene, Dice(seed, index, attempt, _CHOICE))
         if chosen:
             return Script(scene, chosen)

@@ -98,7 +98,7 @@ def tower(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
 
 def net(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
     """A hanging net: sagging meshes, square or diamond, in a rope."""
-    columns = dice.between(5, 8)
+    columns = dice.between(4, 7)
     rows = max(3, columns * h // w)
     sag, inner = h * dice.between(4, 16) // 100, p * 2 // 3
 
@@ -173,7 +173,7 @@ def birdcage(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
     ring = h // 9
     dome, base = -h * dice.between(5, 25) // 100, h - 2 * p
     crown = 2 * ring + p - h
-    bars = dice.between(3, 5)
+    bars = dice.between(2, 4)
     for i in range(-bars, bars + 1):
         x = (w - 2 * p) * i // bars
         s.line((x, base), (x, dome), p * 3 // 4)
@@ -189,7 +189,7 @@ def birdcage(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
 
 def web(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
     """A spider's web: spokes, and rings that sag between them."""
-    spokes, rings = dice.between(7, 11), dice.between(4, 6)
+    spokes, rings = dice.between(6, 9), dice.between(3, 4)
     rim = [polar((0, 0), w, h, 360 * i // spokes + i * 37 % 13 - 96) for i in range(spokes)]
     scale_x, scale_y = max(abs(x) for x, _ in rim), max(abs(y) for _, y in rim)
     rim = [(x * (w - p) // scale_x, y * (h - p) // scale_y) for x, y in rim]

@@ -70,7 +70,7 @@ def key(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
 def comb(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
     """A comb: a curved back and a row of teeth."""
     back = max(h * dice.between(22, 34) // 100, 2 * p)
-    teeth = max(7, min(dice.between(11, 18), w * 2 // (p * 5)))
+    teeth = max(7, min(dice.between(8, 14), w * 2 // (p * 6)))
     end = p * 3 // 2
     top = [(w * i // 6, -h + (abs(i) ** 2) * back // 60) for i in range(-6, 7)]
     s.fill([*top, (w, back - h), (-w, back - h)])

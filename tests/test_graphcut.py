@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hlmat_bench import plugins
+from hlmat_bench.clicks import Click, next_click
+from hlmat_bench.cuts import cheapest
+from hlmat_bench.errors import UsageError
+from hlmat_bench.interfaces import Image, Mask, Segmenter
+from hlmat_bench.scores import iou
+
+
+@pytest.fixture(scope="module")
+def segmenter() -> Segmenter:
+    made: Segmenter = plugins.make("segmenter", "graphcut")
+    return made
+
+
+def _scene(height: int = 120, width: int = 160, seed: int = 0) -> tuple[Image, Mask]:
+    """A textured red ring on a textured green ground."""
+    generator = np.random.default_rng(seed)
+    rows, columns = np.ogrid[:height, :width]
+    radius = np.hypot(rows - height / 2, columns - width / 2) / min(height, width)
+    ring = (radius < 0.4) & (radius > 0.15)
+    image = generator.normal(0, 12, (height, width, 3)) + np.where(ring[..., None], (190, 60, 50), (60, 140, 70))
+    return np.clip(image, 0, 255).astype(np.uint8), ring
+
+
+def _oracle(segmenter: Segmenter, image: Image, gt: Mask, budget: int, ignore: Mask | None = None) -> list[float]:
+    session, clicks, mask, curve = segmenter.open(image), [], np.zeros(gt.shape, bool), []
+    for _ in range(budget):
+        click = next_click(gt, mask, ignore=ignore, clicked=clicks)
+        if click is not None:
+            clicks.append(click)
+            mask = session.predict(clicks)
+        curve.append(iou(gt, mask, ignore=ignore))
+    return curve
+
+
+def test_a_few_clicks_find_a_ring_and_its_hole(segmenter: Segmenter) -> None:
+    assert max(_oracle(segmenter, *_scene(), 4)) > 0.95
+
+
+def test_the_cut_is_the_cheapest_labelling() -> None:
+    """Against all labellings of small grids, one by one: the relaxation rounds to the least energy."""
+    generator = np.random.default_rng(0)
+    height, width = 3, 4
+    grids = ((np.arange(2**12)[:, None] >> np.arange(12)) & 1).reshape(-1, height, width).astype(np.float64)
+    for _ in range(25):
+        price = generator.normal(0, 1, (height, width)).astype(np.float32)
+        across = generator.random((height, width - 1)).astype(np.float32)
+        down = generator.random((height - 1, width)).astype(np.float32)
+        energy = (
+            (grids * price).sum((1, 2))
+            + (np.abs(np.diff(grids, axis=2)) * across).sum((1, 2))
+            + (np.abs(np.diff(grids, axis=1)) * down).sum((1, 2))
+        )
+        soft = cheapest(price, across, down, iterations=3000)
+        [found] = np.flatnonzero((grids == (soft > 0.5)).all((1, 2)))
+        assert energy[found] <= energy.min() + 0.01
+
+
+@st.composite
+def _clicked(draw: st.DrawFn) -> tuple[Image, list[Click]]:
+    height, width = draw(st.tuples(st.integers(1, 70), st.integers(1, 70)))
+    seed, flat = draw(st.integers(0, 5)), draw(st.booleans())
+    image = np.full((height, width, 3), 128, np.uint8)
+    if not flat:
+        image = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+    places = draw(
+        st.lists(st.tuples(st.integers(0, width - 1), st.integers(0, height - 1)), min_size=1, max_size=5, unique=True)
+    )
+    return image, [Click(draw(st.booleans()), x, y) for x, y in places]
+
+
+@given(_clicked())
+@settings(max_examples=60, deadline=None)
+def test_every_click_holds_and_every_part_has_a_positive_one(
+    segmenter: Segmenter, case: tuple[Image, list[Click]]
+) -> None:
+    """Images of any size, uniform ones and noise, all clicks negative, clicks on the last pixel."""
+    image, clicks = case
+    mask = segmenter.open(image).predict(clicks)
+    assert (mask.dtype, mask.shape) == (np.bool_, image.shape[:2])
+    assert all(mask[click.y, click.x] == click.positive for click in clicks)
+    count, parts = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
+    assert {int(parts[click.y, click.x]) for click in clicks if click.positive} == set(range(1, count))
+
+
+def test_the_mask_is_a_function_of_image_and_clicks(segmenter: Segmenter) -> None:
+    """Step by step, at once, after a snapshot, in another thread, with other threads under way: the same masks."""
+    image, _ = _scene()
+    clicks = [Click(True, 80, 25), Click(True, 40, 60), Click(False, 80, 60), Click(True, 120, 70)]
+    session = segmenter.open(image)
+    stepwise = [session.predict(clicks[: n + 1]) for n in range(len(clicks))]
+    assert np.array_equal(segmenter.open(image).predict(clicks), stepwise[-1])
+
+    session.predict(clicks[:2])
+    state = session.snapshot()
+    session.predict([*clicks[:2], Click(False, 10, 10)])
+    session.restore(state)
+    assert np.array_equal(session.predict(clicks[:3]), stepwise[2])
+
+    results: list[Mask] = []
+    threads = [threading.Thread(target=lambda: results.append(segmenter.open(image).predict(clicks))) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(np.array_equal(result, stepwise[-1]) for result in results)
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    assert np.array_equal(segmenter.open(image).predict(clicks), stepwise[-1])
+    cv2.setNumThreads(before)
+
+
+def test_a_large_image_is_reduced_and_clicks_still_hold(segmenter: Segmenter) -> None:
+    image, gt = _scene(1500, 2000)
+    clicks = [Click(True, 1000, 300), Click(False, 1000, 750), Click(True, 1999, 1499)]
+    mask = segmenter.open(image).predict(clicks)
+    assert mask.shape == gt.shape
+    assert all(mask[click.y, click.x] == click.positive for click in clicks)
+
+
+def test_a_box_is_refused_and_the_spec_names_what_matters(segmenter: Segmenter) -> None:
+    with pytest.raises(UsageError, match="takes clicks alone"):
+        segmenter.open(_scene()[0]).predict([], (0, 0, 5, 5))
+    spec = segmenter.spec()
+    assert spec["versions"]["opencv"]
+    assert spec["settings"]["radii"] == 5
+
+
+@pytest.mark.shared
+def test_real_photos_are_cut_out_with_few_clicks(segmenter: Segmenter, shared: Path) -> None:
+    """Four photos of GrabCut; the whole sets are measured by benchmarks/graphcut.py."""
+    folder = shared / "realdata" / "GrabCut"
+    images = {path.stem: path for path in sorted((folder / "data_GT").iterdir())}
+    reached = []
+    for name in list(images)[:4]:
+        truth = cv2.imread(str(folder / "boundary_GT" / f"{name}.bmp"), 0)
+        image = cv2.cvtColor(cv2.imread(str(images[name])), cv2.COLOR_BGR2RGB)
+        reached.append(max(_oracle(segmenter, image, truth == 255, 8, ignore=truth == 128)))
+    assert np.mean(reached) > 0.9
