@@ -88,9 +88,9 @@ def _episode(name: str) -> Episode:
                  {"model": 0.7, "segmenter": 0.05, "harness": 0.004}, {"in": 355, "out": 12})
         )  # fmt: skip
     initial = {"kind": "empty", "mask": None, "iou": 0.0}
-    return Episode(
-        name, "a.jpg", "1", "1", "the disc", (480, 640), steps[-1].mask, None, initial, steps, select(steps, initial), "budget"
-    )  # fmt: skip
+    gt = steps[-1].mask
+    selected = select(steps, initial)
+    return Episode(name, "a.jpg", "1", "1", "the disc", (480, 640), gt, None, initial, steps, selected, "budget")
 
 
 def _renamed(episode: Episode, name: str) -> Episode:

@@ -95,6 +95,7 @@ def score_episodes(episodes: Iterable[Episode], *, budget: int, track: str) -> d
             "seconds": sum(sample.seconds for sample in samples),
         },
     }
+    table.fill_intervals()
     return scores | _slices(samples, budget)
 
 
@@ -176,27 +177,30 @@ def click_scores(episodes: Sequence[Clicks]) -> dict[str, Any]:
 
 
 class _Table:
-    """The measured samples as arrays (N, T + 1), with their intervals."""
+    """The measured samples as arrays, and the scores over them.
+
+    The intervals of all scores come from the same resamples, drawn once: the lists that stand for them in the scores
+    are empty until `fill_intervals`.
+    """
 
     def __init__(self, samples: Sequence[Measured]) -> None:
-        self.images = np.unique([sample.image_id for sample in samples], return_inverse=True)[1]
+        self.images = [sample.image_id for sample in samples]
         self.selected = [sample.selected for sample in samples]
         self.iou = np.stack([sample.iou for sample in samples])
         self.boundary_iou = np.stack([sample.boundary_iou for sample in samples])
         self.intersection = np.stack([sample.intersection for sample in samples])
         self.union = np.stack([sample.union for sample in samples])
+        self._columns: list[tuple[NDArray[Any], NDArray[Any], list[float]]] = []
 
     def at(self, steps: Sequence[int]) -> dict[str, Any]:
         """mIoU and cIoU with intervals, and boundary IoU, of one step per sample."""
         rows = np.arange(len(steps)), np.asarray(steps)
-        ious, inter, union = self.iou[rows], self.intersection[rows], self.union[rows]
-        ones = np.ones(len(ious))
-        low, high = bootstrap(np.stack([ious, inter], 1), np.stack([ones, union], 1), self.images)
+        ious, intersections, unions = self.iou[rows], self.intersection[rows], self.union[rows]
         return {
             "miou": miou(ious),
-            "miou_ci": [float(low[0]), float(high[0])],
-            "ciou": ciou(inter, union),
-            "ciou_ci": [float(low[1]), float(high[1])],
+            "miou_ci": self._interval(ious),
+            "ciou": ciou(intersections, unions),
+            "ciou_ci": self._interval(intersections, unions),
             "biou": float(self.boundary_iou[rows].mean()),
         }
 
@@ -205,9 +209,26 @@ class _Table:
         curves = self.iou[:, 1:]
         found = noc(curves, threshold, budget)
         clicks = np.array([first_success(curve, threshold, budget) or budget for curve in curves])
-        low, high = bootstrap(clicks[:, None], np.ones((len(clicks), 1)), self.images)
-        interval = [float(low[0]), float(high[0])]
-        return {"mean": found.mean, "ci": interval, "solved": found.solved, "failed": found.failed}
+        return {
+            "mean": found.mean,
+            "ci": self._interval(clicks),
+            "solved": found.solved,
+            "failed": found.failed,
+        }
+
+    def fill_intervals(self) -> None:
+        """Compute all intervals that were asked for, in the lists that were given out."""
+        above, below = (np.stack([column[side] for column in self._columns], axis=1) for side in (0, 1))
+        low, high = bootstrap(above, below, self.images)
+        for number, (_, _, interval) in enumerate(self._columns):
+            interval += [float(low[number]), float(high[number])]
+
+    def _interval(self, numerators: NDArray[Any], denominators: NDArray[Any] | None = None) -> list[float]:
+        """An empty list, in which `fill_intervals` puts the interval; without denominators, that of the mean."""
+        interval: list[float] = []
+        below = np.ones(len(numerators)) if denominators is None else denominators
+        self._columns.append((numerators, below, interval))
+        return interval
 
 
 def _selection(table: _Table, rule: str) -> dict[str, Any]:
@@ -229,7 +250,9 @@ def _slices(samples: Sequence[Measured], budget: int) -> dict[str, Any]:
 def _slice(samples: Sequence[Measured], budget: int) -> dict[str, Any]:
     table = _Table(samples)
     final = table.at([sample.selected["final"] for sample in samples])
-    return {"n": len(samples)} | final | {"noc": {"0.85": table.noc(0.85, budget)}}
+    scores = {"n": len(samples), **final, "noc": {"0.85": table.noc(0.85, budget)}}
+    table.fill_intervals()
+    return scores
 
 
 def _nothing() -> dict[str, Any]:

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -42,7 +43,7 @@ def source() -> SynthSource:
 
 @pytest.fixture(scope="module")
 def some(source: SynthSource) -> list[Sample]:
-    """Every ninth sample, each of another scene."""
+    """A sample of every fifth scene."""
     return list({sample.image_id: sample for sample in source.samples()}.values())[::5]
 
 
@@ -202,7 +203,7 @@ def meant(scene: Scene, expression: str) -> Thing | None:
         return None if found is None else group[found]
     if match["side"]:
         order = sorted(group, key=lambda thing: thing.centre[0], reverse=match["side"] == "right")
-        assert min(abs(a.centre[0] - b.centre[0]) for a, b in zip(order, order[1:], strict=False)) >= wide
+        assert min(abs(a.centre[0] - b.centre[0]) for a, b in pairwise(order)) >= wide
         return order[1]
     if match["relation"]:
         return related(match["relation"], scene, group, match["anchor"])

@@ -1,7 +1,6 @@
 """Capital letters as strokes of a pen, so that no font of the machine is needed.
 
-A glyph is a list of paths on a grid of 6 columns and 8 rows; a path of three numbers and two angles is an
-arc: (centre x, centre y, radius x, radius y, first angle, last angle), in degrees, 0 right and 90 down.
+Glyphs lie on a grid 6 wide and 8 high, its origin at the top left.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from hlmat_bench.synth.dice import Dice
 from hlmat_bench.synth.sketch import Point, Sketch
 
 Arc: TypeAlias = tuple[int, int, int, int, int, int]
+"""Centre x, centre y, radius x, radius y, first and last angle in degrees: 0 right, 90 down."""
 
 STROKES: dict[str, list[list[Point]]] = {
     "A": [[(0, 8), (3, 0), (6, 8)], [(1, 5), (5, 5)]],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import reduce
-from operator import add
+from operator import add, itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,18 +80,15 @@ def _surface(dice: Dice, scene: Scene, *, ground: bool) -> tuple[Material, RGB, 
     Ten are drawn. Of those that keep the level's distance, hard scenes take the nearest and others the
     first; where none does, the farthest is taken.
     """
-    fitting: list[tuple[int, int, Material, RGB, RGB]] = []
-    rest: list[tuple[int, int, Material, RGB, RGB]] = []
-    for turn in range(10):
+    drawn: list[tuple[int, Material, RGB, RGB]] = []
+    for _ in range(10):
         material = dice.pick([m for m in MATERIALS if (m.ground if ground else m.wall)])
         a, b = (_shifted(colour, dice) for colour in dice.pick(material.colours))
-        near = _nearness(a, b, scene)
-        (fitting if near >= scene.level.contrast else rest).append((near, turn, material, a, b))
-    if fitting:
-        best = min(fitting, key=lambda found: found[0] if scene.level.nearest else found[1])
-    else:
-        best = max(rest, key=lambda found: (found[0], -found[1]))
-    return best[2:]
+        drawn.append((_nearness(a, b, scene), material, a, b))
+    fitting = [found for found in drawn if found[0] >= scene.level.contrast]
+    if not fitting:
+        return max(drawn, key=itemgetter(0))[1:]
+    return (min(fitting, key=itemgetter(0)) if scene.level.nearest else fitting[0])[1:]
 
 
 def _shifted(colour: RGB, dice: Dice) -> RGB:

@@ -45,7 +45,7 @@ class Level:
         slender: the strokes' half width is the object's length divided by this.
         overlap: how much of the smaller of two boxes may be shared, in percent; negative: a gap is kept.
         blades: how many blades of grass stand in the foreground, at most.
-        contrast: how far the background's colours stay from every object's, at least.
+        contrast: how far the background's colours stay from every object's, where that can be had.
         nearest: the background is picked from the nearest of the colours allowed, not from any.
         noise: the sensor's noise, half its range in grey levels.
         blur: how often the picture is blurred, from and to.
@@ -116,7 +116,7 @@ class Scene:
         level: how hard it is.
         things: the objects, the farthest first.
         blades: blades of grass in front, polygons in sixteenths of a pixel.
-        stream: the seed and the random stream of its drawing.
+        stream: the seed and the random stream of the scene.
     """
 
     size: Size

@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import count
 
 from hlmat_bench.errors import UsageError
 from hlmat_bench.interfaces import Image
@@ -40,40 +41,36 @@ class Script:
 
 @lru_cache(maxsize=1024)
 def script(seed: int, index: int) -> Script:
-    """The scene of that number: the first of its random streams about which something can be asked."""
-    attempt = 0
-    while True:
-        scene = draw_scene(seed, index, attempt)
-        chosen = _chosen(scene, Dice(seed, index, attempt, _CHOICE))
-        if chosen:
-            return Script(scene, chosen)
-        attempt += 1
+    """The scene of that number: its first attempt about which something can be asked."""
+    scenes = (draw_scene(seed, index, attempt) for attempt in count())
+    written = (Script(scene, _chosen(scene, Dice(*scene.stream, _CHOICE))) for scene in scenes)
+    return next(found for found in written if found.referrals)
 
 
 def _chosen(scene: Scene, dice: Dice) -> tuple[Referral, ...]:
     """One to three expressions about different objects, in different forms where possible."""
-    found = [item for item in referrals(scene.things, scene.size) if _needs_both(scene.things, item.target)]
+    found = [item for item in referrals(scene.things, scene.size) if _has_rivals(scene.things, item.target)]
     if not found:
         return ()
     visible = visible_percent(scene)
     if min(visible) < RECOGNISABLE_PERCENT:
         return ()
-    rest = dice.shuffled([item for item in found if visible[item.target] >= VISIBLE_PERCENT])
     chosen: list[Referral] = []
     for _ in range(dice.pick((1, 2, 2, 3))):
-        used = {item.form for item in chosen}
-        rest = [item for item in rest if all(item.target != other.target for other in chosen)]
-        if rest:
-            chosen.append(next((item for item in rest if item.form not in used), rest[0]))
+        done = {item.target for item in chosen}
+        rest = [item for item in found if item.target not in done and visible[item.target] >= VISIBLE_PERCENT]
+        if not rest:
+            break
+        forms = {item.form for item in rest}
+        form = dice.pick(sorted(forms - {item.form for item in chosen} or forms))
+        chosen.append(dice.pick([item for item in rest if item.form == form]))
     return tuple(chosen)
 
 
-def _needs_both(things: Sequence[Thing], target: int) -> bool:
+def _has_rivals(things: Sequence[Thing], target: int) -> bool:
     """Whether another object is of the same kind and another of the same colour."""
-    others = [thing for i, thing in enumerate(things) if i != target]
-    return any(other.kind == things[target].kind for other in others) and any(
-        other.colour == things[target].colour for other in others
-    )
+    kind, colour = things[target].kind, things[target].colour
+    return sum(thing.kind == kind for thing in things) > 1 and sum(thing.colour == colour for thing in things) > 1
 
 
 @lru_cache(maxsize=6)
