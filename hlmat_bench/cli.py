@@ -111,8 +111,8 @@ def run(
                     progress=progress,
                 )
             finished[name].append((who, result))
-    for name, runs in finished.items():
-        _show(name, segmenter, runs)
+    for runs in finished.values():
+        _show(segmenter, runs)
 
 
 @app.command()
@@ -212,15 +212,17 @@ def _file_text(name: str) -> str:
 
 def _out(out: Path | None, model: str, task: str, segmenter: str, shard: str | None) -> Path:
     from hlmat_bench.runs import folder_name
+    from hlmat_bench.tasks import load_task
 
-    return (out or Path("runs")) / folder_name(model, task, segmenter, shard)
+    return (out or Path("runs")) / folder_name(model, load_task(task).name, segmenter, shard)
 
 
-def _show(task: str, segmenter: str, runs: list[tuple[str, Any]]) -> None:
+def _show(segmenter: str, runs: list[tuple[str, Any]]) -> None:
     from hlmat_bench import console
 
     first = runs[0][1].manifest
-    console.say(f"\n{task} with {segmenter}, {first['protocol']['budget']} clicks, 95 % intervals by image")
+    budget = first["protocol"]["budget"]
+    console.say(f"\n{first['task']['name']} with {segmenter}, {budget} clicks, 95 % intervals by image")
     console.table(console.SCORE_HEADERS, [console.score_row(who, run.scores()) for who, run in runs], right=range(1, 6))
     for _, result in runs:
         console.say(f"  {result.folder}")
