@@ -30,7 +30,8 @@ class Request:
     """One question to a model.
 
     Attributes:
-        image: uint8 (H, W, 3) RGB, the image with the current mask painted over it.
+        image: uint8 (H, W, 3) RGB, the image with the current mask painted over it. It is painted on again after the
+            reply: a model that keeps it keeps a copy.
         prompt: the whole instruction as text.
         n: how many replies are wanted.
         temperature: 0 means greedy decoding.

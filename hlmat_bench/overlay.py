@@ -41,11 +41,12 @@ class Overlay:
         self._copy_to = cv2.copyTo
         self._tinted = cv2.LUT(self._image, levels.astype(np.uint8).reshape(1, 256, 3))
 
-    def paint(self, mask: ArrayLike) -> Image:
-        """A new image, tinted where the mask is.
+    def paint(self, mask: ArrayLike, *, out: Image | None = None) -> Image:
+        """The image, tinted where the mask is.
 
         Args:
             mask: bool (H, W).
+            out: uint8 (H, W, 3), C-contiguous, that is painted on and returned; None: a new image.
 
         Returns:
             uint8 (H, W, 3) RGB.
@@ -54,7 +55,8 @@ class Overlay:
             UsageError: when the mask is not of the image's size.
         """
         pixels = masks.of_shape(mask, self._image.shape[:2])
-        painted = self._image.copy()
+        painted = np.empty_like(self._image) if out is None else out
+        np.copyto(painted, self._image)
         self._copy_to(self._tinted, pixels.view(np.uint8), painted)
         return painted
 

@@ -90,11 +90,11 @@ class ModelPlayer:
         self._pool = pool
         self._size: Size = (image.shape[0], image.shape[1])
         self._overlay = Overlay(image, color=settings.overlay.color, alpha=settings.overlay.alpha)
+        self._canvas: Image | None = None
 
     async def ask(self, view: View, n: int) -> list[Reply]:
         """See `Player.ask`."""
-        loop = asyncio.get_running_loop()
-        painted = await loop.run_in_executor(self._pool, self._overlay.paint, view.mask)
+        self._canvas = await asyncio.get_running_loop().run_in_executor(self._pool, self._painted, view.mask)
         settings = self._settings
         prompt = instruction(
             settings.prompt,
@@ -105,7 +105,7 @@ class ModelPlayer:
             clicks=view.clicks if settings.history else (),
         )
         request = Request(
-            image=painted,
+            image=self._canvas,
             prompt=prompt,
             n=n,
             temperature=settings.temperature,
@@ -118,3 +118,7 @@ class ModelPlayer:
         replies = await self._front.reply(request)
         waited = time.perf_counter() - started
         return [reply if reply.seconds else replace(reply, seconds=waited) for reply in replies]
+
+    def _painted(self, mask: Mask) -> Image:
+        """The image with the mask over it, in the same memory at every step."""
+        return self._overlay.paint(mask, out=self._canvas)
