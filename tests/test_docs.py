@@ -51,9 +51,8 @@ def test_links_between_pages_lead_somewhere(page: str) -> None:
 
 def test_the_names_in_the_readme_exist() -> None:
     text = (ROOT / "README.md").read_text()
-    from hlmat_bench.tasks import expand, task_names
-
     from hlmat_bench.reference import POLICIES
+    from hlmat_bench.tasks import expand, task_names
 
     for name in re.findall(r"--task (\w+)", text):
         assert set(expand(name)) <= set(task_names())
