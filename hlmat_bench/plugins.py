@@ -12,7 +12,7 @@ import importlib.metadata
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -68,18 +68,23 @@ def scalar(text: str) -> Any:
         return text
 
 
-def make(kind: Kind, spec: str, *, others: Iterable[str] = ()) -> Any:
-    """The plug-in that ``name,key=value,...`` describes.
+def make(kind: Kind, spec: str) -> Any:
+    """The plug-in that ``name,key=value,...`` describes; see `build`."""
+    return build(kind, *parse_spec(spec))
+
+
+def build(kind: Kind, name: str, options: Mapping[str, Any], *, others: Iterable[str] = ()) -> Any:
+    """The plug-in of a name or in a file, made with these options.
 
     Args:
         kind: what it should be.
-        spec: its name or file, and its options.
+        name: its name or file.
+        options: keyword arguments of its factory; see `parse_spec`.
         others: names that lead elsewhere, for the answer to a misspelt one.
 
     Raises:
         UsageError: for an unknown name, an option it does not take, or something it lacks.
     """
-    name, options = parse_spec(spec)
     plugin = find(kind, name, others)
     if plugin.missing:
         raise UsageError(plugin.missing)
