@@ -188,6 +188,29 @@ def tasks(data_root: DataRoot = None) -> None:
     console.table(("task", "title", "expressions", "can run here"), rows, right=[2])
 
 
+@app.command()
+def check(
+    plugin: Annotated[str, typer.Argument(help="A file, or a name with options, as --model and --segmenter take it.")],
+    catalog: CatalogFile = None,
+) -> None:
+    """Hold a model or a segmenter against the public contract; exit code 1 when it breaks a rule."""
+    from hlmat_bench import console, contract
+    from hlmat_bench.catalog import Catalog
+    from hlmat_bench.plugins import kind_of, make
+
+    choice = Catalog.load(catalog).choose(plugin)
+    kind = kind_of(choice.plugin)
+    findings = contract.check(kind, choice.make() if kind == "model" else make(kind, plugin))
+    for finding in findings:
+        console.say(
+            f"ok     {finding.rule}" if finding.broken is None else f"BROKEN {finding.rule}\n       {finding.broken}"
+        )
+    broken = sum(finding.broken is not None for finding in findings)
+    console.say(f"{plugin} keeps {len(findings) - broken} of {len(findings)} rules of a {kind}.")
+    if broken:
+        raise typer.Exit(1)
+
+
 @data_app.command("check")
 def data_check(
     task: Annotated[str, typer.Argument(help="A task's name or YAML file.")],
