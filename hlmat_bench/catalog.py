@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -162,7 +163,7 @@ class Catalog:
         references = [(name, "reference", "", "", "", "yes", "") for name in POLICIES]
         generic = [(name, name, "", "points=...", "", found.missing or "yes", "") for name, found in adapters.items()]
         entries = [
-            (name, e.adapter, e.weights(), e.points, _yes(e.verified), e.missing(adapters) or "yes", e.source)
+            (name, e.adapter, e.weights(), e.points, _yes(e.verified), _short(e.missing(adapters) or "yes"), e.source)
             for name, e in self.models.items()
         ]
         aliases = [(name, f"is {target}", "", "", "", "", "") for name, target in self.aliases.items()]
@@ -184,6 +185,10 @@ class Catalog:
 
 def _yes(value: bool) -> str:
     return "yes" if value else "no"
+
+
+def _short(text: str) -> str:
+    return textwrap.shorten(text, 48, placeholder=" ...")
 
 
 def _carried_over(entry: Entry, adapter: str) -> dict[str, Any]:

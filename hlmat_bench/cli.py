@@ -85,9 +85,14 @@ def run(
 ) -> None:
     """Play a task with a model and score it; the same command again continues where it stopped."""
     from hlmat_bench import console
+    from hlmat_bench.catalog import Catalog
     from hlmat_bench.runs import Run
     from hlmat_bench.runs import run as run_one
     from hlmat_bench.tasks import expand
+
+    aliases = Catalog.load(catalog).aliases
+    for short in {who.partition(",")[0] for who in model} & set(aliases):
+        console.note(f"{short} is {aliases[short]}.")
 
     settings = _settings(set_ or [])
     tasks = [name for given in task for name in expand(given)]
