@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from hlmat_bench import plugins, testing
+from hlmat_bench.catalog import Catalog
 from hlmat_bench.runs import run
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -99,6 +100,7 @@ def test_the_names_in_the_readme_exist() -> None:
 
     for name in re.findall(r"--task (\w+)", text):
         assert set(expand(name)) <= set(task_names())
-    known = {**plugins.available("model"), **POLICIES}
+    catalog = Catalog.load()
+    known = {*plugins.available("model"), *POLICIES, *catalog.models, *catalog.aliases}
     for name in re.findall(r"--model (\w[\w-]*)", text):
         assert name in known
