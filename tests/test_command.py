@@ -14,6 +14,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -86,6 +87,11 @@ MODELS = {"same": Same}
 """
 
 
+@pytest.fixture(autouse=True)
+def own_folder_for_temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+
 @pytest.fixture
 def worker(tmp_path: Path) -> Iterator[Callable[..., Any]]:
     """Makes models whose worker follows a scenario; in tmp_path it leaves its process ids in the file pids."""
@@ -114,6 +120,15 @@ def gone(pid: int) -> bool:
     except ProcessLookupError:
         return True
     return False
+
+
+def ended(pid: int) -> bool:
+    """Gone, or dead and left to whoever adopted it."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return gone(pid)
+    return state == "Z"
 
 
 def await_that(condition: Callable[[], bool]) -> bool:
@@ -175,13 +190,23 @@ def test_the_example_plays_as_the_same_model_in_process_and_twice_the_same(
     }
 
 
-def test_the_example_is_short_and_runs_on_a_bare_python_3_8() -> None:
+def test_the_example_is_short_and_needs_nothing_but_python_3_8() -> None:
     code = EXAMPLE.read_text()
     assert len(code.splitlines()) <= 40
     tree = ast.parse(code, feature_version=(3, 8))
     imports = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
     assert set(imports) <= sys.stdlib_module_names
     assert not [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+
+
+def test_the_worker_of_segagent_is_python_3_8_and_asks_as_the_evaluator_does() -> None:
+    """The chat around the prompt, copied from evaltools/model_loader.py:338 of aim-uofa/SegAgent, commit 21eca0a."""
+    tree = ast.parse((ROOT / "examples" / "segagent_worker.py").read_text(), feature_version=(3, 8))
+    [chat] = [node.value for node in tree.body if isinstance(node, ast.Assign) and ast.unparse(node.targets) == "CHAT"]
+    assert ast.literal_eval(chat) == (
+        "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\nPicture 1: <img>{}</img>\n"
+        "{}<|im_end|>\n<|im_start|>assistant\n"
+    )
 
 
 def test_what_the_example_prints_goes_to_the_log(tmp_path: Path) -> None:
@@ -344,7 +369,6 @@ def test_a_worker_that_ends_at_once_is_quoted(tmp_path: Path) -> None:
     assert "can't open file" in said
     log = Path(said.partition("(all of it is in ")[2].removesuffix(")."))
     assert "can't open file" in log.read_text()
-    log.unlink()
 
 
 def test_conda_run_is_told_to_pass_the_streams_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -407,6 +431,16 @@ def test_too_many_crashes_in_a_row_end_the_run_with_the_last_words(worker: Any, 
     assert len(starts(tmp_path)) == 3
 
 
+def test_a_worker_that_cannot_load_again_ends_the_run_too(worker: Any) -> None:
+    model = worker(
+        "if not once('started'): sys.exit('no memory is left')\ndef answer(request): os._exit(1)",
+    )
+    with pytest.raises(RequestFailed):
+        model.reply_batch([request()])
+    with pytest.raises(UsageError, match="lost 4 times in a row: .* exit code 1; it last printed: no memory is left"):
+        model.reply_batch([request()])
+
+
 def test_a_worker_that_hangs_is_ended_with_its_children_and_started_again(worker: Any, tmp_path: Path) -> None:
     model = worker(
         "def answer(request):\n"
@@ -420,7 +454,7 @@ def test_a_worker_that_hangs_is_ended_with_its_children_and_started_again(worker
         model.reply_batch([request("hang")])
     children = [int(word) for word in (tmp_path / "children").read_text().split()]
     assert len(children) == 2
-    assert await_that(lambda: all(gone(pid) for pid in starts(tmp_path) + children))
+    assert await_that(lambda: all(map(gone, starts(tmp_path))) and all(map(ended, children)))
     assert texts(model, request()) == [["Positive point: (500, 500)"]]
 
 
@@ -541,7 +575,7 @@ def test_closing_ends_the_worker_and_what_it_started(worker: Any, tmp_path: Path
     assert not gone(pid)
     asyncio.run(model.close())
     assert gone(pid)
-    assert await_that(lambda: gone(child))
+    assert await_that(lambda: ended(child))
     with pytest.raises(RequestFailed, match="the worker was closed"):
         model.reply_batch([request()])
 
