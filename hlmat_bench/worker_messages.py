@@ -88,6 +88,11 @@ class Failure(_Message):
     message: str
     fatal: bool = False
 
+    @property
+    def said(self) -> str:
+        """The message as one short line."""
+        return " ".join(self.message.split())[:300].rstrip(".")
+
 
 _READER: TypeAdapter[Hello | Answer | Failure] = TypeAdapter(
     Annotated[Hello | Answer | Failure, Field(discriminator="type")]

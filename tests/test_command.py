@@ -351,6 +351,8 @@ def test_a_greeting_that_cannot_be_is_one_sentence_and_the_worker_ends(
         ({"run": "true", "cwd": "/there/is/none"}, "There is no folder /there/is/none to run the worker in"),
         ({"run": "true", "log": "/there/is/none"}, "No such file or directory: /there/is/none"),
         ({"run": "true", "image_format": "gif"}, "There is no image format called 'gif'"),
+        ({"run": "true", "timeout": "soon"}, "timeout=soon must be a number above 0."),
+        ({"run": "true", "batch_size": 0}, "batch_size=0 must be a number above 0."),
         ({"run": "true", "points": "zz1000"}, "There is no point format called 'zz1000'"),
     ],
 )
@@ -499,7 +501,7 @@ def test_an_error_of_the_worker_fails_one_request_and_a_fatal_one_the_run(worker
     model = worker(
         "def answer(request):\n"
         "    if request['prompt'] == 'good': return reply(request)\n"
-        "    send(type='error', id=request['id'], message='too large', fatal=request['prompt'] == 'fatal')"
+        "    send(type='error', id=request['id'], message='too\\nlarge.', fatal=request['prompt'] == 'fatal')"
     )
     with pytest.raises(RequestFailed, match="the worker says: too large"):
         model.reply_batch([request("bad"), request("good")])

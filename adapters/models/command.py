@@ -77,9 +77,10 @@ class CommandModel:
         self._command, self._cwd = _words(run), _folder(cwd)
         declared = PointFormat.named(points) if isinstance(points, str) else points
         self._image = images.settings(image_format, quality, subsampling)
+        _check_numbers(batch_size=batch_size, timeout=timeout, load_timeout=load_timeout)
         self.batch_size = batch_size
         self._timeout, self._load_timeout, self._restarts = timeout, load_timeout, restarts
-        self.log = Path(log) if log else _new_log()
+        self.log = Path(str(log)) if log else _new_log()
         self._one_at_a_time, self._starting = threading.Lock(), threading.Lock()
         self._ids = itertools.count(1)
         self._losses = 0
@@ -143,6 +144,9 @@ class CommandModel:
         except WorkerLost as error:
             self._count_loss(error)
             raise
+        except UsageError:
+            self._end()
+            raise
         self._losses = 0
         seconds = (time.perf_counter() - start) / max(sum(map(wanted, requests)), 1)
         return [_replies(answers[number], request, seconds) for number, request in batch.items()]
@@ -156,8 +160,9 @@ class CommandModel:
 
     def _running(self) -> WorkerProcess:
         """The worker, started again where it was lost."""
-        if self._worker is not None:
-            return self._worker
+        worker = self._worker
+        if worker is not None:
+            return worker
         worker = self._start()
         hello = self._greeted(worker)
         if hello != self._hello:
@@ -183,7 +188,7 @@ class CommandModel:
         if isinstance(message, Hello):
             return message
         if isinstance(message, Failure):
-            raise UsageError(f"The worker says: {message.message}")
+            raise UsageError(f"The worker says: {message.said}.")
         raise WorkerLost("the worker answered before it said hello")
 
     def _count_loss(self, error: WorkerLost) -> None:
@@ -221,13 +226,13 @@ def _collect(worker: WorkerProcess, batch: dict[int, Request]) -> dict[int, list
     while len(answers) < len(batch):
         message = read(worker.receive())
         if isinstance(message, Failure) and message.fatal:
-            raise UsageError(f"The worker says: {message.message}")
+            raise UsageError(f"The worker says: {message.said}.")
         if isinstance(message, Hello) or message.id not in batch or message.id in answers:
             raise WorkerLost(f"the worker sent a {message.type} that answers no open request")
         if isinstance(message, Answer):
             answers[message.id] = message.replies(wanted(batch[message.id]))
         else:
-            answers[message.id] = RequestFailed(f"the worker says: {message.message}")
+            answers[message.id] = RequestFailed(f"the worker says: {message.said}")
     return answers
 
 
@@ -257,10 +262,16 @@ def _words(run: str | None) -> list[str]:
     return words
 
 
+def _check_numbers(**options: float) -> None:
+    for name, value in options.items():
+        if not isinstance(value, (int, float)) or value <= 0:
+            raise UsageError(f"{name}={value} must be a number above 0.")
+
+
 def _folder(cwd: str | None) -> str | None:
-    if cwd is not None and not Path(cwd).is_dir():
+    if cwd is not None and not Path(str(cwd)).is_dir():
         raise UsageError(f"There is no folder {cwd} to run the worker in; check cwd=.")
-    return cwd
+    return None if cwd is None else str(cwd)
 
 
 def _new_log() -> Path:
