@@ -97,6 +97,7 @@ class WorkerProcess:
     def end(self) -> None:
         """End the process and everything it has started; may be called again, and from any thread."""
         self._finalizer()
+        self._messages.put(None)  # its output may be held open by a child that left the group
 
     def last_words(self, lines: int = 5, characters: int = 600) -> str:
         """The last lines of this process in the log, as one line of printable text."""

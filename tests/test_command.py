@@ -460,6 +460,20 @@ def test_a_worker_that_hangs_is_ended_with_its_children_and_started_again(worker
     assert texts(model, request()) == [["Positive point: (500, 500)"]]
 
 
+def test_a_child_that_escapes_with_the_output_holds_nothing_up(worker: Any, tmp_path: Path) -> None:
+    model = worker(
+        "def answer(request):\n"
+        "    child = subprocess.Popen(['sleep', '1000'], start_new_session=True)\n"
+        "    print(child.pid, file=open('children', 'a'), flush=True)\n"
+        "    time.sleep(1000)",
+        timeout=1,
+    )
+    with pytest.raises(RequestFailed, match="the worker did not answer within 1 seconds"):
+        model.reply_batch([request()])
+    for word in (tmp_path / "children").read_text().split():
+        os.kill(int(word), signal.SIGKILL)
+
+
 def test_a_worker_that_never_reads_is_noticed(worker: Any) -> None:
     """The message is larger than any pipe holds, so writing it stands still."""
     model = worker("_hello = hello\ndef hello():\n    _hello()\n    time.sleep(1000)", timeout=1, restarts=0)
