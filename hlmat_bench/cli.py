@@ -44,11 +44,6 @@ def main() -> None:
 
         console.error(str(error))
         sys.exit(2)
-    except KeyboardInterrupt:
-        from hlmat_bench import console
-
-        console.error("stopped; what was finished is kept, and the same command goes on from there.")
-        sys.exit(130)
 
 
 @app.callback(invoke_without_command=True)
@@ -100,7 +95,7 @@ def run(
     finished: dict[str, list[tuple[str, Run]]] = {name: [] for name in tasks}
     for name in tasks:
         for who in model:
-            with console.progress(f"{who} on {name}") as progress:
+            with console.resumable(), console.progress(f"{who} on {name}") as progress:
                 result = run_one(
                     who,
                     name,

@@ -79,7 +79,9 @@ class Model(Protocol):
     A model that answers several requests in one pass offers `reply_batch` as well (see `BatchModel`).
     Optional attributes: ``deterministic`` (default True): at temperature 0 the same image and prompt give the same
     reply. ``resize`` (a `hlmat_bench.framing.Resize`, by default none): how the image is changed before it is in a
-    request; the prompt names the new size, and replies are mapped back from it.
+    request; the prompt names the new size, and replies are mapped back from it. ``concurrency`` (an int): how many
+    requests it takes at once. ``log`` (a path): a file that is copied into the run folder when the run ends.
+    ``async def close()``: called at the end of a run.
     """
 
     name: str

@@ -166,7 +166,7 @@ def test_the_example_plays_as_the_same_model_in_process_and_twice_the_same(
     (tmp_path / "weights.bin").write_bytes(b"weights")
     (tmp_path / "same.py").write_text(IN_PROCESS)
     start = tmp_path / "start.sh"
-    start.write_text(f"#!/bin/sh\nexec {sys.executable} {EXAMPLE} weights.bin\n")
+    start.write_text(f"#!/bin/sh\necho loading >&2\nexec {sys.executable} {EXAMPLE} weights.bin\n")
     start.chmod(start.stat().st_mode | stat.S_IXUSR)
     spec = f"command,run=./start.sh,cwd={tmp_path},points=xy1000,batch_size=4,log={tmp_path}/log"
 
@@ -175,6 +175,7 @@ def test_the_example_plays_as_the_same_model_in_process_and_twice_the_same(
         f"{tmp_path}/same.py,checkpoint={tmp_path}/weights.bin", task, tool, limit=6, budget=3, out=tmp_path / "c"
     )
     assert plain(made[0]) == plain(made[1]) == plain(same)
+    assert all("loading" in (run_made.folder / "model.log").read_text() for run_made in made)
     assert len({step["raw"] for episode in plain(same) for step in episode["steps"]}) == 18
     assert made[0].manifest["model"] == {
         "name": "example",
