@@ -171,8 +171,8 @@ class HfModel:
         lengths = inputs["attention_mask"].sum(dim=1).tolist()
         seconds = (time.perf_counter() - start) / len(rows)
         return [
-            Reply(text, tokens_in=length, tokens_out=count, seconds=seconds)
-            for (text, count), length in zip(texts, lengths, strict=True)
+            Reply(text, tokens_in=length, tokens_out=count, seconds=seconds, finish=finish)
+            for (text, count, finish), length in zip(texts, lengths, strict=True)
         ]
 
     def _inputs(self, rows: Sequence[_Row]) -> Any:
@@ -181,18 +181,19 @@ class HfModel:
 
         images = [Pillow.fromarray(row.request.image) for row in rows]
         prompts = [row.request.prompt for row in rows]
-        options = {"padding": True, "padding_side": "left", "return_tensors": "pt"}
+        padding = {"padding": True, "padding_side": "left"}
         if self._template is None:
             inputs = self._processor.apply_chat_template(
                 [_conversation(*pair) for pair in zip(images, prompts, strict=True)],
                 add_generation_prompt=True,
                 tokenize=True,
                 return_dict=True,
-                processor_kwargs=options,
+                return_tensors="pt",
+                processor_kwargs=padding,
             )
         else:
             texts = [self._template.replace("{prompt}", prompt) for prompt in prompts]
-            inputs = self._processor(text=texts, images=[[image] for image in images], **options)
+            inputs = self._processor(text=texts, images=[[image] for image in images], return_tensors="pt", **padding)
         return inputs.to(self._model.device, dtype=self._model.dtype)
 
     def _decoding(self, max_tokens: int) -> Any:
@@ -211,13 +212,13 @@ class HfModel:
             pad_token_id=self._tokenizer.pad_token_id,
         )
 
-    def _read(self, ids: list[int]) -> tuple[str, int]:
-        """The text before the end of the turn, its other special tokens included, and how many tokens it took."""
+    def _read(self, ids: list[int]) -> tuple[str, int, str]:
+        """The text before the end of the turn with its other special tokens, how many tokens it took, why it ended."""
         end = next((at for at, token in enumerate(ids) if token in self._stops), len(ids))
         silent = (self._tokenizer.bos_token_id, self._tokenizer.pad_token_id)
         kept = [token for token in ids[:end] if token not in silent]
         text = self._tokenizer.decode(kept, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        return text, min(end + 1, len(ids))
+        return text, min(end + 1, len(ids)), "stop" if end < len(ids) else "length"
 
 
 class _Draw:
