@@ -107,19 +107,23 @@ def checkpoint_file(path: str | Path, *, what: str, source: str) -> Path:
     return file
 
 
-def pretrained_folder(name: str) -> Path | None:
-    """The folder that a ``pretrained`` option names, or None when it is an id of the Hugging Face hub.
+def pretrained_folder(name: str, config: str = "config.json") -> Path | None:
+    """The folder that a user named, or None when it is an id of the Hugging Face hub.
+
+    Args:
+        name: a folder or an id.
+        config: the file that such a folder must hold.
 
     Raises:
         UsageError: when it is written like a path and there is no such folder.
     """
     folder = Path(name).expanduser()
     if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise UsageError(f"The folder {folder} holds no config.json, so no model of transformers.")
+        if not (folder / config).is_file():
+            raise UsageError(f"The folder {folder} holds no {config}, so nothing that can be loaded.")
         return folder
     if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
-        raise UsageError(f"There is no folder {folder}; give pretrained= a folder or an id like owner/name.")
+        raise UsageError(f"There is no folder {folder}; give a folder or an id like owner/name.")
     return None
 
 

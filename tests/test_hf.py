@@ -154,17 +154,6 @@ def test_what_the_model_cannot_take_is_a_failed_request(models: dict[str, Any]) 
         models["llava"].reply_batch([replace(request, prompt="another <image>")])
 
 
-def test_too_little_memory_is_told_to_the_user(checkpoints: dict[str, Path]) -> None:
-    model = HfModel(str(checkpoints["llava"]), "xy1000", device="cpu")
-
-    def full(**_: Any) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    model._model.generate = full
-    with pytest.raises(UsageError, match="batch_size below 8"):
-        model.reply_batch(questions(1))
-
-
 def damage(path: Path, how: str) -> None:
     tensors, config = path / "model.safetensors", path / "config.json"
     values = json.loads(config.read_text())
@@ -216,6 +205,7 @@ def refused(name: str) -> str:
         ({"pretrained": "x"}, "points="),
         ({"pretrained": "x", "points": "zz"}, "point format"),
         ({"dtype": "int4"}, "dtype"),
+        ({"batch_size": 0}, "batch_size=0"),
         ({"device": "cuda:99"}, "device"),
         ({"attn": "no_such_attention"}, "could not be loaded"),
     ],

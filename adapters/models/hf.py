@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hlmat_bench import local, weights
+from hlmat_bench import local, memory, peft_adapters, weights
 from hlmat_bench.errors import RequestFailed, UsageError
 from hlmat_bench.interfaces import Reply, Request
 from hlmat_bench.points import PointFormat
@@ -30,7 +30,6 @@ _ADVICE = (
     "Name a folder that transformers saved or an id of the Hugging Face hub; a gated one needs `hf auth login`, "
     "one with its own code trust_remote_code=true."
 )
-
 # Ends of a turn in chat formats. A model stops at those its tokenizer knows as special tokens, beside its own.
 _TURN_ENDS = ("<|im_end|>", "<end_of_turn>", "<turn|>", "<|eot_id|>", "<|end|>", "<end_of_utterance>", "<|endoftext|>")
 
@@ -54,10 +53,11 @@ class HfModel:
     Args:
         pretrained: a folder that transformers saved, or an id like ``Qwen/Qwen2.5-VL-7B-Instruct``.
         points: how it writes coordinates, a name that `PointFormat.named` knows.
-        batch_size: most replies that are generated at once.
+        batch_size: most replies that are generated at once; halved for good where the memory does not suffice.
         dtype: ``auto`` takes the checkpoint's own; ``float32``, ``bfloat16`` or ``float16``.
         device: ``auto`` takes the accelerator if there is one; ``balanced`` spreads the model over all of them.
         attn: the attention code: ``sdpa``, ``eager``, ``flash_attention_2``, ...
+        adapter: an adapter of peft, such as LoRA, that is merged into the weights: a folder, or an id on the hub.
         repetition_penalty: 1 is none.
         template: for a model without a chat template: the whole text around the image and the ``{prompt}``, e.g.
             ``<image>{prompt}``, with the image token of the model. Given, it replaces a chat template.
@@ -80,6 +80,7 @@ class HfModel:
         dtype: str = "auto",
         device: str = "auto",
         attn: str = "sdpa",
+        adapter: str | None = None,
         repetition_penalty: float = 1.0,
         template: str | None = None,
         trust_remote_code: bool = False,
@@ -91,11 +92,14 @@ class HfModel:
                 "hf needs pretrained= and points=, the way the model writes coordinates: for example "
                 "hf,pretrained=Qwen/Qwen2-VL-7B-Instruct,points=xy1000."
             )
-        local.require(*_PACKAGES)
+        if batch_size < 1:
+            raise UsageError(f"batch_size={batch_size} is no number of replies; take 1 or more.")
+        local.require(*_PACKAGES, *(["peft"] if adapter else []))
         self.points = points if isinstance(points, PointFormat) else PointFormat.named(points)
         self.batch_size = batch_size
         self.name = name or Path(pretrained).name
         self._repetition_penalty = repetition_penalty
+        self._batches = memory.Batches(batch_size)
         self._one_at_a_time = threading.Lock()
         source = {"revision": revision, "trust_remote_code": trust_remote_code}
         with weights.reading(pretrained, _ADVICE):
@@ -103,6 +107,7 @@ class HfModel:
             self._model = _load_model(place, dtype, device, attn, source)
             self._processor = _load_processor(place, source)
             self._identity = _identity(place, revision)
+        self._adapter = peft_adapters.merge(self._model, adapter) if adapter else None
         self._tokenizer = self._processor.tokenizer
         self._template = _check_template(self._processor, template, pretrained)
         self._stops = _stops(self._model, self._tokenizer)
@@ -112,6 +117,7 @@ class HfModel:
         return {
             "adapter": "hf",
             **self._identity,
+            "peft": self._adapter,
             "dtype": str(self._model.dtype).removeprefix("torch."),
             "attn": self._model.config._attn_implementation,
             "device": self._model.device.type,
@@ -129,8 +135,8 @@ class HfModel:
         """For each request, in order, its ``n`` replies; at temperature 0 they are one reply, n times.
 
         Raises:
-            RequestFailed: when the model cannot take an image or a prompt.
-            UsageError: when the memory does not suffice.
+            RequestFailed: when the model cannot take an image or a prompt, or the memory does not hold one request.
+            UsageError: when the memory has held none of many.
         """
         rows = [
             _Row(at, n, request)
@@ -139,13 +145,25 @@ class HfModel:
         ]
         replies: dict[tuple[int, int], Reply] = {}
         with self._one_at_a_time:
-            for chunk in _chunks(rows, self.batch_size):
-                for row, reply in zip(chunk, self._generate(chunk), strict=True):
+            for group in _groups(rows):
+                for row, reply in zip(group, self._within_memory(group), strict=True):
                     replies[row.at, row.n] = reply
         return [
             [replies[at, n if request.temperature > 0 else 0] for n in range(request.n)]
             for at, request in enumerate(requests)
         ]
+
+    def _within_memory(self, rows: Sequence[_Row]) -> list[Reply]:
+        """One reply per row, in batches that fit; the rows have the same length limit."""
+        try:
+            return self._batches.run(self._generate, rows)
+        except memory.TooLarge as error:
+            if self._batches.hopeless:
+                raise UsageError(
+                    "The device ran out of memory with every request so far, one at a time: take smaller images, "
+                    "a smaller dtype, or device=balanced where there are several devices."
+                ) from error
+            raise RequestFailed(str(error)) from error
 
     def _generate(self, rows: Sequence[_Row]) -> list[Reply]:
         """One reply per row, in one call; the rows have the same length limit."""
@@ -162,11 +180,6 @@ class HfModel:
                 )
         except ValueError as error:
             raise RequestFailed(f"the model cannot take this request: {error}"[:300]) from error
-        except torch.OutOfMemoryError as error:
-            raise UsageError(
-                f"The device ran out of memory with {len(rows)} replies at once: "
-                f"take a batch_size below {self.batch_size}, smaller images or a smaller dtype."
-            ) from error
         texts = [self._read(ids) for ids in sequences[:, inputs["input_ids"].shape[1] :].tolist()]
         lengths = inputs["attention_mask"].sum(dim=1).tolist()
         seconds = (time.perf_counter() - start) / len(rows)
@@ -250,11 +263,9 @@ def _seed(row: _Row) -> int:
     return int.from_bytes(hashlib.blake2b(f"{row.request.seed}/{row.n}".encode(), digest_size=7).digest(), "big")
 
 
-def _chunks(rows: Sequence[_Row], size: int) -> Iterator[list[_Row]]:
-    """The rows in groups of at most ``size`` that share a length limit."""
-    for _, group in itertools.groupby(sorted(rows, key=_limit), key=_limit):
-        members = list(group)
-        yield from (members[at : at + size] for at in range(0, len(members), size))
+def _groups(rows: Sequence[_Row]) -> Iterator[list[_Row]]:
+    """The rows in groups that share a length limit."""
+    return (list(group) for _, group in itertools.groupby(sorted(rows, key=_limit), key=_limit))
 
 
 def _limit(row: _Row) -> int:
