@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import pickle
 import struct
+import textwrap
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -141,6 +142,10 @@ def reading(name: str, advice: str = "Give a folder with the model's files.") ->
     try:
         yield
     except (*_DAMAGED, ImportError, StrictDataclassError, SafetensorError) as error:
+        if "trust_remote_code=True" in str(error):
+            raise UsageError(
+                f"{name} brings its own Python code: read it, and add trust_remote_code=true if you trust it."
+            ) from error
         raise UsageError(f"{name} could not be loaded: {_reason(error)}. {advice}") from error
 
 
@@ -168,7 +173,7 @@ def snapshot(name: str, revision: str | None = None) -> Path:
 
 def _reason(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (" ".join(lines[:2]) or type(error).__name__)[:200].rstrip(". ")
+    return textwrap.shorten(" ".join(lines[:2]) or type(error).__name__, 200, placeholder="").rstrip(". ")
 
 
 def load(path: Path) -> Any:

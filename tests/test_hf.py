@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from hlmat_bench.errors import RequestFailed, UsageError
 from hlmat_bench.interfaces import BatchModel, Model
@@ -226,8 +227,6 @@ def test_the_spec_names_the_checkpoint_by_its_content(tmp_path: Path, checkpoint
     assert str(tmp_path) not in json.dumps(specs)
     assert (specs[0]["pretrained"], specs[0]["dtype"], specs[1]["dtype"]) == ("copy", "float32", "bfloat16")
     assert specs[0]["sha256"] == specs[1]["sha256"]
-    from safetensors.torch import load_file, save_file
-
     tensors = load_file(path / "model.safetensors")
     next(iter(tensors.values())).view(-1)[0] += 1e-3
     save_file(tensors, path / "model.safetensors", metadata={"format": "pt"})
@@ -243,3 +242,32 @@ def test_listing_imports_no_network() -> None:
         "[m for m in ('torch', 'transformers', 'cv2') if m in sys.modules])"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).split() == ["None", "[]"]
+
+
+OWN_CODE = """
+from transformers import LlavaConfig, LlavaForConditionalGeneration
+
+class OwnConfig(LlavaConfig):
+    model_type = "own"
+
+class OwnModel(LlavaForConditionalGeneration):
+    config_class = OwnConfig
+"""
+
+
+def test_code_of_a_checkpoint_runs_only_when_the_user_says_so(
+    tmp_path: Path, checkpoints: dict[str, Path], models: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    path = shutil.copytree(checkpoints["llava"], tmp_path / "own")
+    config = json.loads((path / "config.json").read_text())
+    own = {"AutoConfig": "own.OwnConfig", "AutoModelForImageTextToText": "own.OwnModel"}
+    (path / "config.json").write_text(json.dumps({**config, "model_type": "own", "auto_map": own}))
+    (path / "own.py").write_text(OWN_CODE)
+    save_file(models["llava"]._model.state_dict(), path / "model.safetensors", metadata={"format": "pt"})
+    assert "brings its own Python code: read it, and add trust_remote_code=true" in refused(str(path))
+    assert not (tmp_path / "modules").exists()
+    model = HfModel(str(path), "xy1000", device="cpu", trust_remote_code=True)
+    assert type(model._model).__name__ == "OwnModel"
+    assert texts(model.reply_batch(questions(3))) == texts(models["llava"].reply_batch(questions(3)))

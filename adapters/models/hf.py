@@ -26,10 +26,8 @@ if TYPE_CHECKING:
     import torch
 
 _PACKAGES = ("torch", "torchvision", "transformers", "accelerate", "safetensors")
-_ADVICE = (
-    "Name a folder that transformers saved or an id of the Hugging Face hub; a gated one needs `hf auth login`, "
-    "one with its own code trust_remote_code=true."
-)
+_ADVICE = "Name a folder that transformers saved or an id of the Hugging Face hub; a gated one needs `hf auth login`."
+
 # Ends of a turn in chat formats. A model stops at those its tokenizer knows as special tokens, beside its own.
 _TURN_ENDS = ("<|im_end|>", "<end_of_turn>", "<turn|>", "<|eot_id|>", "<|end|>", "<end_of_utterance>", "<|endoftext|>")
 
