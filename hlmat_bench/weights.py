@@ -142,11 +142,17 @@ def reading(name: str, advice: str = "Give a folder with the model's files.") ->
     try:
         yield
     except (*_DAMAGED, ImportError, StrictDataclassError, SafetensorError) as error:
-        if "trust_remote_code=True" in str(error):
-            raise UsageError(
-                f"{name} brings its own Python code: read it, and add trust_remote_code=true if you trust it."
-            ) from error
-        raise UsageError(f"{name} could not be loaded: {_reason(error)}. {advice}") from error
+        raise UsageError(_complaint(name, error, advice)) from error
+
+
+def _complaint(name: str, error: Exception, advice: str) -> str:
+    import torch
+
+    if isinstance(error, torch.OutOfMemoryError):
+        return f"{name} does not fit into the memory of the device: take a smaller dtype or another device."
+    if "trust_remote_code=True" in str(error):
+        return f"{name} brings its own Python code: read it, and add trust_remote_code=true if you trust it."
+    return f"{name} could not be loaded: {_reason(error)}. {advice}"
 
 
 def from_pretrained(auto_class: Any, name: str, **options: Any) -> Any:
