@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from hlmat_bench.clicks import Click
+from hlmat_bench.framing import Frame
 from hlmat_bench.interfaces import Box, Size
 from hlmat_bench.points import PointFormat
 from hlmat_bench.syntaxes import SYNTAXES, Point, Reading, sign_in
@@ -18,6 +19,8 @@ REASONS = ("parse", "out_of_bounds", "refusal", "empty", "repeat", "api")
 
 _SPECIAL_TOKEN = re.compile(r"<\|(?!/?det\|)[^|<>]*\|>|</?s>|<(?:eos|bos|pad|end_of_turn)>")
 _IOU = re.compile(r"\bm?IoU\b[^\w.-]{0,4}(\d{1,3}(?:\.\d*)?|\.\d+)(?!\d)\s*(%?)", re.IGNORECASE | re.ASCII)
+# Thoughts before the answer, as Qwen's, GLM's and others' models and Kimi's write them.
+_THOUGHTS = re.compile(r"(?:<think>|◁think▷).*?(?:</think>|◁/think▷|\Z)|\A.*?(?:</think>|◁/think▷)", re.DOTALL)
 _STOP = re.compile(r"(?:stop|finish|finished|done)", re.IGNORECASE)
 _REFUSAL = re.compile(
     r"\b(?:i(?:'m| am) sorry|i (?:can(?:no|')t|am unable|am not able)|unable to (?:help|assist|comply)|as an ai)\b",
@@ -64,28 +67,29 @@ class Action:
         return {"kind": self.kind}
 
 
-def parse(reply: str, points: PointFormat, size: Size, sent: Size | None = None) -> Action:
-    """Read a reply. Never raises, and never tries a second convention.
+def parse(reply: str, points: PointFormat, size: Size, frame: Frame | None = None) -> Action:
+    """Read a reply, without the thoughts before its answer. Never raises, and never tries a second convention.
 
     Args:
         reply: what the model wrote.
         points: the format the model is declared to write.
         size: (height, width) of the original image.
-        sent: (height, width) of the image as the model saw it, where the format counts its pixels.
+        frame: how the model saw the image, where that is not as it is.
 
     Returns:
         The action; ``invalid`` with a reason where the reply holds none.
     """
-    text = _SPECIAL_TOKEN.sub(" ", reply).strip()
+    said = _THOUGHTS.sub("", reply)
+    text = _SPECIAL_TOKEN.sub(" ", said).strip()
     predicted = predicted_iou(text)
     if not text:
-        return Action("invalid", reason="empty")
+        return Action("invalid", reason="empty" if said == reply else "parse")
     syntax = SYNTAXES[points.syntax]
-    reading = syntax.read(reply)
+    reading = syntax.read(said)
     point = _signed_point(reading, text, syntax.bare_is_positive)
-    box = points.box_to_pixels(reading.box, size, sent) if reading.box else None
+    box = points.box_to_pixels(reading.box, size, frame) if reading.box else None
     if point is not None:
-        return _click(point, points, size, sent, box, predicted)
+        return _click(point, points, size, frame, box, predicted)
     if reading.stop or _says_stop(text):
         return Action("stop", predicted_iou=predicted)
     if box is not None:
@@ -96,9 +100,9 @@ def parse(reply: str, points: PointFormat, size: Size, sent: Size | None = None)
     return Action("invalid", reason=reason, predicted_iou=predicted)
 
 
-def write(click: Click, points: PointFormat, size: Size, sent: Size | None = None) -> str:
+def write(click: Click, points: PointFormat, size: Size, frame: Frame | None = None) -> str:
     """The reply that means this click: the inverse of `parse`, to within the format's own rounding."""
-    numbers = points.from_pixel(click.x, click.y, size, sent)
+    numbers = points.from_pixel(click.x, click.y, size, frame)
     digits = {"0-1": 4, "0-100": 2}.get(points.unit, 0)
     first, second = (f"{number:.{digits}f}" for number in numbers)
     return SYNTAXES[points.syntax].write("Positive" if click.positive else "Negative", first, second)
@@ -138,12 +142,12 @@ def _mentions_a_sign(text: str) -> bool:
 
 
 def _click(
-    point: Point, points: PointFormat, size: Size, sent: Size | None, box: Box | None, predicted: float | None
+    point: Point, points: PointFormat, size: Size, frame: Frame | None, box: Box | None, predicted: float | None
 ) -> Action:
     first, second = point.first, point.second
     if point.named and points.order == "yx":
         first, second = second, first
-    pixel = points.to_pixel(first, second, size, sent)
+    pixel = points.to_pixel(first, second, size, frame)
     if pixel is None:
         return Action("invalid", reason="out_of_bounds", predicted_iou=predicted)
     return Action("click", point.positive, *pixel, box=box, predicted_iou=predicted)

@@ -29,6 +29,9 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", help="A setting, key=value: overlay.color=blue, history=on, data.missing=skip, ..."),
 ]
+CatalogFile = Annotated[
+    Path | None, typer.Option("--catalog", help="A file with more models, of the form of adapters/models/catalog.yaml.")
+]
 Seed = Annotated[int, typer.Option(help="Seed of everything random; of a synthetic task, also of its scenes.")]
 
 
@@ -74,6 +77,7 @@ def run(
     ] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Requests per batch of a local model.")] = None,
     shard: Annotated[str | None, typer.Option(help="Only part I of N, split by image: I/N.")] = None,
+    catalog: CatalogFile = None,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", help="A setting, key=value: overlay.color=blue, history=on, ..."),
@@ -81,9 +85,14 @@ def run(
 ) -> None:
     """Play a task with a model and score it; the same command again continues where it stopped."""
     from hlmat_bench import console
+    from hlmat_bench.catalog import Catalog
     from hlmat_bench.runs import Run
     from hlmat_bench.runs import run as run_one
     from hlmat_bench.tasks import expand
+
+    aliases = Catalog.load(catalog).aliases
+    for short in {who.partition(",")[0] for who in model} & set(aliases):
+        console.note(f"{short} is {aliases[short]}.")
 
     settings = _settings(set_ or [])
     tasks = [name for given in task for name in expand(given)]
@@ -106,6 +115,7 @@ def run(
                     concurrency=concurrency,
                     batch_size=batch_size,
                     shard=shard,
+                    catalog=catalog,
                     settings=settings,
                     argv=["hlmat-bench", *sys.argv[1:]],
                     progress=progress,
@@ -142,17 +152,30 @@ def merge(
 
 
 @app.command()
-def models() -> None:
-    """The models there are, and whether they can run here."""
-    from hlmat_bench.reference import POLICIES
+def models(
+    name: Annotated[str | None, typer.Argument(help="All that the catalogue knows of one model.")] = None,
+    catalog: CatalogFile = None,
+) -> None:
+    """The models there are: what they are, how they write coordinates, and whether they can run here."""
+    from hlmat_bench import console
+    from hlmat_bench.catalog import Catalog
 
-    _list_plugins("model", [(name, "reference", "yes") for name in POLICIES])
+    known = Catalog.load(catalog)
+    if name is not None:
+        console.say(known.page(name))
+        return
+    console.table(known.HEADERS, known.rows())
+    console.say("\n`hlmat-bench models NAME` says what else there is to know of one.")
 
 
 @app.command()
 def segmenters() -> None:
     """The segmenters there are, and whether they can run here."""
-    _list_plugins("segmenter", [])
+    from hlmat_bench import console
+    from hlmat_bench.plugins import available
+
+    found = [(name, plugin.origin, plugin.missing or "yes") for name, plugin in sorted(available("segmenter").items())]
+    console.table(("segmenter", "from", "can run here"), found)
 
 
 @app.command()
@@ -168,6 +191,29 @@ def tasks(data_root: DataRoot = None) -> None:
         here = task.missing(data_root)
         rows.append((name, task.title, str(expressions or ""), here or "yes"))
     console.table(("task", "title", "expressions", "can run here"), rows, right=[2])
+
+
+@app.command()
+def check(
+    plugin: Annotated[str, typer.Argument(help="A file, or a name with options, as --model and --segmenter take it.")],
+    catalog: CatalogFile = None,
+) -> None:
+    """Hold a model or a segmenter against the public contract; exit code 1 when it breaks a rule."""
+    from hlmat_bench import console, contract
+    from hlmat_bench.catalog import Catalog
+    from hlmat_bench.plugins import kind_of, make
+
+    choice = Catalog.load(catalog).choose(plugin)
+    kind = kind_of(choice.plugin)
+    findings = contract.check(kind, choice.make() if kind == "model" else make(kind, plugin))
+    for finding in findings:
+        console.say(
+            f"ok     {finding.rule}" if finding.broken is None else f"BROKEN {finding.rule}\n       {finding.broken}"
+        )
+    broken = sum(finding.broken is not None for finding in findings)
+    console.say(f"{plugin} keeps {len(findings) - broken} of {len(findings)} rules of a {kind}.")
+    if broken:
+        raise typer.Exit(1)
 
 
 @data_app.command("check")
@@ -226,11 +272,3 @@ def _show(segmenter: str, runs: list[tuple[str, Any]]) -> None:
     console.table(console.SCORE_HEADERS, [console.score_row(who, run.scores()) for who, run in runs], right=range(1, 6))
     for _, result in runs:
         console.say(f"  {result.folder}")
-
-
-def _list_plugins(kind: Any, rows: list[tuple[str, str, str]]) -> None:
-    from hlmat_bench import console
-    from hlmat_bench.plugins import available
-
-    found = [(name, plugin.origin, plugin.missing or "yes") for name, plugin in sorted(available(kind).items())]
-    console.table((kind, "from", "can run here"), [*rows, *found])

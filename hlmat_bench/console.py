@@ -62,6 +62,11 @@ def say(text: str) -> None:
     _stdout().print(text, markup=False, highlight=False, soft_wrap=True)
 
 
+def note(text: str) -> None:
+    """Print a remark to standard error."""
+    Console(stderr=True).print(text, markup=False, highlight=False, soft_wrap=True)
+
+
 def error(text: str) -> None:
     """Print an error to standard error."""
     Console(stderr=True).print(f"error: {text}", markup=False, highlight=False, soft_wrap=True)
@@ -91,7 +96,7 @@ def with_interval(value: float, interval: Sequence[float], digits: int) -> str:
 
 def _stdout() -> Console:
     console = Console()
-    return console if console.is_terminal else Console(width=200)
+    return console if console.is_terminal else Console(width=1000)
 
 
 def _escaped(text: str) -> str:

@@ -13,8 +13,10 @@ from typing import Any
 
 from hlmat_bench import plugins
 from hlmat_bench.batching import Front
+from hlmat_bench.catalog import Choice
 from hlmat_bench.episode_log import EpisodeLog, written_ids
 from hlmat_bench.errors import UsageError
+from hlmat_bench.framing import UNCHANGED
 from hlmat_bench.interfaces import BatchModel, Model, Segmenter
 from hlmat_bench.players import ModelPlayer, Player
 from hlmat_bench.points import PointFormat
@@ -31,7 +33,7 @@ class Contest:
     """Who plays and with what: a model or a reference policy, a segmenter, the rules.
 
     Args:
-        model: a reference's name, or what `plugins.make` takes.
+        model: what the user's ``--model`` means; a reference's name, too.
         segmenter: what `plugins.make` takes.
         rules: the protocol's settings.
         points: a point format that replaces the model's declared one; None: the declared one.
@@ -41,22 +43,25 @@ class Contest:
         UsageError: when one of them cannot be made, or they do not fit together.
     """
 
-    def __init__(self, model: str, segmenter: str, rules: ProtocolSettings, points: str | None, seed: int) -> None:
+    def __init__(self, model: Choice, segmenter: str, rules: ProtocolSettings, points: str | None, seed: int) -> None:
         self.rules, self.seed = rules, seed
-        self.policy = POLICIES.get(model)
+        self.policy = POLICIES.get(model.plugin)
         self.segmenter: Segmenter = plugins.make("segmenter", segmenter)
         if (rules.track == "box+point" or rules.initial == "gt-box") and not self.segmenter.accepts_box:
             raise UsageError(
                 f"The segmenter {self.segmenter.name} takes no boxes, which this run needs; use one that does, "
                 "such as sam_b."
             )
-        self.model: Model | None = None if self.policy else plugins.make("model", model, others=POLICIES)
-        self.points = PIXELS
-        self.model_spec: dict[str, Any] = {"name": model, "kind": "reference"}
+        self.model: Model | None = None if self.policy else model.make()
+        self.points, self.resize = PIXELS, UNCHANGED.name
+        self.model_spec: dict[str, Any] = {"name": model.plugin, "kind": "reference"}
         if self.model is not None:
             self.points = PointFormat.named(points) if points else self.model.points
+            self.resize = getattr(self.model, "resize", UNCHANGED).name
             describe = getattr(self.model, "spec", None)
             self.model_spec = {"name": self.model.name, "kind": "model", **(describe() if describe else {})}
+            if model.described is not None:
+                self.model_spec["catalog"] = dict(model.described)
 
     def concurrency(self, batch_size: int | None) -> int:
         """Episodes under way that suit the model: a full batch, or what it declares, or one per core."""

@@ -40,6 +40,20 @@ def encode(image: Image, format: Format = "jpeg", *, quality: int = 95, subsampl
     return data.tobytes()
 
 
+def decode(data: bytes) -> Image:
+    """The pixels of an image file, uint8 (H, W, 3) RGB.
+
+    Raises:
+        UsageError: when it is none that OpenCV reads.
+    """
+    import cv2
+
+    pixels = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR)
+    if pixels is None:
+        raise UsageError("These bytes are no image file.")
+    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
+
+
 def check(image: Image) -> None:
     """Make sure that this is an image.
 

@@ -77,8 +77,9 @@ class Model(Protocol):
     """An MLLM: an image and text in, text out.
 
     A model that answers several requests in one pass offers `reply_batch` as well (see `BatchModel`).
-    Optional attribute: ``deterministic`` (default True): at temperature 0 the same image and prompt give
-    the same reply.
+    Optional attributes: ``deterministic`` (default True): at temperature 0 the same image and prompt give the same
+    reply. ``resize`` (a `hlmat_bench.framing.Resize`, by default none): how the image is changed before it is in a
+    request; the prompt names the new size, and replies are mapped back from it.
     """
 
     name: str

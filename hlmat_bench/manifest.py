@@ -30,7 +30,7 @@ _PACKAGES = (
     "lmms-eval",
 )
 #: What must agree for a run to be continued in the same folder; `limit` may grow.
-_IDENTITY = ("model", "task", "segmenter", "protocol", "points", "seed", "shard")
+_IDENTITY = ("model", "task", "segmenter", "protocol", "points", "resize", "seed", "shard")
 
 
 def build(
@@ -41,6 +41,7 @@ def build(
     segmenter: Mapping[str, Any],
     protocol: Mapping[str, Any],
     points: Mapping[str, Any],
+    resize: str,
     seed: int,
     limit: int | None,
     shard: str | None,
@@ -49,9 +50,10 @@ def build(
 
     ``protocol_fingerprint`` is the SHA-256 of everything besides the model's identity and the data that can change a
     score: protocol settings (the prompt's text and the decoding among them), segmenter spec, point format, and how
-    the image is encoded for the model (``image`` in the model's description).
+    the image is resized and encoded for the model (``image`` in the model's description).
     """
-    fingerprint = digest({"protocol": protocol, "segmenter": segmenter, "points": points, "image": model.get("image")})
+    seen = {"points": points, "resize": resize, "image": model.get("image")}
+    fingerprint = digest({"protocol": protocol, "segmenter": segmenter, **seen})
     return {
         "schema": RUN_SCHEMA,
         "argv": [redact(word) for word in argv],
@@ -62,6 +64,7 @@ def build(
         "protocol": dict(protocol),
         "protocol_fingerprint": fingerprint,
         "points": dict(points),
+        "resize": resize,
         "seed": seed,
         "limit": limit,
         "shard": shard,

@@ -13,8 +13,10 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from hlmat_bench import images
 from hlmat_bench.batching import Front
 from hlmat_bench.clicks import Click
+from hlmat_bench.framing import UNCHANGED, Frame, Resize
 from hlmat_bench.interfaces import Image, Mask, Model, Reply, Request, Size
 from hlmat_bench.overlay import Overlay
 from hlmat_bench.points import PointFormat
@@ -52,8 +54,8 @@ class Player(Protocol):
         ...
 
     @property
-    def sent(self) -> Size | None:
-        """(height, width) of the image as the player sees it; None: the original size."""
+    def frame(self) -> Frame | None:
+        """How the player sees the image; None: as it is."""
         ...
 
     async def ask(self, view: View, n: int) -> list[Reply]:
@@ -66,7 +68,7 @@ class Player(Protocol):
 
 
 class ModelPlayer:
-    """A model behind the batching front: paints the mask over the image and writes the prompt."""
+    """A model behind the batching front: makes the picture it sees, mask painted, and writes the prompt."""
 
     def __init__(
         self,
@@ -81,31 +83,33 @@ class ModelPlayer:
         pool: Executor,
     ) -> None:
         self.points = points or model.points
-        self.sent: Size | None = None
+        self._size: Size = (image.shape[0], image.shape[1])
+        self._resize: Resize = getattr(model, "resize", UNCHANGED)
+        self.frame: Frame | None = self._resize.frame(self._size)
         self.deterministic = settings.temperature == 0 and getattr(model, "deterministic", True)
         self._front = front
         self._sample = sample
         self._settings = settings
         self._seed = seed
         self._pool = pool
-        self._size: Size = (image.shape[0], image.shape[1])
         self._overlay = Overlay(image, color=settings.overlay.color, alpha=settings.overlay.alpha)
         self._canvas: Image | None = None
 
     async def ask(self, view: View, n: int) -> list[Reply]:
         """See `Player.ask`."""
-        self._canvas = await asyncio.get_running_loop().run_in_executor(self._pool, self._painted, view.mask)
+        image = await asyncio.get_running_loop().run_in_executor(self._pool, self._shown, view.mask)
         settings = self._settings
         prompt = instruction(
             settings.prompt,
             expression=self._sample.expression,
             points=self.points,
-            sent=self._size,
+            size=self._size,
+            frame=self.frame,
             color=settings.overlay.color,
             clicks=view.clicks if settings.history else (),
         )
         request = Request(
-            image=self._canvas,
+            image=image,
             prompt=prompt,
             n=n,
             temperature=settings.temperature,
@@ -119,6 +123,9 @@ class ModelPlayer:
         waited = time.perf_counter() - started
         return [reply if reply.seconds else replace(reply, seconds=waited) for reply in replies]
 
-    def _painted(self, mask: Mask) -> Image:
-        """The image with the mask over it, in the same memory at every step."""
-        return self._overlay.paint(mask, out=self._canvas)
+    def _shown(self, mask: Mask) -> Image:
+        """The image with the mask over it, as it is sent; painted on the same memory at every step."""
+        self._canvas = self._overlay.paint(mask, out=self._canvas)
+        shown = self._resize.apply(self._canvas)
+        quality = self._settings.jpeg
+        return shown if quality is None else images.decode(images.encode(shown, quality=quality, subsampling="4:2:0"))

@@ -12,7 +12,7 @@ import importlib.metadata
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -68,18 +68,23 @@ def scalar(text: str) -> Any:
         return text
 
 
-def make(kind: Kind, spec: str, *, others: Iterable[str] = ()) -> Any:
-    """The plug-in that ``name,key=value,...`` describes.
+def make(kind: Kind, spec: str) -> Any:
+    """The plug-in that ``name,key=value,...`` describes; see `build`."""
+    return build(kind, *parse_spec(spec))
+
+
+def build(kind: Kind, name: str, options: Mapping[str, Any], *, others: Iterable[str] = ()) -> Any:
+    """The plug-in of a name or in a file, made with these options.
 
     Args:
         kind: what it should be.
-        spec: its name or file, and its options.
+        name: its name or file.
+        options: keyword arguments of its factory; see `parse_spec`.
         others: names that lead elsewhere, for the answer to a misspelt one.
 
     Raises:
         UsageError: for an unknown name, an option it does not take, or something it lacks.
     """
-    name, options = parse_spec(spec)
     plugin = find(kind, name, others)
     if plugin.missing:
         raise UsageError(plugin.missing)
@@ -100,6 +105,14 @@ def find(kind: Kind, name: str, others: Iterable[str] = ()) -> Plugin:
     if name not in plugins:
         raise unknown(kind, name, [*plugins, *others], f"`hlmat-bench {kind}s` lists them.")
     return plugins[name]
+
+
+def kind_of(name: str) -> Kind:
+    """Whether a name or file is that of a segmenter; everything else is taken for a model."""
+    path, _, _ = name.partition(":")
+    if path.endswith(".py"):
+        return "segmenter" if Path(path).is_file() and not _plugins("model", Path(path)) else "model"
+    return "segmenter" if name in available("segmenter") else "model"
 
 
 def available(kind: Kind) -> dict[str, Plugin]:

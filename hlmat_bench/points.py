@@ -7,10 +7,11 @@ looks like around the numbers is its *syntax* (see `syntaxes.py`).
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from hlmat_bench.errors import UsageError, unknown
+from hlmat_bench.errors import unknown
+from hlmat_bench.framing import Frame
 from hlmat_bench.interfaces import Box, Size
 
 Order: TypeAlias = Literal["xy", "yx"]
@@ -61,7 +62,7 @@ class PointFormat:
         unit = "pixel" if match[2] == "pixel" else f"0-{match[2]}"
         return PointFormat(name, match[1], unit, match[3] or "text")  # type: ignore[arg-type]
 
-    def to_pixel(self, first: float, second: float, size: Size, sent: Size | None = None) -> tuple[int, int] | None:
+    def to_pixel(self, first: float, second: float, size: Size, frame: Frame | None = None) -> tuple[int, int] | None:
         """The pixel (x, y) that two numbers of a reply mean.
 
         The relative coordinate u becomes ``round(u * W)`` (halves to even, as the SegAgent reference
@@ -71,47 +72,53 @@ class PointFormat:
             first: the number written first.
             second: the number written second.
             size: (height, width) of the original image.
-            sent: (height, width) of the image as the model saw it; None: the original size.
+            frame: how the model saw the image; None: as it is.
 
         Returns:
-            (x, y) inside the image, or None where a number lies outside the format's range.
+            (x, y) inside the image, or None where a number lies outside the format's range or in the padding.
         """
-        x, y = (first, second) if self.order == "xy" else (second, first)
-        limit_y, limit_x = _limits(self.unit, sent or size)
-        if not (0 <= x <= limit_x and 0 <= y <= limit_y):
+        spot = _spot(first, second, self.order, self.unit, size, frame or Frame.whole(size))
+        if spot is None:
             return None
-        return _pixel(x, limit_x, size[1]), _pixel(y, limit_y, size[0])
+        x, y = round(spot[0]), round(spot[1])
+        return (min(x, size[1] - 1), min(y, size[0] - 1)) if 0 <= x <= size[1] and 0 <= y <= size[0] else None
 
-    def from_pixel(self, x: int, y: int, size: Size, sent: Size | None = None) -> tuple[float, float]:
+    def from_pixel(self, x: int, y: int, size: Size, frame: Frame | None = None) -> tuple[float, float]:
         """The two numbers, in the order they are written, that mean pixel (x, y); not rounded."""
-        limit_y, limit_x = _limits(self.unit, sent or size)
-        u, v = x / size[1] * limit_x, y / size[0] * limit_y
-        return (u, v) if self.order == "xy" else (v, u)
+        frame = frame or Frame.whole(size)
+        limit_y, limit_x = _limits(self.unit, frame.sent)
+        u, v = frame.from_original(x / size[1], y / size[0])
+        first, second = (u * limit_x, v * limit_y) if self.order == "xy" else (v * limit_y, u * limit_x)
+        return first, second
 
     def box_to_pixels(
-        self, numbers: tuple[float, float, float, float], size: Size, sent: Size | None = None
+        self, numbers: tuple[float, float, float, float], size: Size, frame: Frame | None = None
     ) -> Box | None:
         """The box (x0, y0, x1, y1) that four numbers of a reply mean, edges in [0, W] and [0, H].
 
         Returns:
             None where a number lies outside the format's range or the box has no area.
         """
-        a, b, c, d = numbers
-        x0, y0, x1, y1 = (a, b, c, d) if (self.box_order or self.order) == "xy" else (b, a, d, c)
-        limit_y, limit_x = _limits(self.box_unit or self.unit, sent or size)
-        if not (0 <= x0 <= x1 <= limit_x and 0 <= y0 <= y1 <= limit_y):
+        order, unit, frame = self.box_order or self.order, self.box_unit or self.unit, frame or Frame.whole(size)
+        corners = [_spot(*pair, order, unit, size, frame) for pair in (numbers[:2], numbers[2:])]
+        if corners[0] is None or corners[1] is None:
             return None
-        height, width = size
         whole = int if self.box_floor else round
-        left, top = whole(x0 / limit_x * width), whole(y0 / limit_y * height)
-        right, bottom = whole(x1 / limit_x * width), whole(y1 / limit_y * height)
-        return (left, top, right, bottom) if left < right and top < bottom else None
+        (left, top), (right, bottom) = ((whole(x), whole(y)) for x, y in (corners[0], corners[1]))
+        inside = 0 <= left < right <= size[1] and 0 <= top < bottom <= size[0]
+        return (left, top, right, bottom) if inside else None
 
-    def with_syntax(self, syntax: str) -> PointFormat:
-        """The same numbers in another syntax."""
-        if syntax not in SYNTAXES:
-            raise UsageError(f"There is no syntax {syntax!r}; there are {', '.join(SYNTAXES)}.")
-        return replace(self, syntax=syntax)
+
+def _spot(
+    first: float, second: float, order: Order, unit: Unit, size: Size, frame: Frame
+) -> tuple[float, float] | None:
+    """Where two numbers lie in the original image, (x, y) in its pixels, not rounded; None beyond the unit's range."""
+    x, y = (first, second) if order == "xy" else (second, first)
+    limit_y, limit_x = _limits(unit, frame.sent)
+    if not (0 <= x <= limit_x and 0 <= y <= limit_y):
+        return None
+    u, v = frame.to_original(x / limit_x, y / limit_y)
+    return u * size[1], v * size[0]
 
 
 def _limits(unit: Unit, sent: Size) -> tuple[float, float]:
@@ -119,10 +126,6 @@ def _limits(unit: Unit, sent: Size) -> tuple[float, float]:
     if unit == "pixel":
         return float(sent[0]), float(sent[1])
     return _LIMITS[unit], _LIMITS[unit]
-
-
-def _pixel(value: float, limit: float, extent: int) -> int:
-    return min(round(value / limit * extent), extent - 1)
 
 
 FORMATS: dict[str, PointFormat] = {

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from hlmat_bench.actions import write
 from hlmat_bench.clicks import Click
 from hlmat_bench.errors import UsageError
+from hlmat_bench.framing import Frame
 from hlmat_bench.interfaces import Size
 from hlmat_bench.points import PointFormat
 from hlmat_bench.syntaxes import SYNTAXES
@@ -41,10 +42,10 @@ def instruction(
     *,
     expression: str,
     points: PointFormat,
-    sent: Size,
+    size: Size,
+    frame: Frame | None = None,
     color: tuple[int, int, int] = (0, 255, 0),
     clicks: Sequence[Click] = (),
-    size: Size | None = None,
 ) -> str:
     """The whole prompt of one step.
 
@@ -53,17 +54,18 @@ def instruction(
             range in words), ``{form}`` (the line to answer) and ``{history}``.
         expression: the description of the object.
         points: the format the model writes.
-        sent: (height, width) of the image the model sees.
+        size: (height, width) of the original image, in which the clicks are.
+        frame: how the model sees it; None: as it is.
         color: RGB of the overlay.
         clicks: the clicks so far, where the protocol shows them.
-        size: (height, width) of the original image, in which the clicks are; None: as sent.
     """
+    frame = frame or Frame.whole(size)
     return template.format(
         expression=expression,
         color=_NAMES.get(color, f"rgb{color}"),
-        coordinates=_coordinates(points, sent),
+        coordinates=_coordinates(points, frame.sent),
         form=SYNTAXES[points.syntax].ask.format(a=points.order[0], b=points.order[1]),
-        history=_history(points, clicks, size or sent, sent),
+        history=_history(points, clicks, size, frame),
     ).rstrip()
 
 
@@ -79,8 +81,8 @@ def _coordinates(points: PointFormat, sent: Size) -> str:
     return f"Coordinates are written {first} first, then {second}, {kind}: x from {scale['x']}, y from {scale['y']}."
 
 
-def _history(points: PointFormat, clicks: Sequence[Click], size: Size, sent: Size) -> str:
+def _history(points: PointFormat, clicks: Sequence[Click], size: Size, frame: Frame) -> str:
     if not clicks:
         return ""
-    lines = [f"{number}. {write(click, points, size, sent)}" for number, click in enumerate(clicks, 1)]
+    lines = [f"{number}. {write(click, points, size, frame)}" for number, click in enumerate(clicks, 1)]
     return "Clicks so far:\n" + "\n".join(lines)

@@ -83,7 +83,7 @@ class Play:
 
     def read(self, reply: Reply) -> Action:
         """The action that a reply means here: `parse`, and what this state and track do not allow."""
-        action = parse(reply.text, self.player.points, self.size, self.player.sent)
+        action = parse(reply.text, self.player.points, self.size, self.player.frame)
         if action.box is not None and (self.steps or self.settings.track == "point"):
             if action.kind == "box":
                 return Action("invalid", reason="parse", predicted_iou=action.predicted_iou)

@@ -14,7 +14,8 @@ import numpy as np
 
 from hlmat_bench.actions import write
 from hlmat_bench.clicks import Click, next_click
-from hlmat_bench.interfaces import Mask, Reply, Size
+from hlmat_bench.framing import Frame
+from hlmat_bench.interfaces import Mask, Reply
 from hlmat_bench.players import View
 from hlmat_bench.points import PointFormat
 from hlmat_bench.samples import Truth
@@ -36,7 +37,7 @@ class ReferencePlayer:
     """
 
     points = PIXELS
-    sent: Size | None = None
+    frame: Frame | None = None
 
     def __init__(self, policy: Policy, truth: Truth, seed: int, pool: Executor) -> None:
         self._policy = policy

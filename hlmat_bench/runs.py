@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hlmat_bench import manifest
+from hlmat_bench.catalog import Catalog, Choice
 from hlmat_bench.engine import Contest, Progress, play_all
 from hlmat_bench.episode_log import RunLock
 from hlmat_bench.errors import UsageError
@@ -84,6 +85,7 @@ def run(
     concurrency: int | None = None,
     batch_size: int | None = None,
     shard: str | None = None,
+    catalog: str | os.PathLike[str] | None = None,
     settings: Mapping[str, Any] | None = None,
     argv: Sequence[str] = (),
     progress: Progress | None = None,
@@ -104,6 +106,7 @@ def run(
         concurrency: episodes under way at once; None: what suits the model.
         batch_size: requests per batch of a local model; None: its own.
         shard: ``"I/N"``: the I-th of N parts, split by image.
+        catalog: a file with more models, of the form of ours.
         settings: more settings of the protocol (``{"overlay.color": "blue"}``) and of the data
             (``{"data.missing": "skip"}``), and ``points``, a format that replaces the model's declared one.
         argv: the command line, for the manifest.
@@ -114,8 +117,9 @@ def run(
     """
     protocol, data, points = _split_settings(settings or {})
     definition = load_task(task)
-    rules = _rules(model, definition, protocol | {"strategy": strategy, "initial": initial}, budget)
-    contest = Contest(model, segmenter, rules, points, seed)
+    choice = Catalog.load(catalog).choose(model)
+    rules = _rules(choice, definition, protocol | {"strategy": strategy, "initial": initial}, budget)
+    contest = Contest(choice, segmenter, rules, points, seed)
     source = definition.source(data_root or os.environ.get("HLMAT_DATA"), seed=seed, overrides=data)
     samples = select_samples(source.samples(), shard, limit)
     document = manifest.build(
@@ -125,6 +129,7 @@ def run(
         segmenter={"name": contest.segmenter.name, **contest.segmenter.spec()},
         protocol={"id": PROTOCOL_ID, **rules.model_dump(mode="json")},
         points=dataclasses.asdict(contest.points),
+        resize=contest.resize,
         seed=seed,
         limit=limit,
         shard=shard,
@@ -155,11 +160,12 @@ def _split_settings(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[s
     return protocol, data, protocol.pop("points", None)
 
 
-def _rules(model: str, task: Task, given: Mapping[str, Any], budget: int | None) -> ProtocolSettings:
-    """The settings: the task's defaults under what the user gave."""
-    defaults: dict[str, Any] = {"track": "box+point"} if model == "gt-box" or given["initial"] == "gt-box" else {}
+def _rules(model: Choice, task: Task, given: Mapping[str, Any], budget: int | None) -> ProtocolSettings:
+    """The settings: the task's defaults, under what the model was trained with, under what the user gave."""
+    boxes = model.plugin == "gt-box" or given["initial"] == "gt-box"
+    defaults: dict[str, Any] = {"track": "box+point"} if boxes else {}
     chosen = {} if budget is None else {"budget": budget}
-    rules = ProtocolSettings.build(defaults | dict(task.protocol) | dict(given) | chosen)
+    rules = ProtocolSettings.build(defaults | dict(task.protocol) | dict(model.settings) | dict(given) | chosen)
     check_template(rules.prompt)
     return rules
 

@@ -61,6 +61,8 @@ class ProtocolSettings(_Strict):
         initial: the state before the first click: ``empty``, or ``gt-box`` (the segmenter's mask for the
             ground truth's box).
         overlay: how the mask is shown.
+        jpeg: the painted image is encoded as a JPEG of this quality (1 to 100, chroma 4:2:0) and decoded again before
+            the model sees it, as SegAgent's evaluator did at 75; None: the model sees the pixels as they are.
         history: the prompt also lists the clicks so far. Off: the policy sees the current mask alone.
         prompt: the instruction; `prompts.instruction` says which fields it may use.
         temperature: of the model's decoding; 0 is greedy.
@@ -72,6 +74,7 @@ class ProtocolSettings(_Strict):
     track: Literal["point", "box+point"] = "point"
     initial: Literal["empty", "gt-box"] = "empty"
     overlay: OverlaySettings = OverlaySettings()
+    jpeg: int | None = Field(None, ge=1, le=100)
     history: bool = False
     prompt: str = DEFAULT_PROMPT
     temperature: float = Field(0.0, ge=0)

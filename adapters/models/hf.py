@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hlmat_bench import local, memory, peft_adapters, weights
 from hlmat_bench.errors import RequestFailed, UsageError
+from hlmat_bench.framing import Resize
 from hlmat_bench.interfaces import Reply, Request
 from hlmat_bench.points import PointFormat
 
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 _PACKAGES = ("torch", "torchvision", "transformers", "accelerate", "safetensors")
 _ADVICE = "Name a folder that transformers saved or an id of the Hugging Face hub; a gated one needs `hf auth login`."
+
+# What the image processors of Qwen2-VL and its successors call their least and most pixels.
+_AREA = ("shortest_edge", "longest_edge")
 
 # Ends of a turn in chat formats. A model stops at those its tokenizer knows as special tokens, beside its own.
 _TURN_ENDS = ("<|im_end|>", "<end_of_turn>", "<turn|>", "<|eot_id|>", "<|end|>", "<end_of_utterance>", "<|endoftext|>")
@@ -51,6 +55,8 @@ class HfModel:
     Args:
         pretrained: a folder that transformers saved, or an id like ``Qwen/Qwen2.5-VL-7B-Instruct``.
         points: how it writes coordinates, a name that `PointFormat.named` knows.
+        resize: how the image is changed before the checkpoint's own preprocessing, a name that `Resize.named` knows;
+            ``smart`` takes the numbers of Qwen's rule from the checkpoint, and so do smart rules with numbers.
         batch_size: most replies that are generated at once; halved for good where the memory does not suffice.
         dtype: ``auto`` takes the checkpoint's own; ``float32``, ``bfloat16`` or ``float16``.
         device: ``auto`` takes the accelerator if there is one; ``balanced`` spreads the model over all of them.
@@ -73,6 +79,7 @@ class HfModel:
         self,
         pretrained: str | None = None,
         points: str | PointFormat | None = None,
+        resize: str = "none",
         *,
         batch_size: int = 8,
         dtype: str = "auto",
@@ -106,6 +113,7 @@ class HfModel:
             self._processor = _load_processor(place, source)
             self._identity = _identity(place, revision)
         self._adapter = peft_adapters.merge(self._model, adapter) if adapter else None
+        self.resize = _resize(resize, self._processor)
         self._tokenizer = self._processor.tokenizer
         self._template = _check_template(self._processor, template, pretrained)
         self._stops = _stops(self._model, self._tokenizer)
@@ -310,6 +318,24 @@ def _load_processor(name: str, source: Mapping[str, Any]) -> Any:
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return processor
+
+
+def _resize(name: str, processor: Any) -> Resize:
+    """The rule of that name, where it is Qwen's with the numbers that the checkpoint will apply.
+
+    Raises:
+        UsageError: when there is no such rule, or the checkpoint does not resize by Qwen's.
+    """
+    if not name.startswith("smart"):
+        return Resize.named(name)
+    images = processor.image_processor
+    try:
+        factor, least, most = images.patch_size * images.merge_size, *map(images.size.get, _AREA)
+    except AttributeError as error:
+        raise UsageError(
+            f"This checkpoint does not resize by Qwen's rule, so resize={name} is wrong for it."
+        ) from error
+    return Resize.named(f"smart-{factor}-{least}-{most}")
 
 
 def _check_template(processor: Any, template: str | None, name: str) -> str | None:

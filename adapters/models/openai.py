@@ -22,6 +22,7 @@ import numpy as np
 
 from hlmat_bench import images, local
 from hlmat_bench.errors import HlmatError, RequestFailed, UsageError
+from hlmat_bench.framing import Resize
 from hlmat_bench.interfaces import Image, Reply, Request
 from hlmat_bench.points import PointFormat
 
@@ -51,6 +52,7 @@ class OpenAIModel:
     Args:
         model: its name on the server.
         points: how it writes coordinates, a name that `PointFormat.named` knows.
+        resize: how the image is changed before it is sent, a name that `Resize.named` knows.
         base_url: of the server; by default the environment's OPENAI_BASE_URL, else OpenAI's own.
         api_key: by default from the environment.
         key_env: the environment variable that holds the key.
@@ -76,6 +78,7 @@ class OpenAIModel:
         self,
         model: str | None = None,
         points: str | PointFormat | None = None,
+        resize: str = "none",
         *,
         base_url: str | None = None,
         api_key: str | None = None,
@@ -101,6 +104,7 @@ class OpenAIModel:
         local.require("openai")
         self.model, self.name, self.concurrency = str(model), str(name or model), concurrency
         self.points = points if isinstance(points, PointFormat) else PointFormat.named(points)
+        self.resize = Resize.named(resize)
         self._url = base_url or os.environ.get("OPENAI_BASE_URL") or _OPENAI_URL
         self._host = _host(self._url)
         self._key_env = key_env

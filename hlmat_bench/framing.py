@@ -1,0 +1,168 @@
+"""The image as a model sees it: resized or padded before it is sent, and the way back to original pixels.
+
+Where a model counts pixels, it counts those of what its own preprocessing left of the image. So the image is resized
+by the model's own rule before it is sent, and there is nothing left for that preprocessing to change.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from hlmat_bench.errors import UsageError
+from hlmat_bench.interfaces import Image, Size
+
+#: What LLaVA-1.5 pads with: the mean colour of CLIP's training images.
+#: https://github.com/haotian-liu/LLaVA/blob/main/llava/mm_utils.py, `expand2square`.
+BACKGROUND = (122, 116, 104)
+
+
+class Frame(NamedTuple):
+    """What is sent, and which part of it the original image fills; all in pixels of what is sent.
+
+    Attributes:
+        sent: (height, width) of the image that is sent.
+        left, top: where the original image begins.
+        width, height: how much of it the original image fills.
+    """
+
+    sent: Size
+    left: int
+    top: int
+    width: int
+    height: int
+
+    @staticmethod
+    def whole(sent: Size) -> Frame:
+        """The original image fills everything."""
+        return Frame(sent, 0, 0, sent[1], sent[0])
+
+    def to_original(self, u: float, v: float) -> tuple[float, float]:
+        """From positions relative to what is sent (x, y; 0 to 1) to positions relative to the original image."""
+        if (self.height, self.width) == self.sent:
+            return u, v
+        return (u * self.sent[1] - self.left) / self.width, (v * self.sent[0] - self.top) / self.height
+
+    def from_original(self, u: float, v: float) -> tuple[float, float]:
+        """The inverse of `to_original`."""
+        if (self.height, self.width) == self.sent:
+            return u, v
+        return (u * self.width + self.left) / self.sent[1], (v * self.height + self.top) / self.sent[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Resize:
+    """A rule by which an image is changed before it is sent.
+
+    Attributes:
+        name: how the rule is written in catalogues, options and manifests; see `named`.
+        frame: from the (height, width) of an image to its `Frame`.
+    """
+
+    name: str
+    frame: Callable[[Size], Frame]
+
+    @staticmethod
+    def named(name: str) -> Resize:
+        """The rule of that name.
+
+        ``none``: as it is. ``smart-FACTOR-MIN-MAX``: Qwen's smart resize, see `smart_size`. ``fit-`` and one or
+        more of ``longN``, ``shortN``, ``pixelsN``, joined by dashes: made smaller, never larger, until the longer
+        side, the shorter side, the area in pixels are at most N. ``square``: padded to a square, with the image in its
+        middle.
+
+        Raises:
+            UsageError: when there is no such rule.
+        """
+        if name == "none":
+            return Resize(name, Frame.whole)
+        if name == "square":
+            return Resize(name, _square)
+        if match := re.fullmatch(r"smart-(\d+)-(\d+)-(\d+)", name):
+            factor, least, most = map(int, match.groups())
+            if factor > 0 and factor**2 <= most and least <= most:
+                return Resize(name, lambda size: Frame.whole(smart_size(size, factor, least, most)))
+        if re.fullmatch(r"fit(-(long|short|pixels)[1-9]\d*)+", name):
+            limits = {kind: int(number) for kind, number in re.findall(r"(long|short|pixels)(\d+)", name)}
+            return Resize(name, lambda size: Frame.whole(fit_size(size, **limits)))
+        raise UsageError(
+            f"There is no resize rule {name!r}; there are none, square, smart-28-3136-12845056 (factor, least and most "
+            "pixels) and fit-long1568-pixels1150000 (longest side, and also short, the shorter side)."
+        )
+
+    def apply(self, image: Image) -> Image:
+        """The image as it is sent, uint8 (H', W', 3); the same array where nothing changes.
+
+        Args:
+            image: uint8 (H, W, 3) RGB.
+        """
+        import cv2
+
+        frame = self.frame((image.shape[0], image.shape[1]))
+        content = image
+        if (frame.height, frame.width) != image.shape[:2]:
+            smaller = frame.height * frame.width < image.shape[0] * image.shape[1]
+            way = cv2.INTER_AREA if smaller else cv2.INTER_CUBIC
+            content = cv2.resize(image, (frame.width, frame.height), interpolation=way)  # type: ignore[assignment]
+        if frame.sent == (frame.height, frame.width):
+            return content
+        padded = np.empty((*frame.sent, 3), dtype=np.uint8)
+        padded[...] = BACKGROUND
+        padded[frame.top : frame.top + frame.height, frame.left : frame.left + frame.width] = content
+        return padded
+
+
+def smart_size(size: Size, factor: int, least: int, most: int) -> Size:
+    """The (height, width) to which the image processors of Qwen2-VL and its successors resize.
+
+    Both sides become multiples of the factor, as near to the original as the bounds of the area allow. The rule is
+    ``smart_resize`` of transformers' ``image_processing_qwen2_vl.py``; it leaves its own results as they are.
+
+    Args:
+        size: (height, width) of the image.
+        factor: pixels that one visual token covers, each way.
+        least: the smallest area in pixels.
+        most: the largest area in pixels.
+    """
+    height, width = size
+    sides = [max(factor, round(side / factor) * factor) for side in size]
+    if sides[0] * sides[1] > most:
+        shrink = math.sqrt(height * width / most)
+        sides = [max(factor, math.floor(side / shrink / factor) * factor) for side in size]
+    elif sides[0] * sides[1] < least:
+        grow = math.sqrt(least / (height * width))
+        sides = [math.ceil(side * grow / factor) * factor for side in size]
+    return sides[0], sides[1]
+
+
+def fit_size(size: Size, *, long: int | None = None, short: int | None = None, pixels: int | None = None) -> Size:
+    """The (height, width) of an image made smaller, its shape kept, until it is within the limits; never larger.
+
+    Args:
+        size: (height, width) of the image.
+        long: most pixels of the longer side.
+        short: most pixels of the shorter side.
+        pixels: most pixels in all.
+    """
+    height, width = size
+    scale = min(
+        1.0,
+        long / max(size) if long else 1.0,
+        short / min(size) if short else 1.0,
+        math.sqrt(pixels / (height * width)) if pixels else 1.0,
+    )
+    return max(1, math.floor(height * scale + 1e-9)), max(1, math.floor(width * scale + 1e-9))
+
+
+def _square(size: Size) -> Frame:
+    height, width = size
+    side = max(size)
+    return Frame((side, side), (side - width) // 2, (side - height) // 2, width, height)
+
+
+UNCHANGED = Resize.named("none")
