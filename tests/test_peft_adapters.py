@@ -80,7 +80,7 @@ def by_hand(checkpoint: Path, lora: Path, tmp_path_factory: pytest.TempPathFacto
 
 def test_replies_are_those_of_weights_merged_by_hand(checkpoint: Path, lora: Path, by_hand: Any) -> None:
     asked = questions(8)
-    adapted = texts(hf(checkpoint, adapter=str(lora)).reply_batch(asked))
+    adapted = texts(hf(checkpoint, peft=str(lora)).reply_batch(asked))
     assert adapted == texts(by_hand.reply_batch(asked))
     assert adapted != texts(hf(checkpoint).reply_batch(asked))
 
@@ -89,24 +89,24 @@ def test_names_of_older_transformers_are_understood(checkpoint: Path, lora: Path
     old = rewrite(
         lora, tmp_path / "old", lambda tensors: {k.replace("language_model.", ""): v for k, v in tensors.items()}
     )
-    assert texts(hf(checkpoint, adapter=str(old)).reply_batch(questions())) == texts(by_hand.reply_batch(questions()))
+    assert texts(hf(checkpoint, peft=str(old)).reply_batch(questions())) == texts(by_hand.reply_batch(questions()))
 
 
 def test_the_spec_names_the_adapter_by_its_content(checkpoint: Path, lora: Path, tmp_path: Path) -> None:
     assert hf(checkpoint).spec()["peft"] is None
-    spec = hf(checkpoint, adapter=str(lora)).spec()
+    spec = hf(checkpoint, peft=str(lora)).spec()
     assert spec["peft"]["name"] == "clicks-lora"
     assert str(lora) not in json.dumps(spec)
     (lora / "README.md").write_text("not part of what it does")
-    assert hf(checkpoint, adapter=str(lora)).spec() == spec
+    assert hf(checkpoint, peft=str(lora)).spec() == spec
     other = rewrite(lora, tmp_path / "clicks-lora", lambda tensors: {k: v * 1.01 for k, v in tensors.items()})
-    changed = hf(checkpoint, adapter=str(other)).spec()["peft"]
+    changed = hf(checkpoint, peft=str(other)).spec()["peft"]
     assert (changed["name"], changed["sha256"] != spec["peft"]["sha256"]) == ("clicks-lora", True)
 
 
 def refused(checkpoint: Path, adapter: str) -> str:
     with pytest.raises(UsageError) as caught:
-        hf(checkpoint, adapter=adapter)
+        hf(checkpoint, peft=adapter)
     assert Path(adapter).name in str(caught.value)
     assert "\n" not in str(caught.value)
     return str(caught.value)
@@ -143,4 +143,4 @@ def test_an_adapter_that_cannot_be_merged_is_told_to_the_user(checkpoint: Path, 
 def test_without_peft_the_user_is_told(checkpoint: Path, lora: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(UsageError, match=r"peft is not installed here; run: pip install 'hlmat-bench\[local\]'"):
-        hf(checkpoint, adapter=str(lora))
+        hf(checkpoint, peft=str(lora))

@@ -61,7 +61,7 @@ class HfModel:
         dtype: ``auto`` takes the checkpoint's own; ``float32``, ``bfloat16`` or ``float16``.
         device: ``auto`` takes the accelerator if there is one; ``balanced`` spreads the model over all of them.
         attn: the attention code: ``sdpa``, ``eager``, ``flash_attention_2``, ...
-        adapter: an adapter of peft, such as LoRA, that is merged into the weights: a folder, or an id on the hub.
+        peft: an adapter of peft, such as LoRA, that is merged into the weights: a folder, or an id on the hub.
         repetition_penalty: 1 is none.
         template: for a model without a chat template: the whole text around the image and the ``{prompt}``, e.g.
             ``<image>{prompt}``, with the image token of the model. Given, it replaces a chat template.
@@ -85,7 +85,7 @@ class HfModel:
         dtype: str = "auto",
         device: str = "auto",
         attn: str = "sdpa",
-        adapter: str | None = None,
+        peft: str | None = None,
         repetition_penalty: float = 1.0,
         template: str | None = None,
         trust_remote_code: bool = False,
@@ -99,7 +99,7 @@ class HfModel:
             )
         if batch_size < 1:
             raise UsageError(f"batch_size={batch_size} is no number of replies; take 1 or more.")
-        local.require(*_PACKAGES, *(["peft"] if adapter else []))
+        local.require(*_PACKAGES, *(["peft"] if peft else []))
         self.points = points if isinstance(points, PointFormat) else PointFormat.named(points)
         self.batch_size = batch_size
         self.name = name or Path(pretrained).name
@@ -112,7 +112,7 @@ class HfModel:
             self._model = _load_model(place, dtype, device, attn, source)
             self._processor = _load_processor(place, source)
             self._identity = _identity(place, revision)
-        self._adapter = peft_adapters.merge(self._model, adapter) if adapter else None
+        self._peft = peft_adapters.merge(self._model, peft) if peft else None
         self.resize = _resize(resize, self._processor)
         self._tokenizer = self._processor.tokenizer
         self._template = _check_template(self._processor, template, pretrained)
@@ -123,7 +123,7 @@ class HfModel:
         return {
             "adapter": "hf",
             **self._identity,
-            "peft": self._adapter,
+            "peft": self._peft,
             "dtype": str(self._model.dtype).removeprefix("torch."),
             "attn": self._model.config._attn_implementation,
             "device": self._model.device.type,
