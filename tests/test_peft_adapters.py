@@ -23,7 +23,7 @@ RANK, ALPHA = 4, 6
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_vlm(tmp_path_factory.mktemp("vlm"))
+    return tiny_vlm(tmp_path_factory.mktemp("base") / "vlm")
 
 
 @pytest.fixture(scope="module")
@@ -93,8 +93,10 @@ def test_names_of_older_transformers_are_understood(checkpoint: Path, lora: Path
 
 
 def test_the_spec_names_the_adapter_by_its_content(checkpoint: Path, lora: Path, tmp_path: Path) -> None:
-    assert hf(checkpoint).spec()["peft"] is None
-    spec = hf(checkpoint, peft=str(lora)).spec()
+    assert (hf(checkpoint).name, hf(checkpoint).spec()["peft"]) == ("vlm", None)
+    model = hf(checkpoint, peft=str(lora))
+    assert model.name == "vlm+clicks-lora"
+    spec = model.spec()
     assert spec["peft"]["name"] == "clicks-lora"
     assert str(lora) not in json.dumps(spec)
     (lora / "README.md").write_text("not part of what it does")

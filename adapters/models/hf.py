@@ -67,7 +67,7 @@ class HfModel:
             ``<image>{prompt}``, with the image token of the model. Given, it replaces a chat template.
         trust_remote_code: run Python code that comes with the checkpoint.
         revision: of an id on the hub: a commit, branch or tag.
-        name: what to call it in tables; by default the last part of ``pretrained``.
+        name: what to call it in tables; by default the last part of ``pretrained``, and of ``peft`` after a plus.
 
     Raises:
         UsageError: when an option or a package is missing, or the checkpoint cannot be loaded whole.
@@ -102,7 +102,7 @@ class HfModel:
         local.require(*_PACKAGES, *(["peft"] if peft else []))
         self.points = points if isinstance(points, PointFormat) else PointFormat.named(points)
         self.batch_size = batch_size
-        self.name = name or Path(pretrained).name
+        self.name = name or "+".join(Path(part).name for part in (pretrained, peft) if part)
         self._repetition_penalty = repetition_penalty
         self._batches = memory.Batches(batch_size)
         self._one_at_a_time = threading.Lock()
