@@ -122,3 +122,12 @@ def test_where_no_request_fits_the_user_is_told(checkpoint: Path) -> None:
     many = [answer for _ in range(2) for answer in ask(model, questions(8))]
     assert isinstance(many[-1], UsageError)
     assert "ran out of memory with every request so far" in str(many[-1])
+
+
+def test_many_large_images_do_not_end_a_run_in_which_others_fit(checkpoint: Path, plenty: Any) -> None:
+    (small,) = questions(1)
+    large = replace(small, prompt=small.prompt * 3)
+    model, _ = short(checkpoint, lambda rows, tokens: tokens <= plenty.reply_batch([small])[0][0].tokens_in)
+    answers = [answer for request in [small, *[large] * 9, small] for answer in ask(model, [request])]
+    assert answers[0] == [replace(answers[-1][0], seconds=answers[0][0].seconds)]  # type: ignore[index]
+    assert all(isinstance(answer, RequestFailed) for answer in answers[1:-1])

@@ -85,6 +85,13 @@ def test_replies_are_those_of_weights_merged_by_hand(checkpoint: Path, lora: Pat
     assert adapted != texts(hf(checkpoint).reply_batch(asked))
 
 
+def test_the_adapter_becomes_part_of_the_weights(checkpoint: Path, lora: Path, by_hand: Any) -> None:
+    found = hf(checkpoint, peft=str(lora))._model.named_parameters()
+    merged = {name.replace(".base_layer", ""): parameter for name, parameter in found}
+    for name, expected in by_hand._model.named_parameters():
+        torch.testing.assert_close(merged[name], expected)
+
+
 def test_names_of_older_transformers_are_understood(checkpoint: Path, lora: Path, by_hand: Any, tmp_path: Path) -> None:
     old = rewrite(
         lora, tmp_path / "old", lambda tensors: {k.replace("language_model.", ""): v for k, v in tensors.items()}
@@ -131,6 +138,10 @@ def test_an_adapter_of_another_model_is_told_to_the_user(checkpoint: Path, lora:
     assert "does not fit" in refused(llava, str(lora))  # it has q_proj in its vision tower too
     some = rewrite(lora, tmp_path / "some", lambda tensors: dict(list(tensors.items())[2:]))
     assert "2 of its weights" in refused(checkpoint, str(some))
+    fewer = shutil.copytree(lora, tmp_path / "fewer")
+    config = json.loads((lora / "adapter_config.json").read_text())
+    (fewer / "adapter_config.json").write_text(json.dumps({**config, "target_modules": ["q_proj"]}))
+    assert "does not fit" in refused(checkpoint, str(fewer))
     wide = rewrite(lora, tmp_path / "wide", lambda tensors: {k: torch.cat([v, v], dim=1) for k, v in tensors.items()})
     refused(checkpoint, str(wide))
 
