@@ -103,6 +103,10 @@ def test_batches_are_no_larger_than_allowed_and_share_a_limit(checkpoints: dict[
     calls.clear()
     model.reply_batch([replace(asked[0], n=4, temperature=1.0)])
     assert calls == [(3, 9), (1, 9)]
+    calls.clear()
+    model.batch_size = 2
+    model.reply_batch([replace(asked[0], n=4, temperature=1.0)])
+    assert calls == [(2, 9), (2, 9)]
 
 
 def test_it_is_a_model_and_a_batch_model(models: dict[str, Any]) -> None:

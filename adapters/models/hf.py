@@ -101,7 +101,6 @@ class HfModel:
             raise UsageError(f"batch_size={batch_size} is no number of replies; take 1 or more.")
         local.require(*_PACKAGES, *(["peft"] if peft else []))
         self.points = points if isinstance(points, PointFormat) else PointFormat.named(points)
-        self.batch_size = batch_size
         self.name = name or "+".join(Path(part).name for part in (pretrained, peft) if part)
         self._repetition_penalty = repetition_penalty
         self._batches = memory.Batches(batch_size)
@@ -117,6 +116,15 @@ class HfModel:
         self._tokenizer = self._processor.tokenizer
         self._template = _check_template(self._processor, template, pretrained)
         self._stops = _stops(self._model, self._tokenizer)
+
+    @property
+    def batch_size(self) -> int:
+        """Most replies that are generated at once."""
+        return self._batches.size
+
+    @batch_size.setter
+    def batch_size(self, size: int) -> None:
+        self._batches.size = size
 
     def spec(self) -> dict[str, Any]:
         """What the answers depend on: the checkpoint by SHA-256 or commit, number type, attention, versions."""
