@@ -99,7 +99,11 @@ class Model(Protocol):
 
 @runtime_checkable
 class BatchModel(Protocol):
-    """A model that runs here and answers full batches; it is called from one worker thread."""
+    """A model that runs here and answers full batches; it is called from one worker thread.
+
+    Attributes:
+        batch_size: most requests at once; a run's own batch size replaces it before the first request.
+    """
 
     name: str
     points: PointFormat

@@ -77,6 +77,14 @@ async def test_more_episodes_than_a_batch_holds_are_all_served_in_full_batches()
     assert [len(batch) for batch in model.batches] == [4] * 8
 
 
+async def test_the_batch_size_of_a_run_replaces_the_models_own() -> None:
+    model = Echo(batch_size=4)
+    front = Front(model, batch_size=8)
+    await asyncio.gather(*(_play(front, f"s{number:02}", 2) for number in range(16)))
+    assert [len(batch) for batch in model.batches] == [8] * 4
+    assert model.batch_size == 8
+
+
 async def test_an_error_reaches_every_episode_of_its_batch_and_the_next_batch_works() -> None:
     class Failing(Echo):
         def reply_batch(self, requests: Sequence[Request]) -> list[list[Reply]]:
