@@ -20,6 +20,8 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="The data sets of the tasks.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
+lmms_app = typer.Typer(help="Our tasks inside lmms-eval.", no_args_is_help=True)
+app.add_typer(lmms_app, name="lmms")
 
 DataRoot = Annotated[
     Path | None,
@@ -229,6 +231,14 @@ def data_check(
     console.say(report.text())
     if not report.ok:
         raise typer.Exit(1)
+
+
+@lmms_app.command("tasks")
+def lmms_tasks() -> None:
+    """Print the folder with our tasks for lmms-eval, which takes it as --include_path."""
+    from hlmat_bench.content import folder
+
+    typer.echo(folder("tasks") / "lmms")
 
 
 def _settings(pairs: list[str]) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from hlmat_bench.errors import RequestFailed
+
 if TYPE_CHECKING:
     from hlmat_bench.clicks import Click
     from hlmat_bench.points import PointFormat
@@ -109,8 +111,13 @@ class BatchModel(Protocol):
     points: PointFormat
     batch_size: int
 
-    def reply_batch(self, requests: Sequence[Request]) -> list[list[Reply]]:
-        """For each request, in order, its ``n`` replies."""
+    def reply_batch(self, requests: Sequence[Request]) -> Sequence[list[Reply] | RequestFailed]:
+        """For each request, in order, its ``n`` replies, or the error of one that failed for good.
+
+        Raises:
+            RequestFailed: when the batch failed and nobody knows by whose fault; each request is then asked alone.
+            UsageError: when no request can ever succeed.
+        """
         ...
 
 
