@@ -21,6 +21,7 @@ from lmms_eval.models import get_model
 from lmms_eval.utils import simple_parse_args_string
 from loguru import logger
 from PIL import Image as Pillow
+from PIL import ImageFile
 
 from hlmat_bench.errors import UsageError
 from hlmat_bench.framing import Resize
@@ -57,7 +58,7 @@ class HlmatTask(ConfigurableTask):  # type: ignore[misc]
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         metadata = config.get("metadata") or {}
-        with _in_one_sentence():
+        with _on_our_terms():
             self._options = Options.read(metadata.get("hlmat") or {}, os.environ)
             self._points = PointFormat.named(self._options.points)
             self._resize = Resize.named(self._options.resize)
@@ -87,7 +88,7 @@ class HlmatTask(ConfigurableTask):  # type: ignore[misc]
         self, *, limit: int | None = None, offset: int = 0, rank: int = 0, world_size: int = 1, **_: object
     ) -> None:
         """One request per sample; nothing is played yet."""
-        with _in_one_sentence():
+        with _on_our_terms():
             self._refuse(offset, world_size)
             model = self._model()
         self._run = RelayedRun(model, partial(self._play, limit=limit))
@@ -195,7 +196,7 @@ class _Episode(Instance):  # type: ignore[misc]
 
     def _take(self) -> Request | None:
         """The next request about this sample, its image at hand, and torch seeded for a draw."""
-        with _in_one_sentence():
+        with _on_our_terms():
             question = self._run.question(self._sample_id)
         if question is None:
             self._images = []
@@ -206,9 +207,15 @@ class _Episode(Instance):  # type: ignore[misc]
 
 
 @contextmanager
-def _in_one_sentence() -> Iterator[None]:
-    """End lmms-eval with the sentence of a UsageError: it would print a traceback and report success."""
+def _on_our_terms() -> Iterator[None]:
+    """While our code runs and lmms-eval's waits: a damaged image is an error, and an error of ours is one sentence.
+
+    lmms-eval has Pillow fill up damaged images. A UsageError it would print as a traceback, and report success.
+    """
+    filled_up, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
     try:
         yield
     except UsageError as error:
         raise SystemExit(f"error: {error}") from error
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = filled_up
