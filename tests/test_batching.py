@@ -118,6 +118,25 @@ async def test_a_request_the_model_cannot_take_spoils_no_other_of_its_batch() ->
     assert str(results[1]) == "too large"
 
 
+async def test_a_batch_may_say_itself_which_of_its_requests_failed() -> None:
+    class Saying(Echo):
+        def reply_batch(self, requests: Sequence[Request]) -> list[list[Reply] | RequestFailed]:
+            answers: list[list[Reply] | RequestFailed] = [*super().reply_batch(requests)]
+            return [
+                RequestFailed("refused") if r.sample_id == "bad" else a for r, a in zip(requests, answers, strict=True)
+            ]
+
+    model = Saying()
+    front = Front(model)
+    with front.episode(), front.episode(), front.episode():
+        results = await asyncio.gather(
+            *(front.reply(Request(IMAGE, "?", sample_id=name)) for name in ("a", "bad", "b")), return_exceptions=True
+        )
+    assert [r if isinstance(r, Exception) else r[0].text for r in results][::2] == ["a", "b"]
+    assert str(results[1]) == "refused"
+    assert len(model.batches) == 1
+
+
 @pytest.mark.parametrize("concurrency", [1, 3])
 async def test_a_model_without_batches_is_asked_concurrently_up_to_the_bound(concurrency: int) -> None:
     class Slow:

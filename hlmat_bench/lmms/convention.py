@@ -17,7 +17,7 @@ from hlmat_bench.interfaces import Reply, Request
 FAILED = "[LMMS_EVAL_REQUEST_FAILED"
 
 _SECRET = re.compile(r"(key|token|secret|password)$", re.IGNORECASE)
-_WEIGHTS = ("pretrained", "model")
+_WEIGHTS = ("pretrained", "model", "model_version", "model_name", "model_path", "model_id")
 
 
 def generation_kwargs(request: Request) -> dict[str, Any]:
