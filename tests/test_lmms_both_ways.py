@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,12 @@ from functools import partial
 import lmms_eval.__main__ as command_line
 command_line.TaskManager = partial(command_line.TaskManager, include_defaults=False)
 command_line.cli_evaluate()
+"""
+#: A user's own task file for lmms-eval.
+MINE = """
+task: mine
+class: !function hlmat_bench.lmms.task.HlmatTask
+metadata: {hlmat: {task: hres_synth, model: drawn, settings: {temperature: 0.9}}}
 """
 
 
@@ -56,45 +62,50 @@ class Inside:
 
     def __init__(self, place: Path, package: Path, tool: str, checkpoints: dict[str, Path]) -> None:
         self.place, self.log = place, place / "asked.log"
-        clicker = {"model": "clicker", "limit": 5}
-        options = f"fails={FAILS},log={self.log}"
-        qwen = {"model": "qwen2_5_vl", "limit": 2, "device": "cpu"}
-        evaluations = [
-            clicker | {"model_args": f"pretrained=chat,{options}"},
-            clicker | {"model_args": f"pretrained=simple,fails={FAILS}", "force_simple": True},
-            qwen | {"model_args": f"pretrained={checkpoints['random']},device_map=cpu"},
-            qwen | {"model_args": f"pretrained={checkpoints['reciting']},device_map=cpu", "force_simple": True},
-            clicker | {"model_args": "pretrained=cached", "use_cache": str(place / "cache")},
-        ]
         begun = place / "runs" / folder_name("lmms-eval.chat", "hres_synth", tool, None)
         outside(begun, tool, 2, name="clicker", pretrained="chat", fails=FAILS, log=str(self.log))
-        common = {
-            "tasks": "hlmat_hres_synth",
-            "include_path": str(folder("tasks") / "lmms"),
-            "output_path": str(place / "results"),
-        }
+        (place / "mine").mkdir()
+        (place / "mine" / "mine.yaml").write_text(MINE)
         config = place / "evaluations.yaml"
-        config.write_text(yaml.safe_dump([common | evaluation for evaluation in evaluations]))
+        config.write_text(yaml.safe_dump(self._evaluations(checkpoints)))
         self.ran = subprocess.run(
             [sys.executable, "-c", COMMAND_LINE, "--config", config, "--log_samples"],
             cwd=place,
-            env=os.environ
-            | {
-                "PYTHONPATH": os.pathsep.join([str(package), *sys.path]),
-                "HF_HOME": str(place / "hf"),
-                "OMP_NUM_THREADS": "1",
-                "HLMAT_POINTS": "xy1000",
-                "HLMAT_RESIZE": "fit-long320",
-                "HLMAT_SEGMENTER": tool,
-                "HLMAT_BUDGET": "4",
-                "HLMAT_SETTINGS": json.dumps(SETTINGS),
-                "HLMAT_OUT": str(place / "runs"),
-            },
+            env=os.environ | self._environment(package, tool),
             capture_output=True,
             text=True,
             check=False,
         )
         self.asked = len(self.log.read_text().splitlines())
+
+    def _evaluations(self, checkpoints: dict[str, Path]) -> list[dict[str, Any]]:
+        ours = {"tasks": "hlmat_hres_synth", "include_path": str(folder("tasks") / "lmms")}
+        mine = {"tasks": "mine", "include_path": str(self.place / "mine")}
+        clicker = {"model": "clicker", "limit": 5} | ours
+        qwen = {"model": "qwen2_5_vl", "limit": 2, "device": "cpu"} | ours
+        random, reciting = (f"pretrained={checkpoints[name]},device_map=cpu" for name in ("random", "reciting"))
+        evaluations = [
+            clicker | {"model_args": f"pretrained=chat,fails={FAILS},log={self.log}"},
+            clicker | {"model_args": f"pretrained=simple,fails={FAILS}", "force_simple": True},
+            qwen | {"model_args": random},
+            qwen | {"model_args": reciting, "force_simple": True},
+            qwen | {"model_args": random} | mine,
+            clicker | {"model_args": "pretrained=cached", "use_cache": str(self.place / "cache")},
+        ]
+        return [evaluation | {"output_path": str(self.place / "results")} for evaluation in evaluations]
+
+    def _environment(self, package: Path, tool: str) -> dict[str, str]:
+        return {
+            "PYTHONPATH": os.pathsep.join([str(package), *sys.path]),
+            "HF_HOME": str(self.place / "hf"),
+            "OMP_NUM_THREADS": "1",
+            "HLMAT_POINTS": "xy1000",
+            "HLMAT_RESIZE": "fit-long320",
+            "HLMAT_SEGMENTER": tool,
+            "HLMAT_BUDGET": "4",
+            "HLMAT_SETTINGS": json.dumps(SETTINGS),
+            "HLMAT_OUT": str(self.place / "runs"),
+        }
 
     def run(self, name: str) -> Run:
         [found] = (self.place / "runs").glob(f"lmms-eval.{name}__hres_synth__*")
@@ -103,7 +114,7 @@ class Inside:
     def results(self) -> list[dict[str, float]]:
         """The metrics of each evaluation, in their order."""
         files = sorted((self.place / "results").rglob("*results.json"), key=lambda path: path.stat().st_mtime_ns)
-        return [json.loads(file.read_text())["results"]["hlmat_hres_synth"] for file in files]
+        return [next(iter(json.loads(file.read_text())["results"].values())) for file in files]
 
 
 @pytest.fixture(scope="module")
@@ -111,10 +122,10 @@ def inside(tmp_path_factory: pytest.TempPathFactory, package: Path, tool: str, c
     return Inside(tmp_path_factory.mktemp("inside"), package, tool, checkpoints)
 
 
-def outside(out: Path, tool: str, limit: int, **options: Any) -> Run:
+def outside(out: Path, tool: str, limit: int, settings: Mapping[str, Any] = SETTINGS, **options: Any) -> Run:
     """The run that `inside` plays, the other way round."""
     made = lmms_site.model(resize="fit-long320", **options)
-    return run(made, "hres_synth", tool, budget=4, limit=limit, out=out, settings=SETTINGS)
+    return run(made, "hres_synth", tool, budget=4, limit=limit, out=out, settings=settings)
 
 
 def told(played: Run) -> list[dict[str, Any]]:
@@ -156,6 +167,14 @@ def test_both_ways_agree_on_a_model_of_lmms_eval_itself(
     assert kinds == ([["click", "invalid"]] * 2 if simple else [["invalid"]] * 2)
 
 
+def test_both_ways_draw_the_same(inside: Inside, tmp_path: Path, tool: str, checkpoints: dict[str, Path]) -> None:
+    settings = SETTINGS | {"temperature": 0.9}
+    ours = outside(tmp_path, tool, 2, settings, name="qwen2_5_vl", pretrained=str(checkpoints["random"]), **ON_CPU)
+    assert told(inside.run("drawn")) == told(ours)
+    said = [step.raw for episode in ours.episodes() for step in episode.steps]
+    assert len(set(said)) == 8
+
+
 def test_a_failure_string_is_a_failure_in_both_directions(inside: Inside, tmp_path: Path, tool: str) -> None:
     ours = outside(tmp_path, tool, 5, name="clicker", fails=FAILS, batch_size=5)
     for played in (inside.run("chat"), ours):
@@ -175,8 +194,7 @@ def test_inside_lmms_eval_a_run_goes_on_and_nothing_is_asked_twice(inside: Insid
 
 def test_lmms_eval_reports_our_scores(inside: Inside) -> None:
     results = inside.results()
-    assert len(results) == 4
-    for name, reported in zip(("chat", "simple", "random", "reciting"), results, strict=True):
+    for name, reported in zip(("chat", "simple", "random", "reciting", "drawn"), results, strict=True):
         scores = inside.run(name).scores()
         last = [episode.steps[-1].iou for episode in inside.run(name).episodes()]
         assert reported["miou,none"] == pytest.approx(np.mean(last))

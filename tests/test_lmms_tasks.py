@@ -60,6 +60,7 @@ def inner(**fields: Any) -> Any:
         ({"segmentor": "graphcut"}, "Did you mean segmenter"),
         ({"budget": "many"}, "HLMAT_BUDGET"),
         ({"settings": "{"}, "HLMAT_SETTINGS"),
+        ({"settings": "history"}, "HLMAT_SETTINGS"),
     ],
 )
 def test_a_wrong_field_ends_lmms_eval_with_one_sentence(fields: dict[str, Any], sentence: str) -> None:
@@ -107,6 +108,11 @@ def test_a_damaged_image_is_an_error_inside_lmms_eval_too(
 
 
 def test_the_environment_replaces_a_field() -> None:
-    section = {"task": "hres_synth", "points": "xy1000", "budget": 3}
+    section = {"task": "hres_synth", "points": "xy1000", "budget": 3, "settings": {"history": False, "jpeg": 75}}
     read = Options.read(section, {"HLMAT_POINTS": "yx1", "HLMAT_SETTINGS": "{history: true}", "HLMAT_TASK": "davis"})
-    assert (read.points, read.budget, read.settings, read.task) == ("yx1", 3, {"history": True}, "hres_synth")
+    assert (read.points, read.budget, read.settings, read.task) == (
+        "yx1",
+        3,
+        {"history": True, "jpeg": 75},
+        "hres_synth",
+    )

@@ -24,7 +24,8 @@ class Options(BaseModel):
         resize: how the image is changed before the model gets it, a name that `Resize.named` knows.
         segmenter: a name with options, or a file.
         strategy, budget, initial, seed: as for `hlmat_bench.run`.
-        settings: more settings, as for `hlmat_bench.run`; in the environment, as YAML: ``{history: true}``.
+        settings: more settings, as for `hlmat_bench.run`; those in the environment, as YAML: ``{history: true}``, come
+            on top.
         model: what to call the model; None: what lmms-eval's command line says.
         out: the folder that holds the run folders.
     """
@@ -53,10 +54,12 @@ class Options(BaseModel):
         values = {**section, **{name: value for name, value in given.items() if value}}
         try:
             if isinstance(settings := values.get("settings"), str):
-                values["settings"] = yaml.safe_load(settings)
+                values["settings"] = {**section.get("settings", {}), **yaml.safe_load(settings)}
             return cls.model_validate(values)
-        except yaml.YAMLError as error:
-            raise UsageError("HLMAT_SETTINGS is no YAML; write it like {history: true, overlay.alpha: 0.3}.") from error
+        except (yaml.YAMLError, TypeError) as error:
+            raise UsageError(
+                "HLMAT_SETTINGS is no YAML mapping; write it like {history: true, overlay.alpha: 0.3}."
+            ) from error
         except ValidationError as error:
             raise _usage_error(error) from error
 
