@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hlmat_bench import plugins
 from hlmat_bench.errors import RequestFailed, UsageError
 from hlmat_bench.interfaces import BatchModel, Model, Request
 from hlmat_bench.lmms import convention
@@ -120,6 +122,11 @@ def test_what_a_user_gets_wrong_is_one_sentence(options: dict[str, Any], sentenc
         model(**options)
     assert sentence in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_without_lmms_eval_the_list_of_models_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert "pip install 'hlmat-bench[lmms]'" in (plugins.find("model", "lmms").missing or "")
 
 
 def test_a_model_that_raises_has_failed_and_one_that_cannot_run_here_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
