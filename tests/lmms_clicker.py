@@ -29,9 +29,11 @@ class SimpleClicker(lmms):
 
     is_simple = True
 
-    def __init__(self, pretrained: str = "", batch_size: int = 1, fails: str = "", log: str = "") -> None:
+    def __init__(
+        self, pretrained: str = "", batch_size: int = 1, fails: str = "", log: str = "", api_key: str = ""
+    ) -> None:
         super().__init__()
-        self._fails, self._log = fails, log
+        self._fails, self._log, self._key = fails, log, api_key
 
     def generate_until(self, requests: Any) -> list[Any]:
         CALLS.append(len(requests))
@@ -48,7 +50,7 @@ class SimpleClicker(lmms):
             with Path(self._log).open("a") as file:
                 file.write("asked\n")
         if self._fails and self._fails in prompt:
-            return "[LMMS_EVAL_REQUEST_FAILED after 3 retries] Connection refused"
+            return f"[LMMS_EVAL_REQUEST_FAILED after 3 retries] Incorrect API key provided: {self._key}."
         return say(image, prompt)
 
     def loglikelihood(self, requests: Any) -> Any:

@@ -21,6 +21,7 @@ from tests import lmms_site
 from tests.lmms_site import ON_CPU
 
 FAILS = "the topmost wheel"  # in the expression of the second sample
+FAILING = {"fails": FAILS, "api_key": "sk-0123456789"}
 SETTINGS = {"history": True, "overlay.color": "blue", "overlay.alpha": 0.3, "max_tokens": 24}
 #: `lmms-eval eval`, spared its own 3,200 task files, which it would read for every evaluation.
 COMMAND_LINE = """
@@ -63,7 +64,7 @@ class Inside:
     def __init__(self, place: Path, package: Path, tool: str, checkpoints: dict[str, Path]) -> None:
         self.place, self.log = place, place / "asked.log"
         begun = place / "runs" / folder_name("lmms-eval.chat", "hres_synth", tool, None)
-        outside(begun, tool, 2, name="clicker", pretrained="chat", fails=FAILS, log=str(self.log))
+        outside(begun, tool, 2, name="clicker", pretrained="chat", log=str(self.log), **FAILING)
         (place / "mine").mkdir()
         (place / "mine" / "mine.yaml").write_text(MINE)
         config = place / "evaluations.yaml"
@@ -84,9 +85,10 @@ class Inside:
         clicker = {"model": "clicker", "limit": 5} | ours
         qwen = {"model": "qwen2_5_vl", "limit": 2, "device": "cpu"} | ours
         random, reciting = (f"pretrained={checkpoints[name]},device_map=cpu" for name in ("random", "reciting"))
+        failing = ",".join(f"{key}={value}" for key, value in FAILING.items())
         evaluations = [
-            clicker | {"model_args": f"pretrained=chat,fails={FAILS},log={self.log}"},
-            clicker | {"model_args": f"pretrained=simple,fails={FAILS}", "force_simple": True},
+            clicker | {"model_args": f"pretrained=chat,log={self.log},{failing}"},
+            clicker | {"model_args": f"pretrained=simple,{failing}", "force_simple": True},
             qwen | {"model_args": random},
             qwen | {"model_args": reciting, "force_simple": True},
             qwen | {"model_args": random} | mine,
@@ -146,7 +148,7 @@ def identity(played: Run) -> dict[str, Any]:
 def test_both_ways_give_the_same_episodes(
     inside: Inside, tmp_path: Path, tool: str, name: str, simple: bool, batch_size: int
 ) -> None:
-    options = {"pretrained": name, "fails": FAILS, **({} if simple else {"log": str(inside.log)})}
+    options = {"pretrained": name, **FAILING, **({} if simple else {"log": str(inside.log)})}
     ours = outside(tmp_path, tool, 5, name="clicker", force_simple=simple, batch_size=batch_size, **options)
     theirs = inside.run(name)
     assert told(theirs) == told(ours)
@@ -176,13 +178,13 @@ def test_both_ways_draw_the_same(inside: Inside, tmp_path: Path, tool: str, chec
 
 
 def test_a_failure_string_is_a_failure_in_both_directions(inside: Inside, tmp_path: Path, tool: str) -> None:
-    ours = outside(tmp_path, tool, 5, name="clicker", fails=FAILS, batch_size=5)
+    ours = outside(tmp_path, tool, 5, name="clicker", batch_size=5, **FAILING)
     for played in (inside.run("chat"), ours):
         failed = [episode for episode in played.episodes() if episode.stop == "error"]
         assert [episode.expression for episode in failed] == [FAILS]
         [step] = failed[0].steps
         assert (step.raw, step.action.reason) == (None, "api")
-        assert "Connection refused" in (failed[0].error or "")
+        assert "Incorrect API key provided: ***." in (failed[0].error or "")
         assert played.scores()["n"] == 5
 
 
@@ -201,6 +203,14 @@ def test_lmms_eval_reports_our_scores(inside: Inside) -> None:
         assert reported["ciou,none"] == scores["selection"]["final"]["ciou"]
         assert reported["noc@80,none"] == scores["noc"]["0.80"]["mean"]
         assert reported["auc,none"] == scores["auc"]
+
+
+def test_no_key_is_in_any_file(inside: Inside, tmp_path: Path, tool: str) -> None:
+    outside(tmp_path / "ours", tool, 2, name="clicker", **FAILING)
+    files = [*(inside.place / "runs").rglob("*"), *tmp_path.rglob("*")]
+    written = [file.read_text() for file in files if file.is_file()]
+    assert any('"api_key": "***"' in text for text in written)
+    assert not any(FAILING["api_key"] in text for text in [*written, *map(str, files)])
 
 
 def test_the_response_cache_is_refused_in_one_sentence(inside: Inside) -> None:

@@ -70,6 +70,7 @@ class LmmsModel:
         self.points, self.resize = PointFormat.named(points), Resize.named(resize)
         self.name, self.batch_size = convention.label(name, model_args), batch_size
         kind = _find(name, force_simple)
+        self._secrets = convention.secrets(model_args)
         self._lm = _load(kind, name, {**model_args, "batch_size": batch_size})
         self._spec = convention.describe(name, "simple" if kind.is_simple else "chat", model_args)
         self._one_at_a_time = threading.Lock()
@@ -98,7 +99,7 @@ class LmmsModel:
                 asked = [at for at, request in enumerate(requests) if n < _draws(request)]
                 outputs, seconds = self._generate([requests[at] for at in asked], n)
                 for at, output in zip(asked, outputs, strict=True):
-                    answers[at] = _with(answers[at], output, seconds)
+                    answers[at] = self._with(answers[at], output, seconds)
         return [
             answer * (1 if request.temperature else request.n) if isinstance(answer, list) else answer
             for request, answer in zip(requests, answers, strict=True)
@@ -123,7 +124,8 @@ class LmmsModel:
         except (AssertionError, NotImplementedError) as error:  # e.g. no CUDA here, no generate_until
             raise UsageError(f"lmms-eval's {self._spec['model']} does not run here: {_line(error)}.") from error
         except Exception as error:
-            raise RequestFailed(f"lmms-eval's {self._spec['model']} failed: {_line(error)}") from error
+            text = f"lmms-eval's {self._spec['model']} failed: {_line(error)}"
+            raise RequestFailed(convention.blot(text, self._secrets)) from error
         finally:
             self._lm.task_dict = {}
         return outputs, (time.perf_counter() - start) / len(requests)
@@ -137,20 +139,19 @@ class LmmsModel:
         arguments = (request.prompt, *what, at, _TASK, _SPLIT)
         return Instance("generate_until", arguments, 0, {"task": _TASK, "doc_id": at, "repeats": 1})
 
+    def _with(self, answer: list[Reply] | RequestFailed, output: Any, seconds: float) -> list[Reply] | RequestFailed:
+        """The replies so far and one more; a request with a failure among its replies has failed."""
+        if isinstance(answer, RequestFailed):
+            return answer
+        try:
+            return [*answer, convention.read(output, self._secrets, seconds)]
+        except RequestFailed as error:
+            return error
+
 
 def _draws(request: Request) -> int:
     """How often the model is asked."""
     return request.n if request.temperature else 1
-
-
-def _with(answer: list[Reply] | RequestFailed, output: Any, seconds: float) -> list[Reply] | RequestFailed:
-    """The replies so far and one more; a request with a failure among its replies has failed."""
-    if isinstance(answer, RequestFailed):
-        return answer
-    try:
-        return [*answer, convention.read(output, seconds)]
-    except RequestFailed as error:
-        return error
 
 
 def _images(doc: dict[str, Any]) -> list[Any]:

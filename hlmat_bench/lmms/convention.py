@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -32,8 +33,26 @@ def generation_kwargs(request: Request) -> dict[str, Any]:
     }
 
 
-def read(output: Any, seconds: float = 0.0) -> Reply:
+def secrets(options: Mapping[str, Any]) -> list[str]:
+    """The keys and tokens among a model's options and in the environment: servers repeat them in their errors."""
+    found = [str(value) for name, value in {**os.environ, **options}.items() if _SECRET.search(name)]
+    return [value for value in found if len(value) >= 8]
+
+
+def blot(text: str, secrets: Sequence[str]) -> str:
+    """An error's text without keys and tokens, in 300 characters at most."""
+    for secret in secrets:
+        text = text.replace(secret, "***")
+    return text[:300]
+
+
+def read(output: Any, secrets: Sequence[str], seconds: float = 0.0) -> Reply:
     """What ``generate_until`` returned for one request: a text, a ``GenerationResult``, or a text with counts.
+
+    Args:
+        output: what it returned.
+        secrets: what must not be in an error.
+        seconds: what the request took.
 
     Raises:
         RequestFailed: when it is no text, or the text by which lmms-eval reports a failure.
@@ -42,9 +61,9 @@ def read(output: Any, seconds: float = 0.0) -> Reply:
 
     text, counts = unwrap_generation_output(output)
     if output is None or not isinstance(text, str):
-        raise RequestFailed(f"lmms-eval returned {output!r} instead of a text"[:300])
+        raise RequestFailed(blot(f"lmms-eval returned {output!r} instead of a text", secrets))
     if text.startswith(FAILED):
-        raise RequestFailed(text[:300])
+        raise RequestFailed(blot(text, secrets))
     return Reply(
         text,
         tokens_in=counts.input_tokens if counts else None,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,14 +36,24 @@ class Question:
 
 
 class RelayModel:
-    """A model that puts its questions into a queue and waits for the answers, one at a time."""
+    """A model that puts its questions into a queue and waits for the answers, one at a time.
+
+    Args:
+        name: what to call it.
+        points: how it writes coordinates.
+        resize: how the image is changed before it is handed over.
+        spec: what the answers depend on.
+        secrets: what must not be in an error.
+    """
 
     concurrency = 1
 
-    def __init__(self, name: str, points: PointFormat, resize: Resize, spec: dict[str, Any]) -> None:
+    def __init__(
+        self, name: str, points: PointFormat, resize: Resize, spec: dict[str, Any], secrets: Sequence[str]
+    ) -> None:
         self.name, self.points, self.resize = name, points, resize
         self.questions: queue.SimpleQueue[Question | None] = queue.SimpleQueue()
-        self._spec = spec
+        self._spec, self._secrets = spec, secrets
 
     def spec(self) -> dict[str, Any]:
         """What the answers depend on."""
@@ -55,7 +65,7 @@ class RelayModel:
         for n in range(request.n):
             question = Question(request, n, asyncio.get_running_loop().create_future())
             self.questions.put(question)
-            replies.append(convention.read(await question.answer))
+            replies.append(convention.read(await question.answer, self._secrets))
         return replies
 
 

@@ -128,13 +128,16 @@ class HlmatTask(ConfigurableTask):  # type: ignore[misc]
         if args is None and options.model is None:
             raise UsageError("Give the model a name with HLMAT_MODEL: without a command line, lmms-eval tells none.")
         if args is None:
-            return RelayModel(str(options.model), self._points, self._resize, {"adapter": "lmms"})
+            return self._relay(str(options.model), {"adapter": "lmms"}, {})
         given = args.model_args or ""
         own = simple_parse_args_string(given) if isinstance(given, str) else dict(given)
         own |= {"device": args.device} if args.device else {}
         kind = "simple" if get_model(args.model, args.force_simple).is_simple else "chat"
-        spec = convention.describe(args.model, kind, own)
-        return RelayModel(options.model or convention.label(args.model, own), self._points, self._resize, spec)
+        name = options.model or convention.label(args.model, own)
+        return self._relay(name, convention.describe(args.model, kind, own), own)
+
+    def _relay(self, name: str, spec: dict[str, Any], model_args: Mapping[str, Any]) -> RelayModel:
+        return RelayModel(name, self._points, self._resize, spec, convention.secrets(model_args))
 
     def _play(self, model: RelayModel, limit: int | None) -> Run:
         options = self._options
