@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hlmat_bench import plugins
+from hlmat_bench import contract, plugins
 from hlmat_bench.errors import RequestFailed, UsageError
 from hlmat_bench.interfaces import BatchModel, Model, Request
 from hlmat_bench.lmms import convention
@@ -38,6 +38,13 @@ def requests(count: int, **changes: Any) -> list[Request]:
         )
         for i in range(count)
     ]
+
+
+@pytest.mark.parametrize("simple", [True, False])
+def test_the_contract_of_models_holds(tmp_path: Path, simple: bool) -> None:
+    path = str(tiny_vlm(tmp_path))
+    made = model(name="qwen2_5_vl", pretrained=path, force_simple=simple, batch_size=3, **ON_CPU)
+    assert [finding for finding in contract.check("model", made) if finding.broken] == []
 
 
 def test_a_turn_of_the_episodes_under_way_is_one_call(tmp_path: Path, tool: str) -> None:
