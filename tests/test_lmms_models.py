@@ -75,6 +75,23 @@ def test_what_its_own_api_models_write_for_a_failure_is_known(simple: bool) -> N
     assert "sk-1" not in json.dumps(made.spec())
 
 
+def test_the_batch_size_of_a_run_reaches_the_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from transformers import Qwen2_5_VLForConditionalGeneration as Network
+
+    made = model(name="qwen2_5_vl", pretrained=str(tiny_vlm(tmp_path)), **ON_CPU)
+    generate, sizes = Network.generate, []
+
+    def counted(self: Any, *args: Any, **inputs: Any) -> Any:
+        sizes.append(len(inputs["input_ids"]))
+        return generate(self, *args, **inputs)
+
+    monkeypatch.setattr(Network, "generate", counted)
+    made.reply_batch(requests(3))
+    made.batch_size = 3
+    made.reply_batch(requests(3))
+    assert sizes == [1, 1, 1, 3]
+
+
 def test_decoding_is_plain_and_complete() -> None:
     import lmms_clicker
 

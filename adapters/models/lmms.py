@@ -68,12 +68,23 @@ class LmmsModel:
         if cache := next((option for option in _OWN_CACHE if model_args.get(option)), None):
             raise UsageError(f"Leave out {cache}: it keeps replies by the sample's number, whatever the image shows.")
         self.points, self.resize = PointFormat.named(points), Resize.named(resize)
-        self.name, self.batch_size = convention.label(name, model_args), batch_size
+        self.name, self._batch_size = convention.label(name, model_args), batch_size
         kind = _find(name, force_simple)
         self._secrets = convention.secrets(model_args)
         self._lm = _load(kind, name, {**model_args, "batch_size": batch_size})
         self._spec = convention.describe(name, "simple" if kind.is_simple else "chat", model_args)
         self._one_at_a_time = threading.Lock()
+
+    @property
+    def batch_size(self) -> int:
+        """Most requests per call."""
+        return self._batch_size
+
+    @batch_size.setter
+    def batch_size(self, size: int) -> None:
+        self._batch_size = size
+        if hasattr(self._lm, "batch_size_per_gpu"):  # what most classes call it
+            self._lm.batch_size_per_gpu = size
 
     def spec(self) -> dict[str, Any]:
         """What the answers depend on: the class, its options without secrets, weights by SHA-256, versions."""
