@@ -27,10 +27,12 @@ import numpy as np
 from hlmat_bench.fake_segmenter import DiscSegmenter, DiscSession
 from hlmat_bench.interfaces import Image
 from hlmat_bench.tiny_checkpoints import GROUNDING_TOKENS, TINY_SAM, TinySam, tiny_sam, tiny_vlm
+from hlmat_bench.tiny_simpleclick import TINY_SIMPLECLICK, tiny_simpleclick
 
 __all__ = [
     "GROUNDING_TOKENS",
     "TINY_SAM",
+    "TINY_SIMPLECLICK",
     "Answer",
     "Asked",
     "ChatServer",
@@ -40,6 +42,7 @@ __all__ = [
     "TinySam",
     "completion",
     "tiny_sam",
+    "tiny_simpleclick",
     "tiny_vlm",
 ]
 
