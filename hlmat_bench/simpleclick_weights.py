@@ -188,7 +188,7 @@ def _require(what: str, found: object, wanted: object) -> None:
 
 def _count(value: object) -> int:
     if not isinstance(value, int) or not 0 < value < _LARGEST:
-        raise ValueError(f"{value!r} is no size")
+        raise ValueError(f"a size in its config is {value!r}")
     return value
 
 

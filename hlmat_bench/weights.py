@@ -201,12 +201,13 @@ class Inert:
 
 @contextmanager
 def _inert_names(path: Path, inert: Sequence[str]) -> Iterator[None]:
-    """Let torch read as `Inert` what a file names with these beginnings; one file at a time, as the list is torch's."""
+    """Let torch read as `Inert` what a file names with these beginnings."""
     if not inert:
         yield
         return
     from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
-    names = [name for name in get_unsafe_globals_in_checkpoint(path) if name.startswith(tuple(inert))]
-    with _loading, safe_globals([(Inert, name) for name in names]):
-        yield
+    with _loading:  # the list of what torch may read is one for all threads
+        names = [name for name in get_unsafe_globals_in_checkpoint(path) if name.startswith(tuple(inert))]
+        with safe_globals([(Inert, name) for name in names]):
+            yield

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from hlmat_bench import local, simpleclick_weights, weights
 from hlmat_bench.clicks import Click
 from hlmat_bench.errors import UsageError
@@ -109,7 +111,7 @@ class SimpleClickSession:
         from hlmat_bench.simpleclick_predictor import State
 
         self._segmenter = segmenter
-        self._image = torch.tensor(image, device=segmenter.device).permute(2, 0, 1)
+        self._image = torch.from_numpy(np.array(image)).to(segmenter.device).permute(2, 0, 1)
         self._start = State(torch.zeros(image.shape[:2], device=segmenter.device))
         self._state = self._start
 
