@@ -68,7 +68,7 @@ class SimpleClick:
         local.require("torch")
         from hlmat_bench import simpleclick_predictor
 
-        self._file = weights.checkpoint_file(checkpoint, what=wanted, source=simpleclick_weights.source(wanted))
+        self._file = weights.checkpoint_file(str(checkpoint), what=wanted, source=simpleclick_weights.source(wanted))
         self.device, self._dtype = local.device(device), local.dtype(dtype)
         self.architecture, network = simpleclick_predictor.load(wanted, self._file, self.device, self._dtype)
         self.name = self.architecture.official or "simpleclick"
