@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from hlmat_bench.simpleclick_weights import Architecture
 
@@ -111,9 +112,5 @@ def _original_loss() -> Iterator[Any]:
     modules = {name: types.ModuleType(name) for name in (".".join(parts[:n]) for n in range(1, len(parts) + 1))}
     made = type("CrossEntropyLoss", (torch.nn.Module,), {"__module__": _LOSS})
     modules[_LOSS].CrossEntropyLoss = made  # type: ignore[attr-defined]
-    sys.modules.update(modules)
-    try:
+    with mock.patch.dict(sys.modules, modules):
         yield made()
-    finally:
-        for name in modules:
-            del sys.modules[name]
