@@ -28,11 +28,13 @@ from hlmat_bench.fake_segmenter import DiscSegmenter, DiscSession
 from hlmat_bench.interfaces import Image
 from hlmat_bench.tiny_families import GROUNDING_TOKENS, Family
 from hlmat_bench.tiny_sam import TINY_SAM, TinySam, tiny_sam
+from hlmat_bench.tiny_simpleclick import TINY_SIMPLECLICK, tiny_simpleclick
 from hlmat_bench.tiny_vlms import tiny_vlm
 
 __all__ = [
     "GROUNDING_TOKENS",
     "TINY_SAM",
+    "TINY_SIMPLECLICK",
     "Answer",
     "Asked",
     "ChatServer",
@@ -43,6 +45,7 @@ __all__ = [
     "TinySam",
     "completion",
     "tiny_sam",
+    "tiny_simpleclick",
     "tiny_vlm",
 ]
 

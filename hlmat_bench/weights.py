@@ -41,6 +41,7 @@ _DAMAGED = (
 
 _digests: dict[tuple[str, int, int], str] = {}
 _lock = threading.Lock()
+_loading = threading.Lock()
 
 
 def sha256(path: Path, files: Sequence[str] = NETWORK_FILES) -> str:
@@ -182,18 +183,46 @@ def _reason(error: BaseException) -> str:
     return textwrap.shorten(" ".join(lines[:2]) or type(error).__name__, 200, placeholder="").rstrip(". ")
 
 
-def load(path: Path) -> Any:
+def load(path: Path, *, inert: Sequence[str] = ()) -> Any:
     """What a ``.pth`` file holds, tensors on the CPU; read with ``weights_only=True``, so no code in it runs.
 
+    Args:
+        path: the file.
+        inert: beginnings of dotted names, e.g. ``"isegm."``. Objects of classes and functions with such names are
+            read as `Inert` ones; nothing of those names is imported.
+
     Raises:
-        UsageError: when it is no checkpoint, is damaged, or holds more than tensors and plain values.
+        UsageError: when it is no checkpoint, is damaged, or holds more than tensors, plain values and inert objects.
     """
     import torch
 
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with _inert_names(path, inert):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except _DAMAGED as error:
         raise UsageError(
             f"{path} is no checkpoint that can be read safely: it is damaged, incomplete, or holds objects "
             "other than tensors; fetch it again from its official source."
         ) from error
+
+
+class Inert:
+    """Stands in a loaded checkpoint for an object of a class that is not imported; it forgets what it is given."""
+
+    def __init__(self, *_: object) -> None: ...
+
+    def __setstate__(self, _: object) -> None: ...
+
+
+@contextmanager
+def _inert_names(path: Path, inert: Sequence[str]) -> Iterator[None]:
+    """Let torch read as `Inert` what a file names with these beginnings."""
+    if not inert:
+        yield
+        return
+    from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
+
+    with _loading:  # the list of what torch may read is one for all threads
+        names = [name for name in get_unsafe_globals_in_checkpoint(path) if name.startswith(tuple(inert))]
+        with safe_globals([(Inert, name) for name in names]):
+            yield
