@@ -74,6 +74,9 @@ def run(
     ] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Requests per batch of a local model.")] = None,
     shard: Annotated[str | None, typer.Option(help="Only part I of N, split by image: I/N.")] = None,
+    max_requests: Annotated[int | None, typer.Option(min=1, help="Most requests to an API; then go on later.")] = None,
+    max_cost: Annotated[float | None, typer.Option(min=0, help="Most US dollars for an API; then go on later.")] = None,
+    cache: Annotated[Path | None, typer.Option(help="Folder of an API's replies, so that none is paid twice.")] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", help="A setting, key=value: overlay.color=blue, history=on, ..."),
@@ -81,6 +84,7 @@ def run(
 ) -> None:
     """Play a task with a model and score it; the same command again continues where it stopped."""
     from hlmat_bench import console
+    from hlmat_bench.manifest import redact
     from hlmat_bench.runs import Run
     from hlmat_bench.runs import run as run_one
     from hlmat_bench.tasks import expand
@@ -91,7 +95,7 @@ def run(
     finished: dict[str, list[tuple[str, Run]]] = {name: [] for name in tasks}
     for name in tasks:
         for who in model:
-            with console.progress(f"{who} on {name}") as progress:
+            with console.progress(f"{redact(who)} on {name}") as progress:
                 result = run_one(
                     who,
                     name,
@@ -106,11 +110,14 @@ def run(
                     concurrency=concurrency,
                     batch_size=batch_size,
                     shard=shard,
+                    max_requests=max_requests,
+                    max_cost=max_cost,
+                    cache=cache,
                     settings=settings,
                     argv=["hlmat-bench", *sys.argv[1:]],
                     progress=progress,
                 )
-            finished[name].append((who, result))
+            finished[name].append((redact(who), result))
     for runs in finished.values():
         _show(segmenter, runs)
 

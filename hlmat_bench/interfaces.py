@@ -61,6 +61,8 @@ class Reply:
         tokens_out: tokens of this reply.
         seconds: wall time of the request, divided among the replies that shared it.
         cost: in US dollars; None where unknown.
+        finish: why the reply ended: ``stop``; ``length`` (cut off at ``max_tokens``); ``content_filter`` (the service
+            withheld it or a part of it); ``refusal`` (the model declined); None where unknown.
     """
 
     text: str
@@ -68,6 +70,7 @@ class Reply:
     tokens_out: int | None = None
     seconds: float = 0.0
     cost: float | None = None
+    finish: str | None = None
 
 
 @runtime_checkable
