@@ -64,7 +64,8 @@ class CachedModel:
 
     async def close(self) -> None:
         """Close the file and the model; the cache cannot be used after it."""
-        await self._in_thread(lambda: self._database.close())
+        if "_database" in vars(self):
+            await self._in_thread(self._database.close)
         self._thread.shutdown()
         if (close := getattr(self._model, "close", None)) is not None:
             await close()
