@@ -140,6 +140,15 @@ def test_the_key_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     assert sent == ["one", "two", "three", "no-key"]
 
 
+def test_a_user_and_a_password_in_the_address_stand_in_for_a_key() -> None:
+    with ChatServer(lambda *_: SAYS) as server:
+        url = server.base_url.replace("://", "://me:s%40crets@")
+        for options in ({}, {"api_key": KEY}):
+            reply_once(OpenAIModel("fake", "xy1000", base_url=url, **options))
+    sent = [asked.headers["authorization"] for asked in server.asked]
+    assert sent == ["Basic bWU6c0BjcmV0cw==", f"Bearer {KEY}"]  # base64 of me:s@crets
+
+
 # Several replies
 
 
@@ -253,6 +262,7 @@ def test_a_lasting_failure_is_a_failed_request(case: str) -> None:
         (Failure(403), "OPENAI_API_KEY"),
         (Failure(404), "model=fake"),
         (Failure(404, body=f"<html>{KEY}", content_type="text/html"), "base_url="),
+        (Failure(308, headers={"Location": f"http://127.0.0.1:1/{KEY}"}), "base_url="),
         (Failure(400, code="unsupported_parameter"), "max_tokens_param=max_completion_tokens"),
         (Failure(400, code="unsupported_value"), "leave_out=temperature"),
         (Failure(429, code="insufficient_quota"), "add credit"),

@@ -91,9 +91,7 @@ def test_failures_are_not_kept(tmp_path: Path) -> None:
     assert len(model.asked) == 2
 
 
-@pytest.mark.parametrize(
-    ("attributes", "temperature"), [({"deterministic": False}, 0.0), ({"seeded": False}, 0.7)]
-)
+@pytest.mark.parametrize(("attributes", "temperature"), [({"deterministic": False}, 0.0), ({"seeded": False}, 0.7)])
 def test_replies_that_would_differ_are_not_kept(attributes: dict[str, Any], temperature: float, tmp_path: Path) -> None:
     model = Counter(**attributes)
     request = replace(REQUEST, temperature=temperature)

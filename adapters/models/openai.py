@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
 
@@ -124,6 +124,7 @@ class OpenAIModel:
         self.price = find_price(self.model, prices)
         self._url = base_url or os.environ.get("OPENAI_BASE_URL") or _OPENAI_URL
         self._host = _host(self._url)
+        self._address, self._login = _split(self._url)
         self._key_env = key_env
         self._key = _key(api_key, key_env, self._url)
         self._image = _image_settings(image_format, quality, subsampling)
@@ -232,10 +233,11 @@ class OpenAIModel:
             timeout = openai.Timeout(self._timeout, connect=_CONNECT_SECONDS)
             self._client = openai.AsyncOpenAI(
                 api_key=self._key or "no-key",
-                base_url=self._url,
+                base_url=self._address,
                 timeout=timeout,
                 max_retries=0,
-                http_client=openai.DefaultAioHttpClient(timeout=timeout),
+                default_headers=None if self._key else self._login,
+                http_client=openai.DefaultAioHttpClient(timeout=timeout, follow_redirects=False),
             )
         return self._client
 
@@ -278,7 +280,7 @@ class OpenAIModel:
         said = f"{self._host} says (HTTP {status}): {self._clean(message)}"
         if status in (401, 403):
             return UsageError(f"{said}; set {self._key_env} to a key that may use {self.model!r}.")
-        if status == 404:
+        if status == 404 or status < 400:
             return UsageError(f"{said}; check model={self.model} and base_url=.")
         if error.code in _FATAL:
             return UsageError(f"{said}; {_FATAL[error.code]}.")
@@ -292,7 +294,9 @@ class OpenAIModel:
 
     def _without_secrets(self, text: str, shortest: int = 1) -> str:
         """A text in which the key is blotted out, and so is a password in the address."""
-        for secret in (self._key, urlsplit(self._url).password):
+        parts = urlsplit(self._url)
+        login = self._login.get("Authorization", "").removeprefix("Basic ")
+        for secret in (self._key, parts.password, login):
             if secret and len(secret) >= shortest:
                 text = text.replace(secret, "***")
         return text
@@ -308,6 +312,14 @@ def _host(url: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise UsageError("base_url= must look like http://localhost:8000/v1.")
     return parts.hostname
+
+
+def _split(url: str) -> tuple[str, dict[str, str]]:
+    """An address without user and password, and the header that stands for them (RFC 7617)."""
+    parts = urlsplit(url)
+    user, at, host = parts.netloc.rpartition("@")
+    header = {"Authorization": f"Basic {base64.b64encode(unquote(user).encode()).decode()}"} if at else {}
+    return parts._replace(netloc=host).geturl(), header
 
 
 def _key(given: str | None, variable: str, url: str) -> str | None:
