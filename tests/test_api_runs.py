@@ -144,6 +144,39 @@ def test_a_killed_run_continues_and_asks_nothing_again(
     assert set(flaky.answered.values()) == {1}
 
 
+def test_refusals_empty_replies_truncation_and_filters_are_told_apart(task: str, tool: str, tmp_path: Path) -> None:
+    def answer(body: Any, image: Any, prompt: str) -> Answer:
+        endings = [
+            ("stop", {"content": "Positive point: (500, 500)"}),
+            ("length", {"content": "Positive point: (50"}),
+            ("length", {"content": ""}),
+            ("stop", {"content": ""}),
+            ("stop", {"content": "I cannot help with that."}),
+            ("stop", {"content": None, "refusal": "Positive point: (500, 500) would be harmful."}),
+            ("content_filter", {"content": "Positive point: (500, 500)"}),
+        ]
+        reason, message = endings[int(prompt.split(" box ")[1].split("\n")[0])]
+        return completion([]) | {"choices": [{"finish_reason": reason, "message": message}]}
+
+    with ChatServer(answer) as server:
+        run = hlmat_bench.run(spec(server), task, tool, out=tmp_path / "run", limit=14, budget=1)
+    steps = {episode.expression: episode.steps[0] for episode in run.episodes()}
+    told = [(steps[f"the left box {i}"].action.reason, steps[f"the left box {i}"].finish) for i in range(7)]
+    assert told == [
+        (None, None),
+        ("parse", "length"),
+        ("empty", "length"),
+        ("empty", None),
+        ("refusal", None),
+        ("refusal", "refusal"),
+        ("refusal", "content_filter"),
+    ]
+    clicks = run.scores()["clicks"]
+    assert clicks["invalid"] == {"empty": 4, "parse": 2, "refusal": 6}
+    assert clicks["finish"] == {"content_filter": 2, "length": 4, "refusal": 2}
+    assert list(run.to_dataframe()["finish"].dropna()) == ["length"] * 4 + ["refusal"] * 2 + ["content_filter"] * 2
+
+
 def echoes() -> list[Answer]:
     """Everything in a response that a server can write the key into."""
     error = {"error": {"message": f"bad {KEY}", "type": KEY, "param": KEY, "code": KEY}}
@@ -184,11 +217,10 @@ def test_the_key_reaches_no_file_no_log_and_no_screen(
     search(tmp_path)
 
 
-@pytest.mark.parametrize("status", [401, 404, 429])
-def test_the_command_line_shows_no_key(status: int, task: str, tool: str, tmp_path: Path) -> None:
+def test_the_command_line_shows_no_key(task: str, tool: str, tmp_path: Path) -> None:
     """Named in every way at once: as an option, in the environment, and in the address."""
-    error = {"error": {"message": f"Incorrect API key provided: {KEY}", "code": "insufficient_quota"}}
-    answers: list[Answer] = ["Finish", "Finish", Failure(status, body=json.dumps(error))]
+    error = {"error": {"message": f"Incorrect API key provided: {KEY}"}}
+    answers: list[Answer] = ["Finish", "Finish", Failure(401, body=json.dumps(error))]
     with ChatServer(lambda *_: answers.pop(0) if len(answers) > 1 else answers[0]) as server:
         url = server.base_url.replace("://", f"://user:{KEY}@")
         words = ["run", "--task", task, "--segmenter", tool, "--limit", "5", "--cache", "cache"]

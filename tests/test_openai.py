@@ -8,9 +8,11 @@ import json
 import socket
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,6 +39,7 @@ SAYS = "Positive point: (500, 500)"
 def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("hlmat_bench.retries._FIRST_PAUSE", 0.01)
 
 
 def picture(height: int = 48, width: int = 64) -> np.ndarray:
@@ -217,7 +220,43 @@ def test_retry_after_is_heeded() -> None:
 
     with ChatServer(answer) as server:
         ask(server, retries=1)
-    assert came[1] - came[0] >= 0.95  # without the header it is at most half a second
+    assert came[1] - came[0] >= 0.95
+
+
+def test_a_request_ends_at_its_deadline() -> None:
+    with ChatServer(lambda *_: Failure(hang=60)) as server:
+        with pytest.raises(RequestFailed, match="within 0.4 seconds, all attempts together") as caught:
+            ask(server, deadline=0.4)
+        check_secrecy(caught.value)
+        with pytest.raises(RequestFailed):
+            ask(server, timeout=0.2, deadline=0.5)
+    assert 2 <= len(server.asked) <= 1 + 3
+
+
+def test_a_server_that_refuses_many_requests_is_asked_fewer_at_once() -> None:
+    busy, refused = 0, 0
+    lock = threading.Lock()
+
+    def answer(*_: Any) -> Answer:
+        nonlocal busy, refused
+        with lock:
+            busy += 1
+            full = busy > 4
+            refused += full
+        time.sleep(0.01)
+        with lock:
+            busy -= 1
+        return Failure(429) if full else SAYS
+
+    async def together() -> list[list[Reply]]:
+        model = OpenAIModel("fake", "xy1000", base_url=server.base_url, retries=20)
+        replies = await asyncio.gather(*(model.reply(request(prompt=str(i))) for i in range(60)))
+        await model.close()
+        return replies
+
+    with ChatServer(answer) as server:
+        assert [reply.text for (reply,) in asyncio.run(together())] == [SAYS] * 60
+    assert 0 < refused < 120
 
 
 FOREVER = {
@@ -318,6 +357,52 @@ def test_refusals_and_empty_texts_are_replies() -> None:
     for answer, text in ((refusal, "I can't help with that."), ("", ""), (" \n", " \n")):
         with ChatServer(lambda *_, answer=answer: answer) as server:
             assert [reply.text for reply in ask(server)] == [text]
+
+
+ENDINGS: dict[str, tuple[dict[str, Any], str, str | None]] = {
+    "whole": ({"finish_reason": "stop", "message": {"content": SAYS}}, SAYS, "stop"),
+    "cut off": ({"finish_reason": "length", "message": {"content": "Positive po"}}, "Positive po", "length"),
+    "all thought": ({"finish_reason": "length", "message": {"content": None}}, "", "length"),
+    "nothing": ({"finish_reason": "stop", "message": {"content": None}}, "", "stop"),
+    "filtered": ({"finish_reason": "content_filter", "message": {"content": None}}, "", "content_filter"),
+    "half filtered": ({"finish_reason": "content_filter", "message": {"content": "Pos"}}, "Pos", "content_filter"),
+    "refused": ({"finish_reason": "stop", "message": {"content": None, "refusal": "No."}}, "No.", "refusal"),
+    "not refused": ({"finish_reason": "stop", "message": {"content": SAYS, "refusal": None}}, SAYS, "stop"),
+    "of another kind": ({"finish_reason": "eos", "message": {"content": SAYS}}, SAYS, None),
+    "odd": ({"finish_reason": ["stop"], "message": {"content": SAYS}}, SAYS, None),
+}
+
+
+@pytest.mark.parametrize("case", ENDINGS)
+def test_why_a_reply_ended_is_told(case: str) -> None:
+    choice, text, finish = ENDINGS[case]
+    with ChatServer(lambda *_: {**completion([]), "choices": [choice]}) as server:
+        (reply,) = ask(server)
+    assert (reply.text, reply.finish) == (text, finish)
+
+
+@pytest.mark.parametrize("code", ["content_filter", "content_policy_violation"])
+def test_a_prompt_that_the_service_withholds_is_a_filtered_reply(code: str) -> None:
+    with ChatServer(lambda *_: Failure(400, code=code)) as server:
+        replies = ask(server, request(n=2, temperature=1.0))
+    assert replies == [Reply("", finish="content_filter", seconds=reply.seconds) for reply in replies]
+    assert len(replies) == 2
+
+
+def test_the_key_is_blotted_out_of_a_reply_but_a_word_in_its_place_is_not() -> None:
+    with ChatServer(lambda *_: f"{KEY} none {KEY}") as server:
+        assert ask(server)[0].text == "*** none ***"
+        assert ask(server, api_key="none")[0].text == f"{KEY} none {KEY}"
+
+
+def test_the_cost_of_a_response_is_shared_out(tmp_path: Path) -> None:
+    (tmp_path / "prices.yaml").write_text("- {model: fa*, input: 10, output: 100}")
+    usage = {"prompt_tokens": 300, "completion_tokens": 30}
+    with ChatServer(lambda *_: completion(["a", "b", "c"]) | {"usage": usage}) as server:
+        for n in (1, 2, 3):
+            replies = ask(server, request(n=n, temperature=1.0), prices=str(tmp_path / "prices.yaml"))
+            assert [reply.cost for reply in replies] == pytest.approx([0.006 / n] * n)
+        assert ask(server)[0].cost is None
 
 
 @settings(deadline=None, max_examples=30)
