@@ -1,10 +1,10 @@
 """How near an API model comes to the throughput that its server's latency allows.
 
-    python benchmarks/api.py [--seconds 15] [--rounds 3] [--latency 0.3] [--concurrency 64,256]
+    python benchmarks/api.py [--seconds 15] [--rounds 3] [--latency 0.3] [--episodes 64,256]
 
 A server in a process of its own answers every chat completion after a fixed latency; episodes ask it through the
-engine's front, player and adapter: the mask is painted over a 640x480 image, the image is encoded, sent, and the reply
-read. The ideal is concurrency / latency requests per second.
+engine's player and front and the adapter: the mask is painted over a 640x480 image, the image is encoded and sent, the
+reply is read. The ideal is episodes / latency replies per second.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -32,8 +33,16 @@ from hlmat_bench.settings import ProtocolSettings
 from hlmat_bench.testing import completion
 
 _HEIGHT, _WIDTH = 480, 640
-_WARM_UP_SECONDS = 2.0
-_ENCODINGS = {"defaults (JPEG 95, 4:4:4)": "", "JPEG 75, 4:2:0": ",quality=75,subsampling=420"}
+_WARM_UP_SECONDS = 3.0
+_ENCODINGS = {"JPEG 75, 4:2:0": ",quality=75,subsampling=420", "JPEG 95, 4:4:4 (default)": ""}
+
+
+class Measured(NamedTuple):
+    """Replies per second; CPU milliseconds per reply of this process, and of its event loop's thread alone."""
+
+    rate: float
+    cpu: float
+    loop: float
 
 
 def main() -> None:
@@ -42,56 +51,57 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=15.0, help="length of a run")
     parser.add_argument("--rounds", type=int, default=3, help="runs, of which the median is shown")
     parser.add_argument("--latency", type=float, default=0.3, help="of the server, in seconds")
-    parser.add_argument("--concurrency", default="64,256")
+    parser.add_argument("--episodes", default="64,256", help="under way at once")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
         asyncio.run(_serve(options.latency))
         return
-    print(f"{'image':<28}{'episodes':>9}{'ideal/s':>9}{'measured/s':>12}{'of ideal':>10}")
+    print(f"{'image':<26}{'episodes':>9}{'ideal/s':>9}{'replies/s':>11}{'of ideal':>10}{'CPU ms':>9}{'loop ms':>9}")
     for name, encoding in _ENCODINGS.items():
-        for episodes in map(int, options.concurrency.split(",")):
-            rates = [_measure(episodes, encoding, options) for _ in range(options.rounds)]
-            ideal, rate = episodes / options.latency, statistics.median(rates)
-            print(f"{name:<28}{episodes:>9}{ideal:>9.0f}{rate:>12.1f}{100 * rate / ideal:>9.1f}%", flush=True)
+        for episodes in map(int, options.episodes.split(",")):
+            rounds = [_measure(episodes, encoding, options) for _ in range(options.rounds)]
+            rate, cpu, loop = (statistics.median(values) for values in zip(*rounds, strict=True))
+            ideal = episodes / options.latency
+            share = f"{rate / ideal:.1%}"
+            print(f"{name:<26}{episodes:>9}{ideal:>9.0f}{rate:>11.1f}{share:>10}{cpu:>9.2f}{loop:>9.2f}", flush=True)
 
 
-def _measure(episodes: int, encoding: str, options: argparse.Namespace) -> float:
-    """Replies per second with so many episodes under way."""
+def _measure(episodes: int, encoding: str, options: argparse.Namespace) -> Measured:
     with _server(options.latency) as url:
         model = plugins.make("model", f"openai,model=m,points=xy1000,api_key=none,base_url={url}{encoding}")
         return asyncio.run(_ask(model, episodes, options.seconds))
 
 
-async def _ask(model: object, episodes: int, seconds: float) -> float:
-    front = Front(model, concurrency=episodes)  # type: ignore[arg-type]
-    rules = ProtocolSettings()
-    image, masks = _scene()
-    sample = Sample(id="s", image="i.jpg", image_id="i", ref_id=None, expression="the second red disc", tags={})
+async def _ask(model: Any, episodes: int, seconds: float) -> Measured:
+    """Ask with so many episodes for so long."""
     replies = 0
-    loop = asyncio.get_running_loop()
+    front = Front(model, concurrency=episodes)
+    image, masks = _scene()
+    sample = Sample(id="s", image="i.jpg", image_id="i", expression="the second red disc")
 
-    def make_player(number: int) -> ModelPlayer:
-        return ModelPlayer(model, front, sample, image, rules, seed=number, pool=pool)  # type: ignore[arg-type]
+    def player(seed: int) -> ModelPlayer:
+        return ModelPlayer(model, front, sample, image, ProtocolSettings(), seed=seed, pool=pool)
 
     async def seat(number: int) -> None:
         nonlocal replies
-        player = await loop.run_in_executor(pool, make_player, number)
+        asking = await asyncio.get_running_loop().run_in_executor(pool, player, number)
         while True:
-            await player.ask(View(masks[replies % len(masks)], (), 1), 1)
+            await asking.ask(View(masks[replies % len(masks)], (), 1), 1)
             replies += 1
 
     with ThreadPoolExecutor(2) as pool:
         tasks = [asyncio.create_task(seat(number)) for number in range(episodes)]
         await asyncio.sleep(_WARM_UP_SECONDS)
-        before, started = replies, time.perf_counter()
+        before = replies, time.perf_counter(), time.process_time(), time.thread_time()
         await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_EXCEPTION)
-        rate = (replies - before) / (time.perf_counter() - started)
+        after = replies, time.perf_counter(), time.process_time(), time.thread_time()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await model.close()  # type: ignore[attr-defined]
-    return rate
+        await model.close()
+    count, wall, cpu, loop = (later - earlier for earlier, later in zip(before, after, strict=True))
+    return Measured(count / wall, 1000 * cpu / count, 1000 * loop / count)
 
 
 def _scene() -> tuple[Image, list[Mask]]:
@@ -107,15 +117,13 @@ def _scene() -> tuple[Image, list[Mask]]:
 @contextlib.contextmanager
 def _server(latency: float) -> Iterator[str]:
     """The base URL of a server in another process."""
-    process = subprocess.Popen(
-        [sys.executable, __file__, "--serve", "--latency", str(latency)], stdout=subprocess.PIPE, text=True
-    )
-    try:
-        assert process.stdout is not None
-        yield f"http://127.0.0.1:{int(process.stdout.readline())}/v1"
-    finally:
-        process.kill()
-        process.wait()
+    words = [sys.executable, __file__, "--serve", "--latency", str(latency)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield f"http://127.0.0.1:{int(process.stdout.readline())}/v1"
+        finally:
+            process.kill()
 
 
 class _Chat(asyncio.Protocol):
@@ -135,12 +143,11 @@ class _Chat(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if not self._missing:
             self._head += data
-            head, end, rest = self._head.partition(b"\r\n\r\n")
+            head, end, data = self._head.partition(b"\r\n\r\n")
             if not end:
                 return
             [length] = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
             self._head, self._missing = b"", int(length.split(b":")[1])
-            data = rest
         self._missing -= len(data)
         if not self._missing:
             asyncio.get_running_loop().call_later(self._latency, self._transport.write, self._response)

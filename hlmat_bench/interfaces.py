@@ -78,8 +78,9 @@ class Model(Protocol):
     """An MLLM: an image and text in, text out.
 
     A model that answers several requests in one pass offers `reply_batch` as well (see `BatchModel`).
-    Optional attribute: ``deterministic`` (default True): at temperature 0 the same image and prompt give
-    the same reply.
+    Optional attributes: ``deterministic`` (default True): at temperature 0 the same image and prompt give
+    the same reply. ``seeded`` (default True): above temperature 0, the same seed as well does. ``price``: what it
+    computes the ``cost`` of its replies from; None or absent where that is unknown.
     """
 
     name: str
