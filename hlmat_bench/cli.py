@@ -74,9 +74,9 @@ def run(
     ] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Requests per batch of a local model.")] = None,
     shard: Annotated[str | None, typer.Option(help="Only part I of N, split by image: I/N.")] = None,
-    max_requests: Annotated[int | None, typer.Option(min=1, help="Most requests to an API; then go on later.")] = None,
-    max_cost: Annotated[float | None, typer.Option(min=0, help="Most US dollars for an API; then go on later.")] = None,
-    cache: Annotated[Path | None, typer.Option(help="Folder of an API's replies, so that none is paid twice.")] = None,
+    max_requests: Annotated[int | None, typer.Option(min=1, help="Most requests of each run to an API.")] = None,
+    max_cost: Annotated[float | None, typer.Option(min=0, help="Most US dollars of each run for an API.")] = None,
+    cache: Annotated[Path | None, typer.Option(help="Folder that keeps an API's replies.")] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", help="A setting, key=value: overlay.color=blue, history=on, ..."),

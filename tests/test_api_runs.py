@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 import pytest
 
 import hlmat_bench
+from hlmat_bench.manifest import redact
 from hlmat_bench.testing import Answer, ChatServer, Failure, completion
 
 TRAP = "Positive point: (1, 1)"  # what error texts say; no reply ever does
@@ -234,6 +235,18 @@ def test_the_command_line_shows_no_key(task: str, tool: str, tmp_path: Path) -> 
                 assert "Traceback" not in done.stderr
         search(tmp_path)
         assert list((tmp_path / "runs").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("word", "shown"),
+    [
+        ("openai,api_key=abc,points=xy1", "openai,api_key=***,points=xy1"),
+        ("x,base_url=https://me:secret@host/v1,n=1", "x,base_url=https://***@host/v1,n=1"),
+        ("x,base_url=http://host:80/v1,name=a@b", "x,base_url=http://host:80/v1,name=a@b"),
+    ],
+)
+def test_a_command_line_is_shown_without_secrets(word: str, shown: str) -> None:
+    assert redact(word) == shown
 
 
 def search(folder: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -123,6 +125,22 @@ def test_one_unknown_cost_makes_the_sum_unknown(task: str, tool: str, tmp_path: 
     assert costs[0] is None
     assert costs[1:] == pytest.approx([COST] * 9)
     assert run.scores()["cost"]["dollars"] is None
+
+
+def test_the_command_line_ends_with_one_sentence_and_goes_on(task: str, tool: str, tmp_path: Path) -> None:
+    with ChatServer(Clicker()) as server:
+        words = [sys.executable, "-m", "hlmat_bench", "run", "--task", task, "--segmenter", tool, "--limit", "4"]
+        words += ["--model", f"openai,model=fake,base_url={server.base_url},points=xy1000", "--budget", "3"]
+        words += ["--out", str(tmp_path / "run"), "--max-requests", "6", "--max-cost"]
+        refused = subprocess.run([*words, "1"], capture_output=True, text=True)
+        ends = [subprocess.run(words[:-1], capture_output=True, text=True) for _ in range(2)]
+    assert refused.returncode == 2
+    assert "prices=" in refused.stderr
+    assert [done.returncode for done in ends] == [2, 0]
+    assert ends[0].stderr.splitlines()[-1] == (
+        "error: A limit is reached after 6 requests: 2 of 4 episodes are done and scored; the same command continues "
+        "from there."
+    )
 
 
 def test_limits_that_make_no_sense_are_refused(task: str, tool: str, tmp_path: Path) -> None:
