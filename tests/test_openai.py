@@ -10,71 +10,32 @@ import subprocess
 import sys
 import threading
 import time
-import traceback
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image as Pillow
 from PIL import JpegImagePlugin
 
-from hlmat_bench import plugins
-from hlmat_bench.content import folder
-from hlmat_bench.errors import HlmatError, RequestFailed, UsageError
-from hlmat_bench.interfaces import Model, Reply, Request
+from hlmat_bench.errors import RequestFailed, UsageError
+from hlmat_bench.interfaces import Reply
 from hlmat_bench.points import PointFormat
 from hlmat_bench.testing import Answer, ChatServer, Failure, completion
+from tests.asking import (
+    KEY,
+    PLUGIN,
+    SAYS,
+    OpenAIModel,
+    ask,
+    check_secrecy,
+    no_settings_from_outside,
+    picture,
+    reply_once,
+    request,
+    sequence,
+)
 
-PLUGIN = folder("adapters") / "models" / "openai.py"
-OpenAIModel = plugins.find("model", str(PLUGIN)).factory
-KEY = "sk-canary-0123456789"
-SAYS = "Positive point: (500, 500)"
-
-
-@pytest.fixture(autouse=True)
-def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("hlmat_bench.retries._FIRST_PAUSE", 0.01)
-
-
-def picture(height: int = 48, width: int = 64) -> np.ndarray:
-    """A smooth image with a thin green line, which chroma subsampling would smear."""
-    y, x = np.mgrid[:height, :width]
-    image = np.stack([x * 2, y * 2, 128 + 0 * x], axis=2).astype(np.uint8)
-    image[:, width // 2] = (0, 255, 0)
-    return image
-
-
-def request(**changes: Any) -> Request:
-    return Request(**{"image": picture(), "prompt": "where is the cat", "seed": 7, **changes})
-
-
-def ask(server: ChatServer, wanted: Request | None = None, **options: Any) -> list[Reply]:
-    model = OpenAIModel("fake", "xy1000", base_url=server.base_url, **{"api_key": KEY, **options})
-    assert isinstance(model, Model)
-    return reply_once(model, wanted)
-
-
-def reply_once(model: Any, wanted: Request | None = None) -> list[Reply]:
-    async def once() -> list[Reply]:
-        try:
-            replies: list[Reply] = await model.reply(wanted or request())
-            return replies
-        finally:
-            await model.close()
-
-    return asyncio.run(once())
-
-
-def sequence(*answers: Answer) -> Callable[..., Answer]:
-    """Answers one after the other, then the last again and again."""
-    left = list(answers)
-    return lambda *_: left.pop(0) if len(left) > 1 else left[0]
+__all__ = ["no_settings_from_outside"]
 
 
 # What is sent
@@ -150,30 +111,6 @@ def test_a_user_and_a_password_in_the_address_stand_in_for_a_key() -> None:
             reply_once(OpenAIModel("fake", "xy1000", base_url=url, **options))
     sent = [asked.headers["authorization"] for asked in server.asked]
     assert sent == ["Basic bWU6c0BjcmV0cw==", f"Bearer {KEY}"]  # base64 of me:s@crets
-
-
-# Several replies
-
-
-def test_n_replies_come_from_one_request_where_the_server_can() -> None:
-    with ChatServer(lambda *_: ["a b", "c", "d"]) as server:
-        replies = ask(server, request(n=3, temperature=0.7))
-    assert [reply.text for reply in replies] == ["a b", "c", "d"]
-    assert [reply.tokens_out for reply in replies] == [2, 1, 1]  # the server says 4 for all
-    assert len(server.asked) == 1
-    assert (server.asked[0].body["n"], server.asked[0].body["temperature"]) == (3, 0.7)
-
-
-def test_a_server_that_gives_fewer_is_asked_again_with_other_seeds() -> None:
-    with ChatServer(lambda body, image, prompt: [f"seed {body['seed']}"]) as server:
-        replies = ask(server, request(n=3, temperature=1.0))
-    assert [reply.text for reply in replies] == ["seed 7", "seed 8", "seed 9"]
-    assert [asked.body.get("n") for asked in server.asked] == [3, 2, None]
-
-
-def test_more_choices_than_wanted_are_dropped() -> None:
-    with ChatServer(lambda *_: ["a", "b", "c"]) as server:
-        assert [reply.text for reply in ask(server)] == ["a"]
 
 
 def test_requests_run_at_the_same_time() -> None:
@@ -323,15 +260,6 @@ def test_a_wrong_key_and_an_unknown_model_on_the_fake_server() -> None:
             ask(server, api_key="another")
 
 
-def check_secrecy(error: HlmatError) -> None:
-    shown = "".join(traceback.format_exception(error)) + repr(error) + str(vars(error))
-    assert KEY not in shown
-    assert "\n" not in str(error)
-    assert len(str(error)) < 400
-    assert error.__cause__ is None
-    assert error.__context__ is None
-
-
 def test_an_absent_server_is_told_at_once() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -350,74 +278,6 @@ def test_a_server_that_goes_away_later_is_a_failed_request() -> None:
         reply_once(model)
     with pytest.raises(RequestFailed, match="connection"):
         reply_once(model)
-
-
-def test_refusals_and_empty_texts_are_replies() -> None:
-    refusal = {**completion([]), "choices": [{"message": {"content": None, "refusal": "I can't help with that."}}]}
-    for answer, text in ((refusal, "I can't help with that."), ("", ""), (" \n", " \n")):
-        with ChatServer(lambda *_, answer=answer: answer) as server:
-            assert [reply.text for reply in ask(server)] == [text]
-
-
-ENDINGS: dict[str, tuple[dict[str, Any], str, str | None]] = {
-    "whole": ({"finish_reason": "stop", "message": {"content": SAYS}}, SAYS, "stop"),
-    "cut off": ({"finish_reason": "length", "message": {"content": "Positive po"}}, "Positive po", "length"),
-    "all thought": ({"finish_reason": "length", "message": {"content": None}}, "", "length"),
-    "nothing": ({"finish_reason": "stop", "message": {"content": None}}, "", "stop"),
-    "filtered": ({"finish_reason": "content_filter", "message": {"content": None}}, "", "content_filter"),
-    "half filtered": ({"finish_reason": "content_filter", "message": {"content": "Pos"}}, "Pos", "content_filter"),
-    "refused": ({"finish_reason": "stop", "message": {"content": None, "refusal": "No."}}, "No.", "refusal"),
-    "not refused": ({"finish_reason": "stop", "message": {"content": SAYS, "refusal": None}}, SAYS, "stop"),
-    "of another kind": ({"finish_reason": "eos", "message": {"content": SAYS}}, SAYS, None),
-    "odd": ({"finish_reason": ["stop"], "message": {"content": SAYS}}, SAYS, None),
-}
-
-
-@pytest.mark.parametrize("case", ENDINGS)
-def test_why_a_reply_ended_is_told(case: str) -> None:
-    choice, text, finish = ENDINGS[case]
-    with ChatServer(lambda *_: {**completion([]), "choices": [choice]}) as server:
-        (reply,) = ask(server)
-    assert (reply.text, reply.finish) == (text, finish)
-
-
-@pytest.mark.parametrize("code", ["content_filter", "content_policy_violation"])
-def test_a_prompt_that_the_service_withholds_is_a_filtered_reply(code: str) -> None:
-    with ChatServer(lambda *_: Failure(400, code=code)) as server:
-        replies = ask(server, request(n=2, temperature=1.0))
-    assert replies == [Reply("", finish="content_filter", seconds=reply.seconds) for reply in replies]
-    assert len(replies) == 2
-
-
-def test_the_key_is_blotted_out_of_a_reply_but_a_word_in_its_place_is_not() -> None:
-    with ChatServer(lambda *_: f"{KEY} none {KEY}") as server:
-        assert ask(server)[0].text == "*** none ***"
-        assert ask(server, api_key="none")[0].text == f"{KEY} none {KEY}"
-
-
-def test_the_cost_of_a_response_is_shared_out(tmp_path: Path) -> None:
-    (tmp_path / "prices.yaml").write_text("- {model: fa*, input: 10, output: 100}")
-    usage = {"prompt_tokens": 300, "completion_tokens": 30}
-    with ChatServer(lambda *_: completion(["a", "b", "c"]) | {"usage": usage}) as server:
-        for n in (1, 2, 3):
-            replies = ask(server, request(n=n, temperature=1.0), prices=str(tmp_path / "prices.yaml"))
-            assert [reply.cost for reply in replies] == pytest.approx([0.006 / n] * n)
-        assert ask(server)[0].cost is None
-
-
-@settings(deadline=None, max_examples=30)
-@given(st.text(max_size=80))
-def test_texts_arrive_unchanged(text: str) -> None:
-    with ChatServer(lambda *_: text) as server:
-        assert [reply.text for reply in ask(server, request(prompt=text))] == [text]
-    assert server.asked[0].prompt == text
-
-
-def test_usage_that_makes_no_sense_is_left_out() -> None:
-    for usage in (None, 5, {"prompt_tokens": "many"}, {}):
-        with ChatServer(lambda *_, usage=usage: {**completion(["x"]), "usage": usage}) as server:
-            (reply,) = ask(server)
-        assert (reply.tokens_in, reply.tokens_out) == (None, None)
 
 
 # What a user can get wrong; what is said of the model
