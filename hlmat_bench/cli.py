@@ -75,6 +75,9 @@ def run(
     batch_size: Annotated[int | None, typer.Option(min=1, help="Requests per batch of a local model.")] = None,
     shard: Annotated[str | None, typer.Option(help="Only part I of N, split by image: I/N.")] = None,
     catalog: CatalogFile = None,
+    max_requests: Annotated[int | None, typer.Option(min=1, help="Most requests of each run to an API.")] = None,
+    max_cost: Annotated[float | None, typer.Option(min=0, help="Most US dollars of each run for an API.")] = None,
+    cache: Annotated[Path | None, typer.Option(help="Folder that keeps an API's replies.")] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", help="A setting, key=value: overlay.color=blue, history=on, ..."),
@@ -83,6 +86,7 @@ def run(
     """Play a task with a model and score it; the same command again continues where it stopped."""
     from hlmat_bench import console
     from hlmat_bench.catalog import Catalog
+    from hlmat_bench.manifest import redact
     from hlmat_bench.runs import Run
     from hlmat_bench.runs import run as run_one
     from hlmat_bench.tasks import expand
@@ -97,7 +101,7 @@ def run(
     finished: dict[str, list[tuple[str, Run]]] = {name: [] for name in tasks}
     for name in tasks:
         for who in model:
-            with console.resumable(), console.progress(f"{who} on {name}") as progress:
+            with console.resumable(), console.progress(f"{redact(who)} on {name}") as progress:
                 result = run_one(
                     who,
                     name,
@@ -113,11 +117,14 @@ def run(
                     batch_size=batch_size,
                     shard=shard,
                     catalog=catalog,
+                    max_requests=max_requests,
+                    max_cost=max_cost,
+                    cache=cache,
                     settings=settings,
                     argv=["hlmat-bench", *sys.argv[1:]],
                     progress=progress,
                 )
-            finished[name].append((who, result))
+            finished[name].append((redact(who), result))
     for runs in finished.values():
         _show(segmenter, runs)
 

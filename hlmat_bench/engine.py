@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import os
 import shutil
+from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,8 +25,10 @@ from hlmat_bench.points import PointFormat
 from hlmat_bench.protocol import Play, play
 from hlmat_bench.records import Episode
 from hlmat_bench.reference import PIXELS, POLICIES, ReferencePlayer
+from hlmat_bench.reply_cache import CachedModel
 from hlmat_bench.samples import Sample, Source
 from hlmat_bench.settings import ProtocolSettings
+from hlmat_bench.spending import Meter, Metered, Spent
 
 #: The file in a run folder that keeps what the model's process printed, for models with a ``log``.
 MODEL_LOG = "model.log"
@@ -66,6 +69,27 @@ class Contest:
             self.model_spec = {"name": self.model.name, "kind": "model", **(describe() if describe else {})}
             if model.described is not None:
                 self.model_spec["catalog"] = dict(model.described)
+        self.asked = self.model
+        self.meter = Meter(per_episode=rules.budget)
+
+    def ask_through(self, meter: Meter, cache: Path | None) -> None:
+        """Put a meter with limits, and a cache of replies, before the model.
+
+        Raises:
+            UsageError: when the model cannot be limited in that way, or is not asked one request at a time.
+        """
+        if not meter.limited and cache is None:
+            return
+        model = self.model
+        if model is None or isinstance(model, BatchModel):
+            raise UsageError(
+                f"--cache, --max-requests and --max-cost are for a model behind an API; {self.model_spec['name']} runs "
+                "here, so leave them out."
+            )
+        meter.check(model)
+        self.meter, self.asked = meter, Metered(model, meter)
+        if cache is not None:
+            self.asked = CachedModel(self.asked, self.model_spec, cache)
 
     def concurrency(self, batch_size: int | None) -> int:
         """Episodes under way that suit the model: a full batch, or what it declares, or one per core."""
@@ -99,6 +123,7 @@ def play_all(
     """Play the samples that are not yet written and append their episodes; the caller holds the folder's lock.
 
     Raises:
+        Spent: when a limit ended the play before all were played.
         UsageError: for what the user can mend; episodes finished before it are kept.
     """
     done = written_ids(folder)
@@ -124,6 +149,8 @@ def play_all(
         log.close()
         if (words := getattr(contest.model, "log", None)) is not None:
             shutil.copyfile(words, folder / MODEL_LOG)
+    if count < len(samples):
+        raise contest.meter.spent(count, len(samples))
 
 
 async def _play_async(
@@ -134,23 +161,28 @@ async def _play_async(
     batch_size: int | None,
     finished: Callable[[Episode], None],
 ) -> None:
-    remaining = iter(todo)
+    waiting = deque(todo)
     loop = asyncio.get_running_loop()
-    model = contest.model
-    front = Front(model, batch_size=batch_size, concurrency=seats) if model else None
+    front = Front(contest.asked, batch_size=batch_size, concurrency=seats) if contest.asked else None
 
     async def seat() -> None:
-        """Play one sample after the other."""
-        for sample in remaining:
-            with front.episode() if front else contextlib.nullcontext():
-                seated = await loop.run_in_executor(pool, contest.seat, sample, source, front, pool)
-                finished(await play(seated))
+        """Play one sample after the other, as long as the limits allow one more."""
+        while waiting and contest.meter.begin(waiting[0].id):
+            sample = waiting.popleft()
+            try:
+                with front.episode() if front else contextlib.nullcontext():
+                    seated = await loop.run_in_executor(pool, contest.seat, sample, source, front, pool)
+                    finished(await play(seated))
+            except Spent:
+                return
+            finally:
+                contest.meter.end(sample.id)
 
     async with contextlib.AsyncExitStack() as stack:
         pool = stack.enter_context(ThreadPoolExecutor(max(os.cpu_count() or 1, 2), "pixels"))
         if front:
             stack.callback(front.close)
-        if (close := getattr(model, "close", None)) is not None:
+        if (close := getattr(contest.asked, "close", None)) is not None:
             stack.push_async_callback(close)
         await _all_or_none([seat() for _ in range(min(seats, len(todo)))])
 

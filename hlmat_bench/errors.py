@@ -23,6 +23,19 @@ class RequestFailed(HlmatError):
     """A request to a model failed for good: after its retries, or because a retry is pointless."""
 
 
+class TryAgain(RequestFailed):
+    """A request failed in a way that the same request may not meet again.
+
+    Attributes:
+        after: seconds that the server asks to wait first; None where it does not say.
+        too_many: the server refused because of too many requests.
+    """
+
+    def __init__(self, message: str, *, after: float | None = None, too_many: bool = False) -> None:
+        super().__init__(message)
+        self.after, self.too_many = after, too_many
+
+
 def unknown(kind: str, name: str, known: Iterable[str], hint: str = "") -> UsageError:
     """The error for a name that does not exist, with the nearest names that do.
 

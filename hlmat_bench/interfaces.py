@@ -63,7 +63,8 @@ class Reply:
         tokens_out: tokens of this reply.
         seconds: wall time of the request, divided among the replies that shared it.
         cost: in US dollars; None where unknown.
-        finish: why the reply ended: stop, length, content_filter, refusal; None where unknown.
+        finish: why the reply ended: ``stop``; ``length`` (cut off at ``max_tokens``); ``content_filter`` (the service
+            withheld it or a part of it); ``refusal`` (the model declined); None where unknown.
     """
 
     text: str
@@ -80,10 +81,11 @@ class Model(Protocol):
 
     A model that answers several requests in one pass offers `reply_batch` as well (see `BatchModel`).
     Optional attributes: ``deterministic`` (default True): at temperature 0 the same image and prompt give the same
-    reply. ``resize`` (a `hlmat_bench.framing.Resize`, by default none): how the image is changed before it is in a
-    request; the prompt names the new size, and replies are mapped back from it. ``concurrency`` (an int): how many
-    requests it takes at once. ``log`` (a path): a file that is copied into the run folder when the run ends.
-    ``async def close()``: called at the end of a run.
+    reply. ``seeded`` (default True): above temperature 0, the same seed as well does. ``resize`` (a
+    `hlmat_bench.framing.Resize`, by default none): how the image is changed before it is in a request; the prompt names
+    the new size, and replies are mapped back from it. ``price``: what it computes the ``cost`` of its replies from;
+    None or absent where that is unknown. ``concurrency`` (an int): how many requests it takes at once. ``log`` (a
+    path): a file that is copied into the run folder when the run ends. ``async def close()``: called at its end.
     """
 
     name: str

@@ -96,7 +96,8 @@ def machine() -> dict[str, Any]:
 
 
 def redact(word: str) -> str:
-    """A word of a command line with the values of keys, tokens and passwords blotted out."""
+    """A word of a command line with the values of keys, tokens and passwords blotted out, also those in addresses."""
+    word = re.sub(r"://[^/@,\s]*@", "://***@", word)
     return re.sub(r"(?i)(\b\w*(?:key|token|secret|password)\w*=)(?!env\b)[^,\s]+", r"\1***", word)
 
 

@@ -55,7 +55,7 @@ def parse_spec(text: str) -> tuple[str, dict[str, Any]]:
     for part in parts:
         key, equals, value = part.partition("=")
         if not equals or not key.strip():
-            raise UsageError(f"The option {part!r} in {text!r} must look like key=value.")
+            raise UsageError(f"The option {part!r} of {name.strip()!r} must look like key=value.")
         options[key.strip()] = scalar(value)
     return name.strip(), options
 

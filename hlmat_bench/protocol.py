@@ -83,6 +83,8 @@ class Play:
 
     def read(self, reply: Reply) -> Action:
         """The action that a reply means here: `parse`, and what this state and track do not allow."""
+        if reply.finish in ("content_filter", "refusal"):
+            return Action("invalid", reason="refusal")
         action = parse(reply.text, self.player.points, self.size, self.player.frame)
         if action.box is not None and (self.steps or self.settings.track == "point"):
             if action.kind == "box":
@@ -102,7 +104,7 @@ class Play:
             await self._work(self._segment)
         rest = time.perf_counter() - self._asked_at - reply.seconds - self._segmenter_seconds
         seconds = {"model": reply.seconds, "segmenter": self._segmenter_seconds, "harness": max(rest, 0.0)}
-        self._record(action, reply.text, seconds, {"in": reply.tokens_in, "out": reply.tokens_out})
+        self._record(action, reply, seconds)
 
     async def begin(self) -> None:
         """Set the initial state."""
@@ -113,7 +115,7 @@ class Play:
 
     def fail(self) -> None:
         """Record that the model could not be asked."""
-        self._record(Action("invalid", reason="api"), None, {"model": 0.0, "segmenter": 0.0, "harness": 0.0}, {})
+        self._record(Action("invalid", reason="api"), None, {"model": 0.0, "segmenter": 0.0, "harness": 0.0})
 
     def episode(self, stop: str, error: str | None = None) -> Episode:
         """The finished record."""
@@ -145,10 +147,14 @@ class Play:
         self.rle = masks.encode(self.mask)
         self.iou = self.scored.iou(self.mask)
 
-    def _record(
-        self, action: Action, raw: str | None, seconds: dict[str, float], tokens: dict[str, int | None]
-    ) -> None:
-        self.steps.append(Step(len(self.steps) + 1, raw, action, self.rle, self.iou, seconds, tokens))
+    def _record(self, action: Action, reply: Reply | None, seconds: dict[str, float]) -> None:
+        """Add a step; without a reply, of a request that failed."""
+        t, state = len(self.steps) + 1, (self.rle, self.iou, seconds)
+        if reply is None:
+            self.steps.append(Step(t, None, action, *state))
+        else:
+            tokens = {"in": reply.tokens_in, "out": reply.tokens_out}
+            self.steps.append(Step(t, reply.text, action, *state, tokens, reply.cost, reply.finish))
 
     async def _work(self, function: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._pool, function)

@@ -29,6 +29,8 @@ class Step:
         iou: of that mask with the ground truth, ignored pixels left out.
         seconds: wall time spent in the ``model``, the ``segmenter`` and the ``harness``.
         tokens: ``in`` and ``out``; None where the model does not say.
+        cost: of the reply in US dollars; None where unknown.
+        finish: why the reply ended, as in `Reply`.
     """
 
     t: int
@@ -38,10 +40,12 @@ class Step:
     iou: float
     seconds: dict[str, float] = field(default_factory=dict)
     tokens: dict[str, int | None] = field(default_factory=dict)
+    cost: float | None = None
+    finish: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The step as it stands in episodes.jsonl."""
-        return {
+        """The step as it stands in episodes.jsonl; ``cost`` only where known, ``finish`` only where it tells."""
+        value = {
             "t": self.t,
             "raw": self.raw,
             "action": self.action.to_json(),
@@ -51,6 +55,11 @@ class Step:
             "seconds": self.seconds,
             "tokens": self.tokens,
         }
+        if self.cost is not None:
+            value["cost"] = self.cost
+        if self.finish not in (None, "stop"):
+            value["finish"] = self.finish
+        return value
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Step:
@@ -66,6 +75,8 @@ class Step:
             iou=value["iou"],
             seconds=value["seconds"],
             tokens=value["tokens"],
+            cost=value.get("cost"),
+            finish=value.get("finish"),
         )
 
 

@@ -22,6 +22,7 @@ from hlmat_bench.samples import Source
 from hlmat_bench.scoring import score_episodes
 from hlmat_bench.settings import PROTOCOL_ID, ProtocolSettings
 from hlmat_bench.shards import select_samples
+from hlmat_bench.spending import Meter, Spent
 from hlmat_bench.tasks import Task, load_task
 
 if TYPE_CHECKING:
@@ -87,6 +88,9 @@ def run(
     batch_size: int | None = None,
     shard: str | None = None,
     catalog: str | os.PathLike[str] | None = None,
+    max_requests: int | None = None,
+    max_cost: float | None = None,
+    cache: str | os.PathLike[str] | None = None,
     settings: Mapping[str, Any] | None = None,
     argv: Sequence[str] = (),
     progress: Progress | None = None,
@@ -109,19 +113,26 @@ def run(
         batch_size: requests per batch of a local model; None: its own.
         shard: ``"I/N"``: the I-th of N parts, split by image.
         catalog: a file with more models, of the form of ours.
+        max_requests: most requests to a model behind an API in this call; what is left is for another call.
+        max_cost: most US dollars in this call; the requests under way when it is reached may exceed it.
+        cache: a folder for the replies of a model behind an API, which are then not asked for again, in this run or
+            another.
         settings: more settings of the protocol (``{"overlay.color": "blue"}``) and of the data
             (``{"data.missing": "skip"}``), and ``points``, a format that replaces the model's declared one.
         argv: the command line, for the manifest.
         progress: called with (episodes done, episodes in all).
 
     Raises:
-        UsageError: for what the caller can mend; finished episodes are kept.
+        UsageError: for what the caller can mend; finished episodes are kept. Where a limit ended the run, they are
+            scored.
     """
     protocol, data, points = split_settings(settings or {})
     definition = load_task(task)
     choice = Catalog.load(catalog).choose(model)
     rules = _rules(choice, definition, protocol | {"strategy": strategy, "initial": initial}, budget)
     contest = Contest(choice, segmenter, rules, points, seed)
+    meter = Meter(max_requests=max_requests, max_cost=max_cost, per_episode=rules.budget)
+    contest.ask_through(meter, Path(cache) if cache else None)
     source = definition.source(data_root or os.environ.get("HLMAT_DATA"), seed=seed, overrides=data)
     samples = select_samples(source.samples(), shard, limit)
     document = manifest.build(
@@ -141,15 +152,19 @@ def run(
     _make_folder(folder)
     with RunLock(folder):
         document = _open_manifest(folder, document)
-        play_all(
-            contest,
-            source,
-            samples,
-            folder,
-            concurrency=concurrency,
-            batch_size=batch_size,
-            progress=progress,
-        )
+        try:
+            play_all(
+                contest,
+                source,
+                samples,
+                folder,
+                concurrency=concurrency,
+                batch_size=batch_size,
+                progress=progress,
+            )
+        except Spent:
+            Run(folder).score()
+            raise
         manifest.write_json(folder / manifest.MANIFEST, document | {"finished": manifest.now()})
         finished = Run(folder)
         finished.score()
@@ -227,6 +242,8 @@ def _rows(episode: Episode) -> Iterator[dict[str, Any]]:
             "predicted_iou": action.predicted_iou,
             "iou": step.iou,
             "raw": step.raw,
+            "finish": step.finish,
+            "cost": step.cost,
             **{f"seconds_{part}": value for part, value in step.seconds.items()},
             **{f"tokens_{part}": value for part, value in step.tokens.items()},
             "stop": episode.stop,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ class Clicks:
     """What the clicks of one episode were, for the click diagnostics of `click_scores`."""
 
     invalid: Counter[str] = field(default_factory=Counter)
+    finish: Counter[str] = field(default_factory=Counter)
     hits: list[bool] = field(default_factory=list)
     gains: list[float] = field(default_factory=list)
     first_inside: bool = False
@@ -39,6 +41,7 @@ class Measured:
     Attributes:
         iou, boundary_iou: float (T + 1,).
         intersection, union: pixels, int (T + 1,), ignored pixels left out.
+        dollars: what each reply cost; None where unknown.
     """
 
     image_id: str
@@ -52,6 +55,7 @@ class Measured:
     clicks: Clicks
     tokens_in: int
     tokens_out: int
+    dollars: Sequence[float | None]
     seconds: float
 
 
@@ -92,6 +96,7 @@ def score_episodes(episodes: Iterable[Episode], *, budget: int, track: str) -> d
         "cost": {
             "tokens_in": sum(sample.tokens_in for sample in samples),
             "tokens_out": sum(sample.tokens_out for sample in samples),
+            "dollars": _total([cost for sample in samples for cost in sample.dollars]),
             "seconds": sum(sample.seconds for sample in samples),
         },
     }
@@ -129,8 +134,15 @@ def measure(episode: Episode, budget: int) -> Measured:
         clicks=clicks,
         tokens_in=sum(step.tokens.get("in") or 0 for step in episode.steps),
         tokens_out=sum(step.tokens.get("out") or 0 for step in episode.steps),
+        dollars=[step.cost for step in episode.steps if step.raw is not None],
         seconds=sum(sum(step.seconds.values()) for step in episode.steps),
     )
+
+
+def _total(costs: Sequence[float | None]) -> float | None:
+    """The sum; None when one of them is unknown, or there is none."""
+    known = [cost for cost in costs if cost is not None]
+    return math.fsum(known) if known and len(known) == len(costs) else None
 
 
 def _state(truth: CachedTruth, mask: Mask) -> tuple[float, float, int, int]:
@@ -141,6 +153,8 @@ def _state(truth: CachedTruth, mask: Mask) -> tuple[float, float, int, int]:
 def _note_click(clicks: Clicks, step: Step, gt: Mask, before: Mask, *, gain: float) -> None:
     """Add a step to the diagnostics; ``before`` is the mask it answered."""
     action = step.action
+    if step.finish not in (None, "stop"):
+        clicks.finish[step.finish] += 1
     if action.kind == "invalid":
         clicks.invalid[action.reason or "parse"] += 1
     if action.kind != "click":
@@ -156,6 +170,7 @@ def click_scores(episodes: Sequence[Clicks]) -> dict[str, Any]:
     """Click diagnostics: what the model's clicks were worth, apart from the segmenter's strength.
 
     - ``total``: clicks spent, invalid replies included; a stop is no click.
+    - ``finish``: replies that ended otherwise than by the model's own end: ``length``, ``content_filter``, ``refusal``.
     - ``hit_rate``: of the valid clicks, positive ones in a false-negative region and negative ones in a
       false-positive region of the mask they answered.
     - ``first_click_inside``: of all episodes, those whose first action is a positive click inside the object.
@@ -163,12 +178,14 @@ def click_scores(episodes: Sequence[Clicks]) -> dict[str, Any]:
     - ``regret``: needs the segmenter; null here.
     """
     invalid: Counter[str] = sum((each.invalid for each in episodes), Counter())
+    finish: Counter[str] = sum((each.finish for each in episodes), Counter())
     hits = [hit for each in episodes for hit in each.hits]
     gains = [gain for each in episodes for gain in each.gains]
     return {
         "total": len(hits) + invalid.total(),
         "valid": len(hits),
         "invalid": dict(sorted(invalid.items())),
+        "finish": dict(sorted(finish.items())),
         "hit_rate": float(np.mean(hits)) if hits else None,
         "first_click_inside": float(np.mean([each.first_inside for each in episodes])) if episodes else None,
         "mean_gain": float(np.mean(gains)) if gains else None,
@@ -265,5 +282,5 @@ def _nothing() -> dict[str, Any]:
         "clicks": click_scores([]),
         "filtering": None,
         "refinement": None,
-        "cost": {"tokens_in": 0, "tokens_out": 0, "seconds": 0.0},
+        "cost": {"tokens_in": 0, "tokens_out": 0, "dollars": None, "seconds": 0.0},
     }

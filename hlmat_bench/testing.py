@@ -14,6 +14,9 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
+import socket
+import struct
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -62,6 +65,8 @@ class Failure:
         headers: further headers, e.g. ``{"Retry-After": "1"}``.
         code: the ``code`` of the error object.
         drop: close the connection without a response.
+        reset: break the connection off without a response.
+        cut: close the connection after half of the body.
         hang: seconds to wait before that.
     """
 
@@ -71,6 +76,8 @@ class Failure:
     headers: Mapping[str, str] = field(default_factory=dict)
     code: str | None = None
     drop: bool = False
+    reset: bool = False
+    cut: bool = False
     hang: float = 0.0
 
 
@@ -210,20 +217,26 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _fail(self, failure: Failure) -> None:
         self.server.chat.stopping.wait(failure.hang)
-        if failure.drop:
+        if failure.reset:  # closed without lingering (socket(7)), before the server can close it in good order
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            os.close(self.connection.detach())
+        if failure.drop or failure.reset:
             self.close_connection = True
             return
         body = _error("as the test wants it", failure.code) if failure.body is None else failure.body
-        self._send(failure.status, body, failure.content_type, failure.headers)
+        self._send(failure.status, body, failure.content_type, failure.headers, cut=failure.cut)
 
-    def _send(self, status: int, body: str, content_type: str, headers: Mapping[str, str]) -> None:
+    def _send(
+        self, status: int, body: str, content_type: str, headers: Mapping[str, str], *, cut: bool = False
+    ) -> None:
         data = body.encode(errors="surrogateescape")
         self.send_response(status)
         described = {"Content-Type": content_type, "Content-Length": str(len(data))}
         for name, value in {**headers, **described}.items():
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(data)
+        self.wfile.write(data[: len(data) // 2] if cut else data)
+        self.close_connection = self.close_connection or cut
 
 
 def _error(message: str, code: str | None = None) -> str:

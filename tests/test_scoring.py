@@ -89,7 +89,7 @@ def test_click_diagnostics_by_hand() -> None:
 
 def test_cost_and_slices() -> None:
     _, scores = _run()
-    assert scores["cost"] == {"tokens_in": 70, "tokens_out": 21, "seconds": pytest.approx(7 * 0.875)}
+    assert scores["cost"] == {"tokens_in": 70, "tokens_out": 21, "dollars": None, "seconds": pytest.approx(7 * 0.875)}
     assert {value: part["n"] for value, part in scores["slices"]["level"].items()} == {"easy": 1, "hard": 1}
     assert scores["slices"]["level"]["easy"]["miou"] == 1.0
 

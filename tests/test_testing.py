@@ -87,6 +87,15 @@ def test_the_server_fails_as_told() -> None:
             send(server, message("hello"))
 
 
+def test_the_server_breaks_connections_as_told() -> None:
+    with ChatServer(lambda *_: Failure(reset=True)) as server, pytest.raises(ConnectionResetError):
+        send(server, message("hello"))
+    with ChatServer(lambda *_: Failure(200, "0123456789", cut=True)) as server:
+        with pytest.raises(http.client.IncompleteRead) as caught:
+            send(server, message("hello"))
+        assert caught.value.partial == b"01234"
+
+
 def test_the_server_knows_its_key_its_models_and_its_path() -> None:
     with ChatServer(lambda *_: "x", key="right", models=["m"]) as server:
         assert send(server, message("hello"), key="wrong")[0] == 401

@@ -1,8 +1,8 @@
 """Any model behind an OpenAI-compatible chat completions API: vendors' services, vLLM, SGLang, Ollama, ...
 
 Requests are those of https://platform.openai.com/docs/api-reference/chat: one user message of an image, as a data
-URL, and the prompt. The client's own retries cover rate limits (with Retry-After), server errors and broken
-connections.
+URL, and the prompt. They go through the openai client over aiohttp, which alone of its transports keeps hundreds of
+requests under way; a request that failed is asked again by `hlmat_bench.retries`.
 """
 
 from __future__ import annotations
@@ -11,24 +11,38 @@ import asyncio
 import base64
 import contextlib
 import importlib.metadata
+import json
 import os
 import time
 import urllib.request
-from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
-from hlmat_bench import images, local
-from hlmat_bench.errors import HlmatError, RequestFailed, UsageError
+from hlmat_bench import chat, images, local
+from hlmat_bench.errors import HlmatError, RequestFailed, TryAgain, UsageError
 from hlmat_bench.framing import Resize
 from hlmat_bench.interfaces import Image, Reply, Request
 from hlmat_bench.points import PointFormat
+from hlmat_bench.prices import find as find_price
+from hlmat_bench.retries import persist, retry_after
+from hlmat_bench.throttle import Throttle
 
 if TYPE_CHECKING:
     import openai
+    from openai import RequestOptions
 
 _OPENAI_URL = "https://api.openai.com/v1"
 _CONNECT_SECONDS = 10.0
+_IMAGE = "{image}"
+_SHORTEST_SECRET = 6  # in a reply; servers without keys are given words like "none"
+# Syntaxes whose tags are special tokens in many checkpoints. vLLM, SGLang and LMDeploy drop these unless told not to:
+# https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html, `skip_special_tokens`.
+_TAGS = ("point", "points", "box", "det", "loc")
+_PASSING = (408, 409, 429)
+_OPTIONS: RequestOptions = {"idempotency_key": ""}  # drawing one, which is not sent, costs a tenth of a request's time
 
 # Error codes of https://platform.openai.com/docs/guides/error-codes that no later request can escape.
 _FATAL = {
@@ -36,11 +50,14 @@ _FATAL = {
     "unsupported_parameter": "name it in leave_out=, or take max_tokens_param=max_completion_tokens",
     "unsupported_value": "leave that parameter out with leave_out=, e.g. leave_out=temperature",
 }
+# Error codes of a prompt that the service does not let through:
+# https://learn.microsoft.com/azure/ai-foundry/openai/concepts/content-filter, https://platform.openai.com/docs/guides/images
+_FILTERED = ("content_filter", "content_policy_violation")
 
 
 def missing(name: str) -> str | None:
     """What a model behind an API lacks here; None when it lacks nothing. Keys and servers are not looked at."""
-    return local.missing_packages("openai")
+    return local.missing_packages("openai", "aiohttp")
 
 
 class OpenAIModel:
@@ -57,15 +74,22 @@ class OpenAIModel:
         quality: of a JPEG, 1 to 100.
         subsampling: of a JPEG's colours: ``444``, ``422`` or ``420``.
         detail: how closely the service looks at the image (``low``, ``high``, ...); None: its default.
-        concurrency: most requests under way at once.
+        concurrency: most requests under way at once; fewer while the server refuses that many.
         timeout: seconds that the server may be silent.
+        deadline: seconds for a request with all its repetitions.
         retries: of a request that failed.
         max_tokens_param: what the server calls the limit of a reply's length: ``max_tokens`` or
             ``max_completion_tokens``.
-        leave_out: fields of a request that the server does not take, joined by ``+``: ``temperature+seed``.
+        leave_out: fields of a request that the server does not take, joined by ``+``: ``temperature+seed``. Where
+            coordinates stand between tags, ``skip_special_tokens`` is one of them.
         reasoning_effort: for models that think before they answer.
         deterministic: at temperature 0 the same question gets the same answer, so it need not be asked twice.
+        prices: a file of prices, as `hlmat_bench.prices.find` reads it; None: our own.
         name: what to call it in tables; by default ``model``.
+
+    Attributes:
+        price: of its tokens; None where unknown.
+        seeded: a request names its seed.
 
     Raises:
         UsageError: when an option or the key is missing or makes no sense.
@@ -86,11 +110,13 @@ class OpenAIModel:
         detail: str | None = None,
         concurrency: int = 8,
         timeout: float = 120.0,
+        deadline: float = 600.0,
         retries: int = 6,
         max_tokens_param: str = "max_tokens",
         leave_out: str = "",
         reasoning_effort: str | None = None,
         deterministic: bool = True,
+        prices: str | None = None,
         name: str | None = None,
     ) -> None:
         if model is None or points is None:
@@ -98,21 +124,27 @@ class OpenAIModel:
                 "openai needs model= and points=, the way the model writes coordinates: for example "
                 "openai,model=gpt-4o,points=xypixel."
             )
-        local.require("openai")
+        local.require("openai", "aiohttp")
         self.model, self.name, self.concurrency = str(model), str(name or model), concurrency
         self.points = points if isinstance(points, PointFormat) else PointFormat.named(points)
         self.resize = Resize.named(resize)
+        self.price = find_price(self.model, prices)
         self._url = base_url or os.environ.get("OPENAI_BASE_URL") or _OPENAI_URL
         self._host = _host(self._url)
+        self._address, self._login = _split(self._url)
         self._key_env = key_env
         self._key = _key(api_key, key_env, self._url)
         self._image = images.settings(image_format, quality, subsampling)
         self._detail = detail
-        self._timeout, self._retries = timeout, retries
+        self._timeout, self._deadline, self._retries = timeout, deadline, retries
         self._max_tokens_param, self._reasoning_effort = max_tokens_param, reasoning_effort
         self._leave_out = sorted(set(filter(None, leave_out.split("+"))))
         self.deterministic = deterministic and "temperature" not in self._leave_out
+        self.seeded = "seed" not in self._leave_out
+        self._keep_tags = self.points.syntax in _TAGS and self._url != _OPENAI_URL
         self._reached = False
+        self._threads = ThreadPoolExecutor(max(os.cpu_count() or 1, 2), "encode")
+        self._throttle = Throttle()
         self._client: openai.AsyncOpenAI | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -133,13 +165,15 @@ class OpenAIModel:
         """See `hlmat_bench.interfaces.Model.reply`; a server that gives fewer than ``n`` choices is asked again."""
         start = time.perf_counter()
         await self._reach()
-        url = await asyncio.to_thread(self._data_url, request.image)
+        client = self._connected()
+        url = await asyncio.get_running_loop().run_in_executor(self._threads, self._data_url, request.image)
         replies: list[Reply] = []
         while len(replies) < request.n:
-            answer = await self._complete(self._fields(request, url, done=len(replies)))
-            replies += self._read(answer)[: request.n - len(replies)]
+            wanted = request.n - len(replies)
+            ask = partial(self._ask, client, self._body(request, url, wanted), wanted)
+            replies += await persist(ask, throttle=self._throttle, retries=self._retries, deadline=self._deadline)
         seconds = (time.perf_counter() - start) / request.n
-        return [Reply(reply.text, reply.tokens_in, reply.tokens_out, seconds) for reply in replies]
+        return [replace(reply, seconds=seconds) for reply in replies]
 
     async def close(self) -> None:
         """Close the connections; a later request opens new ones."""
@@ -147,41 +181,57 @@ class OpenAIModel:
         if client is not None:
             await client.close()
 
-    def _data_url(self, image: Image) -> str:
+    def _data_url(self, image: Image) -> bytes:
         data = images.encode(image, **self._image)
-        return f"data:{images.MEDIA_TYPES[self._image['format']]};base64,{base64.b64encode(data).decode()}"
+        return f"data:{images.MEDIA_TYPES[self._image['format']]};base64,".encode() + base64.b64encode(data)
 
-    def _fields(self, request: Request, url: str, *, done: int) -> dict[str, Any]:
-        """The body of a request for the replies that are not yet there."""
-        picture = {"url": url} if self._detail is None else {"url": url, "detail": self._detail}
+    def _body(self, request: Request, url: bytes, wanted: int) -> bytes:
+        """The body of a request for the last so many of its replies.
+
+        The image, most of the body, is put in as it is: writing it as JSON would take longer than all the rest.
+        """
+        picture = {"url": _IMAGE} if self._detail is None else {"url": _IMAGE, "detail": self._detail}
         content = [{"type": "image_url", "image_url": picture}, {"type": "text", "text": request.prompt}]
-        fields: dict[str, Any] = {
+        decoding: dict[str, Any] = {
             "model": self.model,
-            "messages": [{"role": "user", "content": content}],
             "temperature": request.temperature,
-            "seed": request.seed + done,
+            "seed": request.seed + request.n - wanted,
             self._max_tokens_param: request.max_tokens,
         }
-        if request.n - done > 1:
-            fields["n"] = request.n - done
+        if wanted > 1:
+            decoding["n"] = wanted
+        if self._keep_tags:
+            decoding["skip_special_tokens"] = False
         if self._reasoning_effort is not None:
-            fields["reasoning_effort"] = self._reasoning_effort
-        return {name: value for name, value in fields.items() if name not in self._leave_out}
+            decoding["reasoning_effort"] = self._reasoning_effort
+        taken = {name: value for name, value in decoding.items() if name not in self._leave_out}
+        head, tail = json.dumps({"messages": [{"role": "user", "content": content}], **taken}).split(_IMAGE, 1)
+        return b"".join((head.encode(), url, tail.encode()))
 
-    async def _complete(self, fields: dict[str, Any]) -> Any:
-        """The server's answer, whatever it is.
+    async def _ask(self, client: openai.AsyncOpenAI, body: bytes, wanted: int) -> list[Reply]:
+        """One attempt: at most so many replies.
 
         Raises:
             RequestFailed, UsageError: without the key in it.
         """
+        import aiohttp
         import openai
 
+        failure: HlmatError
         try:
-            return await self._connected().chat.completions.create(**fields)
-        except openai.OpenAIError as error:
+            data = await client.post("/chat/completions", content=body, cast_to=bytes, options=_OPTIONS)
+            replies = chat.read(data, wanted, self.price)
+            return [replace(reply, text=self._without_secrets(reply.text, _SHORTEST_SECRET)) for reply in replies]
+        except openai.APIStatusError as error:
+            if error.code in _FILTERED:
+                return [Reply("", finish="content_filter")] * wanted
             failure = self._explained(error)
-        except ValueError:
-            failure = RequestFailed(f"{self._host} answered with invalid JSON")
+        except openai.APITimeoutError as error:
+            failure = TryAgain(self._silence(error))
+        except (openai.OpenAIError, aiohttp.ClientError):
+            failure = TryAgain(f"the connection to {self._host} broke")
+        except TryAgain as error:
+            failure = TryAgain(f"{self._host}: {self._clean(str(error))}")
         raise failure  # outside of the handlers: the cause would carry the request and its key
 
     def _connected(self) -> openai.AsyncOpenAI:
@@ -190,12 +240,15 @@ class OpenAIModel:
 
         loop = asyncio.get_running_loop()
         if self._client is None or self._loop is not loop:
-            self._loop = loop
+            self._loop, self._throttle = loop, Throttle()
+            timeout = openai.Timeout(self._timeout, connect=_CONNECT_SECONDS)
             self._client = openai.AsyncOpenAI(
                 api_key=self._key or "no-key",
-                base_url=self._url,
-                timeout=openai.Timeout(self._timeout, connect=_CONNECT_SECONDS),
-                max_retries=self._retries,
+                base_url=self._address,
+                timeout=timeout,
+                max_retries=0,
+                default_headers=None if self._key else self._login,
+                http_client=openai.DefaultAioHttpClient(timeout=timeout, follow_redirects=False),
             )
         return self._client
 
@@ -222,50 +275,42 @@ class OpenAIModel:
                 await writer.wait_closed()
         self._reached = True
 
-    def _explained(self, error: openai.OpenAIError) -> HlmatError:
-        """The error of the client library in our words; the key is blotted out."""
-        import openai
+    def _silence(self, error: openai.APITimeoutError) -> str:
+        """A timeout in our words; the transport also calls a connection so that the server closed."""
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, TimeoutError):
+                return f"{self._host} did not answer within {self._timeout:g} seconds"
+            cause = cause.__cause__
+        return f"the connection to {self._host} broke"
 
-        if isinstance(error, openai.APITimeoutError):
-            return RequestFailed(f"{self._host} did not answer within {self._timeout:g} seconds")
-        if isinstance(error, openai.APIConnectionError):
-            return RequestFailed(f"the connection to {self._host} broke")
-        if not isinstance(error, openai.APIStatusError):
-            return RequestFailed(f"{self._host} answered with something that is no chat completion")
-        message = error.message.removeprefix(f"Error code: {error.status_code} - ")
-        said = f"{self._host} says (HTTP {error.status_code}): {self._clean(message)}"
-        if error.status_code in (401, 403):
+    def _explained(self, error: openai.APIStatusError) -> HlmatError:
+        """A status that says no, in our words; the key is blotted out."""
+        status = error.status_code
+        message = error.message.removeprefix(f"Error code: {status} - ")
+        said = f"{self._host} says (HTTP {status}): {self._clean(message)}"
+        if status in (401, 403):
             return UsageError(f"{said}; set {self._key_env} to a key that may use {self.model!r}.")
-        if error.status_code == 404:
+        if status == 404 or status < 400:
             return UsageError(f"{said}; check model={self.model} and base_url=.")
         if error.code in _FATAL:
             return UsageError(f"{said}; {_FATAL[error.code]}.")
+        if status in _PASSING or status >= 500:
+            return TryAgain(said, after=retry_after(error.response.headers), too_many=status == 429)
         return RequestFailed(said)
 
     def _clean(self, text: str) -> str:
         """One short line without the key."""
-        if self._key:
-            text = text.replace(self._key, "***")
-        return " ".join(text.split())[:200].rstrip(".")
+        return " ".join(self._without_secrets(text).split())[:200].rstrip(".")
 
-    def _read(self, answer: Any) -> list[Reply]:
-        """The replies in a response; the client library does not validate it.
-
-        Raises:
-            RequestFailed: when it is no chat completion, or one without text.
-        """
-        choices = getattr(answer, "choices", None)
-        if not isinstance(choices, list) or not choices:
-            error = getattr(answer, "error", None)
-            said = f": {self._clean(str(error))}" if error else ""
-            raise RequestFailed(f"{self._host} answered without a choice{said}")
-        texts = [_text(choice) for choice in choices]
-        if None in texts:
-            raise RequestFailed(f"{self._host} answered with a choice without text")
-        usage = getattr(answer, "usage", None)
-        tokens_in, tokens_out = (_count(usage, name) for name in ("prompt_tokens", "completion_tokens"))
-        shares = [None] * len(texts) if tokens_out is None else _shares(tokens_out, len(texts))
-        return [Reply(str(text), tokens_in, share) for text, share in zip(texts, shares, strict=True)]
+    def _without_secrets(self, text: str, shortest: int = 1) -> str:
+        """A text in which the key is blotted out, and so is a password in the address."""
+        parts = urlsplit(self._url)
+        login = self._login.get("Authorization", "").removeprefix("Basic ")
+        for secret in (self._key, parts.password, login):
+            if secret and len(secret) >= shortest:
+                text = text.replace(secret, "***")
+        return text
 
 
 def _host(url: str) -> str:
@@ -280,31 +325,20 @@ def _host(url: str) -> str:
     return parts.hostname
 
 
+def _split(url: str) -> tuple[str, dict[str, str]]:
+    """An address without user and password, and the header that stands for them (RFC 7617)."""
+    parts = urlsplit(url)
+    user, at, host = parts.netloc.rpartition("@")
+    header = {"Authorization": f"Basic {base64.b64encode(unquote(user).encode()).decode()}"} if at else {}
+    return parts._replace(netloc=host).geturl(), header
+
+
 def _key(given: str | None, variable: str, url: str) -> str | None:
     """The key; a server other than OpenAI's may want none."""
     key = given or os.environ.get(variable)
     if not key and url == _OPENAI_URL:
         raise UsageError(f"openai needs a key: set {variable}, or name another variable with key_env=.")
     return str(key) if key else None
-
-
-def _text(choice: Any) -> str | None:
-    """What the model wrote, or why it refuses; None where it is neither."""
-    message = getattr(choice, "message", None)
-    for field in ("content", "refusal"):
-        if isinstance(text := getattr(message, field, None), str):
-            return text
-    return None
-
-
-def _count(usage: Any, name: str) -> int | None:
-    value = getattr(usage, name, None)
-    return value if isinstance(value, int) else None
-
-
-def _shares(total: int, parts: int) -> Sequence[int]:
-    """A total in whole parts as equal as possible, larger ones first."""
-    return [total // parts + (i < total % parts) for i in range(parts)]
 
 
 MODELS = {"openai": OpenAIModel}

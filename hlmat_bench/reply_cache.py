@@ -1,0 +1,126 @@
+"""Replies on disk, so that the same question to the same model is asked, and paid, once.
+
+One SQLite file: whole after a kill, shared by runs and processes, and part of Python.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from hlmat_bench.errors import UsageError
+from hlmat_bench.interfaces import Model, Reply, Request
+from hlmat_bench.settings import digest
+
+T = TypeVar("T")
+
+_FILE = "replies.sqlite"
+_WAIT_SECONDS = 60.0
+
+
+class CachedModel:
+    """A model whose replies are kept; a failed request is not.
+
+    Only requests are kept whose repetition would get the same replies: at temperature 0, of a model that is
+    ``deterministic``; above, of one that heeds the seed (attribute ``seeded``, default True).
+
+    Args:
+        model: what is asked where the cache has no answer.
+        spec: the model's identity, with all that its replies depend on.
+        folder: where the cache is; it may be shared.
+    """
+
+    def __init__(self, model: Model, spec: dict[str, Any], folder: Path) -> None:
+        self._model, self._spec = model, digest(spec)
+        self.name, self.points = model.name, model.points
+        self._folder = folder
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="reply-cache")
+
+    async def reply(self, request: Request) -> list[Reply]:
+        """See `hlmat_bench.interfaces.Model.reply`; a kept reply has the tokens and the cost it had.
+
+        Raises:
+            UsageError: when the cache cannot be read or written.
+        """
+        repeatable = getattr(self._model, "deterministic" if request.temperature == 0 else "seeded", True)
+        if not repeatable:
+            return await self._model.reply(request)
+        key, kept = await self._in_thread(lambda: self._look_up(request))
+        if kept is not None:
+            return kept
+        replies = await self._model.reply(request)
+        await self._in_thread(lambda: self._keep(key, replies))
+        return replies
+
+    async def close(self) -> None:
+        """Close the file and the model; the cache cannot be used after it."""
+        if "_database" in vars(self):
+            await self._in_thread(self._database.close)
+        self._thread.shutdown()
+        if (close := getattr(self._model, "close", None)) is not None:
+            await close()
+
+    @cached_property
+    def _database(self) -> sqlite3.Connection:
+        """Opened, and used, in the cache's own thread."""
+        return _open(self._folder)
+
+    def key(self, request: Request) -> str:
+        """SHA-256 (hex) over the model, the image's pixels, the prompt and the decoding."""
+        return digest(
+            {
+                "model": self._spec,
+                "image": hashlib.sha256(np.ascontiguousarray(request.image).data).hexdigest(),
+                "shape": list(request.image.shape),
+                "prompt": request.prompt,
+                "n": request.n,
+                "temperature": request.temperature,
+                "max_tokens": request.max_tokens,
+                "seed": request.seed,
+            }
+        )
+
+    def _look_up(self, request: Request) -> tuple[str, list[Reply] | None]:
+        key = self.key(request)
+        row = self._database.execute("SELECT replies FROM replies WHERE key = ?", (key,)).fetchone()
+        return key, None if row is None else [Reply(**value) for value in json.loads(row[0])]
+
+    def _keep(self, key: str, replies: list[Reply]) -> None:
+        values = json.dumps([_to_json(reply) for reply in replies])
+        self._database.execute("INSERT OR REPLACE INTO replies VALUES (?, ?)", (key, values))
+
+    async def _in_thread(self, function: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._guarded, function)
+
+    def _guarded(self, function: Callable[[], T]) -> T:
+        try:
+            return function()
+        except (OSError, sqlite3.Error, ValueError, TypeError) as error:
+            raise UsageError(
+                f"The cache in {self._folder} cannot be used ({error}); choose another --cache, or remove its {_FILE}."
+            ) from error
+
+
+def _open(folder: Path) -> sqlite3.Connection:
+    folder.mkdir(parents=True, exist_ok=True)
+    database = sqlite3.connect(folder / _FILE, timeout=_WAIT_SECONDS, isolation_level=None)
+    database.execute("PRAGMA journal_mode = WAL")
+    database.execute("PRAGMA synchronous = NORMAL")
+    database.execute("CREATE TABLE IF NOT EXISTS replies (key TEXT PRIMARY KEY, replies TEXT NOT NULL) WITHOUT ROWID")
+    return database
+
+
+def _to_json(reply: Reply) -> dict[str, Any]:
+    """A reply without its time: a kept one takes another."""
+    timeless = replace(reply, seconds=0.0)
+    return {name: getattr(timeless, name) for name in Reply.__slots__}

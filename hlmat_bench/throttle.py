@@ -1,0 +1,71 @@
+"""How many requests a server is asked at once: as many as it takes.
+
+Additive increase, multiplicative decrease, as in TCP (https://www.rfc-editor.org/rfc/rfc5681, section 3.1): there is no
+limit until the server refuses because of too many requests; then half of those under way are allowed, and one more
+after every round of as many replies as are allowed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from hlmat_bench.errors import TryAgain
+
+
+class Throttle:
+    """Holds requests back in one event loop.
+
+    Attributes:
+        allowed: most requests under way at once; None: no limit yet.
+    """
+
+    def __init__(self) -> None:
+        self.allowed: int | None = None
+        self._under_way = 0
+        self._slots = asyncio.Semaphore(0)
+        self._surplus = 0  # slots in use that are to be given up
+        self._cuts = 0
+        self._replies = 0
+
+    @asynccontextmanager
+    async def slot(self) -> AsyncIterator[None]:
+        """Around a request; its `TryAgain` tells whether there were too many."""
+        if self.allowed is not None:
+            await self._slots.acquire()
+        self._under_way += 1
+        cuts = self._cuts
+        try:
+            yield
+        except TryAgain as failure:
+            if failure.too_many and cuts == self._cuts:  # those sent before the last cut say nothing about it
+                self._halve()
+            raise
+        else:
+            self._count()
+        finally:
+            self._under_way -= 1
+            if self.allowed is not None:
+                self._release()
+
+    def _halve(self) -> None:
+        before = self._under_way if self.allowed is None else self.allowed
+        self.allowed = max(before // 2, 1)
+        self._surplus += before - self.allowed
+        self._cuts += 1
+        self._replies = 0
+
+    def _count(self) -> None:
+        """A reply came: after as many as are allowed, allow one more."""
+        self._replies += 1
+        if self.allowed is not None and self._replies >= self.allowed:
+            self._replies = 0
+            self.allowed += 1
+            self._release()
+
+    def _release(self) -> None:
+        if self._surplus:
+            self._surplus -= 1
+        else:
+            self._slots.release()

@@ -1,0 +1,121 @@
+"""Asking again: how often, how long, and after which pause."""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import time
+
+import pytest
+
+from hlmat_bench.errors import HlmatError, RequestFailed, TryAgain, UsageError
+from hlmat_bench.retries import persist, retry_after
+from hlmat_bench.throttle import Throttle
+
+
+class Asked:
+    """Raises its errors one after the other, then the last again and again; None is an answer."""
+
+    def __init__(self, *errors: HlmatError | None) -> None:
+        self.errors, self.times = list(errors), []  # type: ignore[var-annotated]
+
+    async def __call__(self) -> str:
+        self.times.append(time.monotonic())
+        error = self.errors.pop(0) if len(self.errors) > 1 else self.errors[0]
+        if error is not None:
+            raise error
+        return "answer"
+
+
+async def ask(asked: Asked, *, retries: int = 5, deadline: float = 60.0) -> str:
+    return await persist(asked, throttle=Throttle(), retries=retries, deadline=deadline)
+
+
+def soon(text: str = "again") -> TryAgain:
+    return TryAgain(text, after=0.001)
+
+
+async def test_it_asks_until_there_is_an_answer() -> None:
+    asked = Asked(soon(), soon(), None)
+    assert await ask(asked) == "answer"
+    assert len(asked.times) == 3
+
+
+async def test_the_last_failure_is_raised_after_the_last_repetition() -> None:
+    asked = Asked(soon("one"), soon("two"), soon("three"), soon("four"))
+    with pytest.raises(RequestFailed, match="three") as caught:
+        await ask(asked, retries=2)
+    assert len(asked.times) == 3
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize("error", [RequestFailed("bad request"), UsageError("wrong key")])
+async def test_other_failures_come_through_at_once(error: HlmatError) -> None:
+    asked = Asked(soon(), error)
+    with pytest.raises(type(error), match=str(error)):
+        await ask(asked)
+    assert len(asked.times) == 2
+
+
+async def test_pauses_grow_and_are_as_long_as_the_server_asks() -> None:
+    asked = Asked(TryAgain("plain"), TryAgain("plain"), TryAgain("asks", after=0.3), None)
+    await ask(asked)
+    pauses = [later - earlier for earlier, later in zip(asked.times, asked.times[1:], strict=False)]
+    assert all(pause >= least for pause, least in zip(pauses, (0.5, 1.0, 0.3), strict=True))
+
+
+async def test_a_pause_beyond_the_deadline_is_not_waited_for() -> None:
+    asked = Asked(TryAgain("come back tomorrow", after=86400.0))
+    with pytest.raises(RequestFailed, match="tomorrow"):
+        await ask(asked)
+    assert len(asked.times) == 1
+
+
+async def test_an_attempt_ends_at_the_deadline() -> None:
+    async def hang() -> str:
+        await asyncio.sleep(3600)
+        return ""
+
+    with pytest.raises(RequestFailed, match="within 0.1 seconds") as caught:
+        await persist(hang, throttle=Throttle(), retries=5, deadline=0.1)
+    assert caught.value.__context__ is None
+
+
+async def test_waiting_for_a_slot_is_not_counted() -> None:
+    throttle = Throttle()
+    with pytest.raises(TryAgain):
+        async with throttle.slot():
+            raise TryAgain("no more than one", too_many=True)
+
+    async def work() -> str:
+        await asyncio.sleep(0.05)
+        return "done"
+
+    tasks = [persist(work, throttle=throttle, retries=0, deadline=0.5) for _ in range(15)]
+    assert await asyncio.gather(*tasks) == ["done"] * 15  # one after the other, or two: far longer than one may take
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, None),
+        ({"retry-after": "2"}, 2.0),
+        ({"retry-after": " 0.25 "}, 0.25),
+        ({"retry-after-ms": "150", "retry-after": "2"}, 0.15),
+        ({"retry-after-ms": "soon", "retry-after": "2"}, 2.0),
+        ({"retry-after": "-3"}, None),
+        ({"retry-after": "nan"}, None),
+        ({"retry-after": "tomorrow"}, None),
+        ({"retry-after": "Fri, 31 Dec 1999 23:59:59 GMT"}, 0.0),
+        ({"retry-after": "9" * 400}, float("inf")),
+    ],
+)
+def test_the_header_is_read(headers: dict[str, str], seconds: float | None) -> None:
+    assert retry_after(headers) == seconds
+
+
+def test_the_header_may_be_a_date() -> None:
+    seconds = retry_after({"retry-after": email.utils.formatdate(time.time() + 100, usegmt=True)})
+    assert seconds is not None
+    assert 90 < seconds <= 100
