@@ -1,0 +1,168 @@
+"""Every way in which the two numbers of a reply can be meant, and where they point in each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hlmat_bench.framing import UNCHANGED, Frame, Resize
+from hlmat_bench.interfaces import Size
+from hlmat_bench.points import Order, PointFormat
+
+Floats: TypeAlias = NDArray[np.float64]
+
+#: The upper numbers of the ranges that models use; 1024 is one that no point format has.
+LIMITS = (1.0, 100.0, 999.0, 1000.0, 1023.0, 1024.0)
+
+#: What models and services are known to do with an image before they count its pixels; sources are in the catalogue.
+RULES = (
+    "square",
+    "smart-28-3136-12845056",
+    "smart-28-3136-1003520",
+    "smart-28-78400-12845056",
+    "smart-32-65536-16777216",
+    "fit-long1568-pixels1150000",
+    "fit-long2048-short768",
+    "fit-long2048",
+)
+
+
+class View(NamedTuple):
+    """An image as it was asked about.
+
+    Attributes:
+        size: (height, width) of the original image.
+        frame: how it was sent.
+    """
+
+    size: Size
+    frame: Frame
+
+
+@dataclass(frozen=True, slots=True)
+class Canvas:
+    """What numbers are measured on: the image as it was sent, or the original, after one more rule.
+
+    Attributes:
+        base: which of the two.
+        rule: by which the model, or its service, changes it.
+    """
+
+    base: Literal["sent", "original"] = "sent"
+    rule: Resize = UNCHANGED
+
+    def sides(self, views: Sequence[View]) -> Floats:
+        """(N, 2), the canvas' width and height in its own pixels."""
+        return np.array([self._frame(view).sent[::-1] for view in views], dtype=float)
+
+    def corners(self, views: Sequence[View]) -> tuple[Floats, Floats]:
+        """Where its upper left and its lower right corner are, each (N, 2), (x, y) relative to the original image."""
+        ends = [[self._to_original(end, view) for view in views] for end in (0.0, 1.0)]
+        return np.array(ends[0], dtype=float), np.array(ends[1], dtype=float)
+
+    def __str__(self) -> str:
+        image = "the image as it was sent" if self.base == "sent" else "the original image"
+        if self.rule.name == "square":
+            return f"{image}, padded to a square"
+        return image if self.rule is UNCHANGED else f"{image}, resized by {self.rule.name}"
+
+    def _frame(self, view: View) -> Frame:
+        return self.rule.frame(view.frame.sent if self.base == "sent" else view.size)
+
+    def _to_original(self, end: float, view: View) -> tuple[float, float]:
+        u, v = self._frame(view).to_original(end, end)
+        return view.frame.to_original(u, v) if self.base == "sent" else (u, v)
+
+
+SENT = Canvas()
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One way to mean two numbers.
+
+    Attributes:
+        order: which axis comes first.
+        limit: the number that stands for the right or lower edge of the canvas; None: they count its pixels.
+        canvas: what they are measured on.
+    """
+
+    order: Order
+    limit: float | None
+    canvas: Canvas = SENT
+
+    @staticmethod
+    def declared(points: PointFormat) -> Reading:
+        """What a point format says."""
+        return Reading(points.order, None if points.unit == "pixel" else float(points.unit[2:]))
+
+    def places(self, numbers: Floats, views: Sequence[View]) -> Floats:
+        """Where numbers point.
+
+        Args:
+            numbers: (N, 2), as they were written.
+            views: the N images.
+
+        Returns:
+            (N, 2), (x, y) relative to the original image; outside [0, 1] where they point outside it.
+        """
+        upper_left, lower_right = self.canvas.corners(views)
+        sides = self.canvas.sides(views) if self.limit is None else self.limit
+        return upper_left + in_order(numbers, self.order) / sides * (lower_right - upper_left)
+
+    @property
+    def unit(self) -> str:
+        """The range or ``pixels``."""
+        return "pixels" if self.limit is None else f"0-{self.limit:.0f}"
+
+    def points(self) -> str | None:
+        """The point format that declares it, without a syntax; None where no format has its unit."""
+        if self.limit == 1024:
+            return None
+        return f"{self.order}pixel" if self.limit is None else f"{self.order}{self.limit:.0f}"
+
+    def resize(self, declared: str) -> str:
+        """The rule that declares its canvas, given the one that is declared now."""
+        if self.canvas.rule is not UNCHANGED:
+            return self.canvas.rule.name
+        return declared if self.canvas.base == "sent" else UNCHANGED.name
+
+    def __str__(self) -> str:
+        return f"{self.order[0]} first, {self.unit} of {self.canvas}"
+
+
+def in_order(numbers: Floats, order: Order) -> Floats:
+    """Numbers as they were written, (N, 2), with x first."""
+    return numbers if order == "xy" else numbers[:, ::-1]
+
+
+def candidates(declared: Reading, numbers: Floats, views: Sequence[View]) -> tuple[list[Reading], Floats]:
+    """All readings that differ for these answers, the declared one first, plain ones before others.
+
+    Args:
+        declared: what the model's point format says.
+        numbers: (N, 2), as they were written.
+        views: the N images.
+
+    Returns:
+        The R readings, and where each of them points: (R, N, 2), see `Reading.places`.
+    """
+    found: dict[bytes, tuple[Reading, Floats]] = {}
+    for reading in (declared, *_all_readings()):
+        places = reading.places(numbers, views)
+        found.setdefault((places.round(9) + 0.0).tobytes(), (reading, places))
+    return [reading for reading, _ in found.values()], np.stack([places for _, places in found.values()])
+
+
+def _all_readings() -> Iterator[Reading]:
+    plain = [SENT, Canvas("original")]
+    squares = [Canvas(canvas.base, Resize.named("square")) for canvas in plain]
+    resized = [Canvas(canvas.base, Resize.named(rule)) for canvas in plain for rule in RULES]
+    for order in ("xy", "yx"):
+        for canvas in (*plain, *squares):
+            yield from (Reading(order, limit, canvas) for limit in LIMITS)  # type: ignore[arg-type]
+        yield from (Reading(order, None, canvas) for canvas in (*plain, *resized))  # type: ignore[arg-type]
