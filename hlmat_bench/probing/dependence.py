@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import numpy as np
+from numpy.typing import NDArray
 
 from hlmat_bench.points import Order
 from hlmat_bench.probing.fitting import NEAR, Data
 from hlmat_bench.probing.readings import SENT, Floats, in_order
+
+Orders: TypeAlias = NDArray[np.intp]
 
 _PERMUTATIONS = 499
 _CHANCE = 0.005
@@ -24,35 +29,38 @@ def depends(data: Data, places: Floats, seed: int = 0) -> bool:
         places: where each of R readings puts them, (R, N, 2).
         seed: of the permutations.
     """
+    count = len(data.targets)
     generator = np.random.Generator(np.random.PCG64(seed))
-    series = _ranked_numbers(data)
-    targets = _ranks(data.targets)
-    near, correlated = _near(data, places, data.targets), _correlated(series, targets)
-    as_near = as_correlated = 1
-    for _ in range(_PERMUTATIONS):
-        order = generator.permutation(len(data.targets))
-        as_near += _near(data, places, data.targets[order]) >= near
-        as_correlated += _correlated(series, targets[order]) >= correlated - 1e-12
-    return min(as_near, as_correlated) / (_PERMUTATIONS + 1) < _CHANCE
+    exchanged = generator.permuted(np.tile(np.arange(count), (_PERMUTATIONS, 1)), axis=1)
+    orders = np.vstack([np.arange(count), exchanged])
+    return any(_rank_of_first(values) < _CHANCE for values in (_near(data, places, orders), _correlated(data, orders)))
 
 
-def _near(data: Data, places: Floats, targets: Floats) -> float:
-    """The share of answers that the best of the readings puts near their targets."""
-    x, y = np.moveaxis((places - targets) * data.spans, -1, 0)
-    return float(((x * x + y * y) < NEAR**2).mean(axis=1).max())
+def _rank_of_first(values: Floats) -> float:
+    """The share of values that are as large as the first one, itself included."""
+    return float((values >= values[0] - 1e-12).mean())
+
+
+def _near(data: Data, places: Floats, orders: Orders) -> Floats:
+    """For each order of the targets, the share of answers that the best reading puts near theirs."""
+    targets = data.targets[:, None] * data.spans
+    ways = (places * data.spans)[:, None] - targets  # (R, target, answer, 2)
+    near = (ways**2).sum(axis=-1) < NEAR**2
+    return near[:, orders, np.arange(len(data.targets))].mean(axis=-1).max(axis=0)  # type: ignore[no-any-return]
+
+
+def _correlated(data: Data, orders: Orders) -> Floats:
+    """For each order of the targets, the largest mean over both axes of the absolute rank correlation."""
+    targets = _ranks(data.targets)[orders]
+    return np.abs(np.einsum("sna,pna->psa", _ranked_numbers(data), targets)).mean(axis=-1).max(axis=-1)  # type: ignore[no-any-return]
 
 
 def _ranked_numbers(data: Data) -> Floats:
     """Ranks of the numbers, x first, in either order, as they are and divided by the image's sides: (4, N, 2)."""
-    sides = SENT.sides(data.views)
+    sides = SENT.lay(data.views).sides
     orders: tuple[Order, ...] = ("xy", "yx")
     series = [in_order(data.numbers, order) / divisor for order in orders for divisor in (np.ones(2), sides)]
     return np.stack([_ranks(values) for values in series])
-
-
-def _correlated(series: Floats, targets: Floats) -> float:
-    """The largest mean over both axes of the absolute rank correlation."""
-    return float(np.abs((series * targets).sum(axis=1)).mean(axis=1).max())
 
 
 def _ranks(values: Floats) -> Floats:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 from typing import Literal
 
@@ -25,7 +26,7 @@ _APART = 3.0
 """Two readings are told apart when the answers lean to one of them by so many standard errors."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Data:
     """The answers that hold two numbers.
 
@@ -47,7 +48,7 @@ class Data:
         """Distances from the targets to places, (..., N), in diagonals."""
         return np.linalg.norm(self.misses(places), axis=-1)
 
-    @property
+    @cached_property
     def spans(self) -> Floats:
         """Width and height of the images in their diagonals, (N, 2)."""
         sides = np.array([view.size[::-1] for view in self.views], dtype=float)
@@ -126,7 +127,7 @@ def named(data: Data, declared: Reading) -> list[Hypothesis]:
 
 def shifted(data: Data, hypotheses: Iterable[Hypothesis]) -> list[Hypothesis]:
     """Each with the median shift taken off: one in parts of the image, one in pixels of the image as it was sent."""
-    sides = SENT.sides(data.views)
+    sides = SENT.lay(data.views).sides
     found = []
     for one in hypotheses:
         part = np.median(one.places - data.targets, axis=0)
@@ -163,9 +164,9 @@ def _bases() -> list[Reading]:
 
 def _written(base: Reading, data: Data) -> Floats:
     """What the base counts at the targets, (N, 2), x first."""
-    upper_left, lower_right = base.canvas.corners(data.views)
-    parts = (data.targets - upper_left) / (lower_right - upper_left)
-    return parts if base.limit is not None else parts * base.canvas.sides(data.views)
+    layout = base.canvas.lay(data.views)
+    parts = (data.targets - layout.upper_left) / (layout.lower_right - layout.upper_left)
+    return parts if base.limit is not None else parts * layout.sides
 
 
 def _undone(base: Reading, data: Data, factors: Floats, shift: Floats) -> Hypothesis:

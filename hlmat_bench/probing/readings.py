@@ -43,6 +43,19 @@ class View(NamedTuple):
     frame: Frame
 
 
+class Layout(NamedTuple):
+    """A canvas on N images.
+
+    Attributes:
+        sides: (N, 2), its width and height in its own pixels.
+        upper_left, lower_right: (N, 2), where these corners are, (x, y) relative to the original image.
+    """
+
+    sides: Floats
+    upper_left: Floats
+    lower_right: Floats
+
+
 @dataclass(frozen=True, slots=True)
 class Canvas:
     """What numbers are measured on: the image as it was sent, or the original, after one more rule.
@@ -55,14 +68,15 @@ class Canvas:
     base: Literal["sent", "original"] = "sent"
     rule: Resize = UNCHANGED
 
-    def sides(self, views: Sequence[View]) -> Floats:
-        """(N, 2), the canvas' width and height in its own pixels."""
-        return np.array([self._frame(view).sent[::-1] for view in views], dtype=float)
-
-    def corners(self, views: Sequence[View]) -> tuple[Floats, Floats]:
-        """Where its upper left and its lower right corner are, each (N, 2), (x, y) relative to the original image."""
-        ends = [[self._to_original(end, view) for view in views] for end in (0.0, 1.0)]
-        return np.array(ends[0], dtype=float), np.array(ends[1], dtype=float)
+    def lay(self, views: Sequence[View]) -> Layout:
+        """How it lies on each of N images."""
+        frames = [self.rule.frame(view.frame.sent if self.base == "sent" else view.size) for view in views]
+        corners = [
+            [self._to_original(end, frame, view) for frame, view in zip(frames, views, strict=True)]
+            for end in (0.0, 1.0)
+        ]
+        upper_left, lower_right = np.array(corners, dtype=float)
+        return Layout(np.array([frame.sent[::-1] for frame in frames], dtype=float), upper_left, lower_right)
 
     def __str__(self) -> str:
         image = "the image as it was sent" if self.base == "sent" else "the original image"
@@ -70,11 +84,8 @@ class Canvas:
             return f"{image}, padded to a square"
         return image if self.rule is UNCHANGED else f"{image}, resized by {self.rule.name}"
 
-    def _frame(self, view: View) -> Frame:
-        return self.rule.frame(view.frame.sent if self.base == "sent" else view.size)
-
-    def _to_original(self, end: float, view: View) -> tuple[float, float]:
-        u, v = self._frame(view).to_original(end, end)
+    def _to_original(self, end: float, frame: Frame, view: View) -> tuple[float, float]:
+        u, v = frame.to_original(end, end)
         return view.frame.to_original(u, v) if self.base == "sent" else (u, v)
 
 
@@ -110,9 +121,12 @@ class Reading:
         Returns:
             (N, 2), (x, y) relative to the original image; outside [0, 1] where they point outside it.
         """
-        upper_left, lower_right = self.canvas.corners(views)
-        sides = self.canvas.sides(views) if self.limit is None else self.limit
-        return upper_left + in_order(numbers, self.order) / sides * (lower_right - upper_left)
+        return self.places_on(self.canvas.lay(views), numbers)
+
+    def places_on(self, layout: Layout, numbers: Floats) -> Floats:
+        """The same, for a canvas that is laid out already."""
+        parts = in_order(numbers, self.order) / (layout.sides if self.limit is None else self.limit)
+        return layout.upper_left + parts * (layout.lower_right - layout.upper_left)
 
     @property
     def unit(self) -> str:
@@ -152,8 +166,11 @@ def candidates(declared: Reading, numbers: Floats, views: Sequence[View]) -> tup
         The R readings, and where each of them points: (R, N, 2), see `Reading.places`.
     """
     found: dict[bytes, tuple[Reading, Floats]] = {}
+    layouts: dict[Canvas, Layout] = {}
     for reading in (declared, *_all_readings()):
-        places = reading.places(numbers, views)
+        if reading.canvas not in layouts:
+            layouts[reading.canvas] = reading.canvas.lay(views)
+        places = reading.places_on(layouts[reading.canvas], numbers)
         found.setdefault((places.round(9) + 0.0).tobytes(), (reading, places))
     return [reading for reading, _ in found.values()], np.stack([places for _, places in found.values()])
 
