@@ -1,4 +1,4 @@
-"""A model that really looks: it finds coloured markers in the image it is sent, and writes where they are as told to."""
+"""A model that looks: it finds coloured markers in the image it is sent, and writes where they are as it is told."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """`hlmat-bench probe`: whether a model writes coordinates as it is declared to.
 
 The model is asked, as in a run, for markers whose places are known. What it answers is compared with what was asked, in
-the declared format and in every other. The result is a report: nothing in a run reads it, and no format is changed by it.
+the declared format and in every other. The result is a report: no run reads it, and no format is changed by it.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class ProbeReport:
     diagnosis: Diagnosis
     folder: Path
 
-    HEADERS: ClassVar = ("image", "asked", "read", "median error", "of the diagonal", f"within {NEAR:.0%}")
+    HEADERS: ClassVar = ("image", "asked", "read", "median error", "of the diagonal", f"within {NEAR * 100:.0f} %")
 
     @property
     def ok(self) -> bool:
@@ -125,7 +125,14 @@ class ProbeReport:
         shares = [error / float(np.hypot(*self.answers[number].size)) for number, error in errors.items()]
         near = float(np.mean(np.array(shares) <= NEAR))
         median, share = float(np.median(list(errors.values()))), float(np.median(shares))
-        return (name, str(len(numbers)), str(len(errors)), f"{median:.1f} px", f"{share:.1%}", f"{near:.0%}")
+        return (
+            name,
+            str(len(numbers)),
+            str(len(errors)),
+            f"{median:.1f} px",
+            f"{share * 100:.2g} %",
+            f"{near * 100:.0f} %",
+        )
 
     def _error(self, number: int) -> float | None:
         return self.diagnosis.errors[number] if self.diagnosis.errors else None

@@ -71,4 +71,4 @@ def _ranks(values: Floats) -> Floats:
         ranks[:, column] = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
     ranks -= ranks.mean(axis=0)
     lengths = np.linalg.norm(ranks, axis=0)
-    return ranks / np.where(lengths > 1e-9, lengths, np.inf)  # type: ignore[no-any-return]
+    return ranks / np.where(lengths > 1e-9, lengths, np.inf)

@@ -46,13 +46,15 @@ class Data:
 
     def errors(self, places: Floats) -> Floats:
         """Distances from the targets to places, (..., N), in diagonals."""
-        return np.linalg.norm(self.misses(places), axis=-1)
+        distances: Floats = np.linalg.norm(self.misses(places), axis=-1)
+        return distances
 
     @cached_property
     def spans(self) -> Floats:
         """Width and height of the images in their diagonals, (N, 2)."""
         sides = np.array([view.size[::-1] for view in self.views], dtype=float)
-        return sides / np.linalg.norm(sides, axis=1, keepdims=True)
+        spans: Floats = sides / np.linalg.norm(sides, axis=1, keepdims=True)
+        return spans
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +134,12 @@ def shifted(data: Data, hypotheses: Iterable[Hypothesis]) -> list[Hypothesis]:
     for one in hypotheses:
         part = np.median(one.places - data.targets, axis=0)
         pixels = np.median((one.places - data.targets) * sides, axis=0)
-        found.append(Hypothesis(one.reading, one.places - part, Offset(*(part * 100).tolist(), "%")))
-        found.append(Hypothesis(one.reading, one.places - pixels / sides, Offset(*pixels.tolist(), "px")))
+        found.append(
+            Hypothesis(one.reading, one.places - part, Offset(float(part[0]) * 100, float(part[1]) * 100, "%"))
+        )
+        found.append(
+            Hypothesis(one.reading, one.places - pixels / sides, Offset(float(pixels[0]), float(pixels[1]), "px"))
+        )
     return found
 
 
@@ -176,9 +182,8 @@ def _undone(base: Reading, data: Data, factors: Floats, shift: Floats) -> Hypoth
     places = base.places(in_order(numbers, base.order), data.views)
     offset = None
     if shift.any():
-        share = shift / safe
-        unit: Literal["%", "px"] = "px" if base.limit is None else "%"
-        offset = Offset(*(share * (1 if unit == "px" else 100)).tolist(), unit)
+        x, y = (shift / safe).tolist()
+        offset = Offset(x, y, "px") if base.limit is None else Offset(x * 100, y * 100, "%")
     return Hypothesis(base, places, offset, (float(factors[0]), float(factors[1])))
 
 

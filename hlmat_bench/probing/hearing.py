@@ -43,7 +43,9 @@ def hear(replies: Sequence[str | None], declared: PointFormat) -> list[Heard | N
             as in a run.
     """
     texts = [reply for reply in replies if reply]
-    others = sorted(SYNTAXES, key=lambda name: -sum(_pair(SYNTAXES[name], text, declared) is not None for text in texts))
+    others = sorted(
+        SYNTAXES, key=lambda name: -sum(_pair(SYNTAXES[name], text, declared) is not None for text in texts)
+    )
     names = [declared.syntax, *(name for name in others if name != declared.syntax)]
     return [_hear(reply, names, declared) if reply else None for reply in replies]
 

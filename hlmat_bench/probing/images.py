@@ -86,7 +86,7 @@ def write_images(folder: Path, samples: int, seed: int) -> list[Question]:
 
 def _markers(size: Size, number: int, generator: np.random.Generator) -> Iterator[tuple[str, str, Mask]]:
     """Expression, colour and pixels of each marker: one in a corner, one at an edge, two inside."""
-    radius = max(5.0, min(size) * 0.035)
+    radius = max(5.0, min(size) * 0.045)
     colors, shapes = generator.permutation(list(COLORS)), generator.permutation(list(SHAPES))
     spots = _spots(size, radius, number, generator)
     for index, (color, shape, spot) in enumerate(zip(colors, shapes, spots, strict=True)):

@@ -23,7 +23,7 @@ TILE, MARGIN, HEADER = 360, 28, 26
 """Sides of a tile, the border in which answers beyond the image are shown, and the height of the text, in pixels."""
 
 _COLUMNS = 4
-_RING, _ARM, _DIAMOND = 9, 7, 6
+_RING, _ARM, _DIAMOND = 12, 7, 6
 
 
 def tile_scale(size: Size) -> float:

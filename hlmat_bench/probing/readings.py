@@ -181,5 +181,5 @@ def _all_readings() -> Iterator[Reading]:
     resized = [Canvas(canvas.base, Resize.named(rule)) for canvas in plain for rule in RULES]
     for order in ("xy", "yx"):
         for canvas in (*plain, *squares):
-            yield from (Reading(order, limit, canvas) for limit in LIMITS)  # type: ignore[arg-type]
-        yield from (Reading(order, None, canvas) for canvas in (*plain, *resized))  # type: ignore[arg-type]
+            yield from (Reading(order, limit, canvas) for limit in LIMITS)
+        yield from (Reading(order, None, canvas) for canvas in (*plain, *resized))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from hlmat_bench.points import PointFormat
-from hlmat_bench.probing.diagnosis import Answer, Diagnosis
+from hlmat_bench.probing.diagnosis import Answer, Diagnosis, Spot
 from hlmat_bench.probing.fitting import NEAR, Hypothesis
 from hlmat_bench.probing.hearing import BARE
 from hlmat_bench.probing.readings import SENT, Reading
@@ -29,10 +30,10 @@ def sentences(diagnosis: Diagnosis, answers: Sequence[Answer], declared: PointFo
 
 
 def _fits(diagnosis: Diagnosis, answers: Sequence[Answer], declared: PointFormat) -> list[str]:
-    near, rough = _nearness(diagnosis.declared_spots, answers)
-    lines = [f"The declared format fits: {near}."]
-    if rough:
-        lines.append("The model points only roughly.")
+    share, error = _median_error(diagnosis.declared_spots, answers)
+    lines = [f"The declared format fits: the median error is {error}."]
+    if share > _ROUGH:
+        lines.append("But the model points only roughly.")
     return lines + _alike(diagnosis, Reading.declared(declared))
 
 
@@ -42,32 +43,40 @@ def _mistaken(diagnosis: Diagnosis, answers: Sequence[Answer], declared: PointFo
     lines = []
     if "order" in diagnosis.mistakes:
         first = found.reading.order[0]
-        lines.append(f"The axes are swapped: the model writes {first} first, and {reading.order[0]} is declared first.")
+        lines.append(
+            f"The axes are swapped: the model writes {first} first, where {reading.order[0]} is declared first."
+        )
     if "unit" in diagnosis.mistakes:
         lines.append(f"The numbers are {_unit(found.reading)}, not {_unit(reading)} as declared.")
     if "canvas" in diagnosis.mistakes:
-        lines.append(f"They are measured on {found.reading.canvas}, not on {SENT}.")
+        lines.append(f"The numbers are measured on {found.reading.canvas}; declared is {SENT}.")
     if "scale" in diagnosis.mistakes:
         lines.append(_scale(found, reading))
     if found.offset is not None:
-        lines.append(f"There is an offset: the answers are off by {found.offset} (right and down are positive).")
+        lines.append(f"There is an offset: all answers are off by {found.offset}, where right and down are positive.")
     if "syntax" in diagnosis.mistakes:
         lines += _syntax(diagnosis, answers, declared)
-    best, _ = _nearness(diagnosis.found_spots, answers)
-    now, _ = _nearness(diagnosis.declared_spots, answers)
-    agrees = set(diagnosis.mistakes) == {"syntax"}
-    lines.append(f"Their numbers fit: {now}." if agrees else f"Read so, {best}; as declared, {now}.")
+    best, now = (_median_error(spots, answers)[1] for spots in (diagnosis.found_spots, diagnosis.declared_spots))
+    only_syntax = set(diagnosis.mistakes) == {"syntax"}
+    lines.append(
+        f"Their numbers fit: the median error is {now}."
+        if only_syntax
+        else f"Read so, the median error is {best}; as declared, it is {now}."
+    )
     lines += _alike(diagnosis, found.reading) if found.factors is None else []
     return [*lines, f"Declare {diagnosis.declare}."] if diagnosis.declare else lines
 
 
 def _unclear(diagnosis: Diagnosis, answers: Sequence[Answer], declared: PointFormat) -> list[str]:
     assert diagnosis.found is not None
-    near, _ = _nearness(diagnosis.found_spots, answers)
+    spots, explained = diagnosis.found_spots, 0
+    for spot, answer in zip(spots, answers, strict=True):
+        explained += spot is not None and _share(spot, answer) <= NEAR
     return [
-        "The answers have something to do with the markers, but no reading of them explains half: nothing is said "
-        "of the convention.",
-        f"The nearest is {diagnosis.found.reading}: {near}.",
+        "Nothing can be said of the convention: the answers have to do with the markers, but no reading puts half of "
+        f"them within {NEAR * 100:.0f} % of the diagonal.",
+        f"The nearest is {diagnosis.found.reading}: it explains {explained} of "
+        f"{len(spots) - spots.count(None)} answers, and its median error is {_median_error(spots, answers)[1]}.",
     ]
 
 
@@ -91,13 +100,18 @@ def _missing(diagnosis: Diagnosis, answers: Sequence[Answer]) -> list[str]:
     numberless = sum(one is None for one in diagnosis.heard) - failed
     lines = [f"{failed} of {len(answers)} requests failed."] if failed else []
     if numberless:
-        lines.append(f"{numberless} of {len(answers)} replies hold no two numbers, for example {_example(answers, diagnosis)}.")
+        lines.append(
+            f"{numberless} of {len(answers)} replies hold no two numbers, for example {_example(answers, diagnosis)}."
+        )
     return lines
 
 
 def _syntax(diagnosis: Diagnosis, answers: Sequence[Answer], declared: PointFormat) -> list[str]:
-    share = f"The format is not followed: the syntax {declared.syntax} reads {diagnosis.followed:.0%} of the replies"
-    example = next(a.reply for a, one in zip(answers, diagnosis.heard, strict=True) if one and one.syntax == diagnosis.syntax)
+    followed = f"{diagnosis.followed * 100:.0f} % of the replies"
+    share = f"The format is not followed: the syntax {declared.syntax} reads {followed}"
+    example = next(
+        a.reply for a, one in zip(answers, diagnosis.heard, strict=True) if one and one.syntax == diagnosis.syntax
+    )
     shown = _quoted(example or "")
     if diagnosis.syntax == BARE:
         return [f"{share}; their numbers stand in no known syntax, for example {shown}."]
@@ -109,18 +123,20 @@ def _syntax(diagnosis: Diagnosis, answers: Sequence[Answer], declared: PointForm
 def _scale(found: Hypothesis, declared: Reading) -> str:
     assert found.factors is not None
     x, y = found.factors
+    other_edge = " Where it is negative, the axis is counted from the other edge." if min(x, y) < 0 else ""
     if found.reading.limit is None:
-        return f"The scale is off: the numbers are {_factors(x, y)} the pixels of {SENT}."
+        return f"The scale is off: the numbers are the pixels of {SENT} times {_factors(x, y)}.{other_edge}"
     line = f"The scale is off: the numbers run to {x:.4g} across the image and to {y:.4g} down it"
     if declared.limit is None:
         return f"{line}, and are no pixels as declared."
-    return f"{line}, not to {declared.limit:g} as declared: {_factors(x / declared.limit, y / declared.limit)} too large."
+    factors = _factors(x / declared.limit, y / declared.limit)
+    return f"{line}, not to {declared.limit:g} as declared: a factor of {factors}.{other_edge}"
 
 
 def _factors(x: float, y: float) -> str:
     if abs(x - y) <= 0.02 * abs(x):
-        return f"{(x + y) / 2:.3g} times"
-    return f"{x:.3g} times (x) and {y:.3g} times (y)"
+        return f"{(x + y) / 2:.3g} in both axes"
+    return f"{x:.3g} across and {y:.3g} down"
 
 
 def _alike(diagnosis: Diagnosis, chosen: Reading) -> list[str]:
@@ -138,16 +154,17 @@ def _alike(diagnosis: Diagnosis, chosen: Reading) -> list[str]:
     return lines
 
 
-def _nearness(spots: Sequence[tuple[float, float] | None], answers: Sequence[Answer]) -> tuple[str, bool]:
-    """How near spots are to the targets, in words, and whether that is rough."""
-    pixels, shares = [], []
-    for spot, answer in zip(spots, answers, strict=True):
-        if spot is not None:
-            pixels.append(np.hypot(spot[0] - answer.target[0], spot[1] - answer.target[1]))
-            shares.append(pixels[-1] / np.hypot(*answer.size))
-    share, near = np.median(shares), np.mean(np.array(shares) <= NEAR)
-    text = f"the median error is {np.median(pixels):.1f} pixels ({share:.1%} of the diagonal), {near:.0%} are within {NEAR:.0%}"
-    return text, bool(share > _ROUGH)
+def _median_error(spots: Sequence[Spot | None], answers: Sequence[Answer]) -> tuple[float, str]:
+    """The median error in diagonals, and in words."""
+    pairs = [(spot, answer) for spot, answer in zip(spots, answers, strict=True) if spot is not None]
+    share = float(np.median([_share(spot, answer) for spot, answer in pairs]))
+    pixels = float(np.median([math.dist(spot, answer.target) for spot, answer in pairs]))
+    return share, f"{pixels:.1f} pixels ({share * 100:.2g} % of the diagonal)"
+
+
+def _share(spot: Spot, answer: Answer) -> float:
+    """How far a spot is off, in diagonals."""
+    return math.dist(spot, answer.target) / math.hypot(*answer.size)
 
 
 def _unit(reading: Reading) -> str:
