@@ -23,7 +23,7 @@ from hlmat_bench.probing.fitting import (
     Data,
     Hypothesis,
     choose,
-    cost,
+    costs,
     named,
     shifted,
     straight,
@@ -41,7 +41,8 @@ FEWEST = 8
 """With fewer answers nothing is said of a convention."""
 
 _MUCH_BETTER, _WORTH = 0.75, 0.005
-"""An offset or a free scale is reported where it cuts the mean error to this part of it, and by so many diagonals."""
+"""An offset or a free scale is reported where it cuts the mean error to this part of it, and by so many diagonals. The
+part is smaller where the answers are few: by the share of free numbers in them."""
 
 _FOLLOWED = 0.8
 """The declared syntax is followed when it reads this share of the replies that hold two numbers."""
@@ -168,10 +169,11 @@ def _explain(data: Data, declared: Reading, readings: list[Hypothesis]) -> tuple
         return one.reading == declared or free
 
     best, alike = choose(data, readings, preferred)
-    for level in ([*shifted(data, readings), *stretched(data)], straight(data)):
+    for free, level in ((2, [*shifted(data, readings), *stretched(data)]), (4, straight(data))):
         better, others = choose(data, level, preferred)
-        before, after = cost(data, best), cost(data, better)
-        if after < _MUCH_BETTER * before and before - after > _WORTH and told_apart(data, better, best):
+        before, after = costs(data, [best, better])
+        enough = _MUCH_BETTER * (1 - free / len(data.numbers))
+        if after < enough * before and before - after > _WORTH and told_apart(data, better, [best])[0]:
             best, alike = better, [other for other in others if (other.factors is None) == (better.factors is None)]
     named_alike = dict.fromkeys(other.reading for other in alike if other.factors is None)
     return best, tuple(reading for reading in named_alike if reading != best.reading)

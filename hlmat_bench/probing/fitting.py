@@ -5,13 +5,14 @@ Errors are fractions of the original image's diagonal. A place is (x, y) relativ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hlmat_bench.points import Order
 from hlmat_bench.probing.readings import SENT, Floats, Reading, View, candidates, in_order
@@ -22,7 +23,7 @@ NEAR = 0.05
 _GROSS = 0.1
 """A larger error counts as this one: how far a gross miss is off says nothing of the convention."""
 
-_APART = 3.0
+_APART = 3.5
 """Two readings are told apart when the answers lean to one of them by so many standard errors."""
 
 
@@ -91,34 +92,41 @@ class Hypothesis:
     factors: tuple[float, float] | None = None
 
 
-def cost(data: Data, hypothesis: Hypothesis) -> float:
-    """The mean error, where a gross miss counts as one of `_GROSS`."""
-    return float(np.minimum(data.errors(hypothesis.places), _GROSS).mean())
+def costs(data: Data, hypotheses: Sequence[Hypothesis]) -> Floats:
+    """The mean error of each, (H,), where a gross miss counts as one of `_GROSS`."""
+    means: Floats = np.minimum(data.errors(_places(hypotheses)), _GROSS).mean(axis=1)
+    return means
 
 
 def choose(
     data: Data, hypotheses: Sequence[Hypothesis], preferred: Callable[[Hypothesis], bool]
 ) -> tuple[Hypothesis, list[Hypothesis]]:
     """The best hypothesis, or a preferred one that cannot be told apart from it; and all that cannot be."""
-    best = min(hypotheses, key=lambda hypothesis: cost(data, hypothesis))
-    alike = [other for other in hypotheses if other is best or not told_apart(data, best, other)]
+    best = hypotheses[int(costs(data, hypotheses).argmin())]
+    apart = told_apart(data, best, hypotheses)
+    alike = [other for other, differs in zip(hypotheses, apart, strict=True) if not differs]
     return next(filter(preferred, alike), best), alike
 
 
-def told_apart(data: Data, best: Hypothesis, other: Hypothesis) -> bool:
-    """Whether the answers speak against another hypothesis.
+def told_apart(data: Data, best: Hypothesis, others: Sequence[Hypothesis]) -> NDArray[np.bool_]:
+    """Whether the answers speak against other hypotheses, (H,).
 
-    Its misses are projected on the way from the best one's places to its own. If it were true, they would be
-    scattered around zero as the best one's are; they are not, if their sum exceeds that by `_APART` standard errors.
-    The standard error allows for a scatter that differs between images (White's, 1980, doi:10.2307/1912934).
+    The misses of another one are projected on the way from the best one's places to its own. If it were true, they
+    would be scattered around zero as the best one's are; they are not, if their sum exceeds that by `_APART` standard
+    errors. The standard error allows for a scatter that differs between images (White 1980, doi:10.2307/1912934).
     """
-    own, others = data.misses(best.places), data.misses(other.places)
-    near = np.minimum(np.linalg.norm(own, axis=1), np.linalg.norm(others, axis=1)) <= _GROSS
-    own, others = own[near], others[near]
-    way = others - own
-    scatter = 1.4826 * float(np.median(np.abs(own))) if near.any() else 0.0
-    pooled, per_image = scatter * np.linalg.norm(way), np.linalg.norm((own * way).sum(axis=1))
-    return float((others * way).sum()) > _APART * max(float(pooled), float(per_image))
+    own, misses = data.misses(best.places), data.misses(_places(others))
+    near = (np.linalg.norm(own, axis=1) <= _GROSS) | (np.linalg.norm(misses, axis=2) <= _GROSS)
+    way = np.where(near[:, :, None], misses - own, 0.0)
+    close = own[np.linalg.norm(own, axis=1) <= _GROSS]
+    scatter = 1.4826 * float(np.median(np.abs(close))) if len(close) else 0.0
+    pooled, per_image = scatter * np.linalg.norm(way, axis=(1, 2)), np.linalg.norm((own * way).sum(axis=2), axis=1)
+    apart: NDArray[np.bool_] = (misses * way).sum(axis=(1, 2)) > _APART * np.maximum(pooled, per_image)
+    return apart
+
+
+def _places(hypotheses: Sequence[Hypothesis]) -> Floats:
+    return np.stack([hypothesis.places for hypothesis in hypotheses])
 
 
 def named(data: Data, declared: Reading) -> list[Hypothesis]:
@@ -127,19 +135,17 @@ def named(data: Data, declared: Reading) -> list[Hypothesis]:
     return [Hypothesis(reading, where) for reading, where in zip(readings, places, strict=True)]
 
 
-def shifted(data: Data, hypotheses: Iterable[Hypothesis]) -> list[Hypothesis]:
+def shifted(data: Data, hypotheses: Sequence[Hypothesis]) -> list[Hypothesis]:
     """Each with the median shift taken off: one in parts of the image, one in pixels of the image as it was sent."""
     sides = SENT.lay(data.views).sides
+    places = _places(hypotheses)
+    parts = np.median(places - data.targets, axis=1)
+    pixels = np.median((places - data.targets) * sides, axis=1)
     found = []
-    for one in hypotheses:
-        part = np.median(one.places - data.targets, axis=0)
-        pixels = np.median((one.places - data.targets) * sides, axis=0)
-        found.append(
-            Hypothesis(one.reading, one.places - part, Offset(float(part[0]) * 100, float(part[1]) * 100, "%"))
-        )
-        found.append(
-            Hypothesis(one.reading, one.places - pixels / sides, Offset(float(pixels[0]), float(pixels[1]), "px"))
-        )
+    for one, part, pixel in zip(hypotheses, parts, pixels, strict=True):
+        as_part, as_pixels = Offset(*_xy(part * 100), "%"), Offset(*_xy(pixel), "px")
+        found.append(Hypothesis(one.reading, one.places - part, as_part))
+        found.append(Hypothesis(one.reading, one.places - pixel / sides, as_pixels))
     return found
 
 
@@ -182,9 +188,13 @@ def _undone(base: Reading, data: Data, factors: Floats, shift: Floats) -> Hypoth
     places = base.places(in_order(numbers, base.order), data.views)
     offset = None
     if shift.any():
-        x, y = (shift / safe).tolist()
-        offset = Offset(x, y, "px") if base.limit is None else Offset(x * 100, y * 100, "%")
-    return Hypothesis(base, places, offset, (float(factors[0]), float(factors[1])))
+        parts = shift / safe
+        offset = Offset(*_xy(parts), "px") if base.limit is None else Offset(*_xy(parts * 100), "%")
+    return Hypothesis(base, places, offset, _xy(factors))
+
+
+def _xy(pair: Floats) -> tuple[float, float]:
+    return float(pair[0]), float(pair[1])
 
 
 def _ratio(exact: Floats, numbers: Floats) -> float:
