@@ -16,6 +16,7 @@ from hlmat_bench.syntaxes import SYNTAXES
 Blindness: TypeAlias = Literal["", "random", "constant"]
 
 _COLORS = {"red": (214, 39, 40), "blue": (31, 80, 200), "yellow": (245, 200, 20), "purple": (140, 40, 160)}
+_TOLERANCE = 45
 _MARKER = re.compile(r"\b(red|blue|yellow|purple) (?:circle|square|triangle|star)\b")
 _REFUSAL = "I'm sorry, I can't help with that."
 
@@ -98,8 +99,9 @@ def _middle(image: Image, color: tuple[int, int, int]) -> tuple[float, float] | 
     """The middle of the largest spot of a colour, (x, y) relative to the image; None when there is none."""
     import cv2
 
-    like = np.linalg.norm(image.astype(np.float32) - np.array(color, np.float32), axis=2) < 70
-    count, _, stats, middles = cv2.connectedComponentsWithStats(like.astype(np.uint8))
+    darkest, lightest = ([level + step for level in color] for step in (-_TOLERANCE, _TOLERANCE))
+    like = cv2.inRange(image, np.array(darkest), np.array(lightest))
+    count, _, stats, middles = cv2.connectedComponentsWithStats(like)
     if count < 2:
         return None
     x, y = middles[1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())]

@@ -24,6 +24,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from hlmat_bench.fake_models import MarkerFinder
 from hlmat_bench.fake_segmenter import DiscSegmenter, DiscSession
 from hlmat_bench.interfaces import Image
 from hlmat_bench.tiny_checkpoints import GROUNDING_TOKENS, TINY_SAM, TinySam, tiny_sam, tiny_vlm
@@ -37,6 +38,7 @@ __all__ = [
     "DiscSegmenter",
     "DiscSession",
     "Failure",
+    "MarkerFinder",
     "TinySam",
     "completion",
     "tiny_sam",

@@ -42,7 +42,8 @@ def hear(replies: Sequence[str | None], declared: PointFormat) -> list[Heard | N
         declared: the model's point format. Numbers that are written with their axes' names are put in its order,
             as in a run.
     """
-    texts = [reply for reply in replies if reply]
+    own = SYNTAXES[declared.syntax]
+    texts = [reply for reply in replies if reply and _pair(own, reply, declared) is None]
     others = sorted(
         SYNTAXES, key=lambda name: -sum(_pair(SYNTAXES[name], text, declared) is not None for text in texts)
     )

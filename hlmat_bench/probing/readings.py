@@ -70,13 +70,8 @@ class Canvas:
 
     def lay(self, views: Sequence[View]) -> Layout:
         """How it lies on each of N images."""
-        frames = [self.rule.frame(view.frame.sent if self.base == "sent" else view.size) for view in views]
-        corners = [
-            [self._to_original(end, frame, view) for frame, view in zip(frames, views, strict=True)]
-            for end in (0.0, 1.0)
-        ]
-        upper_left, lower_right = np.array(corners, dtype=float)
-        return Layout(np.array([frame.sent[::-1] for frame in frames], dtype=float), upper_left, lower_right)
+        known = {view: self._on(view) for view in dict.fromkeys(views)}
+        return Layout(*np.array([known[view] for view in views], dtype=float).swapaxes(0, 1))
 
     def __str__(self) -> str:
         image = "the image as it was sent" if self.base == "sent" else "the original image"
@@ -84,9 +79,13 @@ class Canvas:
             return f"{image}, padded to a square"
         return image if self.rule is UNCHANGED else f"{image}, resized by {self.rule.name}"
 
-    def _to_original(self, end: float, frame: Frame, view: View) -> tuple[float, float]:
-        u, v = frame.to_original(end, end)
-        return view.frame.to_original(u, v) if self.base == "sent" else (u, v)
+    def _on(self, view: View) -> tuple[tuple[float, float], ...]:
+        """Its `Layout` on one image."""
+        frame = self.rule.frame(view.frame.sent if self.base == "sent" else view.size)
+        corners = frame.to_original(0.0, 0.0), frame.to_original(1.0, 1.0)
+        if self.base == "sent":
+            corners = view.frame.to_original(*corners[0]), view.frame.to_original(*corners[1])
+        return (frame.sent[1], frame.sent[0]), *corners
 
 
 SENT = Canvas()
