@@ -45,8 +45,9 @@ def _near(data: Data, places: Floats, orders: Orders) -> Floats:
     """For each order of the targets, the share of answers that the best reading puts near theirs."""
     targets = data.targets[:, None] * data.spans
     ways = (places * data.spans)[:, None] - targets  # (R, target, answer, 2)
-    near = (ways**2).sum(axis=-1) < NEAR**2
-    return near[:, orders, np.arange(len(data.targets))].mean(axis=-1).max(axis=0)  # type: ignore[no-any-return]
+    near = ((ways**2).sum(axis=-1) < NEAR**2).astype(np.float32)
+    answers = np.arange(len(data.targets))[:, None]
+    return near[:, orders.T, answers].mean(axis=1).max(axis=0)  # type: ignore[no-any-return]
 
 
 def _correlated(data: Data, orders: Orders) -> Floats:
