@@ -96,7 +96,7 @@ def test_every_pair_of_declared_and_true_convention(declared: tuple[str, str, st
     order, unit, sent_by = declared
     points = PointFormat.named(order + unit)
     for seed, (true_order, true_unit, rule) in enumerate(CONVENTIONS):
-        answers = ask(true_order, true_unit, rule, sent_by=sent_by, seed=seed)
+        answers = ask(true_order, true_unit, rule, sent_by=sent_by, seed=seed, count=20)
         found = diagnose(answers, points, sent_by)
         planted = {
             "order": order != true_order,
