@@ -64,6 +64,10 @@ class MarkerFinder:
 
     async def reply(self, request: Request) -> list[Reply]:
         """See `hlmat_bench.interfaces.Model.reply`."""
+        return self.replies(request)
+
+    def replies(self, request: Request) -> list[Reply]:
+        """The same, at once."""
         return [Reply(self._say(request))] * request.n
 
     def _say(self, request: Request) -> str:
