@@ -26,6 +26,7 @@ from hlmat_bench.engine import Progress, all_or_none, in_own_loop
 from hlmat_bench.errors import RequestFailed, UsageError
 from hlmat_bench.framing import UNCHANGED, Frame
 from hlmat_bench.interfaces import Model
+from hlmat_bench.manifest import redact
 from hlmat_bench.players import ModelPlayer, View
 from hlmat_bench.points import PointFormat
 from hlmat_bench.probing.diagnosis import FEWEST, Answer, Diagnosis, diagnose
@@ -48,7 +49,7 @@ class ProbeReport:
     """What a probe found.
 
     Attributes:
-        model: the model as it was asked for.
+        model: the model as it was asked for, without keys.
         points: its declared point format.
         resize: the name of its declared resize rule.
         seed: of the images.
@@ -193,7 +194,7 @@ def probe(
     check_template(rules.prompt)
     asked: Model = choice.make()
     declared = PointFormat.named(str(points)) if points else asked.points
-    folder = Path(out) if out else Path("runs") / f"probe__{_as_name(model)}"
+    folder = Path(out) if out else Path("runs") / f"probe__{_as_name(redact(model))}"
     questions = _questions(folder, samples, seed)
     interview = _Interview(asked, declared, rules, seed, questions, progress)
     seats = concurrency or suitable_concurrency(asked, batch_size)
@@ -202,7 +203,7 @@ def probe(
     resize = getattr(asked, "resize", UNCHANGED).name
     failures = tuple(interview.failures.get(question.id) for question in questions)
     diagnosis = diagnose(answers, declared, resize)
-    report = ProbeReport(model, declared, resize, seed, tuple(questions), answers, failures, diagnosis, folder)
+    report = ProbeReport(redact(model), declared, resize, seed, tuple(questions), answers, failures, diagnosis, folder)
     write_picture(report.picture, questions, diagnosis)
     text = json.dumps(report.to_json(), indent=1, ensure_ascii=False, allow_nan=False)
     report.replies.write_text(text + "\n", encoding="utf-8")

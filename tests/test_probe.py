@@ -17,7 +17,7 @@ from hlmat_bench.interfaces import Request
 from hlmat_bench.probe import ProbeReport, probe
 from hlmat_bench.probing import images, picture
 from hlmat_bench.sources.pixels import read_image
-from hlmat_bench.testing import Answer, ChatServer, Failure, MarkerFinder
+from hlmat_bench.testing import Answer, Asked, ChatServer, Failure, MarkerFinder
 
 PLUGIN = """
 from hlmat_bench.errors import RequestFailed
@@ -203,22 +203,34 @@ def test_the_format_of_a_setting_and_the_settings_of_a_run(plugin: str, tmp_path
 
 def test_a_server_is_asked_as_in_a_run(tmp_path: Path) -> None:
     def answer(body: dict[str, object], image: object, prompt: str) -> Answer:
-        return Failure(400) if "star" in prompt else "Positive point: (500, 500)"
+        return Failure(400) if " star\n" in prompt else "Positive point: (500, 500)"
 
     with ChatServer(answer) as server:
-        model = f"openai,model=fake,points=xy1000,base_url={server.base_url},key_env=,image=png"
+        model = f"openai,model=fake,points=xy1000,base_url={server.base_url},image_format=png,retries=0"
         report = probe(model, samples=12, out=tmp_path)
     assert report.diagnosis.status == "blind"
     assert sum(failure is not None for failure in report.failures) == 3
     for question in report.questions:
-        [asked] = [
-            asked for asked in server.asked if _is_about(asked.prompt, question.expression, asked.image, question)
-        ]
+        [asked] = [asked for asked in server.asked if _is_about(asked, question)]
         assert "Coordinates are written x first, then y, relative to the image" in asked.prompt
 
 
-def _is_about(prompt: str, expression: str, image: object, question: images.Question) -> bool:
-    return f"The object: {expression}\n" in prompt and np.array_equal(image, read_image(question.image))  # type: ignore[arg-type]
+def _is_about(asked: Asked, question: images.Question) -> bool:
+    assert asked.image is not None
+    same = asked.image.shape == read_image(question.image).shape and (asked.image == read_image(question.image)).all()
+    return f"The object: {question.expression}\n" in asked.prompt and bool(same)
+
+
+def test_a_key_is_written_nowhere(tmp_path: Path) -> None:
+    with ChatServer(lambda *_: "Finish", key="canary-4711") as server:
+        model = f"openai,model=fake,base_url={server.base_url},points=xy1000,api_key=canary-4711"
+        ran = _cli("--model", model, "--samples", "8", cwd=tmp_path)
+    assert ran.returncode == 1
+    assert len(server.asked) == 8
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {"picture.png", "probe.json"} <= {path.name for path in files}
+    assert "canary" not in ran.stdout + ran.stderr + " ".join(map(str, files))
+    assert all(b"canary" not in path.read_bytes() for path in files)
 
 
 def test_the_picture_shows_rings_on_markers_and_crosses_on_answers(plugin: str, tmp_path: Path) -> None:
