@@ -207,9 +207,9 @@ def test_a_server_is_asked_as_in_a_run(tmp_path: Path) -> None:
 
     with ChatServer(answer) as server:
         model = f"openai,model=fake,points=xy1000,base_url={server.base_url},image_format=png,retries=0"
-        report = probe(model, samples=12, out=tmp_path)
+        report = probe(model, samples=24, out=tmp_path)
     assert report.diagnosis.status == "blind"
-    assert sum(failure is not None for failure in report.failures) == 3
+    assert sum(failure is not None for failure in report.failures) == 6
     for question in report.questions:
         [asked] = [asked for asked in server.asked if _is_about(asked, question)]
         assert "Coordinates are written x first, then y, relative to the image" in asked.prompt

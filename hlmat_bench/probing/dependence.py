@@ -22,7 +22,9 @@ def depends(data: Data, places: Floats, seed: int = 0) -> bool:
 
     Two statistics are compared with their values when the markers' relative positions are exchanged between the
     questions: the largest share of answers that one of the readings puts near their marker, and the largest rank
-    correlation of the numbers with the positions, which also sees conventions that are no reading here.
+    correlation of the numbers with the positions, which also sees conventions that are no reading here. The
+    correlation is one within images of a size: answers that differ between images alone, as the middle of each does,
+    have none.
 
     Args:
         data: the answers.
@@ -52,7 +54,7 @@ def _near(data: Data, places: Floats, orders: Orders) -> Floats:
 
 def _correlated(data: Data, orders: Orders) -> Floats:
     """For each order of the targets, the largest mean over both axes of the absolute rank correlation."""
-    targets = _ranks(data.targets)[orders]
+    targets = _ranks(_centred(data.targets, data))[orders]
     return np.abs(np.einsum("sna,pna->psa", _ranked_numbers(data), targets)).mean(axis=-1).max(axis=-1)  # type: ignore[no-any-return]
 
 
@@ -61,7 +63,16 @@ def _ranked_numbers(data: Data) -> Floats:
     sides = SENT.lay(data.views).sides
     orders: tuple[Order, ...] = ("xy", "yx")
     series = [in_order(data.numbers, order) / divisor for order in orders for divisor in (np.ones(2), sides)]
-    return np.stack([_ranks(values) for values in series])
+    return np.stack([_ranks(_centred(values, data)) for values in series])
+
+
+def _centred(values: Floats, data: Data) -> Floats:
+    """Values less their mean over the images of the same size, (N, 2)."""
+    known = list(dict.fromkeys(data.views))
+    member = np.array([[view == other for other in known] for view in data.views], dtype=float)
+    means = (member.T @ values) / member.sum(axis=0)[:, None]
+    centred: Floats = values - member @ means
+    return centred
 
 
 def _ranks(values: Floats) -> Floats:

@@ -40,6 +40,9 @@ Spot: TypeAlias = tuple[float, float]
 FEWEST = 8
 """With fewer answers nothing is said of a convention."""
 
+ENOUGH = 16
+"""With fewer answers a model that points badly cannot be told from one that cannot point."""
+
 _MUCH_BETTER, _WORTH = 0.75, 0.005
 """An offset or a free scale is reported where it cuts the mean error to this part of it, and by so many diagonals. The
 part is smaller where the answers are few: by the share of free numbers in them."""
@@ -142,7 +145,7 @@ def diagnose(answers: Sequence[Answer], declared: PointFormat, resize: str = "no
     if len(usable) < max(FEWEST, len(answers) / 4):
         return Diagnosis("silent", **about)
     if not depends(data, np.stack([one.places for one in readings]), seed):
-        return Diagnosis("blind", **about)
+        return Diagnosis("blind" if len(usable) >= ENOUGH else "silent", **about)
     found, alike = _explain(data, reading, readings)
     about |= {"found": found, "alike": alike, "found_spots": _spots(found, data, usable, len(answers))}
     if (data.errors(found.places) <= NEAR).mean() < 0.5:
