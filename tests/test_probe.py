@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -338,3 +339,18 @@ def test_the_marker_finder_looks_at_the_pixels(truth: str, reply: str) -> None:
     finder = MarkerFinder(truth)
     assert finder.replies(Request(image, "The object: the small red square"))[0].text == reply
     assert finder.replies(Request(image, "The object: the yellow star"))[0].text == "Finish"
+
+
+def test_the_example_of_the_page(tmp_path: Path) -> None:
+    page = (Path(__file__).resolve().parents[1] / "docs" / "probe.md").read_text()
+    [code] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    [shown] = re.findall(r"```\n(\$ .*?)```", page, re.DOTALL)
+    command, *expected = shown.splitlines()
+    (tmp_path / "my_finder.py").write_text(code)
+    ran = _cli(*command.split()[3:], cwd=tmp_path)
+    assert [_without_figures(line) for line in ran.stdout.splitlines()] == [_without_figures(line) for line in expected]
+
+
+def _without_figures(line: str) -> str:
+    """A line without the figures that another version of a JPEG decoder may change in their last place."""
+    return " ".join(re.sub(r"\d+\.?\d* (?:px|%|pixels)", "#", line).split())
