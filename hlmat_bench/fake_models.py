@@ -36,7 +36,6 @@ class MarkerFinder:
         scale: what it multiplies its numbers by.
         refuses: the share of requests it refuses.
         blind: it never looks, and points anywhere (``random``) or at the middle (``constant``).
-        template: what it writes around its click, with the field ``{click}``.
         seed: of everything random.
     """
 
@@ -54,13 +53,12 @@ class MarkerFinder:
         scale: float = 1.0,
         refuses: float = 0.0,
         blind: Blindness = "",
-        template: str = "{click}",
         seed: int = 0,
     ) -> None:
         self.truth, self.sees = PointFormat.named(truth), Resize.named(sees)
         self.points, self.resize = PointFormat.named(points or truth), Resize.named(resize)
         self.noise, self.offset, self.scale = noise / 100, (offset_x / 100, offset_y / 100), scale
-        self.refuses, self.blind, self.template, self.seed = refuses, blind, template, seed
+        self.refuses, self.blind, self.seed = refuses, blind, seed
 
     async def reply(self, request: Request) -> list[Reply]:
         """See `hlmat_bench.interfaces.Model.reply`."""
@@ -80,7 +78,7 @@ class MarkerFinder:
         if spot is None:
             return "Finish"
         u, v = (part + off + generator.normal(0, self.noise) for part, off in zip(spot, self.offset, strict=True))
-        return self.template.format(click=self._written(u, v, image))
+        return self._written(u, v, image)
 
     def _spot(self, image: Image, prompt: str, generator: np.random.Generator) -> tuple[float, float] | None:
         """Where it points, relative to what it sees; None when it finds nothing."""

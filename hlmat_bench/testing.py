@@ -1,4 +1,4 @@
-"""Deterministic stand-ins for what a test has not got: a model server, and checkpoints with random weights.
+"""Deterministic stand-ins for what a test has not got: a model, a model server, checkpoints with random weights.
 
     def answer(request, image, prompt):
         return "Positive point: (500, 500)"

@@ -188,6 +188,11 @@ def test_axes_written_by_name_are_read_as_in_a_run() -> None:
         assert diagnose(named, PointFormat.named(declared)).status == "fits"
 
 
+def test_axes_written_by_the_wrong_name_cannot_be_declared() -> None:
+    found = diagnose(ask("yx", "100", form='<point x="{}" y="{}">it</point>'), PointFormat.named("xy100-point"))
+    assert (found.mistakes, found.declare) == (("order",), None)
+
+
 @pytest.mark.parametrize("unit", ["1000", "pixel", "1"])
 def test_an_offset_is_measured(unit: str) -> None:
     step = 20 if unit == "pixel" else TOPS[unit] * 0.05

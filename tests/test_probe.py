@@ -114,28 +114,21 @@ def test_every_image_is_read_the_right_way_up(plugin: str, tmp_path: Path) -> No
         assert error < 0.002 * math.hypot(*answer.size), question
 
 
-def test_markers_are_near_every_edge_and_distinct() -> None:
-    """What is on an image does not overlap, and the four edges of the images all have markers near them."""
-    seen = set()
-    for number in range(8):
-        size = images._KINDS[number].size
-        generator = np.random.Generator(np.random.PCG64([0, number]))
-        masks = [mask for _, _, mask in images._markers(size, number, generator)]
-        assert sum(mask.astype(int) for mask in masks).max() == 1
-        for mask in masks:
-            rows, columns = np.nonzero(mask)
-            near = 0.06
-            seen |= {
-                edge
-                for edge, there in {
-                    "left": columns.min() < near * size[1],
-                    "top": rows.min() < near * size[0],
-                    "right": columns.max() > (1 - near) * size[1],
-                    "bottom": rows.max() > (1 - near) * size[0],
-                }.items()
-                if there
-            }
-    assert seen == {"left", "top", "right", "bottom"}
+def test_markers_are_near_every_edge_and_distinct(tmp_path: Path) -> None:
+    questions = images.write_images(tmp_path, 32, seed=0)
+    near: set[tuple[str, bool]] = set()
+    for file in {question.image for question in questions}:
+        asked = [question for question in questions if question.image == file]
+        assert len({question.expression.split()[-2] for question in asked}) == 4
+        assert len({question.expression.split()[-1] for question in asked}) == 4
+        height, width = read_image(file).shape[:2]
+        radius = max(5, 0.045 * min(height, width))
+        for question in asked:
+            x, y = question.target
+            assert all(math.dist(question.target, other.target) > 2 * radius for other in asked if other != question)
+            near |= {("x", side) for side, gap in ((False, x), (True, width - x)) if gap < 2 * radius}
+            near |= {("y", side) for side, gap in ((False, y), (True, height - y)) if gap < 2 * radius}
+    assert len(near) == 4
 
 
 @pytest.mark.parametrize(("noise", "rough"), [(1, False), (4, True)])
@@ -214,6 +207,13 @@ def test_a_server_is_asked_as_in_a_run(tmp_path: Path) -> None:
     for question in report.questions:
         [asked] = [asked for asked in server.asked if _is_about(asked, question)]
         assert "Coordinates are written x first, then y, relative to the image" in asked.prompt
+
+
+def test_a_wrong_key_ends_the_probe(tmp_path: Path) -> None:
+    with ChatServer(lambda *_: "Finish", key="right") as server:
+        model = f"openai,model=fake,base_url={server.base_url},points=xy1000,api_key=canary-4711"
+        with pytest.raises(UsageError, match="key"):
+            probe(model, samples=8, out=tmp_path)
 
 
 def _is_about(asked: Asked, question: images.Question) -> bool:

@@ -151,7 +151,10 @@ def diagnose(answers: Sequence[Answer], declared: PointFormat, resize: str = "no
     if (data.errors(found.places) <= NEAR).mean() < 0.5:
         return Diagnosis("unclear", **about)
     mistakes = _mistakes(reading, found, about["followed"])
-    declare = _declaration(declared, resize, found, about["syntax"], mistakes)
+    named_axes = any(one is not None and one.named for one in heard)
+    declare = (
+        None if named_axes and "order" in mistakes else _declaration(declared, resize, found, about["syntax"], mistakes)
+    )
     return Diagnosis("mistaken" if mistakes else "fits", mistakes=mistakes, declare=declare, **about)
 
 

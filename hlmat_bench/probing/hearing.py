@@ -17,7 +17,8 @@ BARE = "bare"
 """What the syntax of two numbers is called that stand in none."""
 
 _HUGE = 1e6
-_BARE_PAIR = re.compile(r"(-?\d+(?:\.\d+)?|-?\.\d+)[^\d.-]{1,12}(-?\d+(?:\.\d+)?|-?\.\d+)", re.ASCII)
+_BARE = r"(-?\d{1,7}(?:\.\d{1,9})?|-?\.\d{1,9})"
+_BARE_PAIR = re.compile(rf"{_BARE}[^\d.-]{{1,12}}{_BARE}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +28,13 @@ class Heard:
     Attributes:
         first, second: as they were written; of a box, those of its centre.
         syntax: a name in `SYNTAXES`, or `BARE`.
+        named: they were written with their axes' names, so they are (x, y) whatever order is declared.
     """
 
     first: float
     second: float
     syntax: str
+    named: bool = False
 
 
 def hear(replies: Sequence[str | None], declared: PointFormat) -> list[Heard | None]:
@@ -54,7 +57,8 @@ def hear(replies: Sequence[str | None], declared: PointFormat) -> list[Heard | N
 def _hear(text: str, names: Sequence[str], declared: PointFormat) -> Heard | None:
     for name in names:
         if (pair := _pair(SYNTAXES[name], text, declared)) is not None:
-            return Heard(*pair, name)
+            point = SYNTAXES[name].read(text).point
+            return Heard(*pair, name, named=point is not None and point.named)
     match = _BARE_PAIR.search(text)
     pair = _sane(float(match[1]), float(match[2])) if match else None
     return Heard(*pair, BARE) if pair else None
