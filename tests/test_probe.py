@@ -51,7 +51,7 @@ def plugin(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(path)
 
 
-def look(plugin: str, out: Path, options: str = "", name: str = "finder", samples: int = 16) -> ProbeReport:
+def look(plugin: str, out: Path, options: str = "", name: str = "finder", samples: int = 12) -> ProbeReport:
     return probe(f"{plugin}:{name}{',' if options else ''}{options}", samples=samples, out=out)
 
 
@@ -83,7 +83,8 @@ def test_the_whole_way(
     plugin: str, tmp_path: Path, truth: str, sees: str, points: str, resize: str, mistakes: tuple[str, ...],
     declare: str | None,
 ) -> None:  # fmt: skip
-    report = look(plugin, tmp_path, f"truth={truth},sees={sees},points={points},resize={resize}")
+    options = f"truth={truth},sees={sees},points={points},resize={resize}"
+    report = look(plugin, tmp_path, options, samples=16 if "smart" in options or "fit" in options else 12)
     assert report.diagnosis.mistakes == mistakes, report.sentences()
     assert report.diagnosis.declare == declare
     assert report.ok == (not mistakes)
@@ -156,7 +157,7 @@ def test_a_scale(plugin: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("blind", ["random", "constant"])
 def test_a_blind_model(plugin: str, tmp_path: Path, blind: str) -> None:
-    report = look(plugin, tmp_path, f"blind={blind}")
+    report = look(plugin, tmp_path, f"blind={blind}", samples=16)
     assert report.diagnosis.status == "blind"
     assert report.sentences()[0] == "This model can't point: its answers don't depend on where the marker is."
 
@@ -171,7 +172,7 @@ def test_refusals(plugin: str, tmp_path: Path) -> None:
 
 
 def test_failed_requests_are_counted_and_named(plugin: str, tmp_path: Path) -> None:
-    report = look(plugin, tmp_path, name="fails")
+    report = look(plugin, tmp_path, name="fails", samples=16)
     assert report.ok
     assert "2 of 16 requests failed." in report.sentences()
     assert "The first failure: the server is gone" in report.sentences()
@@ -217,9 +218,8 @@ def test_a_wrong_key_ends_the_probe(tmp_path: Path) -> None:
 
 
 def _is_about(asked: Asked, question: images.Question) -> bool:
-    assert asked.image is not None
-    same = asked.image.shape == read_image(question.image).shape and (asked.image == read_image(question.image)).all()
-    return f"The object: {question.expression}\n" in asked.prompt and bool(same)
+    named = f"The object: {question.expression}\n" in asked.prompt
+    return named and np.array_equal(np.asarray(asked.image), read_image(question.image))
 
 
 def test_a_key_is_written_nowhere(tmp_path: Path) -> None:
@@ -240,6 +240,7 @@ def test_the_picture_shows_rings_on_markers_and_crosses_on_answers(plugin: str, 
         assert file.format == "PNG"
         pixels = np.array(file.convert("RGB"))
     files = list(dict.fromkeys(question.image for question in report.questions))
+    crosses = 0
     for question, answer, spot in zip(report.questions, report.answers, report.diagnosis.declared_spots, strict=True):
         assert spot is not None
         number, (height, width) = files.index(question.image), answer.size
@@ -252,11 +253,10 @@ def test_the_picture_shows_rings_on_markers_and_crosses_on_answers(plugin: str, 
             return round(y + place[1] * s), round(x + place[0] * s)
 
         cross, (row, column) = at(spot, left, top), at(question.target, left, top)
-        around = pixels[cross[0] - 2 : cross[0] + 3, cross[1] - 2 : cross[1] + 3].reshape(-1, 3)
-        colors = {tuple(color) for color in around.tolist()}
-        assert colors & {picture.DECLARED, picture.FOUND, picture.TRUTH}
+        crosses += tuple(pixels[cross].tolist()) == picture.DECLARED
         ring = pixels[row - 14 : row - 9, column]
         assert picture.TRUTH in {tuple(color) for color in ring.tolist()}
+    assert crosses >= 10, "but for those under another mark, every cross is where its answer is"
     assert (pixels == picture.FOUND).all(axis=2).any()
 
 
@@ -267,7 +267,7 @@ def test_where_the_format_fits_there_are_no_diamonds_and_crosses_are_on_the_mark
     pixels = np.array(Pillow.open(report.picture).convert("RGB"))[2 * picture.HEADER :]
     assert not (pixels == picture.FOUND).all(axis=2).any()
     crosses = int((pixels == picture.DECLARED).all(axis=2).sum())
-    assert 16 * 20 < crosses < 16 * 150
+    assert 12 * 20 < crosses < 12 * 150
 
 
 def test_the_file_holds_every_reply(plugin: str, tmp_path: Path) -> None:
@@ -280,6 +280,9 @@ def test_the_file_holds_every_reply(plugin: str, tmp_path: Path) -> None:
     assert first["raw"] == report.answers[0].reply
     assert first["numbers"] == json.loads(first["raw"])["point_2d"]
     assert first["syntax"] == "json"
+    height, width = first["size"]
+    assert first["declared"] == pytest.approx([first["numbers"][0] * width / 1000, first["numbers"][1] * height / 1000])
+    assert first["found"] == pytest.approx([first["numbers"][1] * width / 1000, first["numbers"][0] * height / 1000])
     assert math.dist(first["found"], first["target"]) < 2
     assert math.dist(first["declared"], first["target"]) == pytest.approx(first["error"])
 
