@@ -19,6 +19,8 @@ REASONS = ("parse", "out_of_bounds", "refusal", "empty", "repeat", "api")
 
 _SPECIAL_TOKEN = re.compile(r"<\|(?!/?det\|)[^|<>]*\|>|</?s>|<(?:eos|bos|pad|end_of_turn)>")
 _IOU = re.compile(r"\bm?IoU\b[^\w.-]{0,4}(\d{1,3}(?:\.\d*)?|\.\d+)(?!\d)\s*(%?)", re.IGNORECASE | re.ASCII)
+# Thoughts before the answer, as Qwen's, GLM's and others' models and Kimi's write them.
+_THOUGHTS = re.compile(r"(?:<think>|◁think▷).*?(?:</think>|◁/think▷|\Z)|\A.*?(?:</think>|◁/think▷)", re.DOTALL)
 _STOP = re.compile(r"(?:stop|finish|finished|done)", re.IGNORECASE)
 _REFUSAL = re.compile(
     r"\b(?:i(?:'m| am) sorry|i (?:can(?:no|')t|am unable|am not able)|unable to (?:help|assist|comply)|as an ai)\b",
@@ -66,7 +68,7 @@ class Action:
 
 
 def parse(reply: str, points: PointFormat, size: Size, frame: Frame | None = None) -> Action:
-    """Read a reply. Never raises, and never tries a second convention.
+    """Read a reply, without the thoughts before its answer. Never raises, and never tries a second convention.
 
     Args:
         reply: what the model wrote.
@@ -77,12 +79,13 @@ def parse(reply: str, points: PointFormat, size: Size, frame: Frame | None = Non
     Returns:
         The action; ``invalid`` with a reason where the reply holds none.
     """
-    text = _SPECIAL_TOKEN.sub(" ", reply).strip()
+    said = _THOUGHTS.sub("", reply)
+    text = _SPECIAL_TOKEN.sub(" ", said).strip()
     predicted = predicted_iou(text)
     if not text:
-        return Action("invalid", reason="empty")
+        return Action("invalid", reason="empty" if said == reply else "parse")
     syntax = SYNTAXES[points.syntax]
-    reading = syntax.read(reply)
+    reading = syntax.read(said)
     point = _signed_point(reading, text, syntax.bare_is_positive)
     box = points.box_to_pixels(reading.box, size, frame) if reading.box else None
     if point is not None:

@@ -20,6 +20,8 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="The data sets of the tasks.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
+lmms_app = typer.Typer(help="Our tasks inside lmms-eval.", no_args_is_help=True)
+app.add_typer(lmms_app, name="lmms")
 
 DataRoot = Annotated[
     Path | None,
@@ -44,11 +46,6 @@ def main() -> None:
 
         console.error(str(error))
         sys.exit(2)
-    except KeyboardInterrupt:
-        from hlmat_bench import console
-
-        console.error("stopped; what was finished is kept, and the same command goes on from there.")
-        sys.exit(130)
 
 
 @app.callback(invoke_without_command=True)
@@ -85,9 +82,14 @@ def run(
 ) -> None:
     """Play a task with a model and score it; the same command again continues where it stopped."""
     from hlmat_bench import console
+    from hlmat_bench.catalog import Catalog
     from hlmat_bench.runs import Run
     from hlmat_bench.runs import run as run_one
     from hlmat_bench.tasks import expand
+
+    aliases = Catalog.load(catalog).aliases
+    for short in {who.partition(",")[0] for who in model} & set(aliases):
+        console.note(f"{short} is {aliases[short]}.")
 
     settings = _settings(set_ or [])
     tasks = [name for given in task for name in expand(given)]
@@ -95,7 +97,7 @@ def run(
     finished: dict[str, list[tuple[str, Run]]] = {name: [] for name in tasks}
     for name in tasks:
         for who in model:
-            with console.progress(f"{who} on {name}") as progress:
+            with console.resumable(), console.progress(f"{who} on {name}") as progress:
                 result = run_one(
                     who,
                     name,
@@ -223,6 +225,29 @@ def tasks(data_root: DataRoot = None) -> None:
     console.table(("task", "title", "expressions", "can run here"), rows, right=[2])
 
 
+@app.command()
+def check(
+    plugin: Annotated[str, typer.Argument(help="A file, or a name with options, as --model and --segmenter take it.")],
+    catalog: CatalogFile = None,
+) -> None:
+    """Hold a model or a segmenter against the public contract; exit code 1 when it breaks a rule."""
+    from hlmat_bench import console, contract
+    from hlmat_bench.catalog import Catalog
+    from hlmat_bench.plugins import kind_of, make
+
+    choice = Catalog.load(catalog).choose(plugin)
+    kind = kind_of(choice.plugin)
+    findings = contract.check(kind, choice.make() if kind == "model" else make(kind, plugin))
+    for finding in findings:
+        console.say(
+            f"ok     {finding.rule}" if finding.broken is None else f"BROKEN {finding.rule}\n       {finding.broken}"
+        )
+    broken = sum(finding.broken is not None for finding in findings)
+    console.say(f"{plugin} keeps {len(findings) - broken} of {len(findings)} rules of a {kind}.")
+    if broken:
+        raise typer.Exit(1)
+
+
 @data_app.command("check")
 def data_check(
     task: Annotated[str, typer.Argument(help="A task's name or YAML file.")],
@@ -241,6 +266,14 @@ def data_check(
     console.say(report.text())
     if not report.ok:
         raise typer.Exit(1)
+
+
+@lmms_app.command("tasks")
+def lmms_tasks() -> None:
+    """Print the folder with our tasks for lmms-eval, which takes it as --include_path."""
+    from hlmat_bench.content import folder
+
+    typer.echo(folder("tasks") / "lmms")
 
 
 def _settings(pairs: list[str]) -> dict[str, Any]:

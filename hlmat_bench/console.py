@@ -47,6 +47,16 @@ def _plain(title: str) -> Callable[[int, int], None]:
     return update
 
 
+@contextmanager
+def resumable() -> Iterator[None]:
+    """Around work that the same command goes on with: an interrupt from the keyboard ends the program, and says so."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        error("stopped; what was finished is kept, and the same command goes on from there.")
+        sys.exit(130)
+
+
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> None:
     """Print a table to standard output; the columns of the given numbers are aligned to the right."""
     shown = Table(box=None, pad_edge=False, header_style="bold")
@@ -60,6 +70,11 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, right: Seque
 def say(text: str) -> None:
     """Print a line to standard output, as it is."""
     _stdout().print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def note(text: str) -> None:
+    """Print a remark to standard error."""
+    Console(stderr=True).print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def error(text: str) -> None:
@@ -91,7 +106,7 @@ def with_interval(value: float, interval: Sequence[float], digits: int) -> str:
 
 def _stdout() -> Console:
     console = Console()
-    return console if console.is_terminal else Console(width=200)
+    return console if console.is_terminal else Console(width=1000)
 
 
 def _escaped(text: str) -> str:

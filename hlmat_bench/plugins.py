@@ -107,6 +107,14 @@ def find(kind: Kind, name: str, others: Iterable[str] = ()) -> Plugin:
     return plugins[name]
 
 
+def kind_of(name: str) -> Kind:
+    """Whether a name or file is that of a segmenter; everything else is taken for a model."""
+    path, _, _ = name.partition(":")
+    if path.endswith(".py"):
+        return "segmenter" if Path(path).is_file() and not _plugins("model", Path(path)) else "model"
+    return "segmenter" if name in available("segmenter") else "model"
+
+
 def available(kind: Kind) -> dict[str, Plugin]:
     """Every plug-in that a name leads to, by name: ours first, then installed ones."""
     plugins: dict[str, Plugin] = {}

@@ -141,8 +141,8 @@ def _read_det(text: str) -> Reading:
 
 
 def _read_loc(text: str) -> Reading:
-    """PaliGemma's tokens ``<loc0000>`` to ``<loc1023>``: two are a point, four a box."""
-    return _two_or_four([" ".join(re.findall(r"<loc(\d{4})>", text, re.ASCII))])
+    """PaliGemma's tokens ``<loc0000>`` to ``<loc1023>``: two together are a point, four a box; the last counts."""
+    return _two_or_four(re.findall(r"(?:<loc\d{4}>\s*)+", text, re.ASCII))
 
 
 _POINT_KEYS = ("point_2d", "point", "coordinate", "coordinates", "click", "position", "xy", "yx")

@@ -27,7 +27,9 @@ import numpy as np
 from hlmat_bench.fake_models import MarkerFinder
 from hlmat_bench.fake_segmenter import DiscSegmenter, DiscSession
 from hlmat_bench.interfaces import Image
-from hlmat_bench.tiny_checkpoints import GROUNDING_TOKENS, TINY_SAM, TinySam, tiny_sam, tiny_vlm
+from hlmat_bench.tiny_families import GROUNDING_TOKENS, Family
+from hlmat_bench.tiny_sam import TINY_SAM, TinySam, tiny_sam
+from hlmat_bench.tiny_vlms import tiny_vlm
 
 __all__ = [
     "GROUNDING_TOKENS",
@@ -38,6 +40,7 @@ __all__ = [
     "DiscSegmenter",
     "DiscSession",
     "Failure",
+    "Family",
     "MarkerFinder",
     "TinySam",
     "completion",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import pickle
 import struct
+import textwrap
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -107,19 +108,23 @@ def checkpoint_file(path: str | Path, *, what: str, source: str) -> Path:
     return file
 
 
-def pretrained_folder(name: str) -> Path | None:
-    """The folder that a ``pretrained`` option names, or None when it is an id of the Hugging Face hub.
+def pretrained_folder(name: str, config: str = "config.json") -> Path | None:
+    """The folder that a user named, or None when it is an id of the Hugging Face hub.
+
+    Args:
+        name: a folder or an id.
+        config: the file that such a folder must hold.
 
     Raises:
         UsageError: when it is written like a path and there is no such folder.
     """
     folder = Path(name).expanduser()
     if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise UsageError(f"The folder {folder} holds no config.json, so no model of transformers.")
+        if not (folder / config).is_file():
+            raise UsageError(f"The folder {folder} holds no {config}, so nothing that can be loaded.")
         return folder
     if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
-        raise UsageError(f"There is no folder {folder}; give pretrained= a folder or an id like owner/name.")
+        raise UsageError(f"There is no folder {folder}; give a folder or an id like owner/name.")
     return None
 
 
@@ -137,7 +142,17 @@ def reading(name: str, advice: str = "Give a folder with the model's files.") ->
     try:
         yield
     except (*_DAMAGED, ImportError, StrictDataclassError, SafetensorError) as error:
-        raise UsageError(f"{name} could not be loaded: {_reason(error)}. {advice}") from error
+        raise UsageError(_complaint(name, error, advice)) from error
+
+
+def _complaint(name: str, error: Exception, advice: str) -> str:
+    import torch
+
+    if isinstance(error, torch.OutOfMemoryError):
+        return f"{name} does not fit into the memory of the device: take a smaller dtype or another device."
+    if "trust_remote_code=True" in str(error):
+        return f"{name} brings its own Python code: read it, and add trust_remote_code=true if you trust it."
+    return f"{name} could not be loaded: {_reason(error)}. {advice}"
 
 
 def from_pretrained(auto_class: Any, name: str, **options: Any) -> Any:
@@ -164,7 +179,7 @@ def snapshot(name: str, revision: str | None = None) -> Path:
 
 def _reason(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (" ".join(lines[:2]) or type(error).__name__)[:200].rstrip(". ")
+    return textwrap.shorten(" ".join(lines[:2]) or type(error).__name__, 200, placeholder="").rstrip(". ")
 
 
 def load(path: Path) -> Any:

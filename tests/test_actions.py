@@ -100,6 +100,28 @@ def test_refusals_have_their_reason(form: str, reply: str, reason: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("reply", "kind"),
+    [
+        ("<think>Positive point: (1, 1)? No.</think>Negative point: (500, 250)", "click"),
+        ("or Positive point: (1, 1).</think>\n\nNegative point: (500, 250)", "click"),
+        ("◁think▷Positive point: (1, 1)◁/think▷Negative point: (500, 250)", "click"),
+        ("<think>a</think><think>Positive point: (1, 1)</think>Negative point: (500, 250)", "click"),
+        ("<think>Negative point: (500, 250), but then the", "invalid"),
+        ("<think>mIoU: 0.5, Negative point: (500, 250)</think>", "invalid"),
+        ("<think>It is done.</think>Finish", "stop"),
+    ],
+)
+def test_thoughts_are_no_answer(reply: str, kind: str) -> None:
+    action = parse(reply, PointFormat.named("xy1000"), SIZE)
+    assert action.kind == kind
+    assert action.predicted_iou is None
+    if kind == "click":
+        assert tuple(action.click) == (False, round(0.5 * SIZE[1]), round(0.25 * SIZE[0]))
+    if kind == "invalid":
+        assert action.reason == "parse"
+
+
+@pytest.mark.parametrize(
     "reply",
     [
         "Finish",

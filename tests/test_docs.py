@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from hlmat_bench import plugins
+from hlmat_bench import plugins, testing
+from hlmat_bench.catalog import Catalog
 from hlmat_bench.runs import run
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,6 +47,45 @@ def test_the_example_plugins_of_the_docs_play_a_run(tmp_path: Path) -> None:
     assert made.manifest["segmenter"] == {"name": "squares", "side": 9}
 
 
+class _Endpoint(BaseHTTPRequestHandler):
+    """Answers as the endpoint of the docs would: with a point that depends on the picture."""
+
+    def do_POST(self) -> None:
+        question = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        number = len(question["image"]) % 1000
+        body = json.dumps({"texts": [f"Positive point: ({number}, {number})"] * question["n"]}).encode()
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def test_the_commands_of_adding_a_model(tmp_path: Path) -> None:
+    """Word for word, but for the port; the checkpoint is one with random weights."""
+    page = "docs/adding-a-model.md"
+    [entry], [code] = _blocks(page, "yaml"), _blocks(page, "python")
+    assert code == (ROOT / "adapters" / "models" / "http.py").read_text()
+    assert len(code.splitlines()) < 60
+    (tmp_path / "my-models.yaml").write_text(entry)
+    (tmp_path / "my_model.py").write_text(code)
+    testing.tiny_vlm(tmp_path / "my-checkpoint")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Endpoint)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    commands = [line for block in _blocks(page, "sh") for line in block.splitlines()]
+    assert len(commands) == 5
+    for command in commands:
+        words = shlex.split(command.replace("localhost:8000", f"127.0.0.1:{server.server_address[1]}"))
+        assert words[0] == "hlmat-bench"
+        ran = subprocess.run(
+            [sys.executable, "-m", "hlmat_bench", *words[1:]], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert ran.returncode == 0, f"{command}\n{ran.stdout}\n{ran.stderr}"
+    server.shutdown()
+    server.server_close()
+
+
 @pytest.mark.parametrize("page", sorted(path.name for path in (ROOT / "docs").glob("*.md")))
 def test_links_between_pages_lead_somewhere(page: str) -> None:
     path = ROOT / "docs" / page
@@ -56,6 +100,7 @@ def test_the_names_in_the_readme_exist() -> None:
 
     for name in re.findall(r"--task (\w+)", text):
         assert set(expand(name)) <= set(task_names())
-    known = {**plugins.available("model"), **POLICIES}
+    catalog = Catalog.load()
+    known = {*plugins.available("model"), *POLICIES, *catalog.models, *catalog.aliases}
     for name in re.findall(r"--model (\w[\w-]*)", text):
         assert name in known

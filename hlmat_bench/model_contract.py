@@ -1,0 +1,128 @@
+"""What is asked of every model."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from hlmat_bench.contract import SIZES, Broken, Rule, describes_itself, picture
+from hlmat_bench.errors import RequestFailed
+from hlmat_bench.framing import UNCHANGED, Resize
+from hlmat_bench.interfaces import BatchModel, Model, Reply, Request, Size
+from hlmat_bench.points import PointFormat
+from hlmat_bench.prompts import DEFAULT_PROMPT, instruction
+
+
+def declares_itself(model: Model) -> None:
+    """It has a name, a point format, and, where it has one, a resize rule."""
+    if not isinstance(getattr(model, "name", None), str) or not model.name:
+        raise Broken("it has no name")
+    if not isinstance(getattr(model, "points", None), PointFormat):
+        raise Broken("its points are no PointFormat; set points = PointFormat.named('xy1000'), say")
+    if not isinstance(getattr(model, "resize", UNCHANGED), Resize):
+        raise Broken("its resize is no Resize; set resize = Resize.named('fit-long1568'), say")
+
+
+def answers_as_often_as_asked(model: Model) -> None:
+    """A request for n replies gets a list of n replies, each with a text."""
+    for n in (1, 3):
+        [replies] = _ask(model, [_question(model, n=n, temperature=0.0 if n == 1 else 1.0)])
+        if not isinstance(replies, list) or len(replies) != n:
+            raise Broken(f"asked for {n} replies it gave {replies!r:.80}")
+        for reply in replies:
+            if not isinstance(reply, Reply) or not isinstance(reply.text, str):
+                raise Broken(f"it gave {reply!r:.80}, not a Reply with a text")
+
+
+def leaves_the_image_alone(model: Model) -> None:
+    """It does not paint on the image that it is shown."""
+    question = _question(model)
+    before = question.image.copy()
+    _ask(model, [question])
+    if (question.image != before).any():
+        raise Broken("the image was changed")
+
+
+def takes_images_of_any_shape(model: Model) -> None:
+    """Wide, tall and small images get replies, or fail with RequestFailed."""
+    for size in SIZES:
+        try:
+            _ask(model, [_question(model, size)])
+        except RequestFailed:
+            continue
+
+
+def repeats_itself(model: Model) -> None:
+    """At temperature 0 the same question gets the same reply, unless it declares deterministic = False."""
+    if getattr(model, "deterministic", True):
+        first, second = (_texts(model, [_question(model)]) for _ in range(2))
+        if first != second:
+            raise Broken(f"it said {first[0]!r:.60} and then {second[0]!r:.60}; declare deterministic = False")
+
+
+def keeps_questions_apart(model: Model) -> None:
+    """Questions asked together get the replies that each gets alone, in their order."""
+    if not getattr(model, "deterministic", True):
+        return
+    questions = [_question(model, size, seed) for seed, size in enumerate(SIZES)]
+    alone = [_texts(model, [question])[0] for question in questions]
+    if (together := _texts(model, questions)) != alone:
+        raise Broken(f"alone it said {alone!r:.80}, together {together!r:.80}")
+
+
+def can_be_asked_again_in_another_event_loop(model: Model) -> None:
+    """It can be closed twice, and asked again afterwards: every run has an event loop of its own."""
+
+    async def life() -> None:
+        await _asked(model, [_question(model)])
+        if (close := getattr(model, "close", None)) is not None:
+            await close()
+            await close()
+
+    asyncio.run(life())
+    asyncio.run(life())
+
+
+RULES: tuple[Rule[Model], ...] = (
+    declares_itself,
+    describes_itself,
+    answers_as_often_as_asked,
+    leaves_the_image_alone,
+    takes_images_of_any_shape,
+    repeats_itself,
+    keeps_questions_apart,
+    can_be_asked_again_in_another_event_loop,
+)
+
+
+def _question(model: Model, size: Size = SIZES[0], seed: int = 0, n: int = 1, temperature: float = 0.0) -> Request:
+    image = getattr(model, "resize", UNCHANGED).apply(picture(size, seed))
+    prompt = instruction(
+        DEFAULT_PROMPT,
+        expression="the red rectangle",
+        points=model.points,
+        size=size,
+        frame=getattr(model, "resize", UNCHANGED).frame(size),
+    )
+    return Request(image, prompt, n=n, temperature=temperature, max_tokens=32, sample_id=f"check/{seed}")
+
+
+def _ask(model: Model, questions: Sequence[Request]) -> list[list[Reply]]:
+    return asyncio.run(_asked(model, questions))
+
+
+async def _asked(model: Model, questions: Sequence[Request]) -> list[list[Reply]]:
+    """The replies to questions asked at once, in one batch where the model takes batches."""
+    if isinstance(model, BatchModel):
+        return [_replies(answer) for answer in model.reply_batch(questions)]
+    return await asyncio.gather(*(model.reply(question) for question in questions))
+
+
+def _replies(answer: list[Reply] | RequestFailed) -> list[Reply]:
+    if isinstance(answer, RequestFailed):
+        raise answer
+    return answer
+
+
+def _texts(model: Model, questions: Sequence[Request]) -> list[str]:
+    return [replies[0].text for replies in _ask(model, questions)]

@@ -1,0 +1,146 @@
+"""What is asked of every interactive segmenter."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from hlmat_bench.clicks import Click
+from hlmat_bench.contract import SIZES, Broken, Rule, describes_itself, picture
+from hlmat_bench.interfaces import Mask, Segmenter, Size
+
+
+def declares_itself(segmenter: Segmenter) -> None:
+    """It has a name, says whether it accepts boxes, and describes itself by spec()."""
+    if not isinstance(getattr(segmenter, "name", None), str) or not segmenter.name:
+        raise Broken("it has no name")
+    if not isinstance(getattr(segmenter, "accepts_box", None), bool):
+        raise Broken("its accepts_box is neither True nor False")
+    if not callable(getattr(segmenter, "spec", None)):
+        raise Broken("it has no spec()")
+
+
+def gives_masks_of_the_images_size(segmenter: Segmenter) -> None:
+    """A mask is a bool array of the image's height and width, for wide, tall and small images."""
+    for size in SIZES:
+        mask = segmenter.open(picture(size)).predict(_clicks(size)[:1])
+        if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.shape != size:
+            seen = f"{mask.dtype} of {mask.shape}" if isinstance(mask, np.ndarray) else type(mask).__name__
+            raise Broken(f"for an image of {size} it gave {seen}")
+
+
+def leaves_the_image_alone(segmenter: Segmenter) -> None:
+    """It does not paint on the image that it is given."""
+    image = picture(SIZES[0])
+    before = image.copy()
+    segmenter.open(image).predict(_clicks(SIZES[0]))
+    if (image != before).any():
+        raise Broken("the image was changed")
+
+
+def takes_clicks_anywhere(segmenter: Segmenter) -> None:
+    """Positive and negative clicks on every edge and corner, and negative clicks alone, get masks."""
+    height, width = SIZES[0]
+    image = picture(SIZES[0])
+    for positive in (True, False):
+        for x in (0, width // 2, width - 1):
+            for y in (0, height // 2, height - 1):
+                segmenter.open(image).predict([Click(positive, x, y)])
+
+
+def takes_boxes_if_it_says_so(segmenter: Segmenter) -> None:
+    """A box alone, and a box with clicks, get masks, where it accepts boxes."""
+    if segmenter.accepts_box:
+        height, width = SIZES[0]
+        box = (width // 8, height // 4, width // 2, height * 3 // 4)
+        session = segmenter.open(picture(SIZES[0]))
+        _same(session.predict([], box).shape, SIZES[0], "the mask of a box has another size")
+        session.predict(_clicks(SIZES[0]), box)
+
+
+def repeats_itself(segmenter: Segmenter) -> None:
+    """The same clicks on the same image, one after the other, give the same masks again."""
+    first, second = (_play(segmenter, SIZES[0]) for _ in range(2))
+    _same_masks(first, second, "the second time the masks were others")
+
+
+def never_changes_a_mask_it_gave(segmenter: Segmenter) -> None:
+    """A mask stays as it was given when the next click is predicted."""
+    session, clicks = segmenter.open(picture(SIZES[0])), _clicks(SIZES[0])
+    first = session.predict(clicks[:1])
+    before = first.copy()
+    session.predict(clicks)
+    _same_masks([first], [before], "the first mask was changed by the next prediction")
+
+
+def keeps_sessions_apart(segmenter: Segmenter) -> None:
+    """Images opened at the same time do not disturb each other."""
+    alone = [_play(segmenter, size) for size in SIZES[:2]]
+    sessions = [segmenter.open(picture(size)) for size in SIZES[:2]]
+    for count in range(1, len(_clicks(SIZES[0])) + 1):
+        for session, size, masks in zip(sessions, SIZES[:2], alone, strict=True):
+            mask = session.predict(_clicks(size)[:count])
+            _same_masks([mask], [masks[count - 1]], "with another image open, the masks were others")
+
+
+def takes_back_a_click(segmenter: Segmenter) -> None:
+    """snapshot() and restore() lead back to where the session was: the same next click gives the same mask."""
+    session, clicks = segmenter.open(picture(SIZES[0])), _clicks(SIZES[0])
+    session.predict(clicks[:1])
+    state = session.snapshot()
+    first = session.predict(clicks[:2])
+    session.restore(state)
+    session.predict([*clicks[:1], clicks[2]])
+    session.restore(state)
+    _same_masks([session.predict(clicks[:2])], [first], "after restore() the same click gave another mask")
+
+
+def works_in_threads(segmenter: Segmenter) -> None:
+    """Sessions used from several threads at once give the masks that they give alone."""
+    alone = [_play(segmenter, size) for size in SIZES]
+    with ThreadPoolExecutor(len(SIZES)) as pool:
+        together = list(pool.map(lambda size: _play(segmenter, size), SIZES))
+    for first, second in zip(alone, together, strict=True):
+        _same_masks(first, second, "in threads the masks were others")
+
+
+RULES: tuple[Rule[Segmenter], ...] = (
+    declares_itself,
+    describes_itself,
+    gives_masks_of_the_images_size,
+    leaves_the_image_alone,
+    takes_clicks_anywhere,
+    takes_boxes_if_it_says_so,
+    repeats_itself,
+    never_changes_a_mask_it_gave,
+    keeps_sessions_apart,
+    takes_back_a_click,
+    works_in_threads,
+)
+
+
+def _clicks(size: Size) -> list[Click]:
+    """Inside the rectangle of `picture`, outside of it, inside again."""
+    height, width = size
+    return [
+        Click(True, width // 4, height // 2),
+        Click(False, width * 3 // 4, height // 2),
+        Click(True, width // 3, height // 3),
+    ]
+
+
+def _play(segmenter: Segmenter, size: Size) -> list[Mask]:
+    session, clicks = segmenter.open(picture(size)), _clicks(size)
+    return [session.predict(clicks[:count]).copy() for count in range(1, len(clicks) + 1)]
+
+
+def _same_masks(seen: list[Mask], expected: list[Mask], complaint: str) -> None:
+    for one, other in zip(seen, expected, strict=True):
+        if (different := int(np.count_nonzero(one != other))) > 1e-4 * one.size:
+            raise Broken(f"{complaint} ({different} pixels)")
+
+
+def _same(seen: object, expected: object, complaint: str) -> None:
+    if seen != expected:
+        raise Broken(f"{complaint}: {seen}, not {expected}")

@@ -1,0 +1,238 @@
+"""The contract check finds each planted fault, and ours keep it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from hlmat_bench import contract, testing
+from hlmat_bench.cli import app
+from hlmat_bench.errors import RequestFailed
+from hlmat_bench.interfaces import Reply, Request
+from hlmat_bench.plugins import make
+from hlmat_bench.points import PointFormat
+
+
+class Good:
+    """Points at the brightest column of what it sees."""
+
+    name = "good"
+    points = PointFormat.named("xypixel")
+
+    async def reply(self, request: Request) -> list[Reply]:
+        return [Reply(self.say(request))] * request.n
+
+    def say(self, request: Request) -> str:
+        return f"Positive point: ({request.image.sum(axis=(0, 2)).argmax()}, 3)"
+
+
+class Nameless(Good):
+    name = ""
+
+
+class Formless(Good):
+    points = "xypixel"  # type: ignore[assignment]
+
+
+class Once(Good):
+    async def reply(self, request: Request) -> list[Reply]:
+        return [Reply(self.say(request))]
+
+
+class Texts(Good):
+    async def reply(self, request: Request) -> list[Reply]:
+        return [self.say(request)] * request.n  # type: ignore[list-item]
+
+
+class Painter(Good):
+    def say(self, request: Request) -> str:
+        request.image[:2] = 0
+        return super().say(request)
+
+
+class Landscape(Good):
+    def say(self, request: Request) -> str:
+        if request.image.shape[0] > request.image.shape[1]:
+            raise ValueError("too tall")
+        return super().say(request)
+
+
+class Moody(Good):
+    count = 0
+
+    def say(self, request: Request) -> str:
+        self.count += 1
+        return f"Positive point: ({self.count}, 3)"
+
+
+class Chatty(Good):
+    def spec(self) -> dict[str, Any]:
+        return {"key": "canary-4711"}
+
+
+class Batched(Good):
+    batch_size = 4
+
+    def reply_batch(self, requests: Sequence[Request]) -> list[list[Reply]]:
+        return [[Reply(self.say(request))] * request.n for request in requests]
+
+
+class Shuffled(Batched):
+    def reply_batch(self, requests: Sequence[Request]) -> list[list[Reply]]:
+        return super().reply_batch(requests)[::-1]
+
+
+class OneLoop(Good):
+    closed = False
+
+    async def reply(self, request: Request) -> list[Reply]:
+        if self.closed:
+            raise RuntimeError("the client is closed")
+        return await super().reply(request)
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+def _broken(kind: str, subject: Any) -> list[str]:
+    return [finding.rule for finding in contract.check(kind, subject) if finding.broken is not None]
+
+
+@pytest.mark.parametrize("model", [Good(), Batched()])
+def test_a_model_that_keeps_the_contract(model: Good) -> None:
+    assert _broken("model", model) == []
+
+
+@pytest.mark.parametrize(
+    ("model", "rule"),
+    [
+        (Nameless(), "It has a name"),
+        (Formless(), "It has a name"),
+        (Once(), "A request for n replies"),
+        (Texts(), "A request for n replies"),
+        (Painter(), "It does not paint"),
+        (Landscape(), "Wide, tall and small"),
+        (Moody(), "At temperature 0"),
+        (Chatty(), "Its spec()"),
+        (Shuffled(), "Questions asked together"),
+        (OneLoop(), "It can be closed twice"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Good) else "",
+)
+def test_each_fault_of_a_model_is_found(model: Good, rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_API_KEY", "canary-4711")
+    assert any(sentence.startswith(rule) for sentence in _broken("model", model))
+
+
+def test_a_model_may_fail_at_a_shape_and_declare_itself_undeterministic() -> None:
+    class Modest(Landscape):
+        deterministic = False
+
+        def say(self, request: Request) -> str:
+            try:
+                return super().say(request)
+            except ValueError as error:
+                raise RequestFailed("too tall") from error
+
+    assert _broken("model", Modest()) == []
+
+
+class Masks(testing.DiscSegmenter):
+    """A segmenter whose sessions' masks pass through a fault."""
+
+    def fault(self, session: Any, mask: Any) -> Any:
+        return mask
+
+    def open(self, image: Any) -> Any:
+        session = super().open(image)
+        predict = session.predict
+        session.predict = lambda clicks, box=None: self.fault(session, predict(clicks, box))
+        return session
+
+
+class Floats(Masks):
+    def fault(self, session: Any, mask: Any) -> Any:
+        return mask.astype(np.float32)
+
+
+class Transposed(Masks):
+    def fault(self, session: Any, mask: Any) -> Any:
+        return mask.T
+
+
+class Reused(Masks):
+    def fault(self, session: Any, mask: Any) -> Any:
+        session.memory = mask if not hasattr(session, "memory") else session.memory
+        session.memory[...] = mask
+        return session.memory
+
+
+class Drifting(Masks):
+    masks = 0
+
+    def fault(self, session: Any, mask: Any) -> Any:
+        self.masks += 1
+        mask[:, self.masks % mask.shape[1]] ^= True
+        return mask
+
+
+class Forgetless(Masks):
+    def fault(self, session: Any, mask: Any) -> Any:
+        session.seen = getattr(session, "seen", 0) + 1
+        mask[: session.seen] ^= True
+        return mask
+
+
+@pytest.mark.parametrize(
+    ("segmenter", "rule"),
+    [
+        (Floats(), "A mask is a bool array"),
+        (Transposed(), "A mask is a bool array"),
+        (Reused(), "A mask stays"),
+        (Drifting(), "The same clicks"),
+        (Forgetless(), "snapshot() and restore()"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Masks) else "",
+)
+def test_each_fault_of_a_segmenter_is_found(segmenter: Masks, rule: str) -> None:
+    assert any(sentence.startswith(rule) for sentence in _broken("segmenter", segmenter))
+
+
+def test_our_segmenters_keep_the_contract(tmp_path: Path) -> None:
+    sam = testing.tiny_sam(tmp_path / "sam")
+    for spec in ("graphcut", f"sam,pretrained={sam.pretrained}"):
+        assert _broken("segmenter", make("segmenter", spec)) == [], spec
+    assert _broken("segmenter", testing.DiscSegmenter()) == []
+
+
+def test_our_models_keep_the_contract(tmp_path: Path) -> None:
+    (tmp_path / "replies.json").write_text('["Positive point: (5, 5)"]')
+    vlm = testing.tiny_vlm(tmp_path / "vlm")
+    with testing.ChatServer(lambda request, image, prompt: f"Positive point: ({image.sum() % 999}, 5)") as server:
+        for spec in (
+            f"scripted,file={tmp_path / 'replies.json'}",
+            f"hf,pretrained={vlm},points=xypixel,resize=smart",
+            f"openai,model=fake,points=xy1000,base_url={server.base_url}",
+        ):
+            assert _broken("model", make("model", spec)) == [], spec
+
+
+def test_the_command_line_names_what_is_broken_and_ends_with_1(tmp_path: Path, tool: str) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from hlmat_bench.interfaces import Reply\nfrom hlmat_bench.points import PointFormat\n"
+        "class Mine:\n    name = 'mine'\n    points = PointFormat.named('xy1000')\n"
+        "    async def reply(self, request):\n        return [Reply('Finish')]\n"
+        "MODELS = {'mine': Mine}\n"
+    )
+    result = CliRunner().invoke(app, ["check", str(path)])
+    assert result.exit_code == 1
+    assert "BROKEN A request for n replies" in result.stdout
+    assert "asked for 3 replies" in result.stdout
+    assert "keeps 7 of 8 rules of a model" in result.stdout
+    assert CliRunner().invoke(app, ["check", tool]).exit_code == 0
