@@ -188,7 +188,8 @@ def probe(
     """
     given = dict(settings or {})
     points = given.pop("points", None)
-    choice = Catalog.load(catalog).choose(model)
+    known = Catalog.load(catalog)
+    choice = known.choose(model)
     _check(choice, samples)
     rules = ProtocolSettings.build(dict(choice.settings) | given)
     check_template(rules.prompt)
@@ -202,7 +203,7 @@ def probe(
     answers = tuple(interview.answers[question.id] for question in questions)
     resize = getattr(asked, "resize", UNCHANGED).name
     failures = tuple(interview.failures.get(question.id) for question in questions)
-    diagnosis = diagnose(answers, declared, resize)
+    diagnosis = diagnose(answers, declared, resize, rules=known.resize_rules())
     report = ProbeReport(redact(model), declared, resize, seed, tuple(questions), answers, failures, diagnosis, folder)
     write_picture(report.picture, questions, diagnosis)
     text = json.dumps(report.to_json(), indent=1, ensure_ascii=False, allow_nan=False)

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hlmat_bench.catalog import Catalog
 from hlmat_bench.framing import Frame, Resize
 from hlmat_bench.points import PointFormat
 from hlmat_bench.probing.diagnosis import Answer, Diagnosis, diagnose
@@ -116,6 +117,34 @@ def test_every_pair_of_declared_and_true_convention(declared: tuple[str, str, st
             assert ("resize" in options) == planted["canvas"], case
         else:
             assert found.declare is None, case
+
+
+RESIZES = Catalog.load().resize_rules()
+CATALOGUE = sorted({(entry.points, entry.resize) for entry in Catalog.load().models.values()})
+
+
+@pytest.mark.parametrize("declared", CATALOGUE, ids="_".join)
+def test_every_pair_of_the_catalogues_conventions(declared: tuple[str, str]) -> None:
+    """Each model of the catalogue, declared as each other one."""
+    points, sent_by = PointFormat.named(declared[0]), declared[1]
+    for seed, (name, rule) in enumerate(CATALOGUE):
+        true = PointFormat.named(name)
+        unit = true.unit.removeprefix("0-")
+        written = "text" if true.syntax == "segagent" else true.syntax
+        answers = ask(true.order, unit, rule, sent_by=sent_by, seed=seed, count=20, form=WRITTEN[written])
+        found = diagnose(answers, points, sent_by, rules=RESIZES)
+        reads_decimals = points.syntax != "segagent" or unit not in ("1", "100")
+        same_syntax = written == ("text" if points.syntax == "segagent" else points.syntax) and reads_decimals
+        expected = {
+            "order": true.order != points.order,
+            "unit": true.unit != points.unit,
+            "canvas": not same_canvas(unit, rule, sent_by),
+            "syntax": not same_syntax,
+        }
+        case = (declared, name, rule, sentences(found, answers, points))
+        assert set(found.mistakes) == {mistake for mistake, there in expected.items() if there}, case
+        assert found.status == ("mistaken" if any(expected.values()) else "fits"), case
+        assert hits(found, answers, 0.01), case
 
 
 @pytest.mark.parametrize("noise", [0.01, 0.02])
@@ -232,7 +261,8 @@ def test_an_axis_that_runs_the_other_way() -> None:
 
 def test_pixels_of_the_original_where_a_smaller_image_was_sent() -> None:
     small = "fit-long1568-pixels1150000"
-    found = diagnose(ask(unit="pixel", original=True, sent_by=small, noise=0.01), PointFormat.named("xypixel"), small)
+    answers = ask(unit="pixel", original=True, sent_by=small, noise=0.01)
+    found = diagnose(answers, PointFormat.named("xypixel"), small)
     assert (found.mistakes, found.declare) == (("canvas",), "points=xypixel,resize=none")
 
 

@@ -7,7 +7,7 @@ answers and where they depend on the marker at all; what the answers cannot tell
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -118,13 +118,21 @@ class Diagnosis:
         }
 
 
-def diagnose(answers: Sequence[Answer], declared: PointFormat, resize: str = "none", *, seed: int = 0) -> Diagnosis:
+def diagnose(
+    answers: Sequence[Answer],
+    declared: PointFormat,
+    resize: str = "none",
+    *,
+    rules: Iterable[str] = (),
+    seed: int = 0,
+) -> Diagnosis:
     """Compare what was answered with what was asked.
 
     Args:
         answers: all questions.
         declared: the model's point format.
         resize: the name of its resize rule, by which the frames were made.
+        rules: names of resize rules that the model may follow, besides `hlmat_bench.probing.readings.RULES`.
         seed: of the permutations by which chance is ruled out.
     """
     heard = tuple(hear([answer.reply for answer in answers], declared))
@@ -133,7 +141,7 @@ def diagnose(answers: Sequence[Answer], declared: PointFormat, resize: str = "no
     if not usable:
         return Diagnosis("silent", heard)
     data = _data([answers[number] for number in usable], [one for one in heard if one is not None])
-    readings = named(data, reading)
+    readings = named(data, reading, rules)
     spots = _spots(readings[0], data, usable, len(answers))
     about: dict[str, Any] = {
         "heard": heard,

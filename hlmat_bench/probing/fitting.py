@@ -5,7 +5,7 @@ Errors are fractions of the original image's diagonal. A place is (x, y) relativ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
@@ -129,9 +129,9 @@ def _places(hypotheses: Sequence[Hypothesis]) -> Floats:
     return np.stack([hypothesis.places for hypothesis in hypotheses])
 
 
-def named(data: Data, declared: Reading) -> list[Hypothesis]:
+def named(data: Data, declared: Reading, rules: Iterable[str] = ()) -> list[Hypothesis]:
     """Every reading as it is, the declared one first."""
-    readings, places = candidates(declared, data.numbers, data.views)
+    readings, places = candidates(declared, data.numbers, data.views, rules)
     return [Hypothesis(reading, where) for reading, where in zip(readings, places, strict=True)]
 
 

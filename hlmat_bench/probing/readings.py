@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -18,17 +18,8 @@ Floats: TypeAlias = NDArray[np.float64]
 #: The upper numbers of the ranges that models use; 1024 is one that no point format has.
 LIMITS = (1.0, 100.0, 999.0, 1000.0, 1023.0, 1024.0)
 
-#: What models and services are known to do with an image before they count its pixels; sources are in the catalogue.
-RULES = (
-    "square",
-    "smart-28-3136-12845056",
-    "smart-28-3136-1003520",
-    "smart-28-78400-12845056",
-    "smart-32-65536-16777216",
-    "fit-long1568-pixels1150000",
-    "fit-long2048-short768",
-    "fit-long2048",
-)
+#: What a model may do with an image before it counts its pixels, besides the rules that the catalogue names.
+RULES = ("square", "smart-28-3136-12845056", "smart-28-3136-1003520", "smart-32-65536-16777216")
 
 
 class View(NamedTuple):
@@ -153,20 +144,23 @@ def in_order(numbers: Floats, order: Order) -> Floats:
     return numbers if order == "xy" else numbers[:, ::-1]
 
 
-def candidates(declared: Reading, numbers: Floats, views: Sequence[View]) -> tuple[list[Reading], Floats]:
+def candidates(
+    declared: Reading, numbers: Floats, views: Sequence[View], rules: Iterable[str] = ()
+) -> tuple[list[Reading], Floats]:
     """All readings that differ for these answers, the declared one first, plain ones before others.
 
     Args:
         declared: what the model's point format says.
         numbers: (N, 2), as they were written.
         views: the N images.
+        rules: names of further rules by which a model may change an image.
 
     Returns:
         The R readings, and where each of them points: (R, N, 2), see `Reading.places`.
     """
     found: dict[bytes, tuple[Reading, Floats]] = {}
     layouts: dict[Canvas, Layout] = {}
-    for reading in (declared, *_all_readings()):
+    for reading in (declared, *_all_readings(dict.fromkeys((*RULES, *rules)))):
         if reading.canvas not in layouts:
             layouts[reading.canvas] = reading.canvas.lay(views)
         places = reading.places_on(layouts[reading.canvas], numbers)
@@ -174,10 +168,10 @@ def candidates(declared: Reading, numbers: Floats, views: Sequence[View]) -> tup
     return [reading for reading, _ in found.values()], np.stack([places for _, places in found.values()])
 
 
-def _all_readings() -> Iterator[Reading]:
+def _all_readings(rules: Iterable[str]) -> Iterator[Reading]:
     plain = [SENT, Canvas("original")]
     squares = [Canvas(canvas.base, Resize.named("square")) for canvas in plain]
-    resized = [Canvas(canvas.base, Resize.named(rule)) for canvas in plain for rule in RULES]
+    resized = [Canvas(canvas.base, Resize.named(rule)) for canvas in plain for rule in rules]
     for order in ("xy", "yx"):
         for canvas in (*plain, *squares):
             yield from (Reading(order, limit, canvas) for limit in LIMITS)
