@@ -9,12 +9,20 @@ batch depends on the samples alone.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 from hlmat_bench.errors import RequestFailed
 from hlmat_bench.interfaces import BatchModel, Model, Reply, Request
+
+
+def suitable_concurrency(model: Model | None, batch_size: int | None) -> int:
+    """Episodes under way that suit a model: a full batch, or what it declares, or one per core."""
+    if isinstance(model, BatchModel):
+        return batch_size or model.batch_size
+    return getattr(model, "concurrency", None) or os.cpu_count() or 1
 
 
 class Front:

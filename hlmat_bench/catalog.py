@@ -159,6 +159,10 @@ class Catalog:
         described = {"entry": name, **entry.model_dump(mode="json", include={"title", "points", "source", "verified"})}
         return Choice(adapter, {**declared, **options, **given}, name, entry.settings, described)
 
+    def resize_rules(self) -> list[str]:
+        """The names of the resize rules of all models."""
+        return sorted({entry.resize for entry in self.models.values()})
+
     HEADERS: ClassVar = ("model", "adapter", "weights or service", "points", "verified", "runs here", "documented in")
 
     def rows(self) -> list[tuple[str, ...]]:

@@ -142,6 +142,41 @@ def score(run: Annotated[list[Path], typer.Argument(help="Run folders.")]) -> No
 
 
 @app.command()
+def probe(
+    model: Annotated[str, typer.Option(help="Name[,key=value...] or ./file.py.")],
+    samples: Annotated[int, typer.Option(help="Markers to ask for; four are on one image.")] = 32,
+    seed: Seed = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder of images, picture and replies.")] = None,
+    concurrency: Annotated[int | None, typer.Option(min=1, help="Requests under way at once.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Requests per batch of a local model.")] = None,
+    catalog: CatalogFile = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="A setting, key=value: points=yx1000, ...")] = None,
+) -> None:
+    """Ask a model for markers at known places: is its point format right? Exit code 1 when it is not."""
+    from hlmat_bench import console
+    from hlmat_bench.manifest import redact
+    from hlmat_bench.probe import probe as probe_one
+
+    with console.progress(f"probing {redact(model)}") as progress:
+        report = probe_one(
+            model,
+            samples=samples,
+            seed=seed,
+            out=out,
+            concurrency=concurrency,
+            batch_size=batch_size,
+            catalog=catalog,
+            settings=_settings(set_ or []),
+            progress=progress,
+        )
+    console.say(report.heading())
+    console.table(report.HEADERS, report.rows(), right=range(1, 6))
+    console.say("\n".join(["", *report.sentences(), "", f"picture: {report.picture}", f"replies: {report.replies}"]))
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+@app.command()
 def merge(
     run: Annotated[list[Path], typer.Argument(help="The run folders of all shards.")],
     out: Annotated[Path, typer.Option(help="The folder of the merged run.")],

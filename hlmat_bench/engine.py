@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from hlmat_bench import plugins
-from hlmat_bench.batching import Front
+from hlmat_bench.batching import Front, suitable_concurrency
 from hlmat_bench.catalog import Choice
 from hlmat_bench.episode_log import EpisodeLog, written_ids
 from hlmat_bench.errors import UsageError
 from hlmat_bench.framing import UNCHANGED
-from hlmat_bench.interfaces import BatchModel, Model, Segmenter
+from hlmat_bench.interfaces import Model, Segmenter
 from hlmat_bench.players import ModelPlayer, Player
 from hlmat_bench.points import PointFormat
 from hlmat_bench.protocol import Play, play
@@ -93,9 +93,7 @@ class Contest:
 
     def concurrency(self, batch_size: int | None) -> int:
         """Episodes under way that suit the model: a full batch, or what it declares, or one per core."""
-        if isinstance(self.model, BatchModel):
-            return batch_size or self.model.batch_size
-        return getattr(self.model, "concurrency", None) or os.cpu_count() or 1
+        return suitable_concurrency(self.model, batch_size)
 
     def seat(self, sample: Sample, source: Source, front: Front | None, pool: ThreadPoolExecutor) -> Play:
         """Everything one episode needs. Reads the image and the ground truth, so call it in a worker thread."""
@@ -144,7 +142,7 @@ def play_all(
     report()
     try:
         seats = concurrency or contest.concurrency(batch_size)
-        _in_own_loop(_play_async(contest, source, todo, seats, batch_size, finished))
+        in_own_loop(_play_async(contest, source, todo, seats, batch_size, finished))
     finally:
         log.close()
         if (words := getattr(contest.model, "log", None)) is not None:
@@ -184,10 +182,10 @@ async def _play_async(
             stack.callback(front.close)
         if (close := getattr(contest.asked, "close", None)) is not None:
             stack.push_async_callback(close)
-        await _all_or_none([seat() for _ in range(min(seats, len(todo)))])
+        await all_or_none([seat() for _ in range(min(seats, len(todo)))])
 
 
-async def _all_or_none(coroutines: Sequence[Coroutine[Any, Any, None]]) -> None:
+async def all_or_none(coroutines: Sequence[Coroutine[Any, Any, None]]) -> None:
     """Run all; when one fails, stop the others and raise its error."""
     tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
     try:
@@ -198,7 +196,7 @@ async def _all_or_none(coroutines: Sequence[Coroutine[Any, Any, None]]) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _in_own_loop(coroutine: Coroutine[Any, Any, None]) -> None:
+def in_own_loop(coroutine: Coroutine[Any, Any, None]) -> None:
     """Run a coroutine to its end, from a script or from inside a notebook's running loop."""
     try:
         asyncio.get_running_loop()

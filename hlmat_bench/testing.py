@@ -1,4 +1,4 @@
-"""Deterministic stand-ins for what a test has not got: a model server, and checkpoints with random weights.
+"""Deterministic stand-ins for what a test has not got: a model, a model server, checkpoints with random weights.
 
     def answer(request, image, prompt):
         return "Positive point: (500, 500)"
@@ -27,6 +27,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from hlmat_bench.fake_models import MarkerFinder
 from hlmat_bench.fake_segmenter import DiscSegmenter, DiscSession
 from hlmat_bench.interfaces import Image
 from hlmat_bench.tiny_families import GROUNDING_TOKENS, Family
@@ -45,6 +46,7 @@ __all__ = [
     "DiscSession",
     "Failure",
     "Family",
+    "MarkerFinder",
     "TinySam",
     "completion",
     "tiny_sam",

@@ -1,0 +1,285 @@
+"""`hlmat-bench probe`: whether a model writes coordinates as it is declared to.
+
+The model is asked, as in a run, for markers whose places are known. What it answers is compared with what was asked, in
+the declared format and in every other. The result is a report: no run reads it, and no format is changed by it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from hlmat_bench.batching import Front, suitable_concurrency
+from hlmat_bench.catalog import Catalog, Choice
+from hlmat_bench.engine import Progress, all_or_none, in_own_loop
+from hlmat_bench.errors import RequestFailed, UsageError
+from hlmat_bench.framing import UNCHANGED, Frame
+from hlmat_bench.interfaces import Model
+from hlmat_bench.manifest import redact
+from hlmat_bench.players import ModelPlayer, View
+from hlmat_bench.points import PointFormat
+from hlmat_bench.probing.diagnosis import FEWEST, Answer, Diagnosis, diagnose
+from hlmat_bench.probing.fitting import NEAR
+from hlmat_bench.probing.images import Question, write_images
+from hlmat_bench.probing.picture import write_picture
+from hlmat_bench.probing.words import sentences
+from hlmat_bench.prompts import check_template
+from hlmat_bench.reference import POLICIES
+from hlmat_bench.samples import Sample
+from hlmat_bench.settings import ProtocolSettings
+from hlmat_bench.sources.pixels import ImageReader
+
+SCHEMA = "hlmat-probe/1"
+SAMPLES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeReport:
+    """What a probe found.
+
+    Attributes:
+        model: the model as it was asked for, without keys.
+        points: its declared point format.
+        resize: the name of its declared resize rule.
+        seed: of the images.
+        questions: what was asked.
+        answers: what came back, in the same order.
+        failures: per question, why its request failed; None where it did not.
+        diagnosis: what the answers say of the format.
+        folder: where the images, picture.png and probe.json are.
+    """
+
+    model: str
+    points: PointFormat
+    resize: str
+    seed: int
+    questions: tuple[Question, ...]
+    answers: tuple[Answer, ...]
+    failures: tuple[str | None, ...]
+    diagnosis: Diagnosis
+    folder: Path
+
+    HEADERS: ClassVar = ("image", "asked", "read", "median error", "of the diagonal", f"within {NEAR * 100:.0f} %")
+
+    @property
+    def ok(self) -> bool:
+        """The declared format fits."""
+        return self.diagnosis.status == "fits"
+
+    @property
+    def picture(self) -> Path:
+        """Where the points landed."""
+        return self.folder / "picture.png"
+
+    @property
+    def replies(self) -> Path:
+        """`to_json`, as a file."""
+        return self.folder / "probe.json"
+
+    def sentences(self) -> list[str]:
+        """The verdict and what supports it."""
+        lines = sentences(self.diagnosis, self.answers, self.points)
+        first = next((failure for failure in self.failures if failure is not None), None)
+        return lines if first is None else [*lines, f"The first failure: {first}"]
+
+    def heading(self) -> str:
+        """What was probed, in a line."""
+        asked, images = len(self.questions), len({question.image for question in self.questions})
+        declared = f"{self.points.order[0]} first, {self.points.unit}, syntax {self.points.syntax}"
+        return f"{self.model}: declared {declared}; resize {self.resize}; {asked} markers on {images} images"
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """A table of the errors under the declared format, by image and in all, under `HEADERS`."""
+        names = [question.image.stem.partition("-")[2] for question in self.questions]
+        groups = {name: [i for i, other in enumerate(names) if other == name] for name in names}
+        return [*(self._row(name, group) for name, group in groups.items()), self._row("all", range(len(names)))]
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, as JSON values; spots are (x, y) in pixels of the original image."""
+        return {
+            "schema": SCHEMA,
+            "model": self.model,
+            "points": dataclasses.asdict(self.points),
+            "resize": self.resize,
+            "seed": self.seed,
+            "sentences": self.sentences(),
+            "diagnosis": self.diagnosis.to_json(),
+            "answers": [self._answer(number) for number in range(len(self.questions))],
+        }
+
+    def _row(self, name: str, group: Iterable[int]) -> tuple[str, ...]:
+        numbers = list(group)
+        errors = {number: error for number in numbers if (error := self._error(number)) is not None}
+        if not errors:
+            return (name, str(len(numbers)), "0", "", "", "")
+        shares = [error / float(np.hypot(*self.answers[number].size)) for number, error in errors.items()]
+        near = float(np.mean(np.array(shares) <= NEAR))
+        median, share = float(np.median(list(errors.values()))), float(np.median(shares))
+        return (
+            name,
+            str(len(numbers)),
+            str(len(errors)),
+            f"{median:.1f} px",
+            f"{share * 100:.2g} %",
+            f"{near * 100:.0f} %",
+        )
+
+    def _error(self, number: int) -> float | None:
+        return self.diagnosis.errors[number] if self.diagnosis.errors else None
+
+    def _answer(self, number: int) -> dict[str, Any]:
+        question, answer, heard = self.questions[number], self.answers[number], self.diagnosis.heard[number]
+        spots = {"declared": self.diagnosis.declared_spots, "found": self.diagnosis.found_spots}
+        return {
+            "id": question.id,
+            "image": question.image.name,
+            "size": list(answer.size),
+            "sent": list(answer.frame.sent),
+            "expression": question.expression,
+            "target": list(question.target),
+            "raw": answer.reply,
+            "failure": self.failures[number],
+            "numbers": None if heard is None else [heard.first, heard.second],
+            "syntax": None if heard is None else heard.syntax,
+            **{name: list(spot) if where and (spot := where[number]) else None for name, where in spots.items()},
+            "error": self._error(number),
+        }
+
+
+def probe(
+    model: str,
+    *,
+    samples: int = SAMPLES,
+    seed: int = 0,
+    out: str | os.PathLike[str] | None = None,
+    concurrency: int | None = None,
+    batch_size: int | None = None,
+    catalog: str | os.PathLike[str] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> ProbeReport:
+    """Ask a model for markers at known places and diagnose how it writes coordinates.
+
+    Args:
+        model: a name with options or a file, as in `hlmat_bench.run`.
+        samples: how many markers are asked for, from 8; four are on one image.
+        seed: of the images.
+        out: the folder for images, picture and replies; None: ``runs/probe__MODEL``.
+        concurrency: requests under way at once; None: what suits the model.
+        batch_size: requests per batch of a local model; None: its own.
+        catalog: a file with more models.
+        settings: of the protocol, as far as they matter to a first click, and ``points``, a format that replaces the
+            model's declared one.
+        progress: called with (answers, questions).
+
+    Raises:
+        UsageError: for what the caller can mend. A failed request is counted.
+    """
+    given = dict(settings or {})
+    points = given.pop("points", None)
+    known = Catalog.load(catalog)
+    choice = known.choose(model)
+    _check(choice, samples)
+    rules = ProtocolSettings.build(dict(choice.settings) | given)
+    check_template(rules.prompt)
+    asked: Model = choice.make()
+    declared = PointFormat.named(str(points)) if points else asked.points
+    folder = Path(out) if out else Path("runs") / f"probe__{_as_name(redact(model))}"
+    questions = _questions(folder, samples, seed)
+    interview = _Interview(asked, declared, rules, seed, questions, progress)
+    seats = concurrency or suitable_concurrency(asked, batch_size)
+    in_own_loop(interview.hold(seats, batch_size))
+    answers = tuple(interview.answers[question.id] for question in questions)
+    resize = getattr(asked, "resize", UNCHANGED).name
+    failures = tuple(interview.failures.get(question.id) for question in questions)
+    diagnosis = diagnose(answers, declared, resize, rules=known.resize_rules())
+    report = ProbeReport(redact(model), declared, resize, seed, tuple(questions), answers, failures, diagnosis, folder)
+    write_picture(report.picture, questions, diagnosis)
+    text = json.dumps(report.to_json(), indent=1, ensure_ascii=False, allow_nan=False)
+    report.replies.write_text(text + "\n", encoding="utf-8")
+    return report
+
+
+class _Interview:
+    """Asks all questions through the player, the overlay and the batching front of a run."""
+
+    def __init__(
+        self,
+        model: Model,
+        points: PointFormat,
+        rules: ProtocolSettings,
+        seed: int,
+        questions: Sequence[Question],
+        progress: Progress | None,
+    ) -> None:
+        self.answers: dict[str, Answer] = {}
+        self.failures: dict[str, str] = {}
+        self._model, self._points, self._rules, self._seed = model, points, rules, seed
+        self._questions, self._progress = questions, progress
+        self._reader = ImageReader()
+
+    async def hold(self, seats: int, batch_size: int | None) -> None:
+        """Fill `answers` and `failures`."""
+        remaining = iter(self._questions)
+        front = Front(self._model, batch_size=batch_size, concurrency=seats)
+
+        async def seat() -> None:
+            for question in remaining:
+                with front.episode():
+                    await self._ask(question, front, pool)
+                if self._progress:
+                    self._progress(len(self.answers), len(self._questions))
+
+        async with AsyncExitStack() as stack:
+            pool = stack.enter_context(ThreadPoolExecutor(2, "pixels"))
+            stack.callback(front.close)
+            if (close := getattr(self._model, "close", None)) is not None:
+                stack.push_async_callback(close)
+            await all_or_none([seat() for _ in range(min(seats, len(self._questions)))])
+
+    async def _ask(self, question: Question, front: Front, pool: ThreadPoolExecutor) -> None:
+        image = await asyncio.get_running_loop().run_in_executor(pool, self._reader.image, question.image)
+        sample = Sample(question.id, question.image.name, question.image.stem, question.expression)
+        player = ModelPlayer(
+            self._model, front, sample, image, self._rules, points=self._points, seed=self._seed, pool=pool
+        )
+        size = (image.shape[0], image.shape[1])
+        reply = None
+        try:
+            [first] = await player.ask(View(np.zeros(size, bool), (), 1), 1)
+            reply = first.text
+        except RequestFailed as error:
+            self.failures[question.id] = str(error)
+        self.answers[question.id] = Answer(question.target, size, player.frame or Frame.whole(size), reply)
+
+
+def _check(choice: Choice, samples: int) -> None:
+    if choice.plugin in POLICIES:
+        raise UsageError(
+            f"A probe asks models how they write coordinates, and {choice.plugin} is a reference that writes pixels by "
+            "rule; `hlmat-bench models` lists the models."
+        )
+    if samples < FEWEST:
+        raise UsageError(f"A probe needs at least {FEWEST} samples to tell conventions apart, not {samples}.")
+
+
+def _as_name(model: str) -> str:
+    return re.sub(r"[^\w.=-]+", "-", model).strip("-.")[-80:]
+
+
+def _questions(folder: Path, samples: int, seed: int) -> list[Question]:
+    try:
+        return write_images(folder / "images", samples, seed)
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be written ({error.strerror}); choose another --out.") from error

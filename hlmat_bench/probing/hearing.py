@@ -1,0 +1,81 @@
+"""The two numbers in a reply, by whatever syntax they are written in.
+
+This is for the diagnosis alone: a run reads replies by `hlmat_bench.actions.parse`, in the declared format only.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hlmat_bench.points import PointFormat
+from hlmat_bench.syntaxes import SYNTAXES, Syntax
+
+BARE = "bare"
+"""What the syntax of two numbers is called that stand in none."""
+
+_HUGE = 1e6
+_BARE = r"(-?\d{1,7}(?:\.\d{1,9})?|-?\.\d{1,9})"
+_BARE_PAIR = re.compile(rf"{_BARE}[^\d.-]{{1,12}}{_BARE}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """Two numbers of a reply.
+
+    Attributes:
+        first, second: as they were written; of a box, those of its centre.
+        syntax: a name in `SYNTAXES`, or `BARE`.
+        named: they were written with their axes' names, so they are (x, y) whatever order is declared.
+    """
+
+    first: float
+    second: float
+    syntax: str
+    named: bool = False
+
+
+def hear(replies: Sequence[str | None], declared: PointFormat) -> list[Heard | None]:
+    """The numbers of each reply: in the declared syntax, else in the one that reads most replies, else bare.
+
+    Args:
+        replies: what the model wrote; None: nothing came.
+        declared: the model's point format. Numbers that are written with their axes' names are put in its order,
+            as in a run.
+    """
+    own = SYNTAXES[declared.syntax]
+    texts = [reply for reply in replies if reply and _pair(own, reply, declared) is None]
+    others = sorted(
+        SYNTAXES, key=lambda name: -sum(_pair(SYNTAXES[name], text, declared) is not None for text in texts)
+    )
+    names = [declared.syntax, *(name for name in others if name != declared.syntax)]
+    return [_hear(reply, names, declared) if reply else None for reply in replies]
+
+
+def _hear(text: str, names: Sequence[str], declared: PointFormat) -> Heard | None:
+    for name in names:
+        if (pair := _pair(SYNTAXES[name], text, declared)) is not None:
+            point = SYNTAXES[name].read(text).point
+            return Heard(*pair, name, named=point is not None and point.named)
+    match = _BARE_PAIR.search(text)
+    pair = _sane(float(match[1]), float(match[2])) if match else None
+    return Heard(*pair, BARE) if pair else None
+
+
+def _pair(syntax: Syntax, text: str, declared: PointFormat) -> tuple[float, float] | None:
+    reading = syntax.read(text)
+    if reading.point is not None:
+        first, second = reading.point.first, reading.point.second
+        return _sane(second, first) if reading.point.named and declared.order == "yx" else _sane(first, second)
+    if reading.box is not None and reading.words:
+        a, b, c, d = reading.box
+        return _sane((a + c) / 2, (b + d) / 2)
+    return None
+
+
+def _sane(first: float, second: float) -> tuple[float, float] | None:
+    """Numbers that can be coordinates of anything: a reply may hold any."""
+    usable = all(math.isfinite(number) and abs(number) < _HUGE for number in (first, second))
+    return (first, second) if usable else None
