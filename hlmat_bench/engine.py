@@ -19,7 +19,7 @@ from hlmat_bench.catalog import Choice
 from hlmat_bench.episode_log import EpisodeLog, written_ids
 from hlmat_bench.errors import UsageError
 from hlmat_bench.framing import UNCHANGED
-from hlmat_bench.interfaces import Model, Segmenter
+from hlmat_bench.interfaces import BatchModel, Model, Segmenter
 from hlmat_bench.players import ModelPlayer, Player
 from hlmat_bench.points import PointFormat
 from hlmat_bench.protocol import Play, play
