@@ -338,6 +338,7 @@ def test_the_spec_holds_all_that_can_change_a_mask(tiny: TinySam, sam: Any) -> N
     assert json.loads(json.dumps(spec)) == spec
     assert spec | {"weights_sha256": "", "versions": {}} == {
         "name": "sam_tiny",
+        "family": "SAM",
         "weights_sha256": "",
         "library": "segment-anything",
         "versions": {},
