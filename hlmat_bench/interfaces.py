@@ -134,7 +134,7 @@ class Session(Protocol):
 
 
 @runtime_checkable
-class BatchSession(Protocol):
+class BatchSession(Session, Protocol):
     """What a session may offer to a tree search: ``hasattr(session, "predict_each")`` asks for it."""
 
     def predict_each(self, candidates: Sequence[Sequence[Click]], box: Box | None = None) -> list[Mask]:
@@ -167,8 +167,8 @@ class Facts:
     box: bool
     negative_clicks: bool
     previous_logits: bool
-    input_size: str
-    licence: str
+    input_size: str = "any"
+    licence: str = ""
     weights: str = ""
 
 

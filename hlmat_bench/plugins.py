@@ -126,7 +126,7 @@ def available(kind: Kind) -> dict[str, Plugin]:
         plugins.update(_plugins(kind, path))
     for entry in importlib.metadata.entry_points(group=f"hlmat_bench.{kind}s"):
         factory, origin = entry.load(), entry.value.partition(":")[0]
-        facts = getattr(sys.modules[origin], "FACTS", {})
+        facts = getattr(sys.modules.get(origin), "FACTS", {})
         plugins.setdefault(entry.name, Plugin(entry.name, factory, origin, facts=facts.get(entry.name)))
     return plugins
 

@@ -62,7 +62,7 @@ class Frame:
         return (np.asarray(points, dtype=np.float64) * scale).astype(np.float32)
 
     def full_size(self, logits: torch.Tensor, size: Size) -> torch.Tensor:
-        """Low-resolution logits (1, 1, h, w) in the size of the image they belong to, (H, W)."""
+        """Low-resolution logits (1, 1, L, L) in the size of the image they belong to, (H, W)."""
         from torch.nn.functional import interpolate
 
         if not self.stretched:

@@ -105,7 +105,7 @@ class Prompt:
         points: float32 (K, N, 2) as (x, y), or None without clicks.
         labels: int (K, N): 1 for a positive click, 0 for a negative one; or None without clicks.
         boxes: float32 (K, 4) as (x0, y0, x1, y1), or None.
-        logits: float32 (1, 1, S / 4, S / 4), of an earlier mask, for all K; or None.
+        logits: float32 (1, 1, L, L), of an earlier mask, for all K; or None.
     """
 
     points: torch.Tensor | None
@@ -115,7 +115,10 @@ class Prompt:
 
 
 class Network(Protocol):
-    """One implementation of a SAM. Coordinates are in pixels of the square that it sees, of S x S pixels.
+    """One implementation of a SAM.
+
+    Coordinates are in pixels of the square that it sees, of S x S pixels. Its masks have L x L, four to each patch of
+    the image encoder along a side: 256 for 1024 pixels, and 288 for SAM 3's 1008.
 
     Attributes:
         family: it belongs to.
@@ -141,7 +144,7 @@ class Network(Protocol):
         """Three masks for each of the K prompts, and their scores.
 
         Returns:
-            Logits, float32 (K, 3, S / 4, S / 4), and predicted IoUs, float32 (K, 3).
+            Logits, float32 (K, 3, L, L), and predicted IoUs, float32 (K, 3).
         """
         ...
 

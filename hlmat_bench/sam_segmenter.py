@@ -114,7 +114,7 @@ class SamSession:
         return masks
 
     def snapshot(self) -> torch.Tensor | None:
-        """The logits, float32 (1, 1, S / 4, S / 4), which no later prediction changes."""
+        """The low-resolution logits, float32 (1, 1, L, L), which no later prediction changes; None before the first."""
         return self._logits
 
     def restore(self, state: torch.Tensor | None) -> None:
@@ -122,7 +122,7 @@ class SamSession:
         self._logits = state
 
     def _best(self, candidates: Sequence[Sequence[Click]], box: Box | None) -> torch.Tensor:
-        """The logits of each candidate's best mask by predicted score, float32 (K, 1, S / 4, S / 4)."""
+        """The logits of each candidate's best mask by predicted score, float32 (K, 1, L, L)."""
         import torch
 
         logits, scores = self._network.decode(self._features, self._prompt(candidates, box))
@@ -148,7 +148,7 @@ class SamSession:
         return torch.from_numpy(self._network.frame.points(points, self._size)).to(self._network.device)
 
     def _mask(self, logits: torch.Tensor) -> Mask:
-        """The mask of low-resolution logits (1, 1, h, w)."""
+        """The mask of low-resolution logits (1, 1, L, L)."""
         mask: Mask = (self._network.frame.full_size(logits, self._size) > 0).cpu().numpy()
         return mask
 

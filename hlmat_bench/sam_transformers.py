@@ -38,8 +38,8 @@ class TransformersNetwork:
         self.family, self.device, self.dtype = variant.family, device, dtype
         self._model, self.files = _from_pretrained(variant, pretrained, advice or variant.source)
         self.frame = self.family.frame(self._model.config.prompt_encoder_config.image_size)
-        self._model.eval().to(device).vision_encoder.to(dtype)
-        self._model.vision_encoder.register_forward_hook(_give_float32)
+        self._model.eval().to(device)
+        _encode_in(dtype, self._model.vision_encoder)
 
     def encode(self, pixels: torch.Tensor) -> Features:
         """See `hlmat_bench.sam_networks.Network.encode`."""
@@ -59,6 +59,19 @@ class TransformersNetwork:
             multimask_output=True,
         )
         return made.pred_masks[0], made.iou_scores[0]
+
+
+def _encode_in(dtype: torch.dtype, encoder: Any) -> None:
+    """Let an image encoder compute in a number type and give float32.
+
+    The frequencies of rotary embeddings stay in float32, as they do where transformers reads a model in a smaller type.
+    """
+    frequencies = {name: buffer for name, buffer in encoder.named_buffers() if name.endswith("inv_freq")}
+    encoder.to(dtype)
+    for name, buffer in frequencies.items():
+        owner, _, attribute = name.rpartition(".")
+        setattr(encoder.get_submodule(owner), attribute, buffer)
+    encoder.register_forward_hook(_give_float32)
 
 
 def _give_float32(module: Any, arguments: Any, output: dict[str, Any]) -> None:

@@ -27,6 +27,7 @@ import numpy as np
 from hlmat_bench.fake_segmenter import DiscSegmenter, DiscSession
 from hlmat_bench.interfaces import Image
 from hlmat_bench.tiny_checkpoints import GROUNDING_TOKENS, TINY_SAM, TinySam, tiny_sam, tiny_vlm
+from hlmat_bench.tiny_sams import SamFamily, tiny_sam_of
 
 __all__ = [
     "GROUNDING_TOKENS",
@@ -37,9 +38,11 @@ __all__ = [
     "DiscSegmenter",
     "DiscSession",
     "Failure",
+    "SamFamily",
     "TinySam",
     "completion",
     "tiny_sam",
+    "tiny_sam_of",
     "tiny_vlm",
 ]
 
