@@ -27,6 +27,7 @@ class Family:
         config: the class of its configuration.
         types: the ``model_type`` of the checkpoints that it reads; those of videos hold the image's network too.
         licence: of the public weights.
+        gated: the hub gives them to those who accepted the licence there.
         side: of the square that the network sees, in pixels, in the public checkpoints.
         stretched, mean, std: see `hlmat_bench.sam_frames.Frame`.
         bound: logits that are fed back are first cut to [-bound, bound]; None leaves them as they are.
@@ -39,6 +40,7 @@ class Family:
     config: str
     types: tuple[str, ...]
     licence: str
+    gated: bool = False
     side: int = 1024
     stretched: bool = True
     mean: tuple[float, float, float] = IMAGENET_MEAN
@@ -69,6 +71,7 @@ SAM_3 = Family(
     "Sam3TrackerConfig",
     ("sam3_tracker", "sam3_video"),
     "SAM License",
+    gated=True,
     side=1008,
     mean=_HALF,
     std=_HALF,
@@ -107,8 +110,9 @@ class Variant:
     @property
     def source(self) -> str:
         """Where to get the weights and how to name them, as a sentence."""
-        where = f", or {self.hub_id} on the Hugging Face hub" if self.hub_id else ""
-        return f"Name a folder of {self.family.name} weights that transformers saved{where}, as pretrained=."
+        terms = " (once you accepted its licence there)" if self.family.gated else ""
+        hub = f", or {self.hub_id} on the Hugging Face hub{terms}" if self.hub_id else ""
+        return f"Name a folder of {self.family.name} weights that transformers saved{hub}, as pretrained=."
 
 
 def _hiera(letter: str, word: str, size: tuple[int, int]) -> tuple[Variant, Variant]:

@@ -397,6 +397,4 @@ def _mean(values: NDArray[Any]) -> float:
 
 
 SEGMENTERS = {"graphcut": GraphCut}
-FACTS = {
-    "graphcut": Facts(box=False, negative_clicks=True, previous_logits=False, input_size="any", licence="Apache-2.0")
-}
+FACTS = {"graphcut": Facts(box=False, negative_clicks=True, previous_logits=False, licence="Apache-2.0")}
