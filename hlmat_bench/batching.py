@@ -22,14 +22,16 @@ class Front:
 
     Args:
         model: what is asked.
-        batch_size: most requests per call of `reply_batch`; None: the model's own.
+        batch_size: most requests per call of `reply_batch`, which the model is told; None: the model's own.
         concurrency: most requests under way at once, for a model without `reply_batch`.
     """
 
     def __init__(self, model: Model, *, batch_size: int | None = None, concurrency: int = 8) -> None:
         self._model = model
         self._batches = model if isinstance(model, BatchModel) else None
-        self._batch_size = batch_size or (self._batches.batch_size if self._batches else 1)
+        if self._batches and batch_size:
+            self._batches.batch_size = batch_size
+        self._batch_size = self._batches.batch_size if self._batches else 1
         self._slots = asyncio.Semaphore(concurrency)
         self._waiting: list[tuple[Request, asyncio.Future[list[Reply]]]] = []
         self._asked = 0

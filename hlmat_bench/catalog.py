@@ -20,6 +20,7 @@ from hlmat_bench import plugins
 from hlmat_bench.content import folder
 from hlmat_bench.errors import UsageError, unknown
 from hlmat_bench.framing import Resize
+from hlmat_bench.interfaces import Model
 from hlmat_bench.points import PointFormat
 from hlmat_bench.reference import POLICIES
 from hlmat_bench.settings import ProtocolSettings
@@ -100,6 +101,7 @@ class Choice:
         settings: the entry's protocol settings.
         described: the entry as the manifest records it.
         others: names of no plug-in that might have been meant.
+        made: the model itself, where a caller brought one.
     """
 
     plugin: str
@@ -107,12 +109,12 @@ class Choice:
     entry: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     described: Mapping[str, Any] | None = None
-
     others: tuple[str, ...] = ()
+    made: Model | None = None
 
     def make(self) -> Any:
         """The model; raises what `plugins.build` raises."""
-        return plugins.build("model", self.plugin, self.options, others=self.others)
+        return self.made or plugins.build("model", self.plugin, self.options, others=self.others)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,12 +140,14 @@ class Catalog:
             raise UsageError(f"The catalogue's alias {lost[0]} names {aliases[lost[0]]!r}, which has no entry.")
         return Catalog(models, aliases)
 
-    def choose(self, spec: str) -> Choice:
+    def choose(self, spec: str | Model) -> Choice:
         """What ``name,key=value,...`` means: an entry with its options replaced or added to, or a plug-in.
 
         ``adapter=`` runs an entry through another plug-in, for example through a server: its point format, its resize
         rule and its settings stay.
         """
+        if not isinstance(spec, str):
+            return Choice("", {}, made=spec)
         name, given = plugins.parse_spec(spec)
         name = self.aliases.get(name, name)
         entry = self.models.get(name)

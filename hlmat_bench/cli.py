@@ -20,6 +20,8 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="The data sets of the tasks.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
+lmms_app = typer.Typer(help="Our tasks inside lmms-eval.", no_args_is_help=True)
+app.add_typer(lmms_app, name="lmms")
 
 DataRoot = Annotated[
     Path | None,
@@ -44,11 +46,6 @@ def main() -> None:
 
         console.error(str(error))
         sys.exit(2)
-    except KeyboardInterrupt:
-        from hlmat_bench import console
-
-        console.error("stopped; what was finished is kept, and the same command goes on from there.")
-        sys.exit(130)
 
 
 @app.callback(invoke_without_command=True)
@@ -100,7 +97,7 @@ def run(
     finished: dict[str, list[tuple[str, Run]]] = {name: [] for name in tasks}
     for name in tasks:
         for who in model:
-            with console.progress(f"{who} on {name}") as progress:
+            with console.resumable(), console.progress(f"{who} on {name}") as progress:
                 result = run_one(
                     who,
                     name,
@@ -234,6 +231,14 @@ def data_check(
     console.say(report.text())
     if not report.ok:
         raise typer.Exit(1)
+
+
+@lmms_app.command("tasks")
+def lmms_tasks() -> None:
+    """Print the folder with our tasks for lmms-eval, which takes it as --include_path."""
+    from hlmat_bench.content import folder
+
+    typer.echo(folder("tasks") / "lmms")
 
 
 def _settings(pairs: list[str]) -> dict[str, Any]:

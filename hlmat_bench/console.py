@@ -50,6 +50,16 @@ def _plain(title: str) -> Callable[[int, int], None]:
     return update
 
 
+@contextmanager
+def resumable() -> Iterator[None]:
+    """Around work that the same command goes on with: an interrupt from the keyboard ends the program, and says so."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        error("stopped; what was finished is kept, and the same command goes on from there.")
+        sys.exit(130)
+
+
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> None:
     """Print a table to standard output; the columns of the given numbers are aligned to the right."""
     shown = Table(box=None, pad_edge=False, header_style="bold")

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import os
+import shutil
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -25,6 +26,9 @@ from hlmat_bench.records import Episode
 from hlmat_bench.reference import PIXELS, POLICIES, ReferencePlayer
 from hlmat_bench.samples import Sample, Source
 from hlmat_bench.settings import ProtocolSettings
+
+#: The file in a run folder that keeps what the model's process printed, for models with a ``log``.
+MODEL_LOG = "model.log"
 
 Progress = Callable[[int, int], None]
 
@@ -114,11 +118,12 @@ def play_all(
 
     report()
     try:
-        if todo:
-            seats = concurrency or contest.concurrency(batch_size)
-            _in_own_loop(_play_async(contest, source, todo, seats, batch_size, finished))
+        seats = concurrency or contest.concurrency(batch_size)
+        _in_own_loop(_play_async(contest, source, todo, seats, batch_size, finished))
     finally:
         log.close()
+        if (words := getattr(contest.model, "log", None)) is not None:
+            shutil.copyfile(words, folder / MODEL_LOG)
 
 
 async def _play_async(

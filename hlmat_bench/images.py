@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -33,8 +33,8 @@ def encode(image: Image, format: Format = "jpeg", *, quality: int = 95, subsampl
     import cv2
 
     check(image)
-    settings = _settings(format, quality, subsampling)
-    ok, data = cv2.imencode(f".{format}", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), settings)
+    parameters = _parameters(format, quality, subsampling)
+    ok, data = cv2.imencode(f".{format}", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), parameters)
     if not ok:
         raise UsageError(f"An image of {image.shape} does not fit into a {format} file; make it smaller.")
     return data.tobytes()
@@ -54,6 +54,23 @@ def decode(data: bytes) -> Image:
     return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
 
 
+def settings(format: str, quality: int, subsampling: str | int) -> dict[str, Any]:
+    """The keyword arguments of `encode` that a user's options mean, as JSON values for a model's `spec`.
+
+    Args:
+        format: ``jpeg`` or ``png``.
+        quality: of a JPEG, 1 to 100.
+        subsampling: of a JPEG's colours: ``444``, ``422`` or ``420``, with or without colons.
+
+    Raises:
+        UsageError: when there is no such format, quality or subsampling.
+    """
+    named = ":".join(str(subsampling).replace(":", ""))
+    chosen: dict[str, Any] = {"format": format, "quality": quality, "subsampling": named}
+    encode(np.zeros((1, 1, 3), dtype=np.uint8), **chosen)
+    return {"format": format} if format == "png" else chosen
+
+
 def check(image: Image) -> None:
     """Make sure that this is an image.
 
@@ -64,7 +81,7 @@ def check(image: Image) -> None:
         raise UsageError(f"An image is uint8 of shape (height, width, 3), not {image.dtype} of {image.shape}.")
 
 
-def _settings(format: str, quality: int, subsampling: str) -> list[int]:
+def _parameters(format: str, quality: int, subsampling: str) -> list[int]:
     """What `cv2.imencode` is told, as a flat list of keys and values."""
     import cv2
 

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from hlmat_bench.errors import RequestFailed
+
 if TYPE_CHECKING:
     from hlmat_bench.clicks import Click
     from hlmat_bench.points import PointFormat
@@ -61,6 +63,7 @@ class Reply:
         tokens_out: tokens of this reply.
         seconds: wall time of the request, divided among the replies that shared it.
         cost: in US dollars; None where unknown.
+        finish: why the reply ended: stop, length, content_filter, refusal; None where unknown.
     """
 
     text: str
@@ -68,6 +71,7 @@ class Reply:
     tokens_out: int | None = None
     seconds: float = 0.0
     cost: float | None = None
+    finish: str | None = None
 
 
 @runtime_checkable
@@ -77,7 +81,9 @@ class Model(Protocol):
     A model that answers several requests in one pass offers `reply_batch` as well (see `BatchModel`).
     Optional attributes: ``deterministic`` (default True): at temperature 0 the same image and prompt give the same
     reply. ``resize`` (a `hlmat_bench.framing.Resize`, by default none): how the image is changed before it is in a
-    request; the prompt names the new size, and replies are mapped back from it.
+    request; the prompt names the new size, and replies are mapped back from it. ``concurrency`` (an int): how many
+    requests it takes at once. ``log`` (a path): a file that is copied into the run folder when the run ends.
+    ``async def close()``: called at the end of a run.
     """
 
     name: str
@@ -95,14 +101,23 @@ class Model(Protocol):
 
 @runtime_checkable
 class BatchModel(Protocol):
-    """A model that runs here and answers full batches; it is called from one worker thread."""
+    """A model that runs here and answers full batches; it is called from one worker thread.
+
+    Attributes:
+        batch_size: most requests at once; a run's own batch size replaces it before the first request.
+    """
 
     name: str
     points: PointFormat
     batch_size: int
 
-    def reply_batch(self, requests: Sequence[Request]) -> list[list[Reply]]:
-        """For each request, in order, its ``n`` replies."""
+    def reply_batch(self, requests: Sequence[Request]) -> Sequence[list[Reply] | RequestFailed]:
+        """For each request, in order, its ``n`` replies, or the error of one that failed for good.
+
+        Raises:
+            RequestFailed: when the batch failed and nobody knows by whose fault; each request is then asked alone.
+            UsageError: when no request can ever succeed.
+        """
         ...
 
 
@@ -158,7 +173,7 @@ class Facts:
     Attributes:
         box: it takes a box.
         negative_clicks: it takes negative clicks.
-        previous_logits: the logits of the last mask go into the next prediction.
+        previous_logits: the logits, or probabilities, of the last mask go into the next prediction.
         input_size: side of the image that it sees, in pixels, or in words.
         licence: of the weights; of the code where there are none.
         weights: where they are, e.g. an id of the Hugging Face hub; empty where it needs none.

@@ -1,8 +1,10 @@
-"""What the plug-ins that run networks on this machine share: packages, a device, a number type."""
+"""What runs networks on this machine: packages, a device, a number type, a seed."""
 
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from hlmat_bench.errors import UsageError
@@ -63,6 +65,16 @@ def dtype(name: str) -> torch.dtype:
         raise UsageError(f"There is no dtype {name!r} to choose; take one of {', '.join(DTYPES)}.")
     chosen: torch.dtype = getattr(torch, name)
     return chosen
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Random numbers of torch from this seed; the generator outside is left as it was."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
 
 
 def _accelerator() -> str:

@@ -114,8 +114,14 @@ def _ask(model: Model, questions: Sequence[Request]) -> list[list[Reply]]:
 async def _asked(model: Model, questions: Sequence[Request]) -> list[list[Reply]]:
     """The replies to questions asked at once, in one batch where the model takes batches."""
     if isinstance(model, BatchModel):
-        return model.reply_batch(questions)
+        return [_replies(answer) for answer in model.reply_batch(questions)]
     return await asyncio.gather(*(model.reply(question) for question in questions))
+
+
+def _replies(answer: list[Reply] | RequestFailed) -> list[Reply]:
+    if isinstance(answer, RequestFailed):
+        raise answer
+    return answer
 
 
 def _texts(model: Model, questions: Sequence[Request]) -> list[str]:

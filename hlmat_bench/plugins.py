@@ -13,6 +13,7 @@ import importlib.metadata
 import importlib.util
 import inspect
 import sys
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from hlmat_bench.errors import UsageError, unknown
 from hlmat_bench.interfaces import Facts
 
 Kind: TypeAlias = Literal["model", "segmenter"]
+_LOADING = threading.RLock()
 _TABLE: dict[Kind, str] = {"model": "MODELS", "segmenter": "SEGMENTERS"}
 
 
@@ -154,10 +156,13 @@ def _plugins(kind: Kind, path: Path) -> dict[str, Plugin]:
 
 
 def _load(path: Path) -> ModuleType:
-    """The module of a file, loaded once per process."""
+    """The module of a file, loaded once per process, whichever thread comes first."""
     name = f"hlmat_bench_plugin_{path.stem}_{abs(hash(path.resolve()))}"
-    if name in sys.modules:
-        return sys.modules[name]
+    with _LOADING:
+        return sys.modules.get(name) or _executed(name, path)
+
+
+def _executed(name: str, path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -15,6 +15,7 @@ from hlmat_bench.catalog import Catalog, Choice
 from hlmat_bench.engine import Contest, Progress, play_all
 from hlmat_bench.episode_log import RunLock
 from hlmat_bench.errors import UsageError
+from hlmat_bench.interfaces import Model
 from hlmat_bench.prompts import check_template
 from hlmat_bench.records import EPISODES, Episode, read_episodes
 from hlmat_bench.samples import Source
@@ -71,7 +72,7 @@ class Run:
 
 
 def run(
-    model: str,
+    model: str | Model,
     task: str,
     segmenter: str = "graphcut",
     *,
@@ -93,7 +94,8 @@ def run(
     """Play a task and score it; called again with the same arguments it continues where it stopped.
 
     Args:
-        model: a name with options, e.g. ``"hf,pretrained=/models/X,points=xy1000"``, or a file ``"./my_model.py"``.
+        model: a name with options, e.g. ``"hf,pretrained=/models/X,points=xy1000"``, a file ``"./my_model.py"``, or a
+            model itself.
         task: a task's name, or the path of a task's YAML file.
         segmenter: a name with options, or a file.
         strategy: who chooses the next action.
@@ -115,7 +117,7 @@ def run(
     Raises:
         UsageError: for what the caller can mend; finished episodes are kept.
     """
-    protocol, data, points = _split_settings(settings or {})
+    protocol, data, points = split_settings(settings or {})
     definition = load_task(task)
     choice = Catalog.load(catalog).choose(model)
     rules = _rules(choice, definition, protocol | {"strategy": strategy, "initial": initial}, budget)
@@ -134,7 +136,8 @@ def run(
         limit=limit,
         shard=shard,
     )
-    folder = Path(out) if out else Path("runs") / folder_name(model, definition.name, segmenter, shard)
+    who = model if isinstance(model, str) else model.name
+    folder = Path(out) if out else Path("runs") / folder_name(who, definition.name, segmenter, shard)
     _make_folder(folder)
     with RunLock(folder):
         document = _open_manifest(folder, document)
@@ -153,7 +156,7 @@ def run(
     return finished
 
 
-def _split_settings(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], str | None]:
+def split_settings(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], str | None]:
     """Settings of the protocol, of the data (``data.``), and the point format."""
     data = {key[5:]: value for key, value in settings.items() if key.startswith("data.")}
     protocol = {key: value for key, value in settings.items() if not key.startswith("data.")}
@@ -184,8 +187,8 @@ def _task_spec(task: Task, source: Source) -> dict[str, Any]:
 
 
 def folder_name(model: str, task: str, segmenter: str, shard: str | None) -> str:
-    """The name of a run's folder where none is given."""
-    parts = [model, task, segmenter] + ([f"shard {shard}"] if shard else [])
+    """The name of a run's folder where none is given; keys and tokens are blotted out."""
+    parts = [manifest.redact(model), task, segmenter] + ([f"shard {shard}"] if shard else [])
     return "__".join(re.sub(r"[^\w.=-]+", "-", part).strip("-.")[-80:] for part in parts)
 
 

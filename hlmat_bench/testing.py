@@ -26,23 +26,29 @@ import numpy as np
 
 from hlmat_bench.fake_segmenter import DiscSegmenter, DiscSession
 from hlmat_bench.interfaces import Image
-from hlmat_bench.tiny_checkpoints import GROUNDING_TOKENS, TINY_SAM, TinySam, tiny_sam, tiny_vlm
-from hlmat_bench.tiny_sams import SamFamily, tiny_sam_of
+from hlmat_bench.tiny_families import GROUNDING_TOKENS, Family
+from hlmat_bench.tiny_sam import TINY_SAM, TinySam, tiny_sam
+from hlmat_bench.tiny_sam_families import SamFamily, tiny_sam_of
+from hlmat_bench.tiny_simpleclick import TINY_SIMPLECLICK, tiny_simpleclick
+from hlmat_bench.tiny_vlms import tiny_vlm
 
 __all__ = [
     "GROUNDING_TOKENS",
     "TINY_SAM",
+    "TINY_SIMPLECLICK",
     "Answer",
     "Asked",
     "ChatServer",
     "DiscSegmenter",
     "DiscSession",
     "Failure",
+    "Family",
     "SamFamily",
     "TinySam",
     "completion",
     "tiny_sam",
     "tiny_sam_of",
+    "tiny_simpleclick",
     "tiny_vlm",
 ]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import pickle
 import struct
+import textwrap
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -40,6 +41,7 @@ _DAMAGED = (
 
 _digests: dict[tuple[str, int, int], str] = {}
 _lock = threading.Lock()
+_loading = threading.Lock()
 
 
 def sha256(path: Path, files: Sequence[str] = NETWORK_FILES) -> str:
@@ -107,19 +109,23 @@ def checkpoint_file(path: str | Path, *, what: str, source: str) -> Path:
     return file
 
 
-def pretrained_folder(name: str) -> Path | None:
-    """The folder that a ``pretrained`` option names, or None when it is an id of the Hugging Face hub.
+def pretrained_folder(name: str, config: str = "config.json") -> Path | None:
+    """The folder that a user named, or None when it is an id of the Hugging Face hub.
+
+    Args:
+        name: a folder or an id.
+        config: the file that such a folder must hold.
 
     Raises:
         UsageError: when it is written like a path and there is no such folder.
     """
     folder = Path(name).expanduser()
     if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise UsageError(f"The folder {folder} holds no config.json, so no model of transformers.")
+        if not (folder / config).is_file():
+            raise UsageError(f"The folder {folder} holds no {config}, so nothing that can be loaded.")
         return folder
     if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
-        raise UsageError(f"There is no folder {folder}; give pretrained= a folder or an id like owner/name.")
+        raise UsageError(f"There is no folder {folder}; give a folder or an id like owner/name.")
     return None
 
 
@@ -137,7 +143,17 @@ def reading(name: str, advice: str = "Give a folder with the model's files.") ->
     try:
         yield
     except (*_DAMAGED, ImportError, StrictDataclassError, SafetensorError) as error:
-        raise UsageError(f"{name} could not be loaded: {_reason(error)}. {advice}") from error
+        raise UsageError(_complaint(name, error, advice)) from error
+
+
+def _complaint(name: str, error: Exception, advice: str) -> str:
+    import torch
+
+    if isinstance(error, torch.OutOfMemoryError):
+        return f"{name} does not fit into the memory of the device: take a smaller dtype or another device."
+    if "trust_remote_code=True" in str(error):
+        return f"{name} brings its own Python code: read it, and add trust_remote_code=true if you trust it."
+    return f"{name} could not be loaded: {_reason(error)}. {advice}"
 
 
 def from_pretrained(auto_class: Any, name: str, **options: Any) -> Any:
@@ -164,21 +180,49 @@ def snapshot(name: str, revision: str | None = None) -> Path:
 
 def _reason(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (" ".join(lines[:2]) or type(error).__name__)[:200].rstrip(". ")
+    return textwrap.shorten(" ".join(lines[:2]) or type(error).__name__, 200, placeholder="").rstrip(". ")
 
 
-def load(path: Path) -> Any:
+def load(path: Path, *, inert: Sequence[str] = ()) -> Any:
     """What a ``.pth`` file holds, tensors on the CPU; read with ``weights_only=True``, so no code in it runs.
 
+    Args:
+        path: the file.
+        inert: beginnings of dotted names, e.g. ``"isegm."``. Objects of classes and functions with such names are
+            read as `Inert` ones; nothing of those names is imported.
+
     Raises:
-        UsageError: when it is no checkpoint, is damaged, or holds more than tensors and plain values.
+        UsageError: when it is no checkpoint, is damaged, or holds more than tensors, plain values and inert objects.
     """
     import torch
 
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with _inert_names(path, inert):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except _DAMAGED as error:
         raise UsageError(
             f"{path} is no checkpoint that can be read safely: it is damaged, incomplete, or holds objects "
             "other than tensors; fetch it again from its official source."
         ) from error
+
+
+class Inert:
+    """Stands in a loaded checkpoint for an object of a class that is not imported; it forgets what it is given."""
+
+    def __init__(self, *_: object) -> None: ...
+
+    def __setstate__(self, _: object) -> None: ...
+
+
+@contextmanager
+def _inert_names(path: Path, inert: Sequence[str]) -> Iterator[None]:
+    """Let torch read as `Inert` what a file names with these beginnings."""
+    if not inert:
+        yield
+        return
+    from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
+
+    with _loading:  # the list of what torch may read is one for all threads
+        names = [name for name in get_unsafe_globals_in_checkpoint(path) if name.startswith(tuple(inert))]
+        with safe_globals([(Inert, name) for name in names]):
+            yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -69,6 +70,19 @@ def boxes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def task(boxes: Path) -> str:
     """The task file of `boxes`."""
     return str(boxes / "boxes.yaml")
+
+
+@pytest.fixture(scope="module")
+def offline_on_one_thread() -> Iterator[None]:
+    """For tests that run networks: no model hub, and no threads that fight over the cores."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        yield
+    torch.set_num_threads(threads)
 
 
 @pytest.hookimpl(hookwrapper=True)

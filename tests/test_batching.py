@@ -77,6 +77,14 @@ async def test_more_episodes_than_a_batch_holds_are_all_served_in_full_batches()
     assert [len(batch) for batch in model.batches] == [4] * 8
 
 
+async def test_the_batch_size_of_a_run_replaces_the_models_own() -> None:
+    model = Echo(batch_size=4)
+    front = Front(model, batch_size=8)
+    await asyncio.gather(*(_play(front, f"s{number:02}", 2) for number in range(16)))
+    assert [len(batch) for batch in model.batches] == [8] * 4
+    assert model.batch_size == 8
+
+
 async def test_an_error_reaches_every_episode_of_its_batch_and_the_next_batch_works() -> None:
     class Failing(Echo):
         def reply_batch(self, requests: Sequence[Request]) -> list[list[Reply]]:
@@ -108,6 +116,25 @@ async def test_a_request_the_model_cannot_take_spoils_no_other_of_its_batch() ->
         )
     assert [r if isinstance(r, Exception) else r[0].text for r in results][::2] == ["a", "b"]
     assert str(results[1]) == "too large"
+
+
+async def test_a_batch_may_say_itself_which_of_its_requests_failed() -> None:
+    class Saying(Echo):
+        def reply_batch(self, requests: Sequence[Request]) -> list[list[Reply] | RequestFailed]:
+            answers: list[list[Reply] | RequestFailed] = [*super().reply_batch(requests)]
+            return [
+                RequestFailed("refused") if r.sample_id == "bad" else a for r, a in zip(requests, answers, strict=True)
+            ]
+
+    model = Saying()
+    front = Front(model)
+    with front.episode(), front.episode(), front.episode():
+        results = await asyncio.gather(
+            *(front.reply(Request(IMAGE, "?", sample_id=name)) for name in ("a", "bad", "b")), return_exceptions=True
+        )
+    assert [r if isinstance(r, Exception) else r[0].text for r in results][::2] == ["a", "b"]
+    assert str(results[1]) == "refused"
+    assert len(model.batches) == 1
 
 
 @pytest.mark.parametrize("concurrency", [1, 3])

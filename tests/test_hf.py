@@ -1,4 +1,4 @@
-"""The hf adapter on tiny checkpoints: against a naive decoder written here, and in batches against alone."""
+"""The hf adapter on tiny checkpoints: draws, batches, options, and what can go wrong."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,34 +15,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image as Pillow
+from safetensors.torch import load_file, save_file
 
-from hlmat_bench import plugins
-from hlmat_bench.content import folder
 from hlmat_bench.errors import RequestFailed, UsageError
-from hlmat_bench.interfaces import BatchModel, Model, Reply, Request
+from hlmat_bench.interfaces import BatchModel, Model
 from hlmat_bench.points import PointFormat
 from hlmat_bench.testing import tiny_vlm
+from tests.hf_models import PLUGIN, HfModel, next_logits, questions, texts
 
-PLUGIN = folder("adapters") / "models" / "hf.py"
-HfModel = plugins.find("model", str(PLUGIN)).factory
+pytestmark = pytest.mark.usefixtures("offline_on_one_thread")
 FAMILIES = ("qwen2_5_vl", "llava")
-# What the templates of the tiny checkpoints come to, written out.
-WRITTEN = {
-    "qwen2_5_vl": "<|im_start|>user\n<|vision_start|><|image_pad|><|vision_end|>{prompt}<|im_end|>\n"
-    "<|im_start|>assistant\n",
-    "llava": "USER: <image>\n{prompt} ASSISTANT:",
-}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def offline_on_one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HF_HUB_OFFLINE", "1")
-        yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -57,94 +38,6 @@ def models(checkpoints: dict[str, Path]) -> dict[str, Any]:
     return {family: HfModel(str(path), "xy1000", device="cpu") for family, path in checkpoints.items()}
 
 
-def questions(count: int = 8, **changes: Any) -> list[Request]:
-    rng = np.random.default_rng(0)
-    return [
-        Request(
-            image=rng.integers(0, 255, (60 + 11 * i, 100 - 5 * i, 3), dtype=np.uint8),
-            prompt="where is the cat" + " please" * (i % 3) + str(i),
-            max_tokens=10,
-            seed=i,
-            **changes,
-        )
-        for i in range(count)
-    ]
-
-
-def texts(answers: Sequence[Sequence[Reply]]) -> list[list[str]]:
-    return [[reply.text for reply in replies] for replies in answers]
-
-
-def first_logits(path: Path, family: str, request: Request, forced: Sequence[int] = ()) -> torch.Tensor:
-    """The logits after the prompt and the forced tokens: one sequence, no padding, no cache, no generate."""
-    from transformers import AutoModelForImageTextToText, AutoProcessor
-
-    processor = AutoProcessor.from_pretrained(path)
-    model = AutoModelForImageTextToText.from_pretrained(path, attn_implementation="eager")
-    text = WRITTEN[family].format(prompt=request.prompt)
-    inputs = processor(text=[text], images=[Pillow.fromarray(request.image)], return_tensors="pt")
-    more = torch.tensor([list(forced)], dtype=torch.long)
-    inputs["input_ids"] = torch.cat([inputs["input_ids"], more], dim=1)
-    for name, value in (("attention_mask", 1), ("mm_token_type_ids", 0)):
-        if name in inputs:
-            inputs[name] = torch.cat([inputs[name], torch.full_like(more, value)], dim=1)
-    with torch.no_grad():
-        logits: torch.Tensor = model(**inputs, use_cache=False).logits[0, -1]
-    logits[model.generation_config.suppress_tokens] = -torch.inf
-    return logits
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_greedy_replies_are_those_of_a_naive_decoder(
-    family: str, checkpoints: dict[str, Path], models: dict[str, Any]
-) -> None:
-    from transformers import AutoProcessor
-
-    tokenizer = AutoProcessor.from_pretrained(checkpoints[family]).tokenizer
-    ends = {tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("<|endoftext|>")}
-    asked = questions(4)
-    for request, (reply,) in zip(asked, models[family].reply_batch(asked), strict=True):
-        ids: list[int] = []
-        while len(ids) < request.max_tokens and not ends & set(ids):
-            ids.append(int(first_logits(checkpoints[family], family, request, ids).argmax()))
-        assert reply.tokens_out == len(ids)
-        assert reply.text == tokenizer.decode([token for token in ids if token not in ends])
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_a_batch_gives_what_each_request_gets_alone(family: str, models: dict[str, Any]) -> None:
-    model = models[family]
-    for changes in ({}, {"temperature": 1.0, "n": 3}):
-        asked = questions(8, **changes)
-        together = model.reply_batch(asked)
-        alone = [model.reply_batch([request])[0] for request in asked]
-        assert texts(together) == texts(alone)
-        for one, other in zip(together, alone, strict=True):
-            assert [(r.tokens_in, r.tokens_out) for r in one] == [(r.tokens_in, r.tokens_out) for r in other]
-        assert len({reply.text for replies in together for reply in replies}) > 4  # they do depend on the request
-    lengths = {replies[0].tokens_in for replies in together}
-    assert len(lengths) > 2  # so there was padding
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_padding_does_not_change_the_logits(family: str, checkpoints: dict[str, Path], models: dict[str, Any]) -> None:
-    model = models[family]
-    rows = [plugin_row(model, i, request) for i, request in enumerate(questions(3))]
-    inputs = model._inputs(rows)
-    mask = inputs["attention_mask"]
-    assert mask[:, -1].all()
-    assert not mask[:, 0].all()
-    assert (mask.diff(dim=1) >= 0).all()  # zeros on the left alone
-    padded = model._model.generate(**inputs, max_new_tokens=1, output_scores=True, return_dict_in_generate=True)
-    for row, logits in zip(rows, padded.scores[0], strict=True):
-        expected = first_logits(checkpoints[family], family, row.request)
-        torch.testing.assert_close(logits, expected, atol=2e-5, rtol=1e-5)
-
-
-def plugin_row(model: Any, at: int, request: Request) -> Any:
-    return sys.modules[type(model).__module__]._Row(at, 0, request)
-
-
 # Draws
 
 
@@ -154,7 +47,7 @@ def test_draws_follow_the_distribution_of_the_model(checkpoints: dict[str, Path]
     request = replace(request, max_tokens=1)
     counts = Counter(reply.text for reply in model.reply_batch([request])[0])
     expected: Counter[str] = Counter()
-    for token, share in enumerate(torch.softmax(first_logits(checkpoints["llava"], "llava", request) / 0.5, dim=0)):
+    for token, share in enumerate(torch.softmax(next_logits(checkpoints["llava"], "llava", request) / 0.5, dim=0)):
         ends_the_turn = token == model._tokenizer.eos_token_id
         expected["" if ends_the_turn else model._tokenizer.decode([token])] += float(share)  # type: ignore[assignment]
     likely = expected.most_common(6)
@@ -203,13 +96,17 @@ def test_batches_are_no_larger_than_allowed_and_share_a_limit(checkpoints: dict[
         return generate(**options)
 
     model._model.generate = counted
-    asked = [replace(request, max_tokens=limit) for request, limit in zip(questions(5), (9, 2, 9, 9, 9), strict=True)]
+    asked = [replace(request, max_tokens=limit) for request, limit in zip(questions(5), (9, 9, 9, 2, 9), strict=True)]
     answers = model.reply_batch(asked)
     assert calls == [(1, 2), (3, 9), (1, 9)]
-    assert [replies[0].tokens_out for replies in answers][1] == 2
+    assert [replies[0].tokens_out for replies in answers][3] == 2
     calls.clear()
     model.reply_batch([replace(asked[0], n=4, temperature=1.0)])
     assert calls == [(3, 9), (1, 9)]
+    calls.clear()
+    model.batch_size = 2
+    model.reply_batch([replace(asked[0], n=4, temperature=1.0)])
+    assert calls == [(2, 9), (2, 9)]
 
 
 def test_it_is_a_model_and_a_batch_model(models: dict[str, Any]) -> None:
@@ -225,15 +122,6 @@ def test_it_is_a_model_and_a_batch_model(models: dict[str, Any]) -> None:
 
 
 # What a reply holds
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_grounding_tokens_stay_and_the_end_of_the_turn_goes(family: Any, tmp_path: Path) -> None:
-    says = ["<ref>", "the cat", "</ref>", "<box>", "(1,2),(3,4)", "</box>"]
-    path = tiny_vlm(tmp_path / "vlm", family, says=says)
-    model = HfModel(str(path), "xy1000", device="cpu", repetition_penalty=1.0)
-    for (reply,) in model.reply_batch(questions(3)):
-        assert (reply.text, reply.tokens_out) == ("".join(says), 7)
 
 
 def test_a_reply_stops_at_the_turn_end_of_the_tokenizer(tmp_path: Path) -> None:
@@ -259,22 +147,6 @@ def test_settings_of_the_checkpoint_do_not_change_decoding(
     assert texts(penalised.reply_batch(questions(3))) != texts(copy.reply_batch(questions(3)))
 
 
-# Templates
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_a_model_without_chat_template_takes_one_as_text(family: Any, tmp_path: Path, models: dict[str, Any]) -> None:
-    path = tiny_vlm(tmp_path / "vlm", family, chat_template=False)
-    with pytest.raises(UsageError, match=r"no chat template; add template= .*\{prompt\}"):
-        HfModel(str(path), "xy1000", device="cpu")
-    with pytest.raises(UsageError, match="must hold {prompt}"):
-        HfModel(str(path), "xy1000", device="cpu", template="<image>")
-    model = HfModel(str(path), "xy1000", device="cpu", template=WRITTEN[family])
-    asked = [replace(request, prompt=request.prompt + " {0} {braces}") for request in questions(3)]
-    assert texts(model.reply_batch(asked)) == texts(models[family].reply_batch(asked))
-    assert model.spec()["template"] == WRITTEN[family]
-
-
 # What can go wrong
 
 
@@ -285,17 +157,6 @@ def test_what_the_model_cannot_take_is_a_failed_request(models: dict[str, Any]) 
         models["qwen2_5_vl"].reply_batch([flat])
     with pytest.raises(RequestFailed, match="cannot take"):
         models["llava"].reply_batch([replace(request, prompt="another <image>")])
-
-
-def test_too_little_memory_is_told_to_the_user(checkpoints: dict[str, Path]) -> None:
-    model = HfModel(str(checkpoints["llava"]), "xy1000", device="cpu")
-
-    def full(**_: Any) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    model._model.generate = full
-    with pytest.raises(UsageError, match="batch_size below 8"):
-        model.reply_batch(questions(1))
 
 
 def damage(path: Path, how: str) -> None:
@@ -349,6 +210,7 @@ def refused(name: str) -> str:
         ({"pretrained": "x"}, "points="),
         ({"pretrained": "x", "points": "zz"}, "point format"),
         ({"dtype": "int4"}, "dtype"),
+        ({"batch_size": 0}, "batch_size=0"),
         ({"device": "cuda:99"}, "device"),
         ({"attn": "no_such_attention"}, "could not be loaded"),
     ],
@@ -369,19 +231,12 @@ def test_the_spec_names_the_checkpoint_by_its_content(tmp_path: Path, checkpoint
     assert str(tmp_path) not in json.dumps(specs)
     assert (specs[0]["pretrained"], specs[0]["dtype"], specs[1]["dtype"]) == ("copy", "float32", "bfloat16")
     assert specs[0]["sha256"] == specs[1]["sha256"]
-    from safetensors.torch import load_file, save_file
-
     tensors = load_file(path / "model.safetensors")
     next(iter(tensors.values())).view(-1)[0] += 1e-3
     save_file(tensors, path / "model.safetensors", metadata={"format": "pt"})
     changed = HfModel(str(path), "xy1000", device="cpu").spec()
     assert changed["sha256"] != specs[0]["sha256"]
     assert changed | {"sha256": ""} == specs[0] | {"sha256": ""}
-
-
-def test_bfloat16_answers(checkpoints: dict[str, Path]) -> None:
-    model = HfModel(str(checkpoints["qwen2_5_vl"]), "xy1000", device="cpu", dtype="bfloat16")
-    assert all(reply.tokens_out for (reply,) in model.reply_batch(questions(2)))
 
 
 def test_listing_imports_no_network() -> None:
@@ -391,3 +246,32 @@ def test_listing_imports_no_network() -> None:
         "[m for m in ('torch', 'transformers', 'cv2') if m in sys.modules])"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).split() == ["None", "[]"]
+
+
+OWN_CODE = """
+from transformers import LlavaConfig, LlavaForConditionalGeneration
+
+class OwnConfig(LlavaConfig):
+    model_type = "own"
+
+class OwnModel(LlavaForConditionalGeneration):
+    config_class = OwnConfig
+"""
+
+
+def test_code_of_a_checkpoint_runs_only_when_the_user_says_so(
+    tmp_path: Path, checkpoints: dict[str, Path], models: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    path = shutil.copytree(checkpoints["llava"], tmp_path / "own")
+    config = json.loads((path / "config.json").read_text())
+    own = {"AutoConfig": "own.OwnConfig", "AutoModelForImageTextToText": "own.OwnModel"}
+    (path / "config.json").write_text(json.dumps({**config, "model_type": "own", "auto_map": own}))
+    (path / "own.py").write_text(OWN_CODE)
+    save_file(models["llava"]._model.state_dict(), path / "model.safetensors", metadata={"format": "pt"})
+    assert "brings its own Python code: read it, and add trust_remote_code=true" in refused(str(path))
+    assert not (tmp_path / "modules").exists()
+    model = HfModel(str(path), "xy1000", device="cpu", trust_remote_code=True)
+    assert type(model._model).__name__ == "OwnModel"
+    assert texts(model.reply_batch(questions(3))) == texts(models["llava"].reply_batch(questions(3)))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,14 @@ def good(tmp_path: Path) -> Path:
 def test_a_users_file_is_made_with_typed_options(good: Path) -> None:
     model = plugins.make("model", f"{good},level=3,label=x=y")
     assert (model.name, model.level, model.label) == ("mine", 3, "x=y")
+
+
+def test_threads_that_come_first_at_once_all_get_it(tmp_path: Path) -> None:
+    path = tmp_path / "slow.py"
+    path.write_text("import time\ntime.sleep(0.2)\n" + GOOD)
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(lambda level: plugins.make("model", f"{path},level={level}"), range(4)))
+    assert [model.level for model in made] == [0, 1, 2, 3]
 
 
 def test_ours_are_found_by_name() -> None:

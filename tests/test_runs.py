@@ -296,3 +296,26 @@ def test_scores_are_recomputed_from_the_folder_alone(task: str, tool: str, tmp_p
     assert json.loads((tmp_path / "run" / "scores.json").read_text()) == scores
     assert f"{scores['selection']['final']['miou']:.3f}" in ran.stdout
     assert _cli("score", str(tmp_path)).returncode == 2
+
+
+def test_an_interrupt_from_the_keyboard_is_one_sentence_and_the_run_goes_on(
+    task: str, tool: str, tmp_path: Path
+) -> None:
+    words = [
+        sys.executable, "-m", "hlmat_bench", "run", "--model", "oracle", "--task", task,
+        "--segmenter", f"{tool},pause=0.2", "--out", str(tmp_path / "run"), "--concurrency", "1",
+    ]  # fmt: skip
+    program = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    episodes = tmp_path / "run" / "episodes.jsonl"
+    while not episodes.exists() or not episodes.read_text():
+        assert program.poll() is None
+        time.sleep(0.02)
+    program.send_signal(signal.SIGINT)
+    _, errors = program.communicate(timeout=60)
+    assert program.returncode == 130
+    assert "what was finished is kept" in errors
+    assert "Traceback" not in errors
+    kept = episodes.read_text()
+    assert 0 < len(kept.splitlines()) < 40
+    hlmat_bench.run("oracle", task, f"{tool},pause=0.2", out=tmp_path / "run", limit=len(kept.splitlines()))
+    assert episodes.read_text() == kept

@@ -94,6 +94,14 @@ def test_without_the_hub_an_id_is_refused_in_a_sentence(name: str) -> None:
     assert "Name a folder" in message
 
 
+def test_options_that_mean_nothing_are_refused(folders: dict[str, Path]) -> None:
+    for name in EVERY:
+        for option in ("feedback=perhaps", "feedback=1", "cache_mb=much", "cache_mb=-1", "dtype=int8", "device=tpu9"):
+            key, _, value = option.partition("=")
+            with pytest.raises(UsageError, match=value):
+                plugins.make("segmenter", f"{name},pretrained={folders[name]},{option}")
+
+
 def test_weights_of_another_family_are_named(folders: dict[str, Path], tmp_path: Path) -> None:
     for held in EVERY:
         for name in EVERY:

@@ -10,14 +10,24 @@ import subprocess
 import sys
 from email.message import Message
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image as Pillow
 
-from hlmat_bench.testing import TINY_SAM, Answer, ChatServer, Failure, completion, tiny_sam, tiny_sam_of, tiny_vlm
+from hlmat_bench.testing import (
+    TINY_SAM,
+    Answer,
+    ChatServer,
+    Failure,
+    Family,
+    completion,
+    tiny_sam,
+    tiny_sam_of,
+    tiny_vlm,
+)
 
 
 def send(
@@ -105,8 +115,8 @@ def test_a_hanging_server_can_be_left_at_once() -> None:
         connection.close()
 
 
-@pytest.mark.parametrize("family", ["qwen2_5_vl", "llava"])
-def test_a_tiny_vlm_says_what_it_should(family: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("family", get_args(Family))
+def test_a_tiny_vlm_says_what_it_should(family: Family, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     from transformers import AutoModelForImageTextToText, AutoProcessor
 

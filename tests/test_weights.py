@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 
 from hlmat_bench import local, weights
 from hlmat_bench.errors import UsageError
@@ -55,6 +56,12 @@ def test_what_training_leaves_behind_does_not_count(tmp_path: Path) -> None:
         changed = weights.sha256(tmp_path, weights.CHAT_MODEL_FILES)
         assert changed != before
         before = changed
+
+
+def test_a_model_that_the_device_does_not_hold_is_told_to_the_user() -> None:
+    sentence = "^large-model does not fit into the memory of the device: take a smaller"
+    with pytest.raises(UsageError, match=sentence), weights.reading("large-model"):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
 
 
 def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

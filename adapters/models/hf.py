@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hlmat_bench import local, weights
+from hlmat_bench import local, memory, peft_adapters, weights
 from hlmat_bench.errors import RequestFailed, UsageError
 from hlmat_bench.framing import Resize
 from hlmat_bench.interfaces import Reply, Request
@@ -27,10 +27,7 @@ if TYPE_CHECKING:
     import torch
 
 _PACKAGES = ("torch", "torchvision", "transformers", "accelerate", "safetensors")
-_ADVICE = (
-    "Name a folder that transformers saved or an id of the Hugging Face hub; a gated one needs `hf auth login`, "
-    "one with its own code trust_remote_code=true."
-)
+_ADVICE = "Name a folder that transformers saved or an id of the Hugging Face hub; a gated one needs `hf auth login`."
 
 # What the image processors of Qwen2-VL and its successors call their least and most pixels.
 _AREA = ("shortest_edge", "longest_edge")
@@ -60,16 +57,17 @@ class HfModel:
         points: how it writes coordinates, a name that `PointFormat.named` knows.
         resize: how the image is changed before the checkpoint's own preprocessing, a name that `Resize.named` knows;
             ``smart`` takes the numbers of Qwen's rule from the checkpoint, and so do smart rules with numbers.
-        batch_size: most replies that are generated at once.
+        batch_size: most replies that are generated at once; halved for good where the memory does not suffice.
         dtype: ``auto`` takes the checkpoint's own; ``float32``, ``bfloat16`` or ``float16``.
         device: ``auto`` takes the accelerator if there is one; ``balanced`` spreads the model over all of them.
         attn: the attention code: ``sdpa``, ``eager``, ``flash_attention_2``, ...
+        peft: an adapter of peft, such as LoRA, that is merged into the weights: a folder, or an id on the hub.
         repetition_penalty: 1 is none.
         template: for a model without a chat template: the whole text around the image and the ``{prompt}``, e.g.
             ``<image>{prompt}``, with the image token of the model. Given, it replaces a chat template.
         trust_remote_code: run Python code that comes with the checkpoint.
         revision: of an id on the hub: a commit, branch or tag.
-        name: what to call it in tables; by default the last part of ``pretrained``.
+        name: what to call it in tables; by default the last part of ``pretrained``, and of ``peft`` after a plus.
 
     Raises:
         UsageError: when an option or a package is missing, or the checkpoint cannot be loaded whole.
@@ -87,6 +85,7 @@ class HfModel:
         dtype: str = "auto",
         device: str = "auto",
         attn: str = "sdpa",
+        peft: str | None = None,
         repetition_penalty: float = 1.0,
         template: str | None = None,
         trust_remote_code: bool = False,
@@ -98,11 +97,13 @@ class HfModel:
                 "hf needs pretrained= and points=, the way the model writes coordinates: for example "
                 "hf,pretrained=Qwen/Qwen2-VL-7B-Instruct,points=xy1000."
             )
-        local.require(*_PACKAGES)
+        if batch_size < 1:
+            raise UsageError(f"batch_size={batch_size} is no number of replies; take 1 or more.")
+        local.require(*_PACKAGES, *(["peft"] if peft else []))
         self.points = points if isinstance(points, PointFormat) else PointFormat.named(points)
-        self.batch_size = batch_size
-        self.name = name or Path(pretrained).name
+        self.name = name or "+".join(Path(part).name for part in (pretrained, peft) if part)
         self._repetition_penalty = repetition_penalty
+        self._batches = memory.Batches(batch_size)
         self._one_at_a_time = threading.Lock()
         source = {"revision": revision, "trust_remote_code": trust_remote_code}
         with weights.reading(pretrained, _ADVICE):
@@ -110,16 +111,27 @@ class HfModel:
             self._model = _load_model(place, dtype, device, attn, source)
             self._processor = _load_processor(place, source)
             self._identity = _identity(place, revision)
+        self._peft = peft_adapters.merge(self._model, peft) if peft else None
         self.resize = _resize(resize, self._processor)
         self._tokenizer = self._processor.tokenizer
         self._template = _check_template(self._processor, template, pretrained)
         self._stops = _stops(self._model, self._tokenizer)
+
+    @property
+    def batch_size(self) -> int:
+        """Most replies that are generated at once."""
+        return self._batches.size
+
+    @batch_size.setter
+    def batch_size(self, size: int) -> None:
+        self._batches.size = size
 
     def spec(self) -> dict[str, Any]:
         """What the answers depend on: the checkpoint by SHA-256 or commit, number type, attention, versions."""
         return {
             "adapter": "hf",
             **self._identity,
+            "peft": self._peft,
             "dtype": str(self._model.dtype).removeprefix("torch."),
             "attn": self._model.config._attn_implementation,
             "device": self._model.device.type,
@@ -137,8 +149,8 @@ class HfModel:
         """For each request, in order, its ``n`` replies; at temperature 0 they are one reply, n times.
 
         Raises:
-            RequestFailed: when the model cannot take an image or a prompt.
-            UsageError: when the memory does not suffice.
+            RequestFailed: when the model cannot take an image or a prompt, or the memory does not hold one request.
+            UsageError: when the memory has held none of many.
         """
         rows = [
             _Row(at, n, request)
@@ -147,13 +159,25 @@ class HfModel:
         ]
         replies: dict[tuple[int, int], Reply] = {}
         with self._one_at_a_time:
-            for chunk in _chunks(rows, self.batch_size):
-                for row, reply in zip(chunk, self._generate(chunk), strict=True):
+            for group in _groups(rows):
+                for row, reply in zip(group, self._within_memory(group), strict=True):
                     replies[row.at, row.n] = reply
         return [
             [replies[at, n if request.temperature > 0 else 0] for n in range(request.n)]
             for at, request in enumerate(requests)
         ]
+
+    def _within_memory(self, rows: Sequence[_Row]) -> list[Reply]:
+        """One reply per row, in batches that fit; the rows have the same length limit."""
+        try:
+            return self._batches.run(self._generate, rows)
+        except memory.TooLarge as error:
+            if self._batches.hopeless:
+                raise UsageError(
+                    "The device ran out of memory with every request so far, one at a time: take smaller images, "
+                    "a smaller dtype, or device=balanced where there are several devices."
+                ) from error
+            raise RequestFailed(str(error)) from error
 
     def _generate(self, rows: Sequence[_Row]) -> list[Reply]:
         """One reply per row, in one call; the rows have the same length limit."""
@@ -170,17 +194,12 @@ class HfModel:
                 )
         except ValueError as error:
             raise RequestFailed(f"the model cannot take this request: {error}"[:300]) from error
-        except torch.OutOfMemoryError as error:
-            raise UsageError(
-                f"The device ran out of memory with {len(rows)} replies at once: "
-                f"take a batch_size below {self.batch_size}, smaller images or a smaller dtype."
-            ) from error
         texts = [self._read(ids) for ids in sequences[:, inputs["input_ids"].shape[1] :].tolist()]
         lengths = inputs["attention_mask"].sum(dim=1).tolist()
         seconds = (time.perf_counter() - start) / len(rows)
         return [
-            Reply(text, tokens_in=length, tokens_out=count, seconds=seconds)
-            for (text, count), length in zip(texts, lengths, strict=True)
+            Reply(text, tokens_in=length, tokens_out=count, seconds=seconds, finish=finish)
+            for (text, count, finish), length in zip(texts, lengths, strict=True)
         ]
 
     def _inputs(self, rows: Sequence[_Row]) -> Any:
@@ -189,18 +208,19 @@ class HfModel:
 
         images = [Pillow.fromarray(row.request.image) for row in rows]
         prompts = [row.request.prompt for row in rows]
-        options = {"padding": True, "padding_side": "left", "return_tensors": "pt"}
+        padding = {"padding": True, "padding_side": "left"}
         if self._template is None:
             inputs = self._processor.apply_chat_template(
                 [_conversation(*pair) for pair in zip(images, prompts, strict=True)],
                 add_generation_prompt=True,
                 tokenize=True,
                 return_dict=True,
-                processor_kwargs=options,
+                return_tensors="pt",
+                processor_kwargs=padding,
             )
         else:
             texts = [self._template.replace("{prompt}", prompt) for prompt in prompts]
-            inputs = self._processor(text=texts, images=[[image] for image in images], **options)
+            inputs = self._processor(text=texts, images=[[image] for image in images], return_tensors="pt", **padding)
         return inputs.to(self._model.device, dtype=self._model.dtype)
 
     def _decoding(self, max_tokens: int) -> Any:
@@ -219,13 +239,13 @@ class HfModel:
             pad_token_id=self._tokenizer.pad_token_id,
         )
 
-    def _read(self, ids: list[int]) -> tuple[str, int]:
-        """The text before the end of the turn, its other special tokens included, and how many tokens it took."""
+    def _read(self, ids: list[int]) -> tuple[str, int, str]:
+        """The text before the end of the turn with its other special tokens, how many tokens it took, why it ended."""
         end = next((at for at, token in enumerate(ids) if token in self._stops), len(ids))
         silent = (self._tokenizer.bos_token_id, self._tokenizer.pad_token_id)
         kept = [token for token in ids[:end] if token not in silent]
         text = self._tokenizer.decode(kept, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        return text, min(end + 1, len(ids))
+        return text, min(end + 1, len(ids)), "stop" if end < len(ids) else "length"
 
 
 class _Draw:
@@ -257,11 +277,9 @@ def _seed(row: _Row) -> int:
     return int.from_bytes(hashlib.blake2b(f"{row.request.seed}/{row.n}".encode(), digest_size=7).digest(), "big")
 
 
-def _chunks(rows: Sequence[_Row], size: int) -> Iterator[list[_Row]]:
-    """The rows in groups of at most ``size`` that share a length limit."""
-    for _, group in itertools.groupby(sorted(rows, key=_limit), key=_limit):
-        members = list(group)
-        yield from (members[at : at + size] for at in range(0, len(members), size))
+def _groups(rows: Sequence[_Row]) -> Iterator[list[_Row]]:
+    """The rows in groups that share a length limit."""
+    return (list(group) for _, group in itertools.groupby(sorted(rows, key=_limit), key=_limit))
 
 
 def _limit(row: _Row) -> int:

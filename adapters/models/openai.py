@@ -18,8 +18,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import numpy as np
-
 from hlmat_bench import images, local
 from hlmat_bench.errors import HlmatError, RequestFailed, UsageError
 from hlmat_bench.framing import Resize
@@ -29,7 +27,6 @@ from hlmat_bench.points import PointFormat
 if TYPE_CHECKING:
     import openai
 
-_SUBSAMPLING = {text.replace(":", ""): text for text in ("4:4:4", "4:2:2", "4:2:0")}
 _OPENAI_URL = "https://api.openai.com/v1"
 _CONNECT_SECONDS = 10.0
 
@@ -109,7 +106,7 @@ class OpenAIModel:
         self._host = _host(self._url)
         self._key_env = key_env
         self._key = _key(api_key, key_env, self._url)
-        self._image = _image_settings(image_format, quality, subsampling)
+        self._image = images.settings(image_format, quality, subsampling)
         self._detail = detail
         self._timeout, self._retries = timeout, retries
         self._max_tokens_param, self._reasoning_effort = max_tokens_param, reasoning_effort
@@ -289,22 +286,6 @@ def _key(given: str | None, variable: str, url: str) -> str | None:
     if not key and url == _OPENAI_URL:
         raise UsageError(f"openai needs a key: set {variable}, or name another variable with key_env=.")
     return str(key) if key else None
-
-
-def _image_settings(image_format: images.Format, quality: int, subsampling: str | int) -> dict[str, Any]:
-    """What `images.encode` takes.
-
-    Raises:
-        UsageError: when there is no such format, quality or subsampling.
-    """
-    named = str(subsampling)
-    settings: dict[str, Any] = {
-        "format": image_format,
-        "quality": quality,
-        "subsampling": _SUBSAMPLING.get(named, named),
-    }
-    images.encode(np.zeros((1, 1, 3), dtype=np.uint8), **settings)
-    return {"format": "png"} if image_format == "png" else settings
 
 
 def _text(choice: Any) -> str | None:

@@ -57,6 +57,7 @@ class Sam(SamSegmenter):
     ) -> None:
         variant = architecture.variant if architecture else VARIANTS["sam"]
         _check_choice(variant.name, architecture, checkpoint, pretrained)
+        _check_options(feedback, cache_mb)
         local.require(*(_OFFICIAL if checkpoint else _TRANSFORMERS))
         where = local.device(device), local.dtype(dtype)
         network: OfficialNetwork | TransformersNetwork
@@ -93,8 +94,9 @@ class TransformersSam(SamSegmenter):
     ) -> None:
         if not pretrained:
             raise UsageError(f"{variant.name} needs its weights. {variant.source}")
+        _check_options(feedback, cache_mb)
         local.require(*_TRANSFORMERS, *variant.family.needs)
-        network = TransformersNetwork(variant, pretrained, local.device(device), local.dtype(dtype))
+        network = TransformersNetwork(variant, str(pretrained), local.device(device), local.dtype(dtype))
         super().__init__(variant.name, network, feedback=feedback, cache_mb=cache_mb)
 
 
@@ -108,6 +110,13 @@ def _check_choice(name: str, architecture: Architecture | None, checkpoint: str 
         raise UsageError(f"{name} takes checkpoint= or pretrained=, not both.")
     if architecture is not None and not (checkpoint or pretrained):
         raise UsageError(f"{name} needs its weights. {architecture.source}")
+
+
+def _check_options(feedback: object, cache_mb: object) -> None:
+    if not isinstance(feedback, bool):
+        raise UsageError(f"feedback={feedback} is neither true nor false.")
+    if not isinstance(cache_mb, int) or isinstance(cache_mb, bool) or cache_mb < 0:
+        raise UsageError(f"cache_mb={cache_mb} is no number of megabytes; 0 keeps no image features.")
 
 
 SEGMENTERS = {

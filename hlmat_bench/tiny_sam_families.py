@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from hlmat_bench.local import seeded
+
 SamFamily: TypeAlias = Literal["samhq", "sam2", "sam3", "edgetam"]
 
 _WIDTH = 32
@@ -26,8 +28,7 @@ def tiny_sam_of(folder: Path, family: SamFamily, *, seed: int = 0) -> Path:
     """
     import torch
 
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         model = _BUILDERS[family]()
         for parameter in model.parameters():  # many are made as 0 or 1
             parameter.data += 0.15 * torch.randn_like(parameter)

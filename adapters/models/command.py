@@ -1,0 +1,298 @@
+"""A model in a process of its own, in any environment: JSON lines over standard input and output (docs/workers.md).
+
+The worker is started at once, restarted when it crashes or hangs, and ended with the run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+import shlex
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from hlmat_bench import images
+from hlmat_bench.errors import RequestFailed, UsageError
+from hlmat_bench.framing import Resize
+from hlmat_bench.interfaces import Reply, Request
+from hlmat_bench.points import PointFormat
+from hlmat_bench.worker_messages import Answer, Failure, Hello, generate, read, wanted
+from hlmat_bench.worker_process import WorkerLost, WorkerProcess
+
+_EXAMPLE = 'command,run="conda run -n old python worker.py",points=xy1000'
+
+
+def missing(name: str) -> str | None:
+    """What a worker lacks here; None when it lacks nothing."""
+    return None if os.name == "posix" else "command needs Linux or macOS."
+
+
+class CommandModel:
+    """A model behind a program that answers in messages.
+
+    Args:
+        run: the program and its arguments, as in a shell, but without variables or patterns.
+        points: how the model writes coordinates, a name that `PointFormat.named` knows; None: the worker says it.
+        resize: how the image is changed before it is sent, a name that `Resize.named` knows.
+        batch_size: most requests per message.
+        timeout: seconds that the answer to a message may take.
+        load_timeout: seconds that the worker may take to load the model.
+        restarts: in a row without an answer between them, before the run ends.
+        cwd: the folder to run it in; by default the current one.
+        log: the file that keeps its standard error; by default a new one in the folder for temporary files.
+        image_format: ``png`` or ``jpeg``.
+        quality: of a JPEG, 1 to 100.
+        subsampling: of a JPEG's colours: ``444``, ``422`` or ``420``.
+        name: what to call it in tables; by default the worker's name.
+
+    Attributes:
+        log: the file that keeps the worker's standard error.
+
+    Raises:
+        UsageError: when an option is missing or makes no sense, or the worker cannot be started.
+    """
+
+    def __init__(
+        self,
+        run: str | None = None,
+        points: str | PointFormat | None = None,
+        resize: str = "none",
+        *,
+        batch_size: int = 8,
+        timeout: float = 300.0,
+        load_timeout: float = 1800.0,
+        restarts: int = 3,
+        cwd: str | None = None,
+        log: str | None = None,
+        image_format: images.Format = "png",
+        quality: int = 95,
+        subsampling: str | int = "444",
+        name: str | None = None,
+    ) -> None:
+        self._command, self._cwd = _words(run), _folder(cwd)
+        declared = PointFormat.named(points) if isinstance(points, str) else points
+        self.resize = Resize.named(resize)
+        self._image = images.settings(image_format, quality, subsampling)
+        _check_numbers(batch_size=batch_size, timeout=timeout, load_timeout=load_timeout)
+        self.batch_size = batch_size
+        self._timeout, self._load_timeout, self._restarts = timeout, load_timeout, restarts
+        self.log = Path(str(log)) if log else _new_log()
+        self._one_at_a_time, self._starting = threading.Lock(), threading.Lock()
+        self._ids = itertools.count(1)
+        self._losses = 0
+        self._closed = False
+        self._worker: WorkerProcess | None = None
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._end)
+            self._hello = self._loaded()
+            self.points = _agreed(declared, self._hello)
+            undo.pop_all()
+        self.name = str(name or self._hello.name)
+        self.deterministic = self._hello.deterministic
+
+    def spec(self) -> dict[str, Any]:
+        """What the answers depend on, as the worker says it, and how an image is sent; not the command."""
+        return {
+            "adapter": "command",
+            "worker": self._hello.model_dump(include={"name", "version", "weights", "deterministic"}),
+            "image": self._image,
+        }
+
+    async def reply(self, request: Request) -> list[Reply]:
+        """See `hlmat_bench.interfaces.Model.reply`."""
+        return (await asyncio.to_thread(self.reply_batch, [request]))[0]
+
+    def reply_batch(self, requests: Sequence[Request]) -> list[list[Reply]]:
+        """For each request, in order, its ``n`` replies; at temperature 0 they are one reply, n times.
+
+        A request that was alone when the worker was lost is asked once again. A batch is not: it is asked for in
+        parts, by `hlmat_bench.batching.Front`, and what does not fit into memory together may fit alone.
+
+        Raises:
+            RequestFailed: when the worker says so of a request, or was lost over them.
+            UsageError: when the worker says that it cannot go on, or was lost too often.
+        """
+        with self._one_at_a_time:
+            try:
+                return self._ask(requests)
+            except WorkerLost:
+                if len(requests) > 1:
+                    raise
+                return self._ask(requests)
+
+    async def close(self) -> None:
+        """End the worker; a request under way fails."""
+        await asyncio.to_thread(self._close)
+
+    def _ask(self, requests: Sequence[Request]) -> list[list[Reply]]:
+        """The replies to one message.
+
+        Raises:
+            RequestFailed, UsageError: see `reply_batch`.
+        """
+        batch = {next(self._ids): request for request in requests}
+        start = time.perf_counter()
+        try:
+            worker = self._running()
+            with worker.within(self._timeout):
+                worker.send(generate(batch, partial(images.encode, **self._image)))
+                answers = _collect(worker, batch)
+        except WorkerLost as error:
+            self._count_loss(error)
+            raise
+        except UsageError:
+            self._end()
+            raise
+        self._losses = 0
+        seconds = (time.perf_counter() - start) / max(sum(map(wanted, requests)), 1)
+        return [_replies(answers[number], request, seconds) for number, request in batch.items()]
+
+    def _loaded(self) -> Hello:
+        """What the worker says of itself at its first start."""
+        try:
+            return self._greeted(self._start())
+        except WorkerLost as error:
+            raise self._hopeless("The worker did not start", error) from error
+
+    def _running(self) -> WorkerProcess:
+        """The worker, started again where it was lost."""
+        worker = self._worker
+        if worker is not None:
+            return worker
+        worker = self._start()
+        hello = self._greeted(worker)
+        if hello != self._hello:
+            raise UsageError(f"The worker came back as another: {hello} instead of {self._hello}.")
+        return worker
+
+    def _start(self) -> WorkerProcess:
+        with self._starting:
+            if self._closed:
+                raise RequestFailed("the worker was closed")
+            try:
+                self._worker = WorkerProcess(self._command, self._cwd, self.log)
+            except OSError as error:
+                raise UsageError(
+                    f"The worker cannot be started: {error.strerror}: {error.filename}; check run=, cwd= and log=."
+                ) from error
+            return self._worker
+
+    def _greeted(self, worker: WorkerProcess) -> Hello:
+        """Its first message, which it sends when the model is loaded."""
+        with worker.within(self._load_timeout):
+            message = read(worker.receive())
+        if isinstance(message, Hello):
+            return message
+        if isinstance(message, Failure):
+            raise UsageError(f"The worker says: {message.said}.")
+        raise WorkerLost("the worker answered before it said hello")
+
+    def _count_loss(self, error: WorkerLost) -> None:
+        self._losses += 1
+        try:
+            if self._losses > self._restarts:
+                raise self._hopeless(f"The worker was lost {self._losses} times in a row", error) from error
+        finally:
+            self._end()
+
+    def _hopeless(self, what: str, error: WorkerLost) -> UsageError:
+        words = self._worker.last_words() if self._worker else ""
+        said = f"it last printed: {words}" if words else "it printed nothing"
+        return UsageError(f"{what}: {error}; {said} (all of it is in {self.log}).")
+
+    def _end(self) -> None:
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.end()
+
+    def _close(self) -> None:
+        with self._starting:
+            self._closed = True
+        self._end()
+
+
+def _collect(worker: WorkerProcess, batch: dict[int, Request]) -> dict[int, list[Reply] | RequestFailed]:
+    """The worker's answer to each request of a batch, by id.
+
+    Raises:
+        WorkerLost: when one does not come, or comes in a form that it must not have.
+        UsageError: when the worker says that it cannot go on.
+    """
+    answers: dict[int, list[Reply] | RequestFailed] = {}
+    while len(answers) < len(batch):
+        message = read(worker.receive())
+        if isinstance(message, Failure) and message.fatal:
+            raise UsageError(f"The worker says: {message.said}.")
+        if isinstance(message, Hello) or message.id not in batch or message.id in answers:
+            raise WorkerLost(f"the worker sent a {message.type} that answers no open request")
+        if isinstance(message, Answer):
+            answers[message.id] = message.replies(wanted(batch[message.id]))
+        else:
+            answers[message.id] = RequestFailed(f"the worker says: {message.said}")
+    return answers
+
+
+def _replies(answer: list[Reply] | RequestFailed, request: Request, seconds: float) -> list[Reply]:
+    if isinstance(answer, RequestFailed):
+        raise answer
+    timed = [replace(reply, seconds=seconds) for reply in answer]
+    return timed if request.temperature > 0 else timed * request.n
+
+
+def _words(run: str | None) -> list[str]:
+    """The program and its arguments.
+
+    ``conda run`` keeps both streams to itself unless it is told not to
+    (https://docs.conda.io/projects/conda/en/stable/commands/run.html).
+    """
+    if run is None:
+        raise UsageError(f"command needs run=, the program that serves the model: for example {_EXAMPLE}.")
+    try:
+        words = shlex.split(str(run))
+    except ValueError as error:
+        raise UsageError(f"run={run} is no command line: {error}.") from error
+    if not words:
+        raise UsageError(f"run= is empty; name the program that serves the model: for example {_EXAMPLE}.")
+    if Path(words[0]).name == "conda" and words[1:2] == ["run"]:
+        words.insert(2, "--no-capture-output")
+    return words
+
+
+def _check_numbers(**options: float) -> None:
+    for name, value in options.items():
+        if not isinstance(value, (int, float)) or value <= 0:
+            raise UsageError(f"{name}={value} must be a number above 0.")
+
+
+def _folder(cwd: str | None) -> str | None:
+    if cwd is not None and not Path(str(cwd)).is_dir():
+        raise UsageError(f"There is no folder {cwd} to run the worker in; check cwd=.")
+    return None if cwd is None else str(cwd)
+
+
+def _new_log() -> Path:
+    handle, path = tempfile.mkstemp(prefix="hlmat-worker-", suffix=".log")
+    os.close(handle)
+    return Path(path)
+
+
+def _agreed(declared: PointFormat | None, hello: Hello) -> PointFormat:
+    """The point format that the user and the worker name."""
+    own = None if hello.points is None else PointFormat.named(hello.points)
+    form = declared or own
+    if form is None:
+        raise UsageError(f"command needs points=, the way the model writes coordinates: for example {_EXAMPLE}.")
+    if own is not None and replace(own, name=form.name) != form:
+        raise UsageError(f"The worker writes points as {hello.points}; leave out points={form.name}, or correct it.")
+    return form
+
+
+MODELS = {"command": CommandModel}

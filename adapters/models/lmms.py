@@ -1,0 +1,207 @@
+"""Any model that is registered in lmms-eval, simple or chat, in batches: ``lmms,name=qwen2_5_vl,pretrained=...``.
+
+Its class does the rest: how the image is encoded, the system prompt, the batching within a call. lmms-eval's response
+cache belongs to its evaluator and plays no part here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from hlmat_bench.errors import RequestFailed, UsageError, unknown
+from hlmat_bench.framing import Resize
+from hlmat_bench.interfaces import Reply, Request
+from hlmat_bench.lmms import convention
+from hlmat_bench.points import PointFormat
+
+_TASK, _SPLIT = "hlmat", "test"
+_OWN_CACHE = ("continual_mode", "response_persistent_folder")
+
+
+def missing(name: str) -> str | None:
+    """What these models lack here; None when they lack nothing that can be seen without loading one."""
+    if importlib.util.find_spec("lmms_eval") is not None:
+        return None
+    return "lmms-eval is not installed here; run: pip install 'hlmat-bench[lmms]'"
+
+
+class LmmsModel:
+    """A model of lmms-eval.
+
+    At temperature 0 the ``n`` replies to a request are one reply, n times; otherwise the model is asked n times, and
+    torch is seeded before each by the requests of the batch and the reply's number.
+
+    Args:
+        name: its name in lmms-eval's registry; ``lmms-eval models`` lists them.
+        points: how it writes coordinates, a name that `PointFormat.named` knows.
+        batch_size: most requests per call; the model's own ``batch_size``, too.
+        force_simple: take the simple class where there is a chat class, too.
+        resize: how the image is changed before the model gets it, a name that `Resize.named` knows.
+        model_args: every other option is the model class's own, e.g. ``pretrained``, ``device``, ``device_map``.
+
+    Raises:
+        UsageError: when an option or a package is missing, or the model cannot be loaded.
+    """
+
+    deterministic = True
+
+    def __init__(
+        self,
+        name: str | None = None,
+        points: str | None = None,
+        *,
+        batch_size: int = 1,
+        force_simple: bool = False,
+        resize: str = "none",
+        **model_args: Any,
+    ) -> None:
+        if name is None or points is None:
+            raise UsageError(
+                "lmms needs name=, a model of `lmms-eval models`, and points=, the way it writes coordinates: for "
+                "example lmms,name=qwen2_5_vl,pretrained=Qwen/Qwen2.5-VL-7B-Instruct,points=xypixel."
+            )
+        if cache := next((option for option in _OWN_CACHE if model_args.get(option)), None):
+            raise UsageError(f"Leave out {cache}: it keeps replies by the sample's number, whatever the image shows.")
+        self.points, self.resize = PointFormat.named(points), Resize.named(resize)
+        self.name, self._batch_size = convention.label(name, model_args), batch_size
+        kind = _find(name, force_simple)
+        self._secrets = convention.secrets(model_args)
+        self._lm = _load(kind, name, {**model_args, "batch_size": batch_size})
+        self._spec = convention.describe(name, "simple" if kind.is_simple else "chat", model_args)
+        self._one_at_a_time = threading.Lock()
+
+    @property
+    def batch_size(self) -> int:
+        """Most requests per call."""
+        return self._batch_size
+
+    @batch_size.setter
+    def batch_size(self, size: int) -> None:
+        self._batch_size = size
+        if hasattr(self._lm, "batch_size_per_gpu"):  # what most classes call it
+            self._lm.batch_size_per_gpu = size
+
+    def spec(self) -> dict[str, Any]:
+        """What the answers depend on: the class, its options without secrets, weights by SHA-256, versions."""
+        return self._spec
+
+    async def reply(self, request: Request) -> list[Reply]:
+        """See `hlmat_bench.interfaces.Model.reply`."""
+        [answer] = await asyncio.to_thread(self.reply_batch, [request])
+        if isinstance(answer, RequestFailed):
+            raise answer
+        return answer
+
+    def reply_batch(self, requests: Sequence[Request]) -> list[list[Reply] | RequestFailed]:
+        """For each request, in order, its ``n`` replies, or its failure.
+
+        Raises:
+            RequestFailed: when the model cannot take one of them.
+            UsageError: when the memory does not suffice, or the model's setup does not fit this machine.
+        """
+        answers: list[list[Reply] | RequestFailed] = [[] for _ in requests]
+        with self._one_at_a_time:
+            for n in range(max(map(_draws, requests))):
+                asked = [at for at, request in enumerate(requests) if n < _draws(request)]
+                outputs, seconds = self._generate([requests[at] for at in asked], n)
+                for at, output in zip(asked, outputs, strict=True):
+                    answers[at] = self._with(answers[at], output, seconds)
+        return [
+            answer * (1 if request.temperature else request.n) if isinstance(answer, list) else answer
+            for request, answer in zip(requests, answers, strict=True)
+        ]
+
+    def _generate(self, requests: Sequence[Request], n: int) -> tuple[Sequence[Any], float]:
+        """What the model returns for each, and the seconds that each took on average."""
+        import torch
+        from PIL import Image as Pillow
+
+        docs = [{"image": Pillow.fromarray(request.image), "prompt": request.prompt} for request in requests]
+        self._lm.task_dict = {_TASK: {_SPLIT: docs}}
+        convention.seed_draws(requests, n)
+        start = time.perf_counter()
+        try:
+            outputs = self._lm.generate_until([self._instance(at, request) for at, request in enumerate(requests)])
+        except torch.OutOfMemoryError as error:
+            raise UsageError(
+                f"The device ran out of memory with {len(requests)} requests at once: take a batch_size below "
+                f"{self.batch_size} or smaller images."
+            ) from error
+        except (AssertionError, NotImplementedError) as error:  # e.g. no CUDA here, no generate_until
+            raise UsageError(f"lmms-eval's {self._spec['model']} does not run here: {_line(error)}.") from error
+        except Exception as error:
+            text = f"lmms-eval's {self._spec['model']} failed: {_line(error)}"
+            raise RequestFailed(convention.blot(text, self._secrets)) from error
+        finally:
+            self._lm.task_dict = {}
+        return outputs, (time.perf_counter() - start) / len(requests)
+
+    def _instance(self, at: int, request: Request) -> Any:
+        """A request as lmms-eval's evaluator makes one: the two kinds of models take other arguments."""
+        from lmms_eval.api.instance import Instance
+
+        decoding = convention.generation_kwargs(request)
+        what = (decoding, _images) if self._lm.is_simple else (_messages, decoding)
+        arguments = (request.prompt, *what, at, _TASK, _SPLIT)
+        return Instance("generate_until", arguments, 0, {"task": _TASK, "doc_id": at, "repeats": 1})
+
+    def _with(self, answer: list[Reply] | RequestFailed, output: Any, seconds: float) -> list[Reply] | RequestFailed:
+        """The replies so far and one more; a request with a failure among its replies has failed."""
+        if isinstance(answer, RequestFailed):
+            return answer
+        try:
+            return [*answer, convention.read(output, self._secrets, seconds)]
+        except RequestFailed as error:
+            return error
+
+
+def _draws(request: Request) -> int:
+    """How often the model is asked."""
+    return request.n if request.temperature else 1
+
+
+def _images(doc: dict[str, Any]) -> list[Any]:
+    return [doc["image"]]
+
+
+def _messages(doc: dict[str, Any]) -> list[dict[str, Any]]:
+    """The user's turn, as lmms-eval's evaluator writes it."""
+    content = [{"type": "image", "url": doc["image"]}, {"type": "text", "text": doc["prompt"]}]
+    return [{"role": "user", "content": content}]
+
+
+def _find(name: str, force_simple: bool) -> Any:
+    """The model's class."""
+    from lmms_eval import models
+
+    names = models.list_available_models(include_aliases=True)
+    if name not in names:
+        raise unknown("model of lmms-eval", name, names, "`lmms-eval models` lists them.")
+    try:
+        return models.get_model(name, force_simple)
+    except ImportError as error:
+        package = (error.name or "").partition(".")[0]
+        advice = f"; run: pip install {package}" if package and importlib.util.find_spec(package) is None else ""
+        raise UsageError(f"lmms-eval's {name} cannot be imported ({_line(error)}){advice}.") from error
+
+
+def _load(kind: Any, name: str, options: dict[str, Any]) -> Any:
+    try:
+        return kind.create_from_arg_string("", options)
+    except Exception as error:
+        raise UsageError(
+            f"lmms-eval's {name} cannot be made with {', '.join(options)} ({_line(error)}); check its options."
+        ) from error
+
+
+def _line(error: Exception) -> str:
+    """An error in one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300].rstrip(".")
+
+
+MODELS = {"lmms": LmmsModel}

@@ -1,0 +1,168 @@
+"""SimpleClick (Liu et al., ICCV 2023, arXiv 2210.11006) as an interactive segmenter, with its official checkpoints.
+
+The network sees the clicks, the probabilities of the last mask and a part of the image around the object, as in the
+original's evaluation without backpropagating refinement (NoBRS). So a mask depends on the masks before it: a session
+takes clicks one by one from the first, whichever way they are given to it.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hlmat_bench import local, simpleclick_weights, weights
+from hlmat_bench.clicks import Click
+from hlmat_bench.errors import UsageError
+from hlmat_bench.interfaces import Box, Facts, Image, Mask
+from hlmat_bench.zoom_in import ZoomIn
+
+if TYPE_CHECKING:
+    from hlmat_bench.simpleclick_predictor import State
+
+
+def missing(name: str) -> str | None:
+    """What the segmenter of that name lacks here; None when it lacks nothing but weights."""
+    return local.missing_packages("torch")
+
+
+class SimpleClick:
+    """The segmenters ``simpleclick_xtiny``, ``simpleclick_b``, ``simpleclick_l``, ``simpleclick_h``, and
+    ``simpleclick`` for weights of any size.
+
+    Args:
+        wanted: the name; weights of another official size are refused.
+        checkpoint: an official ``.pth`` file.
+        input_size: side of the network's input in pixels, a multiple of 224. The original takes 448, and 672 for DAVIS.
+        flip: average the logits with those of the mirror image.
+        threshold: a pixel more probable than this is in the mask.
+        click_limit: the network is shown the first so many clicks; None: all.
+        device: ``auto`` takes the accelerator if there is one.
+        dtype: number type of the network.
+
+    Raises:
+        UsageError: when torch or the weights are missing, damaged or of another size, or an option makes no sense.
+    """
+
+    accepts_box = False
+
+    def __init__(
+        self,
+        wanted: str,
+        *,
+        checkpoint: str | None = None,
+        input_size: int = 448,
+        flip: bool = True,
+        threshold: float = 0.49,
+        click_limit: int | None = None,
+        device: str = "auto",
+        dtype: str = "float32",
+    ) -> None:
+        if checkpoint is None:
+            raise UsageError(f"{wanted} needs its weights. {simpleclick_weights.source(wanted)}")
+        _check_options(input_size, flip, threshold, click_limit)
+        local.require("torch")
+        from hlmat_bench import simpleclick_predictor
+
+        self._file = weights.checkpoint_file(str(checkpoint), what=wanted, source=simpleclick_weights.source(wanted))
+        self.device, self._dtype = local.device(device), local.dtype(dtype)
+        self.architecture, network = simpleclick_predictor.load(wanted, self._file, self.device, self._dtype)
+        self.name = self.architecture.official or "simpleclick"
+        self.threshold = threshold
+        self.predictor = simpleclick_predictor.Predictor(
+            network,
+            self.architecture.radius,
+            ZoomIn((input_size, input_size)),
+            flip=flip,
+            click_limit=click_limit,
+        )
+
+    def spec(self) -> dict[str, Any]:
+        """See `hlmat_bench.interfaces.Segmenter.spec`."""
+        return {
+            "name": self.name,
+            "family": "SimpleClick",
+            "weights_sha256": weights.sha256(self._file),
+            "architecture": {**asdict(self.architecture), "pyramid": [*self.architecture.pyramid]},
+            "zoom_in": {**asdict(self.predictor.zoom_in), "input_size": [*self.predictor.zoom_in.input_size]},
+            "flip": self.predictor.flip,
+            "click_limit": self.predictor.click_limit,
+            "threshold": self.threshold,
+            "dtype": str(self._dtype).removeprefix("torch."),
+            "device": self.device.type,
+            "versions": {"torch": importlib.metadata.version("torch")},
+        }
+
+    def open(self, image: Image) -> SimpleClickSession:
+        """See `hlmat_bench.interfaces.Segmenter.open`; nothing is encoded, as the encoder takes the clicks."""
+        return SimpleClickSession(self, image)
+
+
+class SimpleClickSession:
+    """An image opened in SimpleClick. The mask is a function of the image and of the clicks in their order."""
+
+    def __init__(self, segmenter: SimpleClick, image: Image) -> None:
+        import torch
+
+        from hlmat_bench.simpleclick_predictor import State
+
+        self._segmenter = segmenter
+        self._image = torch.from_numpy(np.array(image)).to(segmenter.device).permute(2, 0, 1)
+        self._start = State(torch.zeros(image.shape[:2], device=segmenter.device))
+        self._state = self._start
+
+    def predict(self, clicks: Sequence[Click], box: Box | None = None) -> Mask:
+        """See `hlmat_bench.interfaces.Session.predict`; without clicks the mask is empty.
+
+        The network runs once for each click that follows those of the last prediction. Where other clicks than those
+        come first, the session starts again and runs once for every click.
+
+        Raises:
+            UsageError: when a box is given.
+        """
+        if box is not None:
+            raise UsageError(f"{self._segmenter.name} takes clicks, no box.")
+        state = self._state if tuple(clicks[: len(self._state.clicks)]) == self._state.clicks else self._start
+        for count in range(len(state.clicks) + 1, len(clicks) + 1):
+            state = self._segmenter.predictor.next_state(self._image, clicks[:count], state)
+        self._state = state
+        mask: Mask = (state.probabilities > self._segmenter.threshold).cpu().numpy()
+        return mask
+
+    def snapshot(self) -> State:
+        """The probabilities, the part looked at and the clicks, which no later prediction changes."""
+        return self._state
+
+    def restore(self, state: State) -> None:
+        """See `hlmat_bench.interfaces.Session.restore`."""
+        self._state = state
+
+
+def _check_options(input_size: object, flip: object, threshold: object, click_limit: object) -> None:
+    if not isinstance(input_size, int) or input_size <= 0 or input_size % simpleclick_weights.WINDOW:
+        raise UsageError(f"input_size={input_size} is no multiple of {simpleclick_weights.WINDOW}; take 448 or 672.")
+    if not isinstance(flip, bool):
+        raise UsageError(f"flip={flip} is neither true nor false.")
+    if not isinstance(threshold, float) or not 0 < threshold < 1:
+        raise UsageError(f"threshold={threshold} is no probability between 0 and 1; the original takes 0.49.")
+    if click_limit is not None and (not isinstance(click_limit, int) or click_limit < 1):
+        raise UsageError(f"click_limit={click_limit} is no number of clicks; leave it out to show all of them.")
+
+
+SEGMENTERS = {name: functools.partial(SimpleClick, name) for name in ("simpleclick", *simpleclick_weights.OFFICIAL)}
+
+FACTS = {
+    name: Facts(
+        box=False,
+        negative_clicks=True,
+        previous_logits=True,
+        input_size="448",
+        licence="MIT; MAE: CC BY-NC 4.0" if name in ("simpleclick_b", "simpleclick_l", "simpleclick_h") else "MIT",
+        weights="github.com/uncbiag/SimpleClick",
+    )
+    for name in SEGMENTERS
+}

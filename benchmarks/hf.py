@@ -1,0 +1,115 @@
+"""Requests per second of the hf adapter, by batch size.
+
+    python benchmarks/hf.py [--pretrained MODEL] [--batches 1 8 32] [--rounds 5] [--tokens 32] [--tiny]
+
+Without ``--pretrained`` the model has the size of Qwen2.5-VL-7B and random weights, which cost the same time as trained
+ones: they are made on the accelerator in bfloat16, and saved to a temporary folder (17 GB) so that the adapter loads
+them as it loads any checkpoint. ``--tiny`` takes a model of 100,000 weights instead, to see that the script works.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hlmat_bench import local, plugins
+from hlmat_bench.interfaces import Request
+from hlmat_bench.testing import tiny_vlm
+
+# https://huggingface.co/Qwen/Qwen2.5-VL-7B-Instruct/blob/main/config.json
+_TEXT_7B = {
+    "hidden_size": 3584,
+    "intermediate_size": 18944,
+    "num_hidden_layers": 28,
+    "num_attention_heads": 28,
+    "num_key_value_heads": 4,
+    "max_position_embeddings": 128000,
+    "vocab_size": 152064,
+    "layer_types": ["full_attention"] * 28,
+    "rope_parameters": {"rope_type": "default", "mrope_section": [16, 24, 24], "rope_theta": 1000000.0},
+}
+_VISION_7B = {
+    "hidden_size": 1280,
+    "intermediate_size": 3420,
+    "depth": 32,
+    "num_heads": 16,
+    "out_hidden_size": 3584,
+    "window_size": 112,
+    "fullatt_block_indexes": [7, 15, 23, 31],
+}
+_SIZE = (480, 640)
+_PROMPT = "x" * 200  # the tiny tokenizer makes a token of each character
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--pretrained", help="a folder or an id; default: random weights of a real size")
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 8, 32])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--tokens", type=int, default=32, help="length of a reply")
+    parser.add_argument("--tiny", action="store_true")
+    given = parser.parse_args()
+    if not given.pretrained and not given.tiny and local.device().type == "cpu":
+        parser.error("there is no accelerator here for a model of a real size; add --tiny")
+    with tempfile.TemporaryDirectory() as folder:
+        name = given.pretrained or str(_random_checkpoint(Path(folder), given.tiny))
+        model = plugins.find("model", "hf").factory(name, "xy1000", batch_size=max(given.batches))
+    _print(_measure(model, given.batches, given.rounds, given.tokens), model.spec())
+
+
+def _random_checkpoint(folder: Path, tiny: bool) -> Path:
+    """A Qwen2.5-VL with random weights; its tokenizer is the tiny one, its images are of the real size."""
+    import torch
+    import transformers
+
+    if tiny:
+        return tiny_vlm(folder / "tiny")
+    folder = tiny_vlm(folder / "random-7b")
+    hf: Any = transformers
+    config = hf.AutoConfig.from_pretrained(folder)
+    config.text_config.update(_TEXT_7B)
+    config.vision_config.update(_VISION_7B)
+    with torch.device(local.device()):
+        hf.AutoModelForImageTextToText.from_config(config, dtype=torch.bfloat16).save_pretrained(folder)
+    processor = hf.AutoProcessor.from_pretrained(folder)
+    processor.image_processor = hf.Qwen2VLImageProcessor()
+    processor.save_pretrained(folder)
+    return folder
+
+
+def _measure(model: Any, batches: list[int], rounds: int, tokens: int) -> dict[int, list[tuple[float, int]]]:
+    """Seconds and tokens written of every round, by batch size; the sizes take turns, after a round to warm up."""
+    generator = np.random.default_rng(0)
+    requests = [
+        Request(generator.integers(0, 256, (*_SIZE, 3), np.uint8), _PROMPT, max_tokens=tokens)
+        for _ in range(max(batches))
+    ]
+    found: dict[int, list[tuple[float, int]]] = {batch: [] for batch in batches}
+    for number in range(rounds + 1):
+        for batch, measured in found.items():
+            started = time.perf_counter()
+            answers = model.reply_batch(requests[:batch])
+            seconds = time.perf_counter() - started
+            if number:
+                measured.append((seconds, sum(reply.tokens_out for replies in answers for reply in replies)))
+    return found
+
+
+def _print(found: dict[int, list[tuple[float, int]]], spec: dict[str, Any]) -> None:
+    print(f"{spec['pretrained']} in {spec['dtype']} on {spec['device']}, attention {spec['attn']}")
+    print(f"{'batch':>6} {'requests/s':>11} {'tokens/s':>9} {'seconds a batch':>16}")
+    for batch, rounds in found.items():
+        seconds = statistics.median(seconds for seconds, _ in rounds)
+        speed = statistics.median(tokens / seconds for seconds, tokens in rounds)
+        print(f"{batch:6} {batch / seconds:11.2f} {speed:9.1f} {seconds:16.3f}")
+
+
+if __name__ == "__main__":
+    main()

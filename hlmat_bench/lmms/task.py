@@ -1,0 +1,224 @@
+"""Our tasks inside lmms-eval: each document a sample, each round a step, played by our own engine.
+
+lmms-eval imports this module for the YAML files in `tasks/lmms/`; nothing else does. In its agentic loop a task says
+after every reply what comes next, and here a run of ours says it (`relay`): what is painted, asked, read, clicked,
+recorded and scored is the same code as in ``hlmat-bench run``.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property, partial
+from typing import Any
+
+import datasets
+from lmms_eval.api.instance import Instance
+from lmms_eval.api.task import ConfigurableTask
+from lmms_eval.models import get_model
+from lmms_eval.utils import simple_parse_args_string
+from loguru import logger
+from PIL import Image as Pillow
+from PIL import ImageFile
+
+from hlmat_bench.errors import UsageError
+from hlmat_bench.framing import Resize
+from hlmat_bench.interfaces import Request
+from hlmat_bench.lmms import convention
+from hlmat_bench.lmms.options import Options
+from hlmat_bench.lmms.relay import RelayedRun, RelayModel
+from hlmat_bench.points import PointFormat
+from hlmat_bench.runs import Run, folder_name, run, split_settings
+from hlmat_bench.tasks import load_task
+
+SPLIT = "test"
+METRICS = {"miou": True, "ciou": True, "biou": True, "noc@80": False, "noc@85": False, "noc@90": False, "auc": True}
+"""What is reported, and whether higher is better; all with the last mask of each episode."""
+
+_REFUSED = {
+    "use_cache": "lmms-eval's --use_cache cannot be used: its key leaves out the image, which is all that changes "
+    "between two steps; leave it out, a run that was stopped goes on from its folder.",
+    "gen_kwargs": "lmms-eval's --gen_kwargs cannot be used: decoding is part of the protocol; set it with "
+    "HLMAT_SETTINGS, for example {temperature: 0.7, max_tokens: 256}.",
+    "offset": "lmms-eval's --offset cannot be used: samples are played from the first; use --limit.",
+    "num_fewshot": "lmms-eval's --num_fewshot cannot be used: the protocol shows no examples.",
+    "system_instruction": "lmms-eval's --system_instruction cannot be used: the prompt is part of the protocol; set it "
+    "with HLMAT_SETTINGS, for example {prompt: ...}.",
+}
+
+
+class HlmatTask(ConfigurableTask):  # type: ignore[misc]
+    """A task of ours, as lmms-eval sees one.
+
+    Args:
+        config: the YAML file's fields; ``metadata.hlmat`` holds the `Options`.
+    """
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        metadata = config.get("metadata") or {}
+        with _on_our_terms():
+            self._options = Options.read(metadata.get("hlmat") or {}, os.environ)
+            self._points = PointFormat.named(self._options.points)
+            self._resize = Resize.named(self._options.resize)
+            self._definition = load_task(self._options.task)
+            _, data, _ = split_settings(self._options.settings)
+            self._samples = self._definition.source(seed=self._options.seed, overrides=data).samples()
+        self.args: Any = None
+        super().__init__(
+            config={
+                "task": config["task"],
+                "output_type": "generate_until_agentic",
+                "test_split": SPLIT,
+                "doc_to_text": "expression",
+                "doc_to_target": "sample_id",
+                "metric_list": [],
+                "num_fewshot": 0,
+                "metadata": {"version": self._definition.version, "hlmat": self._options.model_dump(mode="json")},
+            }
+        )
+
+    def download(self, dataset_kwargs: object = None) -> None:
+        """One document per sample, by name only; pixels are read when a sample's turn comes."""
+        docs = [{"sample_id": sample.id, "expression": sample.expression} for sample in self._samples]
+        self.dataset = self.dataset_no_image = datasets.DatasetDict({SPLIT: datasets.Dataset.from_list(docs)})
+
+    def build_all_requests(
+        self, *, limit: int | None = None, offset: int = 0, rank: int = 0, world_size: int = 1, **_: object
+    ) -> None:
+        """One request per sample; nothing is played yet."""
+        with _on_our_terms():
+            self._refuse(offset, world_size)
+            model = self._model()
+        self._run = RelayedRun(model, partial(self._play, limit=limit))
+        docs = self.doc_iterator(rank=rank, limit=limit, world_size=world_size)
+        self._instances = [_Episode(self._run, doc["sample_id"], self.config.task, doc_id) for doc_id, doc in docs]
+
+    def process_results(
+        self, doc: Mapping[str, Any], results: Sequence[str], full_docs: object = None
+    ) -> dict[str, str]:
+        """Which episode it was; the scores come from the run's records."""
+        return dict.fromkeys(METRICS, doc["sample_id"])
+
+    def aggregation(self) -> dict[str, Callable[[Sequence[str]], float]]:
+        """How lmms-eval gets each metric: from our scores, whatever it collected."""
+        return {name: partial(self._score, name) for name in METRICS}
+
+    def higher_is_better(self) -> dict[str, bool]:
+        """See `METRICS`."""
+        return METRICS
+
+    def _refuse(self, offset: int, world_size: int) -> None:
+        given = (vars(self.args) if self.args is not None else {}) | {"offset": offset}
+        for option, sentence in _REFUSED.items():
+            if given.get(option):
+                raise UsageError(sentence)
+        if self.config.repeats > 1:
+            raise UsageError("lmms-eval's --repeats cannot be used: an episode is played once; leave it out.")
+        if world_size > 1:
+            raise UsageError(
+                "Inside lmms-eval a task is played by one process; start it with one, or use `hlmat-bench run "
+                "--model lmms,... --shard I/N` on several devices."
+            )
+
+    def _model(self) -> RelayModel:
+        """Stands for the model that lmms-eval has made."""
+        options, args = self._options, self.args
+        if args is None and options.model is None:
+            raise UsageError("Give the model a name with HLMAT_MODEL: without a command line, lmms-eval tells none.")
+        if args is None:
+            return self._relay(str(options.model), {"adapter": "lmms"}, {})
+        given = args.model_args or ""
+        own = simple_parse_args_string(given) if isinstance(given, str) else dict(given)
+        own |= {"device": args.device} if args.device else {}
+        kind = "simple" if get_model(args.model, args.force_simple).is_simple else "chat"
+        name = options.model or convention.label(args.model, own)
+        return self._relay(name, convention.describe(args.model, kind, own), own)
+
+    def _relay(self, name: str, spec: dict[str, Any], model_args: Mapping[str, Any]) -> RelayModel:
+        return RelayModel(name, self._points, self._resize, spec, convention.secrets(model_args))
+
+    def _play(self, model: RelayModel, limit: int | None) -> Run:
+        options = self._options
+        folder = options.out / folder_name(f"lmms-eval.{model.name}", self._definition.name, options.segmenter, None)
+        finished = run(
+            model,
+            options.task,
+            options.segmenter,
+            strategy=options.strategy,
+            budget=options.budget,
+            initial=options.initial,
+            out=folder,
+            limit=limit,
+            seed=options.seed,
+            settings=options.settings,
+            argv=sys.argv,
+        )
+        logger.info(f"hlmat-bench wrote episodes and scores to {folder}")
+        return finished
+
+    def _score(self, name: str, items: Sequence[str]) -> float:
+        return self._scores[name]
+
+    @cached_property
+    def _scores(self) -> dict[str, float]:
+        scores = self._run.result().scores()
+        final = scores["selection"]["final"]
+        clicks = {f"noc@{threshold[2:]}": noc["mean"] for threshold, noc in scores["noc"].items()}
+        return {"miou": final["miou"], "ciou": final["ciou"], "biou": final["biou"], "auc": scores["auc"], **clicks}
+
+
+class _Episode(Instance):  # type: ignore[misc]
+    """One sample's request to lmms-eval's agentic loop; its image is opened when its turn comes."""
+
+    def __init__(self, run: RelayedRun, sample_id: str, task: str, doc_id: int) -> None:
+        metadata = {"task": task, "doc_id": doc_id, "repeats": 1, "split": SPLIT}
+        super().__init__("generate_until_agentic", (), 0, metadata)
+        self._run, self._sample_id = run, sample_id
+        self._images: list[Pillow.Image] = []
+
+    @cached_property
+    def args(self) -> tuple[Any, ...]:
+        """What lmms-eval's loop takes: prompt, decoding, images, what comes next, and which document it is.
+
+        An episode that an earlier run has finished asks for no round at all.
+        """
+        request = self._take()
+        decoding = {"max_agentic_steps": 0}
+        if request is not None:
+            decoding = {**convention.generation_kwargs(request), "max_agentic_steps": sys.maxsize}
+        prompt = request.prompt if request else ""
+        return prompt, decoding, lambda _doc: self._images, self._next, self.doc_id, self.task_name, SPLIT
+
+    def _next(self, _doc: object, previous_output: Sequence[str], **_: object) -> tuple[Any, ...]:
+        """What evaluator.py wants after each reply: images (None: ask `args` again), prompt, over, nothing to keep."""
+        self._run.answer(previous_output[-1])
+        request = self._take()
+        return None, request.prompt if request else None, request is None, None, None
+
+    def _take(self) -> Request | None:
+        """The next request about this sample, its image at hand, and torch seeded for a draw."""
+        with _on_our_terms():
+            question = self._run.question(self._sample_id)
+        if question is None:
+            self._images = []
+            return None
+        self._images = [Pillow.fromarray(question.request.image)]
+        convention.seed_draws([question.request], question.n)
+        return question.request
+
+
+@contextmanager
+def _on_our_terms() -> Iterator[None]:
+    """While our code runs and lmms-eval's waits: a damaged image is an error, and an error of ours is one sentence.
+
+    lmms-eval has Pillow fill up damaged images. A UsageError it would print as a traceback, and report success.
+    """
+    filled_up, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
+    try:
+        yield
+    except UsageError as error:
+        raise SystemExit(f"error: {error}") from error
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = filled_up

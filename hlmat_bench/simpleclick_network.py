@@ -1,0 +1,250 @@
+"""The network of SimpleClick (Liu et al., ICCV 2023, arXiv 2210.11006): a plain ViT, a pyramid and a small head.
+
+Written after the public code, https://github.com/uncbiag/SimpleClick (MIT): `isegm/model/is_plainvit_model.py`,
+`modeling/models_vit.py`, `modeling/swin_transformer.py` and `ops.py`. Modules are named as there, so that a
+checkpoint's tensors fit by name. Importing this module imports torch.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import gelu, interpolate, relu, scaled_dot_product_attention
+
+from hlmat_bench.interfaces import Size
+from hlmat_bench.simpleclick_weights import MEAN, STD, WINDOW, Architecture
+
+
+class SimpleClick(nn.Module):
+    """Image, last mask and clicks in, logits of the new mask out; B images at once."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        self.backbone = PlainVit(architecture)
+        self.patch_embed_coords = PatchEmbedding(architecture)
+        self.neck = SimpleFpn(architecture)
+        self.head = Head(architecture)
+
+    def forward(self, image: Tensor, guidance: Tensor) -> Tensor:
+        """Logits of the mask.
+
+        Args:
+            image: RGB from 0 to 1, float (B, 3, H, W); H and W are multiples of 224.
+            guidance: the last mask's probabilities, and the maps of the positive and of the negative clicks (see
+                `click_maps`), float (B, 3, H, W).
+
+        Returns:
+            float32 (B, 1, H, W).
+        """
+        mean, std = (torch.tensor(values).view(3, 1, 1).to(image) for values in (MEAN, STD))
+        dtype = self.backbone.pos_embed.dtype
+        clicks = self.patch_embed_coords(guidance.to(dtype))
+        features = self.backbone(((image - mean) / std).to(dtype), clicks)
+        logits: Tensor = self.head(self.neck(features))
+        return interpolate(logits.float(), image.shape[-2:], mode="bilinear", align_corners=True)
+
+
+class PatchEmbedding(nn.Module):
+    """Square patches of three channels, (B, 3, H, W) to (B, height, width, C)."""
+
+    def __init__(self, a: Architecture) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(3, a.width, a.patch, a.patch)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """The tokens."""
+        tokens: Tensor = self.proj(image)
+        return tokens.permute(0, 2, 3, 1)
+
+
+class PlainVit(nn.Module):
+    """Blocks that attend in windows, and after each group of them one that attends to the whole image.
+
+    There is no norm after the last block. The position of a class token is in the checkpoint and is not used.
+    """
+
+    def __init__(self, a: Architecture) -> None:
+        super().__init__()
+        self.patch_embed = PatchEmbedding(a)
+        self.pos_embed = nn.Parameter(torch.zeros(1, a.grid**2 + 1, a.width))
+        self.blocks = nn.ModuleList(Block(a) for _ in range(a.depth))
+        self._group, self._window = a.group, WINDOW // a.patch
+
+    def forward(self, image: Tensor, clicks: Tensor) -> Tensor:
+        """Features of the patches, (B, C, height, width), from an image and the tokens of the clicks."""
+        x = self.patch_embed(image) + clicks
+        grid = (x.shape[1], x.shape[2])
+        x = x + positions(self.pos_embed, grid)
+        for number, block in enumerate(self.blocks, 1):
+            if number % self._group:
+                x = _joined(block(_windows(x, self._window)), grid, self._window)
+            else:
+                x = block(x.flatten(1, 2)).view(x.shape)
+        features: Tensor = x.permute(0, 3, 1, 2)
+        return features
+
+
+class Block(nn.Module):
+    """Attention among all tokens of a sequence, then a perceptron; (B, N, C) to the same."""
+
+    def __init__(self, a: Architecture) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(a.width, eps=1e-6)
+        self.attn = Attention(a)
+        self.norm2 = nn.LayerNorm(a.width, eps=1e-6)
+        self.mlp = Perceptron(a)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The new tokens."""
+        x = x + self.attn(self.norm1(x))
+        x = x + self.mlp(self.norm2(x))
+        return x
+
+
+class Attention(nn.Module):
+    """Self-attention with several heads, (B, N, C) to the same."""
+
+    def __init__(self, a: Architecture) -> None:
+        super().__init__()
+        self.qkv = nn.Linear(a.width, 3 * a.width)
+        self.proj = nn.Linear(a.width, a.width)
+        self._heads = a.heads
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What each token gathers from all."""
+        batch, count, _ = x.shape
+        query, key, value = self.qkv(x).view(batch, count, 3, self._heads, -1).permute(2, 0, 3, 1, 4)
+        gathered = scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+        result: Tensor = self.proj(gathered)
+        return result
+
+
+class Perceptron(nn.Module):
+    """Two layers with a GELU between them."""
+
+    def __init__(self, a: Architecture) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(a.width, 4 * a.width)
+        self.fc2 = nn.Linear(4 * a.width, a.width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., C) to the same."""
+        result: Tensor = self.fc2(gelu(self.fc1(x)))
+        return result
+
+
+class SimpleFpn(nn.Module):
+    """Features at 4, 2, 1 and 1/2 of the patches' resolution; 1/4, 1/8, 1/16, 1/32 of the image's for patches of 16."""
+
+    def __init__(self, a: Architecture) -> None:
+        super().__init__()
+        width, (first, second, third, fourth) = a.width, a.pyramid
+        at_4, at_8, at_32 = max(2 * first, width // 2), max(second, width // 2), max(fourth, 2 * width)
+        self.down_4 = nn.Sequential(
+            nn.ConvTranspose2d(width, at_4, 2, 2),
+            nn.GroupNorm(1, at_4),
+            nn.GELU(),
+            nn.ConvTranspose2d(at_4, at_4 // 2, 2, 2),
+            nn.GroupNorm(1, at_4 // 2),
+            *_projection(at_4 // 2, first),
+        )
+        self.down_8 = nn.Sequential(
+            nn.ConvTranspose2d(width, at_8, 2, 2), nn.GroupNorm(1, at_8), *_projection(at_8, second)
+        )
+        self.down_16 = nn.Sequential(*_projection(width, third))
+        self.down_32 = nn.Sequential(nn.Conv2d(width, at_32, 2, 2), nn.GroupNorm(1, at_32), *_projection(at_32, fourth))
+
+    def forward(self, features: Tensor) -> list[Tensor]:
+        """The four levels, finest first."""
+        return [level(features) for level in (self.down_4, self.down_8, self.down_16, self.down_32)]
+
+
+class Head(nn.Module):
+    """Logits from the four levels, at the resolution of the finest."""
+
+    def __init__(self, a: Architecture) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(Projection(level, a.channels) for level in a.pyramid)
+        self.fusion_conv = Projection(len(a.pyramid) * a.channels, a.channels)
+        self.conv_seg = nn.Conv2d(a.channels, 1, 1)
+
+    def forward(self, levels: list[Tensor]) -> Tensor:
+        """(B, 1, height, width)."""
+        size = levels[0].shape[-2:]
+        same_size = [
+            interpolate(conv(level), size, mode="bilinear", align_corners=False)
+            for conv, level in zip(self.convs, levels, strict=True)
+        ]
+        logits: Tensor = self.conv_seg(self.fusion_conv(torch.cat(same_size, dim=1)))
+        return logits
+
+
+class Projection(nn.Module):
+    """A layer per pixel, and a ReLU."""
+
+    def __init__(self, channels: int, out: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, out, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels, H, W) to (B, out, H, W)."""
+        return relu(self.conv(x))
+
+
+def positions(embedding: Tensor, grid: Size) -> Tensor:
+    """Position embeddings for another number of patches, interpolated bicubically.
+
+    Args:
+        embedding: (1, 1 + n * n, C), the first that of a class token.
+        grid: (height, width) in patches.
+
+    Returns:
+        (1, height, width, C).
+    """
+    side = math.isqrt(embedding.shape[1] - 1)
+    square = embedding[:, 1:].reshape(1, side, side, -1)
+    if grid == (side, side):
+        return square
+    channels_first = square.permute(0, 3, 1, 2).float()
+    resized = interpolate(channels_first, grid, mode="bicubic", align_corners=False)
+    return resized.permute(0, 2, 3, 1).to(embedding.dtype)
+
+
+def click_maps(positive: Tensor, negative: Tensor, size: Size, radius: float) -> Tensor:
+    """Discs around the clicks of each sign.
+
+    Args:
+        positive: float32 (N, 2), clicks as (y, x) in pixels; those with both coordinates negative are left out.
+        negative: likewise.
+        size: (height, width) of the maps.
+        radius: of a disc, in pixels.
+
+    Returns:
+        float32 (2, height, width): 1 in a disc, 0 elsewhere.
+    """
+    rows, columns = (torch.arange(length, dtype=torch.float32, device=positive.device) for length in size)
+    maps = torch.zeros(2, *size, device=positive.device)
+    for disc_map, points in zip(maps, (positive, negative), strict=True):
+        for y, x in points[points.amax(1) >= 0]:
+            disc_map[((rows - y) ** 2)[:, None] + (columns - x) ** 2 <= radius**2] = 1
+    return maps
+
+
+def _projection(channels: int, out: int) -> tuple[nn.Module, ...]:
+    return nn.Conv2d(channels, out, 1), nn.GroupNorm(1, out), nn.GELU()
+
+
+def _windows(x: Tensor, side: int) -> Tensor:
+    """Tokens (B, height, width, C) as windows of that many tokens a side, (B * windows, side * side, C)."""
+    batch, height, width, channels = x.shape
+    split = x.reshape(batch, height // side, side, width // side, side, channels)
+    return split.transpose(2, 3).reshape(-1, side * side, channels)
+
+
+def _joined(windows: Tensor, grid: Size, side: int) -> Tensor:
+    """The inverse of `_windows` for a grid of (height, width) tokens."""
+    (height, width), channels = grid, windows.shape[-1]
+    split = windows.reshape(-1, height // side, width // side, side, side, channels)
+    return split.transpose(2, 3).reshape(-1, height, width, channels)

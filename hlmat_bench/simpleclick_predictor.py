@@ -1,0 +1,136 @@
+"""One mask after the other from SimpleClick's network: zoom in, mark the clicks, average with the mirror image.
+
+Written after the public code, https://github.com/uncbiag/SimpleClick (MIT), `isegm/inference/predictors/base.py` (mode
+NoBRS) and `isegm/inference/transforms/`. Importing this module imports torch.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from hlmat_bench import simpleclick_weights
+from hlmat_bench.clicks import Click
+from hlmat_bench.interfaces import Size
+from hlmat_bench.simpleclick_network import SimpleClick, click_maps
+from hlmat_bench.simpleclick_weights import Architecture
+from hlmat_bench.zoom_in import Crop, ZoomIn
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Where an image's annotation stands; nothing changes it.
+
+    Attributes:
+        probabilities: of the last mask, float32 (H, W) from 0 to 1.
+        crop: the part of the image that was looked at; None before the first click.
+        clicks: all clicks so far.
+    """
+
+    probabilities: Tensor
+    crop: Crop | None = None
+    clicks: tuple[Click, ...] = ()
+
+
+class Predictor:
+    """Predicts masks; it remembers nothing, so any number of threads may share it.
+
+    Args:
+        network: SimpleClick with its weights.
+        radius: of the discs that mark clicks, in pixels of the network's input.
+        zoom_in: which part of the image the network sees.
+        flip: average the logits with those of the mirror image.
+        click_limit: the network is shown the first so many clicks; None: all.
+    """
+
+    def __init__(
+        self,
+        network: SimpleClick,
+        radius: float,
+        zoom_in: ZoomIn,
+        *,
+        flip: bool = True,
+        click_limit: int | None = None,
+    ) -> None:
+        self.network = network
+        self.radius = radius
+        self.zoom_in = zoom_in
+        self.flip = flip
+        self.click_limit = click_limit
+        self._one_at_a_time = threading.Lock()
+
+    @torch.inference_mode()
+    def next_state(self, image: Tensor, clicks: Sequence[Click], state: State) -> State:
+        """The state after one more prediction.
+
+        Args:
+            image: uint8 (3, H, W) RGB, on the network's device.
+            clicks: all clicks; they may lie beyond the image's edges.
+            state: the state before.
+        """
+        height, width = state.probabilities.shape
+        found = extent(state.probabilities > self.zoom_in.threshold)
+        crop = self.zoom_in.next_crop(state.crop, found, clicks, (height, width))
+        part = slice(crop.top, crop.bottom + 1), slice(crop.left, crop.right + 1)
+        seen = torch.cat((image[:, *part].float() / 255, state.probabilities[None, *part]))
+        logits = self._logits(_resized(seen, self.zoom_in.input_size), clicks, crop)
+        probabilities = torch.zeros_like(state.probabilities)
+        probabilities[part] = _resized(logits.sigmoid(), crop.size)[0]
+        return State(probabilities, crop, tuple(clicks))
+
+    def _logits(self, seen: Tensor, clicks: Sequence[Click], crop: Crop) -> Tensor:
+        """Logits, (1, h, w), of the network's input without the clicks, (4, h, w)."""
+        points = [(click.positive, *self.zoom_in.to_input(click, crop)) for click in clicks[: self.click_limit]]
+        inputs = [self._input(seen, points)]
+        if self.flip:
+            last = self.zoom_in.input_size[1] - 1
+            inputs.append(self._input(seen.flip(-1), [(positive, y, last - x) for positive, y, x in points]))
+        batch = torch.stack(inputs)
+        with self._one_at_a_time:  # bounds the memory that passes take
+            logits = self.network(batch[:, :3], batch[:, 3:])
+        if not self.flip:
+            return logits[0]  # type: ignore[no-any-return]
+        return 0.5 * (logits[0] + logits[1].flip(-1))  # type: ignore[no-any-return]
+
+    def _input(self, seen: Tensor, points: Sequence[tuple[bool, float, float]]) -> Tensor:
+        """The image, the last mask and the maps of the clicks, float32 (6, h, w)."""
+        by_sign = [[(y, x) for positive, y, x in points if positive is sign] for sign in (True, False)]
+        positive, negative = (torch.tensor(pairs, device=seen.device).view(-1, 2) for pairs in by_sign)
+        return torch.cat((seen, click_maps(positive, negative, self.zoom_in.input_size, self.radius)))
+
+
+def load(name: str, file: Path, device: torch.device, dtype: torch.dtype) -> tuple[Architecture, SimpleClick]:
+    """The network in a checkpoint, ready to predict.
+
+    Args:
+        name: the segmenter that it is for.
+        file: the checkpoint.
+        device: where it goes.
+        dtype: number type of the network.
+
+    Raises:
+        UsageError: as `hlmat_bench.simpleclick_weights.read`, or when tensors are missing or of other shapes.
+    """
+    architecture, tensors = simpleclick_weights.read(name, file)
+    with torch.device("meta"):
+        network = SimpleClick(architecture)
+    simpleclick_weights.check_fit(tensors, network.state_dict(), file, name)
+    network.load_state_dict(tensors, assign=True)
+    return architecture, network.to(device, dtype).requires_grad_(False).eval()
+
+
+def extent(mask: Tensor) -> Crop | None:
+    """The smallest part that holds a mask, bool (H, W); None for an empty one."""
+    rows, columns = (mask.any(dim).nonzero().flatten().tolist() for dim in (1, 0))
+    return Crop(rows[0], rows[-1], columns[0], columns[-1]) if rows else None
+
+
+def _resized(maps: Tensor, size: Size) -> Tensor:
+    """Maps (C, H, W) stretched to another (height, width), corners on corners."""
+    return interpolate(maps[None], size, mode="bilinear", align_corners=True)[0]

@@ -1,0 +1,204 @@
+"""The official checkpoints of SimpleClick: which there are, and what is in a file.
+
+A file holds ``{"config": {...}, "state_dict": {...}}``. The config is how the original's class was called, with its
+loss as a pickled object in it; that object is read as a stand-in, so nothing in the file runs. Sizes and file names:
+`models/iter_mask/` and the README of https://github.com/uncbiag/SimpleClick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+from hlmat_bench import weights
+from hlmat_bench.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+"""Of pixels from 0 to 1, per channel in RGB."""
+
+WINDOW = 224
+"""Side of an attention window in pixels: the input size that the backbones were pretrained with."""
+
+_UNUSED = ("backbone.cls_token", "backbone.fc_norm.", "backbone.head.", "head.up_conv1.", "head.up_conv2.")
+_LARGEST = 1 << 16
+Tensors: TypeAlias = "Mapping[str, torch.Tensor]"
+
+
+class Official(NamedTuple):
+    """A size of SimpleClick that its authors publish.
+
+    Attributes:
+        width: channels of its ViT.
+        depth: blocks of its ViT.
+        file: an official checkpoint.
+    """
+
+    width: int
+    depth: int
+    file: str
+
+
+OFFICIAL = {
+    "simpleclick_xtiny": Official(160, 8, "sbd_vit_xtiny.pth"),
+    "simpleclick_b": Official(768, 12, "cocolvis_vit_base.pth"),
+    "simpleclick_l": Official(1024, 24, "cocolvis_vit_large.pth"),
+    "simpleclick_h": Official(1280, 32, "cocolvis_vit_huge.pth"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """The numbers that tell one SimpleClick from another.
+
+    Attributes:
+        width: channels of the ViT.
+        depth: its blocks.
+        heads: its attention heads.
+        patch: side of a patch, in pixels.
+        grid: patches a side of the images it was trained with.
+        pyramid: channels of the four levels, finest first.
+        channels: of the head.
+        radius: of the discs that mark clicks, in pixels of the network's input.
+    """
+
+    width: int
+    depth: int
+    heads: int
+    patch: int
+    grid: int
+    pyramid: tuple[int, int, int, int]
+    channels: int
+    radius: int = 5
+
+    @property
+    def group(self) -> int:
+        """Every how many blocks one attends to the whole image."""
+        return 6 if self.depth == 12 else self.depth // 4
+
+    @property
+    def official(self) -> str | None:
+        """The segmenter's name, e.g. ``simpleclick_l``, for weights of an official size."""
+        size = self.width, self.depth
+        return next((name for name, official in OFFICIAL.items() if size == official[:2]), None)
+
+
+def source(name: str) -> str:
+    """Where to get the weights of a segmenter and how to name their path, as a sentence."""
+    file = OFFICIAL[name].file if name in OFFICIAL else "a checkpoint"
+    return (
+        f"Download {file} (the models linked from github.com/uncbiag/SimpleClick) and name it as "
+        f"{name},checkpoint=PATH."
+    )
+
+
+def read(name: str, file: Path) -> tuple[Architecture, Tensors]:
+    """What a checkpoint holds.
+
+    Args:
+        name: the segmenter that it is for: ``simpleclick``, or one of `OFFICIAL`.
+        file: the checkpoint.
+
+    Returns:
+        The architecture as the file's config has it, and the tensors by name, without those that are never used.
+
+    Raises:
+        UsageError: when it is damaged, would run code, is no SimpleClick, is one that differs from the published ones
+            in what it computes, or is of another official size than the name says.
+    """
+    content = weights.load(file, inert=("isegm.",))
+    if not isinstance(content, dict) or not {"config", "state_dict"} <= content.keys():
+        raise UsageError(f"{file} is no checkpoint of SimpleClick: it holds no config and state_dict. {source(name)}")
+    try:
+        tensors = _used(content["state_dict"])
+        architecture = _architecture(content["config"], tensors)
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise UsageError(f"{file} is no SimpleClick that can run here: {_reason(error)}. {source(name)}") from error
+    found = architecture.official
+    if name in OFFICIAL and found not in (None, name):
+        raise UsageError(f"{file} holds the weights of {found}, not of {name}: name the segmenter {found}.")
+    return architecture, tensors
+
+
+def check_fit(tensors: Tensors, expected: Tensors, file: Path, name: str) -> None:
+    """Raise UsageError unless the tensors have the names and shapes of the network's parameters."""
+    found = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
+    wanted = {key: tuple(tensor.shape) for key, tensor in expected.items()}
+    odd = sorted(key for key in found.keys() | wanted.keys() if found.get(key) != wanted.get(key))
+    if odd:
+        raise UsageError(
+            f"{file} does not fit its own config: {len(odd)} tensors differ, for example {odd[0]}. {source(name)}"
+        )
+
+
+def _used(state: Any) -> Tensors:
+    """The tensors that the network takes, all of them dense and of real numbers."""
+    import torch
+
+    used = {name: tensor for name, tensor in state.items() if not name.startswith(_UNUSED)}
+    for name, tensor in used.items():
+        if not isinstance(tensor, torch.Tensor) or not tensor.is_floating_point() or not _is_dense(tensor):
+            raise ValueError(f"{name} holds no weights")
+    return used
+
+
+def _is_dense(tensor: torch.Tensor) -> bool:
+    import torch
+
+    return tensor.layout == torch.strided and not tensor.is_meta
+
+
+def _architecture(config: Any, tensors: Tensors) -> Architecture:
+    """Of a config, after a look at everything in it that changes what is computed."""
+    given = {name: parameter["value"] for name, parameter in config["params"].items()}
+    backbone, neck, head = (given[part] for part in ("backbone_params", "neck_params", "head_params"))
+    _require("random_split", given.get("random_split", False), False)
+    _require("use_disks", given["use_disks"], True)
+    _require("norm_mean_std", [[*row] for row in given.get("norm_mean_std", (MEAN, STD))], [[*MEAN], [*STD]])
+    _require("align_corners", head["align_corners"], False)
+    _require("upsample", head["upsample"], "x1")
+    patch, side = _side(backbone["patch_size"]), _side(backbone["img_size"])
+    depth, heads, width = (_count(backbone[key]) for key in ("depth", "num_heads", "embed_dim"))
+    _require("number of blocks", sum(name.endswith(".attn.qkv.weight") for name in tensors), depth)
+    _require("depth modulo 4", depth % 4, 0)
+    _require("embed_dim modulo num_heads", width % heads, 0)
+    _require(f"{WINDOW} modulo patch_size", WINDOW % patch, 0)
+    first, second, third, fourth = map(_count, neck["out_dims"])
+    return Architecture(
+        width=width,
+        depth=depth,
+        heads=heads,
+        patch=patch,
+        grid=side // patch,
+        pyramid=(first, second, third, fourth),
+        channels=_count(head["channels"]),
+        radius=_count(given["norm_radius"]),
+    )
+
+
+def _require(what: str, found: object, wanted: object) -> None:
+    if found != wanted:
+        raise ValueError(f"its {what} is {found}, not {wanted}")
+
+
+def _count(value: object) -> int:
+    if not isinstance(value, int) or not 0 < value < _LARGEST:
+        raise ValueError(f"a size in its config is {value!r}")
+    return value
+
+
+def _side(size: Any) -> int:
+    """Of a square, from its (height, width)."""
+    height, width = map(_count, size)
+    _require("height", height, width)
+    return width
+
+
+def _reason(error: Exception) -> str:
+    text = f"its config lacks {error}" if isinstance(error, KeyError) else str(error)
+    return " ".join(text.split())[:200].rstrip(". ")

@@ -1,0 +1,122 @@
+"""A SAM with few and random weights, in the formats of real ones, made offline; public in `testing`."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hlmat_bench.local import seeded
+from hlmat_bench.sam_networks import Architecture, build
+
+TINY_SAM = Architecture(
+    "tiny",
+    width=32,
+    depth=2,
+    heads=2,
+    global_attention=(1,),
+    input_size=128,
+    window=3,
+    prompt_width=32,
+    decoder_mlp=64,
+    decoder_heads=4,
+    score_hidden=32,
+)
+"""What `tiny_sam` builds."""
+
+
+@dataclass(frozen=True, slots=True)
+class TinySam:
+    """One SAM with random weights in both formats.
+
+    Attributes:
+        checkpoint: a ``.pth`` file in the format of the official ones, of the architecture `TINY_SAM`.
+        pretrained: a folder as transformers saves it, with the same weights.
+    """
+
+    checkpoint: Path
+    pretrained: Path
+
+
+def tiny_sam(folder: Path, *, seed: int = 0) -> TinySam:
+    """A SAM of about 100,000 random weights, in both formats that the SAM segmenters read."""
+    import torch
+
+    with seeded(seed):
+        sam = build(TINY_SAM)
+        for parameter in sam.parameters():  # many are made as 0 or 1
+            parameter.data += 0.05 * torch.randn_like(parameter)
+        model = _transformers().SamModel(_sam_config(TINY_SAM))
+    tiny = TinySam(folder / "sam_tiny.pth", folder / "sam_tiny")
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.save(sam.state_dict(), tiny.checkpoint)
+    model.load_state_dict(_renamed(sam.state_dict()))
+    model.save_pretrained(tiny.pretrained)
+    return tiny
+
+
+def _transformers() -> Any:
+    return importlib.import_module("transformers")  # parts of it are not typed
+
+
+def _sam_config(a: Architecture) -> Any:
+    return _transformers().SamConfig(
+        vision_config={
+            "hidden_size": a.width,
+            "num_hidden_layers": a.depth,
+            "num_attention_heads": a.heads,
+            "global_attn_indexes": list(a.global_attention),
+            "image_size": a.input_size,
+            "window_size": a.window,
+            "output_channels": a.prompt_width,
+            "num_pos_feats": a.prompt_width // 2,
+        },
+        prompt_encoder_config={"hidden_size": a.prompt_width, "image_size": a.input_size},
+        mask_decoder_config={
+            "hidden_size": a.prompt_width,
+            "mlp_dim": a.decoder_mlp,
+            "num_attention_heads": a.decoder_heads,
+            "iou_head_hidden_dim": a.score_hidden,
+        },
+    )
+
+
+# What transformers calls the parts of the official network.
+_SAM_NAMES = (
+    (r"^image_encoder", "vision_encoder"),
+    (r"patch_embed\.proj", "patch_embed.projection"),
+    (r"\.blocks\.", ".layers."),
+    (r"neck\.0", "neck.conv1"),
+    (r"neck\.1", "neck.layer_norm1"),
+    (r"neck\.2", "neck.conv2"),
+    (r"neck\.3", "neck.layer_norm2"),
+    (r"\.norm(\d)", r".layer_norm\1"),
+    (r"norm_final_attn", "layer_norm_final_attn"),
+    (r"mask_downscaling\.0", "mask_embed.conv1"),
+    (r"mask_downscaling\.1", "mask_embed.layer_norm1"),
+    (r"mask_downscaling\.3", "mask_embed.conv2"),
+    (r"mask_downscaling\.4", "mask_embed.layer_norm2"),
+    (r"mask_downscaling\.6", "mask_embed.conv3"),
+    (r"point_embeddings", "point_embed"),
+    (r"pe_layer\.positional_encoding_gaussian_matrix", "shared_embedding.positional_embedding"),
+    (r"output_upscaling\.0", "upscale_conv1"),
+    (r"output_upscaling\.1", "upscale_layer_norm"),
+    (r"output_upscaling\.3", "upscale_conv2"),
+    (r"(head|mlps\.\d)\.layers\.0", r"\1.proj_in"),
+    (r"(head|mlps\.\d)\.layers\.2", r"\1.proj_out"),
+    (r"(head|mlps\.\d)\.layers\.1", r"\1.layers.0"),
+)
+
+
+def _renamed(state: Mapping[str, Any]) -> dict[str, Any]:
+    renamed = {}
+    for name, tensor in state.items():
+        for pattern, replacement in _SAM_NAMES:
+            name = re.sub(pattern, replacement, name)
+        renamed[name] = tensor
+    shared = "shared_embedding.positional_embedding"
+    renamed[f"shared_image_{shared.removeprefix('shared_')}"] = renamed[f"prompt_encoder.{shared}"]
+    return renamed

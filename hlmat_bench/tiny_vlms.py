@@ -1,0 +1,90 @@
+"""Vision-language checkpoints with few and random weights, made offline; public in `testing`."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hlmat_bench.local import seeded
+from hlmat_bench.tiny_families import BUILDERS, GROUNDING_TOKENS, Family
+
+
+def tiny_vlm(
+    folder: Path,
+    family: Family = "qwen2_5_vl",
+    *,
+    says: Sequence[str] = (),
+    chat_template: bool = True,
+    seed: int = 0,
+) -> Path:
+    """A vision-language checkpoint of about 100,000 random weights, as transformers saves one.
+
+    Args:
+        folder: where it goes; made if it is not there.
+        family: whose architecture, processor and tokens it has; `tiny_families` says what each one is.
+        says: pieces of text, all different: the weights are set so that every reply is these pieces and the
+            end of the turn. Each becomes one token. Empty: replies are random characters that depend on the
+            image and the prompt.
+        chat_template: save a chat template with it.
+        seed: of the weights.
+
+    Returns:
+        The folder.
+    """
+    with seeded(seed):
+        model, processor = BUILDERS[family](says)
+        _randomize(model)
+    if says:
+        _recite(model, [_cue(processor), *_ids(processor, says), processor.tokenizer.eos_token_id])
+    model.generation_config.suppress_tokens = _ids(processor, _never_said(processor.tokenizer))
+    if not chat_template:
+        processor.chat_template = None
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+def _randomize(model: Any) -> None:
+    """Weights so large that what a model says depends on what it sees; vectors stay as they were made."""
+    import torch
+
+    for parameter in model.parameters():
+        if parameter.dim() > 1:
+            torch.nn.init.normal_(parameter, std=0.3)
+
+
+def _ids(processor: Any, tokens: Sequence[str]) -> list[int]:
+    ids: list[int] = processor.tokenizer.convert_tokens_to_ids(list(tokens))
+    return ids
+
+
+def _never_said(tokenizer: Any) -> list[str]:
+    """Tokens that no model says: those of images, of padding and of the beginning of a turn."""
+    said = {tokenizer.eos_token, *GROUNDING_TOKENS}
+    return [token for token in tokenizer.all_special_tokens if token not in said]
+
+
+def _cue(processor: Any) -> int:
+    """The token that the chat template ends with."""
+    prompt = processor.apply_chat_template(
+        [{"role": "user", "content": [{"type": "text", "text": ""}]}], add_generation_prompt=True, tokenize=False
+    )
+    token: int = processor.tokenizer.encode(prompt)[-1]
+    return token
+
+
+def _recite(model: Any, tokens: Sequence[int]) -> None:
+    """Make each of the tokens be followed by the next, whatever came before."""
+    import torch
+
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if re.search(r"(o_proj|down_proj)\.weight$", name):  # each layer then adds nothing
+                parameter.zero_()
+        head, embeddings = model.get_output_embeddings().weight, model.get_input_embeddings().weight
+        head.zero_()
+        for token, following in itertools.pairwise(tokens):
+            head[following] = embeddings[token] / embeddings[token].norm()
