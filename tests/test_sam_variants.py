@@ -97,8 +97,8 @@ def test_without_the_hub_an_id_is_refused_in_a_sentence(name: str) -> None:
 def test_options_that_mean_nothing_are_refused(folders: dict[str, Path]) -> None:
     for name in EVERY:
         for option in ("feedback=perhaps", "feedback=1", "cache_mb=much", "cache_mb=-1", "dtype=int8", "device=tpu9"):
-            key, _, value = option.partition("=")
-            with pytest.raises(UsageError, match=value):
+            key = option.partition("=")[0]
+            with pytest.raises(UsageError, match=key):
                 plugins.make("segmenter", f"{name},pretrained={folders[name]},{option}")
 
 
