@@ -209,12 +209,12 @@ def models(
 
 @app.command()
 def segmenters() -> None:
-    """The segmenters there are, and whether they can run here."""
+    """The segmenters there are, what they take, and whether they can run here."""
     from hlmat_bench import console
     from hlmat_bench.plugins import available
 
-    found = [(name, plugin.origin, plugin.missing or "yes") for name, plugin in sorted(available("segmenter").items())]
-    console.table(("segmenter", "from", "can run here"), found)
+    found = sorted(available("segmenter").values(), key=lambda plugin: plugin.name)
+    console.table(console.SEGMENTER_HEADERS, [console.segmenter_row(plugin) for plugin in found])
 
 
 @app.command()

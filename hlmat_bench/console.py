@@ -6,10 +6,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from hlmat_bench.plugins import Plugin
 
 _PLAIN_SECONDS = 10.0
 
@@ -96,6 +99,32 @@ def score_row(name: str, scores: Mapping[str, Any]) -> list[str]:
 
 
 SCORE_HEADERS = ("model", "n", "mIoU", "cIoU", "NoC@80", "NoC@85")
+
+
+SEGMENTER_HEADERS = (
+    "segmenter",
+    "from",
+    "box",
+    "negative clicks",
+    "previous logits",
+    "input size",
+    "licence",
+    "weights",
+    "can run here",
+)
+
+
+def segmenter_row(plugin: Plugin) -> list[str]:
+    """A row of the list of segmenters; what its file does not say is left empty."""
+    facts, here = plugin.facts, plugin.missing or "yes"
+    if facts is None:
+        return [plugin.name, plugin.origin, *[""] * 6, here]
+    takes = [_yes(takes) for takes in (facts.box, facts.negative_clicks, facts.previous_logits)]
+    return [plugin.name, plugin.origin, *takes, facts.input_size, facts.licence, facts.weights or "none", here]
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
 
 
 def with_interval(value: float, interval: Sequence[float], digits: int) -> str:

@@ -124,7 +124,10 @@ class BatchModel(Protocol):
 
 
 class Session(Protocol):
-    """One image, opened in a segmenter. It remembers what it needs between predictions (logits)."""
+    """One image, opened in a segmenter. It remembers what it needs between predictions (logits).
+
+    A session that decodes several candidates in one pass offers `predict_each` as well (see `BatchSession`).
+    """
 
     def predict(self, clicks: Sequence[Click], box: Box | None = None) -> Mask:
         """The mask after all clicks so far.
@@ -145,6 +148,45 @@ class Session(Protocol):
     def restore(self, state: Any) -> None:
         """Go back to a snapshot of this session."""
         ...
+
+
+@runtime_checkable
+class BatchSession(Session, Protocol):
+    """What a session may offer to a tree search: ``hasattr(session, "predict_each")`` asks for it."""
+
+    def predict_each(self, candidates: Sequence[Sequence[Click]], box: Box | None = None) -> list[Mask]:
+        """The masks that `Session.predict` would give for each candidate from here; the session stays as it is.
+
+        Args:
+            candidates: for each, every click of the episode, oldest first. Fastest where all have equally many.
+            box: the box the episode began with, if any.
+
+        Returns:
+            For each candidate, in order, a bool array of shape (H, W). As it is computed in a batch, up to 1e-4 of its
+            pixels may differ from those of `Session.predict`.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a segmenter's file says of it before its weights are there; `hlmat-bench segmenters` lists it.
+
+    Attributes:
+        box: it takes a box.
+        negative_clicks: it takes negative clicks.
+        previous_logits: the logits, or probabilities, of the last mask go into the next prediction.
+        input_size: side of the image that it sees, in pixels, or in words.
+        licence: of the weights; of the code where there are none.
+        weights: where they are, e.g. an id of the Hugging Face hub; empty where it needs none.
+    """
+
+    box: bool
+    negative_clicks: bool
+    previous_logits: bool
+    input_size: str = "any"
+    licence: str = ""
+    weights: str = ""
 
 
 @runtime_checkable

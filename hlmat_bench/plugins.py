@@ -2,6 +2,7 @@
 
 A plug-in is a Python file with a module-level dict ``MODELS`` or ``SEGMENTERS`` from short names to factories,
 and, where it needs something, a function ``missing(name) -> str | None`` that says in a sentence what that is.
+``FACTS``, a dict from the names of segmenters to `hlmat_bench.interfaces.Facts`, says what to list of them.
 Ours lie in `adapters/`; an installed package names its factories in the entry-point groups
 ``hlmat_bench.models`` and ``hlmat_bench.segmenters``; a user's file is named by its path.
 """
@@ -21,6 +22,7 @@ from typing import Any, Literal, TypeAlias
 
 from hlmat_bench.content import folder
 from hlmat_bench.errors import UsageError, unknown
+from hlmat_bench.interfaces import Facts
 
 Kind: TypeAlias = Literal["model", "segmenter"]
 _LOADING = threading.RLock()
@@ -36,12 +38,14 @@ class Plugin:
         factory: makes it, from keyword options.
         origin: the file or package it comes from.
         missing: what it lacks to run here, as a sentence; None when it lacks nothing.
+        facts: what its file says of a segmenter; None when it says nothing.
     """
 
     name: str
     factory: Callable[..., Any]
     origin: str
     missing: str | None = None
+    facts: Facts | None = None
 
 
 def parse_spec(text: str) -> tuple[str, dict[str, Any]]:
@@ -123,7 +127,9 @@ def available(kind: Kind) -> dict[str, Plugin]:
     for path in sorted((folder("adapters") / f"{kind}s").glob("*.py")):
         plugins.update(_plugins(kind, path))
     for entry in importlib.metadata.entry_points(group=f"hlmat_bench.{kind}s"):
-        plugins.setdefault(entry.name, Plugin(entry.name, entry.load(), entry.value.partition(":")[0]))
+        factory, origin = entry.load(), entry.value.partition(":")[0]
+        facts = getattr(sys.modules.get(origin), "FACTS", {})
+        plugins.setdefault(entry.name, Plugin(entry.name, factory, origin, facts=facts.get(entry.name)))
     return plugins
 
 
@@ -145,7 +151,8 @@ def _plugins(kind: Kind, path: Path) -> dict[str, Plugin]:
     module = _load(path)
     missing: Callable[[str], str | None] = getattr(module, "missing", lambda name: None)
     table: dict[str, Callable[..., Any]] = getattr(module, _TABLE[kind], {})
-    return {name: Plugin(name, factory, path.name, missing(name)) for name, factory in table.items()}
+    facts: dict[str, Facts] = getattr(module, "FACTS", {})
+    return {name: Plugin(name, factory, path.name, missing(name), facts.get(name)) for name, factory in table.items()}
 
 
 def _load(path: Path) -> ModuleType:

@@ -8,7 +8,7 @@ import numpy as np
 
 from hlmat_bench.clicks import Click
 from hlmat_bench.contract import SIZES, Broken, Rule, describes_itself, picture
-from hlmat_bench.interfaces import Mask, Segmenter, Size
+from hlmat_bench.interfaces import BatchSession, Mask, Segmenter, Size
 
 
 def declares_itself(segmenter: Segmenter) -> None:
@@ -96,6 +96,21 @@ def takes_back_a_click(segmenter: Segmenter) -> None:
     _same_masks([session.predict(clicks[:2])], [first], "after restore() the same click gave another mask")
 
 
+def tries_candidates_as_they_are_alone(segmenter: Segmenter) -> None:
+    """Where sessions have predict_each, candidates get the masks they get alone, and the session stays as it was."""
+    session, clicks = segmenter.open(picture(SIZES[0])), _clicks(SIZES[0])
+    if not isinstance(session, BatchSession):
+        return
+    session.predict(clicks[:1])
+    state = session.snapshot()
+    candidates = [[clicks[0], click] for click in clicks[1:]] + [clicks]
+    together, alone = session.predict_each(candidates), []
+    for candidate in candidates:
+        alone.append(session.predict(candidate))
+        session.restore(state)
+    _same_masks(together, alone, "tried together, the masks were others")
+
+
 def works_in_threads(segmenter: Segmenter) -> None:
     """Sessions used from several threads at once give the masks that they give alone."""
     alone = [_play(segmenter, size) for size in SIZES]
@@ -116,6 +131,7 @@ RULES: tuple[Rule[Segmenter], ...] = (
     never_changes_a_mask_it_gave,
     keeps_sessions_apart,
     takes_back_a_click,
+    tries_candidates_as_they_are_alone,
     works_in_threads,
 )
 

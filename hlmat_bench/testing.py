@@ -32,6 +32,7 @@ from hlmat_bench.fake_segmenter import DiscSegmenter, DiscSession
 from hlmat_bench.interfaces import Image
 from hlmat_bench.tiny_families import GROUNDING_TOKENS, Family
 from hlmat_bench.tiny_sam import TINY_SAM, TinySam, tiny_sam
+from hlmat_bench.tiny_sam_families import SamFamily, tiny_sam_of
 from hlmat_bench.tiny_simpleclick import TINY_SIMPLECLICK, tiny_simpleclick
 from hlmat_bench.tiny_vlms import tiny_vlm
 
@@ -47,9 +48,11 @@ __all__ = [
     "Failure",
     "Family",
     "MarkerFinder",
+    "SamFamily",
     "TinySam",
     "completion",
     "tiny_sam",
+    "tiny_sam_of",
     "tiny_simpleclick",
     "tiny_vlm",
 ]

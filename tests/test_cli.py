@@ -51,7 +51,7 @@ def test_left_out_samples_are_counted_and_no_pass(boxes: Path, tmp_path: Path) -
             ["res_refcoco_val", "res_refcocoplus_testB", "res_refcocog_test", "hres_dis", "hres_synth", "grabcut"],
         ),
         ("models", ["oracle", "gt-box", "center", "random", "empty", "hf", "openai", "replay", "scripted"]),
-        ("segmenters", ["graphcut", "sam_b", "sam_l", "sam_h"]),
+        ("segmenters", ["graphcut", "sam_b", "samhq_h", "sam2_t", "sam2.1_l", "sam3", "edgetam"]),
     ],
 )
 def test_lists_name_everything_and_say_whether_it_runs_here(command: str, names: list[str]) -> None:
@@ -59,6 +59,10 @@ def test_lists_name_everything_and_say_whether_it_runs_here(command: str, names:
     assert ran.returncode == 0
     listed = {line.split()[0]: line for line in ran.stdout.splitlines()[1:] if line.strip()}
     assert set(names) <= set(listed)
+    if command == "segmenters":
+        assert listed["sam3"].split()[2:6] == ["yes", "yes", "yes", "1008"]
+        assert "facebook/sam2.1-hiera-large" in listed["sam2.1_l"]
+        assert listed["graphcut"].split()[2:6] == ["no", "yes", "no", "any"]
     if command == "tasks":
         assert "needs a data root" in listed["hres_dis"]
         assert listed["hres_synth"].rstrip().endswith("yes")

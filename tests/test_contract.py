@@ -188,6 +188,13 @@ class Forgetless(Masks):
         return mask
 
 
+class Unordered(Masks):
+    def open(self, image: Any) -> Any:
+        session = super().open(image)
+        session.predict_each = lambda candidates, box=None: [session.predict(clicks) for clicks in candidates][::-1]
+        return session
+
+
 @pytest.mark.parametrize(
     ("segmenter", "rule"),
     [
@@ -196,6 +203,7 @@ class Forgetless(Masks):
         (Reused(), "A mask stays"),
         (Drifting(), "The same clicks"),
         (Forgetless(), "snapshot() and restore()"),
+        (Unordered(), "Where sessions have predict_each"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Masks) else "",
 )

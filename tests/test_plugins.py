@@ -59,6 +59,27 @@ def test_an_installed_entry_point_is_found(tmp_path: Path, monkeypatch: pytest.M
     assert plugins.available("model")["theirs"].origin == "their_package"
 
 
+def test_a_file_says_what_its_segmenters_take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (
+        "from hlmat_bench.interfaces import Facts\nfrom hlmat_bench.testing import DiscSegmenter\n"
+        "SEGMENTERS = {'told': DiscSegmenter, 'untold': DiscSegmenter}\n"
+        "FACTS = {'told': Facts(box=True, negative_clicks=True, previous_logits=False, licence='MIT')}\n"
+    )
+    (tmp_path / "their_segmenters.py").write_text(text)
+    found = plugins.find("segmenter", f"{tmp_path / 'their_segmenters.py'}:told")
+    assert found.facts is not None
+    assert (found.facts.box, found.facts.previous_logits, found.facts.licence) == (True, False, "MIT")
+    info = tmp_path / "their_segmenters-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: their-segmenters\nVersion: 1.0\n")
+    names = "".join(f"{name} = their_segmenters:DiscSegmenter\n" for name in ("told", "untold"))
+    (info / "entry_points.txt").write_text(f"[hlmat_bench.segmenters]\n{names}")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    installed = plugins.available("segmenter")
+    assert installed["told"].facts == found.facts
+    assert installed["untold"].facts is None
+
+
 @pytest.mark.parametrize(
     ("spec", "sentence"),
     [

@@ -125,6 +125,22 @@ def test_both_code_paths_give_the_same_masks(tiny: TinySam, sam: Any) -> None:
     assert len(shares) > 12  # the masks do depend on the clicks
 
 
+def test_both_code_paths_decode_candidates_in_one_batch(tiny: TinySam, sam: Any) -> None:
+    other = Sam(TINY_SAM, pretrained=str(tiny.pretrained), device="cpu")
+    sessions = sam.open(picture()), other.open(picture())
+    first = [Click(True, 40, 30)]
+    candidates = [[*first, Click(x % 2 == 0, x, 50)] for x in range(10, 60, 7)]
+    for box in (None, (5, 6, 70, 50)):
+        for session in sessions:
+            session.predict(first, box)
+        together = [session.predict_each(candidates, box) for session in sessions]
+        state = sessions[0].snapshot()
+        for clicks, *masks in zip(candidates, *together, strict=True):
+            alone = sessions[0].predict(clicks, box)
+            sessions[0].restore(state)
+            assert all(np.count_nonzero(mask != alone) <= 2 for mask in masks)
+
+
 def test_any_size_that_transformers_saved_is_named_sam(tiny: TinySam, sam: Any) -> None:
     other = plugins.make("segmenter", f"{PLUGIN}:sam,pretrained={tiny.pretrained},device=cpu")
     assert isinstance(other, Segmenter)
@@ -338,6 +354,7 @@ def test_the_spec_holds_all_that_can_change_a_mask(tiny: TinySam, sam: Any) -> N
     assert json.loads(json.dumps(spec)) == spec
     assert spec | {"weights_sha256": "", "versions": {}} == {
         "name": "sam_tiny",
+        "family": "SAM",
         "weights_sha256": "",
         "library": "segment-anything",
         "versions": {},

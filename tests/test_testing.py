@@ -17,7 +17,17 @@ import pytest
 import torch
 from PIL import Image as Pillow
 
-from hlmat_bench.testing import TINY_SAM, Answer, ChatServer, Failure, Family, completion, tiny_sam, tiny_vlm
+from hlmat_bench.testing import (
+    TINY_SAM,
+    Answer,
+    ChatServer,
+    Failure,
+    Family,
+    completion,
+    tiny_sam,
+    tiny_sam_of,
+    tiny_vlm,
+)
 
 
 def send(
@@ -144,6 +154,8 @@ def test_the_tiny_checkpoints_are_the_same_every_time(tmp_path: Path) -> None:
     name = "mask_decoder.iou_token.weight"
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
     assert not torch.equal(states[0][name], states[2][name])
+    others = [tiny_sam_of(tmp_path / f"s{i}", "sam2") for i in range(2)]
+    assert len({(other / "model.safetensors").read_bytes() for other in others}) == 1
     vlms = [tiny_vlm(tmp_path / f"v{i}") for i in range(2)]
     assert len({(vlm / "model.safetensors").read_bytes() for vlm in vlms}) == 1
     assert torch.equal(torch.get_rng_state(), state)  # nobody else's random numbers were touched

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from hlmat_bench.clicks import Click
 from hlmat_bench.cuts import Floats, cheapest, resized
 from hlmat_bench.errors import UsageError
-from hlmat_bench.interfaces import Box, Image, Mask, Size
+from hlmat_bench.interfaces import Box, Facts, Image, Mask, Size
 
 _LAB_LOW = np.array([0, -60, -60], np.float32)
 _LAB_HIGH = np.array([100, 60, 60], np.float32)
@@ -248,9 +248,8 @@ class Window:
         lab = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
         across, down = (np.square(np.diff(lab, axis=axis)).sum(axis=2) for axis in (1, 0))
         sharpness = 1 / (_mean(across) + _mean(down) + 1e-6)
-        floor = self._settings.floor
+        floor, bins = self._settings.floor, self._settings.bins
         self._across, self._down = (np.exp(-sharpness * step) + np.float32(floor) for step in (across, down))
-        bins = self._settings.bins
         level = (cv2.GaussianBlur(lab, (0, 0), 0.7) - _LAB_LOW) / (_LAB_HIGH - _LAB_LOW) * bins
         level = np.clip(level.astype(np.int64), 0, bins - 1)
         self._bins = (level[..., 0] * bins + level[..., 1]) * bins + level[..., 2]
@@ -398,3 +397,4 @@ def _mean(values: NDArray[Any]) -> float:
 
 
 SEGMENTERS = {"graphcut": GraphCut}
+FACTS = {"graphcut": Facts(box=False, negative_clicks=True, previous_logits=False, licence="Apache-2.0")}

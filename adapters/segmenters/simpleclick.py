@@ -18,7 +18,7 @@ import numpy as np
 from hlmat_bench import local, simpleclick_weights, weights
 from hlmat_bench.clicks import Click
 from hlmat_bench.errors import UsageError
-from hlmat_bench.interfaces import Box, Image, Mask
+from hlmat_bench.interfaces import Box, Facts, Image, Mask
 from hlmat_bench.zoom_in import ZoomIn
 
 if TYPE_CHECKING:
@@ -154,3 +154,15 @@ def _check_options(input_size: object, flip: object, threshold: object, click_li
 
 
 SEGMENTERS = {name: functools.partial(SimpleClick, name) for name in ("simpleclick", *simpleclick_weights.OFFICIAL)}
+
+FACTS = {
+    name: Facts(
+        box=False,
+        negative_clicks=True,
+        previous_logits=True,
+        input_size="448",
+        licence="MIT; MAE: CC BY-NC 4.0" if name in ("simpleclick_b", "simpleclick_l", "simpleclick_h") else "MIT",
+        weights="github.com/uncbiag/SimpleClick",
+    )
+    for name in SEGMENTERS
+}

@@ -1,0 +1,156 @@
+"""The families of Segment Anything Models: what each shares, which sizes it has, and where their weights are.
+
+Sources: Kirillov et al., arXiv 2304.02643 (SAM); Ke et al., arXiv 2306.01567 (SAM-HQ); Ravi et al., arXiv 2408.00714
+(SAM 2); Carion et al., arXiv 2511.16719 (SAM 3); Zhou et al., arXiv 2501.07256 (EdgeTAM). How images are prepared and
+masks brought to full size: the image processors of transformers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hlmat_bench.sam_frames import IMAGENET_MEAN, IMAGENET_STD, Frame
+
+_HALF = (127.5, 127.5, 127.5)
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """What the SAMs of one family have in common.
+
+    Attributes:
+        name: as it is written, e.g. ``"SAM 2"``.
+        any: the name of the segmenter that takes every size of the family.
+        model: the class of transformers.
+        config: the class of its configuration.
+        types: the ``model_type`` of the checkpoints that it reads; those of videos hold the image's network too.
+        licence: of the public weights.
+        gated: the hub gives them to those who accepted the licence there.
+        side: of the square that the network sees, in pixels, in the public checkpoints.
+        stretched, mean, std: see `hlmat_bench.sam_frames.Frame`.
+        bound: logits that are fed back are first cut to [-bound, bound]; None leaves them as they are.
+        needs: packages beside torch, transformers and safetensors.
+    """
+
+    name: str
+    any: str
+    model: str
+    config: str
+    types: tuple[str, ...]
+    licence: str
+    gated: bool = False
+    side: int = 1024
+    stretched: bool = True
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    bound: float | None = 32.0
+    needs: tuple[str, ...] = ("torchvision",)
+
+    def frame(self, side: int) -> Frame:
+        """How images get into a network that sees ``side`` pixels.
+
+        The image of a SAM is resized by Pillow, as in the original code, so that both code paths give the same masks;
+        those of the other families by torchvision, as in transformers.
+        """
+        return Frame(side, self.stretched, "pillow" if "pillow" in self.needs else "torchvision", self.mean, self.std)
+
+
+# The predictors of SAM 2 (sam2/sam2_image_predictor.py), and of SAM 3 and EdgeTAM after it, cut the logits they return
+# at 32; those of SAM and SAM-HQ do not.
+SAM = Family(
+    "SAM", "sam", "SamModel", "SamConfig", ("sam",), "Apache-2.0", stretched=False, bound=None, needs=("pillow",)
+)
+SAM_HQ = Family("SAM-HQ", "samhq", "SamHQModel", "SamHQConfig", ("sam_hq",), "Apache-2.0", stretched=False, bound=None)
+SAM_2 = Family("SAM 2", "sam2", "Sam2Model", "Sam2Config", ("sam2", "sam2_video"), "Apache-2.0")
+SAM_3 = Family(
+    "SAM 3",
+    "sam3",
+    "Sam3TrackerModel",
+    "Sam3TrackerConfig",
+    ("sam3_tracker", "sam3_video"),
+    "SAM License",
+    gated=True,
+    side=1008,
+    mean=_HALF,
+    std=_HALF,
+)
+EDGETAM = Family(
+    "EdgeTAM",
+    "edgetam",
+    "EdgeTamModel",
+    "EdgeTamConfig",
+    ("edgetam", "edgetam_video"),
+    "Apache-2.0",
+    needs=("torchvision", "timm"),
+)
+FAMILIES = (SAM, SAM_HQ, SAM_2, SAM_3, EDGETAM)
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One segmenter: a family, and which of its sizes.
+
+    Attributes:
+        name: of the segmenter.
+        family: it belongs to.
+        hub_id: the weights' name on the Hugging Face hub; empty where there are several.
+        size: channels of the image encoder's first block, and its blocks; None: any.
+        occlusion: the checkpoint's ``enable_occlusion_spatial_embedding``, which tells SAM 2.1 from SAM 2, as their
+            image networks are built alike. None: either.
+    """
+
+    name: str
+    family: Family
+    hub_id: str = ""
+    size: tuple[int, int] | None = None
+    occlusion: bool | None = None
+
+    @property
+    def source(self) -> str:
+        """Where to get the weights and how to name them, as a sentence."""
+        terms = " (once you accepted its licence there)" if self.family.gated else ""
+        hub = f", or {self.hub_id} on the Hugging Face hub{terms}" if self.hub_id else ""
+        return f"Name a folder of {self.family.name} weights that transformers saved{hub}, as pretrained=."
+
+
+def _hiera(letter: str, word: str, size: tuple[int, int]) -> tuple[Variant, Variant]:
+    """SAM 2 and SAM 2.1 of one size."""
+    return (
+        Variant(f"sam2_{letter}", SAM_2, f"facebook/sam2-hiera-{word}", size, occlusion=False),
+        Variant(f"sam2.1_{letter}", SAM_2, f"facebook/sam2.1-hiera-{word}", size, occlusion=True),
+    )
+
+
+VARIANTS: Mapping[str, Variant] = {
+    variant.name: variant
+    for variant in (
+        Variant("sam_b", SAM, "facebook/sam-vit-base", (768, 12)),
+        Variant("sam_l", SAM, "facebook/sam-vit-large", (1024, 24)),
+        Variant("sam_h", SAM, "facebook/sam-vit-huge", (1280, 32)),
+        Variant("sam", SAM),
+        Variant("samhq_b", SAM_HQ, "syscv-community/sam-hq-vit-base", (768, 12)),
+        Variant("samhq_l", SAM_HQ, "syscv-community/sam-hq-vit-large", (1024, 24)),
+        Variant("samhq_h", SAM_HQ, "syscv-community/sam-hq-vit-huge", (1280, 32)),
+        Variant("samhq", SAM_HQ),
+        *_hiera("t", "tiny", (96, 12)),
+        *_hiera("s", "small", (96, 16)),
+        *_hiera("b", "base-plus", (112, 24)),
+        *_hiera("l", "large", (144, 48)),
+        Variant("sam2", SAM_2),
+        Variant("sam3", SAM_3, "facebook/sam3"),
+        Variant("edgetam", EDGETAM, "yonigozlan/EdgeTAM-hf"),
+    )
+}
+
+
+def encoder_size(config: Any) -> tuple[int, int] | None:
+    """`Variant.size` of a configuration of transformers; None where the family has one size."""
+    vision = config.vision_config
+    if hasattr(vision, "num_hidden_layers"):
+        return vision.hidden_size, vision.num_hidden_layers
+    backbone = vision.backbone_config
+    if hasattr(backbone, "blocks_per_stage"):
+        return backbone.embed_dim_per_stage[0], sum(backbone.blocks_per_stage)
+    return None

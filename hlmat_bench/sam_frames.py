@@ -1,0 +1,90 @@
+"""How an image gets into the square that a SAM sees, and a mask back out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hlmat_bench.interfaces import Image, Size
+
+if TYPE_CHECKING:
+    import torch
+
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
+"""Of pixels from 0 to 255, per channel in RGB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A square of ``side`` pixels that every image is brought into.
+
+    Attributes:
+        side: height and width of the square, in pixels.
+        stretched: the image fills the square, whatever its shape; otherwise its longer side does, and zeros fill the
+            rest, to the right or below.
+        resizer: the package that resizes the image, bilinear and with antialiasing. Their 8-bit results differ by 1.
+        mean: of the pixels, from 0 to 255, per channel in RGB.
+        std: their standard deviation.
+    """
+
+    side: int
+    stretched: bool
+    resizer: Literal["pillow", "torchvision"]
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+    def inner(self, size: Size) -> Size:
+        """(height, width) that an image of this size has in the square, rounded as segment-anything does."""
+        if self.stretched:
+            return self.side, self.side
+        scale = self.side / max(size)
+        return int(size[0] * scale + 0.5), int(size[1] * scale + 0.5)
+
+    def pixels(self, image: Image) -> torch.Tensor:
+        """The resized and normalised image, float32 (1, 3, side, side)."""
+        import torch
+
+        height, width = self.inner((image.shape[0], image.shape[1]))
+        resized = (_by_pillow if self.resizer == "pillow" else _by_torchvision)(image, (height, width))
+        mean, std = (torch.tensor(values).view(3, 1, 1) for values in (self.mean, self.std))
+        normalised = (resized.float() - mean) / std
+        return torch.nn.functional.pad(normalised, (0, self.side - width, 0, self.side - height))[None]
+
+    def points(self, points: Sequence[tuple[int, int]], size: Size) -> NDArray[np.float32]:
+        """Points (x, y) of an image of this size as points of the square, float32 (N, 2)."""
+        (height, width), (new_height, new_width) = size, self.inner(size)
+        scale = new_width / width, new_height / height
+        return (np.asarray(points, dtype=np.float64) * scale).astype(np.float32)
+
+    def full_size(self, logits: torch.Tensor, size: Size) -> torch.Tensor:
+        """Low-resolution logits (1, 1, L, L) in the size of the image they belong to, (H, W)."""
+        from torch.nn.functional import interpolate
+
+        if not self.stretched:
+            height, width = self.inner(size)
+            square = interpolate(logits, (self.side, self.side), mode="bilinear", align_corners=False)
+            logits = square[..., :height, :width]
+        return interpolate(logits, size, mode="bilinear", align_corners=False)[0, 0]
+
+
+def _by_pillow(image: Image, size: Size) -> torch.Tensor:
+    import torch
+    from PIL import Image as Pillow
+
+    resized = Pillow.fromarray(image).resize((size[1], size[0]), Pillow.Resampling.BILINEAR)
+    return torch.from_numpy(np.array(resized)).permute(2, 0, 1)
+
+
+def _by_torchvision(image: Image, size: Size) -> torch.Tensor:
+    import torch
+    from torchvision.transforms.v2 import functional
+
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+    resized: Any = functional.resize(pixels, list(size), antialias=True)
+    tensor: torch.Tensor = resized
+    return tensor

@@ -1,0 +1,156 @@
+"""What the SAM segmenters share: images encoded once, clicks decoded, logits fed back, candidates in one batch.
+
+Every step sends all clicks and the box, takes the best of the three masks by the network's own score, and feeds its
+low-resolution logits back into the next step, as the SegAgent evaluator does (aim-uofa/SegAgent,
+evaltools/model_loader.py).
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hlmat_bench import weights
+from hlmat_bench.clicks import Click
+from hlmat_bench.embeddings import EmbeddingCache
+from hlmat_bench.interfaces import Box, Image, Mask, Size
+from hlmat_bench.sam_networks import Features, Network, Prompt
+
+if TYPE_CHECKING:
+    import torch
+
+
+class SamSegmenter:
+    """A SAM of any family.
+
+    Args:
+        name: of the segmenter.
+        network: with its weights.
+        feedback: give the logits of the last mask to the next prediction.
+        cache_mb: megabytes (2^20 bytes) of image features that are kept, on the device.
+    """
+
+    accepts_box = True
+
+    def __init__(self, name: str, network: Network, *, feedback: bool, cache_mb: int) -> None:
+        self.name, self.network, self.feedback = name, network, feedback
+        self._features: EmbeddingCache[Features] = EmbeddingCache(cache_mb << 20)
+        self._one_at_a_time = threading.Lock()
+
+    def spec(self) -> dict[str, Any]:
+        """See `hlmat_bench.interfaces.Segmenter.spec`."""
+        network = self.network
+        packages = ("torch", network.library, *network.family.needs)
+        return {
+            "name": self.name,
+            "family": network.family.name,
+            "weights_sha256": weights.sha256(network.files),
+            "library": network.library,
+            "versions": {package: importlib.metadata.version(package) for package in packages},
+            "input_size": network.frame.side,
+            "dtype": str(network.dtype).removeprefix("torch."),
+            "device": network.device.type,
+            "masks": 3,
+            "mask_choice": "best predicted score",
+            "threshold": 0.0,
+            "logit_feedback": self.feedback,
+        }
+
+    def open(self, image: Image) -> SamSession:
+        """See `hlmat_bench.interfaces.Segmenter.open`."""
+        features = self._features.get(image, self._encode)
+        return SamSession(self.network, features, (image.shape[0], image.shape[1]), feedback=self.feedback)
+
+    def _encode(self, image: Image) -> Features:
+        import torch
+
+        with torch.inference_mode():
+            pixels = self.network.frame.pixels(image).to(self.network.device)
+            with self._one_at_a_time:  # bounds the memory that encoder passes take
+                return self.network.encode(pixels)
+
+
+class SamSession:
+    """An image opened in a SAM. Its state is the low-resolution logits of its last mask."""
+
+    def __init__(self, network: Network, features: Features, size: Size, *, feedback: bool) -> None:
+        self._network = network
+        self._features = features
+        self._size = size
+        self._feedback = feedback
+        self._logits: torch.Tensor | None = None
+
+    def predict(self, clicks: Sequence[Click], box: Box | None = None) -> Mask:
+        """See `hlmat_bench.interfaces.Session.predict`; without clicks and box the mask is empty."""
+        import torch
+
+        if not clicks and box is None:
+            return self._empty()
+        with torch.inference_mode():
+            logits = self._best([clicks], box)
+            bound = self._network.family.bound
+            self._logits = logits if bound is None else logits.clamp(-bound, bound)
+            return self._mask(logits)
+
+    def predict_each(self, candidates: Sequence[Sequence[Click]], box: Box | None = None) -> list[Mask]:
+        """See `hlmat_bench.interfaces.BatchSession.predict_each`.
+
+        Candidates with equally many clicks are decoded in one batch. They are not padded to one length: these networks
+        attend to padding.
+        """
+        import torch
+
+        masks = [self._empty() for _ in candidates]
+        with torch.inference_mode():
+            for count in {len(clicks) for clicks in candidates if clicks or box is not None}:
+                alike = [i for i, clicks in enumerate(candidates) if len(clicks) == count]
+                decoded = self._best([candidates[i] for i in alike], box)
+                for i, logits in zip(alike, decoded, strict=True):
+                    masks[i] = self._mask(logits[None])
+        return masks
+
+    def snapshot(self) -> torch.Tensor | None:
+        """The low-resolution logits, float32 (1, 1, L, L), which no later prediction changes; None before the first."""
+        return self._logits
+
+    def restore(self, state: torch.Tensor | None) -> None:
+        """See `hlmat_bench.interfaces.Session.restore`."""
+        self._logits = state
+
+    def _best(self, candidates: Sequence[Sequence[Click]], box: Box | None) -> torch.Tensor:
+        """The logits of each candidate's best mask by predicted score, float32 (K, 1, L, L)."""
+        import torch
+
+        logits, scores = self._network.decode(self._features, self._prompt(candidates, box))
+        return logits[torch.arange(len(candidates)), scores.argmax(dim=1)][:, None]
+
+    def _prompt(self, candidates: Sequence[Sequence[Click]], box: Box | None) -> Prompt:
+        import torch
+
+        count, device = len(candidates), self._network.device
+        points = labels = boxes = None
+        if candidates[0]:
+            flat = [click for clicks in candidates for click in clicks]
+            points = self._scaled([(click.x, click.y) for click in flat]).view(count, -1, 2)
+            labels = torch.tensor([int(click.positive) for click in flat], dtype=torch.int, device=device)
+            labels = labels.view(count, -1)
+        if box is not None:
+            boxes = self._scaled([box[:2], box[2:]]).view(1, 4).expand(count, 4)
+        return Prompt(points, labels, boxes, self._logits if self._feedback else None)
+
+    def _scaled(self, points: Sequence[tuple[int, int]]) -> torch.Tensor:
+        import torch
+
+        return torch.from_numpy(self._network.frame.points(points, self._size)).to(self._network.device)
+
+    def _mask(self, logits: torch.Tensor) -> Mask:
+        """The mask of low-resolution logits (1, 1, L, L)."""
+        mask: Mask = (self._network.frame.full_size(logits, self._size) > 0).cpu().numpy()
+        return mask
+
+    def _empty(self) -> Mask:
+        return np.zeros(self._size, dtype=np.bool_)

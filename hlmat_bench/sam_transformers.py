@@ -1,0 +1,130 @@
+"""The networks of all SAM families through transformers. Only the image encoder runs in ``dtype``."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hlmat_bench import weights
+from hlmat_bench.errors import UsageError
+from hlmat_bench.sam_families import FAMILIES, SAM, SAM_HQ, VARIANTS, Family, Variant, encoder_size
+from hlmat_bench.sam_networks import Features, Prompt
+
+if TYPE_CHECKING:
+    import torch
+
+
+class TransformersNetwork:
+    """A SAM of any family; see `hlmat_bench.sam_networks.Network`.
+
+    Args:
+        variant: which; without a size, any of the family.
+        pretrained: a folder that transformers saved, or an id of the Hugging Face hub.
+        device: where it runs.
+        dtype: number type of the image encoder.
+        advice: a sentence that says where to get the weights; by default the variant's.
+
+    Raises:
+        UsageError: when there are no such weights, or they are damaged or those of another network.
+    """
+
+    library = "transformers"
+
+    def __init__(
+        self, variant: Variant, pretrained: str, device: torch.device, dtype: torch.dtype, advice: str | None = None
+    ) -> None:
+        self.family, self.device, self.dtype = variant.family, device, dtype
+        self._model, self.files = _from_pretrained(variant, pretrained, advice or variant.source)
+        self.frame = self.family.frame(self._model.config.prompt_encoder_config.image_size)
+        self._model.eval().to(device)
+        _encode_in(dtype, self._model.vision_encoder)
+
+    def encode(self, pixels: torch.Tensor) -> Features:
+        """See `hlmat_bench.sam_networks.Network.encode`."""
+        made = self._model.get_image_embeddings(pixels.to(self.dtype))
+        if self.family is SAM_HQ:  # its decoder reads the first of the intermediate embeddings
+            return Features({"image_embeddings": made[0], "intermediate_embeddings": made[1][:1]})
+        return Features({"image_embeddings": made})
+
+    def decode(self, features: Features, prompt: Prompt) -> tuple[torch.Tensor, torch.Tensor]:
+        """See `hlmat_bench.sam_networks.Network.decode`."""
+        made = self._model(
+            **features.arguments,
+            input_points=None if prompt.points is None else prompt.points[None],
+            input_labels=None if prompt.labels is None else prompt.labels[None],
+            input_boxes=None if prompt.boxes is None else prompt.boxes[None],
+            input_masks=prompt.logits,
+            multimask_output=True,
+        )
+        return made.pred_masks[0], made.iou_scores[0]
+
+
+def _encode_in(dtype: torch.dtype, encoder: Any) -> None:
+    """Let an image encoder compute in a number type and give float32.
+
+    The frequencies of rotary embeddings stay in float32, as they do where transformers reads a model in a smaller type.
+    """
+    frequencies = {name: buffer for name, buffer in encoder.named_buffers() if name.endswith("inv_freq")}
+    encoder.to(dtype)
+    for name, buffer in frequencies.items():
+        owner, _, attribute = name.rpartition(".")
+        setattr(encoder.get_submodule(owner), attribute, buffer)
+    encoder.register_forward_hook(_give_float32)
+
+
+def _give_float32(module: Any, arguments: Any, output: dict[str, Any]) -> None:
+    """Turn what the image encoder gives to the decoder, tensors and lists of them, into float32."""
+    for name in ("last_hidden_state", "intermediate_embeddings", "fpn_hidden_states"):
+        value = output.get(name)
+        if isinstance(value, (list, tuple)):
+            output[name] = type(value)(tensor.float() for tensor in value)
+        elif value is not None:
+            output[name] = value.float()
+
+
+def _from_pretrained(variant: Variant, pretrained: str, advice: str) -> tuple[Any, Path]:
+    """The network and the folder its files lie in."""
+    library = importlib.import_module("transformers")  # parts of it are not typed
+    source = str(weights.pretrained_folder(pretrained) or pretrained)
+    with weights.reading(pretrained, advice):
+        written, _ = library.PreTrainedConfig.get_config_dict(source)
+        _check_family(written, variant.family, pretrained, advice)
+        config = getattr(library, variant.family.config).from_dict(written)
+        if variant.family in (SAM, SAM_HQ):
+            # The original two-way transformer keeps torch's default; transformers writes 1e-6 there.
+            config.mask_decoder_config.layer_norm_eps = 1e-5
+        _check_variant(written, config, variant, pretrained)
+        model: Callable[..., Any] = getattr(library, variant.family.model)
+        made = weights.from_pretrained(model, source, config=config, dtype="float32", attn_implementation="sdpa")
+        return made, weights.snapshot(source)
+
+
+def _check_family(written: Mapping[str, Any], wanted: Family, where: str, advice: str) -> None:
+    """Raise UsageError when a configuration, as it is written, is not one of this family."""
+    kind = written.get("model_type")
+    if kind in wanted.types:
+        return
+    for family in FAMILIES:
+        if kind in family.types:
+            raise UsageError(f"{where} holds a {family.name}, not a {wanted.name}: name the segmenter {family.any}.")
+    raise UsageError(f"{where} holds a model of type {kind!r}, not a {wanted.name}. {advice}")
+
+
+def _check_variant(written: Mapping[str, Any], config: Any, wanted: Variant, where: str) -> None:
+    """Raise UsageError when a configuration is that of another variant of the family."""
+    if wanted.size is None:
+        return
+    size, occlusion = encoder_size(config), written.get("enable_occlusion_spatial_embedding")
+    if size == wanted.size and (None in (occlusion, wanted.occlusion) or occlusion == wanted.occlusion):
+        return
+    fitting = [
+        other.name
+        for other in VARIANTS.values()
+        if other.family is wanted.family and other.size == size and occlusion in (None, other.occlusion)
+    ]
+    raise UsageError(
+        f"{where} holds a {wanted.family.name} other than {wanted.name}: "
+        f"name the segmenter {' or '.join(fitting) or wanted.family.any}."
+    )
