@@ -40,6 +40,13 @@ class Served:
         assert answer.status_code == 201
         return str(answer.json()["session"])
 
+    def expire(self) -> None:
+        """Let all sessions expire, as if nobody had asked for long."""
+        sessions = self.service.sessions
+        sessions.idle, idle = -1.0, sessions.idle
+        sessions.expire()
+        sessions.idle = idle
+
 
 @contextlib.contextmanager
 def served(segmenter: Any, port: int = 0, **limits: Any) -> Iterator[Served]:

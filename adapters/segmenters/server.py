@@ -7,6 +7,7 @@ broke, or of a server that has forgotten the image, and still gives the same mas
 from __future__ import annotations
 
 import json
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias, TypeVar
 
@@ -159,6 +160,7 @@ class _Server:
             )
         except httpx.InvalidURL as error:
             raise UsageError(f"url={url} is no URL ({error}); it looks like http://127.0.0.1:8765.") from error
+        weakref.finalize(self, self._client.close)
 
     def describe(self) -> dict[str, Any]:
         """What the server says of its segmenter.
