@@ -286,6 +286,11 @@ def test_no_server_there_is_one_sentence(url: str) -> None:
         plugins.make("segmenter", f"server,url={url}")
 
 
+def test_a_patience_that_is_none_is_refused() -> None:
+    with pytest.raises(UsageError, match="patience=soon is no number of seconds"):
+        plugins.make("segmenter", "server,patience=soon")
+
+
 def test_the_command_serves_until_it_is_interrupted(tool: str) -> None:
     command = [sys.executable, "-m", "hlmat_bench", "serve-segmenter", "--segmenter", f"{tool},radius=5", "--port", "0"]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -35,10 +35,12 @@ class ServedSegmenter:
         patience: seconds that a prediction may take, with all waiting for a server that is busy or restarted.
 
     Raises:
-        UsageError: when no segmenter server answers there.
+        UsageError: when no segmenter server answers there, or an option makes no sense.
     """
 
     def __init__(self, *, url: str = "http://127.0.0.1:8765", patience: float = 600.0) -> None:
+        if not isinstance(patience, int | float) or not patience > 0:
+            raise UsageError(f"patience={patience} is no number of seconds; the default is 600.")
         self._server = _Server(str(url), patience)
         self._description = self._server.describe()
         self.name: str = self._description["name"]
@@ -169,7 +171,7 @@ class _Server:
             UsageError: when there is none.
         """
         try:
-            answer = self.ask("GET", "spec")
+            answer = self.ask("GET", "spec", timeout=_CONNECT_SECONDS)
         except (TryAgain, _UnknownSession) as error:
             raise UsageError(
                 f"There is no segmenter server at {self.url}: {error}; start one with `hlmat-bench serve-segmenter`."
