@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from hlmat_bench.errors import TryAgain
 from hlmat_bench.interfaces import Reply
@@ -46,6 +46,26 @@ def read(data: bytes, wanted: int, price: Price | None) -> list[Reply]:
         Reply(text, tokens_in, share, cost=each, finish=finish)
         for (text, finish), share in list(zip(endings, shares, strict=True))[:kept]
     ]
+
+
+class Refusal(NamedTuple):
+    """What a server says beside a status that means no: a message, and a code where it gives one."""
+
+    message: str
+    code: str | None
+
+
+def read_error(data: bytes) -> Refusal:
+    """The error in the body of a response: an object ``error`` with ``message`` and ``code``, or any text."""
+    try:
+        answer = json.loads(data)
+    except ValueError:
+        return Refusal(data.decode(errors="replace"), None)
+    error = answer.get("error", answer) if isinstance(answer, dict) else answer
+    if not isinstance(error, dict):
+        return Refusal(str(error), None)
+    code = error.get("code")
+    return Refusal(str(error.get("message") or error), code if isinstance(code, str) else None)
 
 
 def _ending(choice: Any) -> tuple[str, str | None]:

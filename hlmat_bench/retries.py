@@ -38,21 +38,34 @@ async def persist(ask: Callable[[], Awaitable[T]], *, throttle: Throttle, retrie
     Raises:
         RequestFailed: the last failure, or that the deadline is over. Whatever else ``ask`` raises comes through.
     """
-    import tenacity
-
-    asked_for = 0.0
-
-    def is_over(state: RetryCallState) -> bool:
-        return state.attempt_number > retries or asked_for + state.idle_for + state.upcoming_sleep >= deadline
+    asked_for = idle_for = 0.0
 
     async def once() -> T:
         nonlocal asked_for
         async with throttle.slot():
             started = time.monotonic()
             try:
-                return await _within(deadline - asked_for - attempts.statistics["idle_for"], ask, deadline)
+                return await _within(deadline - asked_for - idle_for, ask, deadline)
             finally:
                 asked_for += time.monotonic() - started
+
+    try:
+        return await once()
+    except TryAgain as failure:
+        first: TryAgain | None = failure
+
+    import tenacity  # only now: it takes longer than everything else between a request and its reply
+
+    def is_over(state: RetryCallState) -> bool:
+        return state.attempt_number > retries or asked_for + state.idle_for + state.upcoming_sleep >= deadline
+
+    async def again() -> T:
+        nonlocal first, idle_for
+        idle_for = attempts.statistics["idle_for"]
+        if (failure := first) is not None:
+            first = None
+            raise failure
+        return await once()
 
     attempts = tenacity.AsyncRetrying(
         retry=tenacity.retry_if_exception_type(TryAgain),
@@ -60,7 +73,7 @@ async def persist(ask: Callable[[], Awaitable[T]], *, throttle: Throttle, retrie
         wait=_pause,
         reraise=True,
     )
-    return await attempts(once)
+    return await attempts(again)
 
 
 def insist(ask: Callable[[], T], *, deadline: float) -> T:

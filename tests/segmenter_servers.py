@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import httpx
+import httpx2
 import numpy as np
 import uvicorn
 from PIL import Image as Pillow
@@ -32,8 +32,8 @@ class Served:
     def client(self, patience: float = 60.0) -> Any:
         return plugins.build("segmenter", "server", {"url": self.url, "patience": patience})
 
-    def post(self, path: str, **content: Any) -> httpx.Response:
-        return httpx.post(f"{self.url}/v1/{path}", timeout=30, trust_env=False, **content)
+    def post(self, path: str, **content: Any) -> httpx2.Response:
+        return httpx2.post(f"{self.url}/v1/{path}", timeout=30, trust_env=False, **content)
 
     def open(self, image: np.ndarray) -> str:
         answer = self.post("sessions", content=png(image))

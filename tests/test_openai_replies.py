@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hlmat_bench.chat import read_error
 from hlmat_bench.interfaces import Reply
 from hlmat_bench.testing import ChatServer, Failure, completion
 from tests.asking import (
@@ -109,3 +110,24 @@ def test_usage_that_makes_no_sense_is_left_out() -> None:
         with ChatServer(lambda *_, usage=usage: {**completion(["x"]), "usage": usage}) as server:
             (reply,) = ask(server)
         assert (reply.tokens_in, reply.tokens_out) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("body", "message", "code"),
+    [
+        (
+            b'{"error": {"message": "Too long.", "code": "context_length_exceeded"}}',
+            "Too long.",
+            "context_length_exceeded",
+        ),
+        (b'{"error": {"message": "Overloaded", "code": 503}}', "Overloaded", None),
+        (b'{"error": "no such model"}', "no such model", None),
+        (b'{"message": "busy"}', "busy", None),
+        (b"[1]", "[1]", None),
+        (b"<html>Bad gateway</html>", "<html>Bad gateway</html>", None),
+        (b"\xff", "\ufffd", None),
+        (b"", "", None),
+    ],
+)
+def test_what_a_server_says_beside_a_status_that_means_no(body: bytes, message: str, code: str | None) -> None:
+    assert read_error(body) == (message, code)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import httpx
+import httpx2
 import numpy as np
 import pytest
 
@@ -40,7 +40,7 @@ def still_right(server: Served) -> Iterator[None]:
     np.testing.assert_array_equal(mask, DiscSegmenter(9).open(IMAGE).predict([click]))
 
 
-def refusal(answer: httpx.Response) -> tuple[int, str]:
+def refusal(answer: httpx2.Response) -> tuple[int, str]:
     error = answer.json()["error"]
     assert set(error) == {"code", "message"}
     assert error["message"].endswith(".")
@@ -138,13 +138,13 @@ def test_an_unknown_session(server: Served, path: str) -> None:
 
 def test_a_closed_session_is_unknown(server: Served) -> None:
     url = f"{server.url}/v1/sessions/{server.open(IMAGE)}"
-    assert httpx.delete(url, trust_env=False).status_code == 204
-    assert refusal(httpx.delete(url, trust_env=False)) == (404, "unknown_session")
+    assert httpx2.delete(url, trust_env=False).status_code == 204
+    assert refusal(httpx2.delete(url, trust_env=False)) == (404, "unknown_session")
 
 
 def test_requests_that_there_are_not(server: Served) -> None:
     assert refusal(server.post("nothing")) == (404, "no_such_request")
-    assert refusal(httpx.get(f"{server.url}/v1/sessions", trust_env=False)) == (405, "no_such_request")
+    assert refusal(httpx2.get(f"{server.url}/v1/sessions", trust_env=False)) == (405, "no_such_request")
     body = {"calls": [], "candidates": [{"clicks": [[True, 1, 1]]}]}
     assert refusal(server.post(f"sessions/{server.open(IMAGE)}/predict_each", json=body)) == (422, "no_batches")
 

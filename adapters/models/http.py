@@ -35,16 +35,16 @@ class HttpModel:
 
     async def reply(self, request: Request) -> list[Reply]:
         """See `hlmat_bench.interfaces.Model.reply`."""
-        import httpx
+        import httpx2
 
         image = await asyncio.to_thread(images.encode, request.image, "png")
         question = {name: getattr(request, name) for name in DECODING} | {"image": base64.b64encode(image).decode()}
         try:
-            async with httpx.AsyncClient(timeout=self._timeout) as client:
+            async with httpx2.AsyncClient(timeout=self._timeout) as client:
                 answer = (await client.post(self._url, json=question)).raise_for_status().json()
-        except httpx.ConnectError as error:
+        except httpx2.ConnectError as error:
             raise UsageError(f"There is no server at {self._host}; start it, or name its address with url=.") from error
-        except (httpx.HTTPError, ValueError) as error:  # its words may hold the address, and that a token
+        except (httpx2.HTTPError, ValueError) as error:  # its words may hold the address, and that a token
             raise RequestFailed(f"{self._host} did not answer as it should ({type(error).__name__})") from None
         texts = answer.get("texts") if isinstance(answer, dict) else None
         if not isinstance(texts, list) or len(texts) != request.n or not all(isinstance(text, str) for text in texts):

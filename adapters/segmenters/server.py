@@ -150,17 +150,17 @@ class _Server:
     """
 
     def __init__(self, url: str, patience: float) -> None:
-        import httpx
+        import httpx2
 
         self.url, self._patience = url.rstrip("/"), patience
         try:
-            self._client = httpx.Client(
+            self._client = httpx2.Client(
                 base_url=f"{self.url}/v1/",
-                timeout=httpx.Timeout(patience, connect=_CONNECT_SECONDS),
-                limits=httpx.Limits(max_connections=None),
+                timeout=httpx2.Timeout(patience, connect=_CONNECT_SECONDS),
+                limits=httpx2.Limits(max_connections=None),
                 trust_env=False,  # no proxy stands between a run and its segmenter
             )
-        except httpx.InvalidURL as error:
+        except httpx2.InvalidURL as error:
             raise UsageError(f"url={url} is no URL ({error}); it looks like http://127.0.0.1:8765.") from error
         weakref.finalize(self, self._client.close)
 
@@ -205,11 +205,11 @@ class _Server:
             _UnknownSession: when the session is unknown.
             UsageError: for any other refusal.
         """
-        import httpx
+        import httpx2
 
         try:
             response = self._client.request(method, path, **content)
-        except httpx.TransportError as error:
+        except httpx2.TransportError as error:
             raise TryAgain(str(error) or type(error).__name__) from error
         answer = _json(response.content)
         if response.is_success and answer is not None:
