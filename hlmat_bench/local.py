@@ -15,21 +15,21 @@ if TYPE_CHECKING:
 DTYPES = ("float32", "bfloat16", "float16")
 
 
-def missing_packages(*names: str) -> str | None:
+def missing_packages(*names: str, extra: str = "local") -> str | None:
     """A sentence that names the import packages that are not installed here; None when all are.
 
-    Nothing is imported.
+    Nothing is imported. The sentence says to install the given ``extra`` of hlmat-bench.
     """
     absent = [name for name in names if importlib.util.find_spec(name) is None]
     if not absent:
         return None
     verb = "is" if len(absent) == 1 else "are"
-    return f"{', '.join(absent)} {verb} not installed here; run: pip install 'hlmat-bench[local]'"
+    return f"{', '.join(absent)} {verb} not installed here; run: pip install 'hlmat-bench[{extra}]'"
 
 
-def require(*names: str) -> None:
+def require(*names: str, extra: str = "local") -> None:
     """Raise UsageError with the sentence of `missing_packages` when one is not installed."""
-    if sentence := missing_packages(*names):
+    if sentence := missing_packages(*names, extra=extra):
         raise UsageError(sentence)
 
 

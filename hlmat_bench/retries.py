@@ -76,6 +76,27 @@ async def persist(ask: Callable[[], Awaitable[T]], *, throttle: Throttle, retrie
     return await attempts(again)
 
 
+def insist(ask: Callable[[], T], *, deadline: float) -> T:
+    """What ``ask`` returns, asked again from this thread while it raises `TryAgain`, with the pauses of `persist`.
+
+    Args:
+        ask: asks once.
+        deadline: seconds after which it is not asked again.
+
+    Raises:
+        TryAgain: the last failure. Whatever else ``ask`` raises comes through.
+    """
+    import tenacity
+
+    attempts = tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(TryAgain),
+        stop=tenacity.stop_before_delay(deadline),
+        wait=_pause,
+        reraise=True,
+    )
+    return attempts(ask)
+
+
 async def _within(seconds: float, ask: Callable[[], Awaitable[T]], deadline: float) -> T:
     try:
         async with asyncio.timeout(seconds):

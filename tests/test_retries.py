@@ -9,7 +9,7 @@ import time
 import pytest
 
 from hlmat_bench.errors import HlmatError, RequestFailed, TryAgain, UsageError
-from hlmat_bench.retries import persist, retry_after
+from hlmat_bench.retries import insist, persist, retry_after
 from hlmat_bench.throttle import Throttle
 
 
@@ -119,3 +119,28 @@ def test_the_header_may_be_a_date() -> None:
     seconds = retry_after({"retry-after": email.utils.formatdate(time.time() + 100, usegmt=True)})
     assert seconds is not None
     assert 90 < seconds <= 100
+
+
+def insistent(*errors: HlmatError | None, deadline: float = 60.0) -> tuple[str, int]:
+    """The answer of a thread that insists, and how often it asked."""
+    left, count = list(errors), 0
+
+    def ask() -> str:
+        nonlocal count
+        count += 1
+        if (error := left.pop(0) if left else None) is not None:
+            raise error
+        return "answer"
+
+    return insist(ask, deadline=deadline), count
+
+
+def test_a_thread_asks_until_there_is_an_answer() -> None:
+    assert insistent(soon(), soon(), None) == ("answer", 3)
+
+
+def test_a_thread_gives_up_where_the_pause_would_pass_the_deadline_or_asking_is_pointless() -> None:
+    with pytest.raises(TryAgain, match="later"):
+        insistent(soon(), TryAgain("later", after=60.0), deadline=30.0)
+    with pytest.raises(UsageError, match="wrong key"):
+        insistent(soon(), UsageError("wrong key"))

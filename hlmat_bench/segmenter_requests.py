@@ -1,0 +1,146 @@
+"""What the segmenter server is sent, and what it refuses: every body is checked before a segmenter sees it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from typing import TypeVar
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from hlmat_bench.clicks import Click
+from hlmat_bench.interfaces import Box, Image, Size
+
+MOST_JSON_BYTES = 4 << 20
+MOST_CALLS = 1000
+
+
+class Refused(Exception):
+    """A request that is not carried out.
+
+    Attributes:
+        status: of the HTTP response.
+        code: a word for programs.
+        message: a sentence for people.
+        headers: further headers of the response.
+    """
+
+    def __init__(self, status: int, code: str, message: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.status, self.code, self.message, self.headers = status, code, message, headers
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class Call(_Body):
+    """One prediction.
+
+    Attributes:
+        clicks: all clicks of the episode, oldest first; each is [positive, x, y].
+        box: [x0, y0, x1, y1], or null.
+    """
+
+    clicks: tuple[tuple[bool, int, int], ...] = Field(max_length=MOST_CALLS)
+    box: Box | None = None
+
+
+class Predict(_Body):
+    """The body of ``predict``: all predictions that lead to the mask that is wanted, the wanted one last."""
+
+    calls: tuple[Call, ...] = Field(min_length=1, max_length=MOST_CALLS)
+
+
+class PredictEach(_Body):
+    """The body of ``predict_each``: all predictions so far, and what each candidate would ask next."""
+
+    calls: tuple[Call, ...] = Field(max_length=MOST_CALLS)
+    candidates: tuple[Call, ...] = Field(min_length=1, max_length=MOST_CALLS)
+
+
+B = TypeVar("B", bound=_Body)
+
+
+def read_json(body: bytes, form: type[B]) -> B:
+    """A JSON body of the given form.
+
+    Raises:
+        Refused: 400 for what is no JSON, 422 for JSON of another form.
+    """
+    try:
+        return form.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        if first["type"] == "json_invalid":
+            raise Refused(400, "not_json", f"The body is no JSON: {first['msg']}.") from error
+        where = ".".join(map(str, first["loc"])) or "the body"
+        raise Refused(422, "bad_request", f"In {where}: {first['msg']}.") from error
+
+
+def read_png(body: bytes, most_pixels: int) -> Image:
+    """The pixels of a PNG file, uint8 (H, W, 3) RGB.
+
+    Args:
+        body: the file.
+        most_pixels: larger images are refused by what the file's header says, before anything is unpacked.
+
+    Raises:
+        Refused: 413 for too many pixels, 415 for what is no PNG or of other colours, 422 for a damaged one.
+    """
+    from PIL import Image as Pillow
+
+    try:
+        picture = Pillow.open(io.BytesIO(body), formats=["PNG"])
+    except Pillow.DecompressionBombError as error:
+        raise too_many_pixels(most_pixels) from error
+    except (OSError, SyntaxError, ValueError) as error:
+        raise Refused(415, "not_an_image", "The body is no PNG file.") from error
+    if picture.width * picture.height > most_pixels:
+        raise too_many_pixels(most_pixels)
+    if picture.mode != "RGB":
+        raise Refused(415, "not_rgb", f"The PNG file is {picture.mode}; send one of 8-bit RGB, without transparency.")
+    try:
+        return np.array(picture)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise Refused(422, "damaged_image", f"The PNG file is damaged: {error}.") from error
+
+
+def too_many_pixels(most: int) -> Refused:
+    """The refusal of an image with more pixels than ``most``."""
+    return Refused(
+        413, "too_large", f"The image has more than {most / 1e6:g} megapixels; --max-megapixels allows larger ones."
+    )
+
+
+def check_calls(calls: Iterable[Call], size: Size, *, accepts_box: bool) -> None:
+    """Make sure that clicks and boxes lie in an image of (height, width).
+
+    Raises:
+        Refused: 422 when one does not, or when there is a box for a segmenter that takes none.
+    """
+    height, width = size
+    for call in calls:
+        for _, x, y in call.clicks:
+            if not (0 <= x < width and 0 <= y < height):
+                raise Refused(
+                    422, "click_outside", f"The click ({x}, {y}) is outside of the image of {width} x {height} pixels."
+                )
+        if call.box is not None:
+            _check_box(call.box, size, accepts_box)
+
+
+def _check_box(box: Box, size: Size, accepts_box: bool) -> None:
+    if not accepts_box:
+        raise Refused(422, "no_boxes", "This segmenter takes clicks, no box.")
+    (height, width), (x0, y0, x1, y1) = size, box
+    if not (0 <= x0 <= x1 <= width and 0 <= y0 <= y1 <= height):
+        raise Refused(
+            422, "box_outside", f"The box {list(box)} is no [x0, y0, x1, y1] in the image of {width} x {height} pixels."
+        )
+
+
+def clicks_of(call: Call) -> list[Click]:
+    """The clicks as a segmenter takes them."""
+    return [Click(*click) for click in call.clicks]

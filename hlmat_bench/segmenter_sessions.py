@@ -1,0 +1,118 @@
+"""The images that the segmenter server has open, and the states that their sessions have been in."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+from hlmat_bench import masks
+from hlmat_bench.interfaces import BatchSession, Mask, Session, Size
+from hlmat_bench.segmenter_requests import Call, clicks_of
+
+Calls: TypeAlias = tuple[Call, ...]
+
+STATES_KEPT = 8
+
+
+class Opened:
+    """An image opened in a segmenter. Each mask is a function of the image and of the calls that lead to it.
+
+    A state is known by the calls that led there. The last few are kept, so that the next click, or another click from
+    an earlier state, needs one prediction; from a state that is not kept, the calls are made again.
+
+    Args:
+        session: of the image.
+        size: (height, width) of the image.
+    """
+
+    def __init__(self, session: Session, size: Size) -> None:
+        self.size = size
+        self.batches = isinstance(session, BatchSession)
+        self._session: Any = session
+        self._lock = threading.Lock()
+        self._start = session.snapshot()
+        self._states: OrderedDict[Calls, object] = OrderedDict()
+        self._now: Calls | None = ()
+
+    def predict(self, calls: Calls) -> masks.RLE:
+        """The mask after the last of these calls, at least one."""
+        with self._lock:
+            self._go_to(calls[:-1])
+            return masks.encode(self._call(calls))
+
+    def predict_each(self, calls: Calls, candidates: Sequence[Call]) -> list[masks.RLE]:
+        """The masks of candidates after these calls, in one pass; all have the first one's box. See `BatchSession`."""
+        with self._lock:
+            self._go_to(calls)
+            found = self._session.predict_each([clicks_of(each) for each in candidates], candidates[0].box)
+            return [masks.encode(mask) for mask in found]
+
+    def _go_to(self, calls: Calls) -> None:
+        """Bring the session into the state after these calls."""
+        if calls == self._now:
+            return
+        known = next((count for count in range(len(calls), 0, -1) if calls[:count] in self._states), 0)
+        self._now = None
+        self._session.restore(self._states[calls[:known]] if known else self._start)
+        self._now = calls[:known]
+        for count in range(known + 1, len(calls) + 1):
+            self._call(calls[:count])
+
+    def _call(self, calls: Calls) -> Mask:
+        """Make the last call, the others having been made, and keep the state after it."""
+        self._now = None  # where the session is, if this fails, nobody knows
+        mask: Mask = self._session.predict(clicks_of(calls[-1]), calls[-1].box)
+        self._states[calls] = self._session.snapshot()
+        self._states.move_to_end(calls)
+        if len(self._states) > STATES_KEPT:
+            self._states.popitem(last=False)
+        self._now = calls
+        return mask
+
+
+class Sessions:
+    """The open images by their ids. To be used from one thread.
+
+    Args:
+        most: how many are kept; the one that was unused longest makes room for a new one.
+        idle: seconds after which an unused one is dropped.
+    """
+
+    def __init__(self, most: int, idle: float) -> None:
+        self.most, self.idle = most, idle
+        self._kept: OrderedDict[str, tuple[Opened, float]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def add(self, opened: Opened) -> str:
+        """Keep an open image; returns its id, which nobody can guess."""
+        self.expire()
+        while len(self._kept) >= self.most:
+            self._kept.popitem(last=False)
+        name = secrets.token_urlsafe(16)
+        self._kept[name] = opened, time.monotonic()
+        return name
+
+    def get(self, name: str) -> Opened | None:
+        """The open image of that id, which is then in use; None when there is none."""
+        self.expire()
+        if name not in self._kept:
+            return None
+        opened, _ = self._kept.pop(name)
+        self._kept[name] = opened, time.monotonic()
+        return opened
+
+    def drop(self, name: str) -> bool:
+        """Forget the image of that id; False when there is none."""
+        return self._kept.pop(name, None) is not None
+
+    def expire(self) -> None:
+        """Drop the images that nobody used for too long."""
+        before = time.monotonic() - self.idle
+        while self._kept and next(iter(self._kept.values()))[1] < before:
+            self._kept.popitem(last=False)
