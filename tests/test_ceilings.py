@@ -15,12 +15,28 @@ import pytest
 from typer.testing import CliRunner
 
 import hlmat_bench
-from hlmat_bench import ceilings, plugins, runs
+from hlmat_bench import ceilings, plugins
 from hlmat_bench.cli import app
 from hlmat_bench.errors import UsageError
 from hlmat_bench.runs import Run
 from tests.sam_weights import weights_of
 
+COUNTED = """
+from hlmat_bench import plugins
+
+PASSES = []
+
+
+def counted(pretrained):
+    sam = plugins.build("segmenter", "sam", {"pretrained": pretrained, "device": "cpu"})
+    encoder = sam.network._model.vision_encoder
+    encoder.register_forward_hook(lambda module, inputs, output: PASSES.append(tuple(inputs[0].shape)))
+    sam._features.limit = 4 * 4 * 32 * 8 * 8
+    return sam
+
+
+SEGMENTERS = {"counted": counted}
+"""
 PLAYERS = ["oracle", "gt-box", "center", "random", "empty"]
 
 
@@ -56,22 +72,14 @@ def test_the_box_plays_where_the_segmenter_takes_boxes(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("offline_on_one_thread")
-@pytest.mark.parametrize("on_disk", [False, True])
-def test_an_image_is_encoded_once_for_all(
-    on_disk: bool, task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Twenty images, of which the cache holds ten."""
-    tiny = weights_of("sam", tmp_path / "weights")
-    tool = plugins.build("segmenter", "sam", {"pretrained": str(tiny), "device": "cpu"})
-    passes: list[int] = []
-    tool.network._model.vision_encoder.register_forward_hook(lambda *_: passes.append(1))
-    tool._features.limit = 10 * tool._kept_or_encoded(next(_images(task))).nbytes
-    passes.clear()
-    monkeypatch.setattr(runs.plugins, "build", lambda *_: tool)
-    made = ceilings.play(task, "sam", out=tmp_path / "c", budget=2, concurrency=3)
-    assert len(passes) == 20
+def test_an_image_is_encoded_once_for_all(task: str, tmp_path: Path) -> None:
+    """Twenty images, of which the cache holds four."""
+    path = tmp_path / "counted.py"
+    path.write_text(COUNTED)
+    spec = f"{path},pretrained={weights_of('sam', tmp_path / 'weights')}"
+    made = ceilings.play(task, spec, out=tmp_path / "c", budget=2, concurrency=3)
     assert {name: run.scores()["n"] for name, run in made.items()} == dict.fromkeys(PLAYERS, 40)
-    assert len(tool._features) == 10
+    assert plugins.find("segmenter", str(path)).factory.__globals__["PASSES"] == [(1, 3, 128, 128)] * 20
 
 
 def test_killed_and_resumed_they_are_the_undisturbed_ones(task: str, tool: str, tmp_path: Path) -> None:
@@ -134,10 +142,3 @@ def test_a_second_process_is_kept_out(task: str, tool: str, tmp_path: Path) -> N
     made = ceilings.play(task, tool, out=tmp_path, limit=1)
     with RunLock(made["center"].folder), pytest.raises(UsageError, match="Another process is writing"):
         ceilings.play(task, tool, out=tmp_path, limit=2)
-
-
-def _images(task: str) -> Any:
-    from hlmat_bench.tasks import load_task
-
-    source = load_task(task).source(None, seed=0, overrides={})
-    return (source.image(sample) for sample in source.samples())
