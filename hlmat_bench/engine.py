@@ -9,7 +9,7 @@ import os
 import shutil
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from hlmat_bench.catalog import Choice
 from hlmat_bench.episode_log import EpisodeLog, written_ids
 from hlmat_bench.errors import UsageError
 from hlmat_bench.framing import UNCHANGED
-from hlmat_bench.interfaces import BatchModel, Model, Segmenter
+from hlmat_bench.interfaces import BatchModel, Model, Segmenter, Session
 from hlmat_bench.players import ModelPlayer, Player
 from hlmat_bench.points import PointFormat
 from hlmat_bench.protocol import Play, play
@@ -97,17 +97,25 @@ class Contest:
         """Episodes under way that suit the model: a full batch, or what it declares, or one per core."""
         return suitable_concurrency(self.model, batch_size)
 
-    def seat(self, sample: Sample, source: Source, front: Front | None, pool: ThreadPoolExecutor) -> Play:
-        """Everything one episode needs. Reads the image and the ground truth, so call it in a worker thread."""
+    def seat(
+        self, sample: Sample, source: Source, front: Front | None, pool: ThreadPoolExecutor, encoders: Executor
+    ) -> Play:
+        """Everything one episode needs. Reads the image and the ground truth, so call it in a worker thread.
+
+        While a model thinks about its first click, the segmenter opens the image. The reference players think in no
+        time, and not all of them click, so for them it waits for the click.
+        """
         image, truth = source.image(sample), source.truth(sample)
         seed = int.from_bytes(hashlib.blake2b(f"{self.seed}/{sample.id}".encode(), digest_size=4).digest())
         player: Player
+        opening: Future[Session] | None = None
         if self.policy is not None:
             player = ReferencePlayer(self.policy, truth, seed, pool)
         else:
             assert self.model is not None and front is not None
+            opening = encoders.submit(self.segmenter.open, image)
             player = ModelPlayer(self.model, front, sample, image, self.rules, points=self.points, seed=seed, pool=pool)
-        return Play(sample, image, truth, player, self.segmenter, self.rules, pool)
+        return Play(sample, image, truth, player, self.segmenter, self.rules, pool, opening)
 
 
 class Ledger:
@@ -214,7 +222,7 @@ async def _play_async(
             contest, front = ledger.contest, fronts.get(ledger.contest)
             try:
                 with front.episode() if front else contextlib.nullcontext():
-                    seated = await loop.run_in_executor(pool, contest.seat, sample, source, front, pool)
+                    seated = await loop.run_in_executor(pool, contest.seat, sample, source, front, pool, encoders)
                     ledger.append(await play(seated))
                     report()
             except Spent:
@@ -223,7 +231,10 @@ async def _play_async(
                 contest.meter.end(sample.id)
 
     async with contextlib.AsyncExitStack() as stack:
-        pool = stack.enter_context(ThreadPoolExecutor(max(os.cpu_count() or 1, 2), "pixels"))
+        threads = max(os.cpu_count() or 1, 2)
+        pool = stack.enter_context(ThreadPoolExecutor(threads, "pixels"))
+        encoders = ThreadPoolExecutor(threads, "encoders")
+        stack.callback(encoders.shutdown, cancel_futures=True)
         for contest, front in fronts.items():
             stack.callback(front.close)
             if (close := getattr(contest.asked, "close", None)) is not None:
