@@ -34,6 +34,10 @@ Settings = Annotated[
 CatalogFile = Annotated[
     Path | None, typer.Option("--catalog", help="A file with more models, of the form of adapters/models/catalog.yaml.")
 ]
+EmbeddingCache = Annotated[
+    Path | None,
+    typer.Option(help="Folder that keeps what the segmenter's encoder makes of images, for later runs."),
+]
 Seed = Annotated[int, typer.Option(help="Seed of everything random; of a synthetic task, also of its scenes.")]
 
 
@@ -78,6 +82,7 @@ def run(
     max_requests: Annotated[int | None, typer.Option(min=1, help="Most requests of each run to an API.")] = None,
     max_cost: Annotated[float | None, typer.Option(min=0, help="Most US dollars of each run for an API.")] = None,
     cache: Annotated[Path | None, typer.Option(help="Folder that keeps an API's replies.")] = None,
+    embedding_cache: EmbeddingCache = None,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", help="A setting, key=value: overlay.color=blue, history=on, ..."),
@@ -120,6 +125,7 @@ def run(
                     max_requests=max_requests,
                     max_cost=max_cost,
                     cache=cache,
+                    embedding_cache=embedding_cache,
                     settings=settings,
                     argv=["hlmat-bench", *sys.argv[1:]],
                     progress=progress,
@@ -127,6 +133,44 @@ def run(
             finished[name].append((redact(who), result))
     for runs in finished.values():
         _show(segmenter, runs)
+
+
+@app.command()
+def ceilings(
+    task: Annotated[str, typer.Option(help="Name or ./file.yaml.")],
+    segmenter: Annotated[str, typer.Option(help="Name[,key=value...] or ./file.py.")] = "graphcut",
+    budget: Annotated[int | None, typer.Option(help="Clicks per episode; default: the task's.")] = None,
+    initial: Annotated[str, typer.Option(help="State before the first click: empty or gt-box.")] = "empty",
+    out: Annotated[Path, typer.Option(help="The folder that holds all ceilings.")] = Path("runs") / "ceilings",
+    limit: Annotated[int | None, typer.Option(help="Only the first so many samples.")] = None,
+    seed: Seed = 0,
+    data_root: DataRoot = None,
+    concurrency: Annotated[
+        int | None, typer.Option(min=1, help="Episodes under way at once; default: one per core.")
+    ] = None,
+    embedding_cache: EmbeddingCache = None,
+    set_: Settings = None,
+) -> None:
+    """Play a task with all reference players in one pass; the same command again continues where it stopped."""
+    from hlmat_bench import ceilings, console
+
+    with console.resumable(), console.progress(f"reference players on {task}") as progress:
+        runs = ceilings.play(
+            task,
+            segmenter,
+            budget=budget,
+            initial=initial,
+            out=out,
+            limit=limit,
+            seed=seed,
+            data_root=data_root,
+            concurrency=concurrency,
+            embedding_cache=embedding_cache,
+            settings=_settings(set_ or []),
+            argv=["hlmat-bench", *sys.argv[1:]],
+            progress=progress,
+        )
+    _show(segmenter, list(runs.items()))
 
 
 @app.command()

@@ -8,18 +8,18 @@ import hashlib
 import os
 import shutil
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from hlmat_bench import plugins
 from hlmat_bench.batching import Front, suitable_concurrency
 from hlmat_bench.catalog import Choice
 from hlmat_bench.episode_log import EpisodeLog, written_ids
 from hlmat_bench.errors import UsageError
 from hlmat_bench.framing import UNCHANGED
-from hlmat_bench.interfaces import BatchModel, Model, Segmenter
+from hlmat_bench.interfaces import BatchModel, Model, Segmenter, Session
 from hlmat_bench.players import ModelPlayer, Player
 from hlmat_bench.points import PointFormat
 from hlmat_bench.protocol import Play, play
@@ -41,7 +41,7 @@ class Contest:
 
     Args:
         model: what the user's ``--model`` means; a reference's name, too.
-        segmenter: what `plugins.make` takes.
+        segmenter: turns clicks into masks; several contests may share it.
         rules: the protocol's settings.
         points: a point format that replaces the model's declared one; None: the declared one.
         seed: the run's seed.
@@ -50,10 +50,12 @@ class Contest:
         UsageError: when one of them cannot be made, or they do not fit together.
     """
 
-    def __init__(self, model: Choice, segmenter: str, rules: ProtocolSettings, points: str | None, seed: int) -> None:
+    def __init__(
+        self, model: Choice, segmenter: Segmenter, rules: ProtocolSettings, points: str | None, seed: int
+    ) -> None:
         self.rules, self.seed = rules, seed
         self.policy = POLICIES.get(model.plugin)
-        self.segmenter: Segmenter = plugins.make("segmenter", segmenter)
+        self.segmenter = segmenter
         if (rules.track == "box+point" or rules.initial == "gt-box") and not self.segmenter.accepts_box:
             raise UsageError(
                 f"The segmenter {self.segmenter.name} takes no boxes, which this run needs; use one that does, "
@@ -95,94 +97,149 @@ class Contest:
         """Episodes under way that suit the model: a full batch, or what it declares, or one per core."""
         return suitable_concurrency(self.model, batch_size)
 
-    def seat(self, sample: Sample, source: Source, front: Front | None, pool: ThreadPoolExecutor) -> Play:
-        """Everything one episode needs. Reads the image and the ground truth, so call it in a worker thread."""
+    def seat(
+        self, sample: Sample, source: Source, front: Front | None, pool: ThreadPoolExecutor, encoders: Executor
+    ) -> Play:
+        """Everything one episode needs. Reads the image and the ground truth, so call it in a worker thread.
+
+        While a model thinks about its first click, the segmenter opens the image. The reference players think in no
+        time, and not all of them click, so for them it waits for the click.
+        """
         image, truth = source.image(sample), source.truth(sample)
         seed = int.from_bytes(hashlib.blake2b(f"{self.seed}/{sample.id}".encode(), digest_size=4).digest())
         player: Player
+        opening: Future[Session] | None = None
         if self.policy is not None:
             player = ReferencePlayer(self.policy, truth, seed, pool)
         else:
             assert self.model is not None and front is not None
+            opening = encoders.submit(self.segmenter.open, image)
             player = ModelPlayer(self.model, front, sample, image, self.rules, points=self.points, seed=seed, pool=pool)
-        return Play(sample, image, truth, player, self.segmenter, self.rules, pool)
+        return Play(sample, image, truth, player, self.segmenter, self.rules, pool, opening)
+
+
+class Ledger:
+    """A contest's run folder while it is played: which samples are written, and where finished episodes go.
+
+    Args:
+        contest: who plays.
+        samples: all of the run, in their order.
+        folder: the run folder; the caller holds its lock.
+
+    Raises:
+        UsageError: when the files of an earlier run are damaged or cannot be written.
+    """
+
+    def __init__(self, contest: Contest, samples: Sequence[Sample], folder: Path) -> None:
+        self.contest, self.folder, self.total = contest, folder, len(samples)
+        self.done = written_ids(folder)
+        self.count = sum(sample.id in self.done for sample in samples)
+        self._log = EpisodeLog(folder, [sample.id for sample in samples])
+
+    def append(self, episode: Episode) -> None:
+        """Hand a finished episode over."""
+        self._log.append(episode)
+        self.count += 1
+
+    def close(self) -> None:
+        """Write what is left."""
+        self._log.close()
+        if (words := getattr(self.contest.model, "log", None)) is not None:
+            shutil.copyfile(words, self.folder / MODEL_LOG)
 
 
 def play_all(
-    contest: Contest,
+    contests: Mapping[Path, Contest],
     source: Source,
     samples: Sequence[Sample],
-    folder: Path,
     *,
     concurrency: int | None = None,
     batch_size: int | None = None,
     progress: Progress | None = None,
 ) -> None:
-    """Play the samples that are not yet written and append their episodes; the caller holds the folder's lock.
+    """Play the samples that are not yet written and append their episodes.
+
+    Several contests go on side by side: all play an image before any plays the next, so that a segmenter that they
+    share encodes it once.
+
+    Args:
+        contests: by run folder, of which the caller holds the locks.
+        source: of the samples.
+        samples: all of them, those of one image together.
+        concurrency: episodes under way at once; None: what suits the first contest.
+        batch_size: requests per batch of a local model; None: its own.
+        progress: called with (episodes done, episodes in all).
 
     Raises:
         Spent: when a limit ended the play before all were played.
         UsageError: for what the user can mend; episodes finished before it are kept.
     """
-    done = written_ids(folder)
-    todo = [sample for sample in samples if sample.id not in done]
-    count = len(samples) - len(todo)
-    log = EpisodeLog(folder, [sample.id for sample in samples])
+    with contextlib.ExitStack() as stack:
+        ledgers = []
+        for folder, contest in contests.items():
+            ledgers.append(Ledger(contest, samples, folder))
+            stack.callback(ledgers[-1].close)
 
-    def report() -> None:
-        if progress:
-            progress(count, len(samples))
+        def report() -> None:
+            if progress:
+                progress(sum(ledger.count for ledger in ledgers), len(ledgers) * len(samples))
 
-    def finished(episode: Episode) -> None:
-        nonlocal count
-        log.append(episode)
-        count += 1
         report()
+        seats = concurrency or ledgers[0].contest.concurrency(batch_size)
+        in_own_loop(_play_async(ledgers, _by_image(ledgers, samples), source, seats, batch_size, report))
+    for ledger in ledgers:
+        if ledger.count < ledger.total:
+            raise ledger.contest.meter.spent(ledger.count, ledger.total)
 
-    report()
-    try:
-        seats = concurrency or contest.concurrency(batch_size)
-        in_own_loop(_play_async(contest, source, todo, seats, batch_size, finished))
-    finally:
-        log.close()
-        if (words := getattr(contest.model, "log", None)) is not None:
-            shutil.copyfile(words, folder / MODEL_LOG)
-    if count < len(samples):
-        raise contest.meter.spent(count, len(samples))
+
+def _by_image(ledgers: Sequence[Ledger], samples: Sequence[Sample]) -> deque[tuple[Ledger, Sample]]:
+    """What is still to be played, in order: each image by every contest."""
+    return deque(
+        (ledger, sample)
+        for image in [list(group) for _, group in groupby(samples, key=lambda sample: sample.image_id)]
+        for ledger in ledgers
+        for sample in image
+        if sample.id not in ledger.done
+    )
 
 
 async def _play_async(
-    contest: Contest,
+    ledgers: Sequence[Ledger],
+    waiting: deque[tuple[Ledger, Sample]],
     source: Source,
-    todo: Sequence[Sample],
     seats: int,
     batch_size: int | None,
-    finished: Callable[[Episode], None],
+    report: Callable[[], None],
 ) -> None:
-    waiting = deque(todo)
     loop = asyncio.get_running_loop()
-    front = Front(contest.asked, batch_size=batch_size, concurrency=seats) if contest.asked else None
+    contests = [ledger.contest for ledger in ledgers]
+    fronts = {c: Front(c.asked, batch_size=batch_size, concurrency=seats) for c in contests if c.asked}
 
     async def seat() -> None:
         """Play one sample after the other, as long as the limits allow one more."""
-        while waiting and contest.meter.begin(waiting[0].id):
-            sample = waiting.popleft()
+        while waiting and waiting[0][0].contest.meter.begin(waiting[0][1].id):
+            ledger, sample = waiting.popleft()
+            contest, front = ledger.contest, fronts.get(ledger.contest)
             try:
                 with front.episode() if front else contextlib.nullcontext():
-                    seated = await loop.run_in_executor(pool, contest.seat, sample, source, front, pool)
-                    finished(await play(seated))
+                    seated = await loop.run_in_executor(pool, contest.seat, sample, source, front, pool, encoders)
+                    ledger.append(await play(seated))
+                    report()
             except Spent:
                 return
             finally:
                 contest.meter.end(sample.id)
 
     async with contextlib.AsyncExitStack() as stack:
-        pool = stack.enter_context(ThreadPoolExecutor(max(os.cpu_count() or 1, 2), "pixels"))
-        if front:
+        threads = max(os.cpu_count() or 1, 2)
+        pool = stack.enter_context(ThreadPoolExecutor(threads, "pixels"))
+        encoders = ThreadPoolExecutor(threads, "encoders")
+        stack.callback(encoders.shutdown, cancel_futures=True)
+        for contest, front in fronts.items():
             stack.callback(front.close)
-        if (close := getattr(contest.asked, "close", None)) is not None:
-            stack.push_async_callback(close)
-        await all_or_none([seat() for _ in range(min(seats, len(todo)))])
+            if (close := getattr(contest.asked, "close", None)) is not None:
+                stack.push_async_callback(close)
+        await all_or_none([seat() for _ in range(min(seats, len(waiting)))])
 
 
 async def all_or_none(coroutines: Sequence[Coroutine[Any, Any, None]]) -> None:

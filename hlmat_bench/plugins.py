@@ -113,6 +113,15 @@ def find(kind: Kind, name: str, others: Iterable[str] = ()) -> Plugin:
     return plugins[name]
 
 
+def takes(kind: Kind, name: str, option: str) -> bool:
+    """Whether the plug-in of that name, or in that file, has an option of this name.
+
+    Raises:
+        UsageError: for an unknown name.
+    """
+    return option in _option_names(find(kind, name).factory)
+
+
 def kind_of(name: str) -> Kind:
     """Whether a name or file is that of a segmenter; everything else is taken for a model."""
     path, _, _ = name.partition(":")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -44,6 +44,7 @@ class Play:
         segmenter: what turns clicks into masks.
         settings: the protocol's settings.
         pool: threads for pixel work, so that the event loop never waits for it.
+        opening: the image on its way into the segmenter; None: it is opened at the first click.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Play:
         segmenter: Segmenter,
         settings: ProtocolSettings,
         pool: Executor,
+        opening: Future[Session] | None = None,
     ) -> None:
         self.sample, self.image, self.truth = sample, image, truth
         self.player, self.segmenter, self.settings = player, segmenter, settings
@@ -68,7 +70,7 @@ class Play:
         self.box: Box | None = None
         self.initial: dict[str, Any] = {"kind": "empty", "mask": None, "iou": self.iou}
         self.steps: list[Step] = []
-        self._pool = pool
+        self._pool, self._opening = pool, opening
         self._asked_at = 0.0
         self._segmenter_seconds = 0.0
 
@@ -141,7 +143,7 @@ class Play:
         """In a worker thread: the next mask from all clicks so far, with its record."""
         started = time.perf_counter()
         if self.session is None:
-            self.session = self.segmenter.open(self.image)
+            self.session = self._opening.result() if self._opening else self.segmenter.open(self.image)
         self.mask = self.session.predict(self.clicks, self.box)
         self._segmenter_seconds = time.perf_counter() - started
         self.rle = masks.encode(self.mask)

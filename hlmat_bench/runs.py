@@ -7,18 +7,20 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hlmat_bench import manifest
+from hlmat_bench import manifest, plugins
 from hlmat_bench.catalog import Catalog, Choice
 from hlmat_bench.engine import Contest, Progress, play_all
 from hlmat_bench.episode_log import RunLock
 from hlmat_bench.errors import UsageError
-from hlmat_bench.interfaces import Model
+from hlmat_bench.interfaces import Model, Segmenter
 from hlmat_bench.prompts import check_template
 from hlmat_bench.records import EPISODES, Episode, read_episodes
-from hlmat_bench.samples import Source
+from hlmat_bench.samples import Sample, Source
 from hlmat_bench.scoring import score_episodes
 from hlmat_bench.settings import PROTOCOL_ID, ProtocolSettings
 from hlmat_bench.shards import select_samples
@@ -91,6 +93,7 @@ def run(
     max_requests: int | None = None,
     max_cost: float | None = None,
     cache: str | os.PathLike[str] | None = None,
+    embedding_cache: str | os.PathLike[str] | None = None,
     settings: Mapping[str, Any] | None = None,
     argv: Sequence[str] = (),
     progress: Progress | None = None,
@@ -117,6 +120,7 @@ def run(
         max_cost: most US dollars in this call; the requests under way when it is reached may exceed it.
         cache: a folder for the replies of a model behind an API, which are then not asked for again, in this run or
             another.
+        embedding_cache: a folder for what the segmenter's encoder makes of images, which are then not encoded again.
         settings: more settings of the protocol (``{"overlay.color": "blue"}``) and of the data
             (``{"data.missing": "skip"}``), and ``points``, a format that replaces the model's declared one.
         argv: the command line, for the manifest.
@@ -129,46 +133,106 @@ def run(
     protocol, data, points = split_settings(settings or {})
     definition = load_task(task)
     choice = Catalog.load(catalog).choose(model)
-    rules = _rules(choice, definition, protocol | {"strategy": strategy, "initial": initial}, budget)
-    contest = Contest(choice, segmenter, rules, points, seed)
+    rules = rules_of(choice, definition, protocol | {"strategy": strategy, "initial": initial}, budget)
+    contest = Contest(choice, make_segmenter(segmenter, embedding_cache), rules, points, seed)
     meter = Meter(max_requests=max_requests, max_cost=max_cost, per_episode=rules.budget)
     contest.ask_through(meter, Path(cache) if cache else None)
     source = definition.source(data_root or os.environ.get("HLMAT_DATA"), seed=seed, overrides=data)
     samples = select_samples(source.samples(), shard, limit)
-    document = manifest.build(
+    document = describe(contest, task_spec(definition, source), argv=argv, limit=limit, shard=shard)
+    who = model if isinstance(model, str) else model.name
+    folder = Path(out) if out else Path("runs") / folder_name(who, definition.name, segmenter, shard)
+    planned = Planned(folder, contest, document)
+    [finished] = play_planned(
+        [planned], source, samples, concurrency=concurrency, batch_size=batch_size, progress=progress
+    )
+    return finished
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A run that has not begun, or goes on.
+
+    Attributes:
+        folder: its run folder.
+        contest: who plays and with what.
+        document: its manifest.
+    """
+
+    folder: Path
+    contest: Contest
+    document: dict[str, Any]
+
+
+def play_planned(
+    planned: Sequence[Planned],
+    source: Source,
+    samples: Sequence[Sample],
+    *,
+    concurrency: int | None = None,
+    batch_size: int | None = None,
+    progress: Progress | None = None,
+) -> list[Run]:
+    """Play runs over the same samples side by side, image by image, each into its own folder, and score them.
+
+    Raises:
+        UsageError: as `run` does.
+    """
+    with ExitStack() as stack:
+        documents = {}
+        for one in planned:
+            _make_folder(one.folder)
+            stack.enter_context(RunLock(one.folder))
+            documents[one.folder] = _open_manifest(one.folder, one.document)
+        contests = {one.folder: one.contest for one in planned}
+        try:
+            play_all(contests, source, samples, concurrency=concurrency, batch_size=batch_size, progress=progress)
+        except Spent:
+            for folder in documents:
+                Run(folder).score()
+            raise
+        for folder, document in documents.items():
+            manifest.write_json(folder / manifest.MANIFEST, document | {"finished": manifest.now()})
+        finished = [Run(folder) for folder in documents]
+        for made in finished:
+            made.score()
+    return finished
+
+
+def make_segmenter(spec: str, embedding_cache: str | os.PathLike[str] | None = None) -> Segmenter:
+    """The segmenter of ``name,key=value,...``, with a folder for what its encoder makes of images.
+
+    Raises:
+        UsageError: when it cannot be made, or takes no such folder.
+    """
+    name, options = plugins.parse_spec(spec)
+    if embedding_cache is not None:
+        if not plugins.takes("segmenter", name, "embedding_cache"):
+            raise UsageError(
+                f"--embedding-cache is for segmenters that encode an image once, such as sam_b; {name} does not, so "
+                "leave it out."
+            )
+        options["embedding_cache"] = os.fspath(embedding_cache)
+    segmenter: Segmenter = plugins.build("segmenter", name, options)
+    return segmenter
+
+
+def describe(
+    contest: Contest, task: Mapping[str, Any], *, argv: Sequence[str], limit: int | None, shard: str | None
+) -> dict[str, Any]:
+    """The manifest of a contest on a task, as `task_spec` describes it."""
+    return manifest.build(
         argv=argv,
         model=contest.model_spec,
-        task=_task_spec(definition, source),
+        task=task,
         segmenter={"name": contest.segmenter.name, **contest.segmenter.spec()},
-        protocol={"id": PROTOCOL_ID, **rules.model_dump(mode="json")},
+        protocol={"id": PROTOCOL_ID, **contest.rules.model_dump(mode="json")},
         points=dataclasses.asdict(contest.points),
         resize=contest.resize,
-        seed=seed,
+        seed=contest.seed,
         limit=limit,
         shard=shard,
     )
-    who = model if isinstance(model, str) else model.name
-    folder = Path(out) if out else Path("runs") / folder_name(who, definition.name, segmenter, shard)
-    _make_folder(folder)
-    with RunLock(folder):
-        document = _open_manifest(folder, document)
-        try:
-            play_all(
-                contest,
-                source,
-                samples,
-                folder,
-                concurrency=concurrency,
-                batch_size=batch_size,
-                progress=progress,
-            )
-        except Spent:
-            Run(folder).score()
-            raise
-        manifest.write_json(folder / manifest.MANIFEST, document | {"finished": manifest.now()})
-        finished = Run(folder)
-        finished.score()
-    return finished
 
 
 def split_settings(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], str | None]:
@@ -178,7 +242,7 @@ def split_settings(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[st
     return protocol, data, protocol.pop("points", None)
 
 
-def _rules(model: Choice, task: Task, given: Mapping[str, Any], budget: int | None) -> ProtocolSettings:
+def rules_of(model: Choice, task: Task, given: Mapping[str, Any], budget: int | None) -> ProtocolSettings:
     """The settings: the task's defaults, under what the model was trained with, under what the user gave."""
     boxes = model.plugin == "gt-box" or given["initial"] == "gt-box"
     defaults: dict[str, Any] = {"track": "box+point"} if boxes else {}
@@ -188,7 +252,8 @@ def _rules(model: Choice, task: Task, given: Mapping[str, Any], budget: int | No
     return rules
 
 
-def _task_spec(task: Task, source: Source) -> dict[str, Any]:
+def task_spec(task: Task, source: Source) -> dict[str, Any]:
+    """What the manifest says of a task and its data."""
     describe = getattr(source, "describe", dict)
     return {
         "name": task.name,

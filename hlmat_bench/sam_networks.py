@@ -93,8 +93,30 @@ class Features:
     @property
     def nbytes(self) -> int:
         """The memory that they take, in bytes."""
-        values = self.arguments.values()
-        return sum(tensor.nbytes for value in values for tensor in (value if isinstance(value, list) else [value]))
+        return sum(tensor.nbytes for tensor in self.tensors().values())
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """All tensors by name; those of a list by the list's name, a dot and their place."""
+        named: dict[str, torch.Tensor] = {}
+        for name, value in self.arguments.items():
+            if isinstance(value, list):
+                named.update({f"{name}.{place}": tensor for place, tensor in enumerate(value)})
+            else:
+                named[name] = value
+        return named
+
+    @staticmethod
+    def of(tensors: Mapping[str, torch.Tensor]) -> Features:
+        """The inverse of `tensors`."""
+        arguments: dict[str, torch.Tensor | list[torch.Tensor]] = {}
+        lists: dict[str, dict[int, torch.Tensor]] = {}
+        for key, tensor in tensors.items():
+            name, dot, place = key.partition(".")
+            if dot:
+                lists.setdefault(name, {})[int(place)] = tensor
+            else:
+                arguments[name] = tensor
+        return Features(arguments | {name: [held[i] for i in sorted(held)] for name, held in lists.items()})
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,14 @@ from __future__ import annotations
 import importlib.metadata
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hlmat_bench import weights
 from hlmat_bench.clicks import Click
+from hlmat_bench.embedding_store import EmbeddingStore, Tensors
 from hlmat_bench.embeddings import EmbeddingCache
 from hlmat_bench.interfaces import Box, Image, Mask, Size
 from hlmat_bench.sam_networks import Features, Network, Prompt
@@ -32,21 +34,49 @@ class SamSegmenter:
         network: with its weights.
         feedback: give the logits of the last mask to the next prediction.
         cache_mb: megabytes (2^20 bytes) of image features that are kept, on the device.
+        embedding_cache: a folder that keeps them on disk, too.
+        embedding_cache_gb: gigabytes (2^30 bytes) that its files may take.
+
+    Raises:
+        UsageError: when the folder cannot be made.
     """
 
     accepts_box = True
 
-    def __init__(self, name: str, network: Network, *, feedback: bool, cache_mb: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        network: Network,
+        *,
+        feedback: bool,
+        cache_mb: int,
+        embedding_cache: str | None,
+        embedding_cache_gb: float,
+    ) -> None:
         self.name, self.network, self.feedback = name, network, feedback
         self._features: EmbeddingCache[Features] = EmbeddingCache(cache_mb << 20)
+        self._store: EmbeddingStore | None = None
+        if embedding_cache is not None:
+            folder, limit = Path(embedding_cache).expanduser(), int(embedding_cache_gb * (1 << 30))
+            self._store = EmbeddingStore(folder, self._encoder(), limit, network.device)
         self._one_at_a_time = threading.Lock()
 
     def spec(self) -> dict[str, Any]:
         """See `hlmat_bench.interfaces.Segmenter.spec`."""
+        return {
+            "name": self.name,
+            **self._encoder(),
+            "masks": 3,
+            "mask_choice": "best predicted score",
+            "threshold": 0.0,
+            "logit_feedback": self.feedback,
+        }
+
+    def _encoder(self) -> dict[str, Any]:
+        """All that the features of an image depend on."""
         network = self.network
         packages = ("torch", network.library, *network.family.needs)
         return {
-            "name": self.name,
             "family": network.family.name,
             "weights_sha256": weights.sha256(network.files),
             "library": network.library,
@@ -54,24 +84,25 @@ class SamSegmenter:
             "input_size": network.frame.side,
             "dtype": str(network.dtype).removeprefix("torch."),
             "device": network.device.type,
-            "masks": 3,
-            "mask_choice": "best predicted score",
-            "threshold": 0.0,
-            "logit_feedback": self.feedback,
         }
 
     def open(self, image: Image) -> SamSession:
         """See `hlmat_bench.interfaces.Segmenter.open`."""
-        features = self._features.get(image, self._encode)
+        features = self._features.get(image, self._kept_or_encoded)
         return SamSession(self.network, features, (image.shape[0], image.shape[1]), feedback=self.feedback)
 
-    def _encode(self, image: Image) -> Features:
+    def _kept_or_encoded(self, image: Image) -> Features:
+        return Features.of(self._store.get(image, self._encode) if self._store else self._encode(image))
+
+    def _encode(self, image: Image) -> Tensors:
+        """The features, laid out in memory as a file gives them back, so that both decode to the same bit."""
         import torch
 
         with torch.inference_mode():
             pixels = self.network.frame.pixels(image).to(self.network.device)
             with self._one_at_a_time:  # bounds the memory that encoder passes take
-                return self.network.encode(pixels)
+                features = self.network.encode(pixels)
+            return {name: tensor.contiguous() for name, tensor in features.tensors().items()}
 
 
 class SamSession:

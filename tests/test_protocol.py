@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco
 
+from hlmat_bench import plugins
 from hlmat_bench.clicks import Click
 from hlmat_bench.protocol import Play, play
 from hlmat_bench.records import Episode
+from hlmat_bench.runs import run
 from hlmat_bench.samples import Sample, Truth
 from hlmat_bench.settings import ProtocolSettings
 from hlmat_bench.testing import DiscSegmenter
@@ -165,3 +167,58 @@ async def test_the_record_holds_what_happened(pool: ThreadPoolExecutor) -> None:
     assert np.array_equal(_decode(episode.gt), GT)
     assert episode.selected == {"final": 2, "self": 1, "best": 1}
     assert all(value >= 0 for step in episode.steps for value in step.seconds.values())
+
+
+AHEAD = """
+import asyncio, threading
+from hlmat_bench.interfaces import Reply
+from hlmat_bench.points import PointFormat
+from hlmat_bench.testing import DiscSegmenter
+
+OPENED = threading.Event()
+IMAGES = []
+
+
+class Discs(DiscSegmenter):
+    def open(self, image):
+        IMAGES.append(image)
+        OPENED.set()
+        return super().open(image)
+
+
+class Broken(DiscSegmenter):
+    def open(self, image):
+        raise MemoryError
+
+
+class Waits:
+    name, points = "waits", PointFormat.named("pixel")
+
+    async def reply(self, request):
+        seen = await asyncio.to_thread(OPENED.wait, 20)
+        return [Reply("Positive point: (5, 5)" if seen else "the image was not opened")]
+
+
+class Finishes:
+    name, points = "finishes", PointFormat.named("pixel")
+
+    async def reply(self, request):
+        return [Reply("Finish")]
+
+
+MODELS = {"waits": Waits, "finishes": Finishes}
+SEGMENTERS = {"discs": Discs, "broken": Broken}
+"""
+
+
+def test_the_image_is_opened_while_the_model_thinks_and_only_then(task: str, tmp_path: Path) -> None:
+    file = tmp_path / "ahead.py"
+    file.write_text(AHEAD)
+    images = plugins.find("segmenter", f"{file}:discs").factory.open.__globals__["IMAGES"]
+    run("empty", task, f"{file}:discs", out=tmp_path / "empty", limit=2)
+    assert not images, "a player that never clicks needs no image"
+    [episode] = run(f"{file}:waits", task, f"{file}:discs", out=tmp_path / "a", limit=1, budget=2).episodes()
+    assert [step.action.kind for step in episode.steps] == ["click", "invalid"]
+    assert len(images) == 1
+    episodes = run(f"{file}:finishes", task, f"{file}:broken", out=tmp_path / "b", limit=3).episodes()
+    assert [episode.stop for episode in episodes] == ["stop"] * 3, "an image that nobody clicks on fails nothing"

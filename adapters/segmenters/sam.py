@@ -39,6 +39,8 @@ class Sam(SamSegmenter):
         dtype: number type of the image encoder; prompts and masks are always computed in float32.
         feedback: give the logits of the last mask to the next prediction.
         cache_mb: megabytes (2^20 bytes) of image features that are kept.
+        embedding_cache: a folder that keeps them on disk, too.
+        embedding_cache_gb: gigabytes (2^30 bytes) that its files may take.
 
     Raises:
         UsageError: when a package or the weights are missing, damaged or of another size.
@@ -54,10 +56,12 @@ class Sam(SamSegmenter):
         dtype: str = "float32",
         feedback: bool = True,
         cache_mb: int = 1024,
+        embedding_cache: str | None = None,
+        embedding_cache_gb: float = 20,
     ) -> None:
         variant = architecture.variant if architecture else VARIANTS["sam"]
         _check_choice(variant.name, architecture, checkpoint, pretrained)
-        _check_options(feedback, cache_mb)
+        _check_options(feedback, cache_mb, embedding_cache, embedding_cache_gb)
         local.require(*(_OFFICIAL if checkpoint else _TRANSFORMERS))
         where = local.device(device), local.dtype(dtype)
         network: OfficialNetwork | TransformersNetwork
@@ -67,7 +71,14 @@ class Sam(SamSegmenter):
             network = TransformersNetwork(
                 variant, str(pretrained), *where, architecture.source if architecture else None
             )
-        super().__init__(variant.name, network, feedback=feedback, cache_mb=cache_mb)
+        super().__init__(
+            variant.name,
+            network,
+            feedback=feedback,
+            cache_mb=cache_mb,
+            embedding_cache=embedding_cache,
+            embedding_cache_gb=embedding_cache_gb,
+        )
 
 
 class TransformersSam(SamSegmenter):
@@ -76,7 +87,7 @@ class TransformersSam(SamSegmenter):
     Args:
         variant: which.
         pretrained: a folder that transformers saved, or a Hugging Face id.
-        device, dtype, feedback, cache_mb: see `Sam`.
+        device, dtype, feedback, cache_mb, embedding_cache, embedding_cache_gb: see `Sam`.
 
     Raises:
         UsageError: when a package or the weights are missing, damaged or those of another network.
@@ -91,13 +102,22 @@ class TransformersSam(SamSegmenter):
         dtype: str = "float32",
         feedback: bool = True,
         cache_mb: int = 1024,
+        embedding_cache: str | None = None,
+        embedding_cache_gb: float = 20,
     ) -> None:
         if not pretrained:
             raise UsageError(f"{variant.name} needs its weights. {variant.source}")
-        _check_options(feedback, cache_mb)
+        _check_options(feedback, cache_mb, embedding_cache, embedding_cache_gb)
         local.require(*_TRANSFORMERS, *variant.family.needs)
         network = TransformersNetwork(variant, str(pretrained), local.device(device), local.dtype(dtype))
-        super().__init__(variant.name, network, feedback=feedback, cache_mb=cache_mb)
+        super().__init__(
+            variant.name,
+            network,
+            feedback=feedback,
+            cache_mb=cache_mb,
+            embedding_cache=embedding_cache,
+            embedding_cache_gb=embedding_cache_gb,
+        )
 
 
 def _check_choice(name: str, architecture: Architecture | None, checkpoint: str | None, pretrained: str | None) -> None:
@@ -112,11 +132,18 @@ def _check_choice(name: str, architecture: Architecture | None, checkpoint: str 
         raise UsageError(f"{name} needs its weights. {architecture.source}")
 
 
-def _check_options(feedback: object, cache_mb: object) -> None:
+def _check_options(feedback: object, cache_mb: object, embedding_cache: object, embedding_cache_gb: object) -> None:
     if not isinstance(feedback, bool):
         raise UsageError(f"feedback={feedback} is neither true nor false.")
     if not isinstance(cache_mb, int) or isinstance(cache_mb, bool) or cache_mb < 0:
         raise UsageError(f"cache_mb={cache_mb} is no number of megabytes; 0 keeps no image features.")
+    if embedding_cache is not None and not isinstance(embedding_cache, str):
+        raise UsageError(f"embedding_cache={embedding_cache} is no folder.")
+    size = embedding_cache_gb
+    if not isinstance(size, (int, float)) or isinstance(size, bool) or not 0 < size < float("inf"):
+        raise UsageError(f"embedding_cache_gb={size} is no number of gigabytes above 0.")
+    if embedding_cache is not None:
+        local.require("safetensors")
 
 
 SEGMENTERS = {
