@@ -137,7 +137,7 @@ def test_a_killed_run_continues_and_asks_nothing_again(
         process.send_signal(signal.SIGKILL)
         process.communicate()
         flaky.release.set()
-        finished = len(list(hlmat_bench.Run(tmp_path / "run").episodes()))
+        finished = len(written_ids(tmp_path / "run"))
         run = hlmat_bench.run(model, task, tool, **options)
     assert 0 < finished < 40
     check(run, undisturbed)
