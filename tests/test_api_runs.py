@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 import pytest
 
 import hlmat_bench
+from hlmat_bench.episode_log import written_ids
 from hlmat_bench.manifest import redact
 from hlmat_bench.testing import Answer, ChatServer, Failure, completion
 
