@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from hlmat_bench.testing import DiscSegmenter
 
 SEGMENTERS = {"discs": DiscSegmenter}
 """
+
+# A suite that was started in the background inherits an ignored SIGINT, and so would the programs that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
