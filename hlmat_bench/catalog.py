@@ -78,8 +78,11 @@ class Entry(_Strict):
     def missing(self, adapters: Mapping[str, plugins.Plugin]) -> str | None:
         """What it lacks to run here, as a sentence; None when it lacks nothing that can be seen."""
         variable = self.options.get("key_env")
-        if (sentence := adapters[self.adapter].missing) is not None:
-            return sentence
+        adapter = adapters.get(self.adapter)
+        if adapter is None and not self.adapter.partition(":")[0].endswith(".py"):
+            return f"there is no adapter {self.adapter}"
+        if adapter is not None and adapter.missing is not None:
+            return adapter.missing
         return f"set {variable}" if variable and not os.environ.get(variable) else self.needs
 
 

@@ -107,6 +107,12 @@ def test_what_is_missing_to_run_an_entry_is_said(mine: Path, monkeypatch: pytest
     assert {row[0]: row for row in Catalog.load(mine).rows()}["mine-api"][5] == "yes"
 
 
+def test_an_adapter_may_be_a_file_and_one_that_is_not_there_is_named(mine: Path) -> None:
+    for adapter, seen in (("./my_adapter.py", "yes"), ("hff", "there is no adapter hff")):
+        mine.write_text(MINE.replace("adapter: hf", f"adapter: {adapter}"))
+        assert {row[0]: row for row in Catalog.load(mine).rows()}["mine-7b"][5] == seen
+
+
 def test_the_command_line_shows_one_entry(mine: Path) -> None:
     from typer.testing import CliRunner
 
