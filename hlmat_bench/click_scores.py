@@ -96,9 +96,9 @@ def click_scores(episodes: Sequence[EpisodeClicks], budget: int) -> dict[str, An
     - ``total``: clicks spent, invalid replies included; a stop is no click.
     - ``finish``: replies that ended otherwise than by the model's own end: ``length``, ``content_filter``, ``refusal``.
     - ``first_click_inside``: of all episodes, those whose first action is a positive click inside the object.
-    - ``valid``, ``hit_rate``, ``mean_gain``, ``overshoot``, ``regret``: see `_worth`, of all valid clicks; ``regret_ci``
-      is the interval of ``regret``, over the images that have a valid click.
-    - ``localisation``: the same of the clicks that are the first valid action of an episode that began without a mask;
+    - ``valid``, ``hit_rate``, ``mean_gain``, ``overshoot``, ``regret``: of all valid clicks; see `_worth`.
+    - ``regret_ci``: the interval of ``regret``, over the images that have a valid click.
+    - ``localisation``: the same of clicks that are the first valid action of an episode that began without a mask;
       ``episodes`` counts these episodes, and ``iou`` is their mean IoU after that action, or at the end without one.
     - ``refinement``: the same of all other valid clicks.
     - ``positive``, ``negative``: the same by sign.
