@@ -208,8 +208,8 @@ class _Drawing:
         image = self._source.image(self._sample)
         if image.shape[:2] != self._episode.size:
             raise UsageError(
-                f"The image of {self._sample.id} is {image.shape[:2]} here and {self._episode.size} in the record; replay "
-                "with the images of the run."
+                f"The image of {self._sample.id} is {image.shape[:2]} here and {self._episode.size} in the record; "
+                "replay with the images of the run."
             )
         return image
 
