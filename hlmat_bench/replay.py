@@ -250,8 +250,14 @@ def replay_folder(
     settings: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> Replayed:
-    """`reopened` and `replay` for a run folder; of the settings, those of the data count (``data.``)."""
+    """`reopened` and `replay` for a run folder.
+
+    Raises:
+        UsageError: as they do, and for a setting that is none of the data (``data.``).
+    """
     run = Run(folder)
-    _, data, _ = split_settings(settings or {})
+    protocol, data, points = split_settings(settings or {})
+    if protocol or points:
+        raise UsageError("A replay keeps the run's protocol; --set takes settings of the data alone, data.NAME=VALUE.")
     tool, source = reopened(run.manifest, segmenter=segmenter, task=task, data_root=data_root, data=data)
     return replay(run, tool, source, progress=progress)

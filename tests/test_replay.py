@@ -210,6 +210,8 @@ def test_segmenter_and_data_must_be_the_runs(task: str, tool: str, boxes: Path, 
         reopened(document, segmenter=f"{tool},radius=9", task=task)
     with pytest.raises(UsageError, match="There is no task called 'boxes'"):
         reopened(document, segmenter=tool)
+    with pytest.raises(UsageError, match="A replay keeps the run's protocol"):
+        replay_folder(run.folder, tool, task, settings={"overlay.color": "blue"})
     other = tmp_path / "other.yaml"
     other.write_text("name: boxes\nsource: {kind: table, table: fewer.csv}\n")
     lines = (boxes / "expressions.csv").read_text().splitlines(keepends=True)
