@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -46,12 +46,12 @@ class Replayed:
     differing: list[Difference] = field(default_factory=list)
     regrets: dict[str, dict[int, float]] = field(default_factory=dict)
 
-    def note(self, difference: Difference) -> None:
-        """Add a mask that was compared."""
-        self.masks += 1
-        self.largest = max(self.largest, difference.share)
-        if difference.share > self.tolerance:
-            self.differing.append(difference)
+    def add(self, sample_id: str, differences: Sequence[Difference], regrets: Mapping[int, float]) -> None:
+        """Add an episode: all masks that were compared, and the regrets of its clicks by step."""
+        self.masks += len(differences)
+        self.largest = max([self.largest, *(difference.share for difference in differences)])
+        self.differing += [difference for difference in differences if difference.share > self.tolerance]
+        self.regrets[sample_id] = dict(regrets)
 
     def summary(self) -> dict[str, Any]:
         """What scores.json says of it."""
