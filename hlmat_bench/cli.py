@@ -191,7 +191,7 @@ def score(
     rows = [console.score_row(str(folder), Run(folder).score()) for folder in run]
     console.table(("run", *console.SCORE_HEADERS[1:]), rows, right=range(1, 6))
     for folder, again in found.items():
-        console.say(f"{folder}: {again.sentence()}")
+        console.say(f"{folder}: {again.sentences()}")
     if any(again.differing for again in found.values()):
         raise typer.Exit(1)
 

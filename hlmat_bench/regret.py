@@ -57,13 +57,15 @@ class Replayed:
         """What scores.json says of it."""
         return {"masks": self.masks, "differing": len(self.differing), "largest": self.largest}
 
-    def sentence(self) -> str:
+    def sentences(self) -> str:
         """What was found, for a reader."""
+        regrets = [regret for steps in self.regrets.values() for regret in steps.values()]
+        mean = f" The mean regret of {len(regrets)} clicks is {sum(regrets) / len(regrets):.3f}." if regrets else ""
         if not self.differing:
-            return f"{self.masks} masks were drawn again, all as recorded."
+            return f"{self.masks} masks were drawn again, all as recorded.{mean}"
         shown = ", ".join(f"{sample} step {t} ({share:.2%} of its pixels)" for sample, t, share in self.differing[:5])
         more = f" and {len(self.differing) - 5} more" if len(self.differing) > 5 else ""
-        return f"{len(self.differing)} of {self.masks} masks are not those recorded: {shown}{more}."
+        return f"{len(self.differing)} of {self.masks} masks are not those recorded: {shown}{more}.{mean}"
 
     def save(self, folder: Path) -> None:
         """Write replay.json."""
