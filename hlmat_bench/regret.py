@@ -26,7 +26,7 @@ class Difference(NamedTuple):
 
 
 @dataclass
-class Replayed:
+class ReplayResult:
     """A run, played again.
 
     Attributes:
@@ -81,7 +81,7 @@ class Replayed:
         write_json(folder / REPLAY, value)
 
 
-def load(folder: Path) -> Replayed | None:
+def load(folder: Path) -> ReplayResult | None:
     """What a replay of the run's episodes found; None where there was none, or episodes have been added since.
 
     Raises:
@@ -100,12 +100,12 @@ def load(folder: Path) -> Replayed | None:
     return found if found.episodes_sha256 == digest_of(folder) else None
 
 
-def _from_json(value: Mapping[str, Any]) -> Replayed:
+def _from_json(value: Mapping[str, Any]) -> ReplayResult:
     regrets = {
         str(sample): {int(t): float(regret) for t, regret in steps.items()}
         for sample, steps in value["regrets"].items()
     }
-    return Replayed(
+    return ReplayResult(
         episodes_sha256=value["episodes_sha256"],
         tolerance=value["tolerance"],
         masks=value["masks"],

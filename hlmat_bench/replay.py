@@ -24,7 +24,7 @@ from hlmat_bench.errors import UsageError
 from hlmat_bench.interfaces import Box, Image, Mask, Segmenter, Session
 from hlmat_bench.manifest import first_difference
 from hlmat_bench.records import Episode
-from hlmat_bench.regret import Difference, Replayed, digest_of
+from hlmat_bench.regret import Difference, ReplayResult, digest_of
 from hlmat_bench.runs import Run, make_segmenter, split_settings
 from hlmat_bench.samples import Sample, Source
 from hlmat_bench.scores import CachedTruth
@@ -226,7 +226,7 @@ class _Drawing:
         return image
 
 
-def replay(run: Run, segmenter: Segmenter, source: Source, *, progress: Progress | None = None) -> Replayed:
+def replay(run: Run, segmenter: Segmenter, source: Source, *, progress: Progress | None = None) -> ReplayResult:
     """Play a whole run again, compare all its masks, compute the regret of every click, and keep that in its folder.
 
     Args:
@@ -237,7 +237,7 @@ def replay(run: Run, segmenter: Segmenter, source: Source, *, progress: Progress
     Raises:
         UsageError: when an episode cannot be played again here.
     """
-    found = Replayed(digest_of(run.folder), tolerance(run.manifest["segmenter"]))
+    found = ReplayResult(digest_of(run.folder), tolerance(run.manifest["segmenter"]))
     drawing, episodes = _drawings(segmenter, source), list(run.episodes())
 
     def examined(episode: Episode) -> tuple[list[Difference], dict[int, float]]:
@@ -266,7 +266,7 @@ def replay_folder(
     data_root: Path | None = None,
     settings: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
-) -> Replayed:
+) -> ReplayResult:
     """`reopened` and `replay` for a run folder.
 
     Raises:
