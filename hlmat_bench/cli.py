@@ -66,7 +66,9 @@ def run(
     model: Annotated[list[str], typer.Option(help="Name[,key=value...] or ./file.py; may be given several times.")],
     task: Annotated[list[str], typer.Option(help="Name, group (res, hres) or ./file.yaml; several are allowed.")],
     segmenter: Annotated[str, typer.Option(help="Name[,key=value...] or ./file.py.")] = "graphcut",
-    strategy: Annotated[str, typer.Option(help="Who chooses the next action: greedy.")] = "greedy",
+    strategy: Annotated[
+        str, typer.Option(help="Who chooses the next action: greedy, prm, tree, or ./file.py.")
+    ] = "greedy",
     budget: Annotated[int | None, typer.Option(help="Clicks per episode; default: the task's.")] = None,
     initial: Annotated[str, typer.Option(help="State before the first click: empty or gt-box.")] = "empty",
     out: Annotated[Path | None, typer.Option(help="Run folder; of several runs, the folder that holds them.")] = None,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,8 @@ Image: TypeAlias = NDArray[np.uint8]
 Mask: TypeAlias = NDArray[np.bool_]
 Size: TypeAlias = tuple[int, int]
 Box: TypeAlias = tuple[int, int, int, int]
+#: What a model may be asked: for a click, for the IoU of the mask it is shown, or for the object's box.
+Question: TypeAlias = Literal["click", "iou", "box"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,8 @@ class Model(Protocol):
 
     A model that answers several requests in one pass offers `reply_batch` as well (see `BatchModel`).
     Optional attributes: ``deterministic`` (default True): at temperature 0 the same image and prompt give the same
-    reply. ``seeded`` (default True): above temperature 0, the same seed as well does. ``resize`` (a
+    reply. ``seeded`` (default True): above temperature 0, the same seed as well does. ``predicts_iou`` (default False):
+    its reply with a click also says what the mask it is shown is worth ("Current IOU: 74"). ``resize`` (a
     `hlmat_bench.framing.Resize`, by default none): how the image is changed before it is in a request; the prompt names
     the new size, and replies are mapped back from it. ``price``: what it computes the ``cost`` of its replies from;
     None or absent where that is unknown. ``concurrency`` (an int): how many requests it takes at once. ``log`` (a

@@ -29,7 +29,14 @@ def test_dots_lead_into_a_section_and_colours_have_names() -> None:
         ({"overlay.color": [0, 0, 256]}, "each part of a colour is 0 to 255"),
         ({"overlay.alpha": 1.5}, "setting overlay.alpha=1.5 does not fit"),
         ({"budget": 0}, "setting budget=0 does not fit"),
-        ({"strategy": "greedly"}, "setting strategy='greedly' does not fit"),
+        ({"candidates": 3}, "strategy greedy does not use candidates"),
+        ({"strategy": "prm", "candidates": 3}, "strategy prm does not use candidates"),
+        ({"strategy": "tree", "prm": "oracle", "correlation": 0.5}, "strategy tree does not use correlation"),
+        (
+            {"strategy": "tree", "prm": "oracle", "temperature": 0},
+            "tree draws different candidates, which needs a temp",
+        ),
+        ({"strategy": "tree", "prm": "truth"}, "setting prm='truth' does not fit"),
     ],
 )
 def test_what_does_not_fit_is_one_sentence(values: dict[str, object], sentence: str) -> None:
@@ -38,27 +45,36 @@ def test_what_does_not_fit_is_one_sentence(values: dict[str, object], sentence: 
     assert "\n" not in str(caught.value)
 
 
+TREE = {"strategy": "tree", "prm": "reply"}
+
+#: For each setting the settings it is used with, and a value that is not the default.
+OTHERS: dict[str, tuple[dict[str, object], object]] = {
+    "strategy": ({"prm": "reply"} | TREE, "prm"),
+    "candidates": (TREE, 3),
+    "prm": (TREE, "oracle"),
+    "correlation": (TREE | {"prm": "noisy"}, 0.3),
+    "prm_prompt": (TREE | {"prm": "ask"}, "How good?"),
+    "stop.epsilon": (TREE, 0.1),
+    "stop.patience": (TREE, 3),
+    "box_prompt": ({"strategy": "box-only", "track": "box+point"}, "Where?"),
+    "budget": ({}, 9),
+    "track": ({}, "box+point"),
+    "initial": ({}, "gt-box"),
+    "overlay.color": ({}, "red"),
+    "overlay.alpha": ({}, 0.25),
+    "jpeg": ({}, 75),
+    "history": ({}, True),
+    "prompt": ({}, "Click {expression}."),
+    "temperature": ({}, 0.7),
+    "max_tokens": ({}, 64),
+}
+
+
 def test_every_setting_is_listed_and_changes_the_digest() -> None:
-    others = {
-        "strategy": "greedy",
-        "budget": 9,
-        "track": "box+point",
-        "initial": "gt-box",
-        "overlay.color": "red",
-        "overlay.alpha": 0.25,
-        "jpeg": 75,
-        "history": True,
-        "prompt": "Click {expression}.",
-        "temperature": 0.7,
-        "max_tokens": 64,
-    }
-    assert set(others) == set(setting_names())
-    base = digest(ProtocolSettings.build({}).model_dump(mode="json"))
-    changed = {
-        name: digest(ProtocolSettings.build({name: value}).model_dump(mode="json")) for name, value in others.items()
-    }
-    assert [name for name, value in changed.items() if value == base] == ["strategy"]
-    assert len(set(changed.values())) == len(others)
+    assert set(OTHERS) == set(setting_names())
+    for name, (base, value) in OTHERS.items():
+        before, after = (digest(ProtocolSettings.build(values).model_dump()) for values in (base, base | {name: value}))
+        assert before != after, name
 
 
 @given(st.dictionaries(st.text(), st.integers() | st.text() | st.booleans()))
