@@ -34,7 +34,7 @@ def test_dots_lead_into_a_section_and_colours_have_names() -> None:
         ({"strategy": "tree", "prm": "oracle", "correlation": 0.5}, "strategy tree does not use correlation"),
         (
             {"strategy": "tree", "prm": "oracle", "temperature": 0},
-            "tree draws different candidates, which needs a temp",
+            "tree draws different candidates",
         ),
         ({"strategy": "tree", "prm": "truth"}, "setting prm='truth' does not fit"),
     ],
