@@ -183,7 +183,9 @@ def score(run: Annotated[list[Path], typer.Argument(help="Run folders.")]) -> No
 
     rows = []
     for folder in run:
-        rows.append(console.score_row(str(folder), Run(folder).score()))
+        scored = Run(folder)
+        scored.score()
+        rows.append(console.score_row(str(folder), scored))
     console.table(("run", *console.SCORE_HEADERS[1:]), rows, right=range(1, 6))
 
 
@@ -386,6 +388,6 @@ def _show(segmenter: str, runs: list[tuple[str, Any]]) -> None:
     first = runs[0][1].manifest
     budget = first["protocol"]["budget"]
     console.say(f"\n{first['task']['name']} with {segmenter}, {budget} clicks, 95 % intervals by image")
-    console.table(console.SCORE_HEADERS, [console.score_row(who, run.scores()) for who, run in runs], right=range(1, 6))
+    console.table(console.SCORE_HEADERS, [console.score_row(who, run) for who, run in runs], right=range(1, 6))
     for _, result in runs:
         console.say(f"  {result.folder}")
