@@ -96,12 +96,15 @@ class Window:
         mask: the mask to change, bool (h, w).
         clicks: all clicks on the canvas; the last one is to be answered.
         deepest: the depth that no change should exceed, in pixels of the canvas.
+        start: the mask before the first click, bool (h, w); empty where there was none.
         settings: see `Settings`.
     """
 
-    def __init__(self, canvas: Image, mask: Mask, clicks: Sequence[Click], deepest: float, settings: Settings) -> None:
+    def __init__(
+        self, canvas: Image, mask: Mask, clicks: Sequence[Click], deepest: float, start: Mask, settings: Settings
+    ) -> None:
         self._settings = settings
-        self._first = len(clicks) == 1
+        self._first = len(clicks) == 1 and not start.any()
         self._positive, x, y = clicks[-1]
         depth = max(2.0, float(_depth(~mask if self._positive else mask)[y, x]))
         reach = int(max(settings.window_least, settings.window * depth))
@@ -113,6 +116,7 @@ class Window:
         size = (max(1, round(height * self._scale)), max(1, round(width * self._scale)))
         self._radius, self._deepest = depth * self._scale, deepest * self._scale
         image = resized(canvas[self.rows, self.columns], size)
+        self._start = resized(start[self.rows, self.columns].astype(np.float32), size) > 0.5
         self._old = resized(self._old_full.astype(np.float32), size) > 0.5
         self._clicks = [self._inside(click, size) for click in clicks if self._holds(click, height, width)]
         self._whole = self._old_full.shape == mask.shape
@@ -230,7 +234,7 @@ class Window:
         labels = soft > 0.5
         positive, x, y = self._clicks[-1]
         labels[y, x] = positive
-        return with_positive_clicks(labels, self._clicks) if self._whole else labels
+        return anchored(labels, self._clicks, self._start) if self._whole else labels
 
     def _judged(self, soft: Floats, labels: Mask, radius: float) -> Answer:
         """How well a change fits its click: the click in its middle, a cheap outline, not too small nor too deep."""
@@ -259,13 +263,14 @@ def _depth(mask: Mask) -> Floats:
     return cv2.distanceTransform(padded, cv2.DIST_L2, 5)[1:-1, 1:-1].astype(np.float32, copy=False)
 
 
-def with_positive_clicks(mask: Mask, clicks: Sequence[Click]) -> Mask:
-    """The connected parts of a mask that hold a positive click."""
+def anchored(mask: Mask, clicks: Sequence[Click], start: Mask) -> Mask:
+    """The connected parts of a mask that hold a positive click, or something of the mask it started from."""
     import cv2
 
     count, parts = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
     kept = np.zeros(count, np.bool_)
     kept[[parts[click.y, click.x] for click in clicks if click.positive]] = True
+    kept[parts[start]] = True
     kept[0] = False
     chosen: Mask = kept[parts]
     return chosen

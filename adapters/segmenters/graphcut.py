@@ -20,11 +20,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from hlmat_bench import masks
 from hlmat_bench.clicks import Click
 from hlmat_bench.cuts import resized
 from hlmat_bench.errors import UsageError
 from hlmat_bench.interfaces import Box, Facts, Image, Mask, Size
-from hlmat_bench.local_cuts import Settings, Window, with_positive_clicks
+from hlmat_bench.local_cuts import Settings, Window, anchored
 
 
 class GraphCut:
@@ -32,6 +33,7 @@ class GraphCut:
 
     name = "graphcut"
     accepts_box = False
+    accepts_mask = True
 
     def __init__(self) -> None:
         self.settings = Settings()
@@ -71,7 +73,20 @@ class GraphCutSession:
 
     def __init__(self, canvas: Image, size: Size, settings: Settings) -> None:
         self._canvas, self._size, self._settings = canvas, size, settings
+        self._given: Mask | None = None
         self._start = self._state = _State((), np.zeros(canvas.shape[:2], np.bool_), math.inf)
+
+    def start_from(self, mask: Mask) -> None:
+        """See `hlmat_bench.interfaces.RefiningSession.start_from`.
+
+        Raises:
+            UsageError: when the mask has another shape than the image.
+        """
+        given = masks.of_shape(mask, self._size)
+        if given.any():
+            self._given = given.copy()
+            on_canvas = resized(given.astype(np.float32), self._canvas.shape[:2]) > 0.5
+            self._start = self._state = _State((), on_canvas, math.inf)
 
     def predict(self, clicks: Sequence[Click], box: Box | None = None) -> Mask:
         """See `hlmat_bench.interfaces.Session.predict`; a click that was answered before is not computed again.
@@ -99,13 +114,13 @@ class GraphCutSession:
     def _answer(self, click: Click) -> None:
         clicks = (*self._state.clicks, click)
         placed = [self._placed(each) for each in clicks]
-        window = Window(self._canvas, self._state.mask, placed, self._state.depth, self._settings)
+        window = Window(self._canvas, self._state.mask, placed, self._state.depth, self._start.mask, self._settings)
         mask = self._state.mask.copy()
         answer = window.best()
         mask[window.rows, window.columns] = window.full_size(answer)
         for each in placed:
             mask[each.y, each.x] = each.positive
-        self._state = _State(clicks, with_positive_clicks(mask, placed), min(self._state.depth, answer.depth))
+        self._state = _State(clicks, anchored(mask, placed, self._start.mask), min(self._state.depth, answer.depth))
 
     def _placed(self, click: Click) -> Click:
         """A click on the canvas."""
@@ -115,15 +130,24 @@ class GraphCutSession:
         return Click(click.positive, min(x, width - 1), min(y, height - 1))
 
     def _full_size(self, clicks: Sequence[Click]) -> Mask:
-        import cv2
-
-        mask = self._state.mask.copy()
-        if mask.shape != self._size:
-            soft = cv2.resize(mask.astype(np.float32), self._size[::-1], interpolation=cv2.INTER_LINEAR)
-            mask = soft > 0.5
+        mask = self._enlarged()
         for click in clicks:
             mask[click.y, click.x] = click.positive
         return mask
+
+    def _enlarged(self) -> Mask:
+        """The mask in the original's size; where it is as given at the start, it is as sharp as it was given."""
+        import cv2
+
+        mask = self._state.mask
+        if mask.shape == self._size:
+            return mask.copy()
+        size = self._size[::-1]
+        fine: Mask = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_LINEAR) > 0.5
+        if self._given is None:
+            return fine
+        near = cv2.dilate((mask != self._start.mask).astype(np.uint8), np.ones((3, 3), np.uint8))
+        return np.where(cv2.resize(near, size, interpolation=cv2.INTER_NEAREST) > 0, fine, self._given)
 
 
 def _reduced(image: Image, pixels: int) -> Image:
@@ -136,4 +160,6 @@ def _reduced(image: Image, pixels: int) -> Image:
 
 
 SEGMENTERS = {"graphcut": GraphCut}
-FACTS = {"graphcut": Facts(box=False, negative_clicks=True, previous_logits=False, licence="Apache-2.0")}
+FACTS = {
+    "graphcut": Facts(box=False, negative_clicks=True, previous_logits=False, licence="Apache-2.0", start_mask=True)
+}
