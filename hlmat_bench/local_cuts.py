@@ -70,6 +70,9 @@ class Settings:
     cut: float = 0.25
     size: float = 0.2
     order: float = 0.5
+    margin: float = 4.0
+    offs: tuple[float, ...] = (1.0, 2.0)
+    inertia_edge: float = 3.0
 
 
 class Answer(NamedTuple):
@@ -107,9 +110,7 @@ class Window:
         self._first = len(clicks) == 1 and not start.any()
         self._positive, x, y = clicks[-1]
         depth = max(2.0, float(_depth(~mask if self._positive else mask)[y, x]))
-        reach = int(max(settings.window_least, settings.window * depth))
-        self.rows = slice(max(0, y - reach), y + reach + 1)
-        self.columns = slice(max(0, x - reach), x + reach + 1)
+        self.rows, self.columns = self._region(mask, x, y, depth)
         self._old_full = mask[self.rows, self.columns]
         height, width = self._old_full.shape
         self._scale = min(1.0, (settings.window_pixels / (height * width)) ** 0.5)
@@ -121,6 +122,11 @@ class Window:
         self._clicks = [self._inside(click, size) for click in clicks if self._holds(click, height, width)]
         self._whole = self._old_full.shape == mask.shape
         self._measure(image)
+
+    def _region(self, mask: Mask, x: int, y: int, depth: float) -> tuple[slice, slice]:
+        """The rows and columns to look at, around a click that is this far from the mask's edge."""
+        reach = int(max(self._settings.window_least, self._settings.window * depth))
+        return slice(max(0, y - reach), y + reach + 1), slice(max(0, x - reach), x + reach + 1)
 
     def _holds(self, click: Click, height: int, width: int) -> bool:
         top, left = self.rows.start, self.columns.start
@@ -220,15 +226,21 @@ class Window:
     def _cut(self, evidence: Floats, radius: float) -> Floats:
         """The soft labelling in [0, 1] that is cheapest."""
         s = self._settings
-        inertia, reach = (s.inertia_first, s.reach_first) if self._first else (s.inertia, s.reach)
         price = -evidence if self._positive else evidence
-        stands = inertia * (1 - np.exp(-self._far / (2 * (reach * radius) ** 2)))
+        stands = self._stands(radius)
         price = price + np.where(self._old, -stands, stands)
         price[self._disc(radius)] += -s.disc_weight if self._positive else s.disc_weight
         for positive, x, y in self._clicks:
             price[max(0, y - 1) : y + 2, max(0, x - 1) : x + 2] = -_CERTAIN if positive else _CERTAIN
         contrast = np.float32(s.contrast_first if self._first else s.contrast)
         return cheapest(price.astype(np.float32), contrast * self._across, contrast * self._down, s.iterations)
+
+    def _stands(self, radius: float) -> Floats:
+        """What it costs to change the old label of each pixel, (h, w)."""
+        s = self._settings
+        inertia, reach = (s.inertia_first, s.reach_first) if self._first else (s.inertia, s.reach)
+        cost: Floats = inertia * (1 - np.exp(-self._far / (2 * (reach * radius) ** 2)))
+        return cost
 
     def _labels(self, soft: Floats) -> Mask:
         labels = soft > 0.5
@@ -253,6 +265,39 @@ class Window:
         isolation = np.log((total + 0.5 * frame + 0.1) / (change.sum() + 1) ** 0.5)
         score = float(middle - s.outline * mean - s.cut * isolation + s.size * np.log(radius / self._radius))
         return Answer(score, soft, labels, deepest / self._scale)
+
+
+class Outline(Window):
+    """The whole mask, and the labellings in which all of its outline is off by as much as the click says."""
+
+    def _region(self, mask: Mask, x: int, y: int, depth: float) -> tuple[slice, slice]:
+        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        margin = int(self._settings.margin * depth) + 2
+        top, bottom = min(y, rows[0]) - margin, max(y, rows[-1]) + margin
+        left, right = min(x, columns[0]) - margin, max(x, columns[-1]) + margin
+        return slice(max(0, top), bottom + 1), slice(max(0, left), right + 1)
+
+    def _candidates(self) -> Iterator[Answer]:
+        self._off = np.where(self._old, _depth(self._old), _depth(~self._old)) ** 2
+        for factor in self._settings.offs:
+            radius = factor * self._radius
+            soft = self._cut(self._colour_evidence(radius), radius)
+            yield self._judged(soft, self._labels(soft), self._radius)
+
+    def _sure(self, radius: float) -> Floats:
+        sure: Floats = 1 - np.exp(-self._off / (2 * radius**2))
+        return sure
+
+    def _colour_evidence(self, radius: float) -> Floats:
+        sure = self._sure(radius) + 1e-3
+        disc = self._disc(self._radius)
+        mine = sure * (self._old == self._positive) + 1e-6
+        mine = mine / mine.sum() + disc / disc.sum()
+        return self._ratio(mine, sure * (self._old != self._positive) + 1e-6)
+
+    def _stands(self, radius: float) -> Floats:
+        cost: Floats = self._settings.inertia_edge * self._sure(radius)
+        return cost
 
 
 def _depth(mask: Mask) -> Floats:

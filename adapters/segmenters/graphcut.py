@@ -25,7 +25,7 @@ from hlmat_bench.clicks import Click
 from hlmat_bench.cuts import resized
 from hlmat_bench.errors import UsageError
 from hlmat_bench.interfaces import Box, Facts, Image, Mask, Size
-from hlmat_bench.local_cuts import Settings, Window, anchored
+from hlmat_bench.local_cuts import Outline, Settings, Window, anchored
 
 
 class GraphCut:
@@ -114,9 +114,12 @@ class GraphCutSession:
     def _answer(self, click: Click) -> None:
         clicks = (*self._state.clicks, click)
         placed = [self._placed(each) for each in clicks]
-        window = Window(self._canvas, self._state.mask, placed, self._state.depth, self._start.mask, self._settings)
+        place = self._canvas, self._state.mask, placed, self._state.depth, self._start.mask, self._settings
+        windows = [Window(*place)]
+        if self._given is not None and self._state.mask.any():
+            windows.append(Outline(*place))
+        answer, window = max(((window.best(), window) for window in windows), key=lambda pair: pair[0].score)
         mask = self._state.mask.copy()
-        answer = window.best()
         mask[window.rows, window.columns] = window.full_size(answer)
         for each in placed:
             mask[each.y, each.x] = each.positive
