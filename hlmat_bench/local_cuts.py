@@ -70,9 +70,10 @@ class Settings:
     cut: float = 0.25
     size: float = 0.2
     order: float = 0.5
+    outlines: int = 3
     margin: float = 4.0
-    offs: tuple[float, ...] = (1.0, 2.0)
-    inertia_edge: float = 3.0
+    slack: tuple[float, ...] = (1.0, 2.0)
+    inertia_outline: float = 3.0
 
 
 class Answer(NamedTuple):
@@ -279,7 +280,7 @@ class Outline(Window):
 
     def _candidates(self) -> Iterator[Answer]:
         self._off = np.where(self._old, _depth(self._old), _depth(~self._old)) ** 2
-        for factor in self._settings.offs:
+        for factor in self._settings.slack:
             radius = factor * self._radius
             soft = self._cut(self._colour_evidence(radius), radius)
             yield self._judged(soft, self._labels(soft), self._radius)
@@ -296,7 +297,7 @@ class Outline(Window):
         return self._ratio(mine, sure * (self._old != self._positive) + 1e-6)
 
     def _stands(self, radius: float) -> Floats:
-        cost: Floats = self._settings.inertia_edge * self._sure(radius)
+        cost: Floats = self._settings.inertia_outline * self._sure(radius)
         return cost
 
 

@@ -116,7 +116,7 @@ class GraphCutSession:
         placed = [self._placed(each) for each in clicks]
         place = self._canvas, self._state.mask, placed, self._state.depth, self._start.mask, self._settings
         windows = [Window(*place)]
-        if self._given is not None and self._state.mask.any():
+        if self._given is not None and len(clicks) <= self._settings.outlines and self._state.mask.any():
             windows.append(Outline(*place))
         answer, window = max(((window.best(), window) for window in windows), key=lambda pair: pair[0].score)
         mask = self._state.mask.copy()
