@@ -269,7 +269,12 @@ class Window:
 
 
 class Outline(Window):
-    """The whole mask, and the labellings in which all of its outline is off by as much as the click says."""
+    """A whole mask, and labellings in which all of its outline moves.
+
+    A mask that was given may be too large or too small all around, or shifted. What the click says of the outline next
+    to it, how far it is off, is taken to hold along the whole outline of that connected part of the mask. The further a
+    pixel is from the outline, the more its old label stands, and the more its colour says what the object looks like.
+    """
 
     def _region(self, mask: Mask, x: int, y: int, depth: float) -> tuple[slice, slice]:
         rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
@@ -280,24 +285,29 @@ class Outline(Window):
 
     def _candidates(self) -> Iterator[Answer]:
         self._off = np.where(self._old, _depth(self._old), _depth(~self._old)) ** 2
-        for factor in self._settings.slack:
-            radius = factor * self._radius
-            soft = self._cut(self._colour_evidence(radius), radius)
-            yield self._judged(soft, self._labels(soft), self._radius)
+        for slack in self._settings.slack:
+            off = slack * self._radius
+            labels = self._labels(soft := self._cut(self._colour_evidence(off), off))
+            yield self._judged(soft, labels, self._radius)
 
-    def _sure(self, radius: float) -> Floats:
-        sure: Floats = 1 - np.exp(-self._off / (2 * radius**2))
+    def _labels(self, soft: Floats) -> Mask:
+        _, x, y = self._clicks[-1]
+        part = _nearest_parts(self._old)
+        return super()._labels(np.where(part == part[y, x], soft, self._old).astype(np.float32))
+
+    def _sure(self, off: float) -> Floats:
+        """How much the old labels are believed, from 0 on an outline that is off by so many pixels to 1 far from it."""
+        sure: Floats = 1 - np.exp(-self._off / (2 * off**2))
         return sure
 
-    def _colour_evidence(self, radius: float) -> Floats:
-        sure = self._sure(radius) + 1e-3
+    def _colour_evidence(self, off: float) -> Floats:
+        sure = self._sure(off) + 1e-3
         disc = self._disc(self._radius)
         mine = sure * (self._old == self._positive) + 1e-6
-        mine = mine / mine.sum() + disc / disc.sum()
-        return self._ratio(mine, sure * (self._old != self._positive) + 1e-6)
+        return self._ratio(mine / mine.sum() + disc / disc.sum(), sure * (self._old != self._positive) + 1e-6)
 
-    def _stands(self, radius: float) -> Floats:
-        cost: Floats = self._settings.inertia_outline * self._sure(radius)
+    def _stands(self, off: float) -> Floats:
+        cost: Floats = self._settings.inertia_outline * self._sure(off)
         return cost
 
 
@@ -307,6 +317,16 @@ def _depth(mask: Mask) -> Floats:
 
     padded = np.pad(mask.astype(np.uint8), 1)
     return cv2.distanceTransform(padded, cv2.DIST_L2, 5)[1:-1, 1:-1].astype(np.float32, copy=False)
+
+
+def _nearest_parts(mask: Mask) -> NDArray[np.int32]:
+    """For each pixel, the number of the connected part of a mask, one that is not empty, that is nearest to it."""
+    import cv2
+
+    _, labels = cv2.distanceTransformWithLabels(
+        (~mask).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_CCOMP
+    )
+    return labels.astype(np.int32, copy=False)
 
 
 def anchored(mask: Mask, clicks: Sequence[Click], start: Mask) -> Mask:

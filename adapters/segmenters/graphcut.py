@@ -6,8 +6,12 @@ colour (what the disc around the click looks like, against the rest), the old ma
 more it stands) and contrast (labels change along edges of the image). Of the labellings the one is taken whose change
 the click is most in the middle of, with the cheapest outline.
 
+A session may start from a given mask. It then stands where no click is against it, but the first few clicks may also
+move the whole outline of the part they fall on or next to: a given mask is often wrong all around, by as much as the
+click is away from its edge.
+
 What a labelling costs is the energy of Boykov and Jolly (ICCV 2001); `hlmat_bench.cuts` finds the cheapest. Nothing is
-random: the mask is a function of the image and of the clicks in their order.
+random: the mask is a function of the image, the given mask and the clicks in their order.
 """
 
 from __future__ import annotations
@@ -25,7 +29,7 @@ from hlmat_bench.clicks import Click
 from hlmat_bench.cuts import resized
 from hlmat_bench.errors import UsageError
 from hlmat_bench.interfaces import Box, Facts, Image, Mask, Size
-from hlmat_bench.local_cuts import Outline, Settings, Window, anchored
+from hlmat_bench.local_cuts import Answer, Outline, Settings, Window, anchored
 
 
 class GraphCut:
@@ -114,16 +118,20 @@ class GraphCutSession:
     def _answer(self, click: Click) -> None:
         clicks = (*self._state.clicks, click)
         placed = [self._placed(each) for each in clicks]
-        place = self._canvas, self._state.mask, placed, self._state.depth, self._start.mask, self._settings
-        windows = [Window(*place)]
-        if self._given is not None and len(clicks) <= self._settings.outlines and self._state.mask.any():
-            windows.append(Outline(*place))
-        answer, window = max(((window.best(), window) for window in windows), key=lambda pair: pair[0].score)
+        window, answer = self._best(placed)
         mask = self._state.mask.copy()
         mask[window.rows, window.columns] = window.full_size(answer)
         for each in placed:
             mask[each.y, each.x] = each.positive
         self._state = _State(clicks, anchored(mask, placed, self._start.mask), min(self._state.depth, answer.depth))
+
+    def _best(self, clicks: Sequence[Click]) -> tuple[Window, Answer]:
+        """The labelling that answers the last of the clicks on the canvas best, and where it is."""
+        place = self._canvas, self._state.mask, clicks, self._state.depth, self._start.mask, self._settings
+        windows = [Window(*place)]
+        if self._given is not None and len(clicks) <= self._settings.outlines and self._state.mask.any():
+            windows.append(Outline(*place))
+        return max(((window, window.best()) for window in windows), key=lambda found: found[1].score)
 
     def _placed(self, click: Click) -> Click:
         """A click on the canvas."""
