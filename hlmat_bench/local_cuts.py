@@ -284,7 +284,7 @@ class Outline(Window):
         return slice(max(0, top), bottom + 1), slice(max(0, left), right + 1)
 
     def _candidates(self) -> Iterator[Answer]:
-        self._off = np.where(self._old, _depth(self._old), _depth(~self._old)) ** 2
+        self._off = _to_outline(self._old) ** 2
         for slack in self._settings.slack:
             off = slack * self._radius
             labels = self._labels(soft := self._cut(self._colour_evidence(off), off))
@@ -317,6 +317,14 @@ def _depth(mask: Mask) -> Floats:
 
     padded = np.pad(mask.astype(np.uint8), 1)
     return cv2.distanceTransform(padded, cv2.DIST_L2, 5)[1:-1, 1:-1].astype(np.float32, copy=False)
+
+
+def _to_outline(mask: Mask) -> Floats:
+    """Each pixel's distance to the nearest one of the other label; the image's edge is no outline."""
+    import cv2
+
+    inside, outside = (cv2.distanceTransform(part.astype(np.uint8), cv2.DIST_L2, 5) for part in (mask, ~mask))
+    return np.where(mask, inside, outside).astype(np.float32, copy=False)
 
 
 def _nearest_parts(mask: Mask) -> NDArray[np.int32]:

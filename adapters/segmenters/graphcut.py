@@ -128,8 +128,9 @@ class GraphCutSession:
     def _best(self, clicks: Sequence[Click]) -> tuple[Window, Answer]:
         """The labelling that answers the last of the clicks on the canvas best, and where it is."""
         place = self._canvas, self._state.mask, clicks, self._state.depth, self._start.mask, self._settings
-        windows = [Window(*place)]
-        if self._given is not None and len(clicks) <= self._settings.outlines and self._state.mask.any():
+        windows, (positive, x, y) = [Window(*place)], clicks[-1]
+        early = self._given is not None and len(clicks) <= self._settings.outlines
+        if early and self._state.mask[y, x] != positive and self._state.mask.any():
             windows.append(Outline(*place))
         return max(((window, window.best()) for window in windows), key=lambda found: found[1].score)
 
