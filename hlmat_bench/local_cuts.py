@@ -43,6 +43,11 @@ class Settings:
         iterations: of the primal-dual algorithm, per scale.
         outline, cut, size, order: weights in the choice among the radii: mean price of the outline, its price against
             the area's root, the radius, and by how much the change is deeper than those before it.
+        outlines: after a start from a given mask, so many clicks may move its whole outline; see `Outline`.
+        margin: what is looked at around the mask then, in distances from the click to the mask's edge.
+        apart: with such a gap between them, parts of the mask are not moved by one click, in the same.
+        slack: how far the outline may be off, in the same.
+        inertia_outline: how strongly the old mask stands, far from its outline.
     """
 
     canvas: int = 1_000_000
@@ -72,6 +77,7 @@ class Settings:
     order: float = 0.5
     outlines: int = 3
     margin: float = 4.0
+    apart: float = 4.0
     slack: tuple[float, ...] = (1.0, 2.0)
     inertia_outline: float = 3.0
 
@@ -272,8 +278,9 @@ class Outline(Window):
     """A whole mask, and labellings in which all of its outline moves.
 
     A mask that was given may be too large or too small all around, or shifted. What the click says of the outline next
-    to it, how far it is off, is taken to hold along the whole outline of that connected part of the mask. The further a
-    pixel is from the outline, the more its old label stands, and the more its colour says what the object looks like.
+    to it, how far it is off, is taken to hold along the whole outline, but for parts of the mask that lie apart. The
+    further a pixel is from the outline, the more its old label stands, and the more its colour says what the object
+    looks like.
     """
 
     def _region(self, mask: Mask, x: int, y: int, depth: float) -> tuple[slice, slice]:
@@ -292,7 +299,7 @@ class Outline(Window):
 
     def _labels(self, soft: Floats) -> Mask:
         _, x, y = self._clicks[-1]
-        part = _nearest_parts(self._old)
+        part = _nearest_parts(self._old | (self._off <= (self._settings.apart / 2 * self._radius) ** 2))
         return super()._labels(np.where(part == part[y, x], soft, self._old).astype(np.float32))
 
     def _sure(self, off: float) -> Floats:

@@ -31,7 +31,7 @@ pytestmark = pytest.mark.usefixtures("offline_on_one_thread")
 def given(height: int = 60, width: int = 100) -> np.ndarray:
     """A block and a spot away from it."""
     mask = np.zeros((height, width), np.bool_)
-    mask[height // 4 : height * 3 // 4, width // 8 : width // 2] = True
+    mask[height // 4 : height * 3 // 4, width // 8 : width * 4 // 9] = True
     mask[: height // 5, width * 3 // 4 : width * 7 // 8] = True
     return mask
 
