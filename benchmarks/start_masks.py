@@ -84,10 +84,11 @@ def spoilt(gt: Mask, way: str, generator: np.random.Generator) -> Mask:
     if way == "shifted":
         angle = generator.uniform(0, 2 * np.pi)
         move = np.array([[1, 0, off * np.cos(angle)], [0, 1, off * np.sin(angle)]], np.float32)
-        return cv2.warpAffine(gt.astype(np.uint8), move, gt.shape[::-1]) > 0
+        moved: Mask = cv2.warpAffine(gt.astype(np.uint8), move, gt.shape[::-1]) > 0
+        return moved
     if way == "part missing":
         away = np.hypot(*np.ogrid[-y : gt.shape[0] - y, -x : gt.shape[1] - x])
-        return gt & (away > np.quantile(away[gt], DEPTH))
+        return np.logical_and(gt, away > np.quantile(away[gt], DEPTH))
     if way == "coarse polygon":
         return _coarse(gt, off)
     spoilt = np.zeros_like(gt) if way == "nothing" else gt.copy()

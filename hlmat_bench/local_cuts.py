@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from hlmat_bench.clicks import Click
 from hlmat_bench.cuts import Floats, cheapest, resized
 from hlmat_bench.interfaces import Image, Mask, Size
+
+Span: TypeAlias = "slice[int, int, None]"
 
 _LAB_LOW = np.array([0, -60, -60], np.float32)
 _LAB_HIGH = np.array([100, 60, 60], np.float32)
@@ -130,7 +132,7 @@ class Window:
         self._whole = self._old_full.shape == mask.shape
         self._measure(image)
 
-    def _region(self, mask: Mask, x: int, y: int, depth: float) -> tuple[slice, slice]:
+    def _region(self, mask: Mask, x: int, y: int, depth: float) -> tuple[Span, Span]:
         """The rows and columns to look at, around a click that is this far from the mask's edge."""
         reach = int(max(self._settings.window_least, self._settings.window * depth))
         return slice(max(0, y - reach), y + reach + 1), slice(max(0, x - reach), x + reach + 1)
@@ -283,7 +285,7 @@ class Outline(Window):
     looks like.
     """
 
-    def _region(self, mask: Mask, x: int, y: int, depth: float) -> tuple[slice, slice]:
+    def _region(self, mask: Mask, x: int, y: int, depth: float) -> tuple[Span, Span]:
         rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
         margin = int(self._settings.margin * depth) + 2
         top, bottom = min(y, rows[0]) - margin, max(y, rows[-1]) + margin
