@@ -88,7 +88,8 @@ def spoilt(gt: Mask, way: str, generator: np.random.Generator) -> Mask:
         return moved
     if way == "part missing":
         away = np.hypot(*np.ogrid[-y : gt.shape[0] - y, -x : gt.shape[1] - x])
-        return np.logical_and(gt, away > np.quantile(away[gt], DEPTH))
+        far: Mask = away > np.quantile(away[gt], DEPTH)
+        return gt & far
     if way == "coarse polygon":
         return _coarse(gt, off)
     spoilt = np.zeros_like(gt) if way == "nothing" else gt.copy()

@@ -48,7 +48,7 @@ class Settings:
         outlines: after a start from a given mask, so many clicks may move its whole outline; see `Outline`.
         margin: what is looked at around the mask then, in distances from the click to the mask's edge.
         apart: with such a gap between them, parts of the mask are not moved by one click, in the same.
-        slack: how far the outline may be off, in the same.
+        slacks: by how much the outline may be off, in the same: 1, and so on up to this.
         inertia_outline: how strongly the old mask stands, far from its outline.
     """
 
@@ -80,7 +80,7 @@ class Settings:
     outlines: int = 3
     margin: float = 4.0
     apart: float = 4.0
-    slack: tuple[float, ...] = (1.0, 2.0)
+    slacks: int = 2
     inertia_outline: float = 3.0
 
 
@@ -294,7 +294,7 @@ class Outline(Window):
 
     def _candidates(self) -> Iterator[Answer]:
         self._off = _to_outline(self._old) ** 2
-        for slack in self._settings.slack:
+        for slack in range(1, self._settings.slacks + 1):
             off = slack * self._radius
             labels = self._labels(soft := self._cut(self._colour_evidence(off), off))
             yield self._judged(soft, labels, self._radius)
