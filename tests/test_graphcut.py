@@ -180,12 +180,13 @@ def test_oracle_clicks_on_a_spoilt_mask_end_no_lower_than_from_nothing(segmenter
     """Scenes of hres_synth; benchmarks/start_masks.py measures more of them, and more ways to spoil a mask."""
     source = load_task("hres_synth").source()
     gains = []
-    for sample in source.samples()[::300]:
+    for sample in source.samples()[::40]:
         image, gt = source.image(sample), source.truth(sample).mask
+        from_nothing = _oracle(segmenter, image, gt, 4)
         depth = _depth(gt)
         shift = max(2, int(0.35 * depth.max()))
         for start in (depth > 0.35 * depth.max(), np.roll(gt, shift, axis=1)):
-            from_mask, from_nothing = (_oracle(segmenter, image, gt, 4, start=mask) for mask in (start, None))
+            from_mask = _oracle(segmenter, image, gt, 4, start=start)
             assert from_mask[-1] > iou(gt, start)
             gains.append(from_mask[-1] - from_nothing[-1])
     assert np.mean(gains) > -0.01
