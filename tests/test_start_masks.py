@@ -28,6 +28,13 @@ ALL = ("discs", "graphcut", "simpleclick", *EVERY)
 pytestmark = pytest.mark.usefixtures("offline_on_one_thread")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def offline() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+        yield
+
+
 def given(height: int = 60, width: int = 100) -> np.ndarray:
     """A block and a spot away from it."""
     mask = np.zeros((height, width), np.bool_)
@@ -227,10 +234,3 @@ def test_simpleclick_sees_the_mask_as_its_own_last_one(tmp_path: Path) -> None:
     expected[part] = inside
     torch.testing.assert_close(session.snapshot().probabilities, expected, atol=1e-6, rtol=0)
     same([seen], [(expected > 0.49).numpy()])
-
-
-@pytest.fixture(autouse=True)
-def offline() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-        yield
