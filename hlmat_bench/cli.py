@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from hlmat_bench.errors import UsageError
+from hlmat_bench.words import settings as _settings
 
 app = typer.Typer(
     name="hlmat-bench",
@@ -66,7 +67,9 @@ def run(
     model: Annotated[list[str], typer.Option(help="Name[,key=value...] or ./file.py; may be given several times.")],
     task: Annotated[list[str], typer.Option(help="Name, group (res, hres) or ./file.yaml; several are allowed.")],
     segmenter: Annotated[str, typer.Option(help="Name[,key=value...] or ./file.py.")] = "graphcut",
-    strategy: Annotated[str, typer.Option(help="Who chooses the next action: greedy.")] = "greedy",
+    strategy: Annotated[
+        str, typer.Option(help="Who chooses the next action: greedy, prm, tree, or ./file.py.")
+    ] = "greedy",
     budget: Annotated[int | None, typer.Option(help="Clicks per episode; default: the task's.")] = None,
     initial: Annotated[str, typer.Option(help="State before the first click: empty or gt-box.")] = "empty",
     out: Annotated[Path | None, typer.Option(help="Run folder; of several runs, the folder that holds them.")] = None,
@@ -188,7 +191,9 @@ def score(
     for folder in run if replay else []:
         with console.progress(f"replaying {folder}") as progress:
             found[folder] = replay_folder(folder, segmenter, task, data_root, _settings(set_ or []), progress)
-    rows = [console.score_row(str(folder), Run(folder).score()) for folder in run]
+    for scored in (runs := [Run(folder) for folder in run]):
+        scored.score()
+    rows = [console.score_row(str(scored.folder), scored) for scored in runs]
     console.table(("run", *console.SCORE_HEADERS[1:]), rows, right=range(1, 6))
     for folder, again in found.items():
         console.say(f"{folder}: {again.sentences()}")
@@ -362,26 +367,6 @@ def lmms_tasks() -> None:
     typer.echo(folder("tasks") / "lmms")
 
 
-def _settings(pairs: list[str]) -> dict[str, Any]:
-    """``key=value`` words as a dict; values are read as YAML, and ``@file`` is the file's text."""
-    from hlmat_bench.plugins import scalar
-
-    settings: dict[str, Any] = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals:
-            raise UsageError(f"--set takes key=value, not {pair!r}.")
-        settings[key] = _file_text(value[1:]) if value.startswith("@") else scalar(value)
-    return settings
-
-
-def _file_text(name: str) -> str:
-    try:
-        return Path(name).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"The file {name} of a setting cannot be read: {error}.") from error
-
-
 def _out(out: Path | None, model: str, task: str, segmenter: str, shard: str | None) -> Path:
     from hlmat_bench.runs import folder_name
     from hlmat_bench.tasks import load_task
@@ -395,6 +380,6 @@ def _show(segmenter: str, runs: list[tuple[str, Any]]) -> None:
     first = runs[0][1].manifest
     budget = first["protocol"]["budget"]
     console.say(f"\n{first['task']['name']} with {segmenter}, {budget} clicks, 95 % intervals by image")
-    console.table(console.SCORE_HEADERS, [console.score_row(who, run.scores()) for who, run in runs], right=range(1, 6))
+    console.table(console.SCORE_HEADERS, [console.score_row(who, run) for who, run in runs], right=range(1, 6))
     for _, result in runs:
         console.say(f"  {result.folder}")
