@@ -107,6 +107,7 @@ def _scripted(folder: Path, ids: list[str]) -> str:
         ("gt-box", {}),
         ("center", {}),
         ("empty", {"budget": 1}),
+        ("oracle", {"strategy": "tree", "budget": 2, "settings": {"prm": "oracle", "candidates": 2}}),
     ],
 )
 def test_runs_of_reference_players(
