@@ -16,6 +16,7 @@ from hlmat_bench.click_scores import click_scores
 from hlmat_bench.measured import Measured, Table, measure
 from hlmat_bench.records import Episode
 from hlmat_bench.scores import precision
+from hlmat_bench.search_scores import search_scores
 
 SCORES_SCHEMA = "hlmat-scores/1"
 NOC_THRESHOLDS = (0.80, 0.85, 0.90)
@@ -55,6 +56,7 @@ def score_episodes(
         "clicks": click_scores([sample.clicks for sample in samples], budget),
         "filtering": None,
         "refinement": None,
+        "search": search_scores([each for sample in samples for each in sample.tried]),
         "cost": _cost(samples),
         "bands": _bands(samples, budget),
         **_slices(samples, budget),
