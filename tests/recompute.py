@@ -8,6 +8,7 @@ import numpy as np
 from recompute_bands import bands
 from recompute_clicks import click_scores, cost
 from recompute_masks import interval, measured, ratio
+from recompute_refinement import refinement
 
 
 def at(episodes, steps):
@@ -53,7 +54,8 @@ def scores(episodes, budget, track):
         "clicks": click_scores(episodes, budget),
         "cost": cost(episodes),
         "bands": {name: sliced(episodes, labels, budget) for name, labels in bands(episodes).items()},
-        **dict.fromkeys(("filtering", "refinement")),
+        "filtering": None,
+        "refinement": refinement(episodes, budget),
     }
 
 
