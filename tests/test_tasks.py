@@ -226,6 +226,7 @@ def test_a_file_may_extend_one_of_ours(tmp_path):
         ("refinement: {}", "a task of the kind segmentation has no section refinement"),
         ("kind: refinement\nrefinement: {defects: [rotten]}", "refinement.defects.0"),
         ("kind: refinement\nrefinement: {defects: []}", "refinement.defects"),
+        ("kind: refinement\nrefinement: {band: []}", "'band'. Did you mean bands"),
         ("kind: refinement\nrefinement: {bands: [[0.9, 0.5]]}", "a band is two IoUs from 0 to 1"),
         ("kind: filtering\nfiltering: {positive: [3, 1]}", "the least and the greatest number"),
     ],
