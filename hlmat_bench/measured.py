@@ -18,6 +18,7 @@ from hlmat_bench.records import Episode
 from hlmat_bench.scores import CachedTruth, ciou, first_success, miou, noc
 
 NOC_THRESHOLDS = (0.80, 0.85, 0.90)
+RULES = ("final", "self", "best")
 
 
 @dataclass(frozen=True, slots=True)

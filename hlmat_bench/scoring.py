@@ -14,14 +14,13 @@ import numpy as np
 from hlmat_bench.bands import BANDS
 from hlmat_bench.click_scores import click_scores
 from hlmat_bench.filtering import filtering_scores
-from hlmat_bench.measured import NOC_THRESHOLDS, Measured, Table, measure
+from hlmat_bench.measured import NOC_THRESHOLDS, RULES, Measured, Table, measure
 from hlmat_bench.records import Episode
 from hlmat_bench.refinement import refinement_scores
 from hlmat_bench.scores import precision
 
 SCORES_SCHEMA = "hlmat-scores/1"
 PRECISION_THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
-RULES = ("final", "self", "best")
 
 #: The regret of each valid click, by sample and step; see `hlmat_bench.replay`.
 Regrets = Mapping[str, Mapping[int, float]]
