@@ -15,7 +15,6 @@ from typing import TypeAlias
 
 import numpy as np
 
-from hlmat_bench.actions import predicted_iou
 from hlmat_bench.errors import UsageError
 from hlmat_bench.interfaces import Mask, Reply
 from hlmat_bench.players import View
@@ -126,4 +125,4 @@ def _draw(sample: str, mask: Mask) -> float:
 async def _asked(play: Play, views: Sequence[View]) -> list[Reward]:
     """All at once, so that a local model sees them in one batch."""
     answers = await asyncio.gather(*(play.ask(view=view) for view in views))
-    return [Reward(predicted_iou(reply.text), reply) for [reply] in answers]
+    return [Reward(play.read(reply).predicted_iou, reply) for [reply] in answers]

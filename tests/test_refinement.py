@@ -16,7 +16,8 @@ from hlmat_bench.cli import app
 from hlmat_bench.errors import UsageError
 from hlmat_bench.records import select
 from hlmat_bench.scoring import score_episodes
-from tests.episodes import click, episode, rle
+from hlmat_bench.testing import ChatServer
+from tests.episodes import click, episode, iou, rle
 from tests.test_recompute import check
 
 UNABLE = """
@@ -60,7 +61,22 @@ def test_every_player_begins_with_the_same_masks_whatever_the_segmenter_and_the_
     assert len({json.dumps(state["mask"]) for state in _starts(runs[0])}) == 12
 
 
-def test_the_model_sees_the_mask_and_the_segmenter_goes_on_from_it(refine: str, tool: str, tmp_path: Path) -> None:
+def test_the_model_sees_the_mask(refine: str, tool: str, tmp_path: Path) -> None:
+    def answer(request: dict[str, Any], image: np.ndarray, prompt: str) -> str:
+        painted = np.abs(image.astype(int) - (0, 255, 0)).max(axis=2) < 100
+        seen[prompt] = painted
+        return "Finish"
+
+    seen: dict[str, np.ndarray] = {}
+    with ChatServer(answer) as server:
+        model = f"openai,model=fake,base_url={server.base_url},points=segagent-qwen"
+        run = hlmat_bench.run(model, refine, tool, out=tmp_path, limit=6, settings={"overlay.alpha": 1.0})
+    for each in run.episodes():
+        [shown] = [mask for prompt, mask in seen.items() if f"{each.expression}\n" in prompt]
+        assert iou(coco.decode(dict(each.initial["mask"])).astype(bool), shown) > 0.85
+
+
+def test_the_segmenter_goes_on_from_it(refine: str, tool: str, tmp_path: Path) -> None:
     run = hlmat_bench.run("random", refine, tool, out=tmp_path, limit=6)
     for each in run.episodes():
         mask = coco.decode(dict(each.initial["mask"])).astype(bool)
