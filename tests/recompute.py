@@ -8,6 +8,7 @@ import numpy as np
 from recompute_bands import bands
 from recompute_clicks import click_scores, cost
 from recompute_masks import interval, measured, ratio
+from recompute_refinement import refinement
 from recompute_search import search
 
 
@@ -55,7 +56,8 @@ def scores(episodes, budget, track):
         "search": search(episodes),
         "cost": cost(episodes),
         "bands": {name: sliced(episodes, labels, budget) for name, labels in bands(episodes).items()},
-        **dict.fromkeys(("filtering", "refinement")),
+        "filtering": None,
+        "refinement": refinement(episodes, budget),
     }
 
 
