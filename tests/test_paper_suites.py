@@ -6,14 +6,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from typer.testing import CliRunner
 
 from hlmat_bench import plugins
 from hlmat_bench.catalog import Catalog
-from hlmat_bench.cli import app
-from hlmat_bench.content import folder
 from hlmat_bench.points import PointFormat
 from hlmat_bench.reference import POLICIES
 from hlmat_bench.runs import rules_of, split_settings
@@ -22,7 +18,6 @@ from hlmat_bench.suites.definition import load_suite, suite_names
 from hlmat_bench.suites.expansion import Plan, expand
 from hlmat_bench.suites.published import published_table
 from hlmat_bench.tasks import load_task, task_names
-from tests.test_suite_runs import cells
 
 PAPER = ["paper-fig3", "paper-fig4", *(f"paper-table{number}" for number in range(1, 7))]
 
