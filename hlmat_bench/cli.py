@@ -89,10 +89,7 @@ def run(
     max_cost: Annotated[float | None, typer.Option(min=0, help="Most US dollars of each run for an API.")] = None,
     cache: Annotated[Path | None, typer.Option(help="Folder that keeps an API's replies.")] = None,
     embedding_cache: EmbeddingCache = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="A setting, key=value: overlay.color=blue, history=on, ..."),
-    ] = None,
+    set_: Settings = None,
 ) -> None:
     """Play a task with a model and score it; the same command again continues where it stopped."""
     from hlmat_bench import console
@@ -180,15 +177,29 @@ def ceilings(
 
 
 @app.command()
-def score(run: Annotated[list[Path], typer.Argument(help="Run folders.")]) -> None:
-    """Compute the scores again, from the episodes alone."""
+def score(
+    run: Annotated[list[Path], typer.Argument(help="Run folders.")],
+    replay: Annotated[bool, typer.Option("--replay", help="Replay the clicks: compare masks, find regret.")] = False,
+    segmenter: Annotated[str | None, typer.Option(help="Of a replay, as the run had it; default: its name.")] = None,
+    task: Annotated[str | None, typer.Option(help="Of a replay, as the run had it; default: its name.")] = None,
+    data_root: DataRoot = None,
+    set_: Settings = None,
+) -> None:
+    """Compute the scores again, from the episodes alone; with --replay, exit code 1 when a mask is another."""
     from hlmat_bench import console
+    from hlmat_bench.replay import replay_folder
     from hlmat_bench.runs import Run
 
-    rows = []
-    for folder in run:
-        rows.append(console.score_row(str(folder), Run(folder).score()))
+    found = {}
+    for folder in run if replay else []:
+        with console.progress(f"replaying {folder}") as progress:
+            found[folder] = replay_folder(folder, segmenter, task, data_root, _settings(set_ or []), progress)
+    rows = [console.score_row(str(folder), Run(folder).score()) for folder in run]
     console.table(("run", *console.SCORE_HEADERS[1:]), rows, right=range(1, 6))
+    for folder, again in found.items():
+        console.say(f"{folder}: {again.sentence()}")
+    if any(again.differing for again in found.values()):
+        raise typer.Exit(1)
 
 
 @app.command()

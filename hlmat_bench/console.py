@@ -107,6 +107,7 @@ SEGMENTER_HEADERS = (
     "box",
     "negative clicks",
     "previous logits",
+    "start mask",
     "input size",
     "licence",
     "weights",
@@ -118,8 +119,8 @@ def segmenter_row(plugin: Plugin) -> list[str]:
     """A row of the list of segmenters; what its file does not say is left empty."""
     facts, here = plugin.facts, plugin.missing or "yes"
     if facts is None:
-        return [plugin.name, plugin.origin, *[""] * 6, here]
-    takes = [_yes(takes) for takes in (facts.box, facts.negative_clicks, facts.previous_logits)]
+        return [plugin.name, plugin.origin, *[""] * 7, here]
+    takes = [_yes(takes) for takes in (facts.box, facts.negative_clicks, facts.previous_logits, facts.start_mask)]
     return [plugin.name, plugin.origin, *takes, facts.input_size, facts.licence, facts.weights or "none", here]
 
 

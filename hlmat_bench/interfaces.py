@@ -171,6 +171,24 @@ class BatchSession(Session, Protocol):
         ...
 
 
+@runtime_checkable
+class RefiningSession(Session, Protocol):
+    """A session of a segmenter that accepts masks; `accepts_mask` says beforehand whether one does."""
+
+    def start_from(self, mask: Mask) -> None:
+        """Continue from a mask as if the last prediction had given it. Once, before the first prediction and snapshot.
+
+        Without clicks and box, `Session.predict` then gives this mask. An empty mask is the same as none.
+
+        Args:
+            mask: bool array of shape (H, W), which is not changed.
+
+        Raises:
+            UsageError: when the mask has another shape than the image, or the segmenter accepts none.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Facts:
     """What a segmenter's file says of it before its weights are there; `hlmat-bench segmenters` lists it.
@@ -182,6 +200,7 @@ class Facts:
         input_size: side of the image that it sees, in pixels, or in words.
         licence: of the weights; of the code where there are none.
         weights: where they are, e.g. an id of the Hugging Face hub; empty where it needs none.
+        start_mask: it can start from a given mask.
     """
 
     box: bool
@@ -190,11 +209,16 @@ class Facts:
     input_size: str = "any"
     licence: str = ""
     weights: str = ""
+    start_mask: bool = False
 
 
 @runtime_checkable
 class Segmenter(Protocol):
-    """An interactive segmentation tool. `open` and `predict` are called from worker threads."""
+    """An interactive segmentation tool. `open` and `predict` are called from worker threads.
+
+    Optional attribute: ``accepts_mask`` (default False): its sessions can start from a given mask; see
+    `RefiningSession`.
+    """
 
     name: str
     accepts_box: bool
@@ -206,3 +230,8 @@ class Segmenter(Protocol):
     def open(self, image: Image) -> Session:
         """Encode an image (uint8 (H, W, 3) RGB) once; equal images share one cached embedding."""
         ...
+
+
+def accepts_mask(segmenter: Segmenter) -> bool:
+    """Whether the sessions of a segmenter can start from a given mask, as `RefiningSession` says."""
+    return bool(getattr(segmenter, "accepts_mask", False))

@@ -9,13 +9,14 @@ import os
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from hlmat_bench.content import folder
 from hlmat_bench.errors import UsageError, unknown
+from hlmat_bench.mask_settings import FilteringSettings, RefinementSettings
 from hlmat_bench.samples import Source
 from hlmat_bench.settings import ProtocolSettings
 from hlmat_bench.sources.coco import CocoSettings
@@ -70,6 +71,8 @@ class Task(BaseModel):
         title: one line for lists.
         group: the tasks that ``expand`` gives for this name.
         kind: what is measured.
+        refinement: of that kind: which imperfect masks episodes begin with.
+        filtering: of that kind: what the masks are drawn from whose IoU is asked for.
         data: the file's section ``source``: which layout, and where its parts lie.
         protocol: settings of the protocol that differ from its defaults.
         revision: which version of the data set.
@@ -87,6 +90,8 @@ class Task(BaseModel):
     title: str = ""
     group: str = "own"
     kind: Literal["segmentation", "refinement", "filtering"] = "segmentation"
+    refinement: RefinementSettings = RefinementSettings()
+    filtering: FilteringSettings = FilteringSettings()
     data: AnySource = Field(alias="source")
     protocol: dict[str, Any] = Field(default_factory=dict)
     revision: str = ""
@@ -102,6 +107,20 @@ class Task(BaseModel):
     @classmethod
     def _end_of_a_sentence(cls, value: str) -> str:
         return " ".join(value.split()).rstrip(".")
+
+    @model_validator(mode="after")
+    def _with_sections_of_its_kind(self) -> Self:
+        for kind in {"refinement", "filtering"} - {self.kind}:
+            if kind in self.model_fields_set:
+                raise ValueError(f"a task of the kind {self.kind} has no section {kind}")
+        return self
+
+    def masks_made(self) -> dict[str, Any]:
+        """What a manifest says of the masks that a task of its kind makes."""
+        if self.kind == "segmentation":
+            return {}
+        section = self.refinement if self.kind == "refinement" else self.filtering
+        return {"masks": section.describe()}
 
     def source(
         self,

@@ -1,0 +1,257 @@
+"""Playing a run's clicks again: are its masks those of its segmenter, and what would the oracle have gained?
+
+A record holds every action, so the segmenter alone brings back every mask, without the model. `replayed` does it step
+by step; `replay` does it for a whole run and keeps what it found in the run folder (`hlmat_bench.regret`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hlmat_bench import masks, plugins
+from hlmat_bench.actions import Action
+from hlmat_bench.clicks import Click, Oracle
+from hlmat_bench.engine import Progress
+from hlmat_bench.errors import UsageError
+from hlmat_bench.interfaces import Box, Image, Mask, Segmenter, Session
+from hlmat_bench.manifest import first_difference
+from hlmat_bench.records import Episode
+from hlmat_bench.regret import Difference, Replayed, digest_of
+from hlmat_bench.runs import Run, make_segmenter, split_settings
+from hlmat_bench.samples import Sample, Source
+from hlmat_bench.scores import CachedTruth
+from hlmat_bench.tasks import load_task
+
+#: The share of a mask's pixels that may differ where a network drew it: the last bits of floats depend on the batch
+#: and the machine. All other segmenters give the same mask to the pixel.
+NETWORK_TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayedStep:
+    """A step, played again.
+
+    Attributes:
+        episode: whose step it is.
+        t: its number; 0 is the initial state.
+        action: what was done; of an initial state, its box or nothing.
+        before: the mask that it answered, bool (H, W), as it was drawn again.
+        mask: the mask after it, bool (H, W), as it was drawn again.
+        differing: the share of pixels in which that is not the recorded mask, 0 to 1.
+        oracle: the mask after the oracle's click in its place, bool (H, W), where the action is a click and oracles
+            were asked for; the oracle leaves a mask alone in which nothing is wrong.
+    """
+
+    episode: Episode
+    t: int
+    action: Action | None
+    before: Mask
+    mask: Mask
+    differing: float
+    oracle: Mask | None
+
+
+def tolerance(segmenter: Mapping[str, Any]) -> float:
+    """The share of a mask's pixels that may differ when it is drawn again, by the segmenter of a manifest."""
+    return NETWORK_TOLERANCE if "weights_sha256" in segmenter else 0.0
+
+
+def reopened(
+    document: Mapping[str, Any],
+    *,
+    segmenter: str | None = None,
+    task: str | None = None,
+    data_root: str | os.PathLike[str] | None = None,
+    data: Mapping[str, Any] | None = None,
+) -> tuple[Segmenter, Source]:
+    """The segmenter and the data of a run, opened again and held against its manifest.
+
+    Args:
+        document: the manifest.
+        segmenter: a name with options, or a file; None: the manifest's name.
+        task: a name or a task's YAML file; None: the manifest's name.
+        data_root: the folder under which the data sets lie; None: the environment's HLMAT_DATA.
+        data: settings of the data that the run had, e.g. ``{"missing": "skip"}``.
+
+    Raises:
+        UsageError: when one of them is not there or is not the run's.
+    """
+    recorded = document["segmenter"]
+    if segmenter is None and recorded["name"] not in plugins.available("segmenter"):
+        raise UsageError(f"The run's segmenter {recorded['name']} is no name here; give its file with --segmenter.")
+    tool = make_segmenter(segmenter or recorded["name"])
+    if (spec := {"name": tool.name, **tool.spec()}) != recorded:
+        what, before, after = first_difference("segmenter", recorded, spec)
+        raise UsageError(
+            f"This is not the run's segmenter ({what} is {before} in its manifest and {after} here); name it with its "
+            "options by --segmenter."
+        )
+    definition = load_task(task or document["task"]["name"])
+    source = definition.source(data_root or os.environ.get("HLMAT_DATA"), seed=document["seed"], overrides=data)
+    if source.digest() != document["task"]["digest"]:
+        raise UsageError(
+            f"This is not the data of the run: names, expressions or annotations of {definition.name} are others; give "
+            "the run's --data-root, --task and --set data.NAME=VALUE."
+        )
+    return tool, source
+
+
+def replayed(
+    episodes: Iterable[Episode], segmenter: Segmenter, source: Source, *, oracle: bool = False
+) -> Iterator[ReplayedStep]:
+    """Play the recorded actions again, in their order.
+
+    Args:
+        episodes: the records, all or some.
+        segmenter: the run's.
+        source: of the run's samples.
+        oracle: also try the oracle's click in the place of each click.
+
+    Yields:
+        Each step, and before an episode's first one its initial state (t = 0) where that is not empty.
+
+    Raises:
+        UsageError: when an episode cannot be played again here.
+    """
+    samples = {sample.id: sample for sample in source.samples()}
+    for episode in episodes:
+        if episode.sample_id not in samples:
+            raise UsageError(
+                f"The sample {episode.sample_id} is not in the data; give the run's --task and --data-root."
+            )
+        yield from _replayed(episode, _Drawing(samples[episode.sample_id], segmenter, source, episode), oracle)
+
+
+def _replayed(episode: Episode, drawing: _Drawing, oracle: bool) -> Iterator[ReplayedStep]:
+    annotator = Oracle(*_truth(episode)) if oracle else None
+    for t, action, recorded in _states(episode):
+        before, tried = drawing.mask, None
+        if action is None:
+            drawing.start_from(masks.decode(episode.initial["mask"]))
+        else:
+            if annotator and action.kind == "click":
+                click = annotator.next_click(before, clicked=drawing.clicks)
+                tried = before if click is None else drawing.tried(click)
+            drawing.apply(action)
+        differing = float(np.mean(masks.of_shape(masks.decode(recorded), episode.size) != drawing.mask))
+        yield ReplayedStep(episode, t, action, before, drawing.mask, differing, tried)
+
+
+def _truth(episode: Episode) -> tuple[Mask, Mask | None]:
+    """The object, and the pixels that are no errors."""
+    return masks.decode(episode.gt), None if episode.ignore is None else masks.decode(episode.ignore)
+
+
+def _states(episode: Episode) -> Iterator[tuple[int, Action | None, masks.RLE]]:
+    """The number, the action and the recorded mask of the initial state, if there is one, and of each step."""
+    if (given := episode.initial["mask"]) is not None:
+        box = episode.initial.get("box")
+        yield 0, Action("box", box=tuple(box)) if box else None, given
+    for step in episode.steps:
+        yield step.t, step.action, step.mask
+
+
+class _Drawing:
+    """An episode's image under the segmenter. It is opened at the first click or box: some episodes have none."""
+
+    def __init__(self, sample: Sample, segmenter: Segmenter, source: Source, episode: Episode) -> None:
+        self._sample, self._segmenter, self._source, self._episode = sample, segmenter, source, episode
+        self._opened: Session | None = None
+        self.mask: Mask = np.zeros(episode.size, bool)
+        self.clicks: list[Click] = []
+        self.box: Box | None = None
+
+    @property
+    def session(self) -> Session:
+        if self._opened is None:
+            self._opened = self._segmenter.open(self._image())
+        return self._opened
+
+    def start_from(self, mask: Mask) -> None:
+        """Take a given mask for the current one."""
+        start = getattr(self.session, "start_from", None)
+        if start is None:
+            raise UsageError(
+                f"The episode {self._episode.sample_id} begins with a given mask, from which {self._segmenter.name} "
+                "cannot start; it cannot be replayed."
+            )
+        start(mask)
+        self.mask = mask
+
+    def apply(self, action: Action) -> None:
+        """Carry out an action; a stop or an invalid one leaves the mask as it is."""
+        if action.kind == "predict":
+            raise UsageError(
+                f"The episode {self._episode.sample_id} has no clicks to replay: its task is about given masks."
+            )
+        if action.kind not in ("click", "box"):
+            return
+        self.box = action.box or self.box
+        if action.kind == "click":
+            self.clicks.append(action.click)
+        self.mask = self.session.predict(self.clicks, self.box)
+
+    def tried(self, click: Click) -> Mask:
+        """The mask that a click would lead to; all stays as it is."""
+        state = self.session.snapshot()
+        mask = self.session.predict([*self.clicks, click], self.box)
+        self.session.restore(state)
+        return mask
+
+    def _image(self) -> Image:
+        image = self._source.image(self._sample)
+        if image.shape[:2] != self._episode.size:
+            raise UsageError(
+                f"The image of {self._sample.id} is {image.shape[:2]} here and {self._episode.size} in the record; replay "
+                "with the images of the run."
+            )
+        return image
+
+
+def replay(run: Run, segmenter: Segmenter, source: Source, *, progress: Progress | None = None) -> Replayed:
+    """Play a whole run again, compare all its masks, compute the regret of every click, and keep that in its folder.
+
+    Args:
+        run: the run.
+        segmenter, source: see `reopened`.
+        progress: called with (episodes done, episodes in all).
+
+    Raises:
+        UsageError: when an episode cannot be played again here.
+    """
+    found = Replayed(digest_of(run.folder), tolerance(run.manifest["segmenter"]))
+    episodes = list(run.episodes())
+    for number, episode in enumerate(episodes):
+        if progress:
+            progress(number, len(episodes))
+        regrets = found.regrets[episode.sample_id] = {}
+        truth = CachedTruth(*_truth(episode))
+        for step in replayed([episode], segmenter, source, oracle=True):
+            found.note(Difference(episode.sample_id, step.t, step.differing))
+            if step.oracle is not None:
+                regrets[step.t] = truth.iou(step.oracle) - truth.iou(step.mask)
+    if progress:
+        progress(len(episodes), len(episodes))
+    found.save(run.folder)
+    return found
+
+
+def replay_folder(
+    folder: Path,
+    segmenter: str | None = None,
+    task: str | None = None,
+    data_root: Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> Replayed:
+    """`reopened` and `replay` for a run folder; of the settings, those of the data count (``data.``)."""
+    run = Run(folder)
+    _, data, _ = split_settings(settings or {})
+    tool, source = reopened(run.manifest, segmenter=segmenter, task=task, data_root=data_root, data=data)
+    return replay(run, tool, source, progress=progress)
