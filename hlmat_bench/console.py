@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
@@ -83,22 +83,6 @@ def note(text: str) -> None:
 def error(text: str) -> None:
     """Print an error to standard error."""
     Console(stderr=True).print(f"error: {text}", markup=False, highlight=False, soft_wrap=True)
-
-
-def score_row(name: str, scores: Mapping[str, Any]) -> list[str]:
-    """A row of the results table: model, samples, mIoU, cIoU, NoC@80, NoC@85, each with its interval."""
-    final, noc = scores["selection"]["final"], scores["noc"]
-    return [
-        name,
-        str(scores["n"]),
-        with_interval(final["miou"], final["miou_ci"], 3),
-        with_interval(final["ciou"], final["ciou_ci"], 3),
-        with_interval(noc["0.80"]["mean"], noc["0.80"]["ci"], 2),
-        with_interval(noc["0.85"]["mean"], noc["0.85"]["ci"], 2),
-    ]
-
-
-SCORE_HEADERS = ("model", "n", "mIoU", "cIoU", "NoC@80", "NoC@85")
 
 
 SEGMENTER_HEADERS = (

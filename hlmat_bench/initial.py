@@ -186,6 +186,6 @@ def _check_all_there(found: Mapping[str, object], played: Sequence[Sample], what
     lost = [sample.id for sample in played if sample.id not in found]
     if lost:
         raise UsageError(
-            f"{what_is_missing} for {len(lost)} of the {len(played)} samples of this run, {lost[0]} among them; add what "
-            "is missing, or play fewer samples with --limit."
+            f"{what_is_missing} for {len(lost)} of the {len(played)} samples of this run, {lost[0]} among them; add "
+            "what is missing, or play fewer samples with --limit."
         )

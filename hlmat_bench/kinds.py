@@ -44,14 +44,15 @@ def check(task: Task, rules: ProtocolSettings) -> None:
     """
     if (rules.strategy == "predict") != (task.kind == "filtering"):
         raise UsageError(
-            f"The strategy predict is for tasks of the kind filtering and for them alone, and {task.name} is of the kind "
-            f"{task.kind}; leave --strategy out."
+            f"The strategy predict is for tasks of the kind filtering, and for these alone; {task.name} is of the kind "
+            f"{task.kind}, so leave --strategy out."
         )
     if task.kind == "filtering" and rules.initial != "empty":
         raise UsageError(f"The task {task.name} makes its own masks; leave --initial out.")
     if task.kind == "refinement" and not is_state(rules.initial, MASK_STATES):
         raise UsageError(
-            f"Episodes of {task.name} begin with a given mask; leave --initial out, or choose {' or '.join(MASK_STATES)}."
+            f"Episodes of {task.name} begin with a given mask; leave --initial out, or choose one of "
+            f"{', '.join(MASK_STATES)}."
         )
     if task.kind != "refinement" and rules.initial == "generated":
         raise UsageError(f"The task {task.name} makes no masks to refine; choose another --initial or a refine_ task.")

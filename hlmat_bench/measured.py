@@ -17,6 +17,8 @@ from hlmat_bench.intervals import bootstrap
 from hlmat_bench.records import Episode
 from hlmat_bench.scores import CachedTruth, ciou, first_success, miou, noc
 
+NOC_THRESHOLDS = (0.80, 0.85, 0.90)
+
 
 @dataclass(frozen=True, slots=True)
 class Measured:
@@ -27,6 +29,9 @@ class Measured:
         iou, boundary_iou: float (T + 1,).
         intersection, union: pixels, int (T + 1,), ignored pixels left out.
         dollars: what each reply cost; None where unknown.
+        initial: how it began, as in the record, without the mask.
+        predicted: of each step that is about a given mask, the IoU that the model predicts; None where it cannot be
+            read.
     """
 
     image_id: str
@@ -43,6 +48,8 @@ class Measured:
     tokens_out: int
     dollars: Sequence[float | None]
     seconds: float
+    initial: Mapping[str, Any]
+    predicted: Sequence[float | None]
 
 
 def measure(episode: Episode, budget: int, regrets: Mapping[int, float] | None = None) -> Measured:
@@ -85,6 +92,8 @@ def measure(episode: Episode, budget: int, regrets: Mapping[int, float] | None =
         tokens_out=sum(step.tokens.get("out") or 0 for step in episode.steps),
         dollars=[step.cost for step in episode.steps if step.raw is not None],
         seconds=sum(sum(step.seconds.values()) for step in episode.steps),
+        initial={name: value for name, value in episode.initial.items() if name != "mask"},
+        predicted=[step.action.predicted_iou for step in episode.steps if step.action.kind == "predict"],
     )
 
 

@@ -73,7 +73,7 @@ JUDGES: dict[str, Judge] = {
 
 
 def with_reward_model(rules: ProtocolSettings, *, predicts: bool) -> ProtocolSettings:
-    """The settings with a reward model named, where the strategy is a search.
+    """The settings with a reward model named, where the strategy is one of ours that use one.
 
     Args:
         rules: the user's.
@@ -82,8 +82,10 @@ def with_reward_model(rules: ProtocolSettings, *, predicts: bool) -> ProtocolSet
     Raises:
         UsageError: when the strategy needs one and none is known.
     """
-    if rules.stop is None or rules.prm is not None:
+    if rules.strategy not in ("prm", "tree", "predict") or rules.prm is not None:
         return rules
+    if rules.strategy == "predict":
+        return rules.with_(prm="reply" if predicts else "ask")
     if not predicts:
         raise UsageError(
             f"The strategy {rules.strategy} needs a predicted IoU, and this model is not known to write one; add --set "

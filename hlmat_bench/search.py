@@ -162,7 +162,10 @@ class Search:
         }
 
 
-def _preference(candidate: Candidate) -> tuple[bool, bool, float]:
-    """Candidates that do something come before invalid ones, judged ones before others, and then the reward counts."""
-    value = candidate.reward.value
-    return candidate.action.kind != "invalid", value is not None, value or 0.0
+def _preference(candidate: Candidate) -> tuple[bool, bool, float, bool]:
+    """Candidates that do something come before invalid ones, judged ones before others, and then the reward counts.
+
+    A click that is worth no more than the mask that is there is no reason not to stop.
+    """
+    kind, value = candidate.action.kind, candidate.reward.value
+    return kind != "invalid", value is not None, value or 0.0, kind == "stop"

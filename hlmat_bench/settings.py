@@ -83,7 +83,7 @@ class ProtocolSettings(_Strict):
         prm: where the predicted IoU of a mask comes from: the model's ``reply`` to that mask; ``ask``, a separate
             question; ``oracle``, the true IoU; ``noisy``, the true IoU with noise. The last two are for studies. None:
             the reply of a model that is known to predict.
-        correlation: of the noisy predictions with the true IoU, 0 to 1.
+        correlation: of the noisy predictions with the true IoU, 0 to 1; by default 0.9, that of the paper's table 3.
         prm_prompt: the question of ``prm=ask``.
         stop: when a search has converged.
         box_prompt: the question for the object's box.
@@ -181,7 +181,7 @@ class ProtocolSettings(_Strict):
 _DEFAULTS: dict[str, Any] = {
     "candidates": 4,
     "prm": None,
-    "correlation": 0.8,
+    "correlation": 0.9,
     "prm_prompt": DEFAULT_PRM_PROMPT,
     "stop": {},
     "box_prompt": DEFAULT_BOX_PROMPT,
@@ -205,6 +205,15 @@ def is_state(initial: Any, states: Sequence[str]) -> bool:
     """Whether an initial state is one of these; a run or a folder may be any, but must be named."""
     kind, named, place = str(initial).partition("=")
     return any(state.partition("=")[:2] == (kind, named) and bool(named) == bool(place) for state in states)
+
+
+def headline(protocol: Mapping[str, Any]) -> str:
+    """The selection rule whose mask is a run's answer: a search returns its best by prediction, others their last.
+
+    Args:
+        protocol: the settings, as in the manifest.
+    """
+    return "self" if protocol.get("prm") else "final"
 
 
 def setting_names() -> list[str]:

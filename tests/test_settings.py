@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 from hlmat_bench.errors import UsageError
 from hlmat_bench.settings import ProtocolSettings, digest, setting_names
 
+from .protocol_settings import OTHERS
+
 
 def test_the_defaults_are_the_papers() -> None:
     settings = ProtocolSettings.build({})
@@ -43,31 +45,6 @@ def test_what_does_not_fit_is_one_sentence(values: dict[str, object], sentence: 
     with pytest.raises(UsageError, match=sentence.replace("[", r"\[").replace(".", r"\.")) as caught:
         ProtocolSettings.build(values)
     assert "\n" not in str(caught.value)
-
-
-TREE = {"strategy": "tree", "prm": "reply"}
-
-#: For each setting the settings it is used with, and a value that is not the default.
-OTHERS: dict[str, tuple[dict[str, object], object]] = {
-    "strategy": ({"prm": "reply"} | TREE, "prm"),
-    "candidates": (TREE, 3),
-    "prm": (TREE, "oracle"),
-    "correlation": (TREE | {"prm": "noisy"}, 0.3),
-    "prm_prompt": (TREE | {"prm": "ask"}, "How good?"),
-    "stop.epsilon": (TREE, 0.1),
-    "stop.patience": (TREE, 3),
-    "box_prompt": ({"strategy": "box-only", "track": "box+point"}, "Where?"),
-    "budget": ({}, 9),
-    "track": ({}, "box+point"),
-    "initial": ({}, "gt-box"),
-    "overlay.color": ({}, "red"),
-    "overlay.alpha": ({}, 0.25),
-    "jpeg": ({}, 75),
-    "history": ({}, True),
-    "prompt": ({}, "Click {expression}."),
-    "temperature": ({}, 0.7),
-    "max_tokens": ({}, 64),
-}
 
 
 def test_every_setting_is_listed_and_changes_the_digest() -> None:
