@@ -50,23 +50,23 @@ def episode(number: int, ious: list[int], best: int) -> Episode:
     )  # fmt: skip
 
 
-def run(folder: Path, episodes: list[Episode]) -> Run:
+def run(folder: Path, episodes: list[Episode], **more: Any) -> Run:
     folder.mkdir(parents=True)
-    protocol = {"budget": 2, "track": "point"}
+    protocol = {"budget": 2, "track": "point", **more}
     (folder / "run.json").write_text(json.dumps({"schema": "hlmat-run/1", "protocol": protocol}))
     (folder / "episodes.jsonl").write_text("".join(json.dumps(each.to_json()) + "\n" for each in episodes))
     return Run(folder)
 
 
-def wanted(name: str, strategy: str = "greedy", limit: int | None = None) -> Wanted:
-    return Wanted(name, "m", "t", "s", strategy, "empty", None, limit, {})
+def wanted(name: str, limit: int | None) -> Wanted:
+    return Wanted(name, "m", "t", "s", None, None, None, limit, {})
 
 
 def made(tmp_path: Path, row: str = "Ours", limit: int | None = None) -> tuple[Plan, dict[str, Outcome]]:
     """Greedy ends at IoUs 0.5 and 0.7; the search selects 0.6 and 0.9; a third run could not be played."""
-    first = run(tmp_path / "first", [episode(1, [2, 5], 1), episode(2, [9, 7], 1)])
-    second = run(tmp_path / "second", [episode(1, [6, 1], 1), episode(2, [1, 9], 2)])
-    runs = [wanted("first", limit=limit), wanted("second", "prm", limit), wanted("third", limit=limit)]
+    first = run(tmp_path / "first", [episode(1, [2, 5], 1), episode(2, [9, 7], 1)], prm=None)
+    second = run(tmp_path / "second", [episode(1, [6, 1], 1), episode(2, [1, 9], 2)], prm="reply")
+    runs = [wanted(name, limit) for name in ("first", "second", "third")]
     lines = [Line(name=name) for name in (row, "Gain", "Absent")]
     columns = (Line(name="A"), Line(name="B"))
     table = Table(name="t", title="T & co", rows=tuple(lines), columns=columns)

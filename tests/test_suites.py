@@ -109,8 +109,8 @@ def test_a_row_takes_the_place_of_an_initial_state(tmp_path: Path) -> None:
     plan = expand(load_suite(write(tmp_path, tables=table(runs=runs, rows=rows, columns=[{"name": "A"}]))))
     assert [(run.name, run.initial, run.boxes is not None) for run in plan.runs] == [
         ("t__r__a", "gt-box", False),
-        ("t__s__a__boxes", "empty", False),
-        ("t__s__a", "empty", True),
+        ("t__s__a__boxes", None, False),
+        ("t__s__a", None, True),
     ]
 
 
@@ -131,12 +131,6 @@ def test_a_user_puts_others_in_place_of_parts(tmp_path: Path) -> None:
     assert "good is openai,model=x,base_url=http://h/v1 here." in plan.notes()
     secret = expand(load_suite(write(tmp_path)), Changes(["good=openai,key=sk-1"]))
     assert "sk-1" not in " ".join(secret.notes())
-
-
-def test_selection_rules(tmp_path: Path) -> None:
-    rows = [{"name": name, "model": "good", "strategy": name} for name in ("greedy", "box-only", "prm", "tree")]
-    plan = expand(load_suite(write(tmp_path, tables=table(rows=rows, columns=[{"name": "A"}]))))
-    assert [run.rule for run in plan.runs] == ["final", "final", "self", "self"]
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,6 @@ from hlmat_bench.suites.measures import Measure
 from hlmat_bench.suites.published import published_table
 from hlmat_bench.tasks import load_task
 
-#: Strategies whose answer is the last mask; that of every other one is the mask with the highest prediction.
-_PLAIN = ("greedy", "box-only")
-
 
 @dataclass(frozen=True)
 class Wanted:
@@ -36,19 +33,14 @@ class Wanted:
     model: str
     task: str
     segmenter: str
-    strategy: str
-    initial: str
+    strategy: str | None
+    initial: str | None
     budget: int | None
     limit: int | None
     settings: Mapping[str, Any]
     boxes: Wanted | None = None
 
-    @property
-    def rule(self) -> str:
-        """The selection rule of its headline scores."""
-        return "final" if self.strategy in _PLAIN else "self"
-
-    def initial_of(self, out: Path) -> str:
+    def initial_of(self, out: Path) -> str | None:
         """What ``--initial`` takes, where the runs lie in this folder."""
         return self.initial if self.boxes is None else f"box-from={out / self.boxes.name}"
 
@@ -175,8 +167,8 @@ class _Expansion:
             model=self.models[part.model],
             task=self.tasks[part.task],
             segmenter=self.segmenters[part.segmenter],
-            strategy=part.strategy or "greedy",
-            initial=part.initial or "empty",
+            strategy=part.strategy,
+            initial=part.initial,
             budget=part.budget,
             limit=self.changes.limit or part.limit,
             settings={**part.settings, **self.changes.settings},

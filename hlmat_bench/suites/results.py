@@ -8,6 +8,7 @@ from typing import Any
 
 from hlmat_bench.intervals import bootstrap_difference
 from hlmat_bench.runs import Run
+from hlmat_bench.settings import headline
 from hlmat_bench.suites.definition import Table
 from hlmat_bench.suites.expansion import Cell, Plan, Wanted
 from hlmat_bench.suites.measures import Measure, Shown
@@ -25,6 +26,7 @@ class CellResult:
         cell: which one.
         values: a number per measure; None where there is none.
         n: samples.
+        rule: the selection rule of the run's headline scores.
         failed: replies that never came because a request failed for good.
         reason: why a number is missing, as a sentence; None where none is.
     """
@@ -32,6 +34,7 @@ class CellResult:
     cell: Cell
     values: tuple[Shown | None, ...] = ()
     n: int | None = None
+    rule: str | None = None
     failed: int = 0
     reason: str | None = None
 
@@ -101,25 +104,34 @@ def _result(cell: Cell, outcomes: Mapping[str, Outcome]) -> CellResult:
     for wanted in (cell.run, cell.minus):
         if wanted is not None and (why := outcomes[wanted.name].reason) is not None:
             return CellResult(cell, (None,) * len(cell.measures), reason=why)
-    run = outcomes[cell.run.name].run
-    assert run is not None
-    scores = run.scores()
+    run = _run(cell.run, outcomes)
+    scores, rule = run.scores(), _rule(run)
     if cell.minus is None:
-        values = tuple(measure.of(scores, cell.run.rule) for measure in cell.measures)
+        values = tuple(measure.of(scores, rule) for measure in cell.measures)
     else:
-        values = (_gain(cell.run, cell.minus, outcomes),)
+        values = (_gain(run, _run(cell.minus, outcomes)),)
     lacking = [measure.title for measure, value in zip(cell.measures, values, strict=True) if value is None]
     why = f"The run {cell.run.name} has no {lacking[0]}." if lacking else None
-    return CellResult(cell, values, scores["n"], _failed(scores), why)
+    return CellResult(cell, values, scores["n"], rule, _failed(scores), why)
+
+
+def _run(wanted: Wanted, outcomes: Mapping[str, Outcome]) -> Run:
+    run = outcomes[wanted.name].run
+    assert run is not None
+    return run
+
+
+def _rule(run: Run) -> str:
+    return headline(run.manifest["protocol"])
 
 
 def _failed(scores: Mapping[str, Any]) -> int:
     return int(scores["clicks"]["invalid"].get("api", 0))
 
 
-def _gain(wanted: Wanted, other: Wanted, outcomes: Mapping[str, Outcome]) -> Shown | None:
+def _gain(run: Run, other: Run) -> Shown | None:
     """How much more mIoU a run has than another one, in points, on the samples of both."""
-    ours, theirs = (_ious(outcomes[each.name].run, each.rule) for each in (wanted, other))
+    ours, theirs = _ious(run), _ious(other)
     both = [sample for sample in ours if sample in theirs]
     if not both:
         return None
@@ -132,7 +144,7 @@ def _gain(wanted: Wanted, other: Wanted, outcomes: Mapping[str, Outcome]) -> Sho
     return Shown(scale * value, scale * float(interval.low[0]), scale * float(interval.high[0]))
 
 
-def _ious(run: Run | None, rule: str) -> dict[str, tuple[str, float]]:
-    """By sample its image and the IoU of the mask that a selection rule takes."""
-    assert run is not None
+def _ious(run: Run) -> dict[str, tuple[str, float]]:
+    """By sample its image and the IoU of the mask that is its answer."""
+    rule = _rule(run)
     return {e.sample_id: (e.image_id, e.iou_at(e.selected[rule])) for e in run.episodes()}

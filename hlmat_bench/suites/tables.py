@@ -184,7 +184,7 @@ def _cell_json(cell: CellResult) -> dict[str, Any]:
         "column": cell.cell.column,
         "run": run.name if run else None,
         "minus": cell.cell.minus.name if cell.cell.minus else None,
-        "rule": run.rule if run else None,
+        "rule": cell.rule,
         "n": cell.n,
         "limit": run.limit if run else None,
         "scores": {measure.name: _score_json(value) for measure, value in zip(measures, values, strict=True)},
