@@ -149,7 +149,7 @@ def test_what_cannot_be_played_does_not_stop_the_rest(
     assert "checkpoint" in reasons["no checkpoint"]
     assert "OPENAI_API_KEY" in reasons["no key"]
     assert "There is no model called 'nobody'" in reasons["no plug-in"]
-    assert reasons["no boxes"].startswith("The run t__no-boxes__a__boxes, whose boxes it needs, could not be played: ")
+    assert reasons["no boxes"] == reasons["no key"]
     assert "needs a predicted IoU" in reasons["no predictions"]
     assert reasons["no difference"] == reasons["no data"]
     assert all(cell["scores"] == {"miou": None} for (row, _), cell in found.items() if row != "fine")

@@ -120,7 +120,7 @@ def _outcome(
     wanted: Wanted, means: Means, outcomes: Mapping[str, Outcome], progress: Callable[[int, int], None]
 ) -> Outcome:
     if wanted.boxes is not None and (why := outcomes[wanted.boxes.name].reason) is not None:
-        return Outcome(None, f"The run {wanted.boxes.name}, whose boxes it needs, could not be played: {why}")
+        return Outcome(None, why)
     try:
         if (lacking := load_task(wanted.task).missing(means.data_root)) is not None:
             return Outcome(None, f"The task {wanted.task} {lacking}.")
