@@ -208,7 +208,7 @@ def score(
         one.score()
     print_scores("run", scored)
     for folder, again in found.items():
-        console.say(f"{folder}: {again.sentence()}")
+        console.say(f"{folder}: {again.sentences()}")
     if any(again.differing for again in found.values()):
         raise typer.Exit(1)
 

@@ -58,7 +58,7 @@ class EpisodeClicks:
     invalid: Counter[str] = field(default_factory=Counter)
     finish: Counter[str] = field(default_factory=Counter)
     valid: list[ValidClick] = field(default_factory=list)
-    _acted: bool = False
+    _acted: bool = field(default=False, init=False)
 
     def note(self, step: Step, gt: Mask, before: Mask, *, gain: float, iou: float, regret: float | None) -> None:
         """Add a step.

@@ -66,7 +66,7 @@ class Contest:
         self.manner, self.seed = manner, seed
         self.policy = policy_of(model.plugin, model.options)
         self.segmenter = segmenter
-        _check_segmenter(segmenter, rules)
+        _check_segmenter(segmenter, rules, manner)
         self.model: Model | None = None if self.policy else model.make()
         predicts = model.predicts_iou or getattr(self.model, "predicts_iou", False)
         self.rules = with_reward_model(rules, predicts=predicts)
@@ -129,9 +129,9 @@ class Contest:
         return Play(sample, image, truth, player, self.segmenter, self.rules, pool, opening)
 
 
-def _check_segmenter(segmenter: Segmenter, rules: ProtocolSettings) -> None:
-    """Refuse a segmenter that does not take what the rules will give it."""
-    if rules.track == "box+point" and not segmenter.accepts_box:
+def _check_segmenter(segmenter: Segmenter, rules: ProtocolSettings, manner: Manner) -> None:
+    """Refuse a segmenter that does not take what it will be given."""
+    if (manner.needs_box or rules.track == "box+point") and not segmenter.accepts_box:
         raise UsageError(
             f"The segmenter {segmenter.name} takes no boxes, which this run needs; use one that does, such as sam_b."
         )

@@ -26,10 +26,17 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
 
 
 class Manner(NamedTuple):
-    """How episodes begin, and who chooses what is done."""
+    """How a task is played.
+
+    Attributes:
+        initial: how episodes begin.
+        strategy: who chooses what is done.
+        needs_box: the segmenter is asked for masks of boxes, whatever the track.
+    """
 
     initial: Initial
     strategy: Named
+    needs_box: bool = False
 
     def names(self) -> dict[str, str]:
         """What a manifest calls them: what they take from files is named by its digest."""
@@ -42,11 +49,10 @@ def check(task: Task, rules: ProtocolSettings) -> None:
     Raises:
         UsageError: where that is so.
     """
-    if (rules.strategy == "predict") != (task.kind == "filtering"):
-        raise UsageError(
-            f"The strategy predict is for tasks of the kind filtering, and for these alone; {task.name} is of the kind "
-            f"{task.kind}, so leave --strategy out."
-        )
+    if task.kind == "filtering" and rules.strategy != "predict":
+        raise UsageError(f"Nobody clicks in {task.name}: it asks for the IoU of given masks; leave --strategy out.")
+    if task.kind != "filtering" and rules.strategy == "predict":
+        raise UsageError(f"The strategy predict is for tasks of the kind filtering; choose another for {task.name}.")
     if task.kind == "filtering" and rules.initial != "empty":
         raise UsageError(f"The task {task.name} makes its own masks; leave --initial out.")
     if task.kind == "refinement" and not is_state(rules.initial, MASK_STATES):
@@ -75,7 +81,8 @@ def manner(
     """
     chosen = Named("predict", Predict(task.filtering)) if task.kind == "filtering" else strategy(rules.strategy)
     if rules.initial == "generated":
-        return Manner(Initial("generated", Generated(task.refinement, source, samples)), chosen)
+        made = Initial("generated", Generated(task.refinement, source, samples))
+        return Manner(made, chosen, needs_box="box" in task.refinement.defects)
     return Manner(initial_state(rules.initial, task.name, samples, played), chosen)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from hlmat_bench.clicks import Click
 from hlmat_bench.cuts import Floats, cheapest, resized
 from hlmat_bench.interfaces import Image, Mask, Size
+
+Span: TypeAlias = "slice[int, int, None]"
 
 _LAB_LOW = np.array([0, -60, -60], np.float32)
 _LAB_HIGH = np.array([100, 60, 60], np.float32)
@@ -43,6 +45,11 @@ class Settings:
         iterations: of the primal-dual algorithm, per scale.
         outline, cut, size, order: weights in the choice among the radii: mean price of the outline, its price against
             the area's root, the radius, and by how much the change is deeper than those before it.
+        outlines: after a start from a given mask, so many clicks may move its whole outline; see `Outline`.
+        margin: what is looked at around the mask then, in distances from the click to the mask's edge.
+        apart: with such a gap between them, parts of the mask are not moved by one click, in the same.
+        slacks: by how much the outline may be off, in the same: 1, and so on up to this.
+        inertia_outline: how strongly the old mask stands, far from its outline.
     """
 
     canvas: int = 1_000_000
@@ -72,7 +79,8 @@ class Settings:
     order: float = 0.5
     outlines: int = 3
     margin: float = 4.0
-    slack: tuple[float, ...] = (1.0, 2.0)
+    apart: float = 4.0
+    slacks: int = 2
     inertia_outline: float = 3.0
 
 
@@ -124,7 +132,7 @@ class Window:
         self._whole = self._old_full.shape == mask.shape
         self._measure(image)
 
-    def _region(self, mask: Mask, x: int, y: int, depth: float) -> tuple[slice, slice]:
+    def _region(self, mask: Mask, x: int, y: int, depth: float) -> tuple[Span, Span]:
         """The rows and columns to look at, around a click that is this far from the mask's edge."""
         reach = int(max(self._settings.window_least, self._settings.window * depth))
         return slice(max(0, y - reach), y + reach + 1), slice(max(0, x - reach), x + reach + 1)
@@ -272,11 +280,12 @@ class Outline(Window):
     """A whole mask, and labellings in which all of its outline moves.
 
     A mask that was given may be too large or too small all around, or shifted. What the click says of the outline next
-    to it, how far it is off, is taken to hold along the whole outline of that connected part of the mask. The further a
-    pixel is from the outline, the more its old label stands, and the more its colour says what the object looks like.
+    to it, how far it is off, is taken to hold along the whole outline, but for parts of the mask that lie apart. The
+    further a pixel is from the outline, the more its old label stands, and the more its colour says what the object
+    looks like.
     """
 
-    def _region(self, mask: Mask, x: int, y: int, depth: float) -> tuple[slice, slice]:
+    def _region(self, mask: Mask, x: int, y: int, depth: float) -> tuple[Span, Span]:
         rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
         margin = int(self._settings.margin * depth) + 2
         top, bottom = min(y, rows[0]) - margin, max(y, rows[-1]) + margin
@@ -284,15 +293,15 @@ class Outline(Window):
         return slice(max(0, top), bottom + 1), slice(max(0, left), right + 1)
 
     def _candidates(self) -> Iterator[Answer]:
-        self._off = np.where(self._old, _depth(self._old), _depth(~self._old)) ** 2
-        for slack in self._settings.slack:
+        self._off = _to_outline(self._old) ** 2
+        for slack in range(1, self._settings.slacks + 1):
             off = slack * self._radius
             labels = self._labels(soft := self._cut(self._colour_evidence(off), off))
             yield self._judged(soft, labels, self._radius)
 
     def _labels(self, soft: Floats) -> Mask:
         _, x, y = self._clicks[-1]
-        part = _nearest_parts(self._old)
+        part = _nearest_parts(self._old | (self._off <= (self._settings.apart / 2 * self._radius) ** 2))
         return super()._labels(np.where(part == part[y, x], soft, self._old).astype(np.float32))
 
     def _sure(self, off: float) -> Floats:
@@ -317,6 +326,14 @@ def _depth(mask: Mask) -> Floats:
 
     padded = np.pad(mask.astype(np.uint8), 1)
     return cv2.distanceTransform(padded, cv2.DIST_L2, 5)[1:-1, 1:-1].astype(np.float32, copy=False)
+
+
+def _to_outline(mask: Mask) -> Floats:
+    """Each pixel's distance to the nearest one of the other label; the image's edge is no outline."""
+    import cv2
+
+    inside, outside = (cv2.distanceTransform(part.astype(np.uint8), cv2.DIST_L2, 5) for part in (mask, ~mask))
+    return np.where(mask, inside, outside).astype(np.float32, copy=False)
 
 
 def _nearest_parts(mask: Mask) -> NDArray[np.int32]:

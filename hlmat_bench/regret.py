@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,7 +26,7 @@ class Difference(NamedTuple):
 
 
 @dataclass
-class Replayed:
+class ReplayResult:
     """A run, played again.
 
     Attributes:
@@ -46,24 +46,26 @@ class Replayed:
     differing: list[Difference] = field(default_factory=list)
     regrets: dict[str, dict[int, float]] = field(default_factory=dict)
 
-    def note(self, difference: Difference) -> None:
-        """Add a mask that was compared."""
-        self.masks += 1
-        self.largest = max(self.largest, difference.share)
-        if difference.share > self.tolerance:
-            self.differing.append(difference)
+    def add(self, sample_id: str, differences: Sequence[Difference], regrets: Mapping[int, float]) -> None:
+        """Add an episode: all masks that were compared, and the regrets of its clicks by step."""
+        self.masks += len(differences)
+        self.largest = max([self.largest, *(difference.share for difference in differences)])
+        self.differing += [difference for difference in differences if difference.share > self.tolerance]
+        self.regrets[sample_id] = dict(regrets)
 
     def summary(self) -> dict[str, Any]:
         """What scores.json says of it."""
         return {"masks": self.masks, "differing": len(self.differing), "largest": self.largest}
 
-    def sentence(self) -> str:
+    def sentences(self) -> str:
         """What was found, for a reader."""
+        regrets = [regret for steps in self.regrets.values() for regret in steps.values()]
+        mean = f" The mean regret of {len(regrets)} clicks is {sum(regrets) / len(regrets):.3f}." if regrets else ""
         if not self.differing:
-            return f"{self.masks} masks were drawn again, all as recorded."
+            return f"{self.masks} masks were drawn again, all as recorded.{mean}"
         shown = ", ".join(f"{sample} step {t} ({share:.2%} of its pixels)" for sample, t, share in self.differing[:5])
         more = f" and {len(self.differing) - 5} more" if len(self.differing) > 5 else ""
-        return f"{len(self.differing)} of {self.masks} masks are not those recorded: {shown}{more}."
+        return f"{len(self.differing)} of {self.masks} masks are not those recorded: {shown}{more}.{mean}"
 
     def save(self, folder: Path) -> None:
         """Write replay.json."""
@@ -79,7 +81,7 @@ class Replayed:
         write_json(folder / REPLAY, value)
 
 
-def load(folder: Path) -> Replayed | None:
+def load(folder: Path) -> ReplayResult | None:
     """What a replay of the run's episodes found; None where there was none, or episodes have been added since.
 
     Raises:
@@ -98,12 +100,12 @@ def load(folder: Path) -> Replayed | None:
     return found if found.episodes_sha256 == digest_of(folder) else None
 
 
-def _from_json(value: Mapping[str, Any]) -> Replayed:
+def _from_json(value: Mapping[str, Any]) -> ReplayResult:
     regrets = {
         str(sample): {int(t): float(regret) for t, regret in steps.items()}
         for sample, steps in value["regrets"].items()
     }
-    return Replayed(
+    return ReplayResult(
         episodes_sha256=value["episodes_sha256"],
         tolerance=value["tolerance"],
         masks=value["masks"],

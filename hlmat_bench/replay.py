@@ -7,7 +7,9 @@ by step; `replay` does it for a whole run and keeps what it found in the run fol
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from hlmat_bench.errors import UsageError
 from hlmat_bench.interfaces import Box, Image, Mask, Segmenter, Session
 from hlmat_bench.manifest import first_difference
 from hlmat_bench.records import Episode
-from hlmat_bench.regret import Difference, Replayed, digest_of
+from hlmat_bench.regret import Difference, ReplayResult, digest_of
 from hlmat_bench.runs import Run, make_segmenter, split_settings
 from hlmat_bench.samples import Sample, Source
 from hlmat_bench.scores import CachedTruth
@@ -119,13 +121,23 @@ def replayed(
     Raises:
         UsageError: when an episode cannot be played again here.
     """
-    samples = {sample.id: sample for sample in source.samples()}
+    drawing = _drawings(segmenter, source)
     for episode in episodes:
-        if episode.sample_id not in samples:
+        yield from _replayed(episode, drawing(episode), oracle)
+
+
+def _drawings(segmenter: Segmenter, source: Source) -> Callable[[Episode], _Drawing]:
+    """Gives for an episode its image under the segmenter."""
+    samples = {sample.id: sample for sample in source.samples()}
+
+    def drawing(episode: Episode) -> _Drawing:
+        if (sample := samples.get(episode.sample_id)) is None:
             raise UsageError(
                 f"The sample {episode.sample_id} is not in the data; give the run's --task and --data-root."
             )
-        yield from _replayed(episode, _Drawing(samples[episode.sample_id], segmenter, source, episode), oracle)
+        return _Drawing(sample, segmenter, source, episode)
+
+    return drawing
 
 
 def _replayed(episode: Episode, drawing: _Drawing, oracle: bool) -> Iterator[ReplayedStep]:
@@ -208,13 +220,13 @@ class _Drawing:
         image = self._source.image(self._sample)
         if image.shape[:2] != self._episode.size:
             raise UsageError(
-                f"The image of {self._sample.id} is {image.shape[:2]} here and {self._episode.size} in the record; replay "
-                "with the images of the run."
+                f"The image of {self._sample.id} is {image.shape[:2]} here and {self._episode.size} in the record; "
+                "replay with the images of the run."
             )
         return image
 
 
-def replay(run: Run, segmenter: Segmenter, source: Source, *, progress: Progress | None = None) -> Replayed:
+def replay(run: Run, segmenter: Segmenter, source: Source, *, progress: Progress | None = None) -> ReplayResult:
     """Play a whole run again, compare all its masks, compute the regret of every click, and keep that in its folder.
 
     Args:
@@ -225,19 +237,24 @@ def replay(run: Run, segmenter: Segmenter, source: Source, *, progress: Progress
     Raises:
         UsageError: when an episode cannot be played again here.
     """
-    found = Replayed(digest_of(run.folder), tolerance(run.manifest["segmenter"]))
-    episodes = list(run.episodes())
-    for number, episode in enumerate(episodes):
-        if progress:
-            progress(number, len(episodes))
-        regrets = found.regrets[episode.sample_id] = {}
-        truth = CachedTruth(*_truth(episode))
-        for step in replayed([episode], segmenter, source, oracle=True):
-            found.note(Difference(episode.sample_id, step.t, step.differing))
+    found = ReplayResult(digest_of(run.folder), tolerance(run.manifest["segmenter"]))
+    drawing, episodes = _drawings(segmenter, source), list(run.episodes())
+
+    def examined(episode: Episode) -> tuple[list[Difference], dict[int, float]]:
+        truth, differences, regrets = CachedTruth(*_truth(episode)), [], {}
+        for step in _replayed(episode, drawing(episode), oracle=True):
+            differences.append(Difference(episode.sample_id, step.t, step.differing))
             if step.oracle is not None:
                 regrets[step.t] = truth.iou(step.oracle) - truth.iou(step.mask)
-    if progress:
-        progress(len(episodes), len(episodes))
+        return differences, regrets
+
+    with ExitStack() as stack:
+        pool = ThreadPoolExecutor(os.cpu_count(), "replay")
+        stack.callback(pool.shutdown, cancel_futures=True)
+        for number, (differences, regrets) in enumerate(pool.map(examined, episodes)):
+            if progress:
+                progress(number + 1, len(episodes))
+            found.add(episodes[number].sample_id, differences, regrets)
     found.save(run.folder)
     return found
 
@@ -249,9 +266,15 @@ def replay_folder(
     data_root: Path | None = None,
     settings: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
-) -> Replayed:
-    """`reopened` and `replay` for a run folder; of the settings, those of the data count (``data.``)."""
+) -> ReplayResult:
+    """`reopened` and `replay` for a run folder.
+
+    Raises:
+        UsageError: as they do, and for a setting that is none of the data (``data.``).
+    """
     run = Run(folder)
-    _, data, _ = split_settings(settings or {})
+    protocol, data, points = split_settings(settings or {})
+    if protocol or points:
+        raise UsageError("A replay keeps the run's protocol; --set takes settings of the data alone, data.NAME=VALUE.")
     tool, source = reopened(run.manifest, segmenter=segmenter, task=task, data_root=data_root, data=data)
     return replay(run, tool, source, progress=progress)

@@ -232,7 +232,8 @@ def _usage_error(error: ValidationError) -> UsageError:
         return unknown("setting", name, setting_names(), f"Settings are {', '.join(setting_names())}.")
     if not name:
         return UsageError(f"The settings do not fit: {first['msg'].removeprefix('Value error, ')}.")
-    return UsageError(f"The setting {name}={first['input']!r} does not fit: {first['msg']}.")
+    message = first["msg"].removeprefix("Value error, ")
+    return UsageError(f"The setting {name}={first['input']!r} does not fit: {message}.")
 
 
 def digest(value: object) -> str:

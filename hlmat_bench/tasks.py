@@ -63,7 +63,8 @@ class Expected(BaseModel):
 
 
 class Task(BaseModel):
-    """A task, as its YAML file describes it.
+    """A task, as its YAML file describes it. A file may begin with ``extends``, the name of a task of ours whose fields
+    it takes unless it has them itself.
 
     Attributes:
         name: letters, digits, ``_``, ``-``, ``.`` and ``+``; of our files, the file's name.
@@ -227,14 +228,9 @@ def _shipped() -> dict[str, Task]:
 
 
 def _read(path: Path) -> Task:
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UsageError(f"There is no task file {path}.") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"The task file {path} is no readable YAML ({' '.join(str(error).split())}).") from error
-    if not isinstance(values, dict):
-        raise UsageError(f"The task file {path} should hold fields such as name: and source:.")
+    values = _values(path)
+    if (base := values.pop("extends", None)) is not None:
+        values = {**_values_of_ours(base), **values}
     try:
         task = Task.model_validate(values)
     except ValidationError as error:
@@ -244,6 +240,27 @@ def _read(path: Path) -> Task:
     except UsageError as error:
         raise UsageError(f"The field protocol of {path} does not fit: {error}") from error
     return task
+
+
+def _values(path: Path) -> dict[str, Any]:
+    """The fields of a task file, not yet checked."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UsageError(f"There is no task file {path}.") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UsageError(f"The task file {path} is no readable YAML ({' '.join(str(error).split())}).") from error
+    if not isinstance(values, dict):
+        raise UsageError(f"The task file {path} should hold fields such as name: and source:.")
+    return values
+
+
+def _values_of_ours(name: Any) -> dict[str, Any]:
+    """The fields that a task takes from one of ours when it extends it."""
+    files = {path.stem: path for path in folder("tasks").glob("*.yaml")}
+    if name not in files:
+        raise unknown("task to extend", str(name), files, _LIST_HINT)
+    return {field: value for field, value in _values(files[name]).items() if field != "aliases"}
 
 
 def _usage_error(error: ValidationError, where: str, section: tuple[str, ...] = ()) -> UsageError:

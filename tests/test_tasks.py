@@ -29,6 +29,8 @@ COUNTS = {
     "res_refcocoplus_testB": (750, 1798, 4889),
     "res_refcocog_val": (1300, 2573, 4896),
     "res_refcocog_test": (2600, 5023, 9602),
+    "refine_refcoco_val": (1500, 3811, 10834),
+    "filter_refcoco_val": (1500, 3811, 10834),
     "hres_dis": (470, 470, 470),
     "hres_thinobject": (500, 500, 500),
     "berkeley": (96, 100, 100),
@@ -53,7 +55,7 @@ def test_a_file_says_what_its_data_is(name):
     assert task.name == name
     assert all([task.title, task.licence, task.citation, task.how_to_get])
     assert task.expected.expressions
-    assert task.kind == "segmentation"
+    assert task.kind == {"refine": "refinement", "filter": "filtering"}.get(task.group, "segmentation")
     if task.data.needed():
         assert task.revision
         assert task.homepage.startswith("http")

@@ -7,8 +7,8 @@ more it stands) and contrast (labels change along edges of the image). Of the la
 the click is most in the middle of, with the cheapest outline.
 
 A session may start from a given mask. It then stands where no click is against it, but the first few clicks may also
-move the whole outline of the part they fall on or next to: a given mask is often wrong all around, by as much as the
-click is away from its edge.
+move its whole outline, except for parts that lie apart: a given mask is often wrong all around, by as much as the click
+is away from its edge.
 
 What a labelling costs is the energy of Boykov and Jolly (ICCV 2001); `hlmat_bench.cuts` finds the cheapest. Nothing is
 random: the mask is a function of the image, the given mask and the clicks in their order.
@@ -128,8 +128,9 @@ class GraphCutSession:
     def _best(self, clicks: Sequence[Click]) -> tuple[Window, Answer]:
         """The labelling that answers the last of the clicks on the canvas best, and where it is."""
         place = self._canvas, self._state.mask, clicks, self._state.depth, self._start.mask, self._settings
-        windows = [Window(*place)]
-        if self._given is not None and len(clicks) <= self._settings.outlines and self._state.mask.any():
+        windows, (positive, x, y) = [Window(*place)], clicks[-1]
+        early = self._given is not None and len(clicks) <= self._settings.outlines
+        if early and self._state.mask[y, x] != positive and self._state.mask.any():
             windows.append(Outline(*place))
         return max(((window, window.best()) for window in windows), key=lambda found: found[1].score)
 
