@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from hlmat_bench.errors import UsageError
+from hlmat_bench.given import settings_of as _settings
 from hlmat_bench.suites import commands as suite_commands
 
 app = typer.Typer(
@@ -377,26 +378,6 @@ def lmms_tasks() -> None:
     from hlmat_bench.content import folder
 
     typer.echo(folder("tasks") / "lmms")
-
-
-def _settings(pairs: list[str]) -> dict[str, Any]:
-    """``key=value`` words as a dict; values are read as YAML, and ``@file`` is the file's text."""
-    from hlmat_bench.plugins import scalar
-
-    settings: dict[str, Any] = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals:
-            raise UsageError(f"--set takes key=value, not {pair!r}.")
-        settings[key] = _file_text(value[1:]) if value.startswith("@") else scalar(value)
-    return settings
-
-
-def _file_text(name: str) -> str:
-    try:
-        return Path(name).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"The file {name} of a setting cannot be read: {error}.") from error
 
 
 def _out(out: Path | None, model: str, task: str, segmenter: str, shard: str | None) -> Path:

@@ -30,7 +30,9 @@ def say(body: dict[str, Any], image: Image | None, prompt: str) -> list[str]:
     for draw in range(body.get("n") or 1):
         numbers = hashlib.sha256(image.tobytes() + bytes([draw])).digest()
         first, second, value = (number / 256 for number in numbers[:3])
-        if "smallest box" in prompt:
+        if "Answer with one line in exactly this form: Current IOU: 50" in prompt:
+            texts.append(f"Current IOU: {100 * value:.0f}")
+        elif "smallest box" in prompt:
             texts.append(f"<box>({200 * first:.0f},{300 * second:.0f}),({500 + 400 * first:.0f},900)</box>")
         elif body["model"] == "segagent-llava":
             texts.append(f"Current IOU: {100 * value:.0f}, Positive point: ({first:.3f}, {second:.3f})")
@@ -130,3 +132,16 @@ def test_a_search_is_read_from_the_mask_that_it_chose(server: ChatServer, task: 
         assert cell["scores"]["miou"]["value"] == pytest.approx(means[row])
     gain = shown["Tree search, gain over PRM stop", "DIS5K"]["scores"]["miou"]["value"]
     assert gain == pytest.approx(means["Tree search, 4 candidates"] - means["PRM stop"])
+
+
+def test_any_model_takes_segagents_place(server: ChatServer, task: str, tool: str, tmp_path: Path) -> None:
+    """One that predicts no IoU is asked for it, where there is a search."""
+    words = ["suite", "paper-table2", "--out", str(tmp_path), "--limit", "2", "--set", "prm=ask"]
+    words += ["--model", f"segagent-llava=openai,model=any,points=xy1000,base_url={server.base_url}"]
+    words += ["--segmenter", f"simpleclick_l={tool}", "--task", f"hres_thinobject={task}"]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    shown = cells(tmp_path)
+    assert {cell["rule"] for (row, _), cell in shown.items() if row == "with PRM"} == {"self"}
+    assert {cell["rule"] for (row, _), cell in shown.items() if row == "without PRM"} == {"final"}
+    assert Run(tmp_path / shown["with PRM", "7"]["run"]).manifest["protocol"]["prm"] == "ask"
+    assert shown["with PRM", "1"]["scores"] == shown["without PRM", "1"]["scores"]

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from hlmat_bench.errors import UsageError
+from hlmat_bench.suites import listing
 from hlmat_bench.suites.definition import load_suite
 from hlmat_bench.suites.expansion import Changes, expand
 
@@ -83,6 +84,50 @@ def test_tables_of_one_suite_share_runs(tmp_path: Path) -> None:
     plan = expand(load_suite(write(tmp_path, tables=[*GRID["tables"], second])))
     assert len(plan.runs) == 4
     assert [cell.run for cell in plan.cells["u"]] == [cell.run for cell in plan.cells["t"]]
+
+
+def test_a_suite_may_include_ours_and_shares_their_runs(tmp_path: Path) -> None:
+    """The oracle on hres_synth is a run of the smoke suite, too, when it is as small."""
+    tables = table(rows=[{"name": "R", "model": "good", "limit": 12, "settings": {"overlay.alpha": 0.5}}])
+    tables[0]["columns"] = [{"name": "A"}]
+    alone = expand(load_suite("smoke"))
+    plan = expand(load_suite(write(tmp_path, tables=tables, include=["smoke"])))
+    assert [run.name for run in plan.runs] == [run.name for run in alone.runs]
+    assert [*plan.cells] == [*alone.cells, "t"]
+    assert plan.cells["t"][0].run == alone.runs[0]
+    with pytest.raises(UsageError, match="no suite called 'smokey'. Did you mean smoke?"):
+        expand(load_suite(write(tmp_path, include=["smokey"])))
+    with pytest.raises(UsageError, match="Two tables of the suite are called table1"):
+        expand(load_suite(write(tmp_path, tables=table(name="table1"), include=["smoke"])))
+
+
+def test_a_setting_goes_to_the_runs_that_have_a_use_for_it(tmp_path: Path) -> None:
+    rows = [{"name": name, "model": "good", "strategy": name} for name in ("greedy", "prm", "tree")]
+    rows.append({"name": "filter", "model": "good", "task": "filter_hres_synth"})
+    given = {"prm": "ask", "prm_prompt": "?", "candidates": 3, "stop.epsilon": 0.1, "max_tokens": 9}
+    plan = expand(
+        load_suite(write(tmp_path, tables=table(rows=rows, columns=[{"name": "A"}]))), Changes(settings=given)
+    )
+    assert [{*run.settings} - {"overlay.alpha"} for run in plan.runs] == [
+        {"max_tokens"},
+        {"max_tokens", "prm", "prm_prompt", "stop.epsilon"},
+        {*given},
+        {"max_tokens", "prm", "prm_prompt"},
+    ]
+
+
+def test_the_list_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HLMAT_DATA", raising=False)
+    rows = {name: (title, int(runs), missing) for name, title, runs, missing in listing.rows()}
+    assert rows["smoke"] == ("All tables in miniature, with parts that are embedded", 14, "nothing")
+    assert rows["paper-table3"][2] == (
+        "data: filter_refcoco_val; segmenters: sam_h; models: segagent-qwen, segagent-llava"
+    )
+    assert rows["paper"][1] < sum(runs for name, (_, runs, _) in rows.items() if name not in ("paper", "smoke"))
+    page = listing.page("paper-fig4")
+    assert "--segmenter simpleclick_l=simpleclick_l" in page
+    assert "simpleclick_l needs weights: --segmenter simpleclick_l=simpleclick_l,checkpoint=FILE" in page
+    assert "figure4__prm-stop__dis5k" in page
 
 
 def test_boxes_come_from_a_run_of_the_same_samples_that_is_played_before(tmp_path: Path) -> None:

@@ -131,7 +131,7 @@ class Suite(_Strict):
     Attributes:
         name: of our files, the file's name.
         title: one line for lists.
-        include: suites of ours whose tables come first.
+        include: suites of ours whose tables come first; what those include is not looked at.
         models: what ``--model`` takes, by the names that the tables use; a user may replace each.
         segmenters: the same of ``--segmenter``.
         tables: what is played and shown.
@@ -166,8 +166,12 @@ class Suite(_Strict):
         return self
 
     def whole(self) -> Suite:
-        """This suite with the tables of those that it includes."""
-        parts = [load_suite(name).whole() for name in self.include]
+        """This suite with the tables of those that it includes.
+
+        Raises:
+            UsageError: when there is no such suite of ours.
+        """
+        parts = [_shipped(name) for name in self.include]
         models = {name: spec for part in (*parts, self) for name, spec in part.models.items()}
         segmenters = {name: spec for part in (*parts, self) for name, spec in part.segmenters.items()}
         tables = tuple(table for part in (*parts, self) for table in part.tables)
@@ -206,6 +210,10 @@ def load_suite(name: str) -> Suite:
     """
     if name.endswith((".yaml", ".yml")) or "/" in name:
         return _read(Path(name))
+    return _shipped(name)
+
+
+def _shipped(name: str) -> Suite:
     if name not in suite_names():
         raise unknown("suite", name, suite_names(), _LIST_HINT)
     return _read(folder("tasks") / "suites" / f"{name}.yaml")

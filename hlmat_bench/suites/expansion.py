@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from hlmat_bench import manifest, plugins
+from hlmat_bench import kinds, manifest, plugins
 from hlmat_bench.catalog import Catalog
 from hlmat_bench.errors import UsageError, unknown
 from hlmat_bench.runs import rules_of, split_settings
-from hlmat_bench.settings import setting_names
+from hlmat_bench.settings import applying, setting_names
 from hlmat_bench.suites.definition import Line, Part, Suite, Table, slug
 from hlmat_bench.suites.measures import Measure
 from hlmat_bench.suites.published import published_table
@@ -93,7 +93,7 @@ class Changes:
     Attributes:
         models, segmenters, tasks: ``NAME=SPEC`` each.
         limit: in place of every run's.
-        settings: over every run's.
+        settings: over every run's that has a use for them.
         catalog: a file with more models.
     """
 
@@ -133,6 +133,7 @@ class _Expansion:
         names = [
             f"{name} is {manifest.redact(spec)} here." for name, _, spec in (pair.partition("=") for pair in pairs)
         ]
+        _check_names([table.name for table in self.suite.tables])
         return Plan(self.suite, list(self.runs.values()), cells, names)
 
     def _cells(self, table: Table) -> list[Cell]:
@@ -171,10 +172,24 @@ class _Expansion:
             initial=part.initial,
             budget=part.budget,
             limit=self.changes.limit or part.limit,
-            settings={**part.settings, **self.changes.settings},
+            settings={**part.settings, **self._changed(part)},
             boxes=boxes,
         )
         return self.runs.setdefault(_identity(wanted, self.catalog), wanted)
+
+    def _changed(self, part: Part) -> dict[str, Any]:
+        """The user's settings, but those that the run's strategy and initial state have no use for."""
+        own = {"strategy": _strategy(part, self.tasks[str(part.task)]), "initial": part.initial, **part.settings}
+        return applying(self.changes.settings, own)
+
+
+def _strategy(part: Part, task: str) -> str:
+    """Who chooses the next action, where the description does not say: what the task's kind has."""
+    try:
+        usual = kinds.DEFAULTS[load_task(task).kind]
+    except UsageError:  # It cannot be played, and says so when its turn comes.
+        usual = {}
+    return part.strategy or str(usual.get("strategy", "greedy"))
 
 
 def _identity(wanted: Wanted, catalog: Catalog) -> str:
@@ -209,6 +224,12 @@ def _replaced(kind: str, names: Mapping[str, str], pairs: Sequence[str]) -> dict
             raise unknown(f"{kind} of the suite", name, names, f"Names are {', '.join(names)}.")
         specs[name] = spec
     return specs
+
+
+def _check_names(tables: Sequence[str]) -> None:
+    """Raise UsageError where two tables would have the same folders."""
+    if twice := [name for name in tables if tables.count(name) > 1]:
+        raise UsageError(f"Two tables of the suite are called {twice[0]}; give one another name.")
 
 
 def _check_settings(settings: Mapping[str, Any]) -> None:

@@ -83,8 +83,8 @@ def _segmenter(spec: str) -> str | None:
     found = plugins.find("segmenter", name)
     if found.missing is not None:
         return f"cannot run: {found.missing}"
-    needs_weights = found.facts is not None and found.facts.weights is not None and not options
-    return f"needs weights: --segmenter {name}={name},checkpoint=FILE" if needs_weights else None
+    has_weights = found.facts is not None and bool(found.facts.weights)
+    return f"needs weights: --segmenter {name}={name},checkpoint=FILE" if has_weights and not options else None
 
 
 def _model(spec: str) -> str | None:

@@ -179,8 +179,8 @@ class _State:
             raise UsageError(f"{out} cannot be written ({error.strerror}); choose another --out.") from error
         except ValueError as error:
             raise UsageError(f"{self._path} is damaged; remove it and run the same command again.") from error
-        if any(found.get(key) != self._value[key] for key in ("schema", "suite")):
-            raise UsageError(f"{out} holds the suite {found.get('suite')!r}; choose another --out.")
+        if not isinstance(found, dict) or any(found.get(key) != self._value[key] for key in ("schema", "suite")):
+            raise UsageError(f"{self._path} is of another suite; choose another --out.")
         self._value = found
 
     def finished(self, wanted: Wanted, means: Means) -> Run | None:
