@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
+from string import Template
 from typing import Any
 
 import pytest
@@ -15,7 +17,7 @@ from hlmat_bench.reference import POLICIES
 from hlmat_bench.runs import rules_of, split_settings
 from hlmat_bench.strategies import STRATEGIES
 from hlmat_bench.suites.definition import load_suite, suite_names
-from hlmat_bench.suites.expansion import Plan, expand
+from hlmat_bench.suites.expansion import Changes, Plan, expand
 from hlmat_bench.suites.published import published_table
 from hlmat_bench.tasks import load_task, task_names
 
@@ -151,3 +153,23 @@ def test_table_1_takes_its_boxes_from_its_own_baseline() -> None:
     assert settings(plan, "SegAgent-LLaVA + SAM", "refCOCO+ testA").boxes is boxes
     assert settings(plan, "SegAgent-Qwen + SAM", "refCOCO+ testA").boxes is boxes
     assert settings(plan, "SegAgent-Qwen + SimpleClick", "refCOCO+ testA").boxes is None
+
+
+def test_the_commands_of_the_docs_name_the_parts_that_the_suites_have() -> None:
+    page = (Path(__file__).resolve().parents[1] / "docs" / "paper.md").read_text()
+    parts, commands = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
+    values = dict(re.findall(r'^(\w+)="(.*)"$', parts, re.MULTILINE))
+    seen = []
+    for command in commands.splitlines():
+        if command:
+            words = shlex.split(Template(command).substitute(values), comments=True)
+            assert words[:2] == ["hlmat-bench", "suite"]
+            given = dict.fromkeys(("--model", "--segmenter", "--data-root", "--embedding-cache"), ())
+            for option, value in zip(words[3::2], words[4::2], strict=True):
+                given[option] = (*given[option], value)
+            plan = expand(load_suite(words[2]), Changes(given["--model"], given["--segmenter"]))
+            replaced = {pair.partition("=")[0] for option in ("--model", "--segmenter") for pair in given[option]}
+            needed = {*plan.suite.models, *plan.suite.segmenters}
+            assert replaced == (set() if words[2] == "smoke" else needed - {"oracle"})
+            seen.append(words[2])
+    assert sorted(seen) == suite_names()

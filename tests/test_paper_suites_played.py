@@ -85,7 +85,7 @@ def test_it_is_played_and_its_table_is_full(
                 assert [*made["scores"]] == [measure.name for measure in cell.measures]
                 assert all(score is not None for score in made["scores"].values())
     assert len(list(tmp_path.glob("*/run.json"))) == runs
-    assert "A MINIATURE: only the first 2 samples" in ran.stdout
+    assert "A MINIATURE: of each task only the first samples were played, 2 at most" in ran.stdout
     assert "A MINIATURE" in (tmp_path / "table.tex").read_text()
 
 

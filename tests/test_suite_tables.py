@@ -122,7 +122,7 @@ def test_the_page_shows_them(tmp_path: Path) -> None:
         ["", "as published", "3", ""],
         ["", "n", "–", "2 (limit 2)"],
     ]
-    assert "A MINIATURE: only the first 2 samples" in page
+    assert "A MINIATURE: of each task only the first samples were played, 2 at most" in page
     assert r"– Absent / A: The task t needs x\_y under z." in page
     assert "m is x here." in page
 

@@ -34,7 +34,7 @@ class Bars:
     """Two bars on a terminal, and the name of the run under way."""
 
     def __init__(self, bars: Progress, title: str) -> None:
-        self._bars, self._title = bars, title
+        self._bars = bars
         self._runs, self._samples = (bars.add_task(f"{title}, {what}", total=None) for what in ("runs", "samples"))
 
     def begins(self, name: str) -> None:

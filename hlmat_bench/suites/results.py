@@ -85,7 +85,9 @@ def _how_much(cells: Sequence[CellResult]) -> list[str]:
     sentences = []
     if limits:
         first = " or ".join(str(limit) for limit in limits)
-        sentences.append(f"A MINIATURE: only the first {first} samples of a task were played. It is no result.")
+        sentences.append(
+            f"A MINIATURE: of each task only the first samples were played, {first} at most. It is no result."
+        )
     if failed:
         sentences.append(f"{failed} requests failed for good; their episodes count with the mask they had.")
     return sentences
