@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from hlmat_bench.cli import app
 from hlmat_bench.errors import UsageError
 from hlmat_bench.suites import listing
-from hlmat_bench.suites.definition import load_suite
+from hlmat_bench.suites.definition import load_suite, suite_names
 from hlmat_bench.suites.expansion import Changes, expand
 
 GRID: dict[str, Any] = {
@@ -124,7 +126,10 @@ def test_the_list_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
         "data: filter_refcoco_val; segmenters: sam_h; models: segagent-qwen, segagent-llava"
     )
     assert rows["paper"][1] < sum(runs for name, (_, runs, _) in rows.items() if name not in ("paper", "smoke"))
-    page = listing.page("paper-fig4")
+    listed = CliRunner().invoke(app, ["suites"])
+    assert listed.exit_code == 0
+    assert [line.split()[0] for line in listed.stdout.splitlines()[1 : 1 + len(rows)]] == suite_names()
+    page = CliRunner().invoke(app, ["suites", "paper-fig4"]).stdout
     assert "--segmenter simpleclick_l=simpleclick_l" in page
     assert "simpleclick_l needs weights: --segmenter simpleclick_l=simpleclick_l,checkpoint=FILE" in page
     assert "figure4__prm-stop__dis5k" in page
