@@ -16,7 +16,7 @@ import numpy as np
 from hlmat_bench import manifest, masks
 from hlmat_bench.actions import Action
 from hlmat_bench.errors import UsageError
-from hlmat_bench.interfaces import Box, Mask, Reply
+from hlmat_bench.interfaces import Box, Mask, Reply, Size
 from hlmat_bench.masks import RLE
 from hlmat_bench.protocol import Begin, Play, begin_empty
 from hlmat_bench.records import EPISODES, Episode, read_episodes
@@ -24,7 +24,7 @@ from hlmat_bench.reference import bounding_box
 from hlmat_bench.samples import Sample
 from hlmat_bench.settings import digest
 from hlmat_bench.sources.pixels import read_values
-from hlmat_bench.sources.shapes import MaskRule
+from hlmat_bench.sources.shapes import MaskRule, wrong_size
 
 
 class Initial(NamedTuple):
@@ -158,7 +158,7 @@ def _from_folder(folder: Path, task: str, samples: Sequence[Sample], played: Seq
 
     async def from_file(play: Play) -> None:
         path = found[play.sample.id]
-        await draw_mask(play, _read_mask(path), kind="masks", file=path.name)
+        await draw_mask(play, await play.work(_reader(play.size), path), kind="masks", file=path.name)
 
     return Initial(f"masks=sha256:{digest(contents)}", from_file)
 
@@ -172,13 +172,19 @@ def mask_names(sample: str, task: str) -> list[str]:
     return [f"{name.replace('/', '_')}.png" for name in (sample, sample.removeprefix(f"{task}/"))]
 
 
-def _read_mask(path: Path) -> Mask:
-    """A mask file, bool (H, W): values above 128 of the first channel are the object."""
-    values = read_values(path)
-    mask = MaskRule().truth(values).mask
-    if values.any() and not mask.any():
-        raise UsageError(f"The mask {path} has no value above 128; write 255 for the object and 0 for all else.")
-    return mask
+def _reader(size: Size) -> Callable[[Path], Mask]:
+    """Reads mask files, bool (H, W): values above 128 of the first channel are the object."""
+
+    def read(path: Path) -> Mask:
+        values = read_values(path)
+        mask = MaskRule().truth(values).mask
+        if mask.shape != size:
+            raise wrong_size(f"The file {path}", mask.shape, size)
+        if values.any() and not mask.any():
+            raise UsageError(f"The mask {path} has no value above 128; write 255 for the object and 0 for all else.")
+        return mask
+
+    return read
 
 
 def _check_all_there(found: Mapping[str, object], played: Sequence[Sample], what_is_missing: str) -> None:

@@ -62,6 +62,13 @@ class Expected(BaseModel):
     expressions: int | None = None
 
 
+_SECTIONS: dict[str, type[BaseModel]] = {
+    "expected": Expected,
+    "refinement": RefinementSettings,
+    "filtering": FilteringSettings,
+}
+
+
 class Task(BaseModel):
     """A task, as its YAML file describes it. A file may begin with ``extends``, the name of a task of ours whose fields
     it takes unless it has them itself.
@@ -267,10 +274,12 @@ def _usage_error(error: ValidationError, where: str, section: tuple[str, ...] = 
     """One sentence for the first thing that is wrong: which file, which field, what is expected."""
     first = error.errors()[0]
     place = (*section, *(str(part) for part in first["loc"]))
+    if not place:
+        return UsageError(f"The fields of {where} do not fit: {_message(first['msg'])}.")
     in_source = place[0] in ("source", "data") and len(place) > 1
     shown = ".".join((place[0], *place[2:]) if in_source else place)
     if first["type"] == "extra_forbidden":
-        model: type[BaseModel] = _SOURCES[place[1]] if in_source else Expected if place[0] == "expected" else Task
+        model: type[BaseModel] = _SOURCES[place[1]] if in_source else _SECTIONS.get(place[0], Task)
         known = [info.alias or name for name, info in model.model_fields.items()]
         return unknown(f"field of {where}", place[-1], known, f"Fields are {', '.join(known)}.")
     if first["type"] == "missing":

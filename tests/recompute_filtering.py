@@ -30,7 +30,7 @@ def correlations(table, predicted):
     pairs = pd.DataFrame({"true": table.true, "predicted": predicted})
     rows = [group.index.to_numpy() for _, group in table.groupby("image_id", sort=True)]
     draws = np.random.Generator(np.random.PCG64(0)).integers(len(rows), size=(2000, len(rows)))
-    both = np.array([both_of(pairs.loc[np.concatenate([rows[i] for i in draw])]) for draw in draws])
+    both = np.array([both_of(pairs.take(np.concatenate([rows[i] for i in draw]))) for draw in draws])
     found = {}
     for column, (name, value) in enumerate(zip(("pearson", "spearman"), both_of(pairs), strict=True)):
         known, drawn = not np.isnan(value), both[:, column]
@@ -40,9 +40,10 @@ def correlations(table, predicted):
 
 
 def both_of(pairs):
-    if min(pairs.nunique()) < 2:
+    values = pairs.to_numpy()
+    if not np.ptp(values, axis=0).all():
         return np.nan, np.nan
-    return pairs.true.corr(pairs.predicted), pairs.true.rank().corr(pairs.predicted.rank())
+    return tuple(np.corrcoef(columns, rowvar=False)[0, 1] for columns in (values, pairs.rank().to_numpy()))
 
 
 def keep(table, predicted, threshold):
@@ -60,7 +61,13 @@ def keep(table, predicted, threshold):
 def calibration(read):
     bins = pd.cut(read.said, np.arange(11) / 10, right=False).cat.codes.replace(-1, 9)
     return [
-        {"low": n / 10, "high": (n + 1) / 10, "predicted": group.said.mean(), "true": group.true.mean(), "n": len(group)}
+        {
+            "low": n / 10,
+            "high": (n + 1) / 10,
+            "predicted": group.said.mean(),
+            "true": group.true.mean(),
+            "n": len(group),
+        }
         for n, group in read.groupby(bins)
     ]
 

@@ -209,6 +209,36 @@ def test_a_minimal_file_has_defaults(tmp_path):
     assert task.expected.expressions is None
 
 
+def test_a_file_may_extend_one_of_ours(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("name: mine\nextends: hres_dis\nkind: filtering\nfiltering: {positive: [2, 2]}\n")
+    task, base = load_task(path), load_task("hres_dis")
+    assert (task.name, task.kind, task.filtering.positive) == ("mine", "filtering", (2, 2))
+    assert (task.data, task.licence, task.protocol) == (base.data, base.licence, base.protocol)
+    path.write_text("name: mine\nextends: hres_diss\n")
+    with pytest.raises(UsageError, match="no task to extend called 'hres_diss'. Did you mean hres_dis"):
+        load_task(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("refinement: {}", "a task of the kind segmentation has no section refinement"),
+        ("kind: refinement\nrefinement: {defects: [rotten]}", "refinement.defects.0"),
+        ("kind: refinement\nrefinement: {defects: []}", "refinement.defects"),
+        ("kind: refinement\nrefinement: {band: []}", "'band'. Did you mean bands"),
+        ("kind: refinement\nrefinement: {bands: [[0.9, 0.5]]}", "a band is two IoUs from 0 to 1"),
+        ("kind: filtering\nfiltering: {positive: [3, 1]}", "the least and the greatest number"),
+    ],
+)
+def test_sections_of_masks_are_checked(tmp_path, text, sentence):
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"name: mine\nsource: {{kind: synth}}\n{text}\n")
+    with pytest.raises(UsageError, match=re.escape(sentence)) as caught:
+        load_task(path)
+    assert "\n" not in str(caught.value)
+
+
 def test_our_files_use_no_field_twice():
     for path in folder("tasks").glob("*.yaml"):
         keys = re.findall(r"^(\w+):", path.read_text(), re.MULTILINE)
