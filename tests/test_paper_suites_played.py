@@ -81,6 +81,7 @@ def test_it_is_played_and_its_table_is_full(
             made = shown[cell.row, cell.column]
             assert made["published"] == cell.published
             if cell.run is not None:
+                assert made["masks"] == (10 if name == "paper-table3" else None)  # five of each sample
                 assert (made["n"], made["limit"], made["reason"], made["failed_requests"]) == (2, 2, None, 0)
                 assert [*made["scores"]] == [measure.name for measure in cell.measures]
                 assert all(score is not None for score in made["scores"].values())

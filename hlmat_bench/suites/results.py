@@ -26,6 +26,7 @@ class CellResult:
         cell: which one.
         values: a number per measure; None where there is none.
         n: samples.
+        masks: that were rated, in filtering tasks; else None.
         rule: the selection rule of the run's headline scores.
         failed: replies that never came because a request failed for good.
         reason: why a number is missing, as a sentence; None where none is.
@@ -34,6 +35,7 @@ class CellResult:
     cell: Cell
     values: tuple[Shown | None, ...] = ()
     n: int | None = None
+    masks: int | None = None
     rule: str | None = None
     failed: int = 0
     reason: str | None = None
@@ -114,7 +116,8 @@ def _result(cell: Cell, outcomes: Mapping[str, Outcome]) -> CellResult:
         values = (_gain(run, _run(cell.minus, outcomes)),)
     lacking = [measure.title for measure, value in zip(cell.measures, values, strict=True) if value is None]
     why = f"The run {cell.run.name} has no {lacking[0]}." if lacking else None
-    return CellResult(cell, values, scores["n"], rule, _failed(scores), why)
+    masks = (scores["filtering"] or {}).get("n_masks")
+    return CellResult(cell, values, scores["n"], masks, rule, _failed(scores), why)
 
 
 def _run(wanted: Wanted, outcomes: Mapping[str, Outcome]) -> Run:

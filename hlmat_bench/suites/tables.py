@@ -94,7 +94,8 @@ def _difference(cell: CellResult) -> str:
 def _samples(cell: CellResult) -> str:
     if cell.n is None or cell.cell.run is None:
         return DASH if cell.cell.run else ""
-    return f"{cell.n} (limit {cell.cell.run.limit})" if cell.cell.run.limit else str(cell.n)
+    count = str(cell.n) if cell.masks is None else f"{cell.n}, {cell.masks} masks"
+    return f"{count} (limit {cell.cell.run.limit})" if cell.cell.run.limit else count
 
 
 def markdown(title: str, tables: Sequence[TableResult], notes: Sequence[str]) -> str:
@@ -186,6 +187,7 @@ def _cell_json(cell: CellResult) -> dict[str, Any]:
         "minus": cell.cell.minus.name if cell.cell.minus else None,
         "rule": cell.rule,
         "n": cell.n,
+        "masks": cell.masks,
         "limit": run.limit if run else None,
         "scores": {measure.name: _score_json(value) for measure, value in zip(measures, values, strict=True)},
         "published": cell.cell.published,
