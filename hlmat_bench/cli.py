@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from hlmat_bench.errors import UsageError
-from hlmat_bench.given import settings_of as _settings
 from hlmat_bench.suites import commands as suite_commands
+from hlmat_bench.words import settings as _settings
 
 app = typer.Typer(
     name="hlmat-bench",

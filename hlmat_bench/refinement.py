@@ -6,17 +6,18 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from hlmat_bench.measured import NOC_THRESHOLDS, Measured, Table
+from hlmat_bench.measured import NOC_THRESHOLDS, RULES, Measured, Table
 from hlmat_bench.scores import first_success
 
 
 def refinement_scores(samples: Sequence[Measured], budget: int) -> dict[str, Any] | None:
     """The scores of runs whose episodes begin with a mask; None where all begin with an empty one.
 
-    - ``initial_miou`` and ``miou``: before the first and after the last click.
-    - ``gain``: their mean difference.
-    - ``worsened``: the share of samples whose last mask is worse than the first.
+    - ``initial_miou``: before the first click.
+    - ``final``, ``self``, ``best``: by selection rule ``miou``; ``gain``, its mean difference to the initial mask;
+      ``worsened``, the share of samples whose mask is worse than the initial one.
     - ``noc``: clicks from the initial state on: a sample that begins at the threshold needs none, a miss counts the
       budget.
     - ``in_band``: how many imperfect masks have an IoU in the band that they were made for; only where masks are made.
@@ -44,15 +45,21 @@ def _band(sample: Measured) -> str | None:
 def _scores(samples: Sequence[Measured], budget: int) -> dict[str, Any]:
     table = Table(samples)
     first = table.iou[:, 0]
-    last = np.array([sample.iou[sample.selected["final"]] for sample in samples])
     made = [sample.initial["in_band"] for sample in samples if "in_band" in sample.initial]
-    scores: dict[str, Any] = {"n": len(samples)}
-    columns = {"initial_miou": first, "miou": last, "gain": last - first, "worsened": (last < first).astype(float)}
-    for name, values in columns.items():
-        scores |= {name: float(values.mean()), f"{name}_ci": table.interval(values)}
+    scores: dict[str, Any] = {"n": len(samples), **_mean(table, "initial_miou", first)}
+    for rule in RULES:
+        last = np.array([sample.iou[sample.selected[rule]] for sample in samples])
+        columns = {"miou": last, "gain": last - first, "worsened": (last < first).astype(float)}
+        scores[rule] = {}
+        for name, values in columns.items():
+            scores[rule] |= _mean(table, name, values)
     scores["noc"] = {f"{threshold:.2f}": _noc(table, threshold, budget) for threshold in NOC_THRESHOLDS}
     table.fill_intervals()
     return scores | ({"in_band": sum(made)} if made else {})
+
+
+def _mean(table: Table, name: str, values: NDArray[np.float64]) -> dict[str, Any]:
+    return {name: float(values.mean()), f"{name}_ci": table.interval(values)}
 
 
 def _noc(table: Table, threshold: float, budget: int) -> dict[str, Any]:

@@ -18,15 +18,16 @@ import numpy as np
 
 from hlmat_bench import masks, plugins
 from hlmat_bench.actions import Action
-from hlmat_bench.clicks import Click, Oracle
+from hlmat_bench.clicks import Oracle
+from hlmat_bench.drawing import Drawing
 from hlmat_bench.engine import Progress
 from hlmat_bench.errors import UsageError
-from hlmat_bench.interfaces import Box, Image, Mask, Segmenter, Session
+from hlmat_bench.interfaces import Mask, RefiningSession, Segmenter, accepts_mask
 from hlmat_bench.manifest import first_difference
 from hlmat_bench.records import Episode
 from hlmat_bench.regret import Difference, ReplayResult, digest_of
 from hlmat_bench.runs import Run, make_segmenter, split_settings
-from hlmat_bench.samples import Sample, Source
+from hlmat_bench.samples import Source
 from hlmat_bench.scores import CachedTruth
 from hlmat_bench.tasks import load_task
 
@@ -121,38 +122,63 @@ def replayed(
     Raises:
         UsageError: when an episode cannot be played again here.
     """
-    drawing = _drawings(segmenter, source)
+    open_ = _opener(segmenter, source)
     for episode in episodes:
-        yield from _replayed(episode, drawing(episode), oracle)
+        yield from _replayed(episode, open_(episode), oracle)
 
 
-def _drawings(segmenter: Segmenter, source: Source) -> Callable[[Episode], _Drawing]:
-    """Gives for an episode its image under the segmenter."""
+def _opener(segmenter: Segmenter, source: Source) -> Callable[[Episode], Drawing]:
+    """Gives for an episode its image under the segmenter, once it is clear that it can be played again."""
     samples = {sample.id: sample for sample in source.samples()}
 
-    def drawing(episode: Episode) -> _Drawing:
+    def opened(episode: Episode) -> Drawing:
         if (sample := samples.get(episode.sample_id)) is None:
             raise UsageError(
                 f"The sample {episode.sample_id} is not in the data; give the run's --task and --data-root."
             )
-        return _Drawing(sample, segmenter, source, episode)
+        if any(step.action.kind == "predict" for step in episode.steps):
+            raise UsageError(f"The episode {sample.id} has no clicks to replay: its task is about given masks.")
+        if _begins_with_mask(episode) and not accepts_mask(segmenter):
+            raise UsageError(
+                f"The episode {sample.id} begins with a given mask and cannot be replayed: {segmenter.name} cannot "
+                "start from one."
+            )
+        image = source.image(sample)
+        if image.shape[:2] != episode.size:
+            raise UsageError(
+                f"The image of {sample.id} is {image.shape[:2]} here and {episode.size} in the record; replay with the "
+                "images of the run."
+            )
+        return Drawing(image, segmenter)
 
-    return drawing
+    return opened
 
 
-def _replayed(episode: Episode, drawing: _Drawing, oracle: bool) -> Iterator[ReplayedStep]:
+def _begins_with_mask(episode: Episode) -> bool:
+    """The initial state is a mask that no box led to."""
+    return episode.initial["mask"] is not None and not episode.initial.get("box")
+
+
+def _replayed(episode: Episode, drawing: Drawing, oracle: bool) -> Iterator[ReplayedStep]:
     annotator = Oracle(*_truth(episode)) if oracle else None
     for t, action, recorded in _states(episode):
         before, tried = drawing.mask, None
         if action is None:
-            drawing.start_from(masks.decode(episode.initial["mask"]))
-        else:
+            _start_from(drawing, masks.decode(recorded))
+        elif action.kind in ("click", "box"):
             if annotator and action.kind == "click":
                 click = annotator.next_click(before, clicked=drawing.clicks)
-                tried = before if click is None else drawing.tried(click)
+                tried = before if click is None else drawing.try_each([Action("click", *click)])[0]
             drawing.apply(action)
         differing = float(np.mean(masks.of_shape(masks.decode(recorded), episode.size) != drawing.mask))
         yield ReplayedStep(episode, t, action, before, drawing.mask, differing, tried)
+
+
+def _start_from(drawing: Drawing, mask: Mask) -> None:
+    """Take a given mask for the current one and go on from it."""
+    assert isinstance(drawing.session, RefiningSession)
+    drawing.session.start_from(mask)
+    drawing.show(mask)
 
 
 def _truth(episode: Episode) -> tuple[Mask, Mask | None]:
@@ -162,68 +188,11 @@ def _truth(episode: Episode) -> tuple[Mask, Mask | None]:
 
 def _states(episode: Episode) -> Iterator[tuple[int, Action | None, masks.RLE]]:
     """The number, the action and the recorded mask of the initial state, if there is one, and of each step."""
-    if (given := episode.initial["mask"]) is not None:
-        box = episode.initial.get("box")
-        yield 0, Action("box", box=tuple(box)) if box else None, given
+    if (mask := episode.initial["mask"]) is not None:
+        box = None if _begins_with_mask(episode) else tuple(episode.initial["box"])
+        yield 0, Action("box", box=box) if box else None, mask
     for step in episode.steps:
         yield step.t, step.action, step.mask
-
-
-class _Drawing:
-    """An episode's image under the segmenter. It is opened at the first click or box: some episodes have none."""
-
-    def __init__(self, sample: Sample, segmenter: Segmenter, source: Source, episode: Episode) -> None:
-        self._sample, self._segmenter, self._source, self._episode = sample, segmenter, source, episode
-        self._opened: Session | None = None
-        self.mask: Mask = np.zeros(episode.size, bool)
-        self.clicks: list[Click] = []
-        self.box: Box | None = None
-
-    @property
-    def session(self) -> Session:
-        if self._opened is None:
-            self._opened = self._segmenter.open(self._image())
-        return self._opened
-
-    def start_from(self, mask: Mask) -> None:
-        """Take a given mask for the current one."""
-        start = getattr(self.session, "start_from", None)
-        if start is None:
-            raise UsageError(
-                f"The episode {self._episode.sample_id} begins with a given mask, from which {self._segmenter.name} "
-                "cannot start; it cannot be replayed."
-            )
-        start(mask)
-        self.mask = mask
-
-    def apply(self, action: Action) -> None:
-        """Carry out an action; a stop or an invalid one leaves the mask as it is."""
-        if action.kind == "predict":
-            raise UsageError(
-                f"The episode {self._episode.sample_id} has no clicks to replay: its task is about given masks."
-            )
-        if action.kind not in ("click", "box"):
-            return
-        self.box = action.box or self.box
-        if action.kind == "click":
-            self.clicks.append(action.click)
-        self.mask = self.session.predict(self.clicks, self.box)
-
-    def tried(self, click: Click) -> Mask:
-        """The mask that a click would lead to; all stays as it is."""
-        state = self.session.snapshot()
-        mask = self.session.predict([*self.clicks, click], self.box)
-        self.session.restore(state)
-        return mask
-
-    def _image(self) -> Image:
-        image = self._source.image(self._sample)
-        if image.shape[:2] != self._episode.size:
-            raise UsageError(
-                f"The image of {self._sample.id} is {image.shape[:2]} here and {self._episode.size} in the record; "
-                "replay with the images of the run."
-            )
-        return image
 
 
 def replay(run: Run, segmenter: Segmenter, source: Source, *, progress: Progress | None = None) -> ReplayResult:
@@ -238,11 +207,11 @@ def replay(run: Run, segmenter: Segmenter, source: Source, *, progress: Progress
         UsageError: when an episode cannot be played again here.
     """
     found = ReplayResult(digest_of(run.folder), tolerance(run.manifest["segmenter"]))
-    drawing, episodes = _drawings(segmenter, source), list(run.episodes())
+    open_, episodes = _opener(segmenter, source), list(run.episodes())
 
     def examined(episode: Episode) -> tuple[list[Difference], dict[int, float]]:
         truth, differences, regrets = CachedTruth(*_truth(episode)), [], {}
-        for step in _replayed(episode, drawing(episode), oracle=True):
+        for step in _replayed(episode, open_(episode), oracle=True):
             differences.append(Difference(episode.sample_id, step.t, step.differing))
             if step.oracle is not None:
                 regrets[step.t] = truth.iou(step.oracle) - truth.iou(step.mask)

@@ -56,13 +56,14 @@ def _segmentation(scores: Scores, rule: str) -> list[str]:
 
 
 def _refinement(scores: Scores, rule: str) -> list[str]:
-    found, taken = scores["refinement"], scores["selection"][rule]
+    found = scores["refinement"]
+    taken = found[rule]
     return [
         str(scores["n"]),
         with_interval(found["initial_miou"], found["initial_miou_ci"], 3),
         with_interval(taken["miou"], taken["miou_ci"], 3),
-        with_interval(found["gain"], found["gain_ci"], 3),
-        with_interval(found["worsened"], found["worsened_ci"], 3),
+        with_interval(taken["gain"], taken["gain_ci"], 3),
+        with_interval(taken["worsened"], taken["worsened_ci"], 3),
         with_interval(found["noc"]["0.85"]["mean"], found["noc"]["0.85"]["ci"], 2),
     ]
 

@@ -14,14 +14,14 @@ import numpy as np
 from hlmat_bench.bands import BANDS
 from hlmat_bench.click_scores import click_scores
 from hlmat_bench.filtering import filtering_scores
-from hlmat_bench.measured import NOC_THRESHOLDS, Measured, Table, measure
+from hlmat_bench.measured import NOC_THRESHOLDS, RULES, Measured, Table, measure
 from hlmat_bench.records import Episode
 from hlmat_bench.refinement import refinement_scores
 from hlmat_bench.scores import precision
+from hlmat_bench.search_scores import search_scores
 
 SCORES_SCHEMA = "hlmat-scores/1"
 PRECISION_THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
-RULES = ("final", "self", "best")
 
 #: The regret of each valid click, by sample and step; see `hlmat_bench.replay`.
 Regrets = Mapping[str, Mapping[int, float]]
@@ -57,6 +57,7 @@ def score_episodes(
         "clicks": click_scores([sample.clicks for sample in clicked], budget),
         "filtering": filtering_scores(samples),
         "refinement": refinement_scores(clicked, budget),
+        "search": search_scores([each for sample in samples for each in sample.tried]),
         "cost": _cost(samples),
         "bands": _bands(clicked, budget),
         **_slices(clicked, budget),

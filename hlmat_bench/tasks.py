@@ -235,9 +235,7 @@ def _shipped() -> dict[str, Task]:
 
 
 def _read(path: Path) -> Task:
-    values = _values(path)
-    if (base := values.pop("extends", None)) is not None:
-        values = {**_values_of_ours(base), **values}
+    values = _extended(_values(path))
     try:
         task = Task.model_validate(values)
     except ValidationError as error:
@@ -262,12 +260,17 @@ def _values(path: Path) -> dict[str, Any]:
     return values
 
 
-def _values_of_ours(name: Any) -> dict[str, Any]:
-    """The fields that a task takes from one of ours when it extends it."""
+def _extended(values: dict[str, Any]) -> dict[str, Any]:
+    """With the fields of the task of ours that it extends, if any; its own take precedence."""
+    base = values.pop("extends", None)
+    if base is None:
+        return values
     files = {path.stem: path for path in folder("tasks").glob("*.yaml")}
-    if name not in files:
-        raise unknown("task to extend", str(name), files, _LIST_HINT)
-    return {field: value for field, value in _values(files[name]).items() if field != "aliases"}
+    if base not in files:
+        raise unknown("task to extend", str(base), files, _LIST_HINT)
+    inherited = _extended(_values(files[base]))
+    inherited.pop("aliases", None)
+    return {**inherited, **values}
 
 
 def _usage_error(error: ValidationError, where: str, section: tuple[str, ...] = ()) -> UsageError:

@@ -10,16 +10,21 @@ def noc(episodes, threshold, budget):
     return {"mean": np.mean(needed), "ci": interval(episodes, needed), "solved": len(hits) - failed, "failed": failed}
 
 
+def change(episodes, rule):
+    last = [e["ious"][e["selected"][rule]] for e in episodes]
+    gain = [iou - e["ious"][0] for e, iou in zip(episodes, last, strict=True)]
+    columns = {"miou": last, "gain": gain, "worsened": [float(value < 0) for value in gain]}
+    intervals = {f"{name}_ci": interval(episodes, values) for name, values in columns.items()}
+    return intervals | {name: np.mean(values) for name, values in columns.items()}
+
+
 def group(episodes, budget):
     first = [e["ious"][0] for e in episodes]
-    last = [e["ious"][e["selected"]["final"]] for e in episodes]
-    gain = [b - a for a, b in zip(first, last, strict=True)]
-    columns = {"initial_miou": first, "miou": last, "gain": gain, "worsened": [float(b < 0) for b in gain]}
     made = [e["initial"]["in_band"] for e in episodes if "in_band" in e["initial"]]
     return {
         "n": len(episodes),
-        **{name: np.mean(values) for name, values in columns.items()},
-        **{f"{name}_ci": interval(episodes, values) for name, values in columns.items()},
+        **{"initial_miou": np.mean(first), "initial_miou_ci": interval(episodes, first)},
+        **{rule: change(episodes, rule) for rule in ("final", "self", "best")},
         "noc": {name: noc(episodes, float(name), budget) for name in ("0.80", "0.85", "0.90")},
         **({"in_band": made.count(True)} if made else {}),
     }

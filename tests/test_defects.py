@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -42,7 +43,7 @@ def test_what_takes_away_only_takes_away_and_takes_more_the_stronger(gt: np.ndar
     masks = [distort(strength) for strength in (0.0, 0.2, 0.6, 1.0)]
     assert np.array_equal(masks[0], gt)
     assert not masks[-1].any() or gt.all()
-    for weaker, stronger in zip(masks, masks[1:], strict=False):
+    for weaker, stronger in pairwise(masks):
         assert not (stronger & ~weaker).any()
 
 
@@ -52,7 +53,7 @@ def test_what_adds_only_adds_and_adds_more_the_stronger(gt: np.ndarray, other: n
     distort = _distortion(name, gt, [other])
     masks = [distort(strength) for strength in (0.0, 0.2, 0.6, 1.0)]
     assert np.array_equal(masks[0], gt)
-    for weaker, stronger in zip(masks, masks[1:], strict=False):
+    for weaker, stronger in pairwise(masks):
         assert not (weaker & ~stronger).any()
     if name == "merged" and (other & ~gt).any():
         assert np.array_equal(masks[-1], gt | other)

@@ -14,9 +14,21 @@ from typer.testing import CliRunner
 import hlmat_bench
 from hlmat_bench.cli import app
 from hlmat_bench.errors import UsageError
+from hlmat_bench.records import select
 from hlmat_bench.scoring import score_episodes
 from tests.episodes import click, episode, rle
 from tests.test_recompute import check
+
+UNABLE = """
+from hlmat_bench.testing import DiscSegmenter
+
+
+class Unable(DiscSegmenter):
+    accepts_mask = False
+
+
+SEGMENTERS = {"unable": Unable}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +81,7 @@ def test_the_scores_say_what_was_gained_by_defect_and_band(refine: str, tool: st
     assert set(found["by_band"]) == {"0.50-0.70", "0.70-0.90"}
     assert sum(group["n"] for group in found["by_band"].values()) == 12
     idle = hlmat_bench.run("empty", refine, "graphcut", out=tmp_path / "b", limit=12).scores()
-    assert idle["refinement"]["gain"] == idle["refinement"]["worsened"] == 0
+    assert idle["refinement"]["final"]["gain"] == idle["refinement"]["final"]["worsened"] == 0
     assert idle["selection"]["final"]["miou"] == idle["refinement"]["initial_miou"] == found["initial_miou"]
 
 
@@ -88,12 +100,14 @@ def test_clicks_are_counted_from_the_initial_state() -> None:
     for number, (first, then) in enumerate(runs):
         one = episode(f"s/{number}", gt, [(click(True, n, 1), covering(c)) for n, c in enumerate(then)])
         one.initial.update(kind="masks", mask=rle(covering(first)), iou=first / 5)
+        one.selected.update(select(one.steps, one.initial))
         made.append(one)
     found = score_episodes(made, budget=2, track="point")["refinement"]
     assert found["noc"]["0.80"] | {"ci": None} == {"mean": (0 + 1 + 0 + 2) / 4, "ci": None, "solved": 3, "failed": 1}
     assert found["initial_miou"] == pytest.approx((1 + 0.6 + 1 + 0.2) / 4)
-    assert found["miou"] == pytest.approx((1 + 0.8 + 0.2 + 0.6) / 4)
-    assert found["worsened"] == 0.25
+    assert found["final"]["miou"] == pytest.approx((1 + 0.8 + 0.2 + 0.6) / 4)
+    assert found["final"]["worsened"] == 0.25
+    assert found["best"]["worsened"] == 0
     assert found["by_defect"] == found["by_band"] == {}
 
 
@@ -116,10 +130,7 @@ def test_the_table_shows_the_gain(refine: str, tool: str, tmp_path: Path) -> Non
 def test_what_does_not_fit_is_refused(changes: dict[str, Any], sentence: str, refine: str, tmp_path: Path) -> None:
     if "segmenter" in changes:
         file = tmp_path / "unable.py"
-        file.write_text(
-            "from hlmat_bench.testing import DiscSegmenter\n\n\nclass Unable(DiscSegmenter):\n    accepts_mask = False\n"
-            '\n\nSEGMENTERS = {"unable": Unable}\n'
-        )
+        file.write_text(UNABLE)
         changes = {"segmenter": str(file)}
     with pytest.raises(UsageError, match=sentence):
         hlmat_bench.run(**{"model": "oracle", "task": refine, "out": tmp_path / "run", **changes})

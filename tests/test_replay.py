@@ -24,21 +24,15 @@ from hlmat_bench.testing import DiscSegmenter
 from tests.episodes import iou, rle
 from tests.sam_weights import weights_of
 
-STARTING = """
+PLAIN = """
 from hlmat_bench.testing import DiscSegmenter
 
 
-class Starting(DiscSegmenter):
-    def open(self, image):
-        session = super().open(image)
-        given = []
-        session.start_from = given.append
-        predict = session.predict
-        session.predict = lambda clicks, box=None: predict(clicks, box) | (given[0] if given else False)
-        return session
+class Plain(DiscSegmenter):
+    accepts_mask = False
 
 
-SEGMENTERS = {"discs": Starting}
+SEGMENTERS = {"discs": Plain}
 """
 
 
@@ -181,11 +175,11 @@ def test_a_given_initial_mask_is_taken_up_where_the_segmenter_can(task: str, too
         value["steps"][0]["mask"] = rle((coco.decode(value["steps"][0]["mask"]) > 0) | start)
 
     changed(run, begin)
-    with pytest.raises(UsageError, match=r"begins with a given mask, from which discs cannot start"):
-        replay_folder(run.folder, tool, task)
-    (tmp_path / "starting.py").write_text(STARTING)
-    found = replay_folder(run.folder, str(tmp_path / "starting.py"), task)
+    found = replay_folder(run.folder, tool, task)
     assert (found.masks, found.largest) == (2, 0.0)
+    (tmp_path / "plain.py").write_text(PLAIN)
+    with pytest.raises(UsageError, match=r"cannot be replayed: discs cannot start from one"):
+        replay_folder(run.folder, str(tmp_path / "plain.py"), task)
 
 
 @pytest.mark.parametrize(

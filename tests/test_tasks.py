@@ -215,6 +215,8 @@ def test_a_file_may_extend_one_of_ours(tmp_path):
     task, base = load_task(path), load_task("hres_dis")
     assert (task.name, task.kind, task.filtering.positive) == ("mine", "filtering", (2, 2))
     assert (task.data, task.licence, task.protocol) == (base.data, base.licence, base.protocol)
+    path.write_text("name: mine\nextends: refine_hres_dis\n")
+    assert (load_task(path).kind, load_task(path).data) == ("refinement", base.data)
     path.write_text("name: mine\nextends: hres_diss\n")
     with pytest.raises(UsageError, match="no task to extend called 'hres_diss'. Did you mean hres_dis"):
         load_task(path)

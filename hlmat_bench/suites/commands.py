@@ -34,14 +34,14 @@ def suite(
 ) -> None:
     """Play a suite and write its tables; the same command again goes on. Exit code 1 where numbers are missing."""
     from hlmat_bench import console
-    from hlmat_bench.given import settings_of
     from hlmat_bench.suites import display, tables
     from hlmat_bench.suites.definition import load_suite
     from hlmat_bench.suites.expansion import Changes, expand
     from hlmat_bench.suites.playing import Means, play_suite
     from hlmat_bench.suites.results import missing, results
+    from hlmat_bench.words import settings
 
-    changes = Changes(model or [], segmenter or [], task or [], limit, settings_of(set_ or []), catalog)
+    changes = Changes(model or [], segmenter or [], task or [], limit, settings(set_ or []), catalog)
     plan = expand(load_suite(name), changes)
     folder = out or Path("runs") / plan.suite.name
     argv = ["hlmat-bench", *sys.argv[1:]]

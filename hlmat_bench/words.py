@@ -1,29 +1,28 @@
-"""What the command line takes as ``key=value`` words."""
+"""Words of the command line as values."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from hlmat_bench.errors import UsageError
 
 
-def settings_of(pairs: Sequence[str]) -> dict[str, Any]:
+def settings(pairs: list[str]) -> dict[str, Any]:
     """``key=value`` words as a dict; values are read as YAML, and ``@file`` is the file's text.
 
     Raises:
-        UsageError: for a word without ``=``, or a file that cannot be read.
+        UsageError: for a word of another form, or a file that cannot be read.
     """
     from hlmat_bench.plugins import scalar
 
-    settings: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals:
             raise UsageError(f"--set takes key=value, not {pair!r}.")
-        settings[key] = _file_text(value[1:]) if value.startswith("@") else scalar(value)
-    return settings
+        values[key] = _file_text(value[1:]) if value.startswith("@") else scalar(value)
+    return values
 
 
 def _file_text(name: str) -> str:
