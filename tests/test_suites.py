@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,14 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from hlmat_bench.catalog import Catalog
 from hlmat_bench.cli import app
 from hlmat_bench.errors import UsageError
+from hlmat_bench.runs import rules_of, split_settings
 from hlmat_bench.suites import listing
 from hlmat_bench.suites.definition import load_suite, suite_names
 from hlmat_bench.suites.expansion import Changes, expand
+from hlmat_bench.tasks import load_task
 
 GRID: dict[str, Any] = {
     "schema": "hlmat-suite/1",
@@ -234,3 +238,16 @@ def test_a_suite_that_is_not_there() -> None:
         load_suite("paper-table9")
     with pytest.raises(UsageError, match="There is no suite file"):
         load_suite("./nowhere.yaml")
+
+
+def test_the_example_of_the_docs_is_a_suite(tmp_path: Path) -> None:
+    page = (Path(__file__).resolve().parents[1] / "docs" / "suites.md").read_text()
+    [example] = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "boxes.yaml").write_text(example)
+    plan = expand(load_suite(str(tmp_path / "boxes.yaml")))
+    assert len(plan.runs) == 2 * 4 + 2
+    for run in plan.runs:
+        protocol, _, _ = split_settings(run.settings)
+        given = protocol | {"strategy": run.strategy, "initial": "box-from=x" if run.boxes else run.initial}
+        rules_of(Catalog.load().choose(run.model), load_task(run.task), given, run.budget)
+        assert run.budget == (12 if run.task == "hres_dis" and run.strategy != "box-only" else None)
