@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from hlmat_bench.errors import UsageError
+from hlmat_bench.suites import commands as suite_commands
 from hlmat_bench.words import settings as _settings
 
 app = typer.Typer(
@@ -23,6 +24,9 @@ data_app = typer.Typer(help="The data sets of the tasks.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 lmms_app = typer.Typer(help="Our tasks inside lmms-eval.", no_args_is_help=True)
 app.add_typer(lmms_app, name="lmms")
+
+app.command()(suite_commands.suite)
+app.command()(suite_commands.suites)
 
 DataRoot = Annotated[
     Path | None,
