@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from hlmat_bench.board.commands import app as leaderboard_app
 from hlmat_bench.errors import UsageError
 
 app = typer.Typer(
@@ -22,6 +23,7 @@ data_app = typer.Typer(help="The data sets of the tasks.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 lmms_app = typer.Typer(help="Our tasks inside lmms-eval.", no_args_is_help=True)
 app.add_typer(lmms_app, name="lmms")
+app.add_typer(leaderboard_app, name="leaderboard")
 
 DataRoot = Annotated[
     Path | None,
