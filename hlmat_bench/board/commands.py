@@ -87,3 +87,39 @@ def verify(
                 console.say(f"Wrote {repository.record(path, verdict)}.")
     if failed:
         raise typer.Exit(1)
+
+
+@app.command()
+def withdraw(
+    entry: Annotated[Path, typer.Argument(help="DIR/entries/ID.json")],
+    reason: Annotated[str, typer.Option(help="Why, in a sentence or two; the site shows it.")],
+) -> None:
+    """Take an entry back: its row stays with the reason, its numbers go."""
+    from hlmat_bench import console
+    from hlmat_bench.board import repository
+
+    console.say(f"Wrote {repository.withdraw(entry, reason)} and removed {entry}.")
+
+
+@app.command()
+def build(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The leaderboard: entries/, verified/, withdrawn/.")],
+    out: Annotated[Path | None, typer.Option(help="The site's folder; default: DIR/site.")] = None,
+) -> None:
+    """Make the site: static pages that need no network and no server."""
+    from hlmat_bench import console
+    from hlmat_bench.board import site
+
+    made = site.build(folder, out or folder / "site")
+    console.say(f"Wrote {made / 'index.html'}.")
+
+
+@app.command()
+def init(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder.")]) -> None:
+    """Make a leaderboard that GitHub Pages or a Hugging Face static Space can show."""
+    from hlmat_bench import console
+    from hlmat_bench.board import setup
+
+    for path in setup.init(folder):
+        console.say(f"Wrote {path}.")
+    console.say(f"{folder / 'README.md'} says how to publish it.")

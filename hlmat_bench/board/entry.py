@@ -11,16 +11,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from hlmat_bench.actions import REASONS
 from hlmat_bench.board.files import MAX_TEXT, check_bounded, read_json
 from hlmat_bench.errors import UsageError
 from hlmat_bench.pages.text import LINK_LENGTH, safe_link
+from hlmat_bench.scores import ratio
 
 ENTRY_SCHEMA = "hlmat-entry/1"
 MAX_SAMPLES = 100_000
 MAX_BUDGET = 1000
+SURROUNDINGS = ("versions", "device")
+"""What of a segmenter's spec does not make it another segmenter."""
 
 
 def _linkable(url: str) -> str:
@@ -185,7 +190,14 @@ class Samples(Strict):
 
     @model_validator(mode="after")
     def _rectangular(self) -> Self:
-        columns = [self.id, self.image_id, self.intersection, self.union, self.marks, *self.first.values()]
+        columns: list[list[Any]] = [
+            self.id,
+            self.image_id,
+            self.intersection,
+            self.union,
+            self.marks,
+            *self.first.values(),
+        ]
         if len(self.first) != 2 or len({len(column) for column in columns}) != 1 or not self.id:
             raise ValueError("the columns differ in length, are empty, or one is missing")
         if len(set(self.id)) != len(self.id):
@@ -193,6 +205,10 @@ class Samples(Strict):
         if any(above > below for above, below in zip(self.intersection, self.union, strict=True)):
             raise ValueError("an intersection is larger than its union")
         return self
+
+    def ious(self) -> NDArray[np.float64]:
+        """The IoU of every sample's answer, float64 (n,)."""
+        return np.array([ratio(*pair) for pair in zip(self.intersection, self.union, strict=True)])
 
 
 class Entry(Strict):
@@ -222,6 +238,11 @@ class Entry(Strict):
     episodes_sha256: Sha256
     samples: Samples
 
+    @property
+    def answer(self) -> Selection:
+        """The scores of the masks that are the model's answers."""
+        return self.scores.selection[self.manifest.selection]
+
 
 Model = TypeVar("Model", bound=Strict)
 
@@ -250,6 +271,11 @@ def checked(model: type[Model], value: Mapping[str, Any], where: str) -> Model:
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
         place = ".".join(str(part)[:60] for part in first["loc"])
         raise UsageError(f"{where}: {place or 'the whole'}: {first['msg'][:200]}.") from None
+
+
+def lasting(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """What makes a segmenter: its spec without versions and device."""
+    return {key: value for key, value in spec.items() if key not in SURROUNDINGS}
 
 
 def json_schema() -> str:

@@ -83,8 +83,7 @@ def _bytes(path: Path) -> bytes:
             raise UsageError(f"{path.name} is no regular file; links are not followed.")
         if before.st_size > MAX_BYTES:
             raise UsageError(f"{path.name} has {before.st_size} bytes; at most {MAX_BYTES} are taken.")
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
-        with open(descriptor, "rb") as file:
+        with os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0)), "rb") as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise UsageError(f"{path.name} cannot be read: {error.strerror}.") from error

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from hlmat_bench import masks
-from hlmat_bench.board.entry import Entry
+from hlmat_bench.board.entry import SURROUNDINGS, Entry, lasting
 from hlmat_bench.board.findings import Finding, at, differences
 from hlmat_bench.clicks import Click
 from hlmat_bench.errors import UsageError
@@ -19,8 +19,6 @@ from hlmat_bench.samples import Sample, Source
 
 NETWORK_TOLERANCE = 1e-4
 """The share of pixels by which a network's mask may differ: other devices and versions add up in another order."""
-
-_VARIES = ("versions", "device")
 
 
 def tolerance(spec: Mapping[str, Any]) -> float:
@@ -44,7 +42,7 @@ def check(
     recorded = entry.manifest.segmenter
     found = [
         *differences(entry.manifest.task.digest, source.digest(), "manifest.task.digest"),
-        *differences(_lasting(recorded), _lasting(spec), "manifest.segmenter"),
+        *differences(lasting(recorded), lasting(spec), "manifest.segmenter"),
     ]
     if found:
         yield from found
@@ -64,13 +62,9 @@ def changed_surroundings(entry: Entry, segmenter: Segmenter) -> str | None:
     """Which versions or device are others than those of the run, as a sentence; None when all are the same."""
     spec = segmenter.spec()
     changed = [
-        str(each) for key in _VARIES for each in differences(entry.manifest.segmenter.get(key), spec.get(key), key)
+        str(each) for key in SURROUNDINGS for each in differences(entry.manifest.segmenter.get(key), spec.get(key), key)
     ]
     return f"replayed in other surroundings: {'; '.join(changed)}" if changed else None
-
-
-def _lasting(spec: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in spec.items() if key not in _VARIES}
 
 
 def _episode(episode: Episode, sample: Sample, source: Source, segmenter: Segmenter, share: float) -> Iterator[Finding]:

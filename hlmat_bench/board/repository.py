@@ -22,7 +22,7 @@ from pydantic import Field
 
 from hlmat_bench import manifest
 from hlmat_bench.board import consistency
-from hlmat_bench.board.entry import Date, Entry, Line, Sha256, Strict, Text, checked, read_entry
+from hlmat_bench.board.entry import Date, Entry, Line, Name, Sha256, Strict, Text, checked, read_entry
 from hlmat_bench.board.files import read_json
 from hlmat_bench.board.findings import Level, Verdict
 from hlmat_bench.errors import UsageError
@@ -55,6 +55,7 @@ class Withdrawal(Strict):
     Attributes:
         id: of the entry.
         title: the model.
+        task, group: where it stood.
         date: the day.
         reason: in a sentence or two.
     """
@@ -62,6 +63,8 @@ class Withdrawal(Strict):
     schema_id: Literal["hlmat-withdrawal/1"] = Field(alias="schema")
     id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=100)]
     title: Annotated[str, Field(min_length=1, max_length=120)]
+    task: Name
+    group: Name
     date: Date
     reason: Text
 
@@ -113,20 +116,49 @@ def record(path: Path, verdict: Verdict) -> Path:
     Raises:
         UsageError: when the entry lies in no repository.
     """
-    if path.parent.name != ENTRIES:
-        raise UsageError(f"--record is for an entry in the folder {ENTRIES} of a leaderboard; {path} is in another.")
-    out = path.parent.parent / VERIFIED / path.name
-    out.parent.mkdir(exist_ok=True)
+    out = _beside(path, VERIFIED)
     document = {
         "schema": "hlmat-verification/1",
         "entry_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "level": verdict.level,
-        "date": datetime.now(UTC).date().isoformat(),
+        "date": _today(),
         "version": importlib.metadata.version("hlmat-bench"),
         "notes": [note[:2000] for note in verdict.notes],
     }
     manifest.write_json(out, document)
     return out
+
+
+def withdraw(path: Path, reason: str) -> Path:
+    """Take an entry, ``DIR/entries/ID.json``, back: its row stays, with the reason, its numbers go.
+
+    Raises:
+        UsageError: when it is no entry, or lies in no repository.
+    """
+    entry = read_entry(path)
+    out = _beside(path, WITHDRAWN)
+    task = entry.manifest.task
+    values = {"id": entry.id, "title": entry.title, "task": task.name, "group": task.group, "reason": reason}
+    tombstone = {"schema": "hlmat-withdrawal/1", **values, "date": _today()}
+    manifest.write_json(out, checked(Withdrawal, tombstone, "The withdrawal").model_dump())
+    path.unlink()
+    _beside(path, VERIFIED).unlink(missing_ok=True)
+    return out
+
+
+def _beside(path: Path, folder: str) -> Path:
+    """The file of the same entry in another folder of its repository, which is made."""
+    if path.parent.name != ENTRIES:
+        raise UsageError(
+            f"{path} lies in no folder {ENTRIES} of a leaderboard; give the entry as DIR/{ENTRIES}/ID.json."
+        )
+    out = path.parent.parent / folder / path.name
+    out.parent.mkdir(exist_ok=True)
+    return out
+
+
+def _today() -> str:
+    return datetime.now(UTC).date().isoformat()
 
 
 def _files(folder: Path) -> list[Path]:

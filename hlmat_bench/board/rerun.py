@@ -15,7 +15,6 @@ from hlmat_bench.board.submission import Tally
 from hlmat_bench.engine import Progress
 from hlmat_bench.intervals import bootstrap_difference
 from hlmat_bench.runs import Run
-from hlmat_bench.scores import ratio
 
 
 def play(
@@ -73,11 +72,11 @@ def check(entry: Entry, again: Run) -> Iterator[Finding]:
         yield Finding("samples", "the model was asked about others this time")
         return
     ones = np.ones(len(samples.id))
-    low, high = bootstrap_difference((ious(new), ones), (ious(samples), ones), samples.image_id)
+    low, high = bootstrap_difference((new.ious(), ones), (samples.ious(), ones), samples.image_id)
     if not low[0] <= 0 <= high[0]:
         yield Finding(
             "scores.selection.miou",
-            f"asked again, the model's mIoU differs by {float(np.mean(ious(new) - ious(samples))):+.4f} "
+            f"asked again, the model's mIoU differs by {float(np.mean(new.ious() - samples.ious())):+.4f} "
             f"(95 % interval {low[0]:+.4f} to {high[0]:+.4f})",
         )
 
@@ -86,11 +85,6 @@ def same_episodes(entry: Entry, again: Run) -> str:
     """How many episodes were the same to the last mask and reply, as a sentence."""
     pairs = zip(entry.samples.marks, _samples(entry, again).marks, strict=False)
     return f"{sum(said == found for said, found in pairs)} of {len(entry.samples.id)} episodes were the same again"
-
-
-def ious(samples: Samples) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """The IoU of every sample's answer, float64 (n,)."""
-    return np.array([ratio(*pair) for pair in zip(samples.intersection, samples.union, strict=True)])
 
 
 def _samples(entry: Entry, run: Run) -> Samples:
