@@ -2,7 +2,8 @@
 
 A ranking holds entries on the same samples of the same data, with the same segmenter, track and budget. In it each
 pair is compared sample by sample: the paired 95 % interval of the difference in mIoU, by bootstrap over images. An
-entry's rank is a range: from one more than how many are better for certain, to how many are not worse for certain.
+entry's rank is a range: from one more than how many are clearly better, to how many are not clearly worse. Clearly says
+that the interval does not hold 0.
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ def rank_ranges(
         images: which image each sample belongs to, (n,). Of a single image nothing can be told apart.
         resamples: draws of the bootstrap.
     """
-    better = np.zeros((len(values), len(values)), bool)  # [i, j]: i is better than j for certain
+    better = np.zeros((len(values), len(values)), bool)  # [i, j]: i is clearly better than j
     for first in range(len(values) - 1 if len(set(images)) > 1 else 0):
         others = np.stack(values[first + 1 :], axis=1)
         ours = np.repeat(values[first][:, None], others.shape[1], axis=1)

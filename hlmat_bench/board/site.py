@@ -69,7 +69,7 @@ def _index(pages: Environment, groups: Sequence[views.Group], repository: Reposi
 
 
 def _leaders(ranking: Ranking) -> list[Row]:
-    """Those of which none is better for certain."""
+    """Those than which none is clearly better."""
     return [row for row in ranking.rows if row.rank is not None and row.rank[0] == 1]
 
 
@@ -81,7 +81,7 @@ def _entry(pages: Environment, ranking: Ranking, row: Row) -> str:
         drawn=views.entry_curve(ranking, row),
         command=views.command(row.entry),
         manifest=views.pretty(row.entry.manifest.model_dump()),
-        levels=dict((name, meaning) for name, _, meaning in views.levels()),
+        levels={name: meaning for name, _, meaning in views.levels()},
         root="../",
     )
 

@@ -61,7 +61,8 @@ def make_entry(run: Run, declared: Declaration, name: str = "") -> Entry:
     scores = scores_of(tally.watch(run.episodes()), manifest)
     value = {
         "schema": ENTRY_SCHEMA,
-        "id": name or _slug(title, manifest.task.name, str(manifest.segmenter["name"])),
+        "id": name
+        or _slug(title, manifest.task.name, str(manifest.segmenter["name"]), f"{scores.track}-{scores.budget}"),
         "title": title,
         "submitter": declared.submitter,
         "submitted": declared.date or datetime.now(UTC).date().isoformat(),

@@ -192,4 +192,5 @@ def levels() -> Iterator[tuple[str, str, str]]:
 
 
 def _curve_name(ranking: Ranking, row: Row) -> str:
-    return f"{clean(row.entry.title, 60)}, {ranking.task.name}, {clean(ranking.segmenter, 30)}"
+    fixed = f"{ranking.task.name}, {clean(ranking.segmenter, 30)}, {ranking.track}, {ranking.budget} clicks"
+    return f"{clean(row.entry.title, 60)}: {fixed}"
