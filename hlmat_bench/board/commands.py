@@ -24,9 +24,7 @@ def submit(
     open_weights: Annotated[bool, typer.Option("--open-weights/--closed-weights", help="Can the weights be had?")],
     title: Annotated[str, typer.Option(help="The model as the table shows it; default: its name.")] = "",
     link: Annotated[list[str] | None, typer.Option(help="Address of a paper, of code, of the run; up to 5.")] = None,
-    name: Annotated[
-        str, typer.Option(help="The entry's id; default: from model, task, segmenter, track, budget.")
-    ] = "",
+    name: Annotated[str, typer.Option(help="The entry's id; default: from model, task, segmenter, budget.")] = "",
     out: Annotated[Path, typer.Option(help="The folder to write to.")] = Path(),
 ) -> None:
     """Write the entry of a run, ID.json; everything in it is computed again from the run's masks."""

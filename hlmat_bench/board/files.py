@@ -34,7 +34,7 @@ def read_json(path: Path) -> dict[str, Any]:
     except RecursionError:
         raise UsageError(f"{path.name} is nested too deeply; an entry is a flat JSON object.") from None
     except ValueError as error:
-        raise UsageError(f"{path.name} is no JSON: {_cut(str(error))}.") from None
+        raise UsageError(f"{path.name} is no JSON: {_cut(str(error).partition(';')[0])}.") from None
     if not isinstance(value, dict):
         raise UsageError(f"{path.name} is no JSON object.")
     return value

@@ -61,8 +61,7 @@ def make_entry(run: Run, declared: Declaration, name: str = "") -> Entry:
     scores = scores_of(tally.watch(run.episodes()), manifest)
     value = {
         "schema": ENTRY_SCHEMA,
-        "id": name
-        or _slug(title, manifest.task.name, str(manifest.segmenter["name"]), f"{scores.track}-{scores.budget}"),
+        "id": name or _slug(title, manifest, scores),
         "title": title,
         "submitter": declared.submitter,
         "submitted": declared.date or datetime.now(UTC).date().isoformat(),
@@ -181,6 +180,8 @@ def _all_zero(episode: Episode) -> str:
     return masks.compress({"size": [height, width], "counts": [height * width]})["counts"]
 
 
-def _slug(*parts: str) -> str:
-    words = (re.sub(r"[^a-z0-9.-]+", "-", part.lower()).strip("-.") for part in parts)
-    return "_".join(word[:32].strip("-.") for word in words if word)
+def _slug(title: str, manifest: Manifest, scores: Scores) -> str:
+    """An id that says what the entry is, of at most 99 characters."""
+    parts = (title, manifest.task.name, manifest.segmenter["name"], f"{scores.track}-{scores.budget}")
+    words = (re.sub(r"[^a-z0-9.-]+", "-", part.lower())[:24].strip("-.") for part in parts)
+    return "_".join(word for word in words if word)

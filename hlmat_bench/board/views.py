@@ -62,7 +62,7 @@ class Group:
 
     def choices(self) -> dict[str, list[str]]:
         """What there is to filter by: per property its values."""
-        values = {
+        values: dict[str, set[str]] = {
             "task": {ranking.task.name for ranking in self.rankings},
             "segmenter": {ranking.segmenter for ranking in self.rankings},
             "track": {ranking.track for ranking in self.rankings},
@@ -102,7 +102,7 @@ def flat(ranking: Ranking, row: Row) -> dict[str, Any]:
     """A row of the downloads, texts cleaned."""
     entry, answer, scores = row.entry, row.entry.answer, row.entry.scores
     best, worst = row.rank or (None, None)
-    noc = {}
+    noc: dict[str, float] = {}
     for key in ("0.80", "0.85"):
         name = f"noc_{key[2:]}"
         noc |= {name: scores.noc[key].mean, f"{name}_missed": scores.noc[key].failed}
