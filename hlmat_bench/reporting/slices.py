@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -48,7 +49,13 @@ def slicings(samples: Sequence[Facts], shapes: Sequence[Shape], oracle: Mapping[
         oracle: the oracle's episodes by sample; empty where there are none.
     """
     ways = [
-        _ranges("object size", [100 * shape.area for shape in shapes], (1, 5, 20), "{} %", "The object's share of the image."),
+        _ranges(
+            "object size",
+            [100 * shape.area for shape in shapes],
+            (1, 5, 20),
+            "{} %",
+            "The object's share of the image.",
+        ),
         _ranges(
             "thinness",
             [shape.thinness for shape in shapes],
@@ -114,7 +121,7 @@ def _ranges(name: str, values: Sequence[float], edges: Sequence[float], form: st
     """Parts between edges, those without samples left out; whole numbers are written as such."""
     whole = all(value == int(value) for value in values) and all(edge == int(edge) for edge in edges)
     names = [f"under {edges[0]:g}"]
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in pairwise(edges):
         names.append(f"{low:g} to {high - 1:g}" if whole else f"{low:g} to {high:g}")
     names.append(f"{edges[-1]:g} or more")
     return _used(name, [form.format(part) for part in names], np.digitize(values, edges).tolist(), meaning)
