@@ -90,8 +90,14 @@ def _single(entrant: Entrant, players: Sequence[Reference], ways: Sequence[Slici
         "tiles": views.tiles(entrant.scores),
         "rules": views.rules(entrant.scores),
         "plots": [
-            (views.clicks_to(entrant, "0.80"), "Clicks to an IoU of 0.80. The dashed bar counts misses, which need more."),
-            (views.clicks_to(entrant, "0.85"), "Clicks to an IoU of 0.85. The dashed bar counts misses, which need more."),
+            (
+                views.clicks_to(entrant, "0.80"),
+                "Clicks to an IoU of 0.80. The dashed bar counts misses, which need more.",
+            ),
+            (
+                views.clicks_to(entrant, "0.85"),
+                "Clicks to an IoU of 0.85. The dashed bar counts misses, which need more.",
+            ),
             (views.final_ious(entrant), "Final IoU of the samples."),
         ],
         "references": views.reference_rows(entrant, players) if players else None,

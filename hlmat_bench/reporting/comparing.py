@@ -38,10 +38,15 @@ class Pair:
     @property
     def verdict(self) -> str:
         """Which one has the higher mIoU, where the interval says so."""
-        low, high = self.found["miou_ci"]
-        if low > 0:
-            return f"{self.names[0]} is better"
-        return f"{self.names[1]} is better" if high < 0 else "not separated"
+        if not separated(self.found):
+            return "not separated"
+        return f"{self.names[0 if self.found['miou'] > 0 else 1]} is better"
+
+
+def separated(found: Mapping[str, Any]) -> bool:
+    """Whether the interval of a difference of mIoU does not hold 0; of a single image there is no interval."""
+    ends = found["miou_ci"]
+    return ends is not None and not ends[0] <= 0 <= ends[1]
 
 
 def pairs(entrants: Sequence[Entrant]) -> list[Pair]:
@@ -51,7 +56,7 @@ def pairs(entrants: Sequence[Entrant]) -> list[Pair]:
 
 def pair_table(found: Sequence[Pair]) -> tuple[list[str], list[list[str]]]:
     """The paired differences: headers and rows."""
-    headers = ["first − second", "mIoU", "cIoU", "NoC@85", "first better on", "equal on", "second better on", "verdict"]
+    headers = ["first − second", "verdict", "mIoU", "cIoU", "NoC@85", "first better on", "equal on", "second better on"]
     rows = []
     for pair in found:
         each = pair.found
@@ -59,11 +64,11 @@ def pair_table(found: Sequence[Pair]) -> tuple[list[str], list[list[str]]]:
         rows.append(
             [
                 f"{pair.names[0]} − {pair.names[1]}",
+                pair.verdict,
                 with_range(each["miou"], each["miou_ci"], 3),
                 with_range(each["ciou"], each["ciou_ci"], 3),
                 with_range(each["noc"], each["noc_ci"], 2),
                 *(f"{count:,}" for count in (each["wins"], equal, each["losses"])),
-                pair.verdict,
             ]
         )
     return headers, rows
@@ -121,22 +126,23 @@ def _slice_row(entrants: Sequence[Entrant], way: Slicing, code: int) -> list[str
     members = way.members(code)
     scores = [scores_of(entrant.facts, members, entrant.budget) for entrant in entrants]
     cells = [number(scores[0]["miou"])]
-    separate = True
+    apart = True
     for entrant, found in zip(entrants[1:], scores[1:], strict=True):
         gap = differences(entrants[0].facts, entrant.facts, members, entrants[0].budget)
         cells += [number(found["miou"]), with_range(gap["miou"], gap["miou_ci"], 3)]
-        separate = separate and not gap["miou_ci"][0] <= 0 <= gap["miou_ci"][1]
+        apart = apart and separated(gap)
     best = max(range(len(entrants)), key=lambda n: float(scores[n]["miou"]))
     return [
         way.values[code],
         f"{len(members):,}",
         *cells,
-        entrants[best].name if separate else "not separated",
+        entrants[best].name if apart else "not separated",
     ]
 
 
 def _ends(found: Mapping[str, Any]) -> tuple[float, float, float]:
-    return found["miou"], found["miou_ci"][0], found["miou_ci"][1]
+    low, high = found["miou_ci"] or (found["miou"], found["miou"])
+    return found["miou"], low, high
 
 
 def _short(name: str) -> str:

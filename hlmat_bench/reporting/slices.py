@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hlmat_bench.intervals import bootstrap, bootstrap_difference
+from hlmat_bench.intervals import Interval, bootstrap, bootstrap_difference
 from hlmat_bench.pages.text import clean
 from hlmat_bench.reporting.facts import Facts, Shape
 from hlmat_bench.scores import ratio
@@ -77,12 +77,12 @@ def slicings(samples: Sequence[Facts], shapes: Sequence[Shape], oracle: Mapping[
 
 
 def scores_of(samples: Sequence[Facts], members: Sequence[int] | NDArray[np.int64], budget: int) -> dict[str, Any]:
-    """mIoU, cIoU and NoC of some samples, each with its interval."""
+    """mIoU, cIoU and NoC of some samples, each with its interval; None for that where there is one image only."""
     chosen = [samples[n] for n in members]
-    numerators, denominators = columns(chosen, budget)
-    low, high = bootstrap(numerators, denominators, [sample.image_id for sample in chosen])
-    values = [ratio(above, below) for above, below in zip(numerators.sum(0), denominators.sum(0), strict=True)]
-    ends = [[float(a), float(b)] for a, b in zip(low, high, strict=True)]
+    above, below = columns(chosen, budget)
+    images = [sample.image_id for sample in chosen]
+    values = [ratio(*sums) for sums in zip(above.sum(0), below.sum(0), strict=True)]
+    ends = _ends(bootstrap(above, below, images), images)
     return {
         "n": len(chosen),
         "miou": values[0], "miou_ci": ends[0],
@@ -94,16 +94,27 @@ def scores_of(samples: Sequence[Facts], members: Sequence[int] | NDArray[np.int6
 def differences(
     first: Sequence[Facts], second: Sequence[Facts], members: Sequence[int] | NDArray[np.int64], budget: int
 ) -> dict[str, Any]:
-    """First minus second, on some samples: mIoU, cIoU and NoC with paired intervals, and who is better how often."""
+    """First minus second, on some samples: mIoU, cIoU and NoC, and who is better how often.
+
+    Intervals are paired; None where there is one image only.
+    """
     ours, theirs = [first[n] for n in members], [second[n] for n in members]
-    above, below = columns(ours, budget), columns(theirs, budget)
-    low, high = bootstrap_difference(above, below, [sample.image_id for sample in ours])
+    sides = columns(ours, budget), columns(theirs, budget)
+    images = [sample.image_id for sample in ours]
+    ends = _ends(bootstrap_difference(*sides, images), images)
     found: dict[str, Any] = {"n": len(ours)}
     for number, name in enumerate(("miou", "ciou", "noc")):
-        sums = [ratio(side[0][:, number].sum(), side[1][:, number].sum()) for side in (above, below)]
-        found |= {name: sums[0] - sums[1], f"{name}_ci": [float(low[number]), float(high[number])]}
+        first_score, second_score = (ratio(above[:, number].sum(), below[:, number].sum()) for above, below in sides)
+        found |= {name: first_score - second_score, f"{name}_ci": ends[number]}
     gaps = [a.at("final") - b.at("final") for a, b in zip(ours, theirs, strict=True)]
     return found | {"wins": sum(gap > 0 for gap in gaps), "losses": sum(gap < 0 for gap in gaps)}
+
+
+def _ends(interval: Interval, images: Sequence[str]) -> list[list[float] | None]:
+    """The ends of each interval; of a single image it has no width and says nothing."""
+    if len(set(images)) < 2:
+        return [None] * len(interval.low)
+    return [[float(low), float(high)] for low, high in zip(*interval, strict=True)]
 
 
 def columns(samples: Sequence[Facts], budget: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

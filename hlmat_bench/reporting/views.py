@@ -179,8 +179,10 @@ def flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str
             yield clean(name), _value(key, value)
 
 
-def with_range(value: float, ends: Sequence[float], digits: int) -> str:
-    """``0.712 [0.684, 0.741]``."""
+def with_range(value: float, ends: Sequence[float] | None, digits: int) -> str:
+    """``0.712 [0.684, 0.741]``; without brackets where there is no interval."""
+    if ends is None:
+        return number(value, digits)
     return f"{number(value, digits)} [{number(ends[0], digits)}, {number(ends[1], digits)}]"
 
 

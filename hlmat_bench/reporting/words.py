@@ -9,13 +9,13 @@ DEFINITIONS = {
     "Boundary IoU": "The IoU of the two masks' inner edges, 2 % of the image's diagonal wide (Cheng et al. 2021).",
     "NoC@q": (
         "The clicks that a sample needs to reach an IoU of q %, on average. A sample that never gets there is a miss: "
-        "how many clicks it would need is not known, only that they are more than the budget. It counts the budget, and "
+        "that it would need more clicks than the budget is all that is known. It counts the budget, and "
         "misses are counted beside the mean and drawn as dashed bars."
     ),
     "AUC": "The mean of the mIoU after 1, 2, ... clicks up to the budget, the last mask carried forward.",
     "final, self, best": (
-        "Which mask of an episode is scored: the last one; the one the model itself predicts to be best; the one that is "
-        "best by the ground truth, an upper bound that is never ranked."
+        "Which mask of an episode is scored: the last one; the one that the model itself predicts to be best; the one "
+        "that is best by the ground truth, an upper bound that is never ranked."
     ),
     "Hit rate": "Of all valid clicks: positive ones on a missed part of the object and negative ones on excess.",
     "Regret": "The gain of the oracle's click at the same state minus the gain of the model's click.",
@@ -39,4 +39,4 @@ CLICKS = {
     "regret": "Mean regret",
 }
 
-RULES = {"final": "final mask", "self": "mask the model chose (self)", "best": "best mask (upper bound)"}
+RULES = {"final": "final: the last mask", "self": "self: the model's choice", "best": "best: an upper bound"}

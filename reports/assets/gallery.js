@@ -45,6 +45,7 @@ HL.Gallery = class {
   /** Draw the rows in sight. */
   draw() {
     const height = parseFloat(getComputedStyle(this.table).getPropertyValue("--row"));
+    this.head.style.paddingRight = `calc(1rem + ${this.view.offsetWidth - this.view.clientWidth}px)`; // the scroll bar's width
     this.space.style.height = `${height * this.order.length}px`;
     const first = Math.max(0, Math.floor(this.view.scrollTop / height) - HL.Gallery.#AHEAD);
     const last = Math.min(this.order.length, Math.ceil((this.view.scrollTop + this.view.clientHeight) / height) + HL.Gallery.#AHEAD);

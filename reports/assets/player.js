@@ -20,7 +20,10 @@ HL.Player = class {
     this.title.textContent = this.index.expressions[sample];
     this.about.textContent = this.index.ids[sample];
     this.status.textContent = "";
-    if (!this.dialog.open) this.dialog.showModal();
+    if (!this.dialog.open) {
+      this.dialog.showModal();
+      this.dialog.focus();
+    }
     this.#allow();
     try {
       const shard = String(Math.floor(sample / this.index.shard)).padStart(3, "0");
@@ -184,12 +187,12 @@ HL.Player = class {
     const button = (text, action, label) => HL.el("button", { type: "button", onclick: action, "aria-label": label }, text);
     this.title = HL.el("h2", { id: "player-title", dir: "auto" });
     this.about = HL.el("p", { class: "note mono" });
-    this.back = button("‹ Sample", () => this.#leave(-1), "Previous sample");
-    this.forth = button("Sample ›", () => this.#leave(1), "Next sample");
-    this.first = button("⏮", () => this.go(0), "First step");
-    this.previous = button("◀", () => this.go(this.step - 1), "Previous step");
-    this.next = button("▶", () => this.go(this.step + 1), "Next step");
-    this.end = button("⏭", () => this.go(this.last), "Last step");
+    this.back = button("Previous sample", () => this.#leave(-1), "Previous sample");
+    this.forth = button("Next sample", () => this.#leave(1), "Next sample");
+    this.first = button("«", () => this.go(0), "First step");
+    this.previous = button("‹", () => this.go(this.step - 1), "Previous step");
+    this.next = button("›", () => this.go(this.step + 1), "Next step");
+    this.end = button("»", () => this.go(this.last), "Last step");
     this.place = HL.el("span", { class: "place" });
     this.strip = HL.el("ol", { class: "strip", "aria-label": "Steps" });
     this.bodies = HL.el("div", { class: "bodies" });
@@ -206,7 +209,7 @@ HL.Player = class {
         HL.el("fieldset", { class: "toggles" }, HL.el("legend", { class: "hidden-label" }, "Shown"), ...toggles),
         HL.el("label", { class: "zoom" }, "Zoom", this.zoom)),
       this.strip,
-      HL.el("p", { class: "note" }, "Keys: ← and → go a step, Shift with ← or → (or Home and End) to the first and last, Esc closes."),
+      HL.el("p", { class: "note keys" }, "Keys: ← and → go a step, Shift with ← or → (or Home and End) to the first and last, Esc closes."),
       this.status);
     this.dialog.addEventListener("keydown", (event) => this.#key(event));
     this.dialog.addEventListener("cancel", (event) => {

@@ -2,6 +2,7 @@
 /* One episode on its image: the mask of a step, the clicks so far, and the outline of the ground truth. */
 HL.Stage = class {
   static #SVG = "http://www.w3.org/2000/svg";
+  static #SHARE = 0.54; // of the window's height
   static #MASK = [0, 220, 60, 128];
 
   constructor() {
@@ -84,7 +85,7 @@ HL.Stage = class {
   #fit() {
     if (!this.width) return;
     const room = this.element.clientWidth;
-    const most = Math.max(220, 0.58 * innerHeight);
+    const most = Math.max(220, HL.Stage.#SHARE * innerHeight);
     const width = Math.min(room, (most * this.width) / this.height) * this.zoom;
     this.frame.style.width = `${width}px`;
     this.frame.style.height = `${(width * this.height) / this.width}px`;
