@@ -40,6 +40,9 @@ EmbeddingCache = Annotated[
     Path | None,
     typer.Option(help="Folder that keeps what the segmenter's encoder makes of images, for later runs."),
 ]
+Ceilings = Annotated[
+    Path | None, typer.Option(help="The folder of all ceilings; default: runs/ceilings, or `ceilings` beside the run.")
+]
 Seed = Annotated[int, typer.Option(help="Seed of everything random; of a synthetic task, also of its scenes.")]
 
 
@@ -185,6 +188,41 @@ def score(run: Annotated[list[Path], typer.Argument(help="Run folders.")]) -> No
     for folder in run:
         rows.append(console.score_row(str(folder), Run(folder).score()))
     console.table(("run", *console.SCORE_HEADERS[1:]), rows, right=range(1, 6))
+
+
+@app.command()
+def report(
+    run: Annotated[list[Path], typer.Argument(help="Run folders; several on the same samples are compared.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the pages; default: RUN/report, of several runs `comparison` beside.")
+    ] = None,
+    open_: Annotated[bool, typer.Option("--open", help="Open the pages in a browser.")] = False,
+    images: Annotated[
+        bool, typer.Option("--images/--no-images", help="With the images, or without, for licences that want it.")
+    ] = True,
+    data_root: DataRoot = None,
+    task: Annotated[str | None, typer.Option(help="The task's YAML file, where it has moved.")] = None,
+    ceilings: Ceilings = None,
+) -> None:
+    """Write pages about a run, or the comparison of several: curves, slices, and every sample step by step."""
+    from hlmat_bench.reporting import commands
+
+    commands.report(run, out, open_, images=images, data_root=data_root, task=task, ceilings=ceilings)
+
+
+@app.command()
+def compare(
+    run: Annotated[list[Path], typer.Argument(help="Two or more run folders on the same samples.")],
+    out: Annotated[Path | None, typer.Option(help="Also write pages into this folder.")] = None,
+    images: Annotated[bool, typer.Option("--images/--no-images", help="The pages with the images, or without.")] = True,
+    data_root: DataRoot = None,
+    task: Annotated[str | None, typer.Option(help="The task's YAML file, where it has moved.")] = None,
+    ceilings: Ceilings = None,
+) -> None:
+    """Compare runs on the same samples: paired differences with 95 % intervals, and who is better how often."""
+    from hlmat_bench.reporting import commands
+
+    commands.compare(run, out, images=images, data_root=data_root, task=task, ceilings=ceilings)
 
 
 @app.command()

@@ -16,9 +16,10 @@ from markupsafe import Markup
 
 WIDTH, HEIGHT = 460, 280
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 12, 40
+_LABEL_APART = 13
 
 #: Dashes of the lines, by class; lines of other classes are whole.
-_DASHES = {"s1": "7 4", "s2": "2 3", "s3": "9 3 2 3", "s4": "4 2", "ceiling": "6 3", "floor": "2 3", "floor2": "1 4"}
+_DASHES = {"s1": "7 4", "s2": "2 3", "s3": "9 3 2 3", "s4": "4 2", "ceiling": "6 3", "floor": "2 3"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class Series:
     Attributes:
         name: for the legend and the table.
         values: y at x = 0, 1, 2, ...; None leaves a gap.
-        kind: its class: ``s0`` to ``s4``, ``ceiling``, ``floor``, ``floor2``.
+        kind: its class: ``s0`` to ``s4``; or ``ceiling`` or ``floor``, which have their names beside them.
         low, high: the band around it; empty for none.
         key: what scripts find the line by; empty for none.
     """
@@ -86,9 +87,11 @@ def lines(series: Sequence[Series], *, title: str, x: str, y: str) -> Plot:
     axes.draw(svg, x, y, _every(range(last + 1)), [(step / 5, f"{step / 5:.1f}") for step in range(6)])
     for line in reversed(series):
         _line(svg, axes, line)
+    _label_references(svg, axes, [line for line in series if not line.kind.startswith("s")])
     headers = [x, *(line.name for line in series)]
     rows = [[str(t), *(_cell(line, t) for line in series)] for t in range(last + 1)]
-    return Plot(_markup(svg), [(_swatch(line.kind), line.name) for line in series], headers, rows)
+    legend = [(_swatch(line.kind), line.name) for line in series if line.kind.startswith("s")]
+    return Plot(_markup(svg), legend, headers, rows)
 
 
 def bars(groups: Sequence[Bar], *, title: str, x: str, y: str) -> Plot:
@@ -179,6 +182,19 @@ def _line(svg: ElementTree.Element, axes: _Axes, line: Series) -> None:
         for t, value in known:
             mark = _add(group, "circle", {"class": "mark", "cx": _px(axes.x(t)), "cy": _px(axes.y(value)), "r": "2.6"})
             _add(mark, "title", {}).text = f"{line.name}: {value:.3f} at {t}"
+
+
+def _label_references(svg: ElementTree.Element, axes: _Axes, references: Sequence[Series]) -> None:
+    """Names above the ends of lines, moved apart where they would cover each other."""
+    lowest = axes.y(0) + 2 + _LABEL_APART
+    for line in sorted(references, key=lambda line: _last(line)[1]):
+        t, value = _last(line)
+        lowest = min(axes.y(value) - 5, lowest - _LABEL_APART)
+        _text(svg, line.name, axes.x(t), lowest, "end", "name")
+
+
+def _last(line: Series) -> tuple[int, float]:
+    return [(t, value) for t, value in enumerate(line.values) if value is not None][-1]
 
 
 def _swatch(kind: str) -> Markup:

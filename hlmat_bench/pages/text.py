@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 from urllib.parse import urlsplit
+
+from hlmat_bench.manifest import redact
 
 NAME_LENGTH = 200
 LINK_LENGTH = 500
@@ -55,3 +58,35 @@ def neutral(cell: str) -> str:
     "'=1+1"
     """
     return "'" + cell if cell.startswith(_FORMULA) else cell
+
+
+# A path from the root or a drive of at least two parts, or one from a home; addresses (http://...) are none.
+_PATH = re.compile(
+    r"(?<![\w:/.\\~-])(?:~[\w.-]*[/\\]|(?:[A-Za-z]:)?[/\\][^\s/\\,;'\"=:]+[/\\])(?:[^\s/\\,;'\"=:]+[/\\]+)*"
+    r"([^\s/\\,;'\"=:)\]]*)"
+)
+_HOME = re.compile(r"(?:[A-Za-z]:)?[/\\](?:home|users)[/\\][^/\\]+", re.IGNORECASE)
+_SECRET = re.compile(r"(?i)(?:key|token|secret|password)$")
+
+
+def without_paths(text: str) -> str:
+    """The text with paths of a machine cut to their last part, so that no folder or user's name is told.
+
+    >>> without_paths("--out /home/ann/runs/x --data-root /home/ann")
+    '--out …/x --data-root ~'
+    """
+    return _PATH.sub(lambda found: "~" if _HOME.fullmatch(found[0]) else f"…/{found[1]}", text)
+
+
+def public(value: Any) -> Any:
+    """A JSON value whose texts, keys of objects included, have neither paths of a machine nor secrets."""
+    if isinstance(value, str):
+        return redact(without_paths(value))
+    if isinstance(value, list):
+        return [public(item) for item in value]
+    if isinstance(value, dict):
+        return {
+            public(key): "***" if isinstance(item, str) and _SECRET.search(key) else public(item)
+            for key, item in value.items()
+        }
+    return value
