@@ -84,7 +84,7 @@ def verify(
         if verdict.level is not None:
             console.say(f"{path.name}: {verdict.level} ({LEVELS[verdict.level]})")
             if record:
-                console.say(f"Wrote {repository.record(path, verdict)}.")
+                console.say(f"Wrote {repository.record(path, verdict.level, verdict.notes)}.")
     if failed:
         raise typer.Exit(1)
 

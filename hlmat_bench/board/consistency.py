@@ -15,7 +15,7 @@ from hlmat_bench.scores import ciou, miou, ratio
 def check(entry: Entry) -> Iterator[Finding]:
     """Where an entry contradicts itself: the fingerprint, and the scores that its table of samples gives."""
     manifest, scores = entry.manifest, entry.scores
-    yield from differences(manifest.protocol_fingerprint, _fingerprint(entry), "manifest.protocol_fingerprint")
+    yield from differences(manifest.protocol_fingerprint, fingerprint_of(entry), "manifest.protocol_fingerprint")
     for key in ("budget", "track"):
         yield from differences(getattr(scores, key), manifest.protocol.get(key), f"scores.{key}")
     yield from differences([point.t for point in scores.curve], list(range(scores.budget + 1)), "scores.curve.t")
@@ -25,7 +25,8 @@ def check(entry: Entry) -> Iterator[Finding]:
             yield Finding(f"samples.marks of {sample}", f"has more steps than the budget of {scores.budget}")
 
 
-def _fingerprint(entry: Entry) -> str:
+def fingerprint_of(entry: Entry) -> str:
+    """The fingerprint that the settings in an entry's manifest have."""
     manifest = entry.manifest
     return fingerprint(
         protocol=manifest.protocol,

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from hlmat_bench.board.entry import Entry, TaskFacts, lasting
 from hlmat_bench.board.repository import Listed
 from hlmat_bench.intervals import bootstrap_difference
+from hlmat_bench.pages.text import clean
 from hlmat_bench.settings import digest
 
 _FLOORS = ("random", "center", "empty")
@@ -48,7 +49,7 @@ class Ranking:
 
     Attributes:
         task: of all of them.
-        segmenter: its name.
+        segmenter: its name, cleaned.
         track, budget: of all of them.
         n, n_images: samples and images.
         limit: only the first so many samples of the task were played; None: all.
@@ -142,7 +143,7 @@ def _ranking(listed: Sequence[Listed], key: str) -> Ranking:
     rows += [Row(each, None, why) for each in ordered if (why := reference(each.entry)) is not None]
     return Ranking(
         task=first.manifest.task,
-        segmenter=str(first.manifest.segmenter["name"]),
+        segmenter=clean(first.manifest.segmenter["name"], 60),
         track=first.scores.track,
         budget=first.scores.budget,
         n=first.scores.n,

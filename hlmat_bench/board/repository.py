@@ -24,7 +24,7 @@ from hlmat_bench import manifest
 from hlmat_bench.board import consistency
 from hlmat_bench.board.entry import Date, Entry, Line, Name, Sha256, Strict, Text, checked, read_entry
 from hlmat_bench.board.files import read_json
-from hlmat_bench.board.findings import Level, Verdict
+from hlmat_bench.board.findings import Level
 from hlmat_bench.errors import UsageError
 
 ENTRIES, VERIFIED, WITHDRAWN = "entries", "verified", "withdrawn"
@@ -110,7 +110,7 @@ def read_repository(folder: Path) -> Repository:
     return Repository(listed, withdrawn)
 
 
-def record(path: Path, verdict: Verdict) -> Path:
+def record(path: Path, level: Level, notes: Sequence[str] = ()) -> Path:
     """Write what was verified of the entry in ``DIR/entries/ID.json`` to ``DIR/verified/ID.json``.
 
     Raises:
@@ -120,10 +120,10 @@ def record(path: Path, verdict: Verdict) -> Path:
     document = {
         "schema": "hlmat-verification/1",
         "entry_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        "level": verdict.level,
+        "level": level,
         "date": _today(),
         "version": importlib.metadata.version("hlmat-bench"),
-        "notes": [note[:2000] for note in verdict.notes],
+        "notes": [note[:2000] for note in notes],
     }
     manifest.write_json(out, document)
     return out

@@ -12,15 +12,13 @@ from hlmat_bench import masks
 from hlmat_bench.board.digests import RunDigest, marks
 from hlmat_bench.board.entry import ENTRY_SCHEMA, Entry, Manifest, Rule, Scores, checked
 from hlmat_bench.errors import UsageError
+from hlmat_bench.pages.text import public
 from hlmat_bench.records import Episode
 from hlmat_bench.runs import Run
 from hlmat_bench.scores import first_success, ratio
 from hlmat_bench.scoring import score_episodes
 
 THRESHOLDS = ("0.80", "0.85")
-
-# What leads to a file's own name: from the root, the home folder or a drive on. The path of an address is none.
-_FOLDERS = re.compile(r"(?<![\w.:/\\])(?:~|[A-Za-z]:)?[/\\](?:[^\s,;=:\"'/\\]+[/\\])*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +137,7 @@ def scores_of(episodes: Iterable[Episode], manifest: Manifest) -> Scores:
 
 
 def published_manifest(document: Mapping[str, Any]) -> Manifest:
-    """A run's manifest as an entry holds it: known fields, folders cut off from the names of files.
+    """A run's manifest as an entry holds it: known fields, without folders of the machine and secrets.
 
     Settings that the fingerprint covers stay as they are.
 
@@ -154,25 +152,10 @@ def published_manifest(document: Mapping[str, Any]) -> Manifest:
         raise UsageError("A filtering task has no clicks and no masks to rank; enter a run of a segmentation task.")
     known = {name: document[name] for name in Manifest.model_fields}
     task = document["task"]
-    known["argv"] = without_folders(document["argv"])
-    known["model"] = {key: part if key == "image" else without_folders(part) for key, part in document["model"].items()}
-    known["task"] = {**task, "source": without_folders(task["source"])}
+    known["argv"] = public(document["argv"])
+    known["model"] = {key: part if key == "image" else public(part) for key, part in document["model"].items()}
+    known["task"] = {**task, "source": public(task["source"])}
     return checked(Manifest, known, "The manifest")
-
-
-def without_folders(value: Any) -> Any:
-    """A JSON value with absolute paths in its texts cut down to the file's own name.
-
-    >>> without_folders(["--segmenter", "sam_h,checkpoint=/home/ann/sam.pth", "base_url=http://host/v1"])
-    ['--segmenter', 'sam_h,checkpoint=sam.pth', 'base_url=http://host/v1']
-    """
-    if isinstance(value, str):
-        return _FOLDERS.sub("", value)
-    if isinstance(value, Mapping):
-        return {key: without_folders(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [without_folders(part) for part in value]
-    return value
 
 
 def _all_zero(episode: Episode) -> str:

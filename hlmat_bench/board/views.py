@@ -113,7 +113,7 @@ def flat(ranking: Ranking, row: Row) -> dict[str, Any]:
         "reference": row.reference,
         "task": ranking.task.name,
         "model": clean(entry.title),
-        "segmenter": clean(ranking.segmenter),
+        "segmenter": ranking.segmenter,
         "track": ranking.track,
         "budget": ranking.budget,
         "strategy": clean(entry.manifest.protocol["strategy"]),
@@ -159,11 +159,10 @@ def entry_curve(ranking: Ranking, row: Row) -> plots.Plot:
     own = row.entry.scores.curve
     low, high = zip(*(point.miou_ci for point in own), strict=True)
     series = [plots.Series(clean(row.entry.title), [point.miou for point in own], "s0", low, high)]
-    kinds = {"ceiling": iter(["ceiling"]), "floor": iter(["floor", "floor2"])}
     for other in ranking.rows:
-        if other is not row and other.reference in kinds and (kind := next(kinds[other.reference], None)):
+        if other is not row and other.reference in ("ceiling", "floor"):
             values = [point.miou for point in other.entry.scores.curve]
-            series.append(plots.Series(f"{clean(other.entry.title)} ({other.reference})", values, kind))
+            series.append(plots.Series(clean(other.entry.title, 40), values, other.reference))
     return plots.lines(series, title="mIoU after each click", x="clicks", y="mIoU")
 
 
@@ -192,5 +191,5 @@ def levels() -> Iterator[tuple[str, str, str]]:
 
 
 def _curve_name(ranking: Ranking, row: Row) -> str:
-    fixed = f"{ranking.task.name}, {clean(ranking.segmenter, 30)}, {ranking.track}, {ranking.budget} clicks"
+    fixed = f"{ranking.task.name}, {ranking.segmenter}, {ranking.track}, {ranking.budget} clicks"
     return f"{clean(row.entry.title, 60)}: {fixed}"
