@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,7 +37,7 @@ def about(entrant: Entrant) -> dict[str, Any]:
         "started": manifest["started"],
         "fingerprint": manifest["protocol_fingerprint"],
         "digest": manifest["task"]["digest"],
-        "command": shlex.join(manifest["argv"]),
+        "command": " ".join(_quoted(word) for word in manifest["argv"]),
         "manifest": manifest,
         "scores": entrant.scores,
     }
@@ -195,6 +196,11 @@ def _slice_row(entrant: Entrant, way: Slicing, code: int) -> list[str]:
         with_range(found["ciou"], found["ciou_ci"], 3),
         with_range(found["noc"], found["noc_ci"], 2),
     ]
+
+
+def _quoted(word: str) -> str:
+    """A word of a command line; where a path was cut, it needs no quotes."""
+    return word if re.fullmatch(r"[\w@%+=:,./~…-]+", word) else shlex.quote(word)
 
 
 def _between(ends: Sequence[float], digits: int) -> str:
