@@ -249,6 +249,44 @@ def test_a_run_from_a_box_is_replayed_with_it(task: str, tool: str, tmp_path: Pa
     assert verify(entry, Means(run.folder, tool, task=task)).level == "replayed"
 
 
+NETWORK = """
+import numpy as np
+from hlmat_bench.testing import DiscSegmenter, DiscSession
+
+class Session(DiscSession):
+    def predict(self, clicks, box=None):
+        mask = super().predict(clicks, box)
+        mask.reshape(-1)[: self.segmenter.off] ^= True
+        return mask
+
+class Network(DiscSegmenter):
+    def __init__(self, off=0):
+        super().__init__()
+        self.off = off
+    def spec(self):
+        return {"weights_sha256": "0" * 64, "device": "cpu" if self.off else "cuda"}
+    def open(self, image):
+        return Session(image.shape[:2], self)
+
+SEGMENTERS = {"network": Network}
+"""
+
+
+def test_a_network_may_differ_by_one_pixel_in_ten_thousand(tmp_path: Path) -> None:
+    tool = tmp_path / "network.py"
+    tool.write_text(NETWORK)
+    run = hlmat_bench.run("oracle", "hres_synth", str(tool), out=tmp_path / "run", limit=1, budget=2)
+    [episode] = run.episodes()
+    allowed = int(episode.size[0] * episode.size[1] / 10_000)
+    entry = make_entry(run, boards.DECLARED)
+    verdict = verify(entry, Means(run.folder, f"{tool},off={allowed}"))
+    assert verdict.level == "replayed"
+    assert "device" in verdict.notes[0]
+    verdict = verify(entry, Means(run.folder, f"{tool},off={allowed + 1}"))
+    assert [finding.place for finding in verdict.findings] == [f"sample {episode.sample_id}, step 1, mask"]
+    assert f"{allowed + 1} of " in verdict.findings[0].problem
+
+
 def test_what_a_level_needs_is_said(run: Path, honest: Entry) -> None:
     with pytest.raises(UsageError, match="--run"):
         verify(honest, Means(segmenter="graphcut"))

@@ -29,6 +29,7 @@ def submit(
 ) -> None:
     """Write the entry of a run, ID.json; everything in it is computed again from the run's masks."""
     from hlmat_bench import console, manifest
+    from hlmat_bench.board.entry import read_entry
     from hlmat_bench.board.submission import Declaration, make_entry
     from hlmat_bench.runs import Run
 
@@ -38,6 +39,7 @@ def submit(
     if not out.is_dir():
         raise UsageError(f"There is no folder {out}; make it, or choose another --out.")
     manifest.write_json(path, entry.model_dump())
+    read_entry(path)  # what is written is taken
     console.say(f"Wrote {path}. `hlmat-bench leaderboard verify {path} --run {run}` checks it as others will.")
 
 
