@@ -56,7 +56,6 @@ def _environment(groups: Sequence[views.Group]) -> Environment:
         "symbols": views.SYMBOLS,
         "most_curves": views.MOST_CURVES,
         "task_title": views.task_title,
-        "flat": views.flat,
     }
     return pages
 

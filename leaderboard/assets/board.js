@@ -55,7 +55,10 @@ addEventListener("DOMContentLoaded", () => {
     for (const ranking of rankings) {
       let left = 0;
       for (const row of [...ranking.rows].slice(1)) {
-        const fits = selects.every(({ name, value }) => !value || (row.dataset[name] ?? ranking.dataset[name]) === value);
+        const fits = selects.every(({ name, value }) => {
+          const own = row.dataset[name] ?? ranking.dataset[name];
+          return !value || own === value || own === "any"; // reference players go with all
+        });
         row.hidden = !fits;
         left += fits;
       }
