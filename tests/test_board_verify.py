@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -154,6 +155,19 @@ def test_a_changed_click_is_found_at_its_step_even_in_an_entry_made_of_it(
     assert [finding.place for finding in verdict.findings] == [f"{changed}, mask"]
 
 
+def test_a_click_or_box_that_no_reply_says_is_found(run: Path) -> None:
+    def cheat(episodes: list[dict[str, Any]]) -> None:
+        for number, change in enumerate(({"raw": None}, {"raw": "Finish"})):
+            next(s for s in episodes[number]["steps"] if s["action"]["kind"] == "click").update(change)
+        next(s for s in episodes[2]["steps"] if s["action"]["kind"] == "click")["action"]["box"] = [0, 0, 9, 9]
+
+    boards.edit(run, cheat)
+    forged = make_entry(Run(run), boards.DECLARED)
+    places = [finding.place for finding in verify(forged, Means(run)).findings]
+    for number in range(3):
+        assert any(re.fullmatch(rf"sample {forged.samples.id[number]}, step \d, action", place) for place in places)
+
+
 def test_a_changed_digest_is_found(run: Path, honest: Entry) -> None:
     value = boards.dumped(honest)
     value["episodes_sha256"] = "0" * 64
@@ -165,8 +179,8 @@ def test_a_changed_digest_is_found(run: Path, honest: Entry) -> None:
     assert [f.place for f in verdict.findings] == [f"sample {honest.samples.id[SAMPLE]}, step 2, digest"]
 
 
-def _set(*path: str) -> Callable[[dict[str, Any], Any], None]:
-    def change(value: dict[str, Any], new: Any) -> None:
+def _set(*path: str | int) -> Callable[[Any, Any], None]:
+    def change(value: Any, new: Any) -> None:
         for key in path[:-1]:
             value = value[key]
         value[path[-1]] = new
@@ -181,6 +195,7 @@ def _set(*path: str) -> Callable[[dict[str, Any], Any], None]:
         ("scores.selection.final.ciou", 0.9),
         ("scores.noc.0.85.mean", 1.5),
         ("scores.noc.0.80.failed", 0),
+        ("scores.curve.4.miou", 0.99),
         ("scores.n", 15),
         ("scores.track", "box+point"),
         ("manifest.protocol_fingerprint", "0" * 64),
@@ -189,10 +204,10 @@ def _set(*path: str) -> Callable[[dict[str, Any], Any], None]:
 def test_an_entry_that_contradicts_itself_is_found_without_its_run(path: str, new: Any, honest: Entry) -> None:
     value = boards.dumped(honest)
     keys = path.replace("0.8", "0,8").split(".")
-    _set(*(key.replace(",", ".") for key in keys))(value, new)
+    _set(*(int(key) if key.isdigit() else key.replace(",", ".") for key in keys))(value, new)
     verdict = verify(Entry.model_validate(value), Means())
     assert verdict.level is None
-    assert path in [finding.place for finding in verdict.findings]
+    assert path.replace(".4.", ".") in [finding.place for finding in verdict.findings]
 
 
 @pytest.mark.parametrize("key", ["biou", "miou_ci"])
@@ -211,6 +226,15 @@ def test_episodes_left_out_or_doubled_are_found(run: Path, honest: Entry) -> Non
     assert verify(honest, Means(run)).findings[0].place == f"sample {honest.samples.id[4]}, id"
     boards.edit(run, lambda episodes: episodes.insert(0, episodes[0]))
     assert verify(honest, Means(run)).level is None
+
+
+def test_samples_that_were_left_out_are_found_on_replay(run: Path, honest: Entry, task: str, tool: str) -> None:
+    boards.edit(run, lambda episodes: episodes.pop(3))
+    flattering = make_entry(Run(run), boards.DECLARED)
+    assert verify(flattering, Means(run)).level == "recomputed"
+    [finding] = verify(flattering, Means(run, f"{tool},radius=10", task=task)).findings
+    assert finding.place == "samples"
+    assert f"15 were played and the task has 16; {honest.samples.id[3]}" in finding.problem
 
 
 def test_damaged_records_are_findings_and_no_crash(run: Path, honest: Entry) -> None:

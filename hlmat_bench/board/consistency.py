@@ -19,6 +19,8 @@ def check(entry: Entry) -> Iterator[Finding]:
     for key in ("budget", "track"):
         yield from differences(getattr(scores, key), manifest.protocol.get(key), f"scores.{key}")
     yield from differences([point.t for point in scores.curve], list(range(scores.budget + 1)), "scores.curve.t")
+    last = scores.selection["final"].miou if "final" in scores.selection else None
+    yield from differences(scores.curve[-1].miou, last, "scores.curve.miou")
     yield from differences(_said(entry), _from_samples(entry), "scores")
     for sample, marks in zip(entry.samples.id, entry.samples.marks, strict=True):
         if len(marks) > MARK * (scores.budget + 1):

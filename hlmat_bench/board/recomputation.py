@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from itertools import zip_longest
 from typing import Any
 
@@ -59,13 +61,14 @@ def _episode(expected: Mapping[str, Any], episode: Episode, reader: Reader) -> I
         yield Finding(at(sample, None, "steps"), f"are not numbered from 1 to at most {budget}")
         return
     recorded = [episode.initial["iou"], *(step.iou for step in episode.steps)]
-    for t, (said, areas) in enumerate(zip(recorded, state_areas(episode), strict=True)):
-        if abs(said - ratio(*areas)) > TOLERANCE:
-            yield Finding(at(sample, t, "iou"), f"says {said:.6f}, but its mask gives {ratio(*areas):.6f}")
+    areas = state_areas(episode)
+    for t, (said, found) in enumerate(zip(recorded, (ratio(*each) for each in areas), strict=True)):
+        if not abs(said - found) <= TOLERANCE:
+            yield Finding(at(sample, t, "iou"), f"says {said:.6f}, but its mask gives {found:.6f}")
     for step in episode.steps:
         yield from reader.check(episode, step)
     yield from differences(episode.selected, select(episode.steps, episode.initial), at(sample, None, "selected"))
-    actual = row(episode, reader.manifest.selection)
+    actual = row(episode, reader.manifest.selection, areas)
     yield from _marks(sample, expected["marks"], actual["marks"])
     for key in ("image_id", "intersection", "union", "first"):
         yield from differences(expected[key], actual[key], f"samples of {sample}, {key}")
@@ -88,19 +91,27 @@ class Reader:
     def __init__(self, manifest: Manifest) -> None:
         self.manifest = manifest
         self.budget: int = manifest.protocol["budget"]
-        self._points = PointFormat(**manifest.points)
+        try:
+            self._points = PointFormat(**manifest.points)
+        except TypeError as error:
+            raise UsageError(f"The manifest's points are no point format: {error}.") from error
         self._resize = Resize.named(manifest.resize)
 
     def check(self, episode: Episode, step: Step) -> Iterator[Finding]:
-        """Whether a step's click, and its box, are those of its reply."""
-        action = step.action
-        if action.kind != "click" or step.raw is None:
+        """Whether a step's click or box is that of its reply."""
+        action, place = step.action, at(episode.sample_id, step.t, "action")
+        if action.kind not in ("click", "box"):
+            return
+        if action.box is not None and (step.t > 1 or self.manifest.protocol["track"] == "point"):
+            yield Finding(place, "has a box, which only the first step of a box+point track may have")
+        if step.raw is None:
+            yield Finding(place, f"is a {action.kind} without a reply")
             return
         read = parse(step.raw, self._points, episode.size, self._resize.frame(episode.size))
-        if (read.kind, read.positive, read.x, read.y) != ("click", action.positive, action.x, action.y):
-            said = "no click" if read.kind != "click" else f"({read.x}, {read.y})"
-            problem = f"is a click at ({action.x}, {action.y}), but the reply says {said}"
-            yield Finding(at(episode.sample_id, step.t, "action"), problem)
+        if action.box is None:
+            read = replace(read, box=None)  # one that is not allowed here is left out of the record
+        if replace(read, predicted_iou=None) != replace(action, predicted_iou=None):
+            yield Finding(place, f"says {json.dumps(action.to_json())}, but the reply {json.dumps(read.to_json())}")
 
 
 def _rows(samples: Samples) -> Iterator[dict[str, Any]]:

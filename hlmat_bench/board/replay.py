@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from hlmat_bench.interfaces import Box, Mask, Segmenter, Session
 from hlmat_bench.records import Episode
 from hlmat_bench.runs import Run
 from hlmat_bench.samples import Sample, Source
+from hlmat_bench.shards import select_samples
 
 NETWORK_TOLERANCE = 1e-4
 """The share of pixels by which a network's mask may differ: other devices and versions add up in another order."""
@@ -44,18 +46,23 @@ def check(
         *differences(entry.manifest.task.digest, source.digest(), "manifest.task.digest"),
         *differences(lasting(recorded), lasting(spec), "manifest.segmenter"),
     ]
+    samples = select_samples(source.samples(), None, entry.manifest.limit)
+    found += _others(entry.samples.id, [sample.id for sample in samples])
     if found:
         yield from found
         return
-    samples = {sample.id: sample for sample in source.samples()}
-    for number, episode in enumerate(run.episodes(), 1):
-        sample = samples.get(episode.sample_id)
-        if sample is None:
-            yield Finding(at(episode.sample_id, None, "id"), "is no sample of the task")
-        else:
-            yield from _episode(episode, sample, source, segmenter, tolerance(recorded))
+    for number, (episode, sample) in enumerate(zip(run.episodes(), samples, strict=True), 1):
+        yield from _episode(episode, sample, source, segmenter, tolerance(recorded))
         if progress is not None:
-            progress(number, len(entry.samples.id))
+            progress(number, len(samples))
+
+
+def _others(played: Sequence[str], wanted: Sequence[str]) -> Iterator[Finding]:
+    """The first place where other samples were played than the task has."""
+    for one, other in zip_longest(played, wanted):
+        if one != other:
+            yield Finding("samples", f"{len(played)} were played and the task has {len(wanted)}; {other or one} is off")
+            return
 
 
 def changed_surroundings(entry: Entry, segmenter: Segmenter) -> str | None:

@@ -91,7 +91,7 @@ class Tally:
     def watch(self, episodes: Iterable[Episode]) -> Iterator[Episode]:
         """The same episodes."""
         for episode in episodes:
-            self.rows.append(row(episode, self.rule))
+            self.rows.append(row(episode, self.rule, state_areas(episode)))
             self.digest.add(episode)
             yield episode
 
@@ -101,9 +101,8 @@ class Tally:
         return {**plain, "first": {key: [each["first"][key] for each in self.rows] for key in THRESHOLDS}}
 
 
-def row(episode: Episode, rule: Rule) -> dict[str, Any]:
-    """What an entry holds of one episode, from its masks alone."""
-    areas = state_areas(episode)
+def row(episode: Episode, rule: Rule, areas: Sequence[tuple[int, int]]) -> dict[str, Any]:
+    """What an entry holds of one episode, from the `state_areas` of its masks."""
     curve = [ratio(*each) for each in areas[1:]]
     intersection, union = areas[episode.selected[rule]]
     return {
@@ -144,6 +143,9 @@ def published_manifest(document: Mapping[str, Any]) -> Manifest:
     Raises:
         UsageError: when the run is not whole or its task has no masks to rank.
     """
+    missing = [name for name in ("shard", *Manifest.model_fields) if name not in document]
+    if missing:
+        raise UsageError(f"run.json has no {missing[0]}; play the run with this version of hlmat-bench.")
     if document["shard"] is not None:
         raise UsageError("This is one shard of a run; put the shards together with `hlmat-bench merge` first.")
     if document["finished"] is None:
