@@ -34,11 +34,19 @@ def clicker(height: int) -> Callable[[dict[str, Any], Any, str], str]:
 
 
 def play(
-    out: Path, task: str, tool: str, height: int = 260, *, budget: int = 4, limit: int = 16, **options: Any
+    out: Path,
+    task: str,
+    tool: str,
+    height: int = 260,
+    *,
+    budget: int = 4,
+    limit: int = 16,
+    extra: str = "",
+    **options: Any,
 ) -> Run:
     """A run of a scripted model behind a server."""
     with ChatServer(clicker(height)) as server:
-        model = f"openai,model=fake,base_url={server.base_url},points=xy1000,image_format=png"
+        model = f"openai,model=fake,base_url={server.base_url},points=xy1000,image_format=png{extra}"
         return hlmat_bench.run(model, task, f"{tool},radius=10", out=out, budget=budget, limit=limit, **options)
 
 

@@ -267,6 +267,13 @@ def test_another_ground_truth_or_segmenter_is_found_on_replay(run: Path, task: s
     assert [f.place for f in verdict.findings] == [f"sample {forged.samples.id[SAMPLE]}, gt"]
 
 
+def test_replies_about_a_resized_image_are_read_as_they_were(task: str, tool: str, tmp_path: Path) -> None:
+    run = boards.play(tmp_path / "run", task, tool, limit=4, extra=",resize=square")
+    assert any(step.action.kind == "click" for episode in run.episodes() for step in episode.steps)
+    entry = make_entry(run, boards.DECLARED)
+    assert verify(entry, Means(run.folder, f"{tool},radius=10", task=task)).level == "replayed"
+
+
 def test_a_run_from_a_box_is_replayed_with_it(task: str, tool: str, tmp_path: Path) -> None:
     run = hlmat_bench.run("oracle", task, tool, out=tmp_path / "run", limit=3, budget=3, initial="gt-box")
     entry = make_entry(run, boards.DECLARED)
