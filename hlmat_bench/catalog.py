@@ -42,6 +42,7 @@ class Entry(_Strict):
         points: its point format, a name that `PointFormat.named` knows.
         resize: how the image is changed before it is sent, a name that `Resize.named` knows.
         settings: protocol settings that it was trained with (``prompt``, ``jpeg``); a user's own take precedence.
+        predicts_iou: its replies say what the mask it is shown is worth.
         source: the address of what says how it writes coordinates.
         verified: that is the model card, the maker's code or documentation, or its maintainers' word; False: others'.
         checked: when the source was last read.
@@ -55,6 +56,7 @@ class Entry(_Strict):
     points: str
     resize: str = "none"
     settings: dict[str, Any] = Field(default_factory=dict)
+    predicts_iou: bool = False
     source: str = Field(pattern=r"^https?://")
     verified: bool
     checked: datetime.date
@@ -102,6 +104,7 @@ class Choice:
         options: what it is given.
         entry: the catalogue entry, or None.
         settings: the entry's protocol settings.
+        predicts_iou: as in the entry.
         described: the entry as the manifest records it.
         others: names of no plug-in that might have been meant.
         made: the model itself, where a caller brought one.
@@ -111,6 +114,7 @@ class Choice:
     options: dict[str, Any]
     entry: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    predicts_iou: bool = False
     described: Mapping[str, Any] | None = None
     others: tuple[str, ...] = ()
     made: Model | None = None
@@ -160,7 +164,7 @@ class Catalog:
         declared = {"points": entry.points, "resize": entry.resize, "name": name}
         options = entry.options if adapter == entry.adapter else _carried_over(entry, adapter)
         described = {"entry": name, **entry.model_dump(mode="json", include={"title", "points", "source", "verified"})}
-        return Choice(adapter, {**declared, **options, **given}, name, entry.settings, described)
+        return Choice(adapter, {**declared, **options, **given}, name, entry.settings, entry.predicts_iou, described)
 
     def resize_rules(self) -> list[str]:
         """The names of the resize rules of all models."""

@@ -71,7 +71,9 @@ def run(
     model: Annotated[list[str], typer.Option(help="Name[,key=value...] or ./file.py; may be given several times.")],
     task: Annotated[list[str], typer.Option(help="Name, group (res, hres) or ./file.yaml; several are allowed.")],
     segmenter: Annotated[str, typer.Option(help="Name[,key=value...] or ./file.py.")] = "graphcut",
-    strategy: Annotated[str, typer.Option(help="Who chooses the next action: greedy.")] = "greedy",
+    strategy: Annotated[
+        str, typer.Option(help="Who chooses the next action: greedy, prm, tree, or ./file.py.")
+    ] = "greedy",
     budget: Annotated[int | None, typer.Option(help="Clicks per episode; default: the task's.")] = None,
     initial: Annotated[str, typer.Option(help="State before the first click: empty or gt-box.")] = "empty",
     out: Annotated[Path | None, typer.Option(help="Run folder; of several runs, the folder that holds them.")] = None,
@@ -186,7 +188,9 @@ def score(run: Annotated[list[Path], typer.Argument(help="Run folders.")]) -> No
 
     rows = []
     for folder in run:
-        rows.append(console.score_row(str(folder), Run(folder).score()))
+        scored = Run(folder)
+        scored.score()
+        rows.append(console.score_row(str(folder), scored))
     console.table(("run", *console.SCORE_HEADERS[1:]), rows, right=range(1, 6))
 
 
@@ -424,6 +428,6 @@ def _show(segmenter: str, runs: list[tuple[str, Any]]) -> None:
     first = runs[0][1].manifest
     budget = first["protocol"]["budget"]
     console.say(f"\n{first['task']['name']} with {segmenter}, {budget} clicks, 95 % intervals by image")
-    console.table(console.SCORE_HEADERS, [console.score_row(who, run.scores()) for who, run in runs], right=range(1, 6))
+    console.table(console.SCORE_HEADERS, [console.score_row(who, run) for who, run in runs], right=range(1, 6))
     for _, result in runs:
         console.say(f"  {result.folder}")

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
+from hlmat_bench.settings import headline
+
 if TYPE_CHECKING:
     from hlmat_bench.plugins import Plugin
+    from hlmat_bench.runs import Run
 
 _PLAIN_SECONDS = 10.0
 
@@ -85,14 +88,15 @@ def error(text: str) -> None:
     Console(stderr=True).print(f"error: {text}", markup=False, highlight=False, soft_wrap=True)
 
 
-def score_row(name: str, scores: Mapping[str, Any]) -> list[str]:
+def score_row(name: str, run: Run) -> list[str]:
     """A row of the results table: model, samples, mIoU, cIoU, NoC@80, NoC@85, each with its interval."""
-    final, noc = scores["selection"]["final"], scores["noc"]
+    scores = run.scores()
+    taken, noc = scores["selection"][headline(run.manifest["protocol"])], scores["noc"]
     return [
         name,
         str(scores["n"]),
-        with_interval(final["miou"], final["miou_ci"], 3),
-        with_interval(final["ciou"], final["ciou_ci"], 3),
+        with_interval(taken["miou"], taken["miou_ci"], 3),
+        with_interval(taken["ciou"], taken["ciou_ci"], 3),
         with_interval(noc["0.80"]["mean"], noc["0.80"]["ci"], 2),
         with_interval(noc["0.85"]["mean"], noc["0.85"]["ci"], 2),
     ]
@@ -107,6 +111,7 @@ SEGMENTER_HEADERS = (
     "box",
     "negative clicks",
     "previous logits",
+    "start mask",
     "input size",
     "licence",
     "weights",
@@ -118,8 +123,8 @@ def segmenter_row(plugin: Plugin) -> list[str]:
     """A row of the list of segmenters; what its file does not say is left empty."""
     facts, here = plugin.facts, plugin.missing or "yes"
     if facts is None:
-        return [plugin.name, plugin.origin, *[""] * 6, here]
-    takes = [_yes(takes) for takes in (facts.box, facts.negative_clicks, facts.previous_logits)]
+        return [plugin.name, plugin.origin, *[""] * 7, here]
+    takes = [_yes(takes) for takes in (facts.box, facts.negative_clicks, facts.previous_logits, facts.start_mask)]
     return [plugin.name, plugin.origin, *takes, facts.input_size, facts.licence, facts.weights or "none", here]
 
 

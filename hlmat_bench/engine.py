@@ -24,11 +24,13 @@ from hlmat_bench.players import ModelPlayer, Player
 from hlmat_bench.points import PointFormat
 from hlmat_bench.protocol import Play, play
 from hlmat_bench.records import Episode
-from hlmat_bench.reference import PIXELS, POLICIES, ReferencePlayer
+from hlmat_bench.reference import PIXELS, ReferencePlayer, policy_of
 from hlmat_bench.reply_cache import CachedModel
+from hlmat_bench.rewards import with_reward_model
 from hlmat_bench.samples import Sample, Source
 from hlmat_bench.settings import ProtocolSettings
 from hlmat_bench.spending import Meter, Metered, Spent
+from hlmat_bench.strategies import strategy
 
 #: The file in a run folder that keeps what the model's process printed, for models with a ``log``.
 MODEL_LOG = "model.log"
@@ -53,8 +55,8 @@ class Contest:
     def __init__(
         self, model: Choice, segmenter: Segmenter, rules: ProtocolSettings, points: str | None, seed: int
     ) -> None:
-        self.rules, self.seed = rules, seed
-        self.policy = POLICIES.get(model.plugin)
+        self.strategy, self.seed = strategy(rules.strategy), seed
+        self.policy = policy_of(model.plugin, model.options)
         self.segmenter = segmenter
         if (rules.track == "box+point" or rules.initial == "gt-box") and not self.segmenter.accepts_box:
             raise UsageError(
@@ -62,8 +64,10 @@ class Contest:
                 "such as sam_b."
             )
         self.model: Model | None = None if self.policy else model.make()
+        predicts = model.predicts_iou or getattr(self.model, "predicts_iou", False)
+        self.rules = with_reward_model(rules, predicts=predicts)
         self.points, self.resize = PIXELS, UNCHANGED.name
-        self.model_spec: dict[str, Any] = {"name": model.plugin, "kind": "reference"}
+        self.model_spec: dict[str, Any] = {"name": model.plugin, "kind": "reference", **model.options}
         if self.model is not None:
             self.points = PointFormat.named(points) if points else self.model.points
             self.resize = getattr(self.model, "resize", UNCHANGED).name
@@ -223,7 +227,7 @@ async def _play_async(
             try:
                 with front.episode() if front else contextlib.nullcontext():
                     seated = await loop.run_in_executor(pool, contest.seat, sample, source, front, pool, encoders)
-                    ledger.append(await play(seated))
+                    ledger.append(await play(seated, contest.strategy.play))
                     report()
             except Spent:
                 return

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from hlmat_bench import masks
 from hlmat_bench.clicks import Click
 from hlmat_bench.interfaces import Box, Image, Mask, Size
 
 
 class DiscSegmenter:
-    """Fills the box, then draws a disc of each click's sign, in order.
+    """Takes the start mask, fills the box, then draws a disc of each click's sign, in order.
 
     Args:
         radius: of the discs, in pixels.
@@ -22,6 +23,7 @@ class DiscSegmenter:
 
     name = "discs"
     accepts_box = True
+    accepts_mask = True
 
     def __init__(self, radius: int = 25, pause: float = 0.0) -> None:
         self.radius, self.pause = radius, pause
@@ -42,17 +44,23 @@ class DiscSession:
 
     Attributes:
         calls: the clicks and the box of every prediction.
+        start: the mask that it started from, bool (H, W).
     """
 
     def __init__(self, size: Size, segmenter: DiscSegmenter) -> None:
         self.size, self.segmenter = size, segmenter
         self.calls: list[tuple[list[Click], Box | None]] = []
+        self.start: Mask = np.zeros(size, bool)
+
+    def start_from(self, mask: Mask) -> None:
+        """See `hlmat_bench.interfaces.RefiningSession.start_from`."""
+        self.start = masks.of_shape(mask, self.size).copy()
 
     def predict(self, clicks: Sequence[Click], box: Box | None = None) -> Mask:
         """See `hlmat_bench.interfaces.Session.predict`."""
         time.sleep(self.segmenter.pause)
         self.calls.append((list(clicks), box))
-        mask = np.zeros(self.size, bool)
+        mask = self.start.copy()
         if box is not None:
             x0, y0, x1, y1 = box
             mask[y0:y1, x0:x1] = True

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,8 @@ Image: TypeAlias = NDArray[np.uint8]
 Mask: TypeAlias = NDArray[np.bool_]
 Size: TypeAlias = tuple[int, int]
 Box: TypeAlias = tuple[int, int, int, int]
+#: What a model may be asked: for a click, for the IoU of the mask it is shown, or for the object's box.
+Question: TypeAlias = Literal["click", "iou", "box"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,8 @@ class Model(Protocol):
 
     A model that answers several requests in one pass offers `reply_batch` as well (see `BatchModel`).
     Optional attributes: ``deterministic`` (default True): at temperature 0 the same image and prompt give the same
-    reply. ``seeded`` (default True): above temperature 0, the same seed as well does. ``resize`` (a
+    reply. ``seeded`` (default True): above temperature 0, the same seed as well does. ``predicts_iou`` (default False):
+    its reply with a click also says what the mask it is shown is worth ("Current IOU: 74"). ``resize`` (a
     `hlmat_bench.framing.Resize`, by default none): how the image is changed before it is in a request; the prompt names
     the new size, and replies are mapped back from it. ``price``: what it computes the ``cost`` of its replies from;
     None or absent where that is unknown. ``concurrency`` (an int): how many requests it takes at once. ``log`` (a
@@ -168,6 +171,24 @@ class BatchSession(Session, Protocol):
         ...
 
 
+@runtime_checkable
+class RefiningSession(Session, Protocol):
+    """A session of a segmenter that accepts masks; `accepts_mask` says beforehand whether one does."""
+
+    def start_from(self, mask: Mask) -> None:
+        """Continue from a mask as if the last prediction had given it. Once, before the first prediction and snapshot.
+
+        Without clicks and box, `Session.predict` then gives this mask. An empty mask is the same as none.
+
+        Args:
+            mask: bool array of shape (H, W), which is not changed.
+
+        Raises:
+            UsageError: when the mask has another shape than the image, or the segmenter accepts none.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Facts:
     """What a segmenter's file says of it before its weights are there; `hlmat-bench segmenters` lists it.
@@ -179,6 +200,7 @@ class Facts:
         input_size: side of the image that it sees, in pixels, or in words.
         licence: of the weights; of the code where there are none.
         weights: where they are, e.g. an id of the Hugging Face hub; empty where it needs none.
+        start_mask: it can start from a given mask.
     """
 
     box: bool
@@ -187,11 +209,16 @@ class Facts:
     input_size: str = "any"
     licence: str = ""
     weights: str = ""
+    start_mask: bool = False
 
 
 @runtime_checkable
 class Segmenter(Protocol):
-    """An interactive segmentation tool. `open` and `predict` are called from worker threads."""
+    """An interactive segmentation tool. `open` and `predict` are called from worker threads.
+
+    Optional attribute: ``accepts_mask`` (default False): its sessions can start from a given mask; see
+    `RefiningSession`.
+    """
 
     name: str
     accepts_box: bool
@@ -203,3 +230,8 @@ class Segmenter(Protocol):
     def open(self, image: Image) -> Session:
         """Encode an image (uint8 (H, W, 3) RGB) once; equal images share one cached embedding."""
         ...
+
+
+def accepts_mask(segmenter: Segmenter) -> bool:
+    """Whether the sessions of a segmenter can start from a given mask, as `RefiningSession` says."""
+    return bool(getattr(segmenter, "accepts_mask", False))

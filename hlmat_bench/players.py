@@ -17,7 +17,7 @@ from hlmat_bench import images
 from hlmat_bench.batching import Front
 from hlmat_bench.clicks import Click
 from hlmat_bench.framing import UNCHANGED, Frame, Resize
-from hlmat_bench.interfaces import Image, Mask, Model, Reply, Request, Size
+from hlmat_bench.interfaces import Image, Mask, Model, Question, Reply, Request, Size
 from hlmat_bench.overlay import Overlay
 from hlmat_bench.points import PointFormat
 from hlmat_bench.prompts import instruction
@@ -27,17 +27,21 @@ from hlmat_bench.settings import ProtocolSettings
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What there is to see at a step.
+    """What there is to see at a step, and what is asked.
 
     Attributes:
-        mask: bool (H, W), the current mask.
-        clicks: the clicks so far, oldest first.
+        mask: bool (H, W), the current mask, or one that a strategy tries.
+        clicks: the clicks that led to it, oldest first.
         t: the number of the step, from 1.
+        question: what is asked.
+        greedy: whatever the protocol's temperature, the reply is the likeliest one.
     """
 
     mask: Mask
     clicks: Sequence[Click]
     t: int
+    question: Question = "click"
+    greedy: bool = False
 
 
 class Player(Protocol):
@@ -90,17 +94,19 @@ class ModelPlayer:
         self._front = front
         self._sample = sample
         self._settings = settings
+        self._templates = settings.templates()
         self._seed = seed
         self._pool = pool
         self._overlay = Overlay(image, color=settings.overlay.color, alpha=settings.overlay.alpha)
-        self._canvas: Image | None = None
+        self._canvases: list[Image] = []
 
     async def ask(self, view: View, n: int) -> list[Reply]:
         """See `Player.ask`."""
-        image = await asyncio.get_running_loop().run_in_executor(self._pool, self._shown, view.mask)
+        image, canvas = await asyncio.get_running_loop().run_in_executor(self._pool, self._shown, view.mask)
         settings = self._settings
+        temperature = 0.0 if view.greedy else settings.temperature
         prompt = instruction(
-            settings.prompt,
+            self._templates[view.question],
             expression=self._sample.expression,
             points=self.points,
             size=self._size,
@@ -112,20 +118,23 @@ class ModelPlayer:
             image=image,
             prompt=prompt,
             n=n,
-            temperature=settings.temperature,
+            temperature=temperature,
             max_tokens=settings.max_tokens,
-            seed=self._seed,
+            seed=(self._seed + view.t) % 2**32 if temperature else self._seed,
             sample_id=self._sample.id,
             t=view.t,
         )
         started = time.perf_counter()
         replies = await self._front.reply(request)
         waited = time.perf_counter() - started
+        self._canvases.append(canvas)
         return [reply if reply.seconds else replace(reply, seconds=waited) for reply in replies]
 
-    def _shown(self, mask: Mask) -> Image:
-        """The image with the mask over it, as it is sent; painted on the same memory at every step."""
-        self._canvas = self._overlay.paint(mask, out=self._canvas)
-        shown = self._resize.apply(self._canvas)
+    def _shown(self, mask: Mask) -> tuple[Image, Image]:
+        """The image with the mask over it, as it is sent, and what it was painted on: memory of an earlier one."""
+        canvas = self._overlay.paint(mask, out=self._canvases.pop() if self._canvases else None)
+        shown = self._resize.apply(canvas)
         quality = self._settings.jpeg
-        return shown if quality is None else images.decode(images.encode(shown, quality=quality, subsampling="4:2:0"))
+        if quality is not None:
+            shown = images.decode(images.encode(shown, quality=quality, subsampling="4:2:0"))
+        return shown, canvas

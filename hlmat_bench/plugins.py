@@ -1,7 +1,8 @@
-"""Finding and loading plug-ins: models and segmenters, ours, installed ones and a user's own file.
+"""Finding and loading plug-ins: models, segmenters and strategies, ours, installed ones and a user's own file.
 
 A plug-in is a Python file with a module-level dict ``MODELS`` or ``SEGMENTERS`` from short names to factories,
 and, where it needs something, a function ``missing(name) -> str | None`` that says in a sentence what that is.
+A strategy's file has ``STRATEGIES``, of coroutine functions: see `hlmat_bench.strategies`.
 ``FACTS``, a dict from the names of segmenters to `hlmat_bench.interfaces.Facts`, says what to list of them.
 Ours lie in `adapters/`; an installed package names its factories in the entry-point groups
 ``hlmat_bench.models`` and ``hlmat_bench.segmenters``; a user's file is named by its path.
@@ -24,9 +25,9 @@ from hlmat_bench.content import folder
 from hlmat_bench.errors import UsageError, unknown
 from hlmat_bench.interfaces import Facts
 
-Kind: TypeAlias = Literal["model", "segmenter"]
+Kind: TypeAlias = Literal["model", "segmenter", "strategy"]
 _LOADING = threading.RLock()
-_TABLE: dict[Kind, str] = {"model": "MODELS", "segmenter": "SEGMENTERS"}
+_TABLE: dict[Kind, str] = {"model": "MODELS", "segmenter": "SEGMENTERS", "strategy": "STRATEGIES"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,21 @@ Answer with one line in exactly this form: {form}
 If the mask already covers the object and nothing else, answer: Finish
 {history}"""
 
+DEFAULT_PRM_PROMPT = """\
+An annotator is marking one object in this image.
+The object: {expression}
+The area painted in semi-transparent {color} is the current mask; where nothing is painted, it is empty.
+How well does the mask cover the object, and nothing else? Estimate the intersection over union (IoU) of the mask and \
+the object, from 0 (they share nothing) to 100 (they are the same).
+Answer with one line in exactly this form: Current IOU: 50"""
+
+DEFAULT_BOX_PROMPT = """\
+Find one object in this image.
+The object: {expression}
+Give the smallest box that holds all of it.
+{coordinates}
+Answer with one line in exactly this form: {form}"""
+
 _NAMES = {(0, 255, 0): "green", (0, 0, 255): "blue", (255, 0, 0): "red"}
 
 

@@ -8,33 +8,32 @@ scores: an episode is a record, and scores are computed from records.
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import replace
-from typing import Any, TypeVar
-
-import numpy as np
+from typing import Any, TypeAlias, TypeVar
 
 from hlmat_bench import masks
 from hlmat_bench.actions import Action, parse
-from hlmat_bench.clicks import Click
+from hlmat_bench.drawing import Drawing
 from hlmat_bench.errors import RequestFailed
-from hlmat_bench.interfaces import Box, Image, Mask, Reply, Segmenter, Session
+from hlmat_bench.interfaces import Image, Mask, Reply, Segmenter, Session
 from hlmat_bench.players import Player, View
 from hlmat_bench.records import Episode, Step, select
 from hlmat_bench.reference import bounding_box
 from hlmat_bench.samples import Sample, Truth
 from hlmat_bench.scores import CachedTruth
 from hlmat_bench.settings import ProtocolSettings
+from hlmat_bench.step_costs import Spent
 
+A = TypeVar("A")
 T = TypeVar("T")
 
 
 class Play:
     """One episode under way: the state a strategy moves and the record it leaves.
 
-    Strategies use `ask`, `read` and `do`; for a search, `session.snapshot` and `session.restore` take back a click.
+    Strategies use `ask`, `read` and `do`; a search also uses `view`, to ask about masks that it tries, and `try_each`.
 
     Args:
         sample: what is played.
@@ -62,26 +61,26 @@ class Play:
         self.player, self.segmenter, self.settings = player, segmenter, settings
         self.size = (image.shape[0], image.shape[1])
         self.scored = CachedTruth(truth.mask, truth.ignore)
-        self.session: Session | None = None
-        self.mask: Mask = np.zeros(self.size, bool)
-        self.rle: masks.RLE = masks.encode(self.mask)
-        self.iou = self.scored.iou(self.mask)
-        self.clicks: list[Click] = []
-        self.box: Box | None = None
+        self.drawing = Drawing(image, segmenter, opening)
+        self.iou = self.scored.iou(self.drawing.mask)
         self.initial: dict[str, Any] = {"kind": "empty", "mask": None, "iou": self.iou}
         self.steps: list[Step] = []
-        self._pool, self._opening = pool, opening
-        self._asked_at = 0.0
-        self._segmenter_seconds = 0.0
+        self._pool = pool
+        self._spent = Spent()
 
-    async def ask(self, n: int = 1) -> list[Reply]:
-        """The player's replies to the current state.
+    def view(self) -> View:
+        """The current state, and the question for a click."""
+        return View(self.drawing.mask, tuple(self.drawing.clicks), len(self.steps) + 1)
+
+    async def ask(self, n: int = 1, view: View | None = None) -> list[Reply]:
+        """The player's replies to the current state, or to another view.
 
         Raises:
             RequestFailed: when the model cannot be asked.
         """
-        self._asked_at, self._segmenter_seconds = time.perf_counter(), 0.0
-        return await self.player.ask(View(self.mask, tuple(self.clicks), len(self.steps) + 1), n)
+        replies = await self.player.ask(view or self.view(), n)
+        self._spent.replies += replies
+        return replies
 
     def read(self, reply: Reply) -> Action:
         """The action that a reply means here: `parse`, and what this state and track do not allow."""
@@ -92,32 +91,45 @@ class Play:
             if action.kind == "box":
                 return Action("invalid", reason="parse", predicted_iou=action.predicted_iou)
             action = replace(action, box=None)
-        if action.kind == "click" and action.click in self.clicks:
+        if action.kind == "click" and action.click in self.drawing.clicks:
             return Action("invalid", reason="repeat", predicted_iou=action.predicted_iou)
         return action
 
-    async def do(self, action: Action, reply: Reply) -> None:
-        """Carry out an action and record the step; an invalid one or a stop leaves the mask as it is."""
-        if action.box is not None:
-            self.box = action.box
-        if action.kind == "click":
-            self.clicks.append(action.click)
+    async def try_each(self, actions: Sequence[Action]) -> list[Mask]:
+        """The masks that clicks or boxes would lead to from here; the play stays as it is."""
+        return await self._work(self.drawing.try_each, actions)
+
+    async def do(self, action: Action, reply: Reply | None, candidates: Sequence[dict[str, Any]] = ()) -> None:
+        """Carry out an action and record the step; an invalid one or a stop leaves the mask as it is.
+
+        Args:
+            action: what is done.
+            reply: what it was read from; None where the model could not be asked.
+            candidates: what was tried for this step, as `Step.candidates` holds it.
+        """
         if action.kind in ("click", "box"):
-            await self._work(self._segment)
-        rest = time.perf_counter() - self._asked_at - reply.seconds - self._segmenter_seconds
-        seconds = {"model": reply.seconds, "segmenter": self._segmenter_seconds, "harness": max(rest, 0.0)}
-        self._record(action, reply, seconds)
+            await self._work(self._draw, action)
+        step = Step(
+            t=len(self.steps) + 1,
+            raw=None if reply is None else reply.text,
+            action=action,
+            mask=self.drawing.rle,
+            iou=self.iou,
+            seconds=self._spent.seconds(self.drawing.seconds),
+            tokens=self._spent.tokens(),
+            cost=self._spent.cost(),
+            finish=None if reply is None else reply.finish,
+            candidates=tuple(candidates),
+        )
+        self.steps.append(step)
+        self._spent, self.drawing.seconds = Spent(), 0.0
 
     async def begin(self) -> None:
         """Set the initial state."""
+        self._spent = Spent()
         if self.settings.initial == "gt-box" and (box := bounding_box(self.truth.mask)) is not None:
-            self.box = box
-            await self._work(self._segment)
-            self.initial = {"kind": "gt-box", "box": list(box), "mask": self.rle, "iou": self.iou}
-
-    def fail(self) -> None:
-        """Record that the model could not be asked."""
-        self._record(Action("invalid", reason="api"), None, {"model": 0.0, "segmenter": 0.0, "harness": 0.0})
+            await self._work(self._draw, Action("box", box=box))
+            self.initial = {"kind": "gt-box", "box": list(box), "mask": self.drawing.rle, "iou": self.iou}
 
     def episode(self, stop: str, error: str | None = None) -> Episode:
         """The finished record."""
@@ -139,27 +151,13 @@ class Play:
             tags=dict(sample.tags),
         )
 
-    def _segment(self) -> None:
-        """In a worker thread: the next mask from all clicks so far, with its record."""
-        started = time.perf_counter()
-        if self.session is None:
-            self.session = self._opening.result() if self._opening else self.segmenter.open(self.image)
-        self.mask = self.session.predict(self.clicks, self.box)
-        self._segmenter_seconds = time.perf_counter() - started
-        self.rle = masks.encode(self.mask)
-        self.iou = self.scored.iou(self.mask)
+    def _draw(self, action: Action) -> None:
+        """In a worker thread: go on to the mask that a click or a box leads to."""
+        self.drawing.apply(action)
+        self.iou = self.scored.iou(self.drawing.mask)
 
-    def _record(self, action: Action, reply: Reply | None, seconds: dict[str, float]) -> None:
-        """Add a step; without a reply, of a request that failed."""
-        t, state = len(self.steps) + 1, (self.rle, self.iou, seconds)
-        if reply is None:
-            self.steps.append(Step(t, None, action, *state))
-        else:
-            tokens = {"in": reply.tokens_in, "out": reply.tokens_out}
-            self.steps.append(Step(t, reply.text, action, *state, tokens, reply.cost, reply.finish))
-
-    async def _work(self, function: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, function)
+    async def _work(self, work: Callable[[A], T], argument: A) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work, argument)
 
 
 async def greedy(play: Play) -> str:
@@ -175,18 +173,16 @@ async def greedy(play: Play) -> str:
     return "budget"
 
 
-Strategy = Callable[[Play], Awaitable[str]]
-
-#: By the name that ``--strategy`` takes: each plays to the end and says why it ended.
-STRATEGIES: dict[str, Strategy] = {"greedy": greedy}
+#: Plays to the end and says why it ended. By name: `hlmat_bench.strategies`.
+Strategy: TypeAlias = Callable[[Play], Awaitable[str]]
 
 
-async def play(play: Play) -> Episode:
+async def play(play: Play, strategy: Strategy = greedy) -> Episode:
     """Play one sample from its initial state to its end."""
-    await play.begin()
     try:
-        stop = await STRATEGIES[play.settings.strategy](play)
+        await play.begin()
+        stop = await strategy(play)
     except RequestFailed as error:
-        play.fail()
+        await play.do(Action("invalid", reason="api"), None)
         return play.episode("error", str(error))
     return play.episode(stop)

@@ -28,9 +28,10 @@ class Step:
         mask: the mask after this step.
         iou: of that mask with the ground truth, ignored pixels left out.
         seconds: wall time spent in the ``model``, the ``segmenter`` and the ``harness``.
-        tokens: ``in`` and ``out``; None where the model does not say.
-        cost: of the reply in US dollars; None where unknown.
+        tokens: ``in`` and ``out``, of all replies of the step; None where the model does not say.
+        cost: of these replies in US dollars; None where unknown.
         finish: why the reply ended, as in `Reply`.
+        candidates: what a search tried for this step: see `hlmat_bench.search`.
     """
 
     t: int
@@ -42,10 +43,12 @@ class Step:
     tokens: dict[str, int | None] = field(default_factory=dict)
     cost: float | None = None
     finish: str | None = None
+    candidates: Sequence[dict[str, Any]] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """The step as it stands in episodes.jsonl; ``cost`` only where known, ``finish`` only where it tells."""
-        value = {
+        """The step as it stands in episodes.jsonl; ``cost`` only where known, ``finish`` only where it tells, and
+        ``candidates`` of a search alone."""
+        value: dict[str, Any] = {
             "t": self.t,
             "raw": self.raw,
             "action": self.action.to_json(),
@@ -59,6 +62,8 @@ class Step:
             value["cost"] = self.cost
         if self.finish not in (None, "stop"):
             value["finish"] = self.finish
+        if self.candidates:
+            value["candidates"] = list(self.candidates)
         return value
 
     @classmethod
@@ -77,7 +82,12 @@ class Step:
             tokens=value["tokens"],
             cost=value.get("cost"),
             finish=value.get("finish"),
+            candidates=tuple(value.get("candidates", ())),
         )
+
+    def chosen_value(self) -> float | None:
+        """What a search predicted of the mask after this step; None where there was none, or no prediction."""
+        return next((each["predicted_iou"] for each in self.candidates if each["chosen"]), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +103,8 @@ class Episode:
         steps: what happened.
         selected: per selection rule the step whose mask is taken (0 = the initial state): see `select`.
         stop: why it ended: ``budget``, ``stop`` (the model's decision), ``stuck`` (an invalid reply that a
-            deterministic model would repeat for ever), or ``error``.
+            deterministic model would repeat for ever), ``converged`` or ``falling`` (a search's predicted IoU), ``box``
+            (the strategy wants no more than a box), or ``error``.
         error: what failed for good; or None.
     """
 
@@ -167,15 +178,19 @@ def select(steps: Sequence[Step], initial: dict[str, Any]) -> dict[str, int]:
 
     - ``final``: the last mask.
     - ``self``: the mask with the highest predicted IoU. The prediction in reply t is about the mask before it, so
-      reply t speaks for step t - 1 and the last mask has no prediction of its own. An empty initial mask is no answer:
-      step 1 stands in for it. Without any prediction, the last mask.
+      reply t speaks for step t - 1 and the last mask has no prediction of its own. A search has predicted the masks of
+      all its steps; what it predicted counts. An empty initial mask is no answer: step 1 stands in for it. Without any
+      prediction, the last mask.
     - ``best``: the mask with the highest true IoU, an upper bound.
 
     Ties go to the earlier step.
     """
     last = len(steps)
     earliest = 0 if initial["mask"] is not None or not steps else 1
-    predicted = {step.t - 1: step.action.predicted_iou for step in steps if step.action.predicted_iou is not None}
+    replied = {step.t - 1: step.action.predicted_iou for step in steps}
+    searched = {step.t: step.chosen_value() for step in steps}
+    values = replied | {t: value for t, value in searched.items() if value is not None}
+    predicted = {t: value for t, value in values.items() if value is not None}
     by_model = max(predicted, key=lambda t: (predicted[t], -t)) if predicted else last
     ious = [initial["iou"], *(step.iou for step in steps)]
     return {"final": last, "self": max(by_model, earliest), "best": ious.index(max(ious))}

@@ -6,14 +6,16 @@ They write their replies as text in pixels, so that they pass through the same p
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
-from typing import TypeAlias
+from functools import partial
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from hlmat_bench.actions import write
 from hlmat_bench.clicks import Click, next_click
+from hlmat_bench.errors import UsageError
 from hlmat_bench.framing import Frame
 from hlmat_bench.interfaces import Mask, Reply
 from hlmat_bench.players import View
@@ -44,19 +46,33 @@ class ReferencePlayer:
         self._truth = truth
         self._seed = seed
         self._pool = pool
-        self.deterministic = policy is not random_click
+        self.deterministic = policy in DETERMINISTIC
 
     async def ask(self, view: View, n: int) -> list[Reply]:
         """See `Player.ask`."""
-        generator = np.random.Generator(np.random.PCG64([self._seed, view.t]))
-        loop = asyncio.get_running_loop()
-        text = await loop.run_in_executor(self._pool, self._policy, view, self._truth, generator)
-        return [Reply(text)] * n
+        draws = 1 if self.deterministic else n
+        said = await asyncio.get_running_loop().run_in_executor(self._pool, self._say, view, draws)
+        return said * (n // draws)
+
+    def _say(self, view: View, draws: int) -> list[Reply]:
+        """The rule's replies, each from its own draw."""
+        seeds = [[self._seed, view.t, *([draw] if draw else [])] for draw in range(draws)]
+        generators = [np.random.Generator(np.random.PCG64(seed)) for seed in seeds]
+        return [Reply(self._policy(view, self._truth, generator)) for generator in generators]
 
 
 def oracle(view: View, truth: Truth, generator: np.random.Generator) -> str:
     """The middle of the largest error, as RITM and SimpleClick simulate a user; Finish when nothing is wrong."""
     click = next_click(truth.mask, view.mask, ignore=truth.ignore, clicked=view.clicks)
+    return _say(click, view.mask)
+
+
+def erring_oracle(view: View, truth: Truth, generator: np.random.Generator, *, misplaced: float) -> str:
+    """The oracle, but a share of its clicks fall on a uniformly drawn pixel; their sign stays."""
+    click = next_click(truth.mask, view.mask, ignore=truth.ignore, clicked=view.clicks)
+    if click is not None and generator.random() < misplaced:
+        height, width = view.mask.shape
+        click = Click(click.positive, int(generator.integers(width)), int(generator.integers(height)))
     return _say(click, view.mask)
 
 
@@ -103,6 +119,25 @@ POLICIES: dict[str, Policy] = {
     "random": random_click,
     "empty": empty,
 }
+
+#: Those that answer the same view in the same way.
+DETERMINISTIC = {oracle, gt_box, center, empty}
+
+
+def policy_of(name: str, options: Mapping[str, Any]) -> Policy | None:
+    """The rule of a reference player, or None where the name is that of a model.
+
+    Raises:
+        UsageError: for an option that it does not take.
+    """
+    if name not in POLICIES or not options:
+        return POLICIES.get(name)
+    if name != "oracle" or options.keys() != {"misplaced"}:
+        raise UsageError(f"The reference player {name} takes no {', '.join(options)}; only oracle takes misplaced=0.3.")
+    share = options["misplaced"]
+    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
+        raise UsageError(f"The oracle's misplaced={share} should be a share from 0 to 1.")
+    return partial(erring_oracle, misplaced=float(share))
 
 
 def _say(click: Click | None, mask: Mask) -> str:

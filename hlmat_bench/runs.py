@@ -226,7 +226,7 @@ def describe(
         model=contest.model_spec,
         task=task,
         segmenter={"name": contest.segmenter.name, **contest.segmenter.spec()},
-        protocol={"id": PROTOCOL_ID, **contest.rules.model_dump(mode="json")},
+        protocol={"id": PROTOCOL_ID, **contest.rules.model_dump(mode="json"), "strategy": contest.strategy.name},
         points=dataclasses.asdict(contest.points),
         resize=contest.resize,
         seed=contest.seed,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from hlmat_bench.interfaces import Image, Size
+from hlmat_bench.interfaces import Image, Mask, Size
 
 if TYPE_CHECKING:
     import torch
@@ -17,6 +17,13 @@ if TYPE_CHECKING:
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
 """Of pixels from 0 to 255, per channel in RGB."""
+
+SURE = 10.0
+"""The logit of a given mask's pixels, and its negative that of all others, as Meta's SAM 2 has it.
+
+``_use_mask_as_output`` in https://github.com/facebookresearch/sam2/blob/main/sam2/modeling/sam2_base.py. The first SAM
+names no figure; micro-sam (``micro_sam/prompt_based_segmentation.py``) takes 6.9 for it.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +77,21 @@ class Frame:
             square = interpolate(logits, (self.side, self.side), mode="bilinear", align_corners=False)
             logits = square[..., :height, :width]
         return interpolate(logits, size, mode="bilinear", align_corners=False)[0, 0]
+
+    def low_resolution(self, mask: Mask, side: int) -> torch.Tensor:
+        """A mask (H, W) as low-resolution logits, float32 (1, 1, side, side): the way back of `full_size`.
+
+        As SAM 2's video predictor takes a mask in (``add_new_mask`` of the same repository as `SURE`): it is brought
+        into the square, cut at a half, and its logits are reduced. What is beside the image is not in the mask.
+        """
+        import torch
+        from torch.nn.functional import interpolate, pad
+
+        height, width = self.inner((mask.shape[0], mask.shape[1]))
+        pixels = torch.from_numpy(np.ascontiguousarray(mask, np.float32))[None, None]
+        inside = interpolate(pixels, (height, width), mode="bilinear", align_corners=False, antialias=True) >= 0.5
+        square = pad(inside.float(), (0, self.side - width, 0, self.side - height)) * 2 * SURE - SURE
+        return interpolate(square, (side, side), mode="bilinear", align_corners=False, antialias=True)
 
 
 def _by_pillow(image: Image, size: Size) -> torch.Tensor:

@@ -146,6 +146,7 @@ class Network(Protocol):
         family: it belongs to.
         library: the distribution whose code runs.
         frame: how images get into the square.
+        mask_side: L.
         files: the checkpoint's file or folder.
         device: where it runs.
         dtype: number type of the image encoder.
@@ -154,6 +155,7 @@ class Network(Protocol):
     family: Family
     library: str
     frame: Frame
+    mask_side: int
     files: Path
     device: torch.device
     dtype: torch.dtype
@@ -187,6 +189,7 @@ class OfficialNetwork:
         _check_state(state, self._sam.state_dict(), architecture, self.files)
         self._sam.load_state_dict(state)
         self._sam.eval().to(device).image_encoder.to(dtype)
+        self.mask_side: int = self._sam.prompt_encoder.mask_input_size[0]
         self._positions = self._sam.prompt_encoder.get_dense_pe().detach()
 
     def encode(self, pixels: torch.Tensor) -> Features:

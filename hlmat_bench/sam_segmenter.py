@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hlmat_bench import weights
+from hlmat_bench import masks, weights
 from hlmat_bench.clicks import Click
 from hlmat_bench.embedding_store import EmbeddingStore, Tensors
 from hlmat_bench.embeddings import EmbeddingCache
+from hlmat_bench.errors import UsageError
 from hlmat_bench.interfaces import Box, Image, Mask, Size
 from hlmat_bench.sam_networks import Features, Network, Prompt
 
@@ -54,6 +55,7 @@ class SamSegmenter:
         embedding_cache_gb: float,
     ) -> None:
         self.name, self.network, self.feedback = name, network, feedback
+        self.accepts_mask = feedback
         self._features: EmbeddingCache[Features] = EmbeddingCache(cache_mb << 20)
         self._store: EmbeddingStore | None = None
         if embedding_cache is not None:
@@ -113,14 +115,28 @@ class SamSession:
         self._features = features
         self._size = size
         self._feedback = feedback
+        self._start: Mask = np.zeros(size, np.bool_)
         self._logits: torch.Tensor | None = None
 
+    def start_from(self, mask: Mask) -> None:
+        """See `hlmat_bench.interfaces.RefiningSession.start_from`; the mask becomes the network's mask prompt.
+
+        Raises:
+            UsageError: when the mask has another shape than the image, or no logits are fed back.
+        """
+        if not self._feedback:
+            raise UsageError("With feedback=false no mask goes into the network; leave it out to start from a mask.")
+        given = masks.of_shape(mask, self._size)
+        if given.any():
+            self._start = given.copy()
+            self._logits = self._network.frame.low_resolution(given, self._network.mask_side).to(self._network.device)
+
     def predict(self, clicks: Sequence[Click], box: Box | None = None) -> Mask:
-        """See `hlmat_bench.interfaces.Session.predict`; without clicks and box the mask is empty."""
+        """See `hlmat_bench.interfaces.Session.predict`; without clicks and box, the start mask."""
         import torch
 
         if not clicks and box is None:
-            return self._empty()
+            return self._start.copy()
         with torch.inference_mode():
             logits = self._best([clicks], box)
             bound = self._network.family.bound
@@ -135,17 +151,17 @@ class SamSession:
         """
         import torch
 
-        masks = [self._empty() for _ in candidates]
+        found = [self._start.copy() for _ in candidates]
         with torch.inference_mode():
             for count in {len(clicks) for clicks in candidates if clicks or box is not None}:
                 alike = [i for i, clicks in enumerate(candidates) if len(clicks) == count]
                 decoded = self._best([candidates[i] for i in alike], box)
                 for i, logits in zip(alike, decoded, strict=True):
-                    masks[i] = self._mask(logits[None])
-        return masks
+                    found[i] = self._mask(logits[None])
+        return found
 
     def snapshot(self) -> torch.Tensor | None:
-        """The low-resolution logits, float32 (1, 1, L, L), which no later prediction changes; None before the first."""
+        """The low-resolution logits, float32 (1, 1, L, L), which no later prediction changes; None without any."""
         return self._logits
 
     def restore(self, state: torch.Tensor | None) -> None:
@@ -182,6 +198,3 @@ class SamSession:
         """The mask of low-resolution logits (1, 1, L, L)."""
         mask: Mask = (self._network.frame.full_size(logits, self._size) > 0).cpu().numpy()
         return mask
-
-    def _empty(self) -> Mask:
-        return np.zeros(self._size, dtype=np.bool_)

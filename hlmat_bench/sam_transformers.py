@@ -37,7 +37,9 @@ class TransformersNetwork:
     ) -> None:
         self.family, self.device, self.dtype = variant.family, device, dtype
         self._model, self.files = _from_pretrained(variant, pretrained, advice or variant.source)
-        self.frame = self.family.frame(self._model.config.prompt_encoder_config.image_size)
+        prompts = self._model.config.prompt_encoder_config
+        self.frame = self.family.frame(prompts.image_size)
+        self.mask_side: int = 4 * prompts.image_size // prompts.patch_size
         self._model.eval().to(device)
         _encode_in(dtype, self._model.vision_encoder)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from hlmat_bench.clicks import Click
 from hlmat_bench.contract import SIZES, Broken, Rule, describes_itself, picture
-from hlmat_bench.interfaces import BatchSession, Mask, Segmenter, Size
+from hlmat_bench.interfaces import BatchSession, Mask, RefiningSession, Segmenter, Size
 
 
 def declares_itself(segmenter: Segmenter) -> None:
@@ -111,6 +111,29 @@ def tries_candidates_as_they_are_alone(segmenter: Segmenter) -> None:
     _same_masks(together, alone, "tried together, the masks were others")
 
 
+def starts_from_masks_if_it_says_so(segmenter: Segmenter) -> None:
+    """Where it accepts masks, a session starts from one, also after restore(); an empty one is the same as none."""
+    accepts = getattr(segmenter, "accepts_mask", False)
+    if not isinstance(accepts, bool):
+        raise Broken("its accepts_mask is neither True nor False")
+    if not accepts:
+        return
+    size, clicks = SIZES[0], _clicks(SIZES[0])
+    given = _given(size)
+    before = given.copy()
+    session = _started(segmenter, size, given)
+    _same_masks([session.predict([])], [given], "without clicks the start mask did not stand")
+    masks = [session.predict(clicks[:count]).copy() for count in (1, 2)]
+    _same_masks([given], [before], "the start mask was changed")
+    plain = _play(segmenter, size)
+    if all(np.array_equal(mask, other) for mask, other in zip(masks, plain, strict=False)):
+        raise Broken("the masks are those without a start mask")
+    _same_masks(_retried(segmenter, size, given), masks, "after restore() the masks from the start mask were others")
+    empty = _started(segmenter, size, np.zeros(size, np.bool_))
+    without = [empty.predict(clicks[:count]).copy() for count in range(1, len(clicks) + 1)]
+    _same_masks(without, plain, "from an empty start mask, the masks were not those without one")
+
+
 def works_in_threads(segmenter: Segmenter) -> None:
     """Sessions used from several threads at once give the masks that they give alone."""
     alone = [_play(segmenter, size) for size in SIZES]
@@ -132,6 +155,7 @@ RULES: tuple[Rule[Segmenter], ...] = (
     keeps_sessions_apart,
     takes_back_a_click,
     tries_candidates_as_they_are_alone,
+    starts_from_masks_if_it_says_so,
     works_in_threads,
 )
 
@@ -149,6 +173,34 @@ def _clicks(size: Size) -> list[Click]:
 def _play(segmenter: Segmenter, size: Size) -> list[Mask]:
     session, clicks = segmenter.open(picture(size)), _clicks(size)
     return [session.predict(clicks[:count]).copy() for count in range(1, len(clicks) + 1)]
+
+
+def _given(size: Size) -> Mask:
+    """A mask to start from: the left half of the rectangle of `picture`, and a spot that does not belong to it."""
+    height, width = size
+    mask = np.zeros(size, np.bool_)
+    mask[height // 4 : height * 3 // 4, width // 8 : width // 3] = True
+    mask[: height // 5, width * 3 // 4 :] = True
+    return mask
+
+
+def _started(segmenter: Segmenter, size: Size, mask: Mask) -> RefiningSession:
+    session = segmenter.open(picture(size))
+    if not isinstance(session, RefiningSession):
+        raise Broken("it accepts masks, but its session has no start_from()")
+    session.start_from(mask)
+    return session
+
+
+def _retried(segmenter: Segmenter, size: Size, given: Mask) -> list[Mask]:
+    """The masks after one click and two, each after another click was tried and taken back."""
+    session, clicks, masks = _started(segmenter, size, given), _clicks(size), []
+    for count in (1, 2):
+        state = session.snapshot()
+        session.predict([*clicks[: count - 1], clicks[2]])
+        session.restore(state)
+        masks.append(session.predict(clicks[:count]).copy())
+    return masks
 
 
 def _same_masks(seen: list[Mask], expected: list[Mask], complaint: str) -> None:

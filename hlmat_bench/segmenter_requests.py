@@ -9,8 +9,10 @@ from typing import TypeVar
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from hlmat_bench import masks
 from hlmat_bench.clicks import Click
-from hlmat_bench.interfaces import Box, Image, Size
+from hlmat_bench.errors import UsageError
+from hlmat_bench.interfaces import Box, Image, Mask, Size
 
 MOST_JSON_BYTES = 4 << 20
 MOST_CALLS = 1000
@@ -58,6 +60,19 @@ class PredictEach(_Body):
 
     calls: tuple[Call, ...] = Field(max_length=MOST_CALLS)
     candidates: tuple[Call, ...] = Field(min_length=1, max_length=MOST_CALLS)
+
+
+class Runs(_Body):
+    """A mask as COCO's run-length encoding; see `hlmat_bench.masks`."""
+
+    size: tuple[int, int]
+    counts: str
+
+
+class StartFrom(_Body):
+    """The body of ``start_from``: the mask that the session's first prediction continues from."""
+
+    mask: Runs
 
 
 B = TypeVar("B", bound=_Body)
@@ -112,6 +127,20 @@ def too_many_pixels(most: int) -> Refused:
     return Refused(
         413, "too_large", f"The image has more than {most / 1e6:g} megapixels; --max-megapixels allows larger ones."
     )
+
+
+def read_mask(runs: Runs, size: Size) -> Mask:
+    """The mask of an image of (height, width), bool (H, W).
+
+    Raises:
+        Refused: 422 when it is of another size, which is looked at before anything is unpacked, or no encoding.
+    """
+    if runs.size != size:
+        raise Refused(422, "mask_size", f"The mask is of (height, width) {runs.size}, the image of {size}.")
+    try:
+        return masks.decode(runs.model_dump())
+    except UsageError as error:
+        raise Refused(422, "bad_mask", str(error)) from error
 
 
 def check_calls(calls: Iterable[Call], size: Size, *, accepts_box: bool) -> None:

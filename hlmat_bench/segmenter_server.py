@@ -22,14 +22,16 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 
 from hlmat_bench.errors import UsageError
-from hlmat_bench.interfaces import Segmenter
+from hlmat_bench.interfaces import Segmenter, accepts_mask
 from hlmat_bench.segmenter_requests import (
     MOST_JSON_BYTES,
     Predict,
     PredictEach,
     Refused,
+    StartFrom,
     check_calls,
     read_json,
+    read_mask,
     read_png,
 )
 from hlmat_bench.segmenter_sessions import Opened, Sessions
@@ -117,6 +119,7 @@ class Service:
             "protocol": PROTOCOL,
             "name": segmenter.name,
             "accepts_box": segmenter.accepts_box,
+            "accepts_mask": accepts_mask(segmenter),
             "spec": segmenter.spec(),
         }
 
@@ -131,6 +134,15 @@ class Service:
         opened = await self.workers.run(lambda: Opened(self.segmenter.open(image), (image.shape[0], image.shape[1])))
         answer = {"session": self.sessions.add(opened), "batches": opened.batches, "segmenter": self.description}
         return JSONResponse(answer, 201)
+
+    async def start_from(self, request: Request) -> Response:
+        """``POST /v1/sessions/ID/start_from``."""
+        opened = self._opened(request)
+        if not accepts_mask(self.segmenter):
+            raise Refused(422, "no_masks", f"{self.segmenter.name} cannot start from a mask.")
+        asked = read_json(await _body(request, MOST_JSON_BYTES), StartFrom)
+        mask = await asyncio.to_thread(read_mask, asked.mask, opened.size)
+        return JSONResponse({"mask": await self.workers.run(lambda: opened.start_from(mask))})
 
     async def predict(self, request: Request) -> Response:
         """``POST /v1/sessions/ID/predict``."""
@@ -186,6 +198,7 @@ def make_app(segmenter: Segmenter, limits: Limits | None = None) -> Starlette:
     routes = [
         Route("/spec", service.describe),
         Route("/sessions", service.open, methods=["POST"]),
+        Route("/sessions/{name}/start_from", service.start_from, methods=["POST"]),
         Route("/sessions/{name}/predict", service.predict, methods=["POST"]),
         Route("/sessions/{name}/predict_each", service.predict_each, methods=["POST"]),
         Route("/sessions/{name}", service.close, methods=["DELETE"]),

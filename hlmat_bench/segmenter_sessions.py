@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from hlmat_bench import masks
 from hlmat_bench.interfaces import BatchSession, Mask, Session, Size
-from hlmat_bench.segmenter_requests import Call, clicks_of
+from hlmat_bench.segmenter_requests import Call, Refused, clicks_of
 
 Calls: TypeAlias = tuple[Call, ...]
 
@@ -19,7 +19,7 @@ STATES_KEPT = 8
 
 
 class Opened:
-    """An image opened in a segmenter. Each mask is a function of the image and of the calls that lead to it.
+    """An image opened in a segmenter. Each mask is a function of the image, the start mask and the calls leading to it.
 
     A state is known by the calls that led there. The last few are kept, so that the next click, or another click from
     an earlier state, needs one prediction; from a state that is not kept, the calls are made again.
@@ -37,6 +37,25 @@ class Opened:
         self._start = session.snapshot()
         self._states: OrderedDict[Calls, object] = OrderedDict()
         self._now: Calls | None = ()
+        self._given: masks.RLE | None = None
+
+    def start_from(self, mask: Mask) -> masks.RLE:
+        """Start from a mask, bool (H, W); being told the same again changes nothing.
+
+        Returns:
+            The mask.
+
+        Raises:
+            Refused: 409 when the session has started already, without a mask or from another one.
+        """
+        given = masks.encode(mask)
+        with self._lock:
+            if self._given is None and self._now == () and not self._states:
+                self._session.start_from(mask)
+                self._given, self._start = given, self._session.snapshot()
+            if self._given != given:
+                raise Refused(409, "already_started", "The session has started already; open the image again.")
+        return given
 
     def predict(self, calls: Calls) -> masks.RLE:
         """The mask after the last of these calls, at least one."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from hlmat_bench.errors import UsageError, unknown
-from hlmat_bench.prompts import DEFAULT_PROMPT
+from hlmat_bench.interfaces import Question
+from hlmat_bench.prompts import DEFAULT_BOX_PROMPT, DEFAULT_PRM_PROMPT, DEFAULT_PROMPT
 
 PROTOCOL_ID = "hlmat/1"
 COLORS = {
@@ -51,11 +52,35 @@ class OverlaySettings(_Strict):
         return value
 
 
+class StopSettings(_Strict):
+    """When a search has converged.
+
+    Attributes:
+        epsilon: how much the predicted IoU must rise above the highest so far to count as a rise, 0 to 1.
+        patience: steps in a row without a rise, after which the search ends.
+    """
+
+    epsilon: float = Field(0.0, ge=0, le=1)
+    patience: int = Field(1, ge=1)
+
+
 class ProtocolSettings(_Strict):
     """The settings of protocol ``hlmat/1``; the defaults are the paper's where it states one.
 
+    A setting that the strategy does not use is None, and giving it a value is an error: only what can change a score
+    is in the fingerprint.
+
     Attributes:
-        strategy: who chooses the next action from the replies.
+        strategy: who chooses the next action from the replies: ``greedy``, ``prm``, ``tree``, ``box-only``, or what a
+            user's own file defines.
+        candidates: actions that are drawn and tried at each step of a tree search.
+        prm: where the predicted IoU of a mask comes from: the model's ``reply`` to that mask; ``ask``, a separate
+            question; ``oracle``, the true IoU; ``noisy``, the true IoU with noise. The last two are for studies. None:
+            the reply of a model that is known to predict.
+        correlation: of the noisy predictions with the true IoU, 0 to 1; by default 0.9, that of the paper's table 3.
+        prm_prompt: the question of ``prm=ask``.
+        stop: when a search has converged.
+        box_prompt: the question for the object's box.
         budget: clicks allowed per episode.
         track: ``point`` (clicks only) or ``box+point`` (the first action may be a box).
         initial: the state before the first click: ``empty``, or ``gt-box`` (the segmenter's mask for the
@@ -69,7 +94,13 @@ class ProtocolSettings(_Strict):
         max_tokens: longest reply, in tokens.
     """
 
-    strategy: Literal["greedy"] = "greedy"
+    strategy: str = "greedy"
+    candidates: int | None = Field(None, ge=1, le=100)
+    prm: Literal["reply", "ask", "oracle", "noisy"] | None = None
+    correlation: float | None = Field(None, ge=0, le=1)
+    prm_prompt: str | None = None
+    stop: StopSettings | None = None
+    box_prompt: str | None = None
     budget: int = Field(7, ge=1, le=1000)
     track: Literal["point", "box+point"] = "point"
     initial: Literal["empty", "gt-box"] = "empty"
@@ -79,6 +110,31 @@ class ProtocolSettings(_Strict):
     prompt: str = DEFAULT_PROMPT
     temperature: float = Field(0.0, ge=0)
     max_tokens: int = Field(128, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_the_strategy_needs(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """With the defaults of the settings that are used; one that is not used must not be given."""
+        strategy, used = values.get("strategy", "greedy"), _used(values)
+        for name in _DEFAULTS.keys() - used:
+            if values.get(name) is not None:
+                raise ValueError(f"the strategy {strategy} does not use {name} here; leave it out")
+        chosen = {name: _DEFAULTS[name] for name in used} | {k: v for k, v in values.items() if v is not None}
+        if strategy == "tree" and chosen["candidates"] != 1 and not chosen.setdefault("temperature", 1.0):
+            raise ValueError("the strategy tree draws different candidates, which needs a temperature above 0")
+        return chosen
+
+    def with_(self, **changes: Any) -> ProtocolSettings:
+        """These settings with some replaced, and the defaults that go with them."""
+        return self.build(self.model_dump(exclude_none=True) | changes)
+
+    def templates(self) -> dict[Question, str]:
+        """The prompt of each question."""
+        return {
+            "click": self.prompt,
+            "iou": self.prm_prompt or DEFAULT_PRM_PROMPT,
+            "box": self.box_prompt or DEFAULT_BOX_PROMPT,
+        }
 
     @classmethod
     def build(cls, values: Mapping[str, Any]) -> ProtocolSettings:
@@ -100,12 +156,45 @@ class ProtocolSettings(_Strict):
             raise _usage_error(error) from error
 
 
+#: The settings that only some strategies use.
+_DEFAULTS: dict[str, Any] = {
+    "candidates": 4,
+    "prm": None,
+    "correlation": 0.9,
+    "prm_prompt": DEFAULT_PRM_PROMPT,
+    "stop": {},
+    "box_prompt": DEFAULT_BOX_PROMPT,
+}
+
+
+def _used(values: Mapping[str, Any]) -> set[str]:
+    """Those of `_DEFAULTS` that can change a score under these settings."""
+    strategy, prm = values.get("strategy", "greedy"), values.get("prm")
+    used = {"noisy": {"correlation"}, "ask": {"prm_prompt"}}.get(str(prm), set())
+    if strategy not in ("greedy", "box-only"):
+        used |= {"prm", "stop"}
+    if strategy not in ("greedy", "box-only", "prm"):
+        used |= {"candidates"}
+    if strategy == "box-only" or values.get("initial") == "model-box":
+        used |= {"box_prompt"}
+    return used
+
+
+def headline(protocol: Mapping[str, Any]) -> str:
+    """The selection rule whose mask is a run's answer: a search returns its best by prediction, others their last.
+
+    Args:
+        protocol: the settings, as in the manifest.
+    """
+    return "self" if protocol.get("prm") else "final"
+
+
 def setting_names() -> list[str]:
     """The names that ``--set`` takes."""
     names = []
     for name, info in ProtocolSettings.model_fields.items():
-        inner = getattr(info.annotation, "model_fields", None)
-        names += [f"{name}.{key}" for key in inner] if inner else [name]
+        sections = [part for part in (info.annotation, *get_args(info.annotation)) if hasattr(part, "model_fields")]
+        names += [f"{name}.{key}" for key in sections[0].model_fields] if sections else [name]
     return names
 
 
@@ -114,6 +203,8 @@ def _usage_error(error: ValidationError) -> UsageError:
     name = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         return unknown("setting", name, setting_names(), f"Settings are {', '.join(setting_names())}.")
+    if not name:
+        return UsageError(f"The settings do not fit: {first['msg'].removeprefix('Value error, ')}.")
     return UsageError(f"The setting {name}={first['input']!r} does not fit: {first['msg']}.")
 
 

@@ -98,4 +98,7 @@ def play(folder: Path, task: str, tool: str, **options: object) -> list[Run]:
     model.write_text(MODEL.format(hostile=HOSTILE))
     argv = ["hlmat-bench", "run", "--task", task, "--model", f"{model},api_key=very-secret", "--data-root", str(folder)]
     names = {"first": f"{model},salt=0", "second": f"{model},salt=6", "oracle": "oracle"}
-    return [run(model, task, tool, out=folder / "runs" / name, argv=argv, **options) for name, model in names.items()]
+    return [
+        run(model, task, f"{tool},radius=12", out=folder / "runs" / name, argv=argv, **options)
+        for name, model in names.items()
+    ]

@@ -54,10 +54,15 @@ class Plain:
 
     @torch.no_grad()
     def play(
-        self, image: np.ndarray, sequence: Sequence[Sequence[Click]], box: Sequence[int] | None, feedback: bool = True
+        self,
+        image: np.ndarray,
+        sequence: Sequence[Sequence[Click]],
+        box: Sequence[int] | None,
+        feedback: bool = True,
+        previous: torch.Tensor | None = None,
     ) -> list[np.ndarray]:
         """The masks after each list of clicks: the best of three, its logits given to the next."""
-        masks, previous = [], None
+        masks = []
         for clicks in sequence:
             prompt: dict[str, Any] = {}
             if clicks:

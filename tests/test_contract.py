@@ -195,6 +195,66 @@ class Unordered(Masks):
         return session
 
 
+class Starts(Masks):
+    """A segmenter whose sessions' start masks pass through a fault."""
+
+    def begin(self, session: Any, mask: Any) -> None:
+        session.start = mask.copy()
+
+    def open(self, image: Any) -> Any:
+        session = super().open(image)
+        session.start_from = lambda mask: self.begin(session, mask)
+        return session
+
+
+class Startless(Masks):
+    def open(self, image: Any) -> Any:
+        return Bare(super().open(image))
+
+
+class Bare:
+    """A session without start_from()."""
+
+    def __init__(self, session: Any) -> None:
+        self.predict, self.snapshot, self.restore = session.predict, session.snapshot, session.restore
+
+
+class Deaf(Starts):
+    def begin(self, session: Any, mask: Any) -> None:
+        pass
+
+
+class Eroding(Starts):
+    def begin(self, session: Any, mask: Any) -> None:
+        session.start = mask & np.roll(mask, 1, axis=1)
+
+
+class Smearing(Starts):
+    def begin(self, session: Any, mask: Any) -> None:
+        session.start = mask
+        session.predict = lambda clicks, box=None: self.smeared(session, clicks)
+
+    def smeared(self, session: Any, clicks: Any) -> Any:
+        if clicks:
+            session.start[0, 0] = True
+        return session.start.copy()
+
+
+class Forgetting(Starts):
+    def begin(self, session: Any, mask: Any) -> None:
+        super().begin(session, mask)
+        session.restore = lambda state: session.start.fill(False)
+
+
+class Inventing(Starts):
+    def begin(self, session: Any, mask: Any) -> None:
+        session.start = mask.copy() if mask.any() else np.eye(*mask.shape, dtype=bool)
+
+
+class Vague(Masks):
+    accepts_mask = "sometimes"  # type: ignore[assignment]
+
+
 @pytest.mark.parametrize(
     ("segmenter", "rule"),
     [
@@ -204,6 +264,8 @@ class Unordered(Masks):
         (Drifting(), "The same clicks"),
         (Forgetless(), "snapshot() and restore()"),
         (Unordered(), "Where sessions have predict_each"),
+        *((fault(), "Where it accepts masks") for fault in (Startless, Deaf, Eroding, Smearing, Forgetting, Inventing)),
+        (Vague(), "Where it accepts masks"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Masks) else "",
 )

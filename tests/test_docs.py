@@ -47,6 +47,16 @@ def test_the_example_plugins_of_the_docs_play_a_run(tmp_path: Path) -> None:
     assert made.manifest["segmenter"] == {"name": "squares", "side": 9}
 
 
+def test_the_example_strategy_of_the_docs_plays_a_run(tmp_path: Path) -> None:
+    [code] = _blocks("docs/strategies.md", "python")
+    (tmp_path / "mine.py").write_text(code)
+    made = run(
+        "oracle,misplaced=0.5", "hres_synth", strategy=f"{tmp_path}/mine.py", limit=3, budget=3, out=tmp_path / "run",
+    )  # fmt: skip
+    assert {episode.stop for episode in made.episodes()} <= {"stop", "budget"}
+    assert all(episode.steps for episode in made.episodes())
+
+
 class _Endpoint(BaseHTTPRequestHandler):
     """Answers as the endpoint of the docs would: with a point that depends on the picture."""
 

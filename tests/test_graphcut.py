@@ -13,8 +13,9 @@ from hlmat_bench import plugins
 from hlmat_bench.clicks import Click, next_click
 from hlmat_bench.cuts import cheapest
 from hlmat_bench.errors import UsageError
-from hlmat_bench.interfaces import Image, Mask, Segmenter
+from hlmat_bench.interfaces import Image, Mask, RefiningSession, Segmenter
 from hlmat_bench.scores import iou
+from hlmat_bench.tasks import load_task
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +34,11 @@ def _scene(height: int = 120, width: int = 160, seed: int = 0) -> tuple[Image, M
     return np.clip(image, 0, 255).astype(np.uint8), ring
 
 
-def _oracle(segmenter: Segmenter, image: Image, gt: Mask, budget: int, ignore: Mask | None = None) -> list[float]:
-    session, clicks, mask, curve = segmenter.open(image), [], np.zeros(gt.shape, bool), []
+def _oracle(
+    segmenter: Segmenter, image: Image, gt: Mask, budget: int, ignore: Mask | None = None, start: Mask | None = None
+) -> list[float]:
+    mask = np.zeros(gt.shape, bool) if start is None else start
+    session, clicks, curve = _started(segmenter, image, mask), [], []
     for _ in range(budget):
         click = next_click(gt, mask, ignore=ignore, clicked=clicks)
         if click is not None:
@@ -119,6 +123,83 @@ def test_the_mask_is_a_function_of_image_and_clicks(segmenter: Segmenter) -> Non
     cv2.setNumThreads(1)
     assert np.array_equal(segmenter.open(image).predict(clicks), stepwise[-1])
     cv2.setNumThreads(before)
+
+
+def _started(segmenter: Segmenter, image: Image, mask: Mask) -> RefiningSession:
+    session = segmenter.open(image)
+    assert isinstance(session, RefiningSession)
+    session.start_from(mask)
+    return session
+
+
+def _depth(mask: Mask) -> np.ndarray:
+    return cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5)
+
+
+@pytest.mark.parametrize("off", [-8, -4, 4, 8])
+def test_one_click_moves_the_whole_outline_of_a_mask_that_is_wrong_all_around(segmenter: Segmenter, off: int) -> None:
+    """A ring that was eroded or dilated by so many pixels. A cut around the click alone leaves most of the error."""
+    image, gt = _scene()
+    start = _depth(gt) > -off if off < 0 else _depth(~gt) <= off
+    click = next_click(gt, start)
+    assert click is not None
+    mask = _started(segmenter, image, start).predict([click])
+    assert iou(gt, start) < 0.82
+    assert iou(gt, mask) > 0.93
+
+
+def test_what_lies_apart_from_the_click_stays_as_it_was_given(segmenter: Segmenter) -> None:
+    """A square far away, on the wrong colour and without a click, next to a ring that a click mends."""
+    image, gt = _scene(120, 400)
+    start = _depth(gt) > 5
+    start[20:40, 20:40] = True
+    click = next_click(gt | start, start)
+    assert click is not None
+    mask = _started(segmenter, image, start).predict([click])
+    assert (mask[:, :80] == start[:, :80]).all()
+    assert (mask[:, 140:] != start[:, 140:]).any()
+
+
+def test_a_negative_click_takes_away_a_part_and_leaves_the_rest(segmenter: Segmenter) -> None:
+    image, gt = _scene()
+    start = gt.copy()
+    start[:25, :25] = True
+    for clicks in ([Click(False, 10, 10)], [Click(False, 10, 10), Click(False, 15, 15)]):
+        mask = _started(segmenter, image, start).predict(clicks)
+        assert not mask[5:20, 5:20].any()
+        assert iou(gt, mask) > 0.97
+
+
+def test_a_click_that_the_mask_agrees_with_leaves_it_nearly_as_it_is(segmenter: Segmenter) -> None:
+    image, gt = _scene()
+    for click in (Click(True, 80, 25), Click(False, 3, 3)):
+        assert iou(gt, _started(segmenter, image, gt).predict([click])) > 0.97
+
+
+def test_oracle_clicks_on_a_spoilt_mask_end_no_lower_than_from_nothing(segmenter: Segmenter) -> None:
+    """Scenes of hres_synth; benchmarks/start_masks.py measures more of them, and more ways to spoil a mask."""
+    source = load_task("hres_synth").source()
+    gains = []
+    for sample in source.samples()[::40]:
+        image, gt = source.image(sample), source.truth(sample).mask
+        from_nothing = _oracle(segmenter, image, gt, 4)
+        depth = _depth(gt)
+        shift = max(2, int(0.35 * depth.max()))
+        for start in (depth > 0.35 * depth.max(), np.roll(gt, shift, axis=1)):
+            from_mask = _oracle(segmenter, image, gt, 4, start=start)
+            assert from_mask[-1] > iou(gt, start)
+            gains.append(from_mask[-1] - from_nothing[-1])
+    assert np.mean(gains) > -0.01
+
+
+def test_a_large_mask_stays_as_sharp_as_it_was_given_where_no_click_is(segmenter: Segmenter) -> None:
+    image, gt = _scene(1500, 2000)
+    start = gt.copy()
+    start[::2, :100] = True  # stripes of one pixel, finer than the canvas
+    start[700:800, 400:600] = False
+    mask = _started(segmenter, image, start).predict([Click(True, 500, 750)])
+    assert (mask[:, :90] == start[:, :90]).all()
+    assert iou(gt[:, 200:], mask[:, 200:]) > 0.97
 
 
 def test_a_large_image_is_reduced_and_clicks_still_hold(segmenter: Segmenter) -> None:

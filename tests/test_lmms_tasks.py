@@ -107,6 +107,18 @@ def test_a_damaged_image_is_an_error_inside_lmms_eval_too(
     assert ImageFile.LOAD_TRUNCATED_IMAGES
 
 
+def test_a_strategy_that_mixes_decodings_is_refused(boxes: Path, tmp_path: Path) -> None:
+    """lmms-eval's loop keeps the decoding of an episode's first round; a tree draws, and then judges greedily."""
+    searching = {"strategy": "tree", "settings": {"prm": "reply", "candidates": 2}}
+    task = inner(task=str(boxes / "boxes.yaml"), model="nobody", out=str(tmp_path / "runs"), **searching)
+    task.build_all_requests(limit=1)
+    _, decoding, _, following, *_ = task.instances[0].args
+    assert decoding["do_sample"]
+    following(None, ["Current IOU: 0, Positive point: (300, 300)"])
+    with pytest.raises(SystemExit, match="decodes all replies of an episode alike"):
+        following(None, ["Current IOU: 0, Positive point: (600, 600)"])
+
+
 def test_the_environment_replaces_a_field() -> None:
     section = {"task": "hres_synth", "points": "xy1000", "budget": 3, "settings": {"history": False, "jpeg": 75}}
     read = Options.read(section, {"HLMAT_POINTS": "yx1", "HLMAT_SETTINGS": "{history: true}", "HLMAT_TASK": "davis"})

@@ -217,13 +217,13 @@ def test_what_else_differs_is_said(played: list[Run], tmp_path: Path, tool: str)
     other = run("center", task, tool, out=tmp_path / "other", budget=2)
     ran = CliRunner().invoke(cli.app, ["compare", str(played[0].folder), str(other.folder)])
     assert ran.exit_code == 0
-    assert re.search(r"Not only the model differs between .*: budget \(4 and 2\)", ran.output)
+    assert re.search(r"Not only the model differs between .*; budget \(4 and 2\)", ran.output)
     page = report([played[0].folder, other.folder], tmp_path / "site").read_text()
     assert "budget (4 and 2)" in page
 
 
 def test_ceilings_and_floors_are_found_and_are_on_the_same_samples(tmp_path: Path, tool: str) -> None:
-    task = write_task(tmp_path / "data", 24)
+    task, tool = write_task(tmp_path / "data", 24), f"{tool},radius=12"
     made = run("center", task, tool, out=tmp_path / "runs/center", limit=20)
     players = play_ceilings(task, tool, out=tmp_path / "runs/ceilings")
     page = report([made.folder], images=False).read_text()

@@ -124,6 +124,45 @@ def test_what_is_no_prediction(server: Served, body: bytes, expected: tuple[int,
     assert refusal(server.post(f"sessions/{server.open(IMAGE)}/predict", content=body)) == expected
 
 
+GIVEN = masks.encode(np.eye(40, 60, dtype=bool))
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b"", (400, "not_json")),
+        (b"{}", (422, "bad_request")),
+        (b'{"mask": 1}', (422, "bad_request")),
+        (b'{"mask": {"size": [40, 60]}}', (422, "bad_request")),
+        (b'{"mask": {"size": [40, 60], "counts": [0, 2400]}}', (422, "bad_request")),
+        (b'{"mask": {"size": [40, 60, 1], "counts": ""}}', (422, "bad_request")),
+        (b'{"mask": {"size": [40, 60], "counts": ""}}', (422, "bad_mask")),
+        (b'{"mask": {"size": [40, 60], "counts": "garbage!"}}', (422, "bad_mask")),
+        (b'{"mask": {"size": [40, 60], "counts": "oooooooooooooooo"}}', (422, "bad_mask")),
+        (json.dumps({"mask": {**GIVEN, "size": [60, 40]}}).encode(), (422, "mask_size")),
+        (b'{"mask": {"size": [1000000, 1000000], "counts": "0"}}', (422, "mask_size")),
+        (b" " * (MOST_JSON_BYTES + 1), (413, "too_large")),
+    ],
+)
+def test_what_is_no_start_mask(server: Served, body: bytes, expected: tuple[int, str]) -> None:
+    path = f"sessions/{server.open(IMAGE)}"
+    assert refusal(server.post(f"{path}/start_from", content=body)) == expected
+    mask = server.post(f"{path}/predict", json={"calls": [{"clicks": []}]}).json()["mask"]
+    assert masks.area(mask) == 0  # the session has not started from anything
+
+
+def test_a_session_starts_once(server: Served) -> None:
+    path, other = f"sessions/{server.open(IMAGE)}", masks.encode(np.ones((40, 60), bool))
+    for _ in range(2):  # a request that is made again after its answer was lost
+        answer = server.post(f"{path}/start_from", json={"mask": GIVEN})
+        assert (answer.status_code, answer.json()) == (200, {"mask": GIVEN})
+    assert refusal(server.post(f"{path}/start_from", json={"mask": other})) == (409, "already_started")
+    late = f"sessions/{server.open(IMAGE)}"
+    server.post(f"{late}/predict", json={"calls": [{"clicks": []}]})
+    assert refusal(server.post(f"{late}/start_from", json={"mask": GIVEN})) == (409, "already_started")
+    assert refusal(server.post("sessions/unknown/start_from", json={"mask": GIVEN})) == (404, "unknown_session")
+
+
 def test_the_corners_of_the_image_are_inside(server: Served) -> None:
     calls = [{"clicks": [[True, 0, 0], [True, 59, 39]], "box": [0, 0, 60, 40]}]
     answer = server.post(f"sessions/{server.open(IMAGE)}/predict", json={"calls": calls})

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 from hlmat_bench.errors import UsageError
 from hlmat_bench.settings import ProtocolSettings, digest, setting_names
 
+from .protocol_settings import OTHERS
+
 
 def test_the_defaults_are_the_papers() -> None:
     settings = ProtocolSettings.build({})
@@ -29,7 +31,14 @@ def test_dots_lead_into_a_section_and_colours_have_names() -> None:
         ({"overlay.color": [0, 0, 256]}, "each part of a colour is 0 to 255"),
         ({"overlay.alpha": 1.5}, "setting overlay.alpha=1.5 does not fit"),
         ({"budget": 0}, "setting budget=0 does not fit"),
-        ({"strategy": "greedly"}, "setting strategy='greedly' does not fit"),
+        ({"candidates": 3}, "strategy greedy does not use candidates"),
+        ({"strategy": "prm", "candidates": 3}, "strategy prm does not use candidates"),
+        ({"strategy": "tree", "prm": "oracle", "correlation": 0.5}, "strategy tree does not use correlation"),
+        (
+            {"strategy": "tree", "prm": "oracle", "temperature": 0},
+            "tree draws different candidates",
+        ),
+        ({"strategy": "tree", "prm": "truth"}, "setting prm='truth' does not fit"),
     ],
 )
 def test_what_does_not_fit_is_one_sentence(values: dict[str, object], sentence: str) -> None:
@@ -39,26 +48,10 @@ def test_what_does_not_fit_is_one_sentence(values: dict[str, object], sentence: 
 
 
 def test_every_setting_is_listed_and_changes_the_digest() -> None:
-    others = {
-        "strategy": "greedy",
-        "budget": 9,
-        "track": "box+point",
-        "initial": "gt-box",
-        "overlay.color": "red",
-        "overlay.alpha": 0.25,
-        "jpeg": 75,
-        "history": True,
-        "prompt": "Click {expression}.",
-        "temperature": 0.7,
-        "max_tokens": 64,
-    }
-    assert set(others) == set(setting_names())
-    base = digest(ProtocolSettings.build({}).model_dump(mode="json"))
-    changed = {
-        name: digest(ProtocolSettings.build({name: value}).model_dump(mode="json")) for name, value in others.items()
-    }
-    assert [name for name, value in changed.items() if value == base] == ["strategy"]
-    assert len(set(changed.values())) == len(others)
+    assert set(OTHERS) == set(setting_names())
+    for name, (base, value) in OTHERS.items():
+        before, after = (digest(ProtocolSettings.build(values).model_dump()) for values in (base, base | {name: value}))
+        assert before != after, name
 
 
 @given(st.dictionaries(st.text(), st.integers() | st.text() | st.booleans()))

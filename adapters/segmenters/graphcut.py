@@ -6,83 +6,30 @@ colour (what the disc around the click looks like, against the rest), the old ma
 more it stands) and contrast (labels change along edges of the image). Of the labellings the one is taken whose change
 the click is most in the middle of, with the cheapest outline.
 
+A session may start from a given mask. It then stands where no click is against it, but the first few clicks may also
+move its whole outline, except for parts that lie apart: a given mask is often wrong all around, by as much as the click
+is away from its edge.
+
 What a labelling costs is the energy of Boykov and Jolly (ICCV 2001); `hlmat_bench.cuts` finds the cheapest. Nothing is
-random: the mask is a function of the image and of the clicks in their order.
+random: the mask is a function of the image, the given mask and the clicks in their order.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hlmat_bench import masks
 from hlmat_bench.clicks import Click
-from hlmat_bench.cuts import Floats, cheapest, resized
+from hlmat_bench.cuts import resized
 from hlmat_bench.errors import UsageError
 from hlmat_bench.interfaces import Box, Facts, Image, Mask, Size
-
-_LAB_LOW = np.array([0, -60, -60], np.float32)
-_LAB_HIGH = np.array([100, 60, 60], np.float32)
-_CERTAIN = 50.0
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What the masks depend on, besides image and clicks. Lengths are in pixels, energies in nats per pixel.
-
-    Attributes:
-        canvas: most pixels of the image as it is worked on; larger ones are reduced.
-        window: half the side of a window, in radii of the error.
-        window_least: least half side.
-        window_pixels: most pixels of a window as it is cut; larger ones are reduced.
-        radii: how many radii of the error are tried.
-        radius: the largest, as a share of the distance from the click to the mask's edge.
-        shrink: the ratio of one radius to the next.
-        bins: colour histogram, bins per axis of CIELAB.
-        blur: standard deviation by which histograms are smoothed, in bins.
-        known: weight of the colours that have the label already, against those of the disc.
-        colour: bound on what a pixel's colour can say.
-        inertia_first, inertia: how strongly the old mask stands, far from the first click and from later ones.
-        reach_first, reach: how far a click reaches, in radii of the error.
-        contrast_first, contrast: price of an outline, per pixel of its length.
-        floor: the share of that price on the strongest edge.
-        disc: radius of the disc whose label is believed, in radii of the error.
-        disc_weight: how firmly.
-        iterations: of the primal-dual algorithm, per scale.
-        outline, cut, size, order: weights in the choice among the radii: mean price of the outline, its price against
-            the area's root, the radius, and by how much the change is deeper than those before it.
-    """
-
-    canvas: int = 1_000_000
-    window: float = 8.0
-    window_least: int = 40
-    window_pixels: int = 20_000
-    radii: int = 5
-    radius: float = 0.95
-    shrink: float = 1.5
-    bins: int = 24
-    blur: float = 0.8
-    known: float = 1.0
-    colour: float = 2.5
-    inertia_first: float = 3.0
-    inertia: float = 3.0
-    reach_first: float = 2.5
-    reach: float = 4.0
-    contrast_first: float = 12.0
-    contrast: float = 25.0
-    floor: float = 0.02
-    disc: float = 0.75
-    disc_weight: float = 3.0
-    iterations: int = 60
-    outline: float = 2.0
-    cut: float = 0.25
-    size: float = 0.2
-    order: float = 0.5
+from hlmat_bench.local_cuts import Answer, Outline, Settings, Window, anchored
 
 
 class GraphCut:
@@ -90,6 +37,7 @@ class GraphCut:
 
     name = "graphcut"
     accepts_box = False
+    accepts_mask = True
 
     def __init__(self) -> None:
         self.settings = Settings()
@@ -129,7 +77,20 @@ class GraphCutSession:
 
     def __init__(self, canvas: Image, size: Size, settings: Settings) -> None:
         self._canvas, self._size, self._settings = canvas, size, settings
+        self._given: Mask | None = None
         self._start = self._state = _State((), np.zeros(canvas.shape[:2], np.bool_), math.inf)
+
+    def start_from(self, mask: Mask) -> None:
+        """See `hlmat_bench.interfaces.RefiningSession.start_from`.
+
+        Raises:
+            UsageError: when the mask has another shape than the image.
+        """
+        given = masks.of_shape(mask, self._size)
+        if given.any():
+            self._given = given.copy()
+            on_canvas = resized(given.astype(np.float32), self._canvas.shape[:2]) > 0.5
+            self._start = self._state = _State((), on_canvas, math.inf)
 
     def predict(self, clicks: Sequence[Click], box: Box | None = None) -> Mask:
         """See `hlmat_bench.interfaces.Session.predict`; a click that was answered before is not computed again.
@@ -157,13 +118,21 @@ class GraphCutSession:
     def _answer(self, click: Click) -> None:
         clicks = (*self._state.clicks, click)
         placed = [self._placed(each) for each in clicks]
-        window = Window(self._canvas, self._state.mask, placed, self._state.depth, self._settings)
+        window, answer = self._best(placed)
         mask = self._state.mask.copy()
-        answer = window.best()
         mask[window.rows, window.columns] = window.full_size(answer)
         for each in placed:
             mask[each.y, each.x] = each.positive
-        self._state = _State(clicks, _with_positive_clicks(mask, placed), min(self._state.depth, answer.depth))
+        self._state = _State(clicks, anchored(mask, placed, self._start.mask), min(self._state.depth, answer.depth))
+
+    def _best(self, clicks: Sequence[Click]) -> tuple[Window, Answer]:
+        """The labelling that answers the last of the clicks on the canvas best, and where it is."""
+        place = self._canvas, self._state.mask, clicks, self._state.depth, self._start.mask, self._settings
+        windows, (positive, x, y) = [Window(*place)], clicks[-1]
+        early = self._given is not None and len(clicks) <= self._settings.outlines
+        if early and self._state.mask[y, x] != positive and self._state.mask.any():
+            windows.append(Outline(*place))
+        return max(((window, window.best()) for window in windows), key=lambda found: found[1].score)
 
     def _placed(self, click: Click) -> Click:
         """A click on the canvas."""
@@ -173,194 +142,24 @@ class GraphCutSession:
         return Click(click.positive, min(x, width - 1), min(y, height - 1))
 
     def _full_size(self, clicks: Sequence[Click]) -> Mask:
-        import cv2
-
-        mask = self._state.mask.copy()
-        if mask.shape != self._size:
-            soft = cv2.resize(mask.astype(np.float32), self._size[::-1], interpolation=cv2.INTER_LINEAR)
-            mask = soft > 0.5
+        mask = self._enlarged()
         for click in clicks:
             mask[click.y, click.x] = click.positive
         return mask
 
-
-class _Answer(NamedTuple):
-    """A labelling of a window.
-
-    Attributes:
-        score: the higher, the better it fits the click.
-        soft: float32 (h, w) in [0, 1].
-        labels: bool (h, w).
-        depth: of the change, in pixels of the canvas.
-    """
-
-    score: float
-    soft: Floats
-    labels: Mask
-    depth: float
-
-
-class Window:
-    """The surroundings of the last click, reduced where they are large, and the labellings that answer it.
-
-    Args:
-        canvas: the image, uint8 (h, w, 3) RGB.
-        mask: the mask to change, bool (h, w).
-        clicks: all clicks on the canvas; the last one is to be answered.
-        deepest: the depth that no change should exceed, in pixels of the canvas.
-        settings: see `Settings`.
-    """
-
-    def __init__(self, canvas: Image, mask: Mask, clicks: Sequence[Click], deepest: float, settings: Settings) -> None:
-        self._settings = settings
-        self._first = len(clicks) == 1
-        self._positive, x, y = clicks[-1]
-        depth = max(2.0, float(_depth(~mask if self._positive else mask)[y, x]))
-        reach = int(max(settings.window_least, settings.window * depth))
-        self.rows = slice(max(0, y - reach), y + reach + 1)
-        self.columns = slice(max(0, x - reach), x + reach + 1)
-        self._old_full = mask[self.rows, self.columns]
-        height, width = self._old_full.shape
-        self._scale = min(1.0, (settings.window_pixels / (height * width)) ** 0.5)
-        size = (max(1, round(height * self._scale)), max(1, round(width * self._scale)))
-        self._radius, self._deepest = depth * self._scale, deepest * self._scale
-        image = resized(canvas[self.rows, self.columns], size)
-        self._old = resized(self._old_full.astype(np.float32), size) > 0.5
-        self._clicks = [self._inside(click, size) for click in clicks if self._holds(click, height, width)]
-        self._whole = self._old_full.shape == mask.shape
-        self._measure(image)
-
-    def _holds(self, click: Click, height: int, width: int) -> bool:
-        top, left = self.rows.start, self.columns.start
-        return left <= click.x < left + width and top <= click.y < top + height
-
-    def _inside(self, click: Click, size: Size) -> Click:
-        """A click in the pixels of the reduced window."""
-        height, width = self._old_full.shape
-        x = int((click.x - self.columns.start + 0.5) * size[1] / width)
-        y = int((click.y - self.rows.start + 0.5) * size[0] / height)
-        return Click(click.positive, min(size[1] - 1, x), min(size[0] - 1, y))
-
-    def _measure(self, image: Image) -> None:
-        """Colours as histogram bins, the price of an outline between neighbours, distances from the click."""
+    def _enlarged(self) -> Mask:
+        """The mask in the original's size; where it is as given at the start, it is as sharp as it was given."""
         import cv2
 
-        lab = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
-        across, down = (np.square(np.diff(lab, axis=axis)).sum(axis=2) for axis in (1, 0))
-        sharpness = 1 / (_mean(across) + _mean(down) + 1e-6)
-        floor, bins = self._settings.floor, self._settings.bins
-        self._across, self._down = (np.exp(-sharpness * step) + np.float32(floor) for step in (across, down))
-        level = (cv2.GaussianBlur(lab, (0, 0), 0.7) - _LAB_LOW) / (_LAB_HIGH - _LAB_LOW) * bins
-        level = np.clip(level.astype(np.int64), 0, bins - 1)
-        self._bins = (level[..., 0] * bins + level[..., 1]) * bins + level[..., 2]
-        _, x, y = self._clicks[-1]
-        rows, columns = np.ogrid[: image.shape[0], : image.shape[1]]
-        self._far = ((columns - x) ** 2 + (rows - y) ** 2).astype(np.float32)
-
-    def best(self) -> _Answer:
-        """The labelling that answers the click best."""
-        return max(self._candidates(), key=lambda answer: answer.score)
-
-    def full_size(self, answer: _Answer) -> Mask:
-        """The labelling at the canvas's scale; what it does not change stays as sharp as it was."""
-        import cv2
-
-        _, soft, labels, _ = answer
-        if self._scale == 1:
-            return labels
-        agreed = np.where(labels == (soft > 0.5), soft, labels).astype(np.float32)
-        size = self._old_full.shape[::-1]
-        near = cv2.dilate((labels != self._old).astype(np.uint8), np.ones((3, 3), np.uint8))
-        changed = cv2.resize(near, size, interpolation=cv2.INTER_NEAREST) > 0
-        fine = cv2.resize(agreed, size, interpolation=cv2.INTER_LINEAR) > 0.5
-        return np.where(changed, fine, self._old_full)
-
-    def _candidates(self) -> Iterator[_Answer]:
-        """The answers for each radius of the error."""
-        s = self._settings
-        for number in range(s.radii):
-            radius = self._radius * s.radius / s.shrink**number
-            if radius < 1 and number:
-                return
-            evidence = self._colour_evidence(radius)
-            for _ in range(2 if self._first else 1):
-                soft = self._cut(evidence, radius)
-                labels = self._labels(soft)
-                yield self._judged(soft, labels, radius)
-                mine = labels if self._positive else ~labels
-                evidence = self._ratio(mine + self._disc(radius).astype(np.float64), ~mine + 1e-6)
-
-    def _disc(self, radius: float) -> Mask:
-        near: Mask = self._far <= max(1.0, self._settings.disc * radius) ** 2
-        return near
-
-    def _colour_evidence(self, radius: float) -> Floats:
-        """What each pixel's colour says for the label of the click, in nats, (h, w)."""
-        labelled = self._old if self._positive else ~self._old
-        disc = self._disc(radius)
-        mine = disc / disc.sum()
-        if count := labelled.sum():
-            mine = mine + self._settings.known / count * labelled
-        others = ~labelled * (1 - np.exp(-self._far / (2 * (1.3 * radius) ** 2))) + 1e-6
-        return self._ratio(mine, others)
-
-    def _ratio(self, mine: NDArray[Any], others: NDArray[Any]) -> Floats:
-        bound = self._settings.colour
-        ratio = np.log((self._histogram(mine) + 1e-5) / (self._histogram(others) + 1e-5))
-        evidence: Floats = np.clip(ratio, -bound, bound)[self._bins].astype(np.float32)
-        return evidence
-
-    def _histogram(self, weights: NDArray[Any]) -> NDArray[Any]:
-        """The smoothed distribution of colours under some weights (h, w), over all bins."""
-        import cv2
-
-        bins = self._settings.bins
-        counts: NDArray[Any] = np.bincount(self._bins.ravel(), weights.ravel(), minlength=bins**3)
-        counts = counts.reshape(bins, bins, bins)
-        kernel = cv2.getGaussianKernel(7, self._settings.blur)[:, 0]
-        for axis in range(3):
-            rows = np.ascontiguousarray(np.moveaxis(counts, axis, 0)).reshape(bins, -1)
-            smooth = cv2.sepFilter2D(rows, -1, np.ones(1), kernel, borderType=cv2.BORDER_REFLECT)
-            counts = np.moveaxis(smooth.reshape(bins, bins, bins), 0, axis)
-        share: NDArray[Any] = counts.ravel() / counts.sum()
-        return share
-
-    def _cut(self, evidence: Floats, radius: float) -> Floats:
-        """The soft labelling in [0, 1] that is cheapest."""
-        s = self._settings
-        inertia, reach = (s.inertia_first, s.reach_first) if self._first else (s.inertia, s.reach)
-        price = -evidence if self._positive else evidence
-        stands = inertia * (1 - np.exp(-self._far / (2 * (reach * radius) ** 2)))
-        price = price + np.where(self._old, -stands, stands)
-        price[self._disc(radius)] += -s.disc_weight if self._positive else s.disc_weight
-        for positive, x, y in self._clicks:
-            price[max(0, y - 1) : y + 2, max(0, x - 1) : x + 2] = -_CERTAIN if positive else _CERTAIN
-        contrast = np.float32(s.contrast_first if self._first else s.contrast)
-        return cheapest(price.astype(np.float32), contrast * self._across, contrast * self._down, s.iterations)
-
-    def _labels(self, soft: Floats) -> Mask:
-        labels = soft > 0.5
-        positive, x, y = self._clicks[-1]
-        labels[y, x] = positive
-        return _with_positive_clicks(labels, self._clicks) if self._whole else labels
-
-    def _judged(self, soft: Floats, labels: Mask, radius: float) -> _Answer:
-        """How well a change fits its click: the click in its middle, a cheap outline, not too small nor too deep."""
-        s = self._settings
-        change = labels ^ self._old
-        depth = _depth(change)
-        _, x, y = self._clicks[-1]
-        deepest = max(1.0, float(depth.max()))
-        middle = np.log(max(float(depth[y, x]) / deepest, 0.02)) - s.order * np.log(max(deepest / self._deepest, 1.0))
-        across = (labels[:, 1:] != labels[:, :-1]) & (change[:, 1:] | change[:, :-1])
-        down = (labels[1:] != labels[:-1]) & (change[1:] | change[:-1])
-        length = int(across.sum() + down.sum())
-        total = float(self._across[across].sum() + self._down[down].sum())
-        mean = total / length if length else 1.0
-        frame = int(change[0].sum() + change[-1].sum() + change[:, 0].sum() + change[:, -1].sum())
-        isolation = np.log((total + 0.5 * frame + 0.1) / (change.sum() + 1) ** 0.5)
-        score = float(middle - s.outline * mean - s.cut * isolation + s.size * np.log(radius / self._radius))
-        return _Answer(score, soft, labels, deepest / self._scale)
+        mask = self._state.mask
+        if mask.shape == self._size:
+            return mask.copy()
+        size = self._size[::-1]
+        fine: Mask = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_LINEAR) > 0.5
+        if self._given is None:
+            return fine
+        near = cv2.dilate((mask != self._start.mask).astype(np.uint8), np.ones((3, 3), np.uint8))
+        return np.where(cv2.resize(near, size, interpolation=cv2.INTER_NEAREST) > 0, fine, self._given)
 
 
 def _reduced(image: Image, pixels: int) -> Image:
@@ -372,29 +171,7 @@ def _reduced(image: Image, pixels: int) -> Image:
     return resized(image, (max(1, round(height * scale)), max(1, round(width * scale))))
 
 
-def _depth(mask: Mask) -> Floats:
-    """Each pixel's distance to the nearest one outside the mask, around the image being outside."""
-    import cv2
-
-    padded = np.pad(mask.astype(np.uint8), 1)
-    return cv2.distanceTransform(padded, cv2.DIST_L2, 5)[1:-1, 1:-1].astype(np.float32, copy=False)
-
-
-def _with_positive_clicks(mask: Mask, clicks: Sequence[Click]) -> Mask:
-    """The connected parts of a mask that hold a positive click."""
-    import cv2
-
-    count, parts = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
-    kept = np.zeros(count, np.bool_)
-    kept[[parts[click.y, click.x] for click in clicks if click.positive]] = True
-    kept[0] = False
-    chosen: Mask = kept[parts]
-    return chosen
-
-
-def _mean(values: NDArray[Any]) -> float:
-    return float(values.mean()) if values.size else 0.0
-
-
 SEGMENTERS = {"graphcut": GraphCut}
-FACTS = {"graphcut": Facts(box=False, negative_clicks=True, previous_logits=False, licence="Apache-2.0")}
+FACTS = {
+    "graphcut": Facts(box=False, negative_clicks=True, previous_logits=False, licence="Apache-2.0", start_mask=True)
+}

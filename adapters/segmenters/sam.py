@@ -160,6 +160,7 @@ FACTS = {
         input_size=str(variant.family.side),
         licence=variant.family.licence,
         weights=variant.hub_id or "any of the family",
+        start_mask=True,
     )
     for variant in VARIANTS.values()
 }

@@ -1,14 +1,15 @@
 """A segmenter that runs in a server (`hlmat-bench serve-segmenter`), with the masks that it gives in this process.
 
 Every request carries all predictions that lead to the mask, so that it may be asked twice, by a client whose connection
-broke, or of a server that has forgotten the image, and still gives the same mask.
+broke, or of a server that has forgotten the image, and still gives the same mask. A mask to start from is sent once for
+each time that the image is opened.
 """
 
 from __future__ import annotations
 
 import json
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar
 
 from hlmat_bench import images, masks, retries
@@ -45,6 +46,7 @@ class ServedSegmenter:
         self._description = self._server.describe()
         self.name: str = self._description["name"]
         self.accepts_box: bool = self._description["accepts_box"]
+        self.accepts_mask: bool = self._description.get("accepts_mask", False)
 
     def spec(self) -> dict[str, Any]:
         """See `hlmat_bench.interfaces.Segmenter.spec`; the server's place is no part of it."""
@@ -61,11 +63,21 @@ class ServedSegmenter:
 
 
 class ServedSession:
-    """An image opened in a server. Its state is the predictions that led there."""
+    """An image opened in a server. Its state is the predictions that led there from the start mask, if there is one."""
 
     def __init__(self, opened: _OpenImage, size: tuple[int, ...]) -> None:
         self._opened, self._size = opened, size
         self._calls: Calls = ()
+
+    def start_from(self, mask: Mask) -> None:
+        """See `hlmat_bench.interfaces.RefiningSession.start_from`.
+
+        Raises:
+            UsageError: when the mask has another shape than the image, or as `predict`.
+        """
+        given = masks.of_shape(mask, self._size)
+        if given.any():
+            self._opened.start_from(masks.encode(given))
 
     def predict(self, clicks: Sequence[Click], box: Box | None = None) -> Mask:
         """See `hlmat_bench.interfaces.Session.predict`.
@@ -113,15 +125,21 @@ class _OpenImage:
     def __init__(self, server: _Server, png: bytes, description: dict[str, Any]) -> None:
         self._server, self._png, self._description = server, png, description
         self._name = ""
+        self._start: masks.RLE | None = None
         self.batches: bool = server.insist(self._open)["batches"]
 
-    def ask(self, what: str, body: dict[str, Any]) -> dict[str, Any]:
-        """The answer to ``predict`` or ``predict_each``."""
+    def start_from(self, mask: masks.RLE) -> None:
+        """Let the session, and every later one that replaces it, start from a mask."""
+        self.ask("start_from", {"mask": mask})
+        self._start = mask
+
+    def ask(self, what: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """The answer to ``start_from``, ``predict`` or ``predict_each``."""
 
         def once() -> dict[str, Any]:
-            if not self._name:
-                self._open()
             try:
+                if not self._name:
+                    self._open()
                 return self._server.ask("POST", f"sessions/{self._name}/{what}", json=body)
             except _UnknownSession:
                 self._name = ""
@@ -137,6 +155,8 @@ class _OpenImage:
                 f"The server at {self._server.url} serves another segmenter than when this began; start it with the "
                 "same options again."
             )
+        if self._start is not None:
+            self._server.ask("POST", f"sessions/{answer['session']}/start_from", json={"mask": self._start})
         self._name = answer["session"]
         return answer
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hlmat_bench import local, simpleclick_weights, weights
+from hlmat_bench import local, masks, simpleclick_weights, weights
 from hlmat_bench.clicks import Click
 from hlmat_bench.errors import UsageError
 from hlmat_bench.interfaces import Box, Facts, Image, Mask
@@ -49,6 +49,7 @@ class SimpleClick:
     """
 
     accepts_box = False
+    accepts_mask = True
 
     def __init__(
         self,
@@ -103,7 +104,10 @@ class SimpleClick:
 
 
 class SimpleClickSession:
-    """An image opened in SimpleClick. The mask is a function of the image and of the clicks in their order."""
+    """An image opened in SimpleClick.
+
+    The mask is a function of the image, of the mask that it started from, and of the clicks in their order.
+    """
 
     def __init__(self, segmenter: SimpleClick, image: Image) -> None:
         import torch
@@ -115,8 +119,21 @@ class SimpleClickSession:
         self._start = State(torch.zeros(image.shape[:2], device=segmenter.device))
         self._state = self._start
 
+    def start_from(self, mask: Mask) -> None:
+        """See `hlmat_bench.interfaces.RefiningSession.start_from`; its pixels get the probability 1, all others 0.
+
+        Raises:
+            UsageError: when the mask has another shape than the image.
+        """
+        import torch
+
+        from hlmat_bench.simpleclick_predictor import State
+
+        given = masks.of_shape(mask, tuple(self._image.shape[1:]))
+        self._start = self._state = State(torch.from_numpy(given).to(self._image.device, torch.float32))
+
     def predict(self, clicks: Sequence[Click], box: Box | None = None) -> Mask:
-        """See `hlmat_bench.interfaces.Session.predict`; without clicks the mask is empty.
+        """See `hlmat_bench.interfaces.Session.predict`; without clicks it is the mask of the start, or empty.
 
         The network runs once for each click that follows those of the last prediction. Where other clicks than those
         come first, the session starts again and runs once for every click.
@@ -163,6 +180,7 @@ FACTS = {
         input_size="448",
         licence="MIT; MAE: CC BY-NC 4.0" if name in ("simpleclick_b", "simpleclick_l", "simpleclick_h") else "MIT",
         weights="github.com/uncbiag/SimpleClick",
+        start_mask=True,
     )
     for name in SEGMENTERS
 }

@@ -177,6 +177,7 @@ class _Episode(Instance):  # type: ignore[misc]
         super().__init__("generate_until_agentic", (), 0, metadata)
         self._run, self._sample_id = run, sample_id
         self._images: list[Pillow.Image] = []
+        self._decoding: dict[str, Any] = {}
 
     @cached_property
     def args(self) -> tuple[Any, ...]:
@@ -204,9 +205,20 @@ class _Episode(Instance):  # type: ignore[misc]
         if question is None:
             self._images = []
             return None
+        self._decode_alike(convention.generation_kwargs(question.request))
         self._images = [Pillow.fromarray(question.request.image)]
         convention.seed_draws([question.request], question.n)
         return question.request
+
+
+    def _decode_alike(self, decoding: dict[str, Any]) -> None:
+        """lmms-eval takes the decoding of the first round for all rounds of an episode."""
+        if (self._decoding or decoding) != decoding:
+            raise SystemExit(
+                "error: lmms-eval decodes all replies of an episode alike, and this strategy does not; play it with "
+                "`hlmat-bench run --model lmms,...`, or choose greedy or prm."
+            )
+        self._decoding = decoding
 
 
 @contextmanager

@@ -1,0 +1,128 @@
+"""What tree search costs: the segmenter's time beside that of greedy play, and how full a local model's batches are.
+
+    python benchmarks/search.py [--images 3] [--budget 7] [--candidates 4]
+
+The segmenter is SAM ViT-B with random weights; the clicks are those of an oracle that misplaces a third of them, and
+the reward is the true IoU, so that both plays ask no model. The batches are those of a model that takes half a second
+for each, with as many episodes under way as a batch holds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import hlmat_bench
+from hlmat_bench.interfaces import Reply, Request
+from hlmat_bench.points import PointFormat
+
+BATCH = 16
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--images", type=int, default=3)
+    parser.add_argument("--budget", type=int, default=7)
+    parser.add_argument("--candidates", type=int, default=4)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        _segmenter(Path(folder), options.images, options.budget, options.candidates)
+        _batches(Path(folder), options.budget, options.candidates)
+
+
+def _segmenter(folder: Path, images: int, budget: int, candidates: int) -> None:
+    checkpoint = _random_vit_b(folder / "sam_b.pth")
+    greedy = _seconds(folder / "greedy", checkpoint, images, budget, "greedy", {})
+    tree = _seconds(
+        folder / "tree",
+        checkpoint,
+        images,
+        budget,
+        "tree",
+        {"prm": "oracle", "candidates": candidates, "stop.patience": budget},
+    )
+    print(f"{images} episodes of {budget} steps, {candidates} candidates a step")
+    for name, which in (("with the encoder", slice(None)), ("clicks after the first", slice(1, None))):
+        one, other = (statistics.median(sum(episode[which]) for episode in episodes) for episodes in (greedy, tree))
+        print(f"  segmenter, {name:24} greedy {one:6.2f} s   tree {other:6.2f} s   {other / one:.2f}x")
+
+
+def _seconds(
+    out: Path, checkpoint: Path, images: int, budget: int, strategy: str, settings: dict[str, object]
+) -> list[list[float]]:
+    """Per episode and step, what the segmenter took."""
+    run = hlmat_bench.run(
+        "oracle,misplaced=0.33",
+        "hres_synth",
+        f"sam_b,checkpoint={checkpoint}",
+        strategy=strategy,
+        budget=budget,
+        limit=images,
+        concurrency=1,
+        settings=settings,
+        out=out,
+    )
+    return [[step.seconds["segmenter"] for step in episode.steps] for episode in run.episodes()]
+
+
+class _Drawing:
+    """A model that clicks anywhere and finds every mask better than the last; remembers its batches."""
+
+    name = "drawing"
+    points = PointFormat.named("xy1000")
+    batch_size = BATCH
+    predicts_iou = True
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+
+    async def reply(self, request: Request) -> list[Reply]:
+        """See `hlmat_bench.interfaces.Model.reply`."""
+        return self.reply_batch([request])[0]
+
+    def reply_batch(self, requests: Sequence[Request]) -> list[list[Reply]]:
+        """See `hlmat_bench.interfaces.BatchModel.reply_batch`."""
+        time.sleep(0.5)
+        self.batches.append(len(requests))
+        return [[self._say(request, draw) for draw in range(request.n)] for request in requests]
+
+    def _say(self, request: Request, draw: int) -> Reply:
+        x, y = (request.seed + 97 * draw) % 1000, (request.seed // 1000 + 61 * draw + 13 * request.t) % 1000
+        return Reply(f"Current IOU: {min(99, 5 * request.t)}, Positive point: ({x}, {y})")
+
+
+def _batches(folder: Path, budget: int, candidates: int) -> None:
+    model = _Drawing()
+    hlmat_bench.run(
+        model,
+        "hres_synth",
+        "graphcut",
+        strategy="tree",
+        budget=budget,
+        limit=2 * BATCH,
+        settings={"candidates": candidates},
+        out=folder / "batches",
+    )
+    full = sum(size == BATCH for size in model.batches) / len(model.batches)
+    print(
+        f"model: {sum(model.batches)} requests in {len(model.batches)} batches of at most {BATCH}, "
+        f"{statistics.mean(model.batches):.1f} on average, {full:.0%} full"
+    )
+
+
+def _random_vit_b(path: Path) -> Path:
+    import torch
+    from segment_anything import sam_model_registry
+
+    torch.manual_seed(0)
+    torch.save(sam_model_registry["vit_b"]().state_dict(), path)
+    return path
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""What a stop and a tree are worth to a clicker that errs: figure 4 and table 2 of the paper, without a trained model.
+
+    python benchmarks/strategies.py --out FOLDER [--limit 200] [--patience 7]
+
+The clicker is the oracle with a third of its clicks on a random pixel; the reward model is the true IoU with noise. On
+`hres_synth` with `graphcut`. The runs are kept in the folder, and go on where they stopped. The mIoU is that of the
+mask each strategy returns: the last one of fixed steps, the one with the highest predicted IoU of a search.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+import hlmat_bench
+from hlmat_bench.intervals import bootstrap_difference
+from hlmat_bench.records import Episode, select
+
+MODEL, BUDGET = "oracle,misplaced=0.3333", 7
+Values = NDArray[np.float64]
+
+
+def main() -> None:
+    """Play and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--limit", type=int, default=200)
+    parser.add_argument("--patience", type=int, nargs="*", default=[1, 3, BUDGET])
+    options = parser.parse_args()
+    fixed = _played(options.out / "greedy", options.limit)
+    print(f"{len(fixed)} samples, {MODEL}, at most {BUDGET} steps")
+    print(f"fixed steps: mIoU {_ious(fixed, BUDGET).mean():.3f}")
+    for correlation in (0.9, 0.0):
+        for patience in options.patience:
+            _compare(options.out, options.limit, fixed, correlation, patience)
+    _by_steps(fixed, _search(options.out, options.limit, "prm", 0.9, max(options.patience)))
+
+
+def _compare(out: Path, limit: int, fixed: Sequence[Episode], correlation: float, patience: int) -> None:
+    prm, tree = (_search(out, limit, strategy, correlation, patience) for strategy in ("prm", "tree"))
+    steps = [sum(len(episode.steps) for episode in played) / len(played) for played in (prm, tree)]
+    print(f"correlation {correlation}, patience {patience}")
+    print(f"  prm   mIoU {_ious(prm, BUDGET).mean():.3f}, {steps[0]:.1f} steps; over fixed {_difference(prm, fixed)}")
+    print(f"  tree  mIoU {_ious(tree, BUDGET).mean():.3f}, {steps[1]:.1f} steps; over prm   {_difference(tree, prm)}")
+
+
+def _by_steps(fixed: Sequence[Episode], searched: Sequence[Episode]) -> None:
+    """Table 2: a play with a smaller budget is the beginning of one with a larger one."""
+    by_steps = {t: (_ious(fixed, t), _ious(searched, t)) for t in range(1, BUDGET + 1)}
+    best = max(by_steps, key=lambda t: float(by_steps[t][0].mean()))
+    print("steps       " + "".join(f"{t:8}" for t in by_steps))
+    for name, which in (("without stop", 0), ("with stop", 1)):
+        print(f"{name:12}" + "".join(f"{values[which].mean():8.3f}" for values in by_steps.values()))
+    images = [episode.image_id for episode in fixed]
+    print(
+        f"with stop, over the best fixed number ({best}): {_interval(by_steps[BUDGET][1], by_steps[best][0], images)}"
+    )
+
+
+def _search(out: Path, limit: int, strategy: str, correlation: float, patience: int) -> list[Episode]:
+    settings = {"prm": "noisy", "correlation": correlation, "stop.patience": patience}
+    return _played(out / f"{strategy}-{correlation}-{patience}", limit, strategy, settings)
+
+
+def _played(
+    out: Path, limit: int, strategy: str = "greedy", settings: dict[str, object] | None = None
+) -> list[Episode]:
+    run = hlmat_bench.run(
+        MODEL, "hres_synth", strategy=strategy, budget=BUDGET, limit=limit, settings=settings, out=out
+    )
+    return list(run.episodes())
+
+
+def _ious(episodes: Sequence[Episode], budget: int) -> Values:
+    """What each episode returns within so many steps: of a search its best by prediction, of others their last."""
+    values = []
+    for episode in episodes:
+        steps = episode.steps[:budget]
+        rule = "self" if any(step.candidates for step in episode.steps) else "final"
+        values.append(episode.iou_at(select(steps, episode.initial)[rule]))
+    return np.array(values)
+
+
+def _difference(ours: Sequence[Episode], theirs: Sequence[Episode]) -> str:
+    return _interval(_ious(ours, BUDGET), _ious(theirs, BUDGET), [episode.image_id for episode in ours])
+
+
+def _interval(ours: Values, theirs: Values, images: Sequence[str]) -> str:
+    """The paired difference with its 95 % interval by image."""
+    ones = np.ones(len(ours))
+    low, high = bootstrap_difference((ours, ones), (theirs, ones), images)
+    return f"{(ours - theirs).mean():+.3f} [{low[0]:+.3f}, {high[0]:+.3f}]"
+
+
+if __name__ == "__main__":
+    main()

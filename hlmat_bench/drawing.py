@@ -1,0 +1,93 @@
+"""The segmenter's side of an episode: the mask, and the clicks and the box that led to it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from hlmat_bench import masks
+from hlmat_bench.actions import Action
+from hlmat_bench.clicks import Click
+from hlmat_bench.interfaces import BatchSession, Box, Image, Mask, Segmenter, Session
+
+
+class Drawing:
+    """One image under a segmenter; everything but making it runs in worker threads.
+
+    Args:
+        image: uint8 (H, W, 3) RGB.
+        segmenter: what turns clicks into masks.
+        opening: the image on its way into the segmenter; None: it is opened when first needed.
+
+    Attributes:
+        mask: bool (H, W), the current one.
+        rle: the same, encoded.
+        clicks: those that led to it, oldest first.
+        box: the box it began with, if any.
+        seconds: what the segmenter has taken since somebody set this to 0.
+    """
+
+    def __init__(self, image: Image, segmenter: Segmenter, opening: Future[Session] | None = None) -> None:
+        self.mask: Mask = np.zeros(image.shape[:2], bool)
+        self.rle = masks.encode(self.mask)
+        self.clicks: list[Click] = []
+        self.box: Box | None = None
+        self.seconds = 0.0
+        self._image, self._segmenter, self._opening = image, segmenter, opening
+        self._opened: Session | None = None
+        self._tried: dict[Action, tuple[Mask, Any]] = {}
+
+    @property
+    def session(self) -> Session:
+        """The image, opened."""
+        if self._opened is None:
+            self._opened = self._opening.result() if self._opening else self._segmenter.open(self._image)
+        return self._opened
+
+    def apply(self, action: Action) -> None:
+        """Go on to the mask that a click or a box leads to."""
+        self.clicks, self.box = self.after(action)
+        with self._timed():
+            if action in self._tried:
+                mask, state = self._tried[action]
+                self.session.restore(state)
+            else:
+                mask = self.session.predict(self.clicks, self.box)
+        self._tried = {}
+        self.show(mask)
+
+    def show(self, mask: Mask) -> None:
+        """Take a mask for the current one."""
+        self.mask, self.rle = mask, masks.encode(mask)
+
+    def try_each(self, actions: Sequence[Action]) -> list[Mask]:
+        """The masks that clicks or boxes would lead to from here, in one batch where the session decodes so.
+
+        All stays as it is.
+        """
+        prompts = [self.after(action) for action in actions]
+        boxes = {box for _, box in prompts}
+        with self._timed():
+            if len(prompts) > 1 and len(boxes) == 1 and isinstance(self.session, BatchSession):
+                return self.session.predict_each([clicks for clicks, _ in prompts], boxes.pop())
+            start = self.session.snapshot()
+            for action, (clicks, box) in zip(actions, prompts, strict=True):
+                self._tried[action] = self.session.predict(clicks, box), self.session.snapshot()
+                self.session.restore(start)
+        return [self._tried[action][0] for action in actions]
+
+    def after(self, action: Action) -> tuple[list[Click], Box | None]:
+        """All clicks, and the box, once the action is carried out."""
+        clicks = [*self.clicks, action.click] if action.kind == "click" else self.clicks
+        return clicks, action.box or self.box
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.seconds += time.perf_counter() - started

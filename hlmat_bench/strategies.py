@@ -1,0 +1,42 @@
+"""The strategies: who chooses the next action from the model's replies. Ours by name, a user's own from a file.
+
+A user's file holds a dict ``STRATEGIES`` from names to coroutine functions that play a `hlmat_bench.protocol.Play` to
+its end and say why it ended.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import NamedTuple
+
+from hlmat_bench import plugins
+from hlmat_bench.errors import unknown
+from hlmat_bench.protocol import Strategy, greedy
+from hlmat_bench.search import prm, tree
+
+#: By the name that ``--strategy`` takes.
+STRATEGIES: dict[str, Strategy] = {"greedy": greedy, "prm": prm, "tree": tree}
+
+
+class Named(NamedTuple):
+    """A strategy and what a manifest calls it: its name, or its file's with the digest of what stands in it."""
+
+    name: str
+    play: Strategy
+
+
+def strategy(name: str) -> Named:
+    """The strategy of that name, or in the file of that path (``file.py`` or ``file.py:name``).
+
+    Raises:
+        UsageError: when there is none.
+    """
+    path, _, _ = name.partition(":")
+    if path.endswith(".py"):
+        found = plugins.find("strategy", name)
+        content = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        return Named(f"{found.origin}:{found.name} sha256:{content[:16]}", found.factory)
+    if name not in STRATEGIES:
+        raise unknown("strategy", name, STRATEGIES, f"Strategies are {', '.join(STRATEGIES)}, or a file.")
+    return Named(name, STRATEGIES[name])

@@ -1,0 +1,27 @@
+"""Every setting of the protocol, for tests over all of them."""
+
+from __future__ import annotations
+
+TREE: dict[str, object] = {"strategy": "tree", "prm": "reply"}
+
+#: For each setting the settings it is used with, and a value that is not the default.
+OTHERS: dict[str, tuple[dict[str, object], object]] = {
+    "strategy": (TREE, "prm"),
+    "candidates": (TREE, 3),
+    "prm": (TREE, "oracle"),
+    "correlation": (TREE | {"prm": "noisy"}, 0.3),
+    "prm_prompt": (TREE | {"prm": "ask"}, "How good?"),
+    "stop.epsilon": (TREE, 0.1),
+    "stop.patience": (TREE, 3),
+    "box_prompt": ({"strategy": "box-only", "track": "box+point"}, "Where?"),
+    "budget": ({}, 9),
+    "track": ({}, "box+point"),
+    "initial": ({}, "gt-box"),
+    "overlay.color": ({}, "red"),
+    "overlay.alpha": ({}, 0.25),
+    "jpeg": ({}, 75),
+    "history": ({}, True),
+    "prompt": ({}, "Click {expression}."),
+    "temperature": ({}, 0.7),
+    "max_tokens": ({}, 64),
+}
