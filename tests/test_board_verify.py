@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 import hlmat_bench
 from hlmat_bench.board import repository
 from hlmat_bench.board.entry import Entry
+from hlmat_bench.board.findings import Verdict
 from hlmat_bench.board.submission import make_entry
 from hlmat_bench.board.verification import Means, verify
 from hlmat_bench.cli import app
@@ -166,6 +167,53 @@ def test_a_click_or_box_that_no_reply_says_is_found(run: Path) -> None:
     places = [finding.place for finding in verify(forged, Means(run)).findings]
     for number in range(3):
         assert any(re.fullmatch(rf"sample {forged.samples.id[number]}, step \d, action", place) for place in places)
+
+
+@pytest.fixture(scope="module")
+def searched(task: str, tool: str, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run whose model says what each mask is worth, and whose answer is the mask it rates highest."""
+
+    def answer(body: dict[str, Any], image: Any, prompt: str) -> str:
+        said = boards.clicker(260)(body, image, prompt)
+        return f"Current IOU: {image.sum() % 90 + 10}, {said}"
+
+    out = tmp_path_factory.mktemp("searched") / "run"
+    with ChatServer(answer) as server:
+        model = f"openai,model=fake,base_url={server.base_url},points=xy1000,image_format=png"
+        settings = {"prm": "ask", "temperature": 1.0, "stop.patience": 9}
+        return hlmat_bench.run(
+            model, task, f"{tool},radius=10", strategy="tree", out=out, budget=4, limit=8, settings=settings
+        )
+
+
+def test_a_search_is_replayed_and_its_answer_is_the_mask_it_rates_highest(searched: Run, task: str, tool: str) -> None:
+    entry = make_entry(searched, boards.DECLARED)
+    assert entry.manifest.selection == "self"
+    assert entry.answer == entry.scores.selection["self"]
+    assert entry.answer != entry.scores.selection["final"]
+    means = Means(searched.folder, f"{tool},radius=10", task=task)
+    assert verify(entry, means) == Verdict("replayed", [])
+
+
+def test_a_changed_prediction_is_found_at_its_step(searched: Run, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(searched.folder, tmp_path / "run"))
+
+    def flatter(episodes: list[dict[str, Any]]) -> None:
+        for episode in episodes[:2]:
+            episode["selected"]["self"] = 1
+        [taken] = [each for each in episodes[0]["steps"][0]["candidates"] if each["chosen"]]
+        taken["predicted_iou"] = 1.0
+        episodes[1]["steps"][1]["predicted_iou"] = 1.0
+        for each in episodes[2]["steps"][0]["candidates"]:
+            each["chosen"] = False
+
+    boards.edit(run, flatter)
+    entry = make_entry(Run(run), boards.DECLARED)
+    places = [finding.place for finding in verify(entry, Means(run)).findings]
+    ids = entry.samples.id
+    assert f"sample {ids[0]}, step 1, candidates" in places
+    assert f"sample {ids[1]}, step 2, predicted_iou" in places
+    assert f"sample {ids[2]}, step 1, candidates" in places
 
 
 def test_a_changed_digest_is_found(run: Path, honest: Entry) -> None:

@@ -20,6 +20,7 @@ from hlmat_bench.board.files import MAX_TEXT, check_bounded, read_json
 from hlmat_bench.errors import UsageError
 from hlmat_bench.pages.text import LINK_LENGTH, safe_link
 from hlmat_bench.scores import ratio
+from hlmat_bench.settings import headline
 
 ENTRY_SCHEMA = "hlmat-entry/1"
 MAX_SAMPLES = 100_000
@@ -167,8 +168,8 @@ class Manifest(Strict):
 
     @property
     def selection(self) -> Rule:
-        """Which mask of an episode is the answer: a strategy that predicts IoUs returns the mask it rates highest."""
-        return "final" if self.protocol["strategy"] == "greedy" else "self"
+        """Which mask of an episode is the model's answer; see `hlmat_bench.settings.headline`."""
+        return "self" if headline(self.protocol) == "self" else "final"
 
 
 class Samples(Strict):

@@ -86,7 +86,7 @@ def reference(entry: Entry) -> str | None:
     model, protocol = entry.manifest.model, entry.manifest.protocol
     if model.get("kind") == "reference":
         return "floor" if model["name"] in _FLOORS else "ceiling"
-    if protocol["initial"] == "gt-box" or str(protocol.get("prm", "")).startswith(("oracle", "noisy")):
+    if protocol["initial"] == "gt-box" or protocol.get("prm") in ("oracle", "noisy"):
         return "uses the ground truth"
     return None
 

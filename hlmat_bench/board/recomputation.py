@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import zip_longest
 from typing import Any
 
-from hlmat_bench.actions import parse
+from hlmat_bench.actions import parse, predicted_iou
 from hlmat_bench.board.digests import MARK, RunDigest
 from hlmat_bench.board.entry import Entry, Manifest, Samples
 from hlmat_bench.board.findings import TOLERANCE, Finding, at, differences
@@ -91,6 +91,7 @@ class Reader:
     def __init__(self, manifest: Manifest) -> None:
         self.manifest = manifest
         self.budget: int = manifest.protocol["budget"]
+        self._by_truth = manifest.protocol.get("prm") in ("oracle", "noisy")
         try:
             self._points = PointFormat(**manifest.points)
         except TypeError as error:
@@ -98,20 +99,39 @@ class Reader:
         self._resize = Resize.named(manifest.resize)
 
     def check(self, episode: Episode, step: Step) -> Iterator[Finding]:
-        """Whether a step's click or box is that of its reply."""
+        """Whether a step's click or box, and every predicted IoU, are those of its replies."""
         action, place = step.action, at(episode.sample_id, step.t, "action")
-        if action.kind not in ("click", "box"):
-            return
+        does = action.kind in ("click", "box")
+        read = None
+        if step.raw is not None:
+            read = parse(step.raw, self._points, episode.size, self._resize.frame(episode.size))
+        elif does:
+            yield Finding(place, f"is a {action.kind} without a reply")
         if action.box is not None and (step.t > 1 or self.manifest.protocol["track"] == "point"):
             yield Finding(place, "has a box, which only the first step of a box+point track may have")
-        if step.raw is None:
-            yield Finding(place, f"is a {action.kind} without a reply")
-            return
-        read = parse(step.raw, self._points, episode.size, self._resize.frame(episode.size))
-        if action.box is None:
-            read = replace(read, box=None)  # one that is not allowed here is left out of the record
-        if replace(read, predicted_iou=None) != replace(action, predicted_iou=None):
-            yield Finding(place, f"says {json.dumps(action.to_json())}, but the reply {json.dumps(read.to_json())}")
+        if read is not None and does:
+            # A box that is not allowed here is left out of the record.
+            said = replace(read, box=read.box if action.box is not None else None, predicted_iou=None)
+            if said != replace(action, predicted_iou=None):
+                yield Finding(place, f"says {json.dumps(action.to_json())}, but the reply {json.dumps(said.to_json())}")
+        if (does or action.predicted_iou is not None) and action.predicted_iou != (read and read.predicted_iou):
+            problem = f"says {action.predicted_iou}, but the reply {read and read.predicted_iou}"
+            yield Finding(at(episode.sample_id, step.t, "predicted_iou"), problem)
+        yield from self._candidates(episode.sample_id, step)
+
+    def _candidates(self, sample: str, step: Step) -> Iterator[Finding]:
+        """Whether what a search tried is worth what was said of it, and what it took is the step's action."""
+        place = at(sample, step.t, "candidates")
+        taken = [each["action"] for each in step.candidates if each["chosen"]]
+        if step.candidates and taken != [step.action.to_json()]:
+            yield Finding(place, "the one that was taken is not the step's action")
+        for each in step.candidates:
+            judgement = each["judgement"]
+            if judgement is None and (self._by_truth or each["action"]["kind"] not in ("click", "box")):
+                continue  # nobody was asked
+            found = None if judgement is None else predicted_iou(judgement)
+            if each["predicted_iou"] != found:
+                yield Finding(place, f"one is said to be worth {each['predicted_iou']}, but the reply says {found}")
 
 
 def _rows(samples: Samples) -> Iterator[dict[str, Any]]:
