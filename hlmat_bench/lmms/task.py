@@ -210,7 +210,6 @@ class _Episode(Instance):  # type: ignore[misc]
         convention.seed_draws([question.request], question.n)
         return question.request
 
-
     def _decode_alike(self, decoding: dict[str, Any]) -> None:
         """lmms-eval takes the decoding of the first round for all rounds of an episode."""
         if (self._decoding or decoding) != decoding:
