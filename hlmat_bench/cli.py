@@ -10,6 +10,7 @@ import typer
 
 from hlmat_bench.board.commands import app as leaderboard_app
 from hlmat_bench.errors import UsageError
+from hlmat_bench.words import settings as _settings
 
 app = typer.Typer(
     name="hlmat-bench",
@@ -90,10 +91,7 @@ def run(
     max_cost: Annotated[float | None, typer.Option(min=0, help="Most US dollars of each run for an API.")] = None,
     cache: Annotated[Path | None, typer.Option(help="Folder that keeps an API's replies.")] = None,
     embedding_cache: EmbeddingCache = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="A setting, key=value: overlay.color=blue, history=on, ..."),
-    ] = None,
+    set_: Settings = None,
 ) -> None:
     """Play a task with a model and score it; the same command again continues where it stopped."""
     from hlmat_bench import console
@@ -181,17 +179,31 @@ def ceilings(
 
 
 @app.command()
-def score(run: Annotated[list[Path], typer.Argument(help="Run folders.")]) -> None:
-    """Compute the scores again, from the episodes alone."""
+def score(
+    run: Annotated[list[Path], typer.Argument(help="Run folders.")],
+    replay: Annotated[bool, typer.Option("--replay", help="Replay the clicks: compare masks, find regret.")] = False,
+    segmenter: Annotated[str | None, typer.Option(help="Of a replay, as the run had it; default: its name.")] = None,
+    task: Annotated[str | None, typer.Option(help="Of a replay, as the run had it; default: its name.")] = None,
+    data_root: DataRoot = None,
+    set_: Settings = None,
+) -> None:
+    """Compute the scores again, from the episodes alone; with --replay, exit code 1 when a mask is another."""
     from hlmat_bench import console
+    from hlmat_bench.replay import replay_folder
     from hlmat_bench.runs import Run
 
-    rows = []
-    for folder in run:
-        scored = Run(folder)
+    found = {}
+    for folder in run if replay else []:
+        with console.progress(f"replaying {folder}") as progress:
+            found[folder] = replay_folder(folder, segmenter, task, data_root, _settings(set_ or []), progress)
+    for scored in (runs := [Run(folder) for folder in run]):
         scored.score()
-        rows.append(console.score_row(str(folder), scored))
+    rows = [console.score_row(str(scored.folder), scored) for scored in runs]
     console.table(("run", *console.SCORE_HEADERS[1:]), rows, right=range(1, 6))
+    for folder, again in found.items():
+        console.say(f"{folder}: {again.sentences()}")
+    if any(again.differing for again in found.values()):
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -393,26 +405,6 @@ def lmms_tasks() -> None:
     from hlmat_bench.content import folder
 
     typer.echo(folder("tasks") / "lmms")
-
-
-def _settings(pairs: list[str]) -> dict[str, Any]:
-    """``key=value`` words as a dict; values are read as YAML, and ``@file`` is the file's text."""
-    from hlmat_bench.plugins import scalar
-
-    settings: dict[str, Any] = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals:
-            raise UsageError(f"--set takes key=value, not {pair!r}.")
-        settings[key] = _file_text(value[1:]) if value.startswith("@") else scalar(value)
-    return settings
-
-
-def _file_text(name: str) -> str:
-    try:
-        return Path(name).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"The file {name} of a setting cannot be read: {error}.") from error
 
 
 def _out(out: Path | None, model: str, task: str, segmenter: str, shard: str | None) -> Path:

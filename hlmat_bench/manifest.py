@@ -157,18 +157,19 @@ def check_same(folder: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> 
     """Raise UsageError when a folder holds a run of other settings than the one asked for."""
     for key in _IDENTITY:
         if old.get(key) != new[key]:
-            what, before, after = _first_difference(key, old.get(key), new[key])
+            what, before, after = first_difference(key, old.get(key), new[key])
             raise UsageError(
                 f"{folder} holds another run ({what} is {before} there and {after} here); "
                 "choose another --out or the same settings."
             )
 
 
-def _first_difference(name: str, old: Any, new: Any) -> tuple[str, str, str]:
+def first_difference(name: str, old: Any, new: Any) -> tuple[str, str, str]:
+    """Where two JSON values differ first: the place, with dots between keys, and the two values, shortened."""
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for key in sorted({*old, *new}):
             if old.get(key) != new.get(key):
-                return _first_difference(f"{name}.{key}", old.get(key), new.get(key))
+                return first_difference(f"{name}.{key}", old.get(key), new.get(key))
     return name, _short(old), _short(new)
 
 

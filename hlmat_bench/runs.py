@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hlmat_bench import manifest, plugins
+from hlmat_bench import manifest, plugins, regret
 from hlmat_bench.catalog import Catalog, Choice
 from hlmat_bench.engine import Contest, Progress, play_all
 from hlmat_bench.episode_log import RunLock
@@ -61,9 +61,12 @@ class Run:
         return value
 
     def score(self) -> dict[str, Any]:
-        """Compute the scores from the episodes alone and write scores.json."""
-        protocol = self.manifest["protocol"]
-        scores = score_episodes(self.episodes(), budget=protocol["budget"], track=protocol["track"])
+        """Compute the scores from the episodes alone and write scores.json; what a replay of them found is added."""
+        protocol, found = self.manifest["protocol"], regret.load(self.folder)
+        regrets = None if found is None else found.regrets
+        scores = score_episodes(self.episodes(), budget=protocol["budget"], track=protocol["track"], regrets=regrets)
+        if found is not None:
+            scores["replay"] = found.summary()
         manifest.write_json(self.folder / SCORES, scores)
         return scores
 
