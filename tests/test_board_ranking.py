@@ -122,6 +122,20 @@ def test_the_order_of_samples_and_of_entries_does_not_matter(runs: dict[str, Run
     ]
 
 
+def test_what_begins_with_the_work_of_others_is_a_ranking_of_its_own(runs: dict[str, Run]) -> None:
+    entries = []
+    for name, initial in (("a", "empty"), ("b", "model-box"), ("c", "masks=sha256:1"), ("d", "masks=sha256:2")):
+        value = boards.dumped(make_entry(runs["good"], boards.DECLARED, name))
+        value["manifest"]["protocol"]["initial"] = initial
+        entries.append(Entry.model_validate(value))
+    made = rankings([Listed(entry, None) for entry in entries])
+    assert {(each.start, *sorted(row.entry.id for row in each.rows)) for each in made} == {
+        ("", "a", "b"),
+        ("masks=sha256:1", "c"),
+        ("masks=sha256:2", "d"),
+    }
+
+
 @pytest.mark.parametrize("prm", ["oracle", "noisy"])
 def test_a_run_that_predicts_iou_from_the_truth_has_no_rank(prm: str, runs: dict[str, Run], tmp_path: Path) -> None:
     value = boards.dumped(_entries({"good": runs["good"]})["good"])

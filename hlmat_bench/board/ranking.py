@@ -1,9 +1,10 @@
 """Rankings: which entries may be compared, and how far they can be told apart.
 
-A ranking holds entries on the same samples of the same data, with the same segmenter, track and budget. In it each
-pair is compared sample by sample: the paired 95 % interval of the difference in mIoU, by bootstrap over images. An
-entry's rank is a range: from one more than how many are clearly better, to how many are not clearly worse. Clearly says
-that the interval does not hold 0.
+A ranking holds entries on the same samples of the same data, with the same segmenter, track and budget, that begin with
+nothing, with a box of their own, or all with the same masks or boxes that were given. In it each pair is compared
+sample by sample: the paired 95 % interval of the difference in mIoU, by bootstrap over images. One is clearly better
+where that interval does not hold 0. An entry's rank is a range: from one more than how many are clearly better, to how
+many are not clearly worse.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from hlmat_bench.pages.text import clean
 from hlmat_bench.settings import digest
 
 _FLOORS = ("random", "center", "empty")
+_OWN_STARTS = ("empty", "model-box", "gt-box")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,7 @@ class Ranking:
         task: of all of them.
         segmenter: its name, cleaned.
         track, budget: of all of them.
+        start: the state before the first click, where it was made by another run or comes from files; else empty.
         n, n_images: samples and images.
         limit: only the first so many samples of the task were played; None: all.
         rows: ranked ones by mIoU, then the references by mIoU.
@@ -61,6 +64,7 @@ class Ranking:
     segmenter: str
     track: str
     budget: int
+    start: str
     n: int
     n_images: int
     limit: int | None
@@ -122,12 +126,19 @@ def _comparable(entry: Entry) -> tuple[Any, ...]:
         manifest.segmenter["name"],
         entry.scores.track,
         entry.scores.budget,
+        _start(entry),
         task.version,
         task.kind,
         task.digest,
         digest(lasting(manifest.segmenter)),
         digest(samples),
     )
+
+
+def _start(entry: Entry) -> str:
+    """What an entry begins with, where that is neither nothing nor the model's own work nor the ground truth's."""
+    initial: str = entry.manifest.protocol["initial"]
+    return "" if initial in _OWN_STARTS else initial
 
 
 def _ranking(listed: Sequence[Listed], key: str) -> Ranking:
@@ -146,6 +157,7 @@ def _ranking(listed: Sequence[Listed], key: str) -> Ranking:
         segmenter=clean(first.manifest.segmenter["name"], 60),
         track=first.scores.track,
         budget=first.scores.budget,
+        start=clean(_start(first), 40),
         n=first.scores.n,
         n_images=first.scores.n_images,
         limit=first.manifest.limit,

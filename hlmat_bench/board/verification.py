@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from hlmat_bench.board import consistency, recomputation, replay, rerun
+from hlmat_bench.board import consistency, recomputation, replaying, rerun
 from hlmat_bench.board.entry import Entry
 from hlmat_bench.board.findings import Finding, Verdict
 from hlmat_bench.errors import UsageError
@@ -62,9 +62,8 @@ def _replayed(entry: Entry, run: Run, means: Means, named: str) -> Verdict:
     manifest = entry.manifest
     segmenter = make_segmenter(named)
     source = load_task(means.task or manifest.task.name).source(means.data_root, seed=manifest.seed)
-    found = _first(replay.check(entry, run, source, segmenter, means.progress))
-    note = replay.changed_surroundings(entry, segmenter)
-    notes = [note] if note else []
+    found = _first(replaying.check(entry, run, source, segmenter, means.progress))
+    notes = list(replaying.notes(entry, run, segmenter))
     if found or means.model is None or means.scratch is None:
         return Verdict(None if found else "replayed", found, notes)
     again = rerun.play(

@@ -73,9 +73,9 @@ class Group:
 
     def lookalikes(self) -> set[str]:
         """The keys of rankings that differ from another one in nothing that their heading says."""
-        seen: dict[tuple[str, str, str, int], list[str]] = {}
+        seen: dict[tuple[str, str, str, int, str], list[str]] = {}
         for ranking in self.rankings:
-            heading = (ranking.task.name, ranking.segmenter, ranking.track, ranking.budget)
+            heading = (ranking.task.name, ranking.segmenter, ranking.track, ranking.budget, ranking.start)
             seen.setdefault(heading, []).append(ranking.key)
         return {key for keys in seen.values() if len(keys) > 1 for key in keys}
 
@@ -116,6 +116,7 @@ def flat(ranking: Ranking, row: Row) -> dict[str, Any]:
         "segmenter": ranking.segmenter,
         "track": ranking.track,
         "budget": ranking.budget,
+        "start": ranking.start,
         "strategy": clean(entry.manifest.protocol["strategy"]),
         "answer": entry.manifest.selection,
         "miou": answer.miou,
