@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+from numpy.typing import ArrayLike
+
 from hlmat_bench.board.digests import MARK
 from hlmat_bench.board.entry import Entry
 from hlmat_bench.board.findings import Finding, differences
+from hlmat_bench.intervals import bootstrap
 from hlmat_bench.manifest import fingerprint
-from hlmat_bench.scores import ciou, miou, ratio
+from hlmat_bench.scores import ciou, miou
+
+_FROM_SAMPLES = ("miou", "miou_ci", "ciou", "ciou_ci")
 
 
 def check(entry: Entry) -> Iterator[Finding]:
@@ -45,7 +51,7 @@ def _said(entry: Entry) -> dict[str, Any]:
     return {
         "n": scores.n,
         "n_images": scores.n_images,
-        "selection": {rule: {"miou": chosen.miou, "ciou": chosen.ciou} if chosen else None},
+        "selection": {rule: {key: getattr(chosen, key) for key in _FROM_SAMPLES} if chosen else None},
         "noc": {key: _noc(scores.noc[key].model_dump()) if key in scores.noc else None for key in entry.samples.first},
     }
 
@@ -57,15 +63,17 @@ def _noc(said: dict[str, Any]) -> dict[str, Any]:
 def _from_samples(entry: Entry) -> dict[str, Any]:
     """What the rows of the samples give for the same scores."""
     samples, budget = entry.samples, entry.scores.budget
-    areas = list(zip(samples.intersection, samples.union, strict=True))
+    ious = samples.ious()
     solved = {key: sum(click is not None for click in column) for key, column in samples.first.items()}
     return {
         "n": len(samples.id),
         "n_images": len(set(samples.image_id)),
         "selection": {
             entry.manifest.selection: {
-                "miou": miou(ratio(*pair) for pair in areas),
+                "miou": float(ious.mean()),
+                "miou_ci": _interval(ious, np.ones_like(ious), samples.image_id),
                 "ciou": ciou(samples.intersection, samples.union),
+                "ciou_ci": _interval(samples.intersection, samples.union, samples.image_id),
             }
         },
         "noc": {
@@ -77,3 +85,8 @@ def _from_samples(entry: Entry) -> dict[str, Any]:
             for key, column in samples.first.items()
         },
     }
+
+
+def _interval(numerators: ArrayLike, denominators: ArrayLike, images: ArrayLike) -> list[float]:
+    low, high = bootstrap(numerators, denominators, images)
+    return [float(low[0]), float(high[0])]
