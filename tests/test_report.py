@@ -27,6 +27,7 @@ from hlmat_bench.reporting.build import report
 from hlmat_bench.reporting.facts import facts
 from hlmat_bench.reporting.outcomes import Place, outcome, step_kind
 from hlmat_bench.reporting.regions import Region
+from hlmat_bench.reporting.sections import click_tables, tables
 from hlmat_bench.runs import Run, run
 from tests import episodes
 from tests.report_runs import play, write_task
@@ -311,3 +312,30 @@ def test_facts_are_those_of_the_scores(played: list[Run]) -> None:
     assert invalid == sum(scores["clicks"]["invalid"].values())
     for q in ("0.80", "0.85"):
         assert sum(one.clicks[q] is None for one in made) == scores["noc"][q]["failed"]
+
+
+# Sections of the scores
+
+
+def test_click_tables_hold_every_number() -> None:
+    part = {"valid": 3, "hit_rate": 2 / 3, "mean_gain": 0.25, "overshoot": 0.0, "regret": None}
+    clicks = {"total": 5, "invalid": {"parse": 2}, "finish": {"length": 1}, "first_click_inside": 0.5, **part}
+    clicks |= {"localisation": part, "positive": part, "by_step": [{"t": 1, **part}, {"t": 2, **part, "regret": 0.125}]}
+    first, kinds, steps = click_tables(clicks)
+    assert ("Invalid: parse", "2") in first.rows
+    assert ("Reply ended by: length", "1") in first.rows
+    assert ("Hit rate", "66.7 %") in first.rows
+    assert ("Mean regret", "not computed") in first.rows
+    assert [row[0] for row in kinds.rows] == ["all", "localisation", "positive"]
+    assert steps.rows[1] == ["step 2", "3", "66.7 %", "0.250", "0.0 %", "0.125"]
+
+
+def test_sections_that_nobody_knows_are_shown() -> None:
+    section = {
+        "mae": 0.25, "mae_ci": [0.125, 0.5], "keep": {"accuracy": 0.75}, "pearson": None,
+        "calibration": [{"low": 0.0, "n": 2}, {"low": 0.5, "n": 1000}],
+    }  # fmt: skip
+    first, calibration = tables(section)
+    assert first.rows == [("mae", "0.250 [0.125, 0.500]"), ("keep: accuracy", "75.0 %"), ("pearson", "not computed")]
+    assert (calibration.name, calibration.headers) == ("calibration", ["low", "n"])
+    assert calibration.rows == [["0.000", "2"], ["0.500", "1,000"]]

@@ -61,6 +61,7 @@ def _run(entrant: Entrant) -> dict[str, Any]:
         "name": entrant.name,
         "budget": entrant.budget,
         "final": [round(sample.score, 6) for sample in entrant.facts],
+        "answer": [sample.answer for sample in entrant.facts],
         "best": [round(sample.at("best"), 6) for sample in entrant.facts],
         "curves": [[round(1000 * iou) for iou in sample.iou] for sample in entrant.facts],
         "clicks": [sample.clicks["0.80"] for sample in entrant.facts],
