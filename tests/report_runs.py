@@ -46,13 +46,16 @@ class Stranger:
 
     async def reply(self, request: Request) -> list[Reply]:
         number = zlib.crc32(request.image.tobytes() + request.prompt.encode()) + self.salt
+        return [self._one(number + turn) for turn in range(request.n)]
+
+    def _one(self, number: int) -> Reply:
         text = HOSTILE[number % len(HOSTILE)]
         if number % 11 == 0:
-            return [Reply("I'm sorry, I can't help. " + text, finish="refusal")] * request.n
+            return Reply("I'm sorry, I can't help. " + text, finish="refusal")
         if number % 7:
             sign = "Positive" if number % 5 else "Negative"
             text += f" Current IOU: {{number % 100}}, {{sign}} point: ({{number % 997}}, {{number // 7 % 997}})"
-        return [Reply(text, tokens_in=300, tokens_out=9, cost=0.001)] * request.n
+        return Reply(text, tokens_in=300, tokens_out=9, cost=0.001)
 
 
 MODELS = {{"stranger": Stranger}}

@@ -18,14 +18,16 @@ from typer.testing import CliRunner
 
 from hlmat_bench import cli
 from hlmat_bench.actions import Action
+from hlmat_bench.bands import perimeter
 from hlmat_bench.ceilings import play as play_ceilings
 from hlmat_bench.errors import UsageError
 from hlmat_bench.intervals import bootstrap_difference
 from hlmat_bench.pages.text import public, without_paths
 from hlmat_bench.reporting.build import report
-from hlmat_bench.reporting.facts import facts, shape
+from hlmat_bench.reporting.facts import facts
 from hlmat_bench.reporting.outcomes import Place, outcome, step_kind
 from hlmat_bench.reporting.regions import Region
+from hlmat_bench.reporting.sections import click_tables, tables
 from hlmat_bench.runs import Run, run
 from tests import episodes
 from tests.report_runs import play, write_task
@@ -246,6 +248,7 @@ def test_regions_count_like_pixels(height: int, width: int, seed: int) -> None:
     assert ours.shared(Region(None)) == Region(None).shared(ours) == 0
     y, x = int(generator.integers(height)), int(generator.integers(width))
     assert ours.holds(x, y) == one[y, x]
+    assert ours.perimeter() == perimeter(one)
 
 
 def test_regions_of_two_sizes_are_refused() -> None:
@@ -294,7 +297,7 @@ def test_kinds_of_other_steps(action: Action, kind: str | None) -> None:
     ],
 )
 def test_outcomes(kinds: list[str | None], stop: str, final: float, best: float, expected: str) -> None:
-    assert outcome(kinds, stop, final=final, best=best) == expected
+    assert outcome(kinds, stop, score=final, best=best) == expected
 
 
 def test_facts_are_those_of_the_scores(played: list[Run]) -> None:
@@ -307,17 +310,32 @@ def test_facts_are_those_of_the_scores(played: list[Run]) -> None:
     assert right / scores["clicks"]["valid"] == pytest.approx(scores["clicks"]["hit_rate"])
     invalid = sum(kind in ("unparsable", "refusal", "request failed") for kind in kinds)
     assert invalid == sum(scores["clicks"]["invalid"].values())
-    for q in ("0.80", "0.85", "0.90"):
+    for q in ("0.80", "0.85"):
         assert sum(one.clicks[q] is None for one in made) == scores["noc"][q]["failed"]
 
 
-def test_shapes() -> None:
-    disc = np.zeros((100, 100), np.uint8)
-    cv2.circle(disc, (50, 50), 30, 1, -1)
-    found = shape(episodes.rle(disc.astype(bool)))
-    assert found.area == disc.sum() / 10_000
-    inner = cv2.erode(cv2.copyMakeBorder(disc, 1, 1, 1, 1, cv2.BORDER_CONSTANT), np.ones((3, 3)), iterations=3)
-    assert found.thinness == pytest.approx(1 - inner.sum() / disc.sum())
-    line = np.zeros((100, 100), bool)
-    line[50] = True
-    assert shape(episodes.rle(line)).thinness == 1
+# Sections of the scores
+
+
+def test_click_tables_hold_every_number() -> None:
+    part = {"valid": 3, "hit_rate": 2 / 3, "mean_gain": 0.25, "overshoot": 0.0, "regret": None}
+    clicks = {"total": 5, "invalid": {"parse": 2}, "finish": {"length": 1}, "first_click_inside": 0.5, **part}
+    clicks |= {"localisation": part, "positive": part, "by_step": [{"t": 1, **part}, {"t": 2, **part, "regret": 0.125}]}
+    first, kinds, steps = click_tables(clicks)
+    assert ("Invalid: parse", "2") in first.rows
+    assert ("Reply ended by: length", "1") in first.rows
+    assert ("Hit rate", "66.7 %") in first.rows
+    assert ("Mean regret", "not computed") in first.rows
+    assert [row[0] for row in kinds.rows] == ["all", "localisation", "positive"]
+    assert steps.rows[1] == ["step 2", "3", "66.7 %", "0.250", "0.0 %", "0.125"]
+
+
+def test_sections_that_nobody_knows_are_shown() -> None:
+    section = {
+        "mae": 0.25, "mae_ci": [0.125, 0.5], "keep": {"accuracy": 0.75}, "pearson": None,
+        "calibration": [{"low": 0.0, "n": 2}, {"low": 0.5, "n": 1000}],
+    }  # fmt: skip
+    first, calibration = tables(section)
+    assert first.rows == [("mae", "0.250 [0.125, 0.500]"), ("keep: accuracy", "75.0 %"), ("pearson", "not computed")]
+    assert (calibration.name, calibration.headers) == ("calibration", ["low", "n"])
+    assert calibration.rows == [["0.000", "2"], ["0.500", "1,000"]]

@@ -16,9 +16,9 @@ from pycocotools import mask as coco
 
 from benchmarks.report import look, make_run
 from hlmat_bench.reporting.build import report
-from hlmat_bench.runs import Run
+from hlmat_bench.runs import Run, run
 from tests.browsing import Visit, accessibility, served, visit
-from tests.report_runs import HOSTILE, play, write_task
+from tests.report_runs import HOSTILE, MODEL, play, write_task
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -169,7 +169,7 @@ def test_steps_by_button_and_by_key_are_announced(browser: Browser, single: Path
             assert announced.inner_text().endswith(f"IoU {iou:.3f}.")
             assert page.locator(".strip [aria-current=step]").inner_text().startswith(str(step) if step else "start")
 
-        at(last)
+        page.wait_for_function("document.querySelector('.place').textContent")
         for name, step in (("First", 0), ("Next", 1), ("Next", 2), ("Previous", 1), ("Last", last)):
             page.get_by_role("button", name=f"{name} step").click()
             at(step)
@@ -409,7 +409,7 @@ def test_a_missing_or_damaged_file_is_told_in_place(browser: Browser, single: Pa
 
 def test_of_many_samples_only_what_is_seen_is_loaded(browser: Browser, tmp_path: Path) -> None:
     """`benchmarks/report.py` measures ten thousand of them."""
-    samples = 300
+    samples = 150
     site = report([make_run(tmp_path, samples).folder], data_root=tmp_path).parent
     with visit(browser, "about:blank", viewport={"width": 1280, "height": 900}) as seen:
         found = look(seen.page, site)
@@ -419,4 +419,34 @@ def test_of_many_samples_only_what_is_seen_is_loaded(browser: Browser, tmp_path:
         assert seen.page.evaluate("HL.gallery.order.length") == samples
         assert seen.page.evaluate("document.querySelectorAll('.samples .space .row').length") < 40
         assert len(set(seen.names("/img/full/"))) == 1
+        assert seen.problems == []
+
+
+def test_a_search_shows_its_answer_and_what_it_tried(browser: Browser, tmp_path: Path, tool: str) -> None:
+    task = write_task(tmp_path / "data", 12)
+    model = tmp_path / "stranger.py"
+    model.write_text(MODEL.format(hostile=HOSTILE))
+    settings = {"candidates": 3, "prm": "reply"}
+    made = run(str(model), task, f"{tool},radius=12", strategy="tree", settings=settings, out=tmp_path / "run")
+    episodes = list(made.episodes())
+    number = next(n for n, one in enumerate(episodes) if len(one.steps) > 1 and len(one.steps[0].candidates) > 1)
+    page_of = report([made.folder], images=False)
+    assert f"{made.scores()['selection']['self']['miou']:.3f}" in page_of.read_text()
+    with visit(browser, page_of.as_uri()) as seen:
+        page = seen.page
+        _open(page, number)
+        answer = episodes[number].selected["self"]
+        assert "answer" in page.locator(".strip button").nth(answer).inner_text()
+        assert (
+            page.locator(".strip [aria-current=step]").inner_text()
+            == page.locator(".strip button").nth(answer).inner_text()
+        )
+        page.locator(".strip button").nth(1).click()
+        rows = page.locator(".pane tbody tr")
+        tried = episodes[number].steps[0].candidates
+        assert rows.count() == len(tried)
+        for row, candidate in zip(rows.all(), tried, strict=True):
+            assert ("chosen" in row.inner_text()) == candidate["chosen"]
+            row.locator("button").click()
+            assert page.locator("dialog [role=status]").inner_text().endswith(f"IoU {candidate['iou']:.3f}.")
         assert seen.problems == []

@@ -7,13 +7,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from hlmat_bench.masks import RLE
+from hlmat_bench.errors import UsageError
 from hlmat_bench.pages.data import json_text
 from hlmat_bench.pages.site import Site
 from hlmat_bench.pages.templates import render
-from hlmat_bench.reporting import comparing, entrants, references, views
+from hlmat_bench.reporting import comparing, entrants, references, sections, views
 from hlmat_bench.reporting.entrants import Entrant
-from hlmat_bench.reporting.facts import shape
 from hlmat_bench.reporting.files import write_data
 from hlmat_bench.reporting.pictures import open_source, write_pictures
 from hlmat_bench.reporting.references import Reference
@@ -51,10 +50,12 @@ def report(
         UsageError: when a folder is no run, the runs are not on the same samples, or the data is not there.
     """
     played = entrants.read([Path(folder) for folder in runs])
+    if len(played) > 1 and any(entrant.taken is None for entrant in played):
+        raise UsageError("Runs without clicks have no masks to compare; report each of them alone.")
     place = Path(out) if out is not None else default_folder([Path(folder) for folder in runs])
     first = played[0]
     players = references.find(first, ceilings)
-    ways = slicings(first.facts, _shapes(first), _oracle(players))
+    ways = slicings(first.facts, _oracle(players))
     source = open_source(first.run.manifest, data_root, task) if images else None
     with Site(place) as site:
         wanted = [sample.sample_id for sample in first.facts]
@@ -86,28 +87,23 @@ def _page(played: Sequence[Entrant], players: Sequence[Reference], ways: Sequenc
 
 def _single(entrant: Entrant, players: Sequence[Reference], ways: Sequence[Slicing]) -> dict[str, Any]:
     extra = {name: entrant.scores.get(name) for name in ("refinement", "filtering")}
+    scored = entrant.taken is not None
     return {
-        "tiles": views.tiles(entrant.scores),
-        "rules": views.rules(entrant.scores),
+        "tiles": views.tiles(entrant),
+        "rules": views.rules(entrant) if scored else None,
         "plots": [
-            (
-                views.clicks_to(entrant, "0.80"),
-                "Clicks to an IoU of 0.80. The dashed bar counts misses, which need more.",
-            ),
-            (
-                views.clicks_to(entrant, "0.85"),
-                "Clicks to an IoU of 0.85. The dashed bar counts misses, which need more.",
-            ),
-            (views.final_ious(entrant), "Final IoU of the samples."),
-        ],
-        "references": views.reference_rows(entrant, players) if players else None,
-        "clicks": views.click_rows(entrant.scores),
+            (views.clicks_to(entrant, "0.80"), "Clicks to an IoU of 0.80. The dashed bar: misses, which need more."),
+            (views.clicks_to(entrant, "0.85"), "Clicks to an IoU of 0.85. The dashed bar: misses, which need more."),
+            (views.final_ious(entrant), "IoU of the answers."),
+        ] if scored else [],
+        "references": views.reference_rows(entrant, players) if players and scored else None,
+        "clicks": sections.click_tables(entrant.scores["clicks"]),
         "steps": views.step_rows(entrant),
         "outcomes": views.outcome_rows(entrant),
-        "slices": views.slice_tables(entrant, ways),
+        "slices": views.slice_tables(entrant, ways) if scored else [],
         "cost": views.cost_rows(entrant),
-        "extra": {name: list(views.flat(values)) for name, values in extra.items() if values},
-    }
+        "extra": {name: sections.tables(values) for name, values in extra.items() if values},
+    }  # fmt: skip
 
 
 def _comparison(played: Sequence[Entrant], ways: Sequence[Slicing]) -> dict[str, Any]:
@@ -120,19 +116,6 @@ def _comparison(played: Sequence[Entrant], ways: Sequence[Slicing]) -> dict[str,
         "slices": comparing.slice_tables(played, ways),
         "steps": [(entrant.name, views.step_rows(entrant)) for entrant in played],
     }
-
-
-def _shapes(entrant: Entrant) -> list[Any]:
-    """The objects' shapes; samples of one object share it."""
-    known: dict[str, Any] = {}
-    return [_shape(entrant.truth(n), known) for n in range(len(entrant.facts))]
-
-
-def _shape(gt: RLE, known: dict[str, Any]) -> Any:
-    key = f"{gt['size']}{gt['counts']}"
-    if key not in known:
-        known[key] = shape(gt)
-    return known[key]
 
 
 def _oracle(players: Sequence[Reference]) -> Any:

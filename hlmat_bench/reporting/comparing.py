@@ -110,14 +110,14 @@ def _pair(entrants: Sequence[Entrant], a: int, b: int) -> Pair:
 
 
 def _head_row(entrant: Entrant) -> list[str]:
-    final, noc = entrant.scores["selection"]["final"], entrant.scores["noc"]
+    taken, noc = entrant.taken or {}, entrant.scores["noc"]
     counted = [text for q in ("0.80", "0.85") for text in (number(noc[q]["mean"], 2), f"{noc[q]['failed']:,}")]
     return [
         entrant.name,
         str(entrant.manifest["segmenter"]["name"]),
-        with_range(final["miou"], final["miou_ci"], 3),
-        with_range(final["ciou"], final["ciou_ci"], 3),
-        number(final["biou"]),
+        with_range(taken["miou"], taken["miou_ci"], 3),
+        with_range(taken["ciou"], taken["ciou_ci"], 3),
+        number(taken["biou"]),
         *counted,
     ]
 

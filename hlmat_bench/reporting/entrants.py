@@ -14,6 +14,7 @@ from hlmat_bench.pages.text import clean, public
 from hlmat_bench.records import EPISODES, Episode
 from hlmat_bench.reporting.facts import Facts, facts
 from hlmat_bench.runs import Run
+from hlmat_bench.settings import headline
 
 NAME_LENGTH = 60
 
@@ -41,6 +42,17 @@ class Entrant:
     def budget(self) -> int:
         """Clicks per episode."""
         return int(self.manifest["protocol"]["budget"])
+
+    @property
+    def rule(self) -> str:
+        """The selection rule whose masks the run is scored by."""
+        return headline(self.manifest["protocol"])
+
+    @property
+    def taken(self) -> Mapping[str, Any] | None:
+        """The scores of that rule; None where the task has no masks to score."""
+        found: Mapping[str, Any] | None = (self.scores["selection"] or {}).get(self.rule)
+        return found
 
     def episodes(self, start: int, stop: int) -> list[dict[str, Any]]:
         """Some episodes as JSON values; paths that an error message told are cut."""
@@ -89,10 +101,10 @@ def differing_settings(first: Entrant, second: Entrant) -> list[str]:
 
 def _read(run: Run, name: str) -> Entrant:
     lines, found = [], []
-    budget = run.manifest["protocol"]["budget"]
+    protocol = run.manifest["protocol"]
     for line, episode in _episodes(run.folder / EPISODES):
         lines.append(line)
-        found.append(facts(episode, budget))
+        found.append(facts(episode, protocol["budget"], headline(protocol)))
     if not lines:
         raise UsageError(f"{run.folder} has no finished episode yet; run it first.")
     scores = run.scores()

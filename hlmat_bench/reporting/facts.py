@@ -4,30 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-
-import numpy as np
 
 from hlmat_bench import masks
+from hlmat_bench.bands import bands_from
 from hlmat_bench.masks import RLE
 from hlmat_bench.records import Episode
 from hlmat_bench.reporting.outcomes import Place, outcome, step_kind
 from hlmat_bench.reporting.regions import Region
-from hlmat_bench.scores import boundary_width, first_success, ratio
-from hlmat_bench.scoring import NOC_THRESHOLDS
+from hlmat_bench.scores import first_success, ratio
 
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """What a sample's object looks like.
-
-    Attributes:
-        area: its share of the image, 0 to 1.
-        thinness: the share of its pixels within the width of boundary IoU from its edge; 1 where it is thin throughout.
-    """
-
-    area: float
-    thinness: float
+#: The thresholds of NoC that the pages show.
+THRESHOLDS = (0.80, 0.85)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +26,8 @@ class Facts:
         intersection, union: pixels, ignored ones left out.
         iou: their ratio.
         selected: per selection rule the step whose mask is taken.
+        answer: the one of these that the run is scored by.
+        bands: the sample's, as `hlmat_bench.bands` names them.
         clicks: per threshold of NoC the click that reached it; None for a miss.
         kinds: per step what it was; see `outcomes.STEPS`.
         outcome: see `outcomes.OUTCOMES`.
@@ -54,6 +43,8 @@ class Facts:
     union: Sequence[int]
     iou: Sequence[float]
     selected: Mapping[str, int]
+    answer: int
+    bands: Mapping[str, str]
     clicks: Mapping[str, int | None]
     kinds: Sequence[str | None]
     outcome: str
@@ -63,9 +54,19 @@ class Facts:
         """The IoU of the mask that a selection rule takes."""
         return self.iou[self.selected[rule]]
 
+    @property
+    def score(self) -> float:
+        """The IoU of the answer."""
+        return self.iou[self.answer]
 
-def facts(episode: Episode, budget: int) -> Facts:
+
+def facts(episode: Episode, budget: int, rule: str = "final") -> Facts:
     """The facts of an episode.
+
+    Args:
+        episode: the record.
+        budget: clicks allowed.
+        rule: which selection rule's mask is the answer; see `hlmat_bench.settings.headline`.
 
     Raises:
         UsageError: when a mask is none.
@@ -87,7 +88,7 @@ def facts(episode: Episode, budget: int) -> Facts:
         before, previous = after, step.mask
     areas = (areas + [areas[-1]] * (budget + 1 - len(areas)))[: max(budget, len(episode.steps)) + 1]
     iou = [ratio(*area) for area in areas]
-    final = iou[min(episode.selected["final"], len(iou) - 1)]
+    answer = episode.selected[rule]
     return Facts(
         sample_id=episode.sample_id,
         image=episode.image,
@@ -98,25 +99,13 @@ def facts(episode: Episode, budget: int) -> Facts:
         union=[union for _, union in areas],
         iou=iou,
         selected=episode.selected,
-        clicks={f"{threshold:.2f}": first_success(iou[1:], threshold, budget) for threshold in NOC_THRESHOLDS},
+        answer=answer,
+        bands=bands_from(judge.truth.area, judge.truth.perimeter(), episode.expression),
+        clicks={f"{threshold:.2f}": first_success(iou[1:], threshold, budget) for threshold in THRESHOLDS},
         kinds=kinds,
-        outcome=outcome(kinds, episode.stop, final=final, best=max(iou)),
+        outcome=outcome(kinds, episode.stop, score=iou[answer], best=max(iou)),
         stop=episode.stop,
     )
-
-
-def shape(gt: RLE) -> Shape:
-    """What the object of a mask looks like."""
-    pixels = masks.decode(gt)
-    words = masks.align(masks.pack(pixels))
-    edge = words ^ masks.erode(words, _width(pixels.shape))
-    area = int(np.count_nonzero(pixels))
-    return Shape(area / pixels.size, masks.count(edge.view(np.uint8)) / area if area else 0.0)
-
-
-@cache
-def _width(size: tuple[int, int]) -> int:
-    return boundary_width(size)
 
 
 class _Judge:

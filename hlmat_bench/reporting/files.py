@@ -60,7 +60,8 @@ def _run(entrant: Entrant) -> dict[str, Any]:
     return {
         "name": entrant.name,
         "budget": entrant.budget,
-        "final": [round(sample.at("final"), 6) for sample in entrant.facts],
+        "final": [round(sample.score, 6) for sample in entrant.facts],
+        "answer": [sample.answer for sample in entrant.facts],
         "best": [round(sample.at("best"), 6) for sample in entrant.facts],
         "curves": [[round(1000 * iou) for iou in sample.iou] for sample in entrant.facts],
         "clicks": [sample.clicks["0.80"] for sample in entrant.facts],
@@ -78,8 +79,8 @@ def _samples(entrants: Sequence[Entrant]) -> tuple[list[str], Iterator[list[Any]
 def _sample_rows(entrants: Sequence[Entrant]) -> Iterator[list[Any]]:
     for one in entrants:
         for sample in one.facts:
-            t = sample.selected["final"]
+            t = sample.answer
             names = [public(sample.sample_id), public(sample.image_id), sample.expression, one.name]
-            masks = [sample.iou[t], sample.intersection[t], sample.union[t], sample.at("self"), sample.at("best")]
+            masks = [sample.score, sample.intersection[t], sample.union[t], sample.at("self"), sample.at("best")]
             shown = (clean(name, EXPRESSION_LENGTH) for name in names)
             yield [*shown, sample.outcome, sample.stop, *masks, *sample.clicks.values()]

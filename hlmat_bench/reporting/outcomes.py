@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from hlmat_bench.actions import Action
 
-#: An episode is solved where its final mask has at least this IoU.
+#: An episode is solved where its answer has at least this IoU.
 SOLVED = 0.80
 
 #: What a step can be, with what that means. The first two are right clicks.
@@ -25,8 +25,8 @@ STEPS = {
 
 #: What an episode can come to, with what that means. It failed by what most of its failing steps were.
 OUTCOMES = {
-    "solved": f"the final IoU is at least {SOLVED:.2f}",
-    "overshoot": f"an earlier mask was as good as that, the final one is below {SOLVED:.2f}",
+    "solved": f"the IoU of the answer is at least {SOLVED:.2f}",
+    "overshoot": f"another mask of the episode was as good as that, but the answer is below {SOLVED:.2f}",
     **{name: f"most failing steps: {text}" for name, text in STEPS.items() if name != "hit"},
     "stopped early": "no step failed, and the model said that it had finished",
     "out of clicks": "no step failed; more clicks would have been needed",
@@ -60,15 +60,15 @@ def step_kind(action: Action, place: Place | None, gain: float) -> str | None:
     return "wrong sign" if place.inside else "idle"
 
 
-def outcome(kinds: Sequence[str | None], stop: str, *, final: float, best: float) -> str:
+def outcome(kinds: Sequence[str | None], stop: str, *, score: float, best: float) -> str:
     """What an episode came to: one of `OUTCOMES`.
 
     Args:
         kinds: what its steps were.
         stop: why it ended.
-        final, best: IoU of the last and of the best mask.
+        score, best: IoU of the answer and of the best mask.
     """
-    if final >= SOLVED:
+    if score >= SOLVED:
         return "solved"
     if best >= SOLVED:
         return "overshoot"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from PIL import Image as Pillow
 
 from hlmat_bench.errors import UsageError
 from hlmat_bench.interfaces import Image
@@ -94,10 +96,7 @@ def _each(source: Source, samples: Sequence[Sample]) -> Iterator[tuple[bytes, by
 def _files(source: Source, sample: Sample) -> tuple[bytes, bytes]:
     image = source.image(sample)
     full = _within(image, FULL)
-    return (
-        _encoded(".webp", _within(full, THUMBNAIL), [cv2.IMWRITE_WEBP_QUALITY, 78]),
-        _encoded(".jpg", full, [cv2.IMWRITE_JPEG_QUALITY, 88]),
-    )
+    return _encoded(_within(full, THUMBNAIL), "WEBP", quality=78, method=1), _encoded(full, "JPEG", quality=88)
 
 
 def _within(image: Image, side: int) -> Image:
@@ -109,13 +108,10 @@ def _within(image: Image, side: int) -> Image:
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _encoded(kind: str, image: Image, parameters: list[int]) -> bytes:
-    ok, data = cv2.imencode(kind, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), parameters)
-    if not ok:
-        raise UsageError(
-            f"An image of {image.shape} does not fit into a {kind} file; leave out images with --no-images."
-        )
-    return data.tobytes()
+def _encoded(image: Image, format: str, **parameters: int) -> bytes:
+    data = io.BytesIO()
+    Pillow.fromarray(image).save(data, format, **parameters)
+    return data.getvalue()
 
 
 def _overrides(words: Sequence[str]) -> dict[str, Any]:

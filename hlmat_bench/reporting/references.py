@@ -71,15 +71,14 @@ def _reference(name: str, run: Run, entrant: Entrant) -> Reference | None:
     if len(played) < len(wanted):
         return None
     ours = list(played.values())
-    final = [sample.selected["final"] for sample in ours]
     return Reference(
         name,
         KINDS.get(name, "floor"),
         np.mean([sample.iou for sample in ours], axis=0).tolist(),
-        miou(sample.at("final") for sample in ours),
+        miou(sample.score for sample in ours),
         ciou(
-            (sample.intersection[t] for sample, t in zip(ours, final, strict=True)),
-            (sample.union[t] for sample, t in zip(ours, final, strict=True)),
+            (sample.intersection[sample.answer] for sample in ours),
+            (sample.union[sample.answer] for sample in ours),
         ),
         {q: float(np.mean([sample.clicks[q] or budget for sample in ours])) for q in ours[0].clicks},
         played,

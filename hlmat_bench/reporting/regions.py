@@ -48,6 +48,17 @@ class Region:
             return False
         return int(np.searchsorted(self._ends, x * self.size[0] + y, side="right")) % 2 == 1
 
+    def perimeter(self) -> int:
+        """How many sides of its pixels border another pixel or the image's edge; see `hlmat_bench.bands.perimeter`."""
+        if self.size is None:
+            return 0
+        height = self.size[0]
+        ends = self._ends[: len(self._ends) // 2 * 2].reshape(-1, 2)
+        starts, stops = ends[ends[:, 0] < ends[:, 1]].T
+        runs_down = len(starts) + int(((stops - 1) // height - starts // height).sum())
+        beside = self._before(stops + height) - self._before(starts + height)  # pixels with one to their right
+        return 2 * runs_down + 2 * (self.area - int(beside.sum()))
+
     def _before(self, places: NDArray[np.int64]) -> NDArray[np.float64]:
         """How many pixels of the mask lie before each place; exact, as areas are far below 2**53."""
         if not self.area:

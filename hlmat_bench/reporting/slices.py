@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hlmat_bench.bands import BANDS
 from hlmat_bench.intervals import Interval, bootstrap, bootstrap_difference
 from hlmat_bench.pages.text import clean
-from hlmat_bench.reporting.facts import Facts, Shape
+from hlmat_bench.reporting.facts import Facts
 from hlmat_bench.scores import ratio
 
 THRESHOLD = "0.85"
 _MOST_VALUES = 40
+_MEANINGS = {
+    "object_size": "The object's area: small is below 32² pixels, medium below 96².",
+    "thinness": "Perimeter² / (4π · area): compact is below 4, moderate below 16, thin above.",
+    "expression_words": "Words between blanks.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,39 +45,16 @@ class Slicing:
         return np.flatnonzero(np.asarray(self.codes) == code)
 
 
-def slicings(samples: Sequence[Facts], shapes: Sequence[Shape], oracle: Mapping[str, Facts]) -> list[Slicing]:
+def slicings(samples: Sequence[Facts], oracle: Mapping[str, Facts]) -> list[Slicing]:
     """All ways to part these samples, those with one part left out.
 
     Args:
         samples: the episodes of one run.
-        shapes: of their objects, in the same order.
         oracle: the oracle's episodes by sample; empty where there are none.
     """
-    ways = [
-        _ranges(
-            "object size",
-            [100 * shape.area for shape in shapes],
-            (1, 5, 20),
-            "{} %",
-            "The object's share of the image.",
-        ),
-        _ranges(
-            "thinness",
-            [shape.thinness for shape in shapes],
-            (0.4, 0.7, 0.95),
-            "{}",
-            "The share of the object's pixels within 2 % of the image's diagonal from its edge: 1 is thin throughout.",
-        ),
-        _ranges(
-            "words",
-            [float(len(sample.expression.split())) for sample in samples],
-            (3, 6, 11),
-            "{}",
-            "Words in the expression.",
-        ),
-    ]
+    ways = [_band(samples, name) for name in BANDS]
     if all(sample.sample_id in oracle for sample in samples):
-        ways.insert(2, _difficulty([oracle[sample.sample_id].clicks[THRESHOLD] for sample in samples]))
+        ways.append(_difficulty([oracle[sample.sample_id].clicks[THRESHOLD] for sample in samples]))
     return [way for way in ways + _tags(samples) if len(way.values) > 1]
 
 
@@ -106,7 +88,7 @@ def differences(
     for number, name in enumerate(("miou", "ciou", "noc")):
         first_score, second_score = (ratio(above[:, number].sum(), below[:, number].sum()) for above, below in sides)
         found |= {name: first_score - second_score, f"{name}_ci": ends[number]}
-    gaps = [a.at("final") - b.at("final") for a, b in zip(ours, theirs, strict=True)]
+    gaps = [a.score - b.score for a, b in zip(ours, theirs, strict=True)]
     return found | {"wins": sum(gap > 0 for gap in gaps), "losses": sum(gap < 0 for gap in gaps)}
 
 
@@ -118,24 +100,16 @@ def _ends(interval: Interval, images: Sequence[str]) -> list[list[float] | None]
 
 
 def columns(samples: Sequence[Facts], budget: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Numerators and denominators of mIoU, cIoU and NoC, float64 (n, 3) each, of the final masks."""
-    final = [sample.selected["final"] for sample in samples]
-    above = [
-        (sample.iou[t], sample.intersection[t], sample.clicks[THRESHOLD] or budget)
-        for sample, t in zip(samples, final, strict=True)
-    ]
-    below = [(1, sample.union[t], 1) for sample, t in zip(samples, final, strict=True)]
+    """Numerators and denominators of mIoU, cIoU and NoC, float64 (n, 3) each, of the answers."""
+    above = [(one.score, one.intersection[one.answer], one.clicks[THRESHOLD] or budget) for one in samples]
+    below = [(1, one.union[one.answer], 1) for one in samples]
     return np.array(above, np.float64), np.array(below, np.float64)
 
 
-def _ranges(name: str, values: Sequence[float], edges: Sequence[float], form: str, meaning: str) -> Slicing:
-    """Parts between edges, those without samples left out; whole numbers are written as such."""
-    whole = all(value == int(value) for value in values) and all(edge == int(edge) for edge in edges)
-    names = [f"under {edges[0]:g}"]
-    for low, high in pairwise(edges):
-        names.append(f"{low:g} to {high - 1:g}" if whole else f"{low:g} to {high:g}")
-    names.append(f"{edges[-1]:g} or more")
-    return _used(name, [form.format(part) for part in names], np.digitize(values, edges).tolist(), meaning)
+def _band(samples: Sequence[Facts], name: str) -> Slicing:
+    codes = {band: code for code, band in enumerate(BANDS[name])}
+    found = [codes.get(sample.bands.get(name, ""), -1) for sample in samples]
+    return _used(name.replace("_", " "), BANDS[name], found, _MEANINGS[name])
 
 
 def _difficulty(clicks: Sequence[int | None]) -> Slicing:
@@ -156,6 +130,7 @@ def _tag(samples: Sequence[Facts], name: str) -> Slicing:
 
 
 def _used(name: str, names: Sequence[str], codes: Sequence[int], meaning: str) -> Slicing:
-    used = sorted(set(codes))
-    place: Callable[[int], int] = {code: n for n, code in enumerate(used)}.__getitem__
-    return Slicing(name, [names[code] for code in used], [place(code) for code in codes], meaning)
+    """A slicing with the parts that have samples."""
+    used = sorted(set(codes) - {-1})
+    places = {code: n for n, code in enumerate(used)}
+    return Slicing(name, [names[code] for code in used], [places.get(code, -1) for code in codes], meaning)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from hlmat_bench.reporting.entrants import Entrant
 from hlmat_bench.reporting.outcomes import OUTCOMES, STEPS
 from hlmat_bench.reporting.references import Reference
 from hlmat_bench.reporting.slices import Slicing, scores_of
-from hlmat_bench.reporting.words import CLICKS, RULES
+from hlmat_bench.reporting.words import RULES
 
 
 def about(entrant: Entrant) -> dict[str, Any]:
@@ -43,29 +43,32 @@ def about(entrant: Entrant) -> dict[str, Any]:
     }
 
 
-def tiles(scores: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """The headline numbers: (label, value, what stands below it)."""
-    final, noc = scores["selection"]["final"], scores["noc"]
+def tiles(entrant: Entrant) -> list[tuple[str, str, str]]:
+    """The headline numbers: (label, value, what stands below it); none where no masks are scored."""
+    taken, scores = entrant.taken, entrant.scores
+    if taken is None:
+        return []
     made = [
-        ("mIoU", number(final["miou"]), _between(final["miou_ci"], 3)),
-        ("cIoU", number(final["ciou"]), _between(final["ciou_ci"], 3)),
-        ("Boundary IoU", number(final["biou"]), "2 % of the diagonal"),
+        ("mIoU", number(taken["miou"]), _between(taken["miou_ci"], 3)),
+        ("cIoU", number(taken["ciou"]), _between(taken["ciou_ci"], 3)),
+        ("Boundary IoU", number(taken["biou"]), "2 % of the diagonal"),
     ]
     for q in ("0.80", "0.85"):
-        misses = f"{noc[q]['failed']:,} of {scores['n']:,} missed"
-        made.append((f"NoC@{q[2:]}", number(noc[q]["mean"], 2), f"{_between(noc[q]['ci'], 2)}; {misses}"))
+        noc = scores["noc"][q]
+        misses = f"{noc['failed']:,} of {scores['n']:,} missed"
+        made.append((f"NoC@{q[2:]}", number(noc["mean"], 2), f"{_between(noc['ci'], 2)}; {misses}"))
     made.append(("AUC", number(scores["auc"]), "mean of the curve"))
     return made
 
 
-def rules(scores: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """The table of the selection rules: headers and rows."""
-    found = {rule: scores["selection"][rule] for rule in RULES if scores["selection"].get(rule)}
+def rules(entrant: Entrant) -> tuple[list[str], list[list[str]]]:
+    """The table of the selection rules: headers and rows; the one that the run is scored by is marked."""
+    found = {rule: entrant.scores["selection"][rule] for rule in RULES}
     thresholds = list(next(iter(found.values()))["precision"])
     headers = ["", "mIoU", "cIoU", "Boundary IoU", *(f"IoU ≥ {q}" for q in thresholds)]
     rows = [
         [
-            RULES[rule],
+            RULES[rule] + (" (scored)" if rule == entrant.rule else ""),
             with_range(each["miou"], each["miou_ci"], 3),
             with_range(each["ciou"], each["ciou_ci"], 3),
             number(each["biou"]),
@@ -76,8 +79,10 @@ def rules(scores: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     return headers, rows
 
 
-def curve(entrants: Sequence[Entrant], references: Sequence[Reference]) -> Plot:
-    """mIoU after each click, with bands, ceilings and floors."""
+def curve(entrants: Sequence[Entrant], references: Sequence[Reference]) -> Plot | None:
+    """mIoU after each click, with bands, ceilings and floors; None where no masks are scored."""
+    if any(entrant.taken is None for entrant in entrants):
+        return None
     own = [
         Series(
             entrant.name,
@@ -104,28 +109,19 @@ def clicks_to(entrant: Entrant, threshold: str) -> Plot:
 
 def final_ious(entrant: Entrant) -> Plot:
     """The final IoUs in tenths."""
-    counts, _ = np.histogram([sample.at("final") for sample in entrant.facts], bins=10, range=(0, 1))
+    counts, _ = np.histogram([sample.score for sample in entrant.facts], bins=10, range=(0, 1))
     groups = [Bar(f".{n}", float(count)) for n, count in enumerate(counts)]
     return bars(groups, title="Samples by final IoU, in tenths", x="final IoU, from", y="samples")
 
 
 def reference_rows(entrant: Entrant, references: Sequence[Reference]) -> tuple[list[str], list[list[str]]]:
     """The run among its ceilings and floors: headers and rows."""
-    final, noc = entrant.scores["selection"]["final"], entrant.scores["noc"]
-    own = [entrant.name, "this run", final["miou"], final["ciou"], noc["0.80"]["mean"], noc["0.85"]["mean"]]
+    taken, noc = entrant.taken or {}, entrant.scores["noc"]
+    own = [entrant.name, "this run", taken["miou"], taken["ciou"], noc["0.80"]["mean"], noc["0.85"]["mean"]]
     others = [[r.name, r.kind, r.miou, r.ciou, r.noc["0.80"], r.noc["0.85"]] for r in references]
     ordered = sorted([own, *others], key=lambda row: -row[2])
     rows = [[*row[:2], number(row[2]), number(row[3]), number(row[4], 2), number(row[5], 2)] for row in ordered]
     return ["player", "", "mIoU", "cIoU", "NoC@80", "NoC@85"], rows
-
-
-def click_rows(scores: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The click diagnostics: what is known by name first, then whatever else the scores hold."""
-    clicks = scores["clicks"]
-    known = [(CLICKS[name], _value(name, clicks.get(name))) for name in CLICKS if name in clicks]
-    invalid = [(f"Invalid: {name.replace('_', ' ')}", f"{count:,}") for name, count in clicks["invalid"].items()]
-    others = {name: value for name, value in clicks.items() if name not in CLICKS and name != "invalid"}
-    return known + invalid + list(flat(others))
 
 
 def step_rows(entrant: Entrant) -> list[tuple[str, str, str, str]]:
@@ -168,18 +164,6 @@ def cost_rows(entrant: Entrant) -> list[tuple[str, str]]:
     return [*rows, ("Price", shown)]
 
 
-def flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
-    """A nested value as rows, for parts of the scores that no table of their own shows."""
-    for key, value in values.items():
-        name = f"{before}{key}".replace("_", " ")
-        if isinstance(value, Mapping):
-            yield from flat(value, f"{name}: ")
-        elif isinstance(value, list) and len(value) == 2 and all(isinstance(end, int | float) for end in value):
-            yield name, _between(value, 3)
-        else:
-            yield clean(name), _value(key, value)
-
-
 def with_range(value: float, ends: Sequence[float] | None, digits: int) -> str:
     """``0.712 [0.684, 0.741]``; without brackets where there is no interval."""
     if ends is None:
@@ -205,11 +189,3 @@ def _quoted(word: str) -> str:
 
 def _between(ends: Sequence[float], digits: int) -> str:
     return f"{number(ends[0], digits)} to {number(ends[1], digits)}"
-
-
-def _value(name: str, value: Any) -> str:
-    if value is None:
-        return "not computed"
-    if isinstance(value, float):
-        return percent(value) if name.endswith(("rate", "inside")) else number(value)
-    return f"{value:,}" if isinstance(value, int) else clean(str(value))

@@ -36,7 +36,16 @@ CLICKS = {
     "hit_rate": "Hit rate",
     "first_click_inside": "First click inside the object",
     "mean_gain": "Mean gain of IoU per valid click",
+    "overshoot": "Clicks that lowered the IoU",
     "regret": "Mean regret",
+}
+
+WORTH = {
+    "valid": "clicks",
+    "hit_rate": "hit rate",
+    "mean_gain": "mean gain",
+    "overshoot": "lowered the IoU",
+    "regret": "regret",
 }
 
 RULES = {"final": "final: the last mask", "self": "self: the model's choice", "best": "best: an upper bound"}

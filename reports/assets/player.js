@@ -41,9 +41,10 @@ HL.Player = class {
       return;
     }
     this.last = Math.max(...this.episodes.map((episode) => episode.steps.length));
+    this.answers = runs.map((run) => this.index.runs[run].answer[sample]);
     this.divergence = this.episodes.length > 1 ? HL.Player.divergence(this.episodes) : null;
     this.#strip();
-    this.go(step ?? this.last, { quiet: true });
+    this.go(step ?? this.answers[0], { quiet: true });
   }
 
   close() {
@@ -104,7 +105,7 @@ HL.Player = class {
     if (episode.error && own === episode.steps.length) rows.push(["Error", HL.visible(episode.error), ""]);
     facts.replaceChildren(...rows.map(HL.Player.#row));
     pane.reply.textContent = step ? (step.raw == null ? "no reply" : HL.visible(step.raw) || "empty reply") : "No reply yet.";
-    pane.candidates.replaceChildren(...HL.Player.#candidates(step));
+    pane.candidates.replaceChildren(...this.#candidates(pane, step));
     const action = step ? HL.Player.told(step.action) : `initial mask ${episode.initial.kind}`;
     return `${this.panes.length > 1 ? pane.name + ": " : ""}${action}; IoU ${HL.number(iou)}.`;
   }
@@ -124,13 +125,19 @@ HL.Player = class {
   }
 
   /** What a tree search tried at this step. */
-  static #candidates(step) {
+  #candidates(pane, step) {
     if (!step?.candidates?.length) return [];
-    const rows = step.candidates.map((one) => HL.el("tr", {},
-      HL.el("th", { scope: "row" }, `${one.chosen ? "▸ " : ""}${one.action ? HL.Player.told(one.action) : "no action"}`),
-      HL.el("td", {}, HL.number(one.predicted_iou)), HL.el("td", {}, HL.number(one.iou)), HL.el("td", {}, one.chosen ? "chosen" : "")));
-    const heads = ["Candidate", "predicted IoU", "IoU", ""].map((text) => HL.el("th", { scope: "col" }, text));
-    return [HL.el("table", { class: "numbers" }, HL.el("thead", {}, HL.el("tr", {}, ...heads)), HL.el("tbody", {}, ...rows))];
+    const rows = step.candidates.map((one) => {
+      const show = () => {
+        const iou = pane.stage.show(step.t, this.hidden, one);
+        this.status.textContent = `Candidate: ${HL.Player.told(one.action)}; IoU ${HL.number(iou)}.`;
+      };
+      return HL.el("tr", {},
+        HL.el("th", { scope: "row" }, HL.el("button", { type: "button", class: "link", onclick: show }, HL.Player.told(one.action))),
+        HL.el("td", {}, HL.number(one.predicted_iou)), HL.el("td", {}, HL.number(one.iou)), HL.el("td", {}, one.chosen ? "chosen" : ""));
+    });
+    const heads = ["Candidate (shows its mask)", "predicted IoU", "IoU", ""].map((text) => HL.el("th", { scope: "col" }, text));
+    return [HL.el("table", { class: "numbers plain" }, HL.el("thead", {}, HL.el("tr", {}, ...heads)), HL.el("tbody", {}, ...rows))];
   }
 
   #panes(runs) {
@@ -160,6 +167,7 @@ HL.Player = class {
       const apart = t === this.divergence;
       const lines = this.episodes.map((episode) => this.#chip(episode, t));
       const label = apart ? [HL.el("span", { class: "apart" }, "≠ first difference")] : [];
+      if (this.answers.includes(t)) label.push(HL.el("span", { class: "apart" }, "answer"));
       return HL.el("li", {}, HL.el("button", { type: "button", class: `chip${apart ? " diverges" : ""}`, onclick: () => this.go(t) },
         HL.el("span", { class: "t" }, t ? `${t}` : "start"), ...lines, ...label));
     }));

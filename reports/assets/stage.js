@@ -32,17 +32,19 @@ HL.Stage = class {
     this.#fit();
   }
 
-  /** Show the state after t steps; gives back the IoU, computed from the masks. */
-  show(t, hidden) {
-    const rle = t ? this.episode.steps[t - 1].mask : this.episode.initial.mask;
-    const mask = rle ? HL.masks.decode(rle) : HL.masks.empty(this.episode.size);
+  /** Show the state after t steps, or what a candidate of that step led to; gives back the IoU, computed from the masks. */
+  show(t, hidden, candidate = null) {
+    const { steps, initial, size } = this.episode;
+    const rle = candidate?.mask ?? (t ? steps[t - 1].mask : initial.mask);
+    const mask = rle ? HL.masks.decode(rle) : HL.masks.empty(size);
     HL.masks.paint(this.canvas, mask, HL.Stage.#MASK);
     const iou = HL.masks.iou(this.truth, mask, this.ignore);
     this.canvas.setAttribute("aria-label", `Mask after step ${t}, IoU ${HL.number(iou)}`);
     this.canvas.hidden = hidden.has("mask");
     this.outline.toggleAttribute("hidden", hidden.has("outline"));
     this.marks.toggleAttribute("hidden", hidden.has("clicks"));
-    this.marks.replaceChildren(...this.episode.steps.slice(0, t).flatMap((step) => this.#marksOf(step, step.t === t)));
+    const done = steps.slice(0, t).map((step) => (candidate && step.t === t ? { ...step, action: candidate.action } : step));
+    this.marks.replaceChildren(...done.flatMap((step) => this.#marksOf(step, step.t === t)));
     this.#scaleMarks();
     return iou;
   }
