@@ -128,7 +128,12 @@ class Scores(Strict):
 
 
 class TaskFacts(Strict):
-    """Which task, and which data: the digest covers names, expressions and annotations."""
+    """Which task, and which data.
+
+    Attributes:
+        digest: over names, expressions and annotations.
+        masks: how a refinement task makes the masks that its episodes begin with; null of others.
+    """
 
     name: Name
     version: Annotated[int, Field(ge=1, le=10_000)]
@@ -137,6 +142,7 @@ class TaskFacts(Strict):
     revision: Annotated[str, Field(max_length=500)]
     digest: Annotated[str, Field(max_length=200)]
     source: Json
+    masks: Json | None = None
 
 
 class Manifest(Strict):

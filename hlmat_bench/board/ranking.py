@@ -130,6 +130,7 @@ def _comparable(entry: Entry) -> tuple[Any, ...]:
         task.version,
         task.kind,
         task.digest,
+        digest(task.masks),
         digest(lasting(manifest.segmenter)),
         digest(samples),
     )

@@ -27,6 +27,9 @@ SYMBOLS = {"schema": "○", "recomputed": "◔", "replayed": "◑", "rerun": "�
 _TITLES = {
     "res": "RES: referring expressions",
     "hres": "HRES: high resolution, thin and intricate objects",
+    "hres_extra": "HRES: further data sets",
+    "classic": "Classic interactive segmentation",
+    "refine": "Refinement of given masks",
     "synth": "Synthetic scenes",
 }
 
