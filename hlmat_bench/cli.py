@@ -30,6 +30,9 @@ DataRoot = Annotated[
     Path | None,
     typer.Option(help="The folder under which the data sets lie.", envvar="HLMAT_DATA", show_envvar=True),
 ]
+Ceilings = Annotated[
+    Path | None, typer.Option(help="The folder of all ceilings; default: runs/ceilings, or `ceilings` beside the run.")
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", help="A setting, key=value: overlay.color=blue, history=on, data.missing=skip, ..."),
@@ -40,9 +43,6 @@ CatalogFile = Annotated[
 EmbeddingCache = Annotated[
     Path | None,
     typer.Option(help="Folder that keeps what the segmenter's encoder makes of images, for later runs."),
-]
-Ceilings = Annotated[
-    Path | None, typer.Option(help="The folder of all ceilings; default: runs/ceilings, or `ceilings` beside the run.")
 ]
 Seed = Annotated[int, typer.Option(help="Seed of everything random; of a synthetic task, also of its scenes.")]
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import os
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -169,6 +173,40 @@ def test_secrets_are_blotted_out() -> None:
         "spec": [{"api_key": "***", "max_tokens": 8, "url": "http://***@host/v1"}],
         "a": "token=***",
     }
+
+
+def test_open_shows_the_page_in_a_browser(played: list[Run], tmp_path: Path) -> None:
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/opened\n')
+    browser.chmod(0o755)
+    command = [sys.executable, "-m", "hlmat_bench", "report", str(played[0].folder), "--no-images", "--open"]
+    ran = subprocess.run(
+        [*command, "--out", str(tmp_path / "site")],
+        env={**os.environ, "BROWSER": f"{browser} %s"}, check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    page = tmp_path / "site/index.html"
+    assert ran.stdout.strip() == str(page)
+    assert (tmp_path / "opened").read_text().strip() == page.as_uri()
+
+
+def test_a_task_file_that_has_moved_is_asked_for(played: list[Run], tmp_path: Path) -> None:
+    moved = tmp_path / "run"
+    shutil.copytree(played[0].folder, moved)
+    document = json.loads((moved / "run.json").read_text())
+    task = document["argv"][document["argv"].index("--task") + 1]
+    document["argv"] = [word.replace(task, "/gone/mine.yaml") for word in document["argv"]]
+    (moved / "run.json").write_text(json.dumps(document))
+    with pytest.raises(UsageError, match=r"mine.yaml is not there; give it with --task.*--no-images"):
+        report([moved], tmp_path / "site")
+    assert report([moved], tmp_path / "site", task=task).exists()
+
+
+def test_slices_are_the_bands_of_the_scores(played: list[Run], tmp_path: Path) -> None:
+    page = report([played[2].folder], tmp_path / "site", images=False).read_text()
+    for bands in played[2].scores()["bands"].values():
+        for name, found in bands.items():
+            cells = "{:.3f} [{:.3f}, {:.3f}]".format(found["miou"], *found["miou_ci"])
+            assert len(bands) == 1 or f'<th scope="row">{name}</th><td>{found["n"]}</td><td>{cells}</td>' in page
 
 
 def test_images_have_no_metadata_and_thumbnails_are_small(tmp_path: Path, tool: str) -> None:

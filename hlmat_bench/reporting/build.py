@@ -18,6 +18,7 @@ from hlmat_bench.reporting.pictures import open_source, write_pictures
 from hlmat_bench.reporting.references import Reference
 from hlmat_bench.reporting.slices import Slicing, slicings
 from hlmat_bench.reporting.words import DEFINITIONS
+from hlmat_bench.samples import Source
 
 _ASSETS = ("base.css", "hl.js", "report.css", "masks.js", "stage.js", "player.js", "gallery.js")
 
@@ -56,7 +57,7 @@ def report(
     first = played[0]
     players = references.find(first, ceilings)
     ways = slicings(first.facts, _oracle(players))
-    source = open_source(first.run.manifest, data_root, task) if images else None
+    source = _source(first, data_root, task) if images else None
     with Site(place) as site:
         wanted = [sample.sample_id for sample in first.facts]
         numbers = write_pictures(site, source, wanted, progress) if source is not None else []
@@ -69,6 +70,13 @@ def report(
 def default_folder(runs: Sequence[Path]) -> Path:
     """Where a report goes when no folder is named: into the run; of several runs, beside the first."""
     return runs[0] / "report" if len(runs) == 1 else runs[0].resolve().parent / "comparison"
+
+
+def _source(entrant: Entrant, data_root: str | os.PathLike[str] | None, task: str | None) -> Source:
+    try:
+        return open_source(entrant.run.manifest, data_root, task)
+    except UsageError as error:
+        raise UsageError(f"{error} Or leave the images out with --no-images.") from error
 
 
 def _page(played: Sequence[Entrant], players: Sequence[Reference], ways: Sequence[Slicing]) -> str:

@@ -124,11 +124,12 @@ def _head_row(entrant: Entrant) -> list[str]:
 
 def _slice_row(entrants: Sequence[Entrant], way: Slicing, code: int) -> list[str]:
     members = way.members(code)
-    scores = [scores_of(entrant.facts, members, entrant.budget) for entrant in entrants]
+    budget = max(entrant.budget for entrant in entrants)
+    scores = [scores_of(entrant.facts, members, budget) for entrant in entrants]
     cells = [number(scores[0]["miou"])]
     apart = True
     for entrant, found in zip(entrants[1:], scores[1:], strict=True):
-        gap = differences(entrants[0].facts, entrant.facts, members, entrants[0].budget)
+        gap = differences(entrants[0].facts, entrant.facts, members, budget)
         cells += [number(found["miou"]), with_range(gap["miou"], gap["miou_ci"], 3)]
         apart = apart and separated(gap)
     best = max(range(len(entrants)), key=lambda n: float(scores[n]["miou"]))

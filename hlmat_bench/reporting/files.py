@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -47,12 +48,22 @@ def index(entrants: Sequence[Entrant], slicings: Sequence[Slicing], images: Sequ
     return {
         "shard": SHARD,
         "outcomes": list(OUTCOMES),
-        "ids": [clean(public(sample.sample_id)) for sample in samples],
+        "ids": _different([clean(public(sample.sample_id)) for sample in samples]),
         "expressions": [clean(sample.expression, EXPRESSION_LENGTH) for sample in samples],
         "images": list(images),
         "slicings": [{"name": way.name, "values": list(way.values), "codes": list(way.codes)} for way in slicings],
         "runs": [_run(one) for one in entrants],
     }
+
+
+def _different(names: Sequence[str]) -> list[str]:
+    """The names; one that has become the same as an earlier one gets a number, so that links to both lead somewhere."""
+    seen: Counter[str] = Counter()
+    made = []
+    for name in names:
+        seen[name] += 1
+        made.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return made
 
 
 def _run(entrant: Entrant) -> dict[str, Any]:

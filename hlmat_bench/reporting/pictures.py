@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice, pairwise
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -37,15 +38,12 @@ def open_source(document: Mapping[str, Any], data_root: str | os.PathLike[str] |
     Raises:
         UsageError: when the data is not there, or is other data than the run's.
     """
-    name = document["task"]["name"]
-    words = document["argv"]
-    own = [word for before, word in pairwise(words) if before == "--task" and "/" in word]
-    definition = load_task(task or next((word for word in own if os.path.exists(word)), name))  # noqa: PTH110
+    name, words = document["task"]["name"], document["argv"]
+    definition = load_task(task or _own_file(words) or name)
     source = definition.source(data_root, seed=document["seed"], overrides=_overrides(words))
     if source.digest() != document["task"]["digest"]:
         raise UsageError(
-            f"The data of {name} here is not what the run was played on; give its folder with --data-root, or leave "
-            "the images out with --no-images."
+            f"The data of {name} here is not what the run was played on; give its folder with --data-root."
         )
     return source
 
@@ -112,6 +110,21 @@ def _encoded(image: Image, format: str, **parameters: int) -> bytes:
     data = io.BytesIO()
     Pillow.fromarray(image).save(data, format, **parameters)
     return data.getvalue()
+
+
+def _own_file(words: Sequence[str]) -> str | None:
+    """The task's YAML file on a command line; None where it names one of ours.
+
+    Raises:
+        UsageError: when there is no such file.
+    """
+    named = [word for before, word in pairwise(words) if before == "--task"]
+    own = [word for word in named if word.endswith((".yaml", ".yml"))]
+    if len(own) != 1 or len(named) != 1:
+        return None
+    if not Path(own[0]).exists():
+        raise UsageError(f"The run's task file {own[0]} is not there; give it with --task.")
+    return own[0]
 
 
 def _overrides(words: Sequence[str]) -> dict[str, Any]:

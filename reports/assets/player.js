@@ -78,7 +78,11 @@ HL.Player = class {
     this.step = Math.min(Math.max(Math.trunc(step) || 0, 0), this.last);
     const heard = this.panes.map((pane) => this.#show(pane, this.step));
     [...this.strip.querySelectorAll("button")].forEach((button, t) => {
-      if (t === this.step) button.setAttribute("aria-current", "step");
+      if (t === this.step) {
+        button.setAttribute("aria-current", "step");
+        const hiddenRight = button.offsetLeft + button.offsetWidth - this.strip.clientWidth;
+        this.strip.scrollLeft = Math.min(Math.max(this.strip.scrollLeft, hiddenRight), button.offsetLeft);
+      }
       else button.removeAttribute("aria-current");
     });
     const focused = document.activeElement;
@@ -192,11 +196,12 @@ HL.Player = class {
   }
 
   #build() {
-    const button = (text, action, label) => HL.el("button", { type: "button", onclick: action, "aria-label": label }, text);
+    const button = (text, action, label, more = "") => HL.el("button", { type: "button", onclick: action, "aria-label": label },
+      text, more && HL.el("span", { class: "wide" }, more));
     this.title = HL.el("h2", { id: "player-title", dir: "auto" });
     this.about = HL.el("p", { class: "note mono" });
-    this.back = button("Previous sample", () => this.#leave(-1), "Previous sample");
-    this.forth = button("Next sample", () => this.#leave(1), "Next sample");
+    this.back = button("Previous", () => this.#leave(-1), "Previous sample", " sample");
+    this.forth = button("Next", () => this.#leave(1), "Next sample", " sample");
     this.first = button("«", () => this.go(0), "First step");
     this.previous = button("‹", () => this.go(this.step - 1), "Previous step");
     this.next = button("›", () => this.go(this.step + 1), "Next step");
@@ -206,17 +211,17 @@ HL.Player = class {
     this.bodies = HL.el("div", { class: "bodies" });
     this.failure = HL.el("p", { class: "error", role: "alert", hidden: true });
     this.status = HL.el("p", { class: "hidden-label", role: "status" });
-    this.zoom = HL.el("select", { onchange: () => this.panes?.forEach((pane) => pane.stage.setZoom(Number(this.zoom.value))) },
+    this.zoom = HL.el("select", { "aria-label": "Zoom", onchange: () => this.panes?.forEach((pane) => pane.stage.setZoom(Number(this.zoom.value))) },
       ...[1, 2, 4].map((zoom) => HL.el("option", { value: zoom }, zoom === 1 ? "fit" : `${zoom} ×`)));
     const toggles = [["mask", "mask"], ["outline", "ground truth"], ["clicks", "clicks"]].map(([name, text]) => this.#toggle(name, text));
     this.dialog = HL.el("dialog", { class: "player", "aria-labelledby": "player-title", tabindex: "-1" },
-      HL.el("header", { class: "controls" }, HL.el("div", { class: "names" }, this.title, this.about), this.back, this.forth,
-        button("Close", () => this.changed({ sample: null }, true), "Close")),
-      this.failure, this.bodies,
-      HL.el("div", { class: "controls steps" }, this.first, this.previous, this.place, this.next, this.end,
+      HL.el("header", { class: "controls" }, HL.el("div", { class: "names" }, this.title, this.about),
         HL.el("fieldset", { class: "toggles" }, HL.el("legend", { class: "hidden-label" }, "Shown"), ...toggles),
-        HL.el("label", { class: "zoom" }, "Zoom", this.zoom)),
-      this.strip,
+        HL.el("label", { class: "zoom" }, HL.el("span", { class: "wide" }, "Zoom"), this.zoom),
+        this.back, this.forth, button("Close", () => this.changed({ sample: null }, true), "Close")),
+      this.failure, this.bodies,
+      HL.el("div", { class: "dock" },
+        HL.el("div", { class: "controls steps" }, this.first, this.previous, this.place, this.next, this.end), this.strip),
       HL.el("p", { class: "note keys" }, "Keys: ← and → go a step, Shift with ← or → (or Home and End) to the first and last, Esc closes."),
       this.status);
     this.dialog.addEventListener("keydown", (event) => this.#key(event));

@@ -2,7 +2,7 @@
 /* One episode on its image: the mask of a step, the clicks so far, and the outline of the ground truth. */
 HL.Stage = class {
   static #SVG = "http://www.w3.org/2000/svg";
-  static #SHARE = 0.54; // of the window's height
+  static #SHARE = 0.52; // of the window's height
   static #MASK = [0, 220, 60, 128];
 
   constructor() {
