@@ -8,10 +8,8 @@ from typing import Annotated
 
 import typer
 
-_DataRoot = Annotated[
-    Path | None,
-    typer.Option(help="The folder under which the data sets lie.", envvar="HLMAT_DATA", show_envvar=True),
-]
+from hlmat_bench.commands import options
+
 _Replaced = "NAME=SPEC: the suite's {} of that name is this one; may be given several times."
 
 
@@ -23,7 +21,7 @@ def suite(
     task: Annotated[list[str] | None, typer.Option(help=_Replaced.format("task"))] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many samples of each run.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
-    data_root: _DataRoot = None,
+    data_root: options.DataRoot = None,
     concurrency: Annotated[int | None, typer.Option(min=1, help="Episodes under way at once.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Requests per batch of a local model.")] = None,
     catalog: Annotated[Path | None, typer.Option(help="A file with more models.")] = None,
@@ -60,7 +58,7 @@ def suite(
 
 def suites(
     name: Annotated[str | None, typer.Argument(help="All that is to be known of one suite, or of ./file.yaml.")] = None,
-    data_root: _DataRoot = None,
+    data_root: options.DataRoot = None,
 ) -> None:
     """The suites there are, and what is missing to play them here."""
     from hlmat_bench import console

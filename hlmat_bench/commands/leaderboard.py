@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from hlmat_bench.commands import options
 from hlmat_bench.errors import UsageError
 
 app = typer.Typer(help="Entries of a leaderboard, their verification, and its pages.", no_args_is_help=True)
@@ -52,10 +53,7 @@ def verify(
     ] = None,
     rerun: Annotated[str | None, typer.Option(help="The model, name[,key=value...]: asks it again.")] = None,
     task: _TaskFile = "",
-    data_root: Annotated[
-        Path | None,
-        typer.Option(help="The folder under which the data sets lie.", envvar="HLMAT_DATA", show_envvar=True),
-    ] = None,
+    data_root: options.DataRoot = None,
     record: Annotated[bool, typer.Option("--record", help="Write the level to verified/ID.json beside it.")] = False,
 ) -> None:
     """Check entries, from their form to the model itself; exit code 1 where one fails."""

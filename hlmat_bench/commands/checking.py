@@ -1,0 +1,86 @@
+"""Is it right: ``check``, ``probe`` and ``data check``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hlmat_bench.commands import options
+from hlmat_bench.words import settings as settings_of
+
+
+def check(
+    plugin: Annotated[str, typer.Argument(help="A file, or a name with options, as --model and --segmenter take it.")],
+    catalog: options.CatalogFile = None,
+) -> None:
+    """Hold a model or a segmenter against the public contract; exit code 1 when it breaks a rule."""
+    from hlmat_bench import console, contract
+    from hlmat_bench.catalog import Catalog
+    from hlmat_bench.plugins import kind_of, make
+
+    choice = Catalog.load(catalog).choose(plugin)
+    kind = kind_of(choice.plugin)
+    findings = contract.check(kind, choice.make() if kind == "model" else make(kind, plugin))
+    for finding in findings:
+        console.say(
+            f"ok     {finding.rule}" if finding.broken is None else f"BROKEN {finding.rule}\n       {finding.broken}"
+        )
+    broken = sum(finding.broken is not None for finding in findings)
+    console.say(f"{plugin} keeps {len(findings) - broken} of {len(findings)} rules of a {kind}.")
+    if broken:
+        raise typer.Exit(1)
+
+
+def probe(
+    model: Annotated[str, typer.Option(help="Name[,key=value...] or ./file.py.")],
+    samples: Annotated[int, typer.Option(help="Markers to ask for; four are on one image.")] = 32,
+    seed: options.Seed = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder of images, picture and replies.")] = None,
+    concurrency: Annotated[int | None, typer.Option(min=1, help="Requests under way at once.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Requests per batch of a local model.")] = None,
+    catalog: options.CatalogFile = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="A setting, key=value: points=yx1000, ...")] = None,
+) -> None:
+    """Ask a model for markers at known places: is its point format right? Exit code 1 when it is not."""
+    from hlmat_bench import console
+    from hlmat_bench.manifest import redact
+    from hlmat_bench.probe import probe as probe_one
+
+    with console.progress(f"probing {redact(model)}") as progress:
+        report = probe_one(
+            model,
+            samples=samples,
+            seed=seed,
+            out=out,
+            concurrency=concurrency,
+            batch_size=batch_size,
+            catalog=catalog,
+            settings=settings_of(set_ or []),
+            progress=progress,
+        )
+    console.say(report.heading())
+    console.table(report.HEADERS, report.rows(), right=range(1, 6))
+    console.say("\n".join(["", *report.sentences(), "", f"picture: {report.picture}", f"replies: {report.replies}"]))
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+def data_check(
+    task: Annotated[str, typer.Argument(help="A task's name or YAML file.")],
+    data_root: options.DataRoot = None,
+    seed: options.Seed = 0,
+    set_: options.Settings = None,
+) -> None:
+    """Count a task's images, refs and expressions and look at every file; exit code 1 when something is off."""
+    from hlmat_bench import console
+    from hlmat_bench.data_check import check
+    from hlmat_bench.tasks import load_task
+
+    overrides = {key.removeprefix("data."): value for key, value in settings_of(set_ or []).items()}
+    with console.progress(f"checking {task}") as progress:
+        report = check(load_task(task), data_root, seed, overrides=overrides, progress=progress)
+    console.say(report.text())
+    if not report.ok:
+        raise typer.Exit(1)

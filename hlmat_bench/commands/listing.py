@@ -1,0 +1,48 @@
+"""What there is: ``models``, ``segmenters`` and ``tasks``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from hlmat_bench.commands import options
+
+
+def models(
+    name: Annotated[str | None, typer.Argument(help="All that the catalogue knows of one model.")] = None,
+    catalog: options.CatalogFile = None,
+) -> None:
+    """The models there are: what they are, how they write coordinates, and whether they can run here."""
+    from hlmat_bench import console
+    from hlmat_bench.catalog import Catalog
+
+    known = Catalog.load(catalog)
+    if name is not None:
+        console.say(known.page(name))
+        return
+    console.table(known.HEADERS, known.rows())
+    console.say("\n`hlmat-bench models NAME` says what else there is to know of one.")
+
+
+def segmenters() -> None:
+    """The segmenters there are, what they take, and whether they can run here."""
+    from hlmat_bench import console
+    from hlmat_bench.plugins import available
+
+    found = sorted(available("segmenter").values(), key=lambda plugin: plugin.name)
+    console.table(console.SEGMENTER_HEADERS, [console.segmenter_row(plugin) for plugin in found])
+
+
+def tasks(data_root: options.DataRoot = None) -> None:
+    """The tasks there are, and whether their data is here."""
+    from hlmat_bench import console
+    from hlmat_bench.tasks import load_task, task_names
+
+    rows = []
+    for name in task_names():
+        task = load_task(name)
+        expressions = task.expected.expressions
+        here = task.missing(data_root)
+        rows.append((name, task.title, str(expressions or ""), here or "yes"))
+    console.table(("task", "title", "expressions", "can run here"), rows, right=[2])

@@ -1,0 +1,72 @@
+"""Commands on finished runs: ``score``, ``report`` and ``compare``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hlmat_bench.commands import options
+from hlmat_bench.words import settings as settings_of
+
+
+def score(
+    run: Annotated[list[Path], typer.Argument(help="Run folders.")],
+    replay: Annotated[bool, typer.Option("--replay", help="Replay the clicks: compare masks, find regret.")] = False,
+    segmenter: Annotated[str | None, typer.Option(help="Of a replay, as the run had it; default: its name.")] = None,
+    task: Annotated[str | None, typer.Option(help="Of a replay, as the run had it; default: its name.")] = None,
+    data_root: options.DataRoot = None,
+    set_: options.Settings = None,
+) -> None:
+    """Compute the scores again, from the episodes alone; with --replay, exit code 1 when a mask is another."""
+    from hlmat_bench import console
+    from hlmat_bench.replay import replay_folder
+    from hlmat_bench.runs import Run
+    from hlmat_bench.score_tables import print_scores
+
+    found = {}
+    for folder in run if replay else []:
+        with console.progress(f"replaying {folder}") as progress:
+            found[folder] = replay_folder(folder, segmenter, task, data_root, settings_of(set_ or []), progress)
+    scored = [(str(folder), Run(folder)) for folder in run]
+    for _, one in scored:
+        one.score()
+    print_scores("run", scored)
+    for folder, again in found.items():
+        console.say(f"{folder}: {again.sentences()}")
+    if any(again.differing for again in found.values()):
+        raise typer.Exit(1)
+
+
+def report(
+    run: Annotated[list[Path], typer.Argument(help="Run folders; several on the same samples are compared.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the pages; default: RUN/report, of several runs `comparison` beside.")
+    ] = None,
+    open_: Annotated[bool, typer.Option("--open", help="Open the pages in a browser.")] = False,
+    images: Annotated[
+        bool, typer.Option("--images/--no-images", help="With the images, or without, for licences that want it.")
+    ] = True,
+    data_root: options.DataRoot = None,
+    task: Annotated[str | None, typer.Option(help="The task's YAML file, where it has moved.")] = None,
+    ceilings: options.Ceilings = None,
+) -> None:
+    """Write pages about a run, or the comparison of several: curves, slices, and every sample step by step."""
+    from hlmat_bench.reporting import commands
+
+    commands.report(run, out, open_, images=images, data_root=data_root, task=task, ceilings=ceilings)
+
+
+def compare(
+    run: Annotated[list[Path], typer.Argument(help="Two or more run folders on the same samples.")],
+    out: Annotated[Path | None, typer.Option(help="Also write pages into this folder.")] = None,
+    images: Annotated[bool, typer.Option("--images/--no-images", help="The pages with the images, or without.")] = True,
+    data_root: options.DataRoot = None,
+    task: Annotated[str | None, typer.Option(help="The task's YAML file, where it has moved.")] = None,
+    ceilings: options.Ceilings = None,
+) -> None:
+    """Compare runs on the same samples: paired differences with 95 % intervals, and who is better how often."""
+    from hlmat_bench.reporting import commands
+
+    commands.compare(run, out, images=images, data_root=data_root, task=task, ceilings=ceilings)
