@@ -33,8 +33,12 @@ def bands_of(gt: Mask, expression: str) -> dict[str, str]:
         gt: the object, bool (H, W).
         expression: its description.
     """
-    area = int(np.count_nonzero(gt))
-    thin = {"thinness": _band(THINNESS, thinness(gt))} if area else {}
+    return bands_from(int(np.count_nonzero(gt)), perimeter(gt), expression)
+
+
+def bands_from(area: int, sides: int, expression: str) -> dict[str, str]:
+    """The same as `bands_of`, of an object of that area and `perimeter`."""
+    thin = {"thinness": _band(THINNESS, _quotient(area, sides))} if area else {}
     return {
         "object_size": _band(SIZES, area),
         **thin,
@@ -45,17 +49,27 @@ def bands_of(gt: Mask, expression: str) -> dict[str, str]:
 def thinness(gt: Mask) -> float:
     """The isoperimetric quotient, perimeter squared over 4 pi times the area: at least 4 / pi, NaN of an empty object.
 
-    The perimeter is the number of sides of the object's pixels with another pixel, or the image's edge, beyond them;
-    holes have one, too. DIS5K measures the complexity of its objects by this quotient (Qin et al., "Highly Accurate
+    DIS5K measures the complexity of its objects by this quotient (Qin et al., "Highly Accurate
     Dichotomous Image Segmentation", ECCV 2022, https://arxiv.org/abs/2203.03041).
 
     Args:
         gt: the object, bool (H, W).
     """
-    area = int(np.count_nonzero(gt))
+    return _quotient(int(np.count_nonzero(gt)), perimeter(gt))
+
+
+def perimeter(gt: Mask) -> int:
+    """The number of sides of the object's pixels with another pixel, or the image's edge, beyond them; also in holes.
+
+    Args:
+        gt: the object, bool (H, W).
+    """
     padded = np.pad(gt, 1)
-    perimeter = sum(int(np.count_nonzero(np.diff(padded, axis=axis))) for axis in (0, 1))
-    return perimeter**2 / (4 * math.pi * area) if area else math.nan
+    return sum(int(np.count_nonzero(np.diff(padded, axis=axis))) for axis in (0, 1))
+
+
+def _quotient(area: int, sides: int) -> float:
+    return sides**2 / (4 * math.pi * area) if area else math.nan
 
 
 def _band(scale: Scale, value: float) -> str:

@@ -8,7 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
+from hlmat_bench.board.commands import app as leaderboard_app
 from hlmat_bench.errors import UsageError
+from hlmat_bench.suites import commands as suite_commands
 from hlmat_bench.words import settings as _settings
 
 app = typer.Typer(
@@ -23,10 +25,17 @@ data_app = typer.Typer(help="The data sets of the tasks.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 lmms_app = typer.Typer(help="Our tasks inside lmms-eval.", no_args_is_help=True)
 app.add_typer(lmms_app, name="lmms")
+app.add_typer(leaderboard_app, name="leaderboard")
+
+app.command()(suite_commands.suite)
+app.command()(suite_commands.suites)
 
 DataRoot = Annotated[
     Path | None,
     typer.Option(help="The folder under which the data sets lie.", envvar="HLMAT_DATA", show_envvar=True),
+]
+Ceilings = Annotated[
+    Path | None, typer.Option(help="The folder of all ceilings; default: runs/ceilings, or `ceilings` beside the run.")
 ]
 Settings = Annotated[
     list[str] | None,
@@ -208,6 +217,41 @@ def score(
         console.say(f"{folder}: {again.sentences()}")
     if any(again.differing for again in found.values()):
         raise typer.Exit(1)
+
+
+@app.command()
+def report(
+    run: Annotated[list[Path], typer.Argument(help="Run folders; several on the same samples are compared.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the pages; default: RUN/report, of several runs `comparison` beside.")
+    ] = None,
+    open_: Annotated[bool, typer.Option("--open", help="Open the pages in a browser.")] = False,
+    images: Annotated[
+        bool, typer.Option("--images/--no-images", help="With the images, or without, for licences that want it.")
+    ] = True,
+    data_root: DataRoot = None,
+    task: Annotated[str | None, typer.Option(help="The task's YAML file, where it has moved.")] = None,
+    ceilings: Ceilings = None,
+) -> None:
+    """Write pages about a run, or the comparison of several: curves, slices, and every sample step by step."""
+    from hlmat_bench.reporting import commands
+
+    commands.report(run, out, open_, images=images, data_root=data_root, task=task, ceilings=ceilings)
+
+
+@app.command()
+def compare(
+    run: Annotated[list[Path], typer.Argument(help="Two or more run folders on the same samples.")],
+    out: Annotated[Path | None, typer.Option(help="Also write pages into this folder.")] = None,
+    images: Annotated[bool, typer.Option("--images/--no-images", help="The pages with the images, or without.")] = True,
+    data_root: DataRoot = None,
+    task: Annotated[str | None, typer.Option(help="The task's YAML file, where it has moved.")] = None,
+    ceilings: Ceilings = None,
+) -> None:
+    """Compare runs on the same samples: paired differences with 95 % intervals, and who is better how often."""
+    from hlmat_bench.reporting import commands
+
+    commands.compare(run, out, images=images, data_root=data_root, task=task, ceilings=ceilings)
 
 
 @app.command()

@@ -114,7 +114,7 @@ def area(rle: Mapping[str, Any]) -> int:
     Raises:
         UsageError: as `decode`.
     """
-    return int(_runs(rle)[1::2].sum())
+    return int(runs_of(rle)[1::2].sum())
 
 
 def intersection_union(
@@ -152,7 +152,7 @@ def compress(rle: Mapping[str, Any]) -> RLE:
     """
     from pycocotools import mask as coco
 
-    runs, counts, (height, width) = _runs(rle), rle["counts"], rle["size"]
+    runs, counts, (height, width) = runs_of(rle), rle["counts"], rle["size"]
     if not runs[1:].all():  # A run of no pixels is harmless, but not what pycocotools reckons with.
         bits = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
         return encode(bits.reshape(width, height).T)
@@ -162,8 +162,14 @@ def compress(rle: Mapping[str, Any]) -> RLE:
     return {"size": [height, width], "counts": text}
 
 
-def _runs(rle: Mapping[str, Any]) -> NDArray[np.int64]:
-    """The run lengths of an RLE, checked: none is negative and together they are the whole mask."""
+def runs_of(rle: Mapping[str, Any]) -> NDArray[np.int64]:
+    """The run lengths of an RLE, checked: none is negative and together they are the whole mask.
+
+    They alternate between pixels outside the object, first, and inside, read column by column; int64.
+
+    Raises:
+        UsageError: as `decode`.
+    """
     height, width = _size(rle.get("size"))
     counts = rle.get("counts")
     if isinstance(counts, str | bytes):

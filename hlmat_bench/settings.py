@@ -201,6 +201,18 @@ def _used(values: Mapping[str, Any]) -> set[str]:
     return used
 
 
+def applying(given: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of some settings, given for many runs, that a run with these values of its own can use.
+
+    >>> applying({"prm": "ask", "overlay.color": "red"}, {"strategy": "greedy"})
+    {'overlay.color': 'red'}
+    """
+    kept = dict(given)
+    while unused := {name.partition(".")[0] for name in kept} & (_DEFAULTS.keys() - _used({**values, **kept})):
+        kept = {name: value for name, value in kept.items() if name.partition(".")[0] not in unused}
+    return kept
+
+
 def is_state(initial: Any, states: Sequence[str]) -> bool:
     """Whether an initial state is one of these; a run or a folder may be any, but must be named."""
     kind, named, place = str(initial).partition("=")

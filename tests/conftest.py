@@ -6,10 +6,16 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import pytest
+
+from tests.browsing import ARGUMENTS, find_browser
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 TOOL = """
 from hlmat_bench.testing import DiscSegmenter
@@ -74,6 +80,20 @@ def boxes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def task(boxes: Path) -> str:
     """The task file of `boxes`."""
     return str(boxes / "boxes.yaml")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A headless Chromium."""
+    from playwright.sync_api import sync_playwright
+
+    program = find_browser()
+    if program is None:
+        pytest.skip("needs Chromium: install it, or name its program in HLMAT_CHROMIUM")
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
+        yield opened
+        opened.close()
 
 
 @pytest.fixture(scope="module")

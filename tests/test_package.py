@@ -60,7 +60,14 @@ def test_the_wheel_works_in_a_clean_environment_from_an_empty_folder(tmp_path: P
     )
     [wheel] = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
-    for shipped in ("tasks/hres_synth.yaml", "tasks/lmms/hlmat_hres_synth.yaml", "adapters/models/hf.py"):
+    for shipped in (
+        "tasks/hres_synth.yaml",
+        "tasks/lmms/hlmat_hres_synth.yaml",
+        "tasks/suites/smoke.yaml",
+        "tasks/suites/published/segagent.yaml",
+        "adapters/models/hf.py",
+        "reports/assets/hl.js",
+    ):
         assert f"hlmat_bench/_content/{shipped}" in names
     assert not [name for name in names if name.startswith(("tests/", "adapters/", "tasks/")) or "shared" in name]
 

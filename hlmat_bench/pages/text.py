@@ -1,0 +1,92 @@
+"""Names and links from strangers, made harmless before they are on a page or in a table."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import urlsplit
+
+from hlmat_bench.manifest import redact
+
+NAME_LENGTH = 200
+LINK_LENGTH = 500
+
+# Controls, soft hyphens, directional marks and overrides, invisible operators, surrogates, interlinear annotations and
+# tags (https://www.unicode.org/reports/tr36/, 3). The zero-width joiners stay: scripts and emoji need them.
+_HIDDEN = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200e\u200f\u2028-\u202e"
+    "\u2060-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb\ud800-\udfff\U000e0000-\U000e0fff]"
+)
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+
+
+def clean(text: str, limit: int = NAME_LENGTH) -> str:
+    """The text on one line, without hidden and direction-changing characters, of at most so many characters.
+
+    >>> clean("a\u202eb\\n c")
+    'ab c'
+    """
+    # A cut first, so that a text of any length costs little.
+    shown = _HIDDEN.sub("", " ".join(text[: 4 * limit].split()))
+    return shown if len(shown) <= limit and len(text) <= 4 * limit else shown[: limit - 1] + "…"
+
+
+def safe_link(url: str) -> str | None:
+    """The address, where it is one of http or https that a page may link to; else None.
+
+    Refused are also those with a user's name, with blanks or hidden characters, or longer than `LINK_LENGTH`.
+
+    >>> safe_link("javascript:alert(1)") is None
+    True
+    """
+    if len(url) > LINK_LENGTH or not url.isascii() or re.search(r"[\x00-\x20\x7f\"'<>\\^`{|}]", url):
+        return None
+    try:
+        parts = urlsplit(url)
+        allowed = parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in parts.netloc
+    except ValueError:
+        return None
+    return url if allowed else None
+
+
+def neutral(cell: str) -> str:
+    """A text as a CSV cell that no spreadsheet takes for a formula: a quote goes before what looks like one.
+
+    See https://owasp.org/www-community/attacks/CSV_Injection.
+
+    >>> neutral("=1+1")
+    "'=1+1"
+    """
+    return "'" + cell if cell.startswith(_FORMULA) else cell
+
+
+# A path from the root or a drive of at least two parts, or one from a home; addresses (http://...) are none.
+_PATH = re.compile(
+    r"(?<![\w:/.\\~-])(?:~[\w.-]*[/\\]|(?:[A-Za-z]:)?[/\\][^\s/\\,;'\"=:]+[/\\])(?:[^\s/\\,;'\"=:]+[/\\]+)*"
+    r"([^\s/\\,;'\"=:)\]]*)"
+)
+_HOME = re.compile(r"(?:[A-Za-z]:)?[/\\](?:home|users)[/\\][^/\\]+", re.IGNORECASE)
+_SECRET = re.compile(r"(?i)(?:key|token|secret|password)$")
+
+
+def without_paths(text: str) -> str:
+    """The text with paths of a machine cut to their last part, so that no folder or user's name is told.
+
+    >>> without_paths("--out /home/ann/runs/x --data-root /home/ann")
+    '--out …/x --data-root ~'
+    """
+    return _PATH.sub(lambda found: "~" if _HOME.fullmatch(found[0]) else f"…/{found[1]}", text)
+
+
+def public(value: Any) -> Any:
+    """A JSON value whose texts, keys of objects included, have neither paths of a machine nor secrets."""
+    if isinstance(value, str):
+        return redact(without_paths(value))
+    if isinstance(value, list):
+        return [public(item) for item in value]
+    if isinstance(value, dict):
+        return {
+            public(key): "***" if isinstance(item, str) and _SECRET.search(key) else public(item)
+            for key, item in value.items()
+        }
+    return value

@@ -1,0 +1,1 @@
+"""Pages about runs: the report of one, the comparison of several."""

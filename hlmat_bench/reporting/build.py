@@ -1,0 +1,130 @@
+"""Builds the pages of a report: of one run, or of several on the same samples."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from hlmat_bench.errors import UsageError
+from hlmat_bench.pages.data import json_text
+from hlmat_bench.pages.site import Site
+from hlmat_bench.pages.templates import render
+from hlmat_bench.reporting import comparing, entrants, references, sections, views
+from hlmat_bench.reporting.entrants import Entrant
+from hlmat_bench.reporting.files import write_data
+from hlmat_bench.reporting.pictures import open_source, write_pictures
+from hlmat_bench.reporting.references import Reference
+from hlmat_bench.reporting.slices import Slicing, slicings
+from hlmat_bench.reporting.words import DEFINITIONS
+from hlmat_bench.samples import Source
+
+_ASSETS = ("base.css", "hl.js", "report.css", "masks.js", "stage.js", "player.js", "gallery.js")
+
+
+def report(
+    runs: Sequence[str | os.PathLike[str]],
+    out: str | os.PathLike[str] | None = None,
+    *,
+    images: bool = True,
+    data_root: str | os.PathLike[str] | None = None,
+    task: str | None = None,
+    ceilings: str | os.PathLike[str] | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Path:
+    """Write the pages of one run, or of the comparison of several.
+
+    Args:
+        runs: run folders, on the same samples.
+        out: the folder of the pages; None: `default_folder`.
+        images: whether the pages hold the images; without them nothing of the data is needed.
+        data_root: the folder under which the data sets lie.
+        task: the task's YAML file, where the run's command line does not name it any more.
+        ceilings: the folder of all ceilings; None: ``runs/ceilings``, or ``ceilings`` beside the run.
+        progress: called with (images done, images in all).
+
+    Returns:
+        The page to open.
+
+    Raises:
+        UsageError: when a folder is no run, the runs are not on the same samples, or the data is not there.
+    """
+    played = entrants.read([Path(folder) for folder in runs])
+    if len(played) > 1 and any(entrant.taken is None for entrant in played):
+        raise UsageError("Runs without clicks have no masks to compare; report each of them alone.")
+    place = Path(out) if out is not None else default_folder([Path(folder) for folder in runs])
+    first = played[0]
+    players = references.find(first, ceilings)
+    ways = slicings(first.facts, _oracle(players))
+    source = _source(first, data_root, task) if images else None
+    with Site(place) as site:
+        wanted = [sample.sample_id for sample in first.facts]
+        numbers = write_pictures(site, source, wanted, progress) if source is not None else []
+        write_data(site, played, ways, numbers)
+        site.assets(*_ASSETS)
+        site.write("index.html", _page(played, players, ways))
+    return place / "index.html"
+
+
+def default_folder(runs: Sequence[Path]) -> Path:
+    """Where a report goes when no folder is named: into the run; of several runs, beside the first."""
+    return runs[0] / "report" if len(runs) == 1 else runs[0].resolve().parent / "comparison"
+
+
+def _source(entrant: Entrant, data_root: str | os.PathLike[str] | None, task: str | None) -> Source:
+    try:
+        return open_source(entrant.run.manifest, data_root, task)
+    except UsageError as error:
+        raise UsageError(f"{error} Or leave the images out with --no-images.") from error
+
+
+def _page(played: Sequence[Entrant], players: Sequence[Reference], ways: Sequence[Slicing]) -> str:
+    shared = {
+        "root": "",
+        "runs": [views.about(entrant) for entrant in played],
+        "curve": views.curve(played, players),
+        "definitions": DEFINITIONS,
+        "shards": -(-len(played[0].facts) // 32),
+        "manifests": [json_text(entrant.manifest, indent=1) for entrant in played],
+    }
+    if len(played) > 1:
+        return render("comparison.html.j2", **shared, **_comparison(played, ways))
+    return render("run.html.j2", **shared, **_single(played[0], players, ways))
+
+
+def _single(entrant: Entrant, players: Sequence[Reference], ways: Sequence[Slicing]) -> dict[str, Any]:
+    extra = {name: entrant.scores.get(name) for name in ("refinement", "filtering")}
+    scored = entrant.taken is not None
+    return {
+        "tiles": views.tiles(entrant),
+        "rules": views.rules(entrant) if scored else None,
+        "plots": [
+            (views.clicks_to(entrant, "0.80"), "Clicks to an IoU of 0.80. The dashed bar: misses, which need more."),
+            (views.clicks_to(entrant, "0.85"), "Clicks to an IoU of 0.85. The dashed bar: misses, which need more."),
+            (views.final_ious(entrant), "IoU of the answers."),
+        ] if scored else [],
+        "references": views.reference_rows(entrant, players) if players and scored else None,
+        "clicks": sections.click_tables(entrant.scores["clicks"]),
+        "steps": views.step_rows(entrant),
+        "outcomes": views.outcome_rows(entrant),
+        "slices": views.slice_tables(entrant, ways) if scored else [],
+        "cost": views.cost_rows(entrant),
+        "extra": {name: sections.tables(values) for name, values in extra.items() if values},
+    }  # fmt: skip
+
+
+def _comparison(played: Sequence[Entrant], ways: Sequence[Slicing]) -> dict[str, Any]:
+    found = comparing.pairs(played)
+    return {
+        "heads": comparing.head_rows(played),
+        "pairs": found,
+        "pair_table": comparing.pair_table(found),
+        "differences": comparing.difference_plot(found),
+        "slices": comparing.slice_tables(played, ways),
+        "steps": [(entrant.name, views.step_rows(entrant)) for entrant in played],
+    }
+
+
+def _oracle(players: Sequence[Reference]) -> Any:
+    return next((player.facts for player in players if player.name == "oracle"), {})

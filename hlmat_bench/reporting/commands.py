@@ -1,0 +1,45 @@
+"""What `hlmat-bench report` and `hlmat-bench compare` do and print."""
+
+from __future__ import annotations
+
+import webbrowser
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hlmat_bench import console
+from hlmat_bench.errors import UsageError
+from hlmat_bench.reporting import build, comparing, entrants
+
+
+def report(runs: Sequence[Path], out: Path | None, show: bool, **options: Any) -> None:
+    """Write the pages and say where; ``show`` opens them. See `build.report` for the options."""
+    page = _built(runs, out, **options)
+    if show and not webbrowser.open(page.resolve().as_uri()):
+        console.note(f"No browser was found; open {page} in one.")
+
+
+def compare(runs: Sequence[Path], out: Path | None, **options: Any) -> None:
+    """Print the paired differences of all pairs, and write the pages where a folder is named.
+
+    Raises:
+        UsageError: when there are fewer than two runs, or they do not compare.
+    """
+    if len(runs) < 2:
+        raise UsageError("A comparison needs two runs or more; `hlmat-bench report` shows one.")
+    played = entrants.read(runs)
+    pairs = comparing.pairs(played)
+    headers, rows = comparing.pair_table(pairs)
+    console.table(headers, rows, right=range(2, 8))
+    for pair in pairs:
+        if pair.warnings:
+            console.note(f"Not only the model differs between {' and '.join(pair.names)}: {'; '.join(pair.warnings)}.")
+    if out is not None:
+        _built(runs, out, **options)
+
+
+def _built(runs: Sequence[Path], out: Path | None, **options: Any) -> Path:
+    with console.progress("images") as progress:
+        page = build.report(runs, out, progress=progress, **options)
+    console.say(f"{page}")
+    return page

@@ -1,0 +1,150 @@
+"""What the page of a comparison shows: paired differences, and who wins where."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from hlmat_bench.pages.plots import Plot, forest
+from hlmat_bench.pages.templates import number
+from hlmat_bench.reporting.entrants import Entrant, differing_settings
+from hlmat_bench.reporting.slices import Slicing, differences, scores_of
+from hlmat_bench.reporting.views import with_range
+
+_SHORT = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two runs on the same samples.
+
+    Attributes:
+        first, second: their numbers in the report.
+        names: their names.
+        found: first minus second, as `hlmat_bench.reporting.slices.differences` gives it.
+        warnings: what besides the model differs between them.
+    """
+
+    first: int
+    second: int
+    names: tuple[str, str]
+    found: Mapping[str, Any]
+    warnings: Sequence[str]
+
+    @property
+    def verdict(self) -> str:
+        """Which one has the higher mIoU, where the interval says so."""
+        if not separated(self.found):
+            return "not separated"
+        return f"{self.names[0 if self.found['miou'] > 0 else 1]} is better"
+
+
+def separated(found: Mapping[str, Any]) -> bool:
+    """Whether the interval of a difference of mIoU does not hold 0; of a single image there is no interval."""
+    ends = found["miou_ci"]
+    return ends is not None and not ends[0] <= 0 <= ends[1]
+
+
+def pairs(entrants: Sequence[Entrant]) -> list[Pair]:
+    """Every two runs."""
+    return [_pair(entrants, a, b) for a, b in combinations(range(len(entrants)), 2)]
+
+
+def pair_table(found: Sequence[Pair]) -> tuple[list[str], list[list[str]]]:
+    """The paired differences: headers and rows."""
+    headers = ["first − second", "verdict", "mIoU", "cIoU", "NoC@85", "first better on", "equal on", "second better on"]
+    rows = []
+    for pair in found:
+        each = pair.found
+        equal = each["n"] - each["wins"] - each["losses"]
+        rows.append(
+            [
+                f"{pair.names[0]} − {pair.names[1]}",
+                pair.verdict,
+                with_range(each["miou"], each["miou_ci"], 3),
+                with_range(each["ciou"], each["ciou_ci"], 3),
+                with_range(each["noc"], each["noc_ci"], 2),
+                *(f"{count:,}" for count in (each["wins"], equal, each["losses"])),
+            ]
+        )
+    return headers, rows
+
+
+def difference_plot(found: Sequence[Pair]) -> Plot:
+    """The differences of mIoU with their intervals."""
+    rows = [(f"{_short(pair.names[0])} − {_short(pair.names[1])}", *_ends(pair.found)) for pair in found]
+    return forest(rows, title="Paired differences of mIoU with 95 % intervals", x="difference of mIoU")
+
+
+def head_rows(entrants: Sequence[Entrant]) -> tuple[list[str], list[list[str]]]:
+    """The runs beside each other: headers and rows."""
+    headers = ["run", "segmenter", "mIoU", "cIoU", "Boundary IoU", "NoC@80", "missed", "NoC@85", "missed"]
+    return headers, [_head_row(entrant) for entrant in entrants]
+
+
+def slice_tables(entrants: Sequence[Entrant], slicings: Sequence[Slicing]) -> list[dict[str, Any]]:
+    """Who wins where: per part of the samples every run's mIoU, and the difference of the others to the first."""
+    first, *others = [entrant.name for entrant in entrants]
+    headers = [f"mIoU {first}"] + [text for name in others for text in (f"mIoU {name}", f"{first} − {name}")]
+    return [
+        {
+            "name": way.name,
+            "meaning": way.meaning,
+            "headers": [way.name, "samples", *headers, "best here"],
+            "rows": [_slice_row(entrants, way, code) for code in range(len(way.values))],
+        }
+        for way in slicings
+    ]
+
+
+def _pair(entrants: Sequence[Entrant], a: int, b: int) -> Pair:
+    first, second = entrants[a], entrants[b]
+    everything = np.arange(len(first.facts))
+    budget = max(first.budget, second.budget)
+    found = differences(first.facts, second.facts, everything, budget)
+    return Pair(a, b, (first.name, second.name), found, differing_settings(first, second))
+
+
+def _head_row(entrant: Entrant) -> list[str]:
+    taken, noc = entrant.taken or {}, entrant.scores["noc"]
+    counted = [text for q in ("0.80", "0.85") for text in (number(noc[q]["mean"], 2), f"{noc[q]['failed']:,}")]
+    return [
+        entrant.name,
+        str(entrant.manifest["segmenter"]["name"]),
+        with_range(taken["miou"], taken["miou_ci"], 3),
+        with_range(taken["ciou"], taken["ciou_ci"], 3),
+        number(taken["biou"]),
+        *counted,
+    ]
+
+
+def _slice_row(entrants: Sequence[Entrant], way: Slicing, code: int) -> list[str]:
+    members = way.members(code)
+    budget = max(entrant.budget for entrant in entrants)
+    scores = [scores_of(entrant.facts, members, budget) for entrant in entrants]
+    cells = [number(scores[0]["miou"])]
+    apart = True
+    for entrant, found in zip(entrants[1:], scores[1:], strict=True):
+        gap = differences(entrants[0].facts, entrant.facts, members, budget)
+        cells += [number(found["miou"]), with_range(gap["miou"], gap["miou_ci"], 3)]
+        apart = apart and separated(gap)
+    best = max(range(len(entrants)), key=lambda n: float(scores[n]["miou"]))
+    return [
+        way.values[code],
+        f"{len(members):,}",
+        *cells,
+        entrants[best].name if apart else "not separated",
+    ]
+
+
+def _ends(found: Mapping[str, Any]) -> tuple[float, float, float]:
+    low, high = found["miou_ci"] or (found["miou"], found["miou"])
+    return found["miou"], low, high
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _SHORT else name[: _SHORT - 1] + "…"

@@ -1,0 +1,166 @@
+"""The runs of a report, read once: their facts by sample, and their episodes for the player."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hlmat_bench.errors import UsageError
+from hlmat_bench.masks import RLE
+from hlmat_bench.pages.text import clean, public
+from hlmat_bench.records import EPISODES, Episode
+from hlmat_bench.reporting.facts import Facts, facts
+from hlmat_bench.runs import Run
+from hlmat_bench.settings import headline
+
+NAME_LENGTH = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Entrant:
+    """A run, as the pages show it.
+
+    Attributes:
+        name: the model's, with what tells it from the other runs of the report.
+        manifest: without paths and secrets.
+        scores: as in scores.json.
+        facts: of its episodes, in their order.
+        lines: the episodes as they stand on disk, in the same order.
+    """
+
+    name: str
+    run: Run
+    manifest: Mapping[str, Any]
+    scores: Mapping[str, Any]
+    facts: Sequence[Facts]
+    lines: Sequence[bytes]
+
+    @property
+    def budget(self) -> int:
+        """Clicks per episode."""
+        return int(self.manifest["protocol"]["budget"])
+
+    @property
+    def rule(self) -> str:
+        """The selection rule whose masks the run is scored by."""
+        return headline(self.manifest["protocol"])
+
+    @property
+    def taken(self) -> Mapping[str, Any] | None:
+        """The scores of that rule; None where the task has no masks to score."""
+        found: Mapping[str, Any] | None = (self.scores["selection"] or {}).get(self.rule)
+        return found
+
+    def episodes(self, start: int, stop: int) -> list[dict[str, Any]]:
+        """Some episodes as JSON values; paths that an error message told are cut."""
+        return [_shown(json.loads(line)) for line in self.lines[start:stop]]
+
+    def truth(self, number: int) -> RLE:
+        """The ground truth of an episode."""
+        gt: RLE = json.loads(self.lines[number])["gt"]
+        return gt
+
+    def reordered(self, ids: Sequence[str]) -> Entrant:
+        """The same run with its episodes in the order of these sample ids."""
+        places = {sample.sample_id: n for n, sample in enumerate(self.facts)}
+        order = [places[sample] for sample in ids]
+        ours = [self.facts[n] for n in order], [self.lines[n] for n in order]
+        return Entrant(self.name, self.run, self.manifest, self.scores, *ours)
+
+
+def read(folders: Sequence[Path]) -> list[Entrant]:
+    """The runs of these folders, on the same samples in the same order.
+
+    Raises:
+        UsageError: when one is no run, has no episode, or when they are not on the same samples.
+    """
+    runs = [Run(folder) for folder in folders]
+    entrants = [_read(run, name) for run, name in zip(runs, _names(runs), strict=True)]
+    return [entrants[0], *(_aligned(entrants[0], other) for other in entrants[1:])]
+
+
+def differing_settings(first: Entrant, second: Entrant) -> list[str]:
+    """What besides the model differs between two runs and can change a score, in words."""
+    ours, theirs = first.manifest, second.manifest
+    found = [
+        f"{name} ({_short(ours['protocol'].get(name))} and {_short(theirs['protocol'].get(name))})"
+        for name in sorted({*ours["protocol"], *theirs["protocol"]})
+        if ours["protocol"].get(name) != theirs["protocol"].get(name)
+    ]
+    if ours["segmenter"] != theirs["segmenter"]:
+        names = ours["segmenter"]["name"], theirs["segmenter"]["name"]
+        both = f"{names[0]} and {names[1]}" if names[0] != names[1] else f"{names[0]}, with other settings or weights"
+        found.insert(0, f"the segmenter ({both})")
+    if ours["resize"] != theirs["resize"]:
+        found.append(f"the size of the image that the model sees ({ours['resize']} and {theirs['resize']})")
+    return found
+
+
+def _read(run: Run, name: str) -> Entrant:
+    lines, found = [], []
+    protocol = run.manifest["protocol"]
+    for line, episode in _episodes(run.folder / EPISODES):
+        lines.append(line)
+        found.append(facts(episode, protocol["budget"], headline(protocol)))
+    if not lines:
+        raise UsageError(f"{run.folder} has no finished episode yet; run it first.")
+    scores = run.scores()
+    if scores["n"] != len(lines):
+        scores = run.score()
+    return Entrant(name, run, public(run.manifest), scores, found, lines)
+
+
+def _episodes(path: Path) -> Iterator[tuple[bytes, Episode]]:
+    """The whole lines of a log with their episodes; a last line that was never finished is left out."""
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                value = json.loads(line)
+            except ValueError as error:
+                raise UsageError(f"Line {number} of {path} is damaged; remove that line and run again.") from error
+            yield line, Episode.from_json(value)
+
+
+def _aligned(first: Entrant, other: Entrant) -> Entrant:
+    ids = [sample.sample_id for sample in first.facts]
+    ours, theirs = set(ids), {sample.sample_id for sample in other.facts}
+    if ours != theirs:
+        raise UsageError(
+            f"{first.run.folder} and {other.run.folder} are not on the same samples: {len(ours & theirs)} are in both, "
+            f"{len(ours - theirs)} in the first only, {len(theirs - ours)} in the second only; give them one --limit "
+            "and the same data."
+        )
+    made = other.reordered(ids)
+    for number, sample in enumerate(ids):
+        if first.truth(number) != made.truth(number):
+            raise UsageError(
+                f"{first.run.folder} and {other.run.folder} have another ground truth for {sample}, so their scores do "
+                "not compare; run both on the same data."
+            )
+    return made
+
+
+def _names(runs: Sequence[Run]) -> list[str]:
+    """The models' names; where two are the same, with the segmenter, the strategy or a number."""
+    names = [run.manifest["model"]["name"] for run in runs]
+    for detail in (("segmenter", "name"), ("protocol", "strategy"), ("protocol", "budget"), ("task", "name")):
+        values = [run.manifest[detail[0]][detail[1]] for run in runs]
+        if len(set(names)) < len(names) and len(set(values)) > 1:
+            names = [f"{name}, {value}" for name, value in zip(names, values, strict=True)]
+    shown = [clean(public(name), NAME_LENGTH) for name in names]
+    return [f"{name} ({n})" if shown.count(name) > 1 else name for n, name in enumerate(shown, 1)]
+
+
+def _shown(episode: dict[str, Any]) -> dict[str, Any]:
+    return episode | {"image": public(episode["image"]), "error": public(episode["error"])}
+
+
+def _short(value: Any) -> str:
+    return clean(json.dumps(value), 40)

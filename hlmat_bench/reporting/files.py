@@ -1,0 +1,97 @@
+"""The data files of a report: what the page loads, and the same for people who compute their own numbers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from hlmat_bench.pages.data import csv_text, json_text, script
+from hlmat_bench.pages.site import Site
+from hlmat_bench.pages.text import clean, public
+from hlmat_bench.reporting.entrants import Entrant
+from hlmat_bench.reporting.outcomes import OUTCOMES
+from hlmat_bench.reporting.slices import Slicing
+
+SHARD = 32
+"""Samples in a shard."""
+EXPRESSION_LENGTH = 400
+_FIELDS = ("sample_id", "image_id", "expression", "run", "outcome", "stop")
+
+
+def write_data(site: Site, entrants: Sequence[Entrant], slicings: Sequence[Slicing], images: Sequence[int]) -> None:
+    """Write everything under ``data/``.
+
+    Args:
+        site: the folder.
+        entrants: the runs, on the same samples in the same order.
+        slicings: of those samples.
+        images: for each sample the number of its image; empty without images.
+    """
+    text = json_text(index(entrants, slicings, images))
+    site.write("data/index.json", text + "\n")
+    site.write("data/index.js", script("index", text))
+    site.write("data/scores.json", json_text({one.name: one.scores for one in entrants}, indent=1) + "\n")
+    site.write("data/runs.json", json_text({one.name: one.manifest for one in entrants}, indent=1) + "\n")
+    site.write("data/samples.csv", csv_text(*_samples(entrants)))
+    for number, start in enumerate(range(0, len(entrants[0].facts), SHARD)):
+        played = [one.episodes(start, start + SHARD) for one in entrants]
+        rows = [json_text(list(episodes)) for episodes in zip(*played, strict=True)]
+        site.write(f"data/shard-{number:03d}.json", "[\n" + ",\n".join(rows) + "\n]\n")
+        keyed = (script(f"s{n}", row) for n, row in enumerate(rows, start))
+        site.write(f"data/shard-{number:03d}.js", "".join(keyed))
+
+
+def index(entrants: Sequence[Entrant], slicings: Sequence[Slicing], images: Sequence[int]) -> dict[str, Any]:
+    """What the gallery needs of every sample, in columns: names, slices, and per run IoU (in 1/1000) and clicks."""
+    samples = entrants[0].facts
+    return {
+        "shard": SHARD,
+        "outcomes": list(OUTCOMES),
+        "ids": _different([clean(public(sample.sample_id)) for sample in samples]),
+        "expressions": [clean(sample.expression, EXPRESSION_LENGTH) for sample in samples],
+        "images": list(images),
+        "slicings": [{"name": way.name, "values": list(way.values), "codes": list(way.codes)} for way in slicings],
+        "runs": [_run(one) for one in entrants],
+    }
+
+
+def _different(names: Sequence[str]) -> list[str]:
+    """The names; one that has become the same as an earlier one gets a number, so that links to both lead somewhere."""
+    seen: Counter[str] = Counter()
+    made = []
+    for name in names:
+        seen[name] += 1
+        made.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return made
+
+
+def _run(entrant: Entrant) -> dict[str, Any]:
+    codes = {name: code for code, name in enumerate(OUTCOMES)}
+    return {
+        "name": entrant.name,
+        "budget": entrant.budget,
+        "final": [round(sample.score, 6) for sample in entrant.facts],
+        "answer": [sample.answer for sample in entrant.facts],
+        "best": [round(sample.at("best"), 6) for sample in entrant.facts],
+        "curves": [[round(1000 * iou) for iou in sample.iou] for sample in entrant.facts],
+        "clicks": [sample.clicks["0.80"] for sample in entrant.facts],
+        "outcome": [codes[sample.outcome] for sample in entrant.facts],
+    }
+
+
+def _samples(entrants: Sequence[Entrant]) -> tuple[list[str], Iterator[list[Any]]]:
+    """A row per sample and run, and its headers; numbers in full precision."""
+    thresholds = list(entrants[0].facts[0].clicks)
+    headers = [*_FIELDS, "iou", "intersection", "union", "iou_self", "iou_best", *(f"clicks_{q}" for q in thresholds)]
+    return headers, _sample_rows(entrants)
+
+
+def _sample_rows(entrants: Sequence[Entrant]) -> Iterator[list[Any]]:
+    for one in entrants:
+        for sample in one.facts:
+            t = sample.answer
+            names = [public(sample.sample_id), public(sample.image_id), sample.expression, one.name]
+            masks = [sample.score, sample.intersection[t], sample.union[t], sample.at("self"), sample.at("best")]
+            shown = (clean(name, EXPRESSION_LENGTH) for name in names)
+            yield [*shown, sample.outcome, sample.stop, *masks, *sample.clicks.values()]

@@ -1,0 +1,80 @@
+"""What each step was, and what an episode failed by: the failure taxonomy."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from hlmat_bench.actions import Action
+
+#: An episode is solved where its answer has at least this IoU.
+SOLVED = 0.80
+
+#: What a step can be, with what that means. The first two are right clicks.
+STEPS = {
+    "hit": "a positive click on a missed part of the object, or a negative click on excess, and the mask got better",
+    "segmenter failure": "such a click, and yet the mask got no better",
+    "wrong sign": "a positive click on excess, or a negative click inside the object",
+    "off object": "a positive click beside the object, where there is no mask",
+    "idle": "a positive click on a part that is covered already, or a negative one where there is nothing to remove",
+    "unparsable": "a reply that is no action: not readable, out of the image, empty, or the same click once more",
+    "refusal": "the model declined to answer",
+    "request failed": "the model gave no reply at all",
+}
+
+#: What an episode can come to, with what that means. It failed by what most of its failing steps were.
+OUTCOMES = {
+    "solved": f"the IoU of the answer is at least {SOLVED:.2f}",
+    "overshoot": f"another mask of the episode was as good as that, but the answer is below {SOLVED:.2f}",
+    **{name: f"most failing steps: {text}" for name, text in STEPS.items() if name != "hit"},
+    "stopped early": "no step failed, and the model said that it had finished",
+    "out of clicks": "no step failed; more clicks would have been needed",
+    "no clicks": "the episode has no clicks",
+}
+
+
+class Place(NamedTuple):
+    """Where a click fell: whether the object and the mask before it cover the pixel."""
+
+    inside: bool
+    covered: bool
+
+
+def step_kind(action: Action, place: Place | None, gain: float) -> str | None:
+    """What a step was: one of `STEPS`; None of boxes, stops and predictions.
+
+    Args:
+        action: what was done.
+        place: of a click.
+        gain: change of IoU by it.
+    """
+    if action.kind == "invalid":
+        return {"refusal": "refusal", "api": "request failed"}.get(action.reason or "", "unparsable")
+    if place is None:
+        return None
+    if place.inside != place.covered and action.positive == place.inside:
+        return "hit" if gain > 0 else "segmenter failure"
+    if action.positive:
+        return "idle" if place.inside else "wrong sign" if place.covered else "off object"
+    return "wrong sign" if place.inside else "idle"
+
+
+def outcome(kinds: Sequence[str | None], stop: str, *, score: float, best: float) -> str:
+    """What an episode came to: one of `OUTCOMES`.
+
+    Args:
+        kinds: what its steps were.
+        stop: why it ended.
+        score, best: IoU of the answer and of the best mask.
+    """
+    if score >= SOLVED:
+        return "solved"
+    if best >= SOLVED:
+        return "overshoot"
+    failing = Counter(kind for kind in kinds if kind not in (None, "hit"))
+    if failing:
+        return str(failing.most_common(1)[0][0])  # The earliest of those that are equally frequent.
+    if not any(kinds) and stop != "stop":
+        return "no clicks"
+    return "stopped early" if stop == "stop" else "out of clicks"

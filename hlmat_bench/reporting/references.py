@@ -1,0 +1,85 @@
+"""Ceilings and floors beside a run: the reference players on the run's own samples."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hlmat_bench import ceilings
+from hlmat_bench.records import read_episodes
+from hlmat_bench.reporting.entrants import Entrant
+from hlmat_bench.reporting.facts import Facts, facts
+from hlmat_bench.runs import Run
+from hlmat_bench.scores import ciou, miou
+
+#: What each reference player stands for.
+KINDS = {"oracle": "ceiling", "gt-box": "ceiling", "random": "floor", "center": "floor", "empty": "floor"}
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A reference player on the samples of a run.
+
+    Attributes:
+        name: the player's.
+        kind: ``ceiling`` or ``floor``.
+        curve: mIoU after t = 0..budget clicks.
+        miou, ciou: of the final masks.
+        noc: per threshold the mean number of clicks, a miss counting the budget.
+        facts: its episodes by sample.
+    """
+
+    name: str
+    kind: str
+    curve: Sequence[float]
+    miou: float
+    ciou: float
+    noc: Mapping[str, float]
+    facts: Mapping[str, Facts]
+
+
+def find(entrant: Entrant, root: str | os.PathLike[str] | None) -> list[Reference]:
+    """The reference players there are for a run; those that have not all of its samples are left out.
+
+    Args:
+        entrant: the run.
+        root: the folder of all ceilings; None: ``runs/ceilings``, or the folder ``ceilings`` beside the run's.
+
+    Raises:
+        UsageError: when a file there is damaged.
+    """
+    places = [Path(root)] if root is not None else [ceilings.FOLDER, entrant.run.folder.resolve().parent / "ceilings"]
+    for place in places:
+        found = ceilings.find(entrant.run.manifest, place)
+        made = [_reference(name, run, entrant) for name, run in found.items()]
+        if any(made):
+            return [reference for reference in made if reference is not None]
+    return []
+
+
+def _reference(name: str, run: Run, entrant: Entrant) -> Reference | None:
+    wanted, budget = {sample.sample_id for sample in entrant.facts}, entrant.budget
+    played = {
+        episode.sample_id: facts(episode, budget)
+        for episode in read_episodes(run.folder / "episodes.jsonl")
+        if episode.sample_id in wanted
+    }
+    if len(played) < len(wanted):
+        return None
+    ours = list(played.values())
+    return Reference(
+        name,
+        KINDS.get(name, "floor"),
+        np.mean([sample.iou for sample in ours], axis=0).tolist(),
+        miou(sample.score for sample in ours),
+        ciou(
+            (sample.intersection[sample.answer] for sample in ours),
+            (sample.union[sample.answer] for sample in ours),
+        ),
+        {q: float(np.mean([sample.clicks[q] or budget for sample in ours])) for q in ours[0].clicks},
+        played,
+    )

@@ -1,0 +1,191 @@
+"""What the page of one run shows: its numbers as rows and plots for the templates."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from hlmat_bench.pages.plots import Bar, Plot, Series, bars, lines
+from hlmat_bench.pages.templates import number, percent
+from hlmat_bench.pages.text import clean
+from hlmat_bench.reporting.entrants import Entrant
+from hlmat_bench.reporting.outcomes import OUTCOMES, STEPS
+from hlmat_bench.reporting.references import Reference
+from hlmat_bench.reporting.slices import Slicing, scores_of
+from hlmat_bench.reporting.words import RULES
+
+
+def about(entrant: Entrant) -> dict[str, Any]:
+    """What a run is, for headings and the section on how to repeat it."""
+    manifest = entrant.manifest
+    return {
+        "name": entrant.name,
+        "task": clean(manifest["task"]["name"]),
+        "kind": manifest["task"].get("kind", "segmentation"),
+        "segmenter": clean(manifest["segmenter"]["name"]),
+        "track": manifest["protocol"]["track"],
+        "strategy": manifest["protocol"]["strategy"],
+        "initial": manifest["protocol"]["initial"],
+        "budget": entrant.budget,
+        "points": manifest["points"]["name"],
+        "seed": manifest["seed"],
+        "started": manifest["started"],
+        "fingerprint": manifest["protocol_fingerprint"],
+        "digest": manifest["task"]["digest"],
+        "command": " ".join(_quoted(word) for word in manifest["argv"]),
+        "manifest": manifest,
+        "scores": entrant.scores,
+    }
+
+
+def tiles(entrant: Entrant) -> list[tuple[str, str, str]]:
+    """The headline numbers: (label, value, what stands below it); none where no masks are scored."""
+    taken, scores = entrant.taken, entrant.scores
+    if taken is None:
+        return []
+    made = [
+        ("mIoU", number(taken["miou"]), _between(taken["miou_ci"], 3)),
+        ("cIoU", number(taken["ciou"]), _between(taken["ciou_ci"], 3)),
+        ("Boundary IoU", number(taken["biou"]), "2 % of the diagonal"),
+    ]
+    for q in ("0.80", "0.85"):
+        noc = scores["noc"][q]
+        misses = f"{noc['failed']:,} of {scores['n']:,} missed"
+        made.append((f"NoC@{q[2:]}", number(noc["mean"], 2), f"{_between(noc['ci'], 2)}; {misses}"))
+    made.append(("AUC", number(scores["auc"]), "mean of the curve"))
+    return made
+
+
+def rules(entrant: Entrant) -> tuple[list[str], list[list[str]]]:
+    """The table of the selection rules: headers and rows; the one that the run is scored by is marked."""
+    found = {rule: entrant.scores["selection"][rule] for rule in RULES}
+    thresholds = list(next(iter(found.values()))["precision"])
+    headers = ["", "mIoU", "cIoU", "Boundary IoU", *(f"IoU ≥ {q}" for q in thresholds)]
+    rows = [
+        [
+            RULES[rule] + (" (scored)" if rule == entrant.rule else ""),
+            with_range(each["miou"], each["miou_ci"], 3),
+            with_range(each["ciou"], each["ciou_ci"], 3),
+            number(each["biou"]),
+            *(percent(each["precision"][q]) for q in thresholds),
+        ]
+        for rule, each in found.items()
+    ]
+    return headers, rows
+
+
+def curve(entrants: Sequence[Entrant], references: Sequence[Reference]) -> Plot | None:
+    """mIoU after each click, with bands, ceilings and floors; None where no masks are scored."""
+    if any(entrant.taken is None for entrant in entrants):
+        return None
+    own = [
+        Series(
+            entrant.name,
+            [point["miou"] for point in entrant.scores["curve"]],
+            f"s{min(n, 4)}",
+            [point["miou_ci"][0] for point in entrant.scores["curve"]],
+            [point["miou_ci"][1] for point in entrant.scores["curve"]],
+        )
+        for n, entrant in enumerate(entrants)
+    ]
+    others = [Series(reference.name, reference.curve, reference.kind) for reference in references]
+    title = "mIoU after each click, of " + ", ".join(line.name for line in own + others)
+    return lines(own + others, title=title, x="clicks", y="mIoU")
+
+
+def clicks_to(entrant: Entrant, threshold: str) -> Plot:
+    """How many samples reach an IoU at which click; misses stand apart, as they are censored."""
+    counts = Counter(sample.clicks[threshold] for sample in entrant.facts)
+    groups = [Bar(str(t), counts[t]) for t in range(1, entrant.budget + 1)]
+    missed = Bar(f">{entrant.budget}", counts[None], "censored")
+    title = f"Samples by the click that reaches an IoU of {threshold}; {counts[None]} never do"
+    return bars([*groups, missed], title=title, x=f"clicks to IoU {threshold}", y="samples")
+
+
+def final_ious(entrant: Entrant) -> Plot:
+    """The final IoUs in tenths."""
+    counts, _ = np.histogram([sample.score for sample in entrant.facts], bins=10, range=(0, 1))
+    groups = [Bar(f".{n}", float(count)) for n, count in enumerate(counts)]
+    return bars(groups, title="Samples by final IoU, in tenths", x="final IoU, from", y="samples")
+
+
+def reference_rows(entrant: Entrant, references: Sequence[Reference]) -> tuple[list[str], list[list[str]]]:
+    """The run among its ceilings and floors: headers and rows."""
+    taken, noc = entrant.taken or {}, entrant.scores["noc"]
+    own = [entrant.name, "this run", taken["miou"], taken["ciou"], noc["0.80"]["mean"], noc["0.85"]["mean"]]
+    others = [[r.name, r.kind, r.miou, r.ciou, r.noc["0.80"], r.noc["0.85"]] for r in references]
+    ordered = sorted([own, *others], key=lambda row: -row[2])
+    rows = [[*row[:2], number(row[2]), number(row[3]), number(row[4], 2), number(row[5], 2)] for row in ordered]
+    return ["player", "", "mIoU", "cIoU", "NoC@80", "NoC@85"], rows
+
+
+def step_rows(entrant: Entrant) -> list[tuple[str, str, str, str]]:
+    """What the steps were: (kind, count, share, meaning)."""
+    counts = Counter(kind for sample in entrant.facts for kind in sample.kinds if kind)
+    total = counts.total() or 1
+    return [(name, f"{counts[name]:,}", percent(counts[name] / total), text) for name, text in STEPS.items()]
+
+
+def outcome_rows(entrant: Entrant) -> list[tuple[str, str, str, str]]:
+    """What the episodes came to: (outcome, count, share, meaning)."""
+    counts = Counter(sample.outcome for sample in entrant.facts)
+    total = len(entrant.facts)
+    return [(n, f"{counts[n]:,}", percent(counts[n] / total), text) for n, text in OUTCOMES.items() if counts[n]]
+
+
+def slice_tables(entrant: Entrant, slicings: Sequence[Slicing]) -> list[dict[str, Any]]:
+    """A table of scores for each slicing."""
+    return [
+        {
+            "name": way.name,
+            "meaning": way.meaning,
+            "headers": [way.name, "samples", "mIoU", "cIoU", "NoC@85"],
+            "rows": [_slice_row(entrant, way, code) for code in range(len(way.values))],
+        }
+        for way in slicings
+    ]
+
+
+def cost_rows(entrant: Entrant) -> list[tuple[str, str]]:
+    """What the run cost, in all and per sample."""
+    cost, n = entrant.scores["cost"], entrant.scores["n"]
+    rows = [
+        ("Prompt tokens", f"{cost['tokens_in']:,} ({cost['tokens_in'] / n:,.0f} per sample)"),
+        ("Reply tokens", f"{cost['tokens_out']:,} ({cost['tokens_out'] / n:,.0f} per sample)"),
+        ("Time of model, segmenter and harness", f"{cost['seconds']:,.0f} s ({cost['seconds'] / n:,.2f} s per sample)"),
+    ]
+    dollars = cost.get("dollars")
+    shown = "unknown" if dollars is None else f"{dollars:,.2f} US dollars ({dollars / n:,.4f} per sample)"
+    return [*rows, ("Price", shown)]
+
+
+def with_range(value: float, ends: Sequence[float] | None, digits: int) -> str:
+    """``0.712 [0.684, 0.741]``; without brackets where there is no interval."""
+    if ends is None:
+        return number(value, digits)
+    return f"{number(value, digits)} [{number(ends[0], digits)}, {number(ends[1], digits)}]"
+
+
+def _slice_row(entrant: Entrant, way: Slicing, code: int) -> list[str]:
+    found = scores_of(entrant.facts, way.members(code), entrant.budget)
+    return [
+        way.values[code],
+        f"{found['n']:,}",
+        with_range(found["miou"], found["miou_ci"], 3),
+        with_range(found["ciou"], found["ciou_ci"], 3),
+        with_range(found["noc"], found["noc_ci"], 2),
+    ]
+
+
+def _quoted(word: str) -> str:
+    """A word of a command line; where a path was cut, it needs no quotes."""
+    return word if re.fullmatch(r"[\w@%+=:,./~…-]+", word) else shlex.quote(word)
+
+
+def _between(ends: Sequence[float], digits: int) -> str:
+    return f"{number(ends[0], digits)} to {number(ends[1], digits)}"

@@ -1,0 +1,111 @@
+"use strict";
+/* One episode on its image: the mask of a step, the clicks so far, and the outline of the ground truth. */
+HL.Stage = class {
+  static #SVG = "http://www.w3.org/2000/svg";
+  static #SHARE = 0.52; // of the window's height
+  static #MASK = [0, 220, 60, 128];
+
+  constructor() {
+    this.canvas = HL.el("canvas", { class: "mask", role: "img" });
+    this.svg = this.#shape("svg", { class: "marks", "aria-hidden": "true", preserveAspectRatio: "none" });
+    this.frame = HL.el("div", { class: "frame" }, this.canvas, this.svg);
+    this.element = HL.el("div", { class: "stage", tabindex: "0", role: "group" }, this.frame);
+    this.zoom = 1;
+    new ResizeObserver(() => this.#fit()).observe(this.element);
+  }
+
+  /** Show another episode. `picture` is the address of its image, or null. */
+  open(episode, picture) {
+    [this.height, this.width] = episode.size;
+    this.episode = episode;
+    this.truth = HL.masks.decode(episode.gt);
+    this.ignore = episode.ignore && HL.masks.decode(episode.ignore);
+    this.element.setAttribute("aria-label", `The image with the mask: ${HL.visible(episode.expression)}`);
+    this.frame.querySelector("img")?.remove();
+    if (picture) this.frame.prepend(this.#picture(picture));
+    this.svg.setAttribute("viewBox", `0 0 ${this.width} ${this.height}`);
+    const path = HL.masks.outline(this.truth);
+    this.outline = this.#shape("g", { class: "outline" });
+    this.outline.append(this.#shape("path", { class: "halo", d: path }), this.#shape("path", { class: "edge", d: path }));
+    this.marks = this.#shape("g", {});
+    this.svg.replaceChildren(this.outline, this.marks);
+    this.#fit();
+  }
+
+  /** Show the state after t steps, or what a candidate of that step led to; gives back the IoU, computed from the masks. */
+  show(t, hidden, candidate = null) {
+    const { steps, initial, size } = this.episode;
+    const rle = candidate?.mask ?? (t ? steps[t - 1].mask : initial.mask);
+    const mask = rle ? HL.masks.decode(rle) : HL.masks.empty(size);
+    HL.masks.paint(this.canvas, mask, HL.Stage.#MASK);
+    const iou = HL.masks.iou(this.truth, mask, this.ignore);
+    this.canvas.setAttribute("aria-label", `Mask after step ${t}, IoU ${HL.number(iou)}`);
+    this.canvas.hidden = hidden.has("mask");
+    this.outline.toggleAttribute("hidden", hidden.has("outline"));
+    this.marks.toggleAttribute("hidden", hidden.has("clicks"));
+    const done = steps.slice(0, t).map((step) => (candidate && step.t === t ? { ...step, action: candidate.action } : step));
+    this.marks.replaceChildren(...done.flatMap((step) => this.#marksOf(step, step.t === t)));
+    this.#scaleMarks();
+    return iou;
+  }
+
+  setZoom(zoom) {
+    this.zoom = zoom;
+    this.#fit();
+  }
+
+  #picture(address) {
+    const image = HL.el("img", { src: address, alt: "", decoding: "async" });
+    image.addEventListener("error", () => {
+      image.replaceWith(HL.el("p", { class: "error" }, `The image ${address} is missing.`));
+    });
+    return image;
+  }
+
+  /** A click as a sign in a circle, with its number; a box as a rectangle. */
+  #marksOf(step, latest) {
+    const made = [];
+    const { kind, positive, x, y, box } = step.action;
+    if (box) {
+      const [x0, y0, x1, y1] = box;
+      made.push(this.#shape("rect", { class: "box", x: x0, y: y0, width: x1 - x0, height: y1 - y0 }));
+    }
+    if (kind === "click") {
+      const name = `click ${positive ? "positive" : "negative"}${latest ? " latest" : ""}`;
+      const mark = this.#shape("g", { class: name, "data-x": x, "data-y": y, "data-t": step.t });
+      const sign = positive ? "M-4 0h8M0 -4v8" : "M-4 0h8";
+      mark.append(this.#shape("circle", { r: latest ? 9 : 7 }), this.#shape("path", { d: sign }));
+      const label = this.#shape("text", { x: 11, y: -6 });
+      label.textContent = step.t;
+      mark.append(label);
+      made.push(mark);
+    }
+    return made;
+  }
+
+  /** The frame is as large as fits, times the zoom. */
+  #fit() {
+    if (!this.width) return;
+    const room = this.element.clientWidth;
+    const most = Math.max(220, HL.Stage.#SHARE * innerHeight);
+    const width = Math.min(room, (most * this.width) / this.height) * this.zoom;
+    this.frame.style.width = `${width}px`;
+    this.frame.style.height = `${(width * this.height) / this.width}px`;
+    this.scale = width / this.width;
+    this.#scaleMarks();
+  }
+
+  /** Marks lie in the middle of their pixel and keep their size on the screen. */
+  #scaleMarks() {
+    for (const mark of this.marks?.querySelectorAll(".click") ?? []) {
+      const [x, y] = [Number(mark.dataset.x) + 0.5, Number(mark.dataset.y) + 0.5];
+      mark.setAttribute("transform", `translate(${x} ${y}) scale(${1 / (this.scale || 1)})`);
+    }
+  }
+
+  #shape(tag, attributes) {
+    const element = document.createElementNS(HL.Stage.#SVG, tag);
+    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+    return element;
+  }
+};

@@ -1,0 +1,452 @@
+"""The pages of reports in a browser: a report of one run, a comparison, their gallery and their player."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlencode
+
+import numpy as np
+import pytest
+from pycocotools import mask as coco
+
+from benchmarks.report import look, make_run
+from hlmat_bench.reporting.build import report
+from hlmat_bench.runs import Run, run
+from tests.browsing import Visit, accessibility, served, visit
+from tests.report_runs import HOSTILE, MODEL, play, write_task
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory, tool: str) -> list[Run]:
+    folder = tmp_path_factory.mktemp("pages")
+    return play(folder, write_task(folder), tool)
+
+
+@pytest.fixture(scope="module")
+def single(played: list[Run]) -> Path:
+    return report([played[0].folder]).parent
+
+
+@pytest.fixture(scope="module")
+def comparison(played: list[Run]) -> Path:
+    return report([one.folder for one in played]).parent
+
+
+@pytest.fixture(scope="module")
+def episodes(comparison: Path) -> list[list[dict]]:
+    """The downloaded episodes: per sample one of each run."""
+    shards = sorted((comparison / "data").glob("shard-*.json"))
+    return [sample for shard in shards for sample in json.loads(shard.read_text())]
+
+
+@pytest.fixture(params=["file", "http"])
+def address(request: pytest.FixtureRequest, comparison: Path, single: Path) -> Iterator[dict[str, str]]:
+    """Where the two pages are."""
+    if request.param == "file":
+        yield {"single": single.as_uri() + "/", "comparison": comparison.as_uri() + "/"}
+    else:
+        with served(single) as one, served(comparison) as several:
+            yield {"single": one, "comparison": several}
+
+
+def _ids(folder: Path) -> list[str]:
+    return json.loads((folder / "data/index.json").read_text())["ids"]
+
+
+def _open(page: Page, sample: int) -> None:
+    page.locator(f'[data-sample="{sample}"]').click()
+    page.locator(".player canvas").first.wait_for()
+    page.wait_for_function("document.querySelector('.player .iou')")
+
+
+def _use_everything(seen: Visit, sample: int) -> None:
+    """Open, step, zoom, hide, leave, filter, sort and search."""
+    page = seen.page
+    page.locator(".samples .row").nth(3).wait_for()
+    _open(page, sample)
+    for name in ("First step", "Next step", "Next step", "Previous step", "Last step"):
+        page.get_by_role("button", name=name).click()
+    page.get_by_label("Zoom").select_option("2")
+    page.get_by_label("ground truth").uncheck()
+    page.get_by_role("button", name="Next sample").click()
+    page.keyboard.press("Escape")
+    page.locator("dialog").wait_for(state="hidden")
+    page.locator("#gallery").get_by_label("Outcome").select_option(index=1)
+    page.get_by_role("button", name=re.compile("^IoU")).first.click()
+    page.locator("#gallery").get_by_label("Search").fill("proto")
+    page.get_by_text(re.compile(r"^[\d,]+ of 48 samples")).wait_for()
+    for part in page.locator("summary").all():
+        part.click()
+    page.wait_for_load_state("networkidle")
+
+
+@pytest.mark.parametrize("which", ["single", "comparison"])
+def test_no_error_no_violation_and_no_request_elsewhere(
+    browser: Browser, address: dict[str, str], which: str, episodes: list[list[dict]]
+) -> None:
+    sample = max(range(8), key=lambda n: len(episodes[n][0]["steps"]))
+    with visit(browser, address[which] + "index.html") as seen:
+        _use_everything(seen, sample)
+        assert seen.problems == []
+        assert all(url.startswith((address[which], "data:,")) for url in seen.requests)
+        assert seen.names("/img/full/")
+        assert seen.page.evaluate("document.querySelectorAll('[style*=url], base, iframe, object, form').length") == 0
+
+
+def test_the_policy_forbids_what_is_not_of_the_folder(browser: Browser, single: Path) -> None:
+    with visit(browser, single.as_uri() + "/index.html") as seen:
+        policy = seen.page.locator('meta[http-equiv="Content-Security-Policy"]').get_attribute("content")
+        assert policy == (
+            "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+            "font-src 'none'; base-uri 'none'; form-action 'none'; object-src 'none'"
+        )
+        seen.page.evaluate("document.body.append(Object.assign(document.createElement('script'), {text: 'fired = 1'}))")
+        seen.page.evaluate("document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=fired=1>')")
+        seen.page.evaluate("new Promise((done) => setTimeout(done, 50))")
+        assert seen.page.evaluate("window.fired") is None
+        assert any("Content Security Policy" in problem for problem in seen.problems)
+
+
+def test_hostile_strings_are_texts(browser: Browser, comparison: Path, episodes: list[list[dict]]) -> None:
+    with visit(browser, comparison.as_uri() + "/index.html", viewport={"width": 1280, "height": 2400}) as seen:
+        page = seen.page
+        for number, text in enumerate(HOSTILE):
+            shown = f"{text} {number}".replace("\u202e", "")
+            assert page.locator(f'[data-sample="{number}"]').text_content() == shown
+        for number in range(len(HOSTILE)):
+            _open(page, number)
+            page.get_by_role("button", name="First step").click()
+            for step in episodes[number][0]["steps"]:
+                page.keyboard.press("ArrowRight")
+                raw = step["raw"].replace("\u202e", "⟨U+202E⟩")
+                assert page.locator(".reply").first.text_content() == raw
+            page.keyboard.press("Escape")
+        body = page.locator("body").inner_text()
+        assert HOSTILE[0] in page.locator("h1").inner_text()
+        assert "{{7*7}} ${7*7}" in body
+        assert "49 49" not in body
+        assert "\u202e" not in body
+        assert page.locator("a[href^='javascript:'], a[href^='data:']").count() == 0
+        assert page.evaluate("window.fired") is None
+        assert seen.problems == []
+
+
+def test_without_javascript_scores_curves_and_tables_are_readable(
+    browser: Browser, single: Path, played: list[Run]
+) -> None:
+    scores = played[0].scores()
+    with visit(browser, single.as_uri() + "/index.html", java_script_enabled=False) as seen:
+        page = seen.page
+        assert f"{scores['selection']['final']['miou']:.3f}" in page.locator(".tiles").inner_text()
+        assert page.locator("figure svg[role=img] polyline").first.is_visible()
+        summary = page.locator("figure summary").first
+        summary.click()
+        assert f"{scores['curve'][-1]['miou']:.3f}" in page.locator("figure table").first.inner_text()
+        assert page.get_by_text("The gallery and the player need JavaScript").is_visible()
+        assert page.locator("#gallery").is_hidden()
+        assert page.get_by_role("columnheader", name="mIoU").first.is_visible()
+
+
+def test_steps_by_button_and_by_key_are_announced(browser: Browser, single: Path, episodes: list[list[dict]]) -> None:
+    number = max(range(16), key=lambda n: len(episodes[n][0]["steps"]))
+    last = len(episodes[number][0]["steps"])
+    with visit(browser, single.as_uri() + "/index.html") as seen:
+        page = seen.page
+        _open(page, number)
+        announced = page.locator("dialog [role=status]")
+
+        def at(step: int) -> None:
+            assert announced.inner_text().startswith(f"Step {step} of {last}.")
+            iou = episodes[number][0]["steps"][step - 1]["iou"] if step else 0
+            assert announced.inner_text().endswith(f"IoU {iou:.3f}.")
+            assert page.locator(".strip [aria-current=step]").inner_text().startswith(str(step) if step else "start")
+
+        page.wait_for_function("document.querySelector('.place').textContent")
+        for name, step in (("First", 0), ("Next", 1), ("Next", 2), ("Previous", 1), ("Last", last)):
+            page.get_by_role("button", name=f"{name} step").click()
+            at(step)
+        moves = {
+            "Home": 0,
+            "ArrowRight": 1,
+            "ArrowLeft": 0,
+            "Shift+ArrowRight": last,
+            "Shift+ArrowLeft": 0,
+            "End": last,
+        }
+        for key, step in moves.items():
+            page.keyboard.press(key)
+            at(step)
+        page.keyboard.press("ArrowRight")
+        at(last)
+        page.locator(".strip button").nth(1).click()
+        at(1)
+        page.keyboard.press("Escape")
+        assert page.evaluate("document.activeElement.dataset.sample") == str(number)
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+def test_clicks_lie_where_they_are_recorded(
+    browser: Browser, single: Path, episodes: list[list[dict]], scale: float
+) -> None:
+    [number, *_] = [n for n, (one, *_) in enumerate(episodes[:20]) if sum("x" in s["action"] for s in one["steps"]) > 1]
+    episode = episodes[number][0]
+    with visit(browser, single.as_uri() + "/index.html", device_scale_factor=scale) as seen:
+        page = seen.page
+        _open(page, number)
+        for zoom in ("1", "4"):
+            page.get_by_label("Zoom").select_option(zoom)
+            found = page.evaluate(
+                """() => {
+                    const frame = document.querySelector(".frame").getBoundingClientRect();
+                    return [frame.width, frame.height, [...document.querySelectorAll(".click")].map((mark) => {
+                        const circle = mark.querySelector("circle").getBoundingClientRect();
+                        return [mark.classList.contains("positive"), circle.x + circle.width / 2 - frame.x,
+                            circle.y + circle.height / 2 - frame.y, circle.width];
+                    })];
+                }"""
+            )
+            width, height, marks = found
+            assert width / height == pytest.approx(200 / 120, rel=1e-3)
+            clicks = [step["action"] for step in episode["steps"] if step["action"]["kind"] == "click"]
+            assert [mark[0] for mark in marks] == [click["positive"] for click in clicks]
+            for (_, x, y, size), click in zip(marks, clicks, strict=True):
+                assert x == pytest.approx((click["x"] + 0.5) * width / 200, abs=1)
+                assert y == pytest.approx((click["y"] + 0.5) * height / 120, abs=1)
+                assert 12 <= size <= 22
+
+
+def _decoded(rle: dict | None, size: list[int]) -> np.ndarray:
+    return np.zeros(size, bool) if rle is None else coco.decode({**rle, "counts": rle["counts"].encode()}).astype(bool)
+
+
+def test_painted_masks_and_shown_ious_are_pythons(browser: Browser, single: Path, episodes: list[list[dict]]) -> None:
+    """At every step of the first samples, some with ignored pixels; the outline is the ground truth's."""
+    with visit(browser, single.as_uri() + "/index.html") as seen:
+        page = seen.page
+        _open(page, 0)
+        for number in range(5):
+            episode = episodes[number][0]
+            size, gt = episode["size"], _decoded(episode["gt"], episode["size"])
+            counted = ~_decoded(episode["ignore"], size)
+            page.keyboard.press("Home")
+            for t in range(len(episode["steps"]) + 1):
+                mask = _decoded(episode["steps"][t - 1]["mask"] if t else None, size)
+                painted = page.evaluate(
+                    """() => { const canvas = document.querySelector(".mask");
+                    const {data} = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+                    return [[canvas.height, canvas.width],
+                        Array.from({length: data.length / 4}, (_, i) => (data[4 * i + 3] ? "1" : "0")).join("")]; }"""
+                )
+                assert painted[0] == size
+                assert painted[1] == "".join(mask.astype(int).astype(str).ravel())
+                union = ((gt | mask) & counted).sum()
+                iou = (gt & mask & counted).sum() / union if union else 1.0
+                shown = float(page.locator(".iou[data-iou]").get_attribute("data-iou"))
+                assert shown == pytest.approx(iou, abs=1e-6)
+                page.keyboard.press("ArrowRight")
+            edges = sum(np.count_nonzero(np.diff(np.pad(gt, 1).astype(int), axis=axis)) for axis in (0, 1))
+            path = page.locator(".outline .edge").get_attribute("d")
+            assert sum(map(int, re.findall(r"[hv](\d+)", path))) == edges
+            page.get_by_role("button", name="Next sample").click()
+            page.wait_for_function(
+                "(n) => HL.gallery.player.sample === n && HL.gallery.player.episodes", arg=number + 1
+            )
+
+
+def test_a_link_restores_filters_runs_sample_and_step(
+    browser: Browser, comparison: Path, episodes: list[list[dict]]
+) -> None:
+    ids = _ids(comparison)
+    number = max(range(48), key=lambda n: len(episodes[n][1]["steps"]))
+    words = {"runs": "1,2", "q": "", "sort": "gap", "sample": ids[number], "step": "2"}
+    with visit(browser, f"{comparison.as_uri()}/index.html#{urlencode(words)}") as seen:
+        page = seen.page
+        page.locator(".pane").nth(1).wait_for()
+        names = json.loads((comparison / "data/index.json").read_text())["runs"]
+        assert [pane.get_attribute("aria-label") for pane in page.locator(".pane").all()] == [
+            names[1]["name"],
+            names[2]["name"],
+        ]
+        assert page.locator(".place").inner_text().startswith("Step 2 of")
+        assert page.locator("[aria-sort=descending]").inner_text().startswith("Difference")
+        first = page.url
+        page.get_by_role("button", name=re.compile("^(Next|Previous) sample")).locator("visible=true").last.click()
+        page.wait_for_url(lambda url: url != first)
+        second = page.url
+        page.get_by_role("button", name="Close").click()
+        page.locator("dialog").wait_for(state="hidden")
+        page.go_back()
+        page.locator("dialog").wait_for(state="visible")
+        assert page.url == second
+        page.go_back()
+        page.wait_for_url(first)
+        page.wait_for_function("(n) => HL.gallery.player.sample === n", arg=number)
+        page.go_forward()
+        page.wait_for_url(second)
+        assert seen.problems == []
+
+
+def test_runs_go_in_step_and_their_first_difference_is_marked(
+    browser: Browser, comparison: Path, episodes: list[list[dict]]
+) -> None:
+    def differs(a: dict, b: dict) -> int | None:
+        longest = max(len(a["steps"]), len(b["steps"]))
+        actions = [[s["action"] for s in one["steps"]] + [None] * (longest - len(one["steps"])) for one in (a, b)]
+        return next((t for t, (x, y) in enumerate(zip(*actions, strict=True), 1) if x != y), None)
+
+    with visit(browser, comparison.as_uri() + "/index.html", viewport={"width": 1280, "height": 2400}) as seen:
+        page = seen.page
+        for number in range(6):
+            one, other, _ = episodes[number]
+            _open(page, number)
+            marked = page.locator(".strip .diverges")
+            expected = differs(one, other)
+            assert marked.count() == (expected is not None)
+            if expected is not None:
+                assert marked.locator(".t").inner_text() == str(expected)
+                assert "first difference" in marked.inner_text()
+                marked.click()
+                assert "First difference." in page.locator("dialog [role=status]").inner_text()
+            page.get_by_role("button", name="Last step").click()
+            ends = [float(output.get_attribute("data-iou")) for output in page.locator(".iou[data-iou]").all()]
+            recorded = [episode["steps"][-1]["iou"] if episode["steps"] else 0 for episode in (one, other)]
+            assert ends == pytest.approx(recorded, abs=1e-6)
+            page.keyboard.press("Escape")
+
+
+def test_filters_sort_and_search_are_right(browser: Browser, single: Path, episodes: list[list[dict]]) -> None:
+    index = json.loads((single / "data/index.json").read_text())
+    final, texts = index["runs"][0]["final"], index["expressions"]
+    with visit(browser, single.as_uri() + "/index.html", viewport={"width": 1280, "height": 900}) as seen:
+        page = seen.page
+        page.locator(".samples .row").nth(3).wait_for()
+        page.get_by_role("button", name=re.compile("^IoU")).click()
+        assert page.evaluate("HL.gallery.order") == sorted(range(48), key=lambda n: (-final[n], n))
+        assert page.locator(".samples [role=columnheader].iou").get_attribute("aria-sort") == "descending"
+        page.get_by_role("button", name=re.compile("^IoU")).click()
+        assert page.evaluate("HL.gallery.order") == sorted(range(48), key=lambda n: (final[n], n))
+        page.locator("#gallery").get_by_label("Search").fill("SCRIPT window")
+        found = [
+            n for n, text in enumerate(texts) if "script" in f"{index['ids'][n]} {text}".lower() and "window" in text
+        ]
+        assert sorted(page.evaluate("HL.gallery.order")) == found
+        assert page.get_by_text(f"{len(found)} of 48 samples").is_visible()
+        page.locator("#gallery").get_by_label("Search").fill("")
+        page.locator("#gallery").get_by_label("Slice").select_option(label=index["slicings"][0]["values"][0])
+        members = [n for n, code in enumerate(index["slicings"][0]["codes"]) if code == 0]
+        assert sorted(page.evaluate("HL.gallery.order")) == members
+        page.reload()
+        page.locator(".samples .row").nth(1).wait_for()
+        assert sorted(page.evaluate("HL.gallery.order")) == members
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("which", ["single", "comparison"])
+def test_it_is_accessible(browser: Browser, single: Path, comparison: Path, scheme: str, which: str) -> None:
+    folder = single if which == "single" else comparison
+    with visit(browser, folder.as_uri() + "/index.html", color_scheme=scheme) as seen:
+        page = seen.page
+        page.locator(".samples .row").nth(3).wait_for()
+        for part in page.locator("summary").all():
+            part.click()
+        assert accessibility(page) == []
+        _open(page, 1)
+        assert accessibility(page) == []
+        assert page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches") == (scheme == "dark")
+
+
+@pytest.mark.parametrize("which", ["single", "comparison"])
+def test_a_phone_scrolls_down_only(browser: Browser, single: Path, comparison: Path, which: str) -> None:
+    folder = single if which == "single" else comparison
+    with visit(browser, folder.as_uri() + "/index.html", viewport={"width": 360, "height": 740}) as seen:
+        page = seen.page
+        page.locator(".samples .row").nth(3).wait_for()
+        assert page.evaluate("document.documentElement.scrollWidth") == 360
+        _open(page, 1)
+        assert page.evaluate("document.querySelector('dialog').scrollWidth <= 360")
+        assert page.evaluate("document.documentElement.scrollWidth") == 360
+
+
+def test_sort_headers_are_buttons(browser: Browser, single: Path) -> None:
+    with visit(browser, single.as_uri() + "/index.html") as seen:
+        page = seen.page
+        table = page.locator("#slices table.sortable").first
+        assert table.locator("th[aria-sort] > button").count() == table.locator("thead th").count()
+        header = table.locator("thead th").nth(2)
+        header.locator("button").click()
+        assert header.get_attribute("aria-sort") == "descending"
+        shown = [float(cell.split()[0]) for cell in table.locator("tbody td:nth-child(3)").all_inner_texts()]
+        assert shown == sorted(shown, reverse=True)
+
+
+def test_a_missing_or_damaged_file_is_told_in_place(browser: Browser, single: Path, tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    shutil.copytree(single, site)
+    (site / "data/shard-000.js").unlink()
+    (site / "data/shard-001.js").write_text('HL.put("s32", "[{");\nnonsense(')
+    with visit(browser, site.as_uri() + "/index.html", viewport={"width": 1280, "height": 9000}) as seen:
+        page = seen.page
+        page.locator('[data-sample="1"]').click()
+        assert "data/shard-000.js is missing" in page.locator("dialog [role=alert]").inner_text()
+        page.keyboard.press("Escape")
+        assert page.locator(".samples .row").nth(3).is_visible()
+        page.locator("#gallery").get_by_label("Search").fill("32")
+        page.locator('[data-sample="32"]').click()
+        page.get_by_text("data/shard-001.js is damaged").wait_for()
+    (site / "data/index.js").write_text("HL.put('index', '{');")
+    with visit(browser, site.as_uri() + "/index.html") as seen:
+        assert "data/index.js is damaged" in seen.page.locator("#gallery [role=alert]").inner_text()
+        assert seen.page.locator(".tiles").is_visible()
+
+
+def test_of_many_samples_only_what_is_seen_is_loaded(browser: Browser, tmp_path: Path) -> None:
+    """`benchmarks/report.py` measures ten thousand of them."""
+    samples = 150
+    site = report([make_run(tmp_path, samples).folder], data_root=tmp_path).parent
+    with visit(browser, "about:blank", viewport={"width": 1280, "height": 900}) as seen:
+        found = look(seen.page, site)
+        assert found["nodes after scrolling"] < 1500
+        assert found["shards after opening one sample"] == 1
+        assert found["first transfer, gzipped MB"] < 1
+        assert seen.page.evaluate("HL.gallery.order.length") == samples
+        assert seen.page.evaluate("document.querySelectorAll('.samples .space .row').length") < 40
+        assert len(set(seen.names("/img/full/"))) == 1
+        assert seen.problems == []
+
+
+def test_a_search_shows_its_answer_and_what_it_tried(browser: Browser, tmp_path: Path, tool: str) -> None:
+    task = write_task(tmp_path / "data", 12)
+    model = tmp_path / "stranger.py"
+    model.write_text(MODEL.format(hostile=HOSTILE))
+    settings = {"candidates": 3, "prm": "reply"}
+    made = run(str(model), task, f"{tool},radius=12", strategy="tree", settings=settings, out=tmp_path / "run")
+    episodes = list(made.episodes())
+    number = next(n for n, one in enumerate(episodes) if len(one.steps) > 1 and len(one.steps[0].candidates) > 1)
+    page_of = report([made.folder], images=False)
+    assert f"{made.scores()['selection']['self']['miou']:.3f}" in page_of.read_text()
+    with visit(browser, page_of.as_uri()) as seen:
+        page = seen.page
+        _open(page, number)
+        answer = episodes[number].selected["self"]
+        assert "answer" in page.locator(".strip button").nth(answer).inner_text()
+        assert (
+            page.locator(".strip [aria-current=step]").inner_text()
+            == page.locator(".strip button").nth(answer).inner_text()
+        )
+        page.locator(".strip button").nth(1).click()
+        rows = page.locator(".pane tbody tr")
+        tried = episodes[number].steps[0].candidates
+        assert rows.count() == len(tried)
+        for row, candidate in zip(rows.all(), tried, strict=True):
+            assert ("chosen" in row.inner_text()) == candidate["chosen"]
+            row.locator("button").click()
+            assert page.locator("dialog [role=status]").inner_text().endswith(f"IoU {candidate['iou']:.3f}.")
+        assert seen.problems == []
