@@ -120,13 +120,19 @@ def _from_run(kind: str, folder: Path, played: Sequence[Sample]) -> Initial:
     made = {"kind": kind, "model": document["model"]["name"]}
     take: Callable[[Episode], Any] = _box_of if kind == "box-from" else _final_mask_of
     begin: Callable[..., Awaitable[None]] = _draw_box if kind == "box-from" else _draw_rle
-    found = {episode.sample_id: take(episode) for episode in read_episodes(path)} if path.exists() else {}
+    episodes = read_episodes(path) if path.exists() else iter(())
+    found = {episode.sample_id: (episode.size, take(episode)) for episode in episodes}
     _check_all_there(found, played, f"The run {folder} has no episode")
-    if not any(found.values()):
+    if not any(given for _, given in found.values()):
         raise UsageError(f"The run {folder} holds no {kind.removesuffix('-from')} to begin with; name another run.")
 
     async def from_run(play: Play) -> None:
-        await begin(play, found[play.sample.id], **made)
+        size, given = found[play.sample.id]
+        if size != play.size:
+            raise UsageError(
+                f"The image of {play.sample.id} was {size} in {folder} and is {play.size} here; use the same."
+            )
+        await begin(play, given, **made)
 
     return Initial(f"{kind}=sha256:{digest(sorted(found.items()))}", from_run)
 

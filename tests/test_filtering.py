@@ -88,13 +88,13 @@ def test_nobody_clicked_so_there_are_no_scores_of_clicks(rate: str, tool: str, t
 
 
 def test_a_model_says_it_in_its_reply_or_is_asked(rate: str, tool: str, tmp_path: Path) -> None:
-    """A server in SegAgent's format; it fails on some masks and writes nothing readable about others."""
+    """A server in SegAgent's format; it fails on some masks and thinks too long about others."""
 
     def answer(request: dict[str, Any], image: np.ndarray, prompt: str) -> Any:
         painted = int(image.astype(int).sum()) % 5
         if painted == 0:
             return Failure(status=500)
-        said = f"Current IOU: {20 * painted}" if painted < 4 else "No idea"
+        said = f"Current IOU: {20 * painted}" if painted < 4 else "<think>Is it Current IOU: 80 or"
         return said if "Estimate the intersection" in prompt else f"{said}, Positive point: (500, 500)"
 
     with ChatServer(answer) as server:
@@ -109,7 +109,7 @@ def test_a_model_says_it_in_its_reply_or_is_asked(rate: str, tool: str, tmp_path
     for run in (asked, replied):
         steps = [step for episode in run.episodes() for step in episode.steps]
         failed = [step for step in steps if step.raw is None]
-        silent = [step for step in steps if step.raw and step.raw.startswith("No idea")]
+        silent = [step for step in steps if step.raw and step.raw.startswith("<think>")]
         assert failed
         assert silent
         assert run.scores()["filtering"]["unparsable"] == len(failed) + len(silent)
@@ -130,11 +130,15 @@ def test_what_does_not_fit_is_refused(changes: dict[str, str], sentence: str, ra
         hlmat_bench.run("oracle", rate, out=tmp_path, **changes)
 
 
-def test_a_noisy_oracle_correlates_as_it_is_told(tmp_path: Path) -> None:
-    run = hlmat_bench.run(
-        "empty", "filter_hres_synth", out=tmp_path, limit=10, budget=2, settings={"prm": "noisy", "correlation": 1.0}
-    )
-    assert run.scores()["filtering"]["spearman"] == pytest.approx(1)
+def test_a_noisy_oracle_predicts_as_well_as_it_is_told(rate: str, tool: str, tmp_path: Path) -> None:
+    found = [
+        hlmat_bench.run(
+            "empty", rate, tool, out=tmp_path / str(correlation), settings={"prm": "noisy", "correlation": correlation}
+        ).scores()["filtering"]
+        for correlation in (1.0, 0.0)
+    ]
+    assert found[0]["spearman"] == pytest.approx(1)
+    assert found[1]["pearson_ci"][0] < 0.1 < found[0]["pearson"]
 
 
 def test_runs_without_predictions_have_no_such_section() -> None:

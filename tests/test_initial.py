@@ -121,6 +121,14 @@ def test_boxes_of_another_run(boxed: Run, task: str, tool: str, tmp_path: Path) 
     assert [episode.initial["box"] for episode in again.episodes()] == [e.initial["box"] for e in run.episodes()]
 
 
+def test_a_run_on_other_images_is_refused(boxed: Run, task: str, tool: str, tmp_path: Path) -> None:
+    shutil.copytree(boxed.folder, tmp_path / "other")
+    path = tmp_path / "other" / "episodes.jsonl"
+    path.write_text(path.read_text().replace('"size":[60,80],"gt"', '"size":[600,80],"gt"'))
+    with pytest.raises(UsageError, match=r"was \(600, 80\) in .* and is \(60, 80\) here"):
+        _play("oracle", task, tool, tmp_path / "run", initial=f"box-from={tmp_path / 'other'}")
+
+
 def test_masks_of_another_run(clicked: Run, task: str, tool: str, tmp_path: Path) -> None:
     run = _play("oracle", task, tool, tmp_path, initial=f"mask-from={clicked.folder}")
     assert run.manifest["protocol"]["track"] == "point"

@@ -12,6 +12,7 @@ from pycocotools import mask as coco
 from typer.testing import CliRunner
 
 import hlmat_bench
+from hlmat_bench import ceilings
 from hlmat_bench.cli import app
 from hlmat_bench.errors import UsageError
 from hlmat_bench.records import select
@@ -166,12 +167,16 @@ def test_masks_of_boxes_need_a_segmenter_that_takes_them(boxes: Path, tool: str,
 
 
 def test_settings_of_the_masks_are_in_the_manifest(refine: str, tool: str, tmp_path: Path) -> None:
-    run = hlmat_bench.run("empty", refine, tool, out=tmp_path, limit=1)
+    run = hlmat_bench.run("empty", refine, tool, out=tmp_path / "run", limit=1)
     assert run.manifest["task"]["masks"]["seed"] == 1
+    ceilings.play(refine, tool, out=tmp_path / "ceilings", limit=1)
+    assert set(ceilings.find(run.manifest, tmp_path / "ceilings")) == {"oracle", "gt-box", "center", "random", "empty"}
     text = Path(refine).read_text()
     Path(refine).write_text(text.replace("seed: 1", "seed: 2"))
     try:
         with pytest.raises(UsageError, match="task.masks.seed is 1 there and 2 here"):
-            hlmat_bench.run("empty", refine, tool, out=tmp_path, limit=1)
+            hlmat_bench.run("empty", refine, tool, out=tmp_path / "run", limit=1)
+        other = hlmat_bench.run("empty", refine, tool, out=tmp_path / "other", limit=1)
+        assert ceilings.find(other.manifest, tmp_path / "ceilings") == {}
     finally:
         Path(refine).write_text(text)
