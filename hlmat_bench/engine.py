@@ -82,7 +82,7 @@ class Contest:
             if model.described is not None:
                 self.model_spec["catalog"] = dict(model.described)
         self.asked = self.model
-        self.requests = 1 if rules.strategy == "box-only" else rules.budget + (rules.box_prompt is not None)
+        self.requests = self.rules.most_requests()
         self.meter = Meter(per_episode=self.requests)
 
     def ask_through(self, meter: Meter, cache: Path | None) -> None:

@@ -149,6 +149,17 @@ class ProtocolSettings(_Strict):
         """These settings with some replaced, and the defaults that go with them."""
         return self.build(self.model_dump(exclude_none=True) | changes)
 
+    def most_requests(self) -> int:
+        """How many requests an episode may take."""
+        if self.strategy == "box-only":
+            return 1
+        asks = self.budget + (self.box_prompt is not None)
+        if self.stop is None or self.prm in ("oracle", "noisy"):
+            return asks
+        if self.strategy == "prm" and self.prm == "reply":
+            return asks + 1
+        return asks + self.budget * (self.candidates or 1) + 1
+
     def templates(self) -> dict[Question, str]:
         """The prompt of each question."""
         return {

@@ -47,6 +47,23 @@ def test_what_does_not_fit_is_one_sentence(values: dict[str, object], sentence: 
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("values", "most"),
+    [
+        ({"budget": 5}, 5),
+        ({"budget": 5, "initial": "model-box", "track": "box+point"}, 6),
+        ({"strategy": "box-only", "track": "box+point"}, 1),
+        ({"budget": 5, "strategy": "prm", "prm": "reply"}, 6),
+        ({"budget": 5, "strategy": "prm", "prm": "ask"}, 11),
+        ({"budget": 5, "strategy": "tree", "candidates": 3, "prm": "ask"}, 21),
+        ({"budget": 5, "strategy": "tree", "candidates": 3, "prm": "oracle"}, 5),
+    ],
+)
+def test_what_a_limit_sets_aside_for_an_episode(values: dict[str, object], most: int) -> None:
+    """A request for each step, and for each mask that a search judges, the given one among them; and for a box."""
+    assert ProtocolSettings.build(values).most_requests() == most
+
+
 def test_every_setting_is_listed_and_changes_the_digest() -> None:
     assert set(OTHERS) == set(setting_names())
     for name, (base, value) in OTHERS.items():
