@@ -13,12 +13,12 @@ import pytest
 from hlmat_bench import plugins
 from hlmat_bench.catalog import Catalog
 from hlmat_bench.points import PointFormat
+from hlmat_bench.published import published_table
 from hlmat_bench.reference import POLICIES
 from hlmat_bench.runs import rules_of, split_settings
 from hlmat_bench.strategies import STRATEGIES
 from hlmat_bench.suites.definition import load_suite, suite_names
 from hlmat_bench.suites.expansion import Changes, Plan, expand
-from hlmat_bench.suites.published import published_table
 from hlmat_bench.tasks import load_task, task_names
 
 PAPER = ["paper-fig3", "paper-fig4", *(f"paper-table{number}" for number in range(1, 7))]

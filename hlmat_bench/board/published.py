@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
-import json
-from typing import Annotated
-
-from pydantic import Field
+import yaml
 
 from hlmat_bench.board.entry import Line, Link, Name, Strict, Text
 from hlmat_bench.content import folder
+from hlmat_bench.published import published_table
+
+
+class Choice(Strict):
+    """A published table, or some of it, for a task group.
+
+    Attributes:
+        table: its name, as `published_table` takes it.
+        group: the task group.
+        tasks: our task for each column that is shown.
+        rows: what each row that is shown is, in a few words.
+    """
+
+    table: str
+    group: Name
+    tasks: dict[str, Name]
+    rows: dict[str, Line]
 
 
 class PublishedRow(Strict):
-    """A method's numbers, one per task; None where the paper has none."""
+    """A method, what it is, and its numbers, one per task; None where the paper has none."""
 
     method: Line
-    venue: str
-    kind: Line
-    values: list[Annotated[float, Field(ge=0, le=100)] | None]
+    about: Line
+    values: list[float | None]
 
 
 class PublishedTable(Strict):
@@ -27,7 +40,7 @@ class PublishedTable(Strict):
         group: the task group it belongs to.
         title: its heading.
         source, url: where it was published.
-        metric: what the source says its numbers are.
+        metric: what the source says, and does not say, its numbers are.
         tasks: our names of its columns.
         rows: its rows.
     """
@@ -42,6 +55,22 @@ class PublishedTable(Strict):
 
 
 def published() -> list[PublishedTable]:
-    """The tables in `leaderboard/published.json`."""
-    values = json.loads((folder("leaderboard") / "published.json").read_bytes())
-    return [PublishedTable.model_validate(value) for value in values]
+    """The tables that `leaderboard/published.yaml` chooses."""
+    text = (folder("leaderboard") / "published.yaml").read_text(encoding="utf-8")
+    return [_table(Choice.model_validate(value)) for value in yaml.safe_load(text)]
+
+
+def _table(choice: Choice) -> PublishedTable:
+    publication, table = published_table(choice.table)
+    return PublishedTable(
+        group=choice.group,
+        title=table.title,
+        source=publication.source,
+        url=publication.url,
+        metric=f"IoU in percent. {table.caveat}",
+        tasks=list(choice.tasks.values()),
+        rows=[
+            PublishedRow(method=row, about=about, values=[table.value(row, column) for column in choice.tasks])
+            for row, about in choice.rows.items()
+        ],
+    )

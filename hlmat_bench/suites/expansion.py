@@ -11,11 +11,11 @@ from typing import Any
 from hlmat_bench import kinds, manifest, plugins
 from hlmat_bench.catalog import Catalog
 from hlmat_bench.errors import UsageError, unknown
+from hlmat_bench.published import published_table
 from hlmat_bench.runs import rules_of, split_settings
 from hlmat_bench.settings import applying, setting_names
 from hlmat_bench.suites.definition import Line, Part, Suite, Table, slug
 from hlmat_bench.suites.measures import Measure
-from hlmat_bench.suites.published import published_table
 from hlmat_bench.tasks import load_task
 
 

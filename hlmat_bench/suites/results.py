@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from hlmat_bench.intervals import bootstrap_difference
+from hlmat_bench.published import published_table
 from hlmat_bench.runs import Run
 from hlmat_bench.settings import headline
 from hlmat_bench.suites.definition import Table
 from hlmat_bench.suites.expansion import Cell, Plan, Wanted
 from hlmat_bench.suites.measures import Measure, Shown
 from hlmat_bench.suites.playing import Outcome
-from hlmat_bench.suites.published import published_table
 
 SCHEMA = "hlmat-suite-table/1"
 

@@ -71,7 +71,7 @@ def published_table(name: str) -> tuple[Publication, PublishedTable]:
 
 @cache
 def _publication(name: str) -> Publication:
-    place = folder("tasks") / "suites" / "published"
+    place = folder("leaderboard") / "published"
     path = place / f"{name}.yaml"
     if not path.is_file():
         raise unknown("file of published numbers", name, [known.stem for known in place.glob("*.yaml")])
