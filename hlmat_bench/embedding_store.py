@@ -13,7 +13,7 @@ import threading
 import uuid
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -108,7 +108,10 @@ class EmbeddingStore:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        draft.replace(path)
+        with suppress(
+            FileNotFoundError
+        ):  # another process made room meanwhile: it is as if it had been kept, and removed
+            draft.replace(path)
         self._make_room(len(data))
 
     def _make_room(self, written: int) -> None:
