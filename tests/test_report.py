@@ -331,7 +331,7 @@ def test_kinds_of_other_steps(action: Action, kind: str | None) -> None:
         (["hit", "hit"], "budget", 0.5, 0.5, "out of clicks"),
         (["hit", None], "stop", 0.5, 0.5, "stopped early"),
         ([None], "stop", 0.5, 0.5, "stopped early"),
-        ([None, None], "budget", 0.5, 0.5, "no clicks"),
+        ([None, None], "budget", 0.5, 0.5, "out of clicks"),
     ],
 )
 def test_outcomes(kinds: list[str | None], stop: str, final: float, best: float, expected: str) -> None:
@@ -370,10 +370,16 @@ def test_click_tables_hold_every_number() -> None:
 
 def test_sections_that_nobody_knows_are_shown() -> None:
     section = {
-        "mae": 0.25, "mae_ci": [0.125, 0.5], "keep": {"accuracy": 0.75}, "pearson": None,
+        "mae": 0.25, "mae_ci": [0.125, 0.5], "pearson": None, "baseline": {"mae": 0.5, "n": 3},
+        "keep": {"0.5": {"accuracy": 0.75, "kept": 2}, "0.9": {"accuracy": 1.0, "kept": 1}},
         "calibration": [{"low": 0.0, "n": 2}, {"low": 0.5, "n": 1000}],
+        "by_defect": {"eroded": {"n": 1, "final": {"gain": 0.5, "gain_ci": [0.25, 0.75]}, "noc": {"0.80": {"n": 1}}}},
     }  # fmt: skip
-    first, calibration = tables(section)
-    assert first.rows == [("mae", "0.250 [0.125, 0.500]"), ("keep: accuracy", "75.0 %"), ("pearson", "not computed")]
-    assert (calibration.name, calibration.headers) == ("calibration", ["low", "n"])
-    assert calibration.rows == [["0.000", "2"], ["0.500", "1,000"]]
+    first, keep, calibration, defects = tables(section)
+    assert first.rows == [
+        ("mae", "0.250 [0.125, 0.500]"), ("pearson", "not computed"), ("baseline: mae", "0.500"), ("baseline: n", "3"),
+    ]  # fmt: skip
+    assert (keep.headers, keep.rows) == (["", "accuracy", "kept"], [["0.5", "75.0 %", "2"], ["0.9", "100.0 %", "1"]])
+    assert calibration.rows == [["1", "0.000", "2"], ["2", "0.500", "1,000"]]
+    assert (defects.name, defects.headers) == ("by defect", ["", "n", "gain"])
+    assert defects.rows == [["eroded", "1", "0.500 [0.250, 0.750]"]]

@@ -105,7 +105,7 @@ def _single(entrant: Entrant, players: Sequence[Reference], ways: Sequence[Slici
             (views.final_ious(entrant), "IoU of the answers."),
         ] if scored else [],
         "references": views.reference_rows(entrant, players) if players and scored else None,
-        "clicks": sections.click_tables(entrant.scores["clicks"]),
+        "clicks": sections.click_tables(entrant.scores["clicks"]) if scored else [],
         "steps": views.step_rows(entrant),
         "outcomes": views.outcome_rows(entrant),
         "slices": views.slice_tables(entrant, ways) if scored else [],
