@@ -376,8 +376,10 @@ def test_sections_that_nobody_knows_are_shown() -> None:
         "by_defect": {"eroded": {"n": 1, "final": {"gain": 0.5, "gain_ci": [0.25, 0.75]}, "noc": {"0.80": {"n": 1}}}},
     }  # fmt: skip
     first, keep, calibration, defects = tables(section)
+    [_, noc] = tables({"noc": {"0.80": {"mean": 2.0, "ci": [1.5, 2.5], "failed": 3}}})
+    assert (noc.name, noc.headers, noc.rows) == ("NoC", ["", "mean", "failed"], [["0.80", "2.000 [1.500, 2.500]", "3"]])
     assert first.rows == [
-        ("mae", "0.250 [0.125, 0.500]"), ("pearson", "not computed"), ("baseline: mae", "0.500"), ("baseline: n", "3"),
+        ("MAE", "0.250 [0.125, 0.500]"), ("pearson", "not computed"), ("baseline: MAE", "0.500"), ("baseline: n", "3"),
     ]  # fmt: skip
     assert (keep.headers, keep.rows) == (["", "accuracy", "kept"], [["0.5", "75.0 %", "2"], ["0.9", "100.0 %", "1"]])
     assert calibration.rows == [["1", "0.000", "2"], ["2", "0.500", "1,000"]]

@@ -346,6 +346,11 @@ def test_filters_sort_and_search_are_right(browser: Browser, single: Path, episo
         page.reload()
         page.locator(".samples .row").nth(1).wait_for()
         assert sorted(page.evaluate("HL.gallery.order")) == members
+        page.get_by_role("link", name="off object").click()
+        code = index["outcomes"].index("off object")
+        failed = [n for n, outcome in enumerate(index["runs"][0]["outcome"]) if outcome == code]
+        assert 0 < len(failed) < 48
+        assert page.evaluate("HL.gallery.order") == failed
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

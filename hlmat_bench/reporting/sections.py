@@ -9,6 +9,7 @@ from hlmat_bench.pages.templates import number, percent
 from hlmat_bench.pages.text import clean
 from hlmat_bench.reporting.words import CLICKS, WORTH
 
+_NAMES = {"miou": "mIoU", "noc": "NoC", "mae": "MAE", "mse": "MSE", "ci": "interval"}
 _SHARES = ("rate", "inside", "overshoot", "worsened", "accuracy", "precision", "recall")
 
 
@@ -47,7 +48,7 @@ def tables(values: Mapping[str, Any]) -> list[Table]:
     numbers = {key: value for key, value in values.items() if key not in parts}
     made = [Table("", [], list(_flat(numbers)))]
     for name, rows in parts.items():
-        headers = list(dict.fromkeys(key for _, row in rows for key in row if not key.endswith("_ci")))
+        headers = list(dict.fromkeys(key for _, row in rows for key in row if not key.endswith("ci")))
         cells = [[label, *(shown(key, row.get(key), row) for key in headers)] for label, row in rows]
         made.append(Table(_words(name), ["", *map(_words, headers)], cells))
     return made
@@ -55,7 +56,7 @@ def tables(values: Mapping[str, Any]) -> list[Table]:
 
 def shown(name: str, value: Any, beside: Mapping[str, Any] | None = None) -> str:
     """A value as text, with its interval where one stands beside it."""
-    ends = (beside or {}).get(f"{name}_ci")
+    ends = (beside or {}).get("ci" if name == "mean" else f"{name}_ci")
     if value is None:
         return "not computed"
     if isinstance(value, float):
@@ -95,4 +96,4 @@ def _row(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _words(name: str) -> str:
-    return clean(name.replace("_", " "), 60)
+    return " ".join(_NAMES.get(word, word) for word in clean(name, 60).split("_"))
