@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from hlmat_bench.clicks import Click
+from hlmat_bench.errors import UsageError
 from hlmat_bench.framing import Frame
 from hlmat_bench.interfaces import Box, Size
-from hlmat_bench.points import PointFormat
+from hlmat_bench.points import PointFormat, Unit
 from hlmat_bench.syntaxes import SYNTAXES, Point, Reading, sign_in
 
 Kind: TypeAlias = Literal["click", "box", "stop", "invalid", "predict"]
@@ -102,10 +104,43 @@ def parse(reply: str, points: PointFormat, size: Size, frame: Frame | None = Non
 
 def write(click: Click, points: PointFormat, size: Size, frame: Frame | None = None) -> str:
     """The reply that means this click: the inverse of `parse`, to within the format's own rounding."""
-    numbers = points.from_pixel(click.x, click.y, size, frame)
-    digits = {"0-1": 4, "0-100": 2}.get(points.unit, 0)
-    first, second = (f"{number:.{digits}f}" for number in numbers)
+    first, second = _written(points.from_pixel(click.x, click.y, size, frame), points.unit)
     return SYNTAXES[points.syntax].write("Positive" if click.positive else "Negative", first, second)
+
+
+def write_box(box: Box, points: PointFormat, size: Size, frame: Frame | None = None) -> str:
+    """The reply that means this box (x0, y0, x1, y1): the inverse of `parse`, to within the format's own rounding.
+
+    Raises:
+        UsageError: when the format has no boxes.
+    """
+    return _box_writer(points)(*_written(points.from_box(box, size, frame), points.box_unit or points.unit))
+
+
+def box_form(points: PointFormat) -> str:
+    """A box as the format writes it, with its axes' names, x0 to y1, in place of the numbers.
+
+    Raises:
+        UsageError: when the format has no boxes.
+    """
+    first, second = points.box_order or points.order
+    return _box_writer(points)(f"{first}0", f"{second}0", f"{first}1", f"{second}1")
+
+
+def _box_writer(points: PointFormat) -> Callable[[str, str, str, str], str]:
+    write = SYNTAXES[points.syntax].write_box
+    if write is None:
+        able = ", ".join(name for name, syntax in SYNTAXES.items() if syntax.write_box)
+        raise UsageError(
+            f"The model is to be asked for a box, but its point format {points.name} has none; boxes are read in the "
+            f"syntaxes {able}."
+        )
+    return write
+
+
+def _written(numbers: Sequence[float], unit: Unit) -> list[str]:
+    digits = {"0-1": 4, "0-100": 2}.get(unit, 0)
+    return [f"{number:.{digits}f}" for number in numbers]
 
 
 def predicted_iou(text: str) -> float | None:

@@ -11,6 +11,7 @@ import os
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -138,7 +139,7 @@ class Catalog:
         Raises:
             UsageError: when a file is missing or not of the schema.
         """
-        files = [_read(folder("adapters") / "models" / "catalog.yaml")]
+        files = [_ours()]
         if extra is not None:
             files.append(_read(Path(extra)))
         models = {name: entry for file in files for name, entry in file.models.items()}
@@ -209,6 +210,11 @@ def _short(text: str) -> str:
 def _carried_over(entry: Entry, adapter: str) -> dict[str, Any]:
     """The options that mean something to another plug-in: a server knows a checkpoint by its name."""
     return {"model": entry.weights()} if adapter == "openai" else {}
+
+
+@cache
+def _ours() -> _File:
+    return _read(folder("adapters") / "models" / "catalog.yaml")
 
 
 def _read(path: Path) -> _File:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hlmat_bench import manifest
+from hlmat_bench import kinds, manifest
 from hlmat_bench.catalog import Catalog
 from hlmat_bench.engine import Contest, Progress
 from hlmat_bench.interfaces import Segmenter
@@ -27,7 +27,7 @@ def play(
     segmenter: str = "graphcut",
     *,
     budget: int | None = None,
-    initial: str = "empty",
+    initial: str | None = None,
     out: str | os.PathLike[str] = FOLDER,
     limit: int | None = None,
     seed: int = 0,
@@ -63,7 +63,8 @@ def play(
     for player in players(tool):
         choice = Catalog.load().choose(player)
         rules = rules_of(choice, definition, protocol | {"initial": initial}, budget)
-        contest = Contest(choice, tool, rules, points, seed)
+        manner = kinds.manner(definition, rules, source, source.samples(), samples)
+        contest = Contest(choice, tool, rules, points, seed, manner)
         document = describe(contest, spec, argv=argv, limit=limit, shard=None)
         planned.append(Planned(folder(document, Path(out)) / player, contest, document))
     made = play_planned(planned, source, samples, concurrency=concurrency, progress=progress)
@@ -102,7 +103,7 @@ def folder(document: Mapping[str, Any], root: Path) -> Path:
 def _alike(document: Mapping[str, Any]) -> dict[str, Any]:
     """All that the episodes of reference players depend on, but which samples are played."""
     return {
-        "task": document["task"]["digest"],
+        "task": [document["task"]["digest"], document["task"].get("masks")],
         "segmenter": document["segmenter"],
         "protocol": {key: document["protocol"][key] for key in ("id", "budget", "initial")},
         "seed": document["seed"],

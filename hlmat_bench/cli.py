@@ -8,7 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
+from hlmat_bench.board.commands import app as leaderboard_app
 from hlmat_bench.errors import UsageError
+from hlmat_bench.suites import commands as suite_commands
 from hlmat_bench.words import settings as _settings
 
 app = typer.Typer(
@@ -23,6 +25,10 @@ data_app = typer.Typer(help="The data sets of the tasks.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 lmms_app = typer.Typer(help="Our tasks inside lmms-eval.", no_args_is_help=True)
 app.add_typer(lmms_app, name="lmms")
+app.add_typer(leaderboard_app, name="leaderboard")
+
+app.command()(suite_commands.suite)
+app.command()(suite_commands.suites)
 
 DataRoot = Annotated[
     Path | None,
@@ -41,6 +47,13 @@ CatalogFile = Annotated[
 EmbeddingCache = Annotated[
     Path | None,
     typer.Option(help="Folder that keeps what the segmenter's encoder makes of images, for later runs."),
+]
+Initial = Annotated[
+    str | None,
+    typer.Option(
+        help="State before the first click: empty, gt-box, model-box, box-from=RUN, mask-from=RUN, masks=FOLDER; "
+        "default: empty, and of refine_ tasks the mask that is made."
+    ),
 ]
 Seed = Annotated[int, typer.Option(help="Seed of everything random; of a synthetic task, also of its scenes.")]
 
@@ -71,10 +84,11 @@ def run(
     task: Annotated[list[str], typer.Option(help="Name, group (res, hres) or ./file.yaml; several are allowed.")],
     segmenter: Annotated[str, typer.Option(help="Name[,key=value...] or ./file.py.")] = "graphcut",
     strategy: Annotated[
-        str, typer.Option(help="Who chooses the next action: greedy, prm, tree, or ./file.py.")
-    ] = "greedy",
+        str | None,
+        typer.Option(help="Who chooses the next action: greedy (the default), prm, tree, box-only, or ./file.py."),
+    ] = None,
     budget: Annotated[int | None, typer.Option(help="Clicks per episode; default: the task's.")] = None,
-    initial: Annotated[str, typer.Option(help="State before the first click: empty or gt-box.")] = "empty",
+    initial: Initial = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; of several runs, the folder that holds them.")] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first so many samples.")] = None,
     seed: Seed = 0,
@@ -143,7 +157,7 @@ def ceilings(
     task: Annotated[str, typer.Option(help="Name or ./file.yaml.")],
     segmenter: Annotated[str, typer.Option(help="Name[,key=value...] or ./file.py.")] = "graphcut",
     budget: Annotated[int | None, typer.Option(help="Clicks per episode; default: the task's.")] = None,
-    initial: Annotated[str, typer.Option(help="State before the first click: empty or gt-box.")] = "empty",
+    initial: Initial = None,
     out: Annotated[Path, typer.Option(help="The folder that holds all ceilings.")] = Path("runs") / "ceilings",
     limit: Annotated[int | None, typer.Option(help="Only the first so many samples.")] = None,
     seed: Seed = 0,
@@ -189,15 +203,16 @@ def score(
     from hlmat_bench import console
     from hlmat_bench.replay import replay_folder
     from hlmat_bench.runs import Run
+    from hlmat_bench.score_tables import print_scores
 
     found = {}
     for folder in run if replay else []:
         with console.progress(f"replaying {folder}") as progress:
             found[folder] = replay_folder(folder, segmenter, task, data_root, _settings(set_ or []), progress)
-    for scored in (runs := [Run(folder) for folder in run]):
-        scored.score()
-    rows = [console.score_row(str(scored.folder), scored) for scored in runs]
-    console.table(("run", *console.SCORE_HEADERS[1:]), rows, right=range(1, 6))
+    scored = [(str(folder), Run(folder)) for folder in run]
+    for _, one in scored:
+        one.score()
+    print_scores("run", scored)
     for folder, again in found.items():
         console.say(f"{folder}: {again.sentences()}")
     if any(again.differing for again in found.values()):
@@ -414,10 +429,11 @@ def _out(out: Path | None, model: str, task: str, segmenter: str, shard: str | N
 
 def _show(segmenter: str, runs: list[tuple[str, Any]]) -> None:
     from hlmat_bench import console
+    from hlmat_bench.score_tables import print_scores
 
     first = runs[0][1].manifest
     budget = first["protocol"]["budget"]
     console.say(f"\n{first['task']['name']} with {segmenter}, {budget} clicks, 95 % intervals by image")
-    console.table(console.SCORE_HEADERS, [console.score_row(who, run) for who, run in runs], right=range(1, 6))
+    print_scores("model", runs)
     for _, result in runs:
         console.say(f"  {result.folder}")

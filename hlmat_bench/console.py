@@ -11,11 +11,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from hlmat_bench.settings import headline
-
 if TYPE_CHECKING:
     from hlmat_bench.plugins import Plugin
-    from hlmat_bench.runs import Run
 
 _PLAIN_SECONDS = 10.0
 
@@ -86,23 +83,6 @@ def note(text: str) -> None:
 def error(text: str) -> None:
     """Print an error to standard error."""
     Console(stderr=True).print(f"error: {text}", markup=False, highlight=False, soft_wrap=True)
-
-
-def score_row(name: str, run: Run) -> list[str]:
-    """A row of the results table: model, samples, mIoU, cIoU, NoC@80, NoC@85, each with its interval."""
-    scores = run.scores()
-    taken, noc = scores["selection"][headline(run.manifest["protocol"])], scores["noc"]
-    return [
-        name,
-        str(scores["n"]),
-        with_interval(taken["miou"], taken["miou_ci"], 3),
-        with_interval(taken["ciou"], taken["ciou_ci"], 3),
-        with_interval(noc["0.80"]["mean"], noc["0.80"]["ci"], 2),
-        with_interval(noc["0.85"]["mean"], noc["0.85"]["ci"], 2),
-    ]
-
-
-SCORE_HEADERS = ("model", "n", "mIoU", "cIoU", "NoC@80", "NoC@85")
 
 
 SEGMENTER_HEADERS = (

@@ -13,7 +13,7 @@ import numpy as np
 from hlmat_bench import masks
 from hlmat_bench.actions import Action
 from hlmat_bench.clicks import Click
-from hlmat_bench.interfaces import BatchSession, Box, Image, Mask, Segmenter, Session
+from hlmat_bench.interfaces import BatchSession, Box, Image, Mask, RefiningSession, Segmenter, Session
 
 
 class Drawing:
@@ -59,6 +59,27 @@ class Drawing:
             else:
                 mask = self.session.predict(self.clicks, self.box)
         self._tried = {}
+        self.show(mask)
+
+    def start_from(self, mask: Mask) -> None:
+        """Take a given mask for the current one and go on from it.
+
+        Raises:
+            UsageError: when the mask has another shape than the image.
+        """
+        assert isinstance(self.session, RefiningSession), "a segmenter that starts from no mask"
+        with self._timed():
+            self.session.start_from(mask)
+        self.show(mask)
+
+    def show_alone(self, clicks: Sequence[Click]) -> None:
+        """Take the mask of these clicks alone for the current one; the session stays as it is."""
+        mask = np.zeros_like(self.mask)
+        if clicks:
+            with self._timed():
+                state = self.session.snapshot()
+                mask = self.session.predict(clicks)
+                self.session.restore(state)
         self.show(mask)
 
     def show(self, mask: Mask) -> None:

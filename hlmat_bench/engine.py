@@ -14,12 +14,14 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from hlmat_bench.actions import box_form
 from hlmat_bench.batching import Front, suitable_concurrency
 from hlmat_bench.catalog import Choice
 from hlmat_bench.episode_log import EpisodeLog, written_ids
 from hlmat_bench.errors import UsageError
 from hlmat_bench.framing import UNCHANGED
-from hlmat_bench.interfaces import BatchModel, Model, Segmenter, Session
+from hlmat_bench.interfaces import BatchModel, Model, Segmenter, Session, accepts_mask
+from hlmat_bench.kinds import Manner
 from hlmat_bench.players import ModelPlayer, Player
 from hlmat_bench.points import PointFormat
 from hlmat_bench.protocol import Play, play
@@ -28,9 +30,8 @@ from hlmat_bench.reference import PIXELS, ReferencePlayer, policy_of
 from hlmat_bench.reply_cache import CachedModel
 from hlmat_bench.rewards import with_reward_model
 from hlmat_bench.samples import Sample, Source
-from hlmat_bench.settings import ProtocolSettings
+from hlmat_bench.settings import MASK_STATES, ProtocolSettings, is_state
 from hlmat_bench.spending import Meter, Metered, Spent
-from hlmat_bench.strategies import strategy
 
 #: The file in a run folder that keeps what the model's process printed, for models with a ``log``.
 MODEL_LOG = "model.log"
@@ -47,22 +48,25 @@ class Contest:
         rules: the protocol's settings.
         points: a point format that replaces the model's declared one; None: the declared one.
         seed: the run's seed.
+        manner: how episodes begin, and who chooses what is done.
 
     Raises:
         UsageError: when one of them cannot be made, or they do not fit together.
     """
 
     def __init__(
-        self, model: Choice, segmenter: Segmenter, rules: ProtocolSettings, points: str | None, seed: int
+        self,
+        model: Choice,
+        segmenter: Segmenter,
+        rules: ProtocolSettings,
+        points: str | None,
+        seed: int,
+        manner: Manner,
     ) -> None:
-        self.strategy, self.seed = strategy(rules.strategy), seed
+        self.manner, self.seed = manner, seed
         self.policy = policy_of(model.plugin, model.options)
         self.segmenter = segmenter
-        if (rules.track == "box+point" or rules.initial == "gt-box") and not self.segmenter.accepts_box:
-            raise UsageError(
-                f"The segmenter {self.segmenter.name} takes no boxes, which this run needs; use one that does, "
-                "such as sam_b."
-            )
+        _check_segmenter(segmenter, rules, manner)
         self.model: Model | None = None if self.policy else model.make()
         predicts = model.predicts_iou or getattr(self.model, "predicts_iou", False)
         self.rules = with_reward_model(rules, predicts=predicts)
@@ -70,13 +74,16 @@ class Contest:
         self.model_spec: dict[str, Any] = {"name": model.plugin, "kind": "reference", **model.options}
         if self.model is not None:
             self.points = PointFormat.named(points) if points else self.model.points
+            if rules.box_prompt is not None:
+                box_form(self.points)
             self.resize = getattr(self.model, "resize", UNCHANGED).name
             describe = getattr(self.model, "spec", None)
             self.model_spec = {"name": self.model.name, "kind": "model", **(describe() if describe else {})}
             if model.described is not None:
                 self.model_spec["catalog"] = dict(model.described)
         self.asked = self.model
-        self.meter = Meter(per_episode=rules.budget)
+        self.requests = 1 if rules.strategy == "box-only" else rules.budget + (rules.box_prompt is not None)
+        self.meter = Meter(per_episode=self.requests)
 
     def ask_through(self, meter: Meter, cache: Path | None) -> None:
         """Put a meter with limits, and a cache of replies, before the model.
@@ -120,6 +127,19 @@ class Contest:
             opening = encoders.submit(self.segmenter.open, image)
             player = ModelPlayer(self.model, front, sample, image, self.rules, points=self.points, seed=seed, pool=pool)
         return Play(sample, image, truth, player, self.segmenter, self.rules, pool, opening)
+
+
+def _check_segmenter(segmenter: Segmenter, rules: ProtocolSettings, manner: Manner) -> None:
+    """Refuse a segmenter that does not take what it will be given."""
+    if (manner.needs_box or rules.track == "box+point") and not segmenter.accepts_box:
+        raise UsageError(
+            f"The segmenter {segmenter.name} takes no boxes, which this run needs; use one that does, such as sam_b."
+        )
+    if is_state(rules.initial, MASK_STATES) and not accepts_mask(segmenter):
+        raise UsageError(
+            f"The segmenter {segmenter.name} cannot start from a given mask, which this run needs; use one that can, "
+            "such as graphcut (`hlmat-bench segmenters` lists them)."
+        )
 
 
 class Ledger:
@@ -227,7 +247,7 @@ async def _play_async(
             try:
                 with front.episode() if front else contextlib.nullcontext():
                     seated = await loop.run_in_executor(pool, contest.seat, sample, source, front, pool, encoders)
-                    ledger.append(await play(seated, contest.strategy.play))
+                    ledger.append(await play(seated, contest.manner.strategy.play, contest.manner.initial.begin))
                     report()
             except Spent:
                 return

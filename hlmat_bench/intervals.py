@@ -9,7 +9,7 @@ values over their number). So of an image only its sums are needed, and of a dra
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -28,6 +28,9 @@ class Interval(NamedTuple):
 
     low: Floats
     high: Floats
+
+
+_UNDEFINED = Interval(np.array([np.nan]), np.array([np.nan]))
 
 
 def bootstrap(
@@ -86,6 +89,34 @@ def bootstrap_difference(
     """
     ours, theirs = (_cluster_sums(*run, clusters) for run in (first, second))
     return _between(_scores(ours, resamples, seed) - _scores(theirs, resamples, seed), level)
+
+
+def bootstrap_statistic(
+    statistic: Callable[[Floats], Floats],
+    clusters: ArrayLike,
+    *,
+    resamples: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Interval:
+    """Intervals of S scores that are no quotients of sums, such as correlations, from the draws of `bootstrap`.
+
+    Args:
+        statistic: of weights, float64 (n,), which say how often a draw has each sample; the scores, (S,), NaN where
+            they are not defined for a draw.
+        clusters: (n,), which image each sample belongs to, as numbers or strings.
+        resamples: how many draws.
+        seed: of the generator (PCG64).
+        level: the share of the draws that the interval holds, of those for which a score is defined.
+
+    Returns:
+        The intervals; NaN of a score that no draw defines.
+    """
+    images, codes = np.unique(np.asarray(clusters), return_inverse=True)
+    drawn = [statistic(counts[codes]) for block in _counts(images.size, resamples, seed) for counts in block]
+    scores = np.stack(drawn, axis=1)
+    ends = [_between(row[None, row == row], level) if (row == row).any() else _UNDEFINED for row in scores]
+    return Interval(*(np.concatenate([interval[side] for interval in ends]) for side in (0, 1)))
 
 
 def _cluster_sums(numerators: ArrayLike, denominators: ArrayLike, clusters: ArrayLike) -> tuple[Floats, Floats]:

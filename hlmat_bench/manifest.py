@@ -46,14 +46,7 @@ def build(
     limit: int | None,
     shard: str | None,
 ) -> dict[str, Any]:
-    """The manifest of a run that starts now.
-
-    ``protocol_fingerprint`` is the SHA-256 of everything besides the model's identity and the data that can change a
-    score: protocol settings (the prompt's text and the decoding among them), segmenter spec, point format, and how
-    the image is resized and encoded for the model (``image`` in the model's description).
-    """
-    seen = {"points": points, "resize": resize, "image": model.get("image")}
-    fingerprint = digest({"protocol": protocol, "segmenter": segmenter, **seen})
+    """The manifest of a run that starts now."""
     return {
         "schema": RUN_SCHEMA,
         "argv": [redact(word) for word in argv],
@@ -62,7 +55,9 @@ def build(
         "task": dict(task),
         "segmenter": dict(segmenter),
         "protocol": dict(protocol),
-        "protocol_fingerprint": fingerprint,
+        "protocol_fingerprint": fingerprint(
+            protocol=protocol, segmenter=segmenter, points=points, resize=resize, image=model.get("image")
+        ),
         "points": dict(points),
         "resize": resize,
         "seed": seed,
@@ -72,6 +67,27 @@ def build(
         "finished": None,
         "machine": machine(),
     }
+
+
+def fingerprint(
+    *,
+    protocol: Mapping[str, Any],
+    segmenter: Mapping[str, Any],
+    points: Mapping[str, Any],
+    resize: str,
+    image: Any,
+) -> str:
+    """The protocol's fingerprint: SHA-256 of all but the model's identity and the data that can change a score.
+
+    Args:
+        protocol: its settings, the prompt's text and the decoding among them.
+        segmenter: its spec.
+        points: the format in which the model writes points.
+        resize: the rule by which the image is changed for the model.
+        image: how it is encoded for the model (``image`` in the model's description); None: not at all.
+    """
+    seen = {"points": points, "resize": resize, "image": image}
+    return digest({"protocol": protocol, "segmenter": segmenter, **seen})
 
 
 def now() -> str:

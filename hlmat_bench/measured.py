@@ -16,6 +16,10 @@ from hlmat_bench.interfaces import Mask
 from hlmat_bench.intervals import bootstrap
 from hlmat_bench.records import Episode
 from hlmat_bench.scores import CachedTruth, ciou, first_success, miou, noc
+from hlmat_bench.search_scores import Tried, tried
+
+NOC_THRESHOLDS = (0.80, 0.85, 0.90)
+RULES = ("final", "self", "best")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +30,11 @@ class Measured:
         bands: the band of each of the sample's measures; see `hlmat_bench.bands`.
         iou, boundary_iou: float (T + 1,).
         intersection, union: pixels, int (T + 1,), ignored pixels left out.
+        tried: the candidates of each step of a search.
         dollars: what each reply cost; None where unknown.
+        initial: how it began, as in the record, without the mask.
+        predicted: of each step that is about a given mask, the IoU that the model predicts; None where it cannot be
+            read.
     """
 
     image_id: str
@@ -39,10 +47,13 @@ class Measured:
     union: NDArray[np.int64]
     selected: Mapping[str, int]
     clicks: EpisodeClicks
+    tried: Sequence[Tried]
     tokens_in: int
     tokens_out: int
     dollars: Sequence[float | None]
     seconds: float
+    initial: Mapping[str, Any]
+    predicted: Sequence[float | None]
 
 
 def measure(episode: Episode, budget: int, regrets: Mapping[int, float] | None = None) -> Measured:
@@ -81,10 +92,13 @@ def measure(episode: Episode, budget: int, regrets: Mapping[int, float] | None =
         union=np.array(union, np.int64),
         selected=episode.selected,
         clicks=clicks,
+        tried=[found for step in episode.steps if (found := tried(step, truth)) is not None],
         tokens_in=sum(step.tokens.get("in") or 0 for step in episode.steps),
         tokens_out=sum(step.tokens.get("out") or 0 for step in episode.steps),
         dollars=[step.cost for step in episode.steps if step.raw is not None],
         seconds=sum(sum(step.seconds.values()) for step in episode.steps),
+        initial={name: value for name, value in episode.initial.items() if name != "mask"},
+        predicted=[step.action.predicted_iou for step in episode.steps if step.action.kind == "predict"],
     )
 
 

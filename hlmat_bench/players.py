@@ -113,6 +113,7 @@ class ModelPlayer:
             frame=self.frame,
             color=settings.overlay.color,
             clicks=view.clicks if settings.history else (),
+            question=view.question,
         )
         request = Request(
             image=image,

@@ -85,11 +85,13 @@ class PointFormat:
 
     def from_pixel(self, x: int, y: int, size: Size, frame: Frame | None = None) -> tuple[float, float]:
         """The two numbers, in the order they are written, that mean pixel (x, y); not rounded."""
-        frame = frame or Frame.whole(size)
-        limit_y, limit_x = _limits(self.unit, frame.sent)
-        u, v = frame.from_original(x / size[1], y / size[0])
-        first, second = (u * limit_x, v * limit_y) if self.order == "xy" else (v * limit_y, u * limit_x)
-        return first, second
+        return _numbers(x, y, self.order, self.unit, size, frame or Frame.whole(size))
+
+    def from_box(self, box: Box, size: Size, frame: Frame | None = None) -> tuple[float, float, float, float]:
+        """The four numbers, in the order they are written, that mean a box (x0, y0, x1, y1); not rounded."""
+        order, unit, frame = self.box_order or self.order, self.box_unit or self.unit, frame or Frame.whole(size)
+        first, second = (_numbers(x, y, order, unit, size, frame) for x, y in (box[:2], box[2:]))
+        return (*first, *second)
 
     def box_to_pixels(
         self, numbers: tuple[float, float, float, float], size: Size, frame: Frame | None = None
@@ -119,6 +121,13 @@ def _spot(
         return None
     u, v = frame.to_original(x / limit_x, y / limit_y)
     return u * size[1], v * size[0]
+
+
+def _numbers(x: int, y: int, order: Order, unit: Unit, size: Size, frame: Frame) -> tuple[float, float]:
+    """The inverse of `_spot`."""
+    limit_y, limit_x = _limits(unit, frame.sent)
+    u, v = frame.from_original(x / size[1], y / size[0])
+    return (u * limit_x, v * limit_y) if order == "xy" else (v * limit_y, u * limit_x)
 
 
 def _limits(unit: Unit, sent: Size) -> tuple[float, float]:

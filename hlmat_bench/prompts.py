@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hlmat_bench.actions import write
+from hlmat_bench.actions import box_form, write
 from hlmat_bench.clicks import Click
 from hlmat_bench.errors import UsageError
 from hlmat_bench.framing import Frame
-from hlmat_bench.interfaces import Size
-from hlmat_bench.points import PointFormat
+from hlmat_bench.interfaces import Question, Size
+from hlmat_bench.points import Order, PointFormat, Unit
 from hlmat_bench.syntaxes import SYNTAXES
 
 DEFAULT_PROMPT = """\
@@ -34,7 +34,7 @@ Answer with one line in exactly this form: Current IOU: 50"""
 DEFAULT_BOX_PROMPT = """\
 Find one object in this image.
 The object: {expression}
-Give the smallest box that holds all of it.
+Give the smallest box that holds all of it: (x0, y0) is its upper left corner, (x1, y1) its lower right one.
 {coordinates}
 Answer with one line in exactly this form: {form}"""
 
@@ -61,6 +61,7 @@ def instruction(
     frame: Frame | None = None,
     color: tuple[int, int, int] = (0, 255, 0),
     clicks: Sequence[Click] = (),
+    question: Question = "click",
 ) -> str:
     """The whole prompt of one step.
 
@@ -73,26 +74,35 @@ def instruction(
         frame: how the model sees it; None: as it is.
         color: RGB of the overlay.
         clicks: the clicks so far, where the protocol shows them.
+        question: what is asked: ``{coordinates}`` and ``{form}`` are those of a click or of a box.
+
+    Raises:
+        UsageError: for a box in a format that has none.
     """
     frame = frame or Frame.whole(size)
+    order, unit = points.order, points.unit
+    if question == "box":
+        order, unit, form = points.box_order or order, points.box_unit or unit, box_form(points)
+    else:
+        form = SYNTAXES[points.syntax].ask.format(a=order[0], b=order[1])
     return template.format(
         expression=expression,
         color=_NAMES.get(color, f"rgb{color}"),
-        coordinates=_coordinates(points, frame.sent),
-        form=SYNTAXES[points.syntax].ask.format(a=points.order[0], b=points.order[1]),
+        coordinates=_coordinates(order, unit, frame.sent),
+        form=form,
         history=_history(points, clicks, size, frame),
     ).rstrip()
 
 
-def _coordinates(points: PointFormat, sent: Size) -> str:
-    first, second = points.order
-    if points.unit == "pixel":
+def _coordinates(order: Order, unit: Unit, sent: Size) -> str:
+    first, second = order
+    if unit == "pixel":
         scale = {"x": f"0 (left) to {sent[1]} (right)", "y": f"0 (top) to {sent[0]} (bottom)"}
         kind = f"in pixels of this image, which is {sent[1]} wide and {sent[0]} high"
     else:
-        top = points.unit.removeprefix("0-")
+        top = unit.removeprefix("0-")
         scale = {"x": f"0 (left edge) to {top} (right edge)", "y": f"0 (top edge) to {top} (bottom edge)"}
-        kind = "as decimal fractions" if points.unit == "0-1" else "relative to the image"
+        kind = "as decimal fractions" if unit == "0-1" else "relative to the image"
     return f"Coordinates are written {first} first, then {second}, {kind}: x from {scale['x']}, y from {scale['y']}."
 
 

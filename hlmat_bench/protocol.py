@@ -20,7 +20,6 @@ from hlmat_bench.errors import RequestFailed
 from hlmat_bench.interfaces import Image, Mask, Reply, Segmenter, Session
 from hlmat_bench.players import Player, View
 from hlmat_bench.records import Episode, Step, select
-from hlmat_bench.reference import bounding_box
 from hlmat_bench.samples import Sample, Truth
 from hlmat_bench.scores import CachedTruth
 from hlmat_bench.settings import ProtocolSettings
@@ -34,6 +33,7 @@ class Play:
     """One episode under way: the state a strategy moves and the record it leaves.
 
     Strategies use `ask`, `read` and `do`; a search also uses `view`, to ask about masks that it tries, and `try_each`.
+    Initial states use `draw`, and leave the record `initial`.
 
     Args:
         sample: what is played.
@@ -97,7 +97,16 @@ class Play:
 
     async def try_each(self, actions: Sequence[Action]) -> list[Mask]:
         """The masks that clicks or boxes would lead to from here; the play stays as it is."""
-        return await self._work(self.drawing.try_each, actions)
+        return await self.work(self.drawing.try_each, actions)
+
+    async def draw(self, change: Callable[[A], object], argument: A) -> None:
+        """Change the drawing, in a worker thread, and measure its mask."""
+
+        def drawn(argument: A) -> float:
+            change(argument)
+            return self.scored.iou(self.drawing.mask)
+
+        self.iou = await self.work(drawn, argument)
 
     async def do(self, action: Action, reply: Reply | None, candidates: Sequence[dict[str, Any]] = ()) -> None:
         """Carry out an action and record the step; an invalid one or a stop leaves the mask as it is.
@@ -108,7 +117,7 @@ class Play:
             candidates: what was tried for this step, as `Step.candidates` holds it.
         """
         if action.kind in ("click", "box"):
-            await self._work(self._draw, action)
+            await self.draw(self.drawing.apply, action)
         step = Step(
             t=len(self.steps) + 1,
             raw=None if reply is None else reply.text,
@@ -123,13 +132,6 @@ class Play:
         )
         self.steps.append(step)
         self._spent, self.drawing.seconds = Spent(), 0.0
-
-    async def begin(self) -> None:
-        """Set the initial state."""
-        self._spent = Spent()
-        if self.settings.initial == "gt-box" and (box := bounding_box(self.truth.mask)) is not None:
-            await self._work(self._draw, Action("box", box=box))
-            self.initial = {"kind": "gt-box", "box": list(box), "mask": self.drawing.rle, "iou": self.iou}
 
     def episode(self, stop: str, error: str | None = None) -> Episode:
         """The finished record."""
@@ -151,12 +153,8 @@ class Play:
             tags=dict(sample.tags),
         )
 
-    def _draw(self, action: Action) -> None:
-        """In a worker thread: go on to the mask that a click or a box leads to."""
-        self.drawing.apply(action)
-        self.iou = self.scored.iou(self.drawing.mask)
-
-    async def _work(self, work: Callable[[A], T], argument: A) -> T:
+    async def work(self, work: Callable[[A], T], argument: A) -> T:
+        """Do pixel work in a worker thread."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, work, argument)
 
 
@@ -173,14 +171,20 @@ async def greedy(play: Play) -> str:
     return "budget"
 
 
+async def begin_empty(play: Play) -> None:
+    """Begin as a play is made: with an empty mask."""
+
+
 #: Plays to the end and says why it ended. By name: `hlmat_bench.strategies`.
 Strategy: TypeAlias = Callable[[Play], Awaitable[str]]
+#: Sets the initial state. By name: `hlmat_bench.initial`.
+Begin: TypeAlias = Callable[[Play], Awaitable[None]]
 
 
-async def play(play: Play, strategy: Strategy = greedy) -> Episode:
+async def play(play: Play, strategy: Strategy = greedy, begin: Begin = begin_empty) -> Episode:
     """Play one sample from its initial state to its end."""
     try:
-        await play.begin()
+        await begin(play)
         stop = await strategy(play)
     except RequestFailed as error:
         await play.do(Action("invalid", reason="api"), None)

@@ -24,7 +24,8 @@ class Step:
     Attributes:
         t: its number, from 1.
         raw: the model's reply, unchanged; None where the request failed.
-        action: what it was read as; `predicted_iou` is about the mask *before* this step.
+        action: what it was read as; `predicted_iou` is about the mask *before* this step, in a ``predict`` about its
+            own.
         mask: the mask after this step.
         iou: of that mask with the ground truth, ignored pixels left out.
         seconds: wall time spent in the ``model``, the ``segmenter`` and the ``harness``.
@@ -99,7 +100,8 @@ class Episode:
         size: (height, width).
         gt: the ground-truth mask.
         ignore: pixels that no score counts; or None.
-        initial: ``kind`` (``empty`` or ``gt-box``), ``mask`` (None when empty), ``iou``.
+        initial: ``kind`` (a name of `settings.INITIAL_STATES`), ``mask`` (None when empty), ``iou``, and what made it:
+            see `hlmat_bench.initial`.
         steps: what happened.
         selected: per selection rule the step whose mask is taken (0 = the initial state): see `select`.
         stop: why it ended: ``budget``, ``stop`` (the model's decision), ``stuck`` (an invalid reply that a
@@ -178,7 +180,8 @@ def select(steps: Sequence[Step], initial: dict[str, Any]) -> dict[str, int]:
 
     - ``final``: the last mask.
     - ``self``: the mask with the highest predicted IoU. The prediction in reply t is about the mask before it, so
-      reply t speaks for step t - 1 and the last mask has no prediction of its own. A search has predicted the masks of
+      reply t speaks for step t - 1 and the last mask has no prediction of its own; that of a step which is about a
+      given mask (``predict``) is about its own mask. A search has predicted the masks of
       all its steps; what it predicted counts. An empty initial mask is no answer: step 1 stands in for it. Without any
       prediction, the last mask.
     - ``best``: the mask with the highest true IoU, an upper bound.
@@ -187,7 +190,7 @@ def select(steps: Sequence[Step], initial: dict[str, Any]) -> dict[str, int]:
     """
     last = len(steps)
     earliest = 0 if initial["mask"] is not None or not steps else 1
-    replied = {step.t - 1: step.action.predicted_iou for step in steps}
+    replied = {step.t - (step.action.kind != "predict"): step.action.predicted_iou for step in steps}
     searched = {step.t: step.chosen_value() for step in steps}
     values = replied | {t: value for t, value in searched.items() if value is not None}
     predicted = {t: value for t, value in values.items() if value is not None}

@@ -9,11 +9,11 @@ import asyncio
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from hlmat_bench.actions import write
+from hlmat_bench.actions import write, write_box
 from hlmat_bench.clicks import Click, next_click
 from hlmat_bench.errors import UsageError
 from hlmat_bench.framing import Frame
@@ -21,6 +21,7 @@ from hlmat_bench.interfaces import Mask, Reply
 from hlmat_bench.players import View
 from hlmat_bench.points import PointFormat
 from hlmat_bench.samples import Truth
+from hlmat_bench.scores import iou
 
 PIXELS = PointFormat.named("pixel")
 FINISH = "Finish"
@@ -28,11 +29,30 @@ FINISH = "Finish"
 Policy: TypeAlias = Callable[[View, Truth, np.random.Generator], str]
 
 
+def nothing(view: View, truth: Truth, generator: np.random.Generator) -> str:
+    """What a player says to a question that it has no answer to."""
+    return "I do not know."
+
+
+class Rule(NamedTuple):
+    """What a reference player answers to each question.
+
+    Attributes:
+        click, iou, box: by the question of the view.
+        deterministic: it answers the same view in the same way.
+    """
+
+    click: Policy
+    iou: Policy = nothing
+    box: Policy = nothing
+    deterministic: bool = True
+
+
 class ReferencePlayer:
     """Plays one sample by a rule. Replies are in the format ``pixel``.
 
     Args:
-        policy: the rule; one of `POLICIES`.
+        rule: what it answers; one of `POLICIES`.
         truth: the sample's ground truth.
         seed: what random choices depend on, besides the step.
         pool: where the rule is computed, so that it never blocks the event loop.
@@ -41,12 +61,12 @@ class ReferencePlayer:
     points = PIXELS
     frame: Frame | None = None
 
-    def __init__(self, policy: Policy, truth: Truth, seed: int, pool: Executor) -> None:
-        self._policy = policy
+    def __init__(self, rule: Rule, truth: Truth, seed: int, pool: Executor) -> None:
+        self._rule = rule
         self._truth = truth
         self._seed = seed
         self._pool = pool
-        self.deterministic = policy in DETERMINISTIC
+        self.deterministic = rule.deterministic
 
     async def ask(self, view: View, n: int) -> list[Reply]:
         """See `Player.ask`."""
@@ -58,7 +78,8 @@ class ReferencePlayer:
         """The rule's replies, each from its own draw."""
         seeds = [[self._seed, view.t, *([draw] if draw else [])] for draw in range(draws)]
         generators = [np.random.Generator(np.random.PCG64(seed)) for seed in seeds]
-        return [Reply(self._policy(view, self._truth, generator)) for generator in generators]
+        policy: Policy = getattr(self._rule, view.question)
+        return [Reply(policy(view, self._truth, generator)) for generator in generators]
 
 
 def oracle(view: View, truth: Truth, generator: np.random.Generator) -> str:
@@ -96,11 +117,23 @@ def empty(view: View, truth: Truth, generator: np.random.Generator) -> str:
 
 def gt_box(view: View, truth: Truth, generator: np.random.Generator) -> str:
     """The ground truth's bounding box, then Finish: what localisation alone is worth."""
+    return FINISH if view.t > 1 else true_box(view, truth, generator)
+
+
+def true_box(view: View, truth: Truth, generator: np.random.Generator) -> str:
+    """The ground truth's bounding box; Finish where there is no object."""
     box = bounding_box(truth.mask)
-    if view.t > 1 or box is None:
-        return FINISH
-    x0, y0, x1, y1 = box
-    return f"<box>({x0},{y0}),({x1},{y1})</box>"
+    return FINISH if box is None else write_box(box, PIXELS, (truth.mask.shape[0], truth.mask.shape[1]))
+
+
+def true_iou(view: View, truth: Truth, generator: np.random.Generator) -> str:
+    """The IoU of the mask and the ground truth."""
+    return _say_iou(iou(truth.mask, view.mask, ignore=truth.ignore))
+
+
+def random_iou(view: View, truth: Truth, generator: np.random.Generator) -> str:
+    """A uniformly drawn IoU."""
+    return _say_iou(float(generator.random()))
 
 
 def bounding_box(mask: Mask) -> tuple[int, int, int, int] | None:
@@ -112,19 +145,16 @@ def bounding_box(mask: Mask) -> tuple[int, int, int, int] | None:
 
 
 #: By the name that ``--model`` takes.
-POLICIES: dict[str, Policy] = {
-    "oracle": oracle,
-    "gt-box": gt_box,
-    "center": center,
-    "random": random_click,
-    "empty": empty,
+POLICIES: dict[str, Rule] = {
+    "oracle": Rule(oracle, iou=true_iou, box=true_box),
+    "gt-box": Rule(gt_box, box=true_box),
+    "center": Rule(center),
+    "random": Rule(random_click, iou=random_iou, deterministic=False),
+    "empty": Rule(empty),
 }
 
-#: Those that answer the same view in the same way.
-DETERMINISTIC = {oracle, gt_box, center, empty}
 
-
-def policy_of(name: str, options: Mapping[str, Any]) -> Policy | None:
+def policy_of(name: str, options: Mapping[str, Any]) -> Rule | None:
     """The rule of a reference player, or None where the name is that of a model.
 
     Raises:
@@ -137,8 +167,13 @@ def policy_of(name: str, options: Mapping[str, Any]) -> Policy | None:
     share = options["misplaced"]
     if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
         raise UsageError(f"The oracle's misplaced={share} should be a share from 0 to 1.")
-    return partial(erring_oracle, misplaced=float(share))
+    return POLICIES[name]._replace(click=partial(erring_oracle, misplaced=float(share)), deterministic=False)
 
 
 def _say(click: Click | None, mask: Mask) -> str:
     return FINISH if click is None else write(click, PIXELS, (mask.shape[0], mask.shape[1]))
+
+
+def _say_iou(value: float) -> str:
+    """With a percent sign, so that 0.5 % is not read as a half."""
+    return f"Current IOU: {100 * value:.4f}%"

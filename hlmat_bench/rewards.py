@@ -15,7 +15,6 @@ from typing import TypeAlias
 
 import numpy as np
 
-from hlmat_bench.actions import predicted_iou
 from hlmat_bench.errors import UsageError
 from hlmat_bench.interfaces import Mask, Reply
 from hlmat_bench.players import View
@@ -73,7 +72,7 @@ JUDGES: dict[str, Judge] = {
 
 
 def with_reward_model(rules: ProtocolSettings, *, predicts: bool) -> ProtocolSettings:
-    """The settings with a reward model named, where the strategy is one of ours that search.
+    """The settings with a reward model named, where the strategy is one of ours that use one.
 
     Args:
         rules: the user's.
@@ -82,8 +81,10 @@ def with_reward_model(rules: ProtocolSettings, *, predicts: bool) -> ProtocolSet
     Raises:
         UsageError: when the strategy needs one and none is known.
     """
-    if rules.strategy not in ("prm", "tree") or rules.prm is not None:
+    if rules.strategy not in ("prm", "tree", "predict") or rules.prm is not None:
         return rules
+    if rules.strategy == "predict":
+        return rules.with_(prm="reply" if predicts else "ask")
     if not predicts:
         raise UsageError(
             f"The strategy {rules.strategy} needs a predicted IoU, and this model is not known to write one; add --set "
@@ -124,4 +125,4 @@ def _draw(sample: str, mask: Mask) -> float:
 async def _asked(play: Play, views: Sequence[View]) -> list[Reward]:
     """All at once, so that a local model sees them in one batch."""
     answers = await asyncio.gather(*(play.ask(view=view) for view in views))
-    return [Reward(predicted_iou(reply.text), reply) for [reply] in answers]
+    return [Reward(play.read(reply).predicted_iou, reply) for [reply] in answers]

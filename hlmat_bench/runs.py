@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hlmat_bench import manifest, plugins, regret
+from hlmat_bench import kinds, manifest, plugins, regret
 from hlmat_bench.catalog import Catalog, Choice
 from hlmat_bench.engine import Contest, Progress, play_all
 from hlmat_bench.episode_log import RunLock
@@ -82,9 +82,9 @@ def run(
     task: str,
     segmenter: str = "graphcut",
     *,
-    strategy: str = "greedy",
+    strategy: str | None = None,
     budget: int | None = None,
-    initial: str = "empty",
+    initial: str | None = None,
     out: str | os.PathLike[str] | None = None,
     limit: int | None = None,
     seed: int = 0,
@@ -108,9 +108,10 @@ def run(
             model itself.
         task: a task's name, or the path of a task's YAML file.
         segmenter: a name with options, or a file.
-        strategy: who chooses the next action.
+        strategy: who chooses the next action; None: greedy, or what the task's kind has.
         budget: clicks per episode; None: the task's.
-        initial: the state before the first click.
+        initial: the state before the first click, one of `settings.INITIAL_STATES`; None: empty, or what the task's
+            kind has.
         out: the run folder; None: ``runs/MODEL__TASK__SEGMENTER``.
         limit: only the first so many samples; a later call may raise it.
         seed: of everything random.
@@ -137,11 +138,12 @@ def run(
     definition = load_task(task)
     choice = Catalog.load(catalog).choose(model)
     rules = rules_of(choice, definition, protocol | {"strategy": strategy, "initial": initial}, budget)
-    contest = Contest(choice, make_segmenter(segmenter, embedding_cache), rules, points, seed)
-    meter = Meter(max_requests=max_requests, max_cost=max_cost, per_episode=rules.budget)
-    contest.ask_through(meter, Path(cache) if cache else None)
     source = definition.source(data_root or os.environ.get("HLMAT_DATA"), seed=seed, overrides=data)
     samples = select_samples(source.samples(), shard, limit)
+    manner = kinds.manner(definition, rules, source, source.samples(), samples)
+    contest = Contest(choice, make_segmenter(segmenter, embedding_cache), rules, points, seed, manner)
+    meter = Meter(max_requests=max_requests, max_cost=max_cost, per_episode=contest.requests)
+    contest.ask_through(meter, Path(cache) if cache else None)
     document = describe(contest, task_spec(definition, source), argv=argv, limit=limit, shard=shard)
     who = model if isinstance(model, str) else model.name
     folder = Path(out) if out else Path("runs") / folder_name(who, definition.name, segmenter, shard)
@@ -229,7 +231,7 @@ def describe(
         model=contest.model_spec,
         task=task,
         segmenter={"name": contest.segmenter.name, **contest.segmenter.spec()},
-        protocol={"id": PROTOCOL_ID, **contest.rules.model_dump(mode="json"), "strategy": contest.strategy.name},
+        protocol={"id": PROTOCOL_ID, **contest.rules.model_dump(mode="json"), **contest.manner.names()},
         points=dataclasses.asdict(contest.points),
         resize=contest.resize,
         seed=contest.seed,
@@ -247,11 +249,13 @@ def split_settings(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[st
 
 def rules_of(model: Choice, task: Task, given: Mapping[str, Any], budget: int | None) -> ProtocolSettings:
     """The settings: the task's defaults, under what the model was trained with, under what the user gave."""
-    boxes = model.plugin == "gt-box" or given["initial"] == "gt-box"
-    defaults: dict[str, Any] = {"track": "box+point"} if boxes else {}
-    chosen = {} if budget is None else {"budget": budget}
-    rules = ProtocolSettings.build(defaults | dict(task.protocol) | dict(model.settings) | dict(given) | chosen)
-    check_template(rules.prompt)
+    boxes: dict[str, Any] = {"track": "box+point"} if model.plugin == "gt-box" else {}
+    defaults = {**boxes, **kinds.DEFAULTS[task.kind], **task.protocol, **model.settings}
+    chosen = {name: value for name, value in {**given, "budget": budget}.items() if value is not None}
+    rules = ProtocolSettings.build(defaults | chosen)
+    kinds.check(task, rules)
+    for template in rules.templates().values():
+        check_template(template)
     return rules
 
 
@@ -266,6 +270,7 @@ def task_spec(task: Task, source: Source) -> dict[str, Any]:
         "revision": task.revision,
         "digest": source.digest(),
         "source": describe(),
+        **task.masks_made(),
     }
 
 

@@ -13,14 +13,15 @@ import numpy as np
 
 from hlmat_bench.bands import BANDS
 from hlmat_bench.click_scores import click_scores
-from hlmat_bench.measured import Measured, Table, measure
+from hlmat_bench.filtering import filtering_scores
+from hlmat_bench.measured import NOC_THRESHOLDS, RULES, Measured, Table, measure
 from hlmat_bench.records import Episode
+from hlmat_bench.refinement import refinement_scores
 from hlmat_bench.scores import precision
+from hlmat_bench.search_scores import search_scores
 
 SCORES_SCHEMA = "hlmat-scores/1"
-NOC_THRESHOLDS = (0.80, 0.85, 0.90)
 PRECISION_THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
-RULES = ("final", "self", "best")
 
 #: The regret of each valid click, by sample and step; see `hlmat_bench.replay`.
 Regrets = Mapping[str, Mapping[int, float]]
@@ -44,6 +45,7 @@ def score_episodes(
     """
     found = regrets or {}
     samples = [measure(episode, budget, found.get(episode.sample_id)) for episode in episodes]
+    clicked = [sample for sample in samples if not sample.predicted]  # masks that were given say nothing of clicks
     return {
         "schema": SCORES_SCHEMA,
         "n": len(samples),
@@ -51,13 +53,14 @@ def score_episodes(
         "n_refs": len({sample.ref_id for sample in samples}),
         "budget": budget,
         "track": track,
-        **_of_masks(samples, budget),
-        "clicks": click_scores([sample.clicks for sample in samples], budget),
-        "filtering": None,
-        "refinement": None,
+        **_of_masks(clicked, budget),
+        "clicks": click_scores([sample.clicks for sample in clicked], budget),
+        "filtering": filtering_scores(samples),
+        "refinement": refinement_scores(clicked, budget),
+        "search": search_scores([each for sample in samples for each in sample.tried]),
         "cost": _cost(samples),
-        "bands": _bands(samples, budget),
-        **_slices(samples, budget),
+        "bands": _bands(clicked, budget),
+        **_slices(clicked, budget),
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -22,6 +22,12 @@ COLORS = {
     "magenta": (255, 0, 255),
     "cyan": (0, 255, 255),
 }
+
+
+#: How an episode may begin, as ``--initial`` takes it. A box state is the segmenter's mask for a box.
+BOX_STATES = ("gt-box", "model-box", "box-from=RUN")
+MASK_STATES = ("mask-from=RUN", "masks=FOLDER", "generated")
+INITIAL_STATES = ("empty", *BOX_STATES, *MASK_STATES)
 
 
 class _Strict(BaseModel):
@@ -72,7 +78,7 @@ class ProtocolSettings(_Strict):
 
     Attributes:
         strategy: who chooses the next action from the replies: ``greedy``, ``prm``, ``tree``, ``box-only``, or what a
-            user's own file defines.
+            user's own file defines. Tasks of the kind filtering have ``predict``, which clicks nothing.
         candidates: actions that are drawn and tried at each step of a tree search.
         prm: where the predicted IoU of a mask comes from: the model's ``reply`` to that mask; ``ask``, a separate
             question; ``oracle``, the true IoU; ``noisy``, the true IoU with noise. The last two are for studies. None:
@@ -83,8 +89,10 @@ class ProtocolSettings(_Strict):
         box_prompt: the question for the object's box.
         budget: clicks allowed per episode.
         track: ``point`` (clicks only) or ``box+point`` (the first action may be a box).
-        initial: the state before the first click: ``empty``, or ``gt-box`` (the segmenter's mask for the
-            ground truth's box).
+        initial: the state before the first click, one of `INITIAL_STATES`: ``empty``; the segmenter's mask for the
+            ground truth's box (``gt-box``), the model's own (``model-box``) or that of another run
+            (``box-from=RUN``); the final mask of another run (``mask-from=RUN``); a PNG file (``masks=FOLDER``); or
+            what a refinement task makes (``generated``).
         overlay: how the mask is shown.
         jpeg: the painted image is encoded as a JPEG of this quality (1 to 100, chroma 4:2:0) and decoded again before
             the model sees it, as SegAgent's evaluator did at 75; None: the model sees the pixels as they are.
@@ -103,7 +111,7 @@ class ProtocolSettings(_Strict):
     box_prompt: str | None = None
     budget: int = Field(7, ge=1, le=1000)
     track: Literal["point", "box+point"] = "point"
-    initial: Literal["empty", "gt-box"] = "empty"
+    initial: str = "empty"
     overlay: OverlaySettings = OverlaySettings()
     jpeg: int | None = Field(None, ge=1, le=100)
     history: bool = False
@@ -116,13 +124,26 @@ class ProtocolSettings(_Strict):
     def _as_the_strategy_needs(cls, values: dict[str, Any]) -> dict[str, Any]:
         """With the defaults of the settings that are used; one that is not used must not be given."""
         strategy, used = values.get("strategy", "greedy"), _used(values)
+        if strategy == "box-only" and values.get("initial", "empty") != "empty":
+            raise ValueError("the strategy box-only asks for a box and begins with an empty mask; leave initial out")
         for name in _DEFAULTS.keys() - used:
             if values.get(name) is not None:
                 raise ValueError(f"the strategy {strategy} does not use {name} here; leave it out")
         chosen = {name: _DEFAULTS[name] for name in used} | {k: v for k, v in values.items() if v is not None}
         if strategy == "tree" and chosen["candidates"] != 1 and not chosen.setdefault("temperature", 1.0):
             raise ValueError("the strategy tree draws different candidates, which needs a temperature above 0")
+        if (strategy == "box-only" or is_state(values.get("initial"), BOX_STATES)) and (
+            chosen.setdefault("track", "box+point") == "point"
+        ):
+            raise ValueError("a run that begins with a box belongs to track=box+point; leave the track out")
         return chosen
+
+    @field_validator("initial")
+    @classmethod
+    def _known_state(cls, value: str) -> str:
+        if not is_state(value, INITIAL_STATES):
+            raise ValueError(f"it is one of {', '.join(INITIAL_STATES)}")
+        return value
 
     def with_(self, **changes: Any) -> ProtocolSettings:
         """These settings with some replaced, and the defaults that go with them."""
@@ -171,13 +192,31 @@ def _used(values: Mapping[str, Any]) -> set[str]:
     """Those of `_DEFAULTS` that can change a score under these settings."""
     strategy, prm = values.get("strategy", "greedy"), values.get("prm")
     used = {"noisy": {"correlation"}, "ask": {"prm_prompt"}}.get(str(prm), set())
-    if strategy not in ("greedy", "box-only"):
-        used |= {"prm", "stop"}
-    if strategy not in ("greedy", "box-only", "prm"):
-        used |= {"candidates"}
+    if strategy == "predict":
+        used |= {"prm"}
+    elif strategy not in ("greedy", "box-only"):
+        used |= {"prm", "stop"} if strategy == "prm" else {"prm", "stop", "candidates"}
     if strategy == "box-only" or values.get("initial") == "model-box":
         used |= {"box_prompt"}
     return used
+
+
+def applying(given: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of some settings, given for many runs, that a run with these values of its own can use.
+
+    >>> applying({"prm": "ask", "overlay.color": "red"}, {"strategy": "greedy"})
+    {'overlay.color': 'red'}
+    """
+    kept = dict(given)
+    while unused := {name.partition(".")[0] for name in kept} & (_DEFAULTS.keys() - _used({**values, **kept})):
+        kept = {name: value for name, value in kept.items() if name.partition(".")[0] not in unused}
+    return kept
+
+
+def is_state(initial: Any, states: Sequence[str]) -> bool:
+    """Whether an initial state is one of these; a run or a folder may be any, but must be named."""
+    kind, named, place = str(initial).partition("=")
+    return any(state.partition("=")[:2] == (kind, named) and bool(named) == bool(place) for state in states)
 
 
 def headline(protocol: Mapping[str, Any]) -> str:
@@ -205,7 +244,8 @@ def _usage_error(error: ValidationError) -> UsageError:
         return unknown("setting", name, setting_names(), f"Settings are {', '.join(setting_names())}.")
     if not name:
         return UsageError(f"The settings do not fit: {first['msg'].removeprefix('Value error, ')}.")
-    return UsageError(f"The setting {name}={first['input']!r} does not fit: {first['msg']}.")
+    message = first["msg"].removeprefix("Value error, ")
+    return UsageError(f"The setting {name}={first['input']!r} does not fit: {message}.")
 
 
 def digest(value: object) -> str:

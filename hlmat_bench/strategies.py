@@ -12,11 +12,19 @@ from typing import NamedTuple
 
 from hlmat_bench import plugins
 from hlmat_bench.errors import unknown
-from hlmat_bench.protocol import Strategy, greedy
+from hlmat_bench.initial import ask_for_box
+from hlmat_bench.protocol import Play, Strategy, greedy
 from hlmat_bench.search import prm, tree
 
+
+async def box_only(play: Play) -> str:
+    """Ask for the object's box, and take the segmenter's mask for it: the baseline without clicks."""
+    await play.do(*await ask_for_box(play))
+    return "box"
+
+
 #: By the name that ``--strategy`` takes.
-STRATEGIES: dict[str, Strategy] = {"greedy": greedy, "prm": prm, "tree": tree}
+STRATEGIES: dict[str, Strategy] = {"greedy": greedy, "prm": prm, "tree": tree, "box-only": box_only}
 
 
 class Named(NamedTuple):

@@ -59,12 +59,15 @@ class Syntax:
         write: (sign word, first number, second number) -> text; the inverse of `read`.
         ask: the form as shown to a model; ``{a}`` and ``{b}`` are its two numbers.
         bare_is_positive: a point without any sign names the object, so it is a positive click.
+        write_box: (the four numbers) -> text; of their axes' names it is the form as shown to a model. None: the syntax
+            has no boxes.
     """
 
     read: Callable[[str], Reading]
     write: Callable[[str, str, str], str]
     ask: str
     bare_is_positive: bool = True
+    write_box: Callable[[str, str, str, str], str] | None = None
 
 
 def sign_in(text: str) -> bool | None:
@@ -231,15 +234,24 @@ def _write_json(sign: str, first: str, second: str) -> str:
     return f'{{"point_2d": [{first}, {second}], "label": "{sign.lower()}"}}'
 
 
+def _write_box_tag(a0: str, b0: str, a1: str, b1: str) -> str:
+    return f"<box>({a0},{b0}),({a1},{b1})</box>"
+
+
+def _write_loc_box(*numbers: str) -> str:
+    return "".join(f"<loc{number.zfill(4) if number.isdecimal() else number}>" for number in numbers)
+
+
 _TEXT_FORM = "Positive point: ({a}, {b})  or  Negative point: ({a}, {b})"
 
 SYNTAXES: dict[str, Syntax] = {
-    "text": Syntax(_read_text, _write_text, _TEXT_FORM, bare_is_positive=False),
-    "segagent": Syntax(_read_segagent, _write_text, _TEXT_FORM, bare_is_positive=False),
+    "text": Syntax(_read_text, _write_text, _TEXT_FORM, bare_is_positive=False, write_box=_write_box_tag),
+    "segagent": Syntax(_read_segagent, _write_text, _TEXT_FORM, bare_is_positive=False, write_box=_write_box_tag),
     "json": Syntax(
         _read_json,
         _write_json,
         '{{"point_2d": [{a}, {b}], "label": "positive"}}  with "positive" or "negative"',
+        write_box=lambda *numbers: f'{{"bbox_2d": [{", ".join(numbers)}]}}',
     ),
     "point": Syntax(
         _read_point_tag,
@@ -255,15 +267,18 @@ SYNTAXES: dict[str, Syntax] = {
         _read_box,
         lambda sign, a, b: f"<box>({a},{b})</box> {sign.lower()}",
         "<box>({a},{b})</box> positive  or  <box>({a},{b})</box> negative",
+        write_box=_write_box_tag,
     ),
     "det": Syntax(
         _read_det,
         lambda sign, a, b: f"<|det|>[[{a}, {b}]]<|/det|> {sign.lower()}",
         "<|det|>[[{a}, {b}]]<|/det|> positive  or  <|det|>[[{a}, {b}]]<|/det|> negative",
+        write_box=lambda *numbers: f"<|det|>[[{', '.join(numbers)}]]<|/det|>",
     ),
     "loc": Syntax(
         _read_loc,
         lambda sign, a, b: f"<loc{int(a):04d}><loc{int(b):04d}> {sign.lower()}",
         "<loc{a}><loc{b}> positive  or  <loc{a}><loc{b}> negative",
+        write_box=_write_loc_box,
     ),
 }

@@ -9,13 +9,14 @@ import os
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from hlmat_bench.content import folder
 from hlmat_bench.errors import UsageError, unknown
+from hlmat_bench.mask_settings import FilteringSettings, RefinementSettings
 from hlmat_bench.samples import Source
 from hlmat_bench.settings import ProtocolSettings
 from hlmat_bench.sources.coco import CocoSettings
@@ -61,8 +62,16 @@ class Expected(BaseModel):
     expressions: int | None = None
 
 
+_SECTIONS: dict[str, type[BaseModel]] = {
+    "expected": Expected,
+    "refinement": RefinementSettings,
+    "filtering": FilteringSettings,
+}
+
+
 class Task(BaseModel):
-    """A task, as its YAML file describes it.
+    """A task, as its YAML file describes it. A file may begin with ``extends``, the name of a task of ours whose fields
+    it takes unless it has them itself.
 
     Attributes:
         name: letters, digits, ``_``, ``-``, ``.`` and ``+``; of our files, the file's name.
@@ -70,6 +79,8 @@ class Task(BaseModel):
         title: one line for lists.
         group: the tasks that ``expand`` gives for this name.
         kind: what is measured.
+        refinement: of that kind: which imperfect masks episodes begin with.
+        filtering: of that kind: what the masks are drawn from whose IoU is asked for.
         data: the file's section ``source``: which layout, and where its parts lie.
         protocol: settings of the protocol that differ from its defaults.
         revision: which version of the data set.
@@ -87,6 +98,8 @@ class Task(BaseModel):
     title: str = ""
     group: str = "own"
     kind: Literal["segmentation", "refinement", "filtering"] = "segmentation"
+    refinement: RefinementSettings = RefinementSettings()
+    filtering: FilteringSettings = FilteringSettings()
     data: AnySource = Field(alias="source")
     protocol: dict[str, Any] = Field(default_factory=dict)
     revision: str = ""
@@ -102,6 +115,20 @@ class Task(BaseModel):
     @classmethod
     def _end_of_a_sentence(cls, value: str) -> str:
         return " ".join(value.split()).rstrip(".")
+
+    @model_validator(mode="after")
+    def _with_sections_of_its_kind(self) -> Self:
+        for kind in {"refinement", "filtering"} - {self.kind}:
+            if kind in self.model_fields_set:
+                raise ValueError(f"a task of the kind {self.kind} has no section {kind}")
+        return self
+
+    def masks_made(self) -> dict[str, Any]:
+        """What a manifest says of the masks that a task of its kind makes."""
+        if self.kind == "segmentation":
+            return {}
+        section = self.refinement if self.kind == "refinement" else self.filtering
+        return {"masks": section.describe()}
 
     def source(
         self,
@@ -208,14 +235,7 @@ def _shipped() -> dict[str, Task]:
 
 
 def _read(path: Path) -> Task:
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UsageError(f"There is no task file {path}.") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"The task file {path} is no readable YAML ({' '.join(str(error).split())}).") from error
-    if not isinstance(values, dict):
-        raise UsageError(f"The task file {path} should hold fields such as name: and source:.")
+    values = _extended(_values(path))
     try:
         task = Task.model_validate(values)
     except ValidationError as error:
@@ -227,14 +247,42 @@ def _read(path: Path) -> Task:
     return task
 
 
+def _values(path: Path) -> dict[str, Any]:
+    """The fields of a task file, not yet checked."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UsageError(f"There is no task file {path}.") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UsageError(f"The task file {path} is no readable YAML ({' '.join(str(error).split())}).") from error
+    if not isinstance(values, dict):
+        raise UsageError(f"The task file {path} should hold fields such as name: and source:.")
+    return values
+
+
+def _extended(values: dict[str, Any]) -> dict[str, Any]:
+    """With the fields of the task of ours that it extends, if any; its own take precedence."""
+    base = values.pop("extends", None)
+    if base is None:
+        return values
+    files = {path.stem: path for path in folder("tasks").glob("*.yaml")}
+    if base not in files:
+        raise unknown("task to extend", str(base), files, _LIST_HINT)
+    inherited = _extended(_values(files[base]))
+    inherited.pop("aliases", None)
+    return {**inherited, **values}
+
+
 def _usage_error(error: ValidationError, where: str, section: tuple[str, ...] = ()) -> UsageError:
     """One sentence for the first thing that is wrong: which file, which field, what is expected."""
     first = error.errors()[0]
     place = (*section, *(str(part) for part in first["loc"]))
+    if not place:
+        return UsageError(f"The fields of {where} do not fit: {_message(first['msg'])}.")
     in_source = place[0] in ("source", "data") and len(place) > 1
     shown = ".".join((place[0], *place[2:]) if in_source else place)
     if first["type"] == "extra_forbidden":
-        model: type[BaseModel] = _SOURCES[place[1]] if in_source else Expected if place[0] == "expected" else Task
+        model: type[BaseModel] = _SOURCES[place[1]] if in_source else _SECTIONS.get(place[0], Task)
         known = [info.alias or name for name, info in model.model_fields.items()]
         return unknown(f"field of {where}", place[-1], known, f"Fields are {', '.join(known)}.")
     if first["type"] == "missing":

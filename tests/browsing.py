@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, BrowserContext, Page
+    from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
 
 ARGUMENTS = [
     "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
@@ -54,7 +54,12 @@ def visit(browser: Browser, address: str, **options: Any) -> Iterator[Visit]:
     context = browser.new_context(**options)
     page = context.new_page()
     made = Visit(page, context)
-    page.on("console", lambda said: said.type in ("error", "warning") and made.problems.append(said.text))
+
+    def note(said: ConsoleMessage) -> None:
+        if said.type in ("error", "warning"):
+            made.problems.append(said.text)
+
+    page.on("console", note)
     page.on("pageerror", lambda error: made.problems.append(str(error)))
     page.on("requestfailed", lambda request: made.problems.append(f"failed: {request.url}"))
     page.on("request", lambda request: made.requests.append(request.url))

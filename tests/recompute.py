@@ -8,6 +8,8 @@ import numpy as np
 from recompute_bands import bands
 from recompute_clicks import click_scores, cost
 from recompute_masks import interval, measured, ratio
+from recompute_refinement import refinement
+from recompute_search import search
 
 
 def at(episodes, steps):
@@ -51,9 +53,11 @@ def scores(episodes, budget, track):
         "curve": [{key: point[key] for key in point if key != "ciou_ci"} for point in curve],
         "auc": np.mean([point["miou"] for point in curve[1:]]),
         "clicks": click_scores(episodes, budget),
+        "search": search(episodes),
         "cost": cost(episodes),
         "bands": {name: sliced(episodes, labels, budget) for name, labels in bands(episodes).items()},
-        **dict.fromkeys(("filtering", "refinement")),
+        "filtering": None,
+        "refinement": refinement(episodes, budget),
     }
 
 

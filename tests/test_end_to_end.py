@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import pytest
 
 import hlmat_bench
-from hlmat_bench import testing
+from hlmat_bench import plugins, testing
 from hlmat_bench.actions import write
 from hlmat_bench.clicks import Click, next_click
+from hlmat_bench.drawing import Drawing
 from hlmat_bench.points import FORMATS, PointFormat
 from hlmat_bench.syntaxes import SYNTAXES
 
@@ -146,3 +148,34 @@ def test_sam_answers_the_oracles_clicks_and_boxes(boxes: Path, tmp_path: Path) -
     )
     assert all(episode.initial["kind"] == "gt-box" and episode.initial["mask"] for episode in boxed.episodes())
     assert boxed.manifest["protocol"]["track"] == "box+point"
+
+
+def test_sam_goes_on_from_masks_and_draws_those_that_are_rated(boxes: Path, tmp_path: Path) -> None:
+    sam = f"sam,pretrained={testing.tiny_sam(tmp_path / 'sam').pretrained}"
+    kinds = {
+        "refinement": "refinement: {defects: [box, points, cropped]}",
+        "filtering": "filtering: {positive: [2, 3], negative: [1, 2]}",
+    }
+    made = {}
+    for kind, section in kinds.items():
+        path = boxes / f"sam_{kind}.yaml"
+        path.write_text(f"name: {kind}\nkind: {kind}\nsource: {{kind: table}}\nprotocol: {{budget: 2}}\n{section}\n")
+        made[kind] = hlmat_bench.run("oracle", str(path), sam, out=tmp_path / kind, limit=6)
+    scores = {kind: run.scores() for kind, run in made.items()}
+    assert scores["refinement"]["refinement"]["n"] == 6
+    assert scores["filtering"]["filtering"]["n_masks"] == 12
+    assert {each.initial["defect"] for each in made["refinement"].episodes()} <= {"box", "points", "cropped"}
+
+
+def test_a_rated_mask_does_not_depend_on_those_before_it(boxes: Path, tmp_path: Path) -> None:
+    sam = plugins.build("segmenter", "sam", {"pretrained": str(testing.tiny_sam(tmp_path).pretrained), "device": "cpu"})
+    image = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
+    drawing, one, other = Drawing(image, sam), [Click(True, 20, 20), Click(False, 40, 30)], [Click(True, 60, 50)]
+    seen = []
+    for clicks in (one, other, one, []):
+        drawing.show_alone(clicks)
+        seen.append(drawing.mask)
+    assert np.array_equal(seen[0], seen[2])
+    assert not np.array_equal(seen[0], seen[1])
+    assert not seen[3].any()
+    assert np.array_equal(sam.open(image).predict(other), seen[1])

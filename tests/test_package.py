@@ -63,6 +63,8 @@ def test_the_wheel_works_in_a_clean_environment_from_an_empty_folder(tmp_path: P
     for shipped in (
         "tasks/hres_synth.yaml",
         "tasks/lmms/hlmat_hres_synth.yaml",
+        "tasks/suites/smoke.yaml",
+        "tasks/suites/published/segagent.yaml",
         "adapters/models/hf.py",
         "reports/assets/hl.js",
     ):

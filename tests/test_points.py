@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hlmat_bench.actions import parse, write
+from hlmat_bench.actions import Action, box_form, parse, write, write_box
 from hlmat_bench.clicks import Click
 from hlmat_bench.errors import UsageError
 from hlmat_bench.framing import Frame, Resize
 from hlmat_bench.points import FORMATS, PointFormat
 
+BOXED = ["text", "segagent", "json", "box", "det"]
 SIZES = st.tuples(st.integers(1, 5000), st.integers(1, 5000))
 UNITS = ("pixel", "1", "100", "999", "1000", "1023")
 
@@ -94,6 +95,54 @@ def test_every_syntax_reads_what_it_writes(syntax: str, size: tuple[int, int], d
         data.draw(st.integers(0, size[0] - 1)),
     )
     assert parse(write(click, form, size), form, size).click == click
+
+
+def _box(data: st.DataObject, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    (x0, x1), (y0, y1) = (
+        sorted(data.draw(st.lists(st.integers(0, side), min_size=2, max_size=2, unique=True)))
+        for side in (size[1], size[0])
+    )
+    return x0, y0, x1, y1
+
+
+@given(syntax=st.sampled_from(BOXED), order=st.sampled_from(["xy", "yx"]), size=SIZES, data=st.data())
+def test_every_syntax_reads_the_boxes_it_writes(
+    syntax: str, order: str, size: tuple[int, int], data: st.DataObject
+) -> None:
+    """In pixels nothing is rounded, so reading a written box gives the box."""
+    form = PointFormat.named(f"{order}pixel-{syntax}")
+    box = _box(data, size)
+    assert parse(write_box(box, form, size), form, size) == Action("box", box=box)
+
+
+@given(name=st.sampled_from(sorted(FORMATS)), size=SIZES, data=st.data())
+def test_boxes_of_rounded_formats_land_within_their_own_rounding(
+    name: str, size: tuple[int, int], data: st.DataObject
+) -> None:
+    form, box = PointFormat.named(name), _box(data, size)
+    got = parse(write_box(box, form, size), form, size).box
+    step = {"0-1": 1e-4, "0-999": 1 / 999}.get(form.box_unit or form.unit, 0.0)
+    if got is None:  # an edge shorter than the format's step
+        assert min(box[2] - box[0], box[3] - box[1]) <= step * max(size) + 1
+        return
+    assert all(abs(a - b) <= step * max(size) / 2 + 1 for a, b in zip(got, box, strict=True))
+
+
+def test_the_order_of_a_box_is_that_of_its_format() -> None:
+    """By hand: SegAgent's points are (y, x) of 1000, its boxes (x, y) of 999."""
+    form = PointFormat.named("segagent-qwen")
+    assert write_box((64, 48, 320, 240), form, (480, 640)) == "<box>(100,100),(500,500)</box>"
+    assert write_box((64, 48, 320, 480), form, (480, 640)) == "<box>(100,100),(500,999)</box>"
+    assert box_form(form) == "<box>(x0,y0),(x1,y1)</box>"
+    assert box_form(PointFormat.named("yx1000-json")) == '{"bbox_2d": [y0, x0, y1, x1]}'
+    written = write_box((64, 48, 320, 480), PointFormat.named("yx1023-loc"), (480, 640))
+    assert written == "<loc0102><loc0102><loc1023><loc0512>"
+
+
+@pytest.mark.parametrize("syntax", ["point", "points"])
+def test_syntaxes_without_boxes_say_so(syntax: str) -> None:
+    with pytest.raises(UsageError, match=f"xy1000-{syntax} has none; boxes are read in the syntaxes text, segagent"):
+        box_form(PointFormat.named(f"xy1000-{syntax}"))
 
 
 @given(name=st.sampled_from(sorted(FORMATS)), size=SIZES, data=st.data())

@@ -6,7 +6,7 @@ from hlmat_bench.actions import parse
 from hlmat_bench.clicks import Click
 from hlmat_bench.errors import UsageError
 from hlmat_bench.points import PointFormat
-from hlmat_bench.prompts import DEFAULT_PROMPT, check_template, instruction
+from hlmat_bench.prompts import DEFAULT_BOX_PROMPT, DEFAULT_PROMPT, check_template, instruction
 from hlmat_bench.syntaxes import SYNTAXES
 
 
@@ -42,6 +42,14 @@ def test_history_lists_the_clicks_in_the_models_own_format_only_when_there_are_a
     assert "Clicks so far" not in _say("xy1000")
     text = _say("xy1000", clicks=[Click(True, 320, 120), Click(False, 0, 479)])
     assert text.endswith("Clicks so far:\n1. Positive point: (500, 250)\n2. Negative point: (0, 998)")
+
+
+def test_a_box_is_asked_for_in_its_own_order_range_and_form() -> None:
+    form = PointFormat.named("segagent-qwen")
+    text = instruction(DEFAULT_BOX_PROMPT, expression="a kite", points=form, size=(480, 640), question="box")
+    assert "The object: a kite" in text
+    assert "x first, then y, relative to the image: x from 0 (left edge) to 999 (right edge)" in text
+    assert text.endswith("in exactly this form: <box>(x0,y0),(x1,y1)</box>")
 
 
 @pytest.mark.parametrize("template", ["{object}", "{", "{0}", "{expression"])

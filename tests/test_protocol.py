@@ -12,6 +12,7 @@ from pycocotools import mask as coco
 
 from hlmat_bench import plugins
 from hlmat_bench.clicks import Click
+from hlmat_bench.initial import BEGINNINGS
 from hlmat_bench.protocol import Play, play
 from hlmat_bench.records import Episode
 from hlmat_bench.runs import run
@@ -35,7 +36,8 @@ async def _play(
     image = np.zeros((*gt.shape, 3), np.uint8)
     rules = ProtocolSettings.build(settings)
     sample = Sample("s/1", "a.jpg", "1", "a thing")
-    return await play(Play(sample, image, Truth(gt), player, segmenter, rules, pool))
+    begun = Play(sample, image, Truth(gt), player, segmenter, rules, pool)
+    return await play(begun, begin=BEGINNINGS[rules.initial])
 
 
 def _disc(shape: tuple[int, int], x: int, y: int, radius: int) -> np.ndarray:
@@ -69,7 +71,7 @@ async def test_rollout_vectors(vectors: Path, pool: ThreadPoolExecutor) -> None:
         # The reference spends its first step on the ground truth's box, which is no click here.
         budget = args.get("n_clicks", 5) - gt_box
         settings = {"initial": "gt-box"} if gt_box else {}
-        track = "box+point" if "box" in tag else "point"
+        track = "box+point" if "box" in tag or gt_box else "point"
         player, segmenter = ScriptPlayer(case["script"]), DiscSegmenter(case["disc_radius"])
         gt = _decode(case["gt_mask"])
         episode = await _play(gt, player, segmenter, pool, budget=budget, track=track, **settings)

@@ -107,6 +107,9 @@ def _scripted(folder: Path, ids: list[str]) -> str:
         ("gt-box", {}),
         ("center", {}),
         ("empty", {"budget": 1}),
+        ("oracle", {"strategy": "tree", "budget": 2, "settings": {"prm": "oracle", "candidates": 2}}),
+        ("oracle,misplaced=0.5", {"strategy": "tree", "budget": 3, "settings": {"prm": "noisy", "stop.patience": 3}}),
+        ("oracle,misplaced=0.5", {"strategy": "prm", "budget": 3, "settings": {"prm": "ask"}}),
     ],
 )
 def test_runs_of_reference_players(

@@ -29,6 +29,8 @@ COUNTS = {
     "res_refcocoplus_testB": (750, 1798, 4889),
     "res_refcocog_val": (1300, 2573, 4896),
     "res_refcocog_test": (2600, 5023, 9602),
+    "refine_refcoco_val": (1500, 3811, 10834),
+    "filter_refcoco_val": (1500, 3811, 10834),
     "hres_dis": (470, 470, 470),
     "hres_thinobject": (500, 500, 500),
     "berkeley": (96, 100, 100),
@@ -53,7 +55,7 @@ def test_a_file_says_what_its_data_is(name):
     assert task.name == name
     assert all([task.title, task.licence, task.citation, task.how_to_get])
     assert task.expected.expressions
-    assert task.kind == "segmentation"
+    assert task.kind == {"refine": "refinement", "filter": "filtering"}.get(task.group, "segmentation")
     if task.data.needed():
         assert task.revision
         assert task.homepage.startswith("http")
@@ -205,6 +207,38 @@ def test_a_minimal_file_has_defaults(tmp_path):
     task = load_task(path)
     assert (task.version, task.group, task.kind, task.protocol) == (1, "own", "segmentation", {})
     assert task.expected.expressions is None
+
+
+def test_a_file_may_extend_one_of_ours(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("name: mine\nextends: hres_dis\nkind: filtering\nfiltering: {positive: [2, 2]}\n")
+    task, base = load_task(path), load_task("hres_dis")
+    assert (task.name, task.kind, task.filtering.positive) == ("mine", "filtering", (2, 2))
+    assert (task.data, task.licence, task.protocol) == (base.data, base.licence, base.protocol)
+    path.write_text("name: mine\nextends: refine_hres_dis\n")
+    assert (load_task(path).kind, load_task(path).data) == ("refinement", base.data)
+    path.write_text("name: mine\nextends: hres_diss\n")
+    with pytest.raises(UsageError, match="no task to extend called 'hres_diss'. Did you mean hres_dis"):
+        load_task(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("refinement: {}", "a task of the kind segmentation has no section refinement"),
+        ("kind: refinement\nrefinement: {defects: [rotten]}", "refinement.defects.0"),
+        ("kind: refinement\nrefinement: {defects: []}", "refinement.defects"),
+        ("kind: refinement\nrefinement: {band: []}", "'band'. Did you mean bands"),
+        ("kind: refinement\nrefinement: {bands: [[0.9, 0.5]]}", "a band is two IoUs from 0 to 1"),
+        ("kind: filtering\nfiltering: {positive: [3, 1]}", "the least and the greatest number"),
+    ],
+)
+def test_sections_of_masks_are_checked(tmp_path, text, sentence):
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"name: mine\nsource: {{kind: synth}}\n{text}\n")
+    with pytest.raises(UsageError, match=re.escape(sentence)) as caught:
+        load_task(path)
+    assert "\n" not in str(caught.value)
 
 
 def test_our_files_use_no_field_twice():

@@ -35,9 +35,9 @@ class Options(BaseModel):
     points: str
     resize: str = "none"
     segmenter: str = "graphcut"
-    strategy: str = "greedy"
+    strategy: str | None = None
     budget: int | None = None
-    initial: str = "empty"
+    initial: str | None = None
     seed: int = 0
     settings: dict[str, Any] = Field(default_factory=dict)
     model: str | None = None

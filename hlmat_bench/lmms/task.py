@@ -63,6 +63,11 @@ class HlmatTask(ConfigurableTask):  # type: ignore[misc]
             self._points = PointFormat.named(self._options.points)
             self._resize = Resize.named(self._options.resize)
             self._definition = load_task(self._options.task)
+            if self._definition.kind == "filtering":
+                raise UsageError(
+                    f"The task {self._definition.name} asks for IoUs, which lmms-eval has no metrics for; play it with "
+                    "`hlmat-bench run --model lmms,...`."
+                )
             _, data, _ = split_settings(self._options.settings)
             self._samples = self._definition.source(seed=self._options.seed, overrides=data).samples()
         self.args: Any = None

@@ -1,0 +1,92 @@
+"""Whether an entry agrees with itself: what can be known without its run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from hlmat_bench.board.digests import MARK
+from hlmat_bench.board.entry import Entry
+from hlmat_bench.board.findings import Finding, differences
+from hlmat_bench.intervals import bootstrap
+from hlmat_bench.manifest import fingerprint
+from hlmat_bench.scores import ciou, miou
+
+_FROM_SAMPLES = ("miou", "miou_ci", "ciou", "ciou_ci")
+
+
+def check(entry: Entry) -> Iterator[Finding]:
+    """Where an entry contradicts itself: the fingerprint, and the scores that its table of samples gives."""
+    manifest, scores = entry.manifest, entry.scores
+    yield from differences(manifest.protocol_fingerprint, fingerprint_of(entry), "manifest.protocol_fingerprint")
+    for key in ("budget", "track"):
+        yield from differences(getattr(scores, key), manifest.protocol.get(key), f"scores.{key}")
+    yield from differences([point.t for point in scores.curve], list(range(scores.budget + 1)), "scores.curve.t")
+    last = scores.selection["final"].miou if "final" in scores.selection else None
+    yield from differences(scores.curve[-1].miou, last, "scores.curve.miou")
+    yield from differences(_said(entry), _from_samples(entry), "scores")
+    for sample, marks in zip(entry.samples.id, entry.samples.marks, strict=True):
+        if len(marks) > MARK * (scores.budget + 1):
+            yield Finding(f"samples.marks of {sample}", f"has more steps than the budget of {scores.budget}")
+
+
+def fingerprint_of(entry: Entry) -> str:
+    """The fingerprint that the settings in an entry's manifest have."""
+    manifest = entry.manifest
+    return fingerprint(
+        protocol=manifest.protocol,
+        segmenter=manifest.segmenter,
+        points=manifest.points,
+        resize=manifest.resize,
+        image=manifest.model.get("image"),
+    )
+
+
+def _said(entry: Entry) -> dict[str, Any]:
+    scores, rule = entry.scores, entry.manifest.selection
+    chosen = scores.selection.get(rule)
+    return {
+        "n": scores.n,
+        "n_images": scores.n_images,
+        "selection": {rule: {key: getattr(chosen, key) for key in _FROM_SAMPLES} if chosen else None},
+        "noc": {key: _noc(scores.noc[key].model_dump()) if key in scores.noc else None for key in entry.samples.first},
+    }
+
+
+def _noc(said: dict[str, Any]) -> dict[str, Any]:
+    return {key: said[key] for key in ("mean", "solved", "failed")}
+
+
+def _from_samples(entry: Entry) -> dict[str, Any]:
+    """What the rows of the samples give for the same scores."""
+    samples, budget = entry.samples, entry.scores.budget
+    ious = samples.ious()
+    solved = {key: sum(click is not None for click in column) for key, column in samples.first.items()}
+    return {
+        "n": len(samples.id),
+        "n_images": len(set(samples.image_id)),
+        "selection": {
+            entry.manifest.selection: {
+                "miou": float(ious.mean()),
+                "miou_ci": _interval(ious, np.ones_like(ious), samples.image_id),
+                "ciou": ciou(samples.intersection, samples.union),
+                "ciou_ci": _interval(samples.intersection, samples.union, samples.image_id),
+            }
+        },
+        "noc": {
+            key: {
+                "mean": miou(click or budget for click in column),
+                "solved": solved[key],
+                "failed": len(column) - solved[key],
+            }
+            for key, column in samples.first.items()
+        },
+    }
+
+
+def _interval(numerators: ArrayLike, denominators: ArrayLike, images: ArrayLike) -> list[float]:
+    low, high = bootstrap(numerators, denominators, images)
+    return [float(low[0]), float(high[0])]

@@ -1,0 +1,295 @@
+"""An entry of the leaderboard, `hlmat-entry/1`: what a submitter hands in, as a strict schema.
+
+The same classes give the JSON schema `leaderboard/entry.schema.json`, for tools that are not ours:
+``python -m hlmat_bench.board.entry`` prints it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from hlmat_bench.actions import REASONS
+from hlmat_bench.board.files import MAX_TEXT, check_bounded, read_json
+from hlmat_bench.errors import UsageError
+from hlmat_bench.pages.text import LINK_LENGTH, safe_link
+from hlmat_bench.scores import ratio
+from hlmat_bench.settings import headline
+
+ENTRY_SCHEMA = "hlmat-entry/1"
+MAX_SAMPLES = 100_000
+MAX_BUDGET = 1000
+SURROUNDINGS = ("versions", "device")
+"""What of a segmenter's spec does not make it another segmenter."""
+
+
+def _linkable(url: str) -> str:
+    if safe_link(url) is None:
+        raise ValueError("no address of http or https that a page may link to")
+    return url
+
+
+Name: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$", max_length=120)]
+Line: TypeAlias = Annotated[str, Field(min_length=1, max_length=200)]
+Text: TypeAlias = Annotated[str, Field(min_length=1, max_length=2000)]
+Link: TypeAlias = Annotated[str, Field(pattern="^https?://", max_length=LINK_LENGTH), AfterValidator(_linkable)]
+Date: TypeAlias = Annotated[str, Field(pattern=r"^20[0-9]{2}-[01][0-9]-[0-3][0-9]$")]
+Sha256: TypeAlias = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
+Count: TypeAlias = Annotated[int, Field(ge=0, le=MAX_SAMPLES * MAX_BUDGET)]
+Tokens: TypeAlias = Annotated[int, Field(ge=0, le=10**13)]
+Pixels: TypeAlias = Annotated[int, Field(ge=0, le=2**29)]
+Clicks: TypeAlias = Annotated[int, Field(ge=1, le=MAX_BUDGET)]
+Interval: TypeAlias = Annotated[list[Annotated[float, Field(ge=0, le=MAX_BUDGET)]], Field(min_length=2, max_length=2)]
+Json: TypeAlias = Annotated[dict[str, Any], AfterValidator(check_bounded)]
+Rule: TypeAlias = Literal["final", "self", "best"]
+Threshold: TypeAlias = Literal["0.80", "0.85", "0.90"]
+Column = Field(max_length=MAX_SAMPLES)
+
+
+class Strict(BaseModel):
+    """Nothing is converted, nothing unknown is taken, and no number is infinite."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, serialize_by_alias=True, validate_by_name=True
+    )
+
+
+class Selection(Strict):
+    """The scores of one mask per sample, as in scores.json."""
+
+    miou: Share
+    miou_ci: Interval
+    ciou: Share
+    ciou_ci: Interval
+    biou: Share
+    precision: Annotated[dict[str, Share], Field(max_length=20)]
+
+
+class NoC(Strict):
+    """The number of clicks to reach an IoU; a miss counts the budget."""
+
+    mean: Annotated[float, Field(ge=1, le=MAX_BUDGET)]
+    ci: Interval
+    solved: Count
+    failed: Count
+
+
+class CurvePoint(Strict):
+    """The scores after t clicks."""
+
+    t: Annotated[int, Field(ge=0, le=MAX_BUDGET)]
+    miou: Share
+    miou_ci: Interval
+    ciou: Share
+    biou: Share
+
+
+class ClickScores(Strict):
+    """What the clicks were worth."""
+
+    total: Count
+    valid: Count
+    invalid: dict[Literal[REASONS], Count]  # type: ignore[valid-type]
+    hit_rate: Share | None
+    first_click_inside: Share | None
+    mean_gain: Annotated[float, Field(ge=-1, le=1)] | None
+
+
+class Cost(Strict):
+    """Tokens, US dollars and seconds of the whole run; dollars are null where unknown."""
+
+    tokens_in: Tokens
+    tokens_out: Tokens
+    dollars: Annotated[float, Field(ge=0, le=1e9)] | None
+    seconds: Annotated[float, Field(ge=0, le=1e12)]
+
+
+class Scores(Strict):
+    """What the leaderboard takes of scores.json (`hlmat-scores/1`)."""
+
+    n: Annotated[int, Field(ge=1, le=MAX_SAMPLES)]
+    n_images: Annotated[int, Field(ge=1, le=MAX_SAMPLES)]
+    n_refs: Annotated[int, Field(ge=1, le=MAX_SAMPLES)]
+    budget: Clicks
+    track: Literal["point", "box+point"]
+    selection: dict[Rule, Selection]
+    noc: dict[Threshold, NoC]
+    curve: Annotated[list[CurvePoint], Field(min_length=2, max_length=MAX_BUDGET + 1)]
+    auc: Share
+    clicks: ClickScores
+    cost: Cost
+
+
+class TaskFacts(Strict):
+    """Which task, and which data.
+
+    Attributes:
+        digest: over names, expressions and annotations.
+        masks: how a refinement task makes the masks that its episodes begin with; null of others.
+    """
+
+    name: Name
+    version: Annotated[int, Field(ge=1, le=10_000)]
+    group: Name
+    kind: Literal["segmentation", "refinement"]
+    revision: Annotated[str, Field(max_length=500)]
+    digest: Annotated[str, Field(max_length=200)]
+    source: Json
+    masks: Json | None = None
+
+
+class Manifest(Strict):
+    """The run's manifest (`hlmat-run/1`), without folders of the submitter's machine."""
+
+    argv: Annotated[list[Annotated[str, Field(max_length=MAX_TEXT)]], Field(max_length=200)]
+    versions: Annotated[dict[Line, Line], Field(max_length=100)]
+    model: Json
+    task: TaskFacts
+    segmenter: Json
+    protocol: Json
+    protocol_fingerprint: Sha256
+    points: Json
+    resize: Line
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)]
+    limit: Annotated[int, Field(ge=1, le=2**31)] | None
+    started: Line
+    finished: Line
+
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        wanted = {"model": ("name",), "segmenter": ("name",), "protocol": ("id", "strategy", "initial", "track")}
+        for part, keys in wanted.items():
+            for key in keys:
+                value = getattr(self, part).get(key)
+                if not isinstance(value, str) or not 0 < len(value) <= 200:
+                    raise ValueError(f"{part}.{key} should be a text of 1 to 200 characters")
+        return self
+
+    @property
+    def selection(self) -> Rule:
+        """Which mask of an episode is the model's answer; see `hlmat_bench.settings.headline`."""
+        return "self" if headline(self.protocol) == "self" else "final"
+
+
+class Samples(Strict):
+    """One row per sample, as columns: enough to compare entries sample by sample, and to locate what was changed.
+
+    Attributes:
+        id, image_id: which sample.
+        intersection, union: pixels of the answer's mask with the ground truth, ignored pixels left out.
+        first: per threshold the first click after which the IoU reaches it; null for a miss.
+        marks: the start of the digests of the episode's head and of each of its steps, 8 hex digits each.
+    """
+
+    id: Annotated[list[Line], Column]
+    image_id: Annotated[list[Line], Column]
+    intersection: Annotated[list[Pixels], Column]
+    union: Annotated[list[Pixels], Column]
+    first: dict[Literal["0.80", "0.85"], Annotated[list[Clicks | None], Column]]
+    marks: Annotated[list[Annotated[str, Field(pattern=r"^([0-9a-f]{8})+$", max_length=8 * (MAX_BUDGET + 1))]], Column]
+
+    @model_validator(mode="after")
+    def _rectangular(self) -> Self:
+        columns: list[list[Any]] = [
+            self.id,
+            self.image_id,
+            self.intersection,
+            self.union,
+            self.marks,
+            *self.first.values(),
+        ]
+        if len(self.first) != 2 or len({len(column) for column in columns}) != 1 or not self.id:
+            raise ValueError("the columns differ in length, are empty, or one is missing")
+        if len(set(self.id)) != len(self.id):
+            raise ValueError("a sample stands twice")
+        if any(above > below for above, below in zip(self.intersection, self.union, strict=True)):
+            raise ValueError("an intersection is larger than its union")
+        return self
+
+    def ious(self) -> NDArray[np.float64]:
+        """The IoU of every sample's answer, float64 (n,)."""
+        return np.array([ratio(*pair) for pair in zip(self.intersection, self.union, strict=True)])
+
+
+class Entry(Strict):
+    """An entry.
+
+    Attributes:
+        id: names the file, ``ID.json``.
+        title: the model, as the table shows it.
+        submitter: who hands it in.
+        submitted: the day.
+        training_data: what the model was trained on, in the submitter's words; whether the task's images are in it.
+        weights: whether the model's weights can be had.
+        links: to a paper, code, the run's folder.
+        episodes_sha256: over all episodes, times left out; see `hlmat_bench.board.digests`.
+    """
+
+    schema_id: Literal["hlmat-entry/1"] = Field(alias="schema")
+    id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=100)]
+    title: Annotated[str, Field(min_length=1, max_length=120)]
+    submitter: Annotated[str, Field(min_length=1, max_length=120)]
+    submitted: Date
+    training_data: Text
+    weights: Literal["open", "closed"]
+    links: Annotated[list[Link], Field(max_length=5)]
+    manifest: Manifest
+    scores: Scores
+    episodes_sha256: Sha256
+    samples: Samples
+
+    @property
+    def answer(self) -> Selection:
+        """The scores of the masks that are the model's answers."""
+        return self.scores.selection[self.manifest.selection]
+
+
+Model = TypeVar("Model", bound=Strict)
+
+
+def read_entry(path: Path) -> Entry:
+    """The entry in a file, which is named after it.
+
+    Raises:
+        UsageError: when the file is no entry; see `files.read_json` for what is refused before it is looked into.
+    """
+    entry = checked(Entry, read_json(path), path.name)
+    if path.name != f"{entry.id}.json":
+        raise UsageError(f"{path.name} holds the entry {entry.id!r}; name it {entry.id}.json.")
+    return entry
+
+
+def checked(model: type[Model], value: Mapping[str, Any], where: str) -> Model:
+    """The value as an object of a schema.
+
+    Raises:
+        UsageError: names the first field that does not fit, never its content.
+    """
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+        place = ".".join(str(part)[:60] for part in first["loc"])
+        raise UsageError(f"{where}: {place or 'the whole'}: {first['msg'][:200]}.") from None
+
+
+def lasting(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """What makes a segmenter: its spec without versions and device."""
+    return {key: value for key, value in spec.items() if key not in SURROUNDINGS}
+
+
+def json_schema() -> str:
+    """The JSON schema of an entry, as `leaderboard/entry.schema.json` holds it."""
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Entry.model_json_schema()}
+    return json.dumps(schema, indent=1, sort_keys=True) + "\n"
+
+
+if __name__ == "__main__":
+    print(json_schema(), end="")  # noqa: T201

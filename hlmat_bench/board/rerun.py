@@ -1,0 +1,104 @@
+"""The level *rerun*: the model is asked again, everything else as the manifest has it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hlmat_bench import runs
+from hlmat_bench.board.entry import Entry, Samples
+from hlmat_bench.board.findings import Finding, differences
+from hlmat_bench.board.submission import Tally
+from hlmat_bench.engine import Progress
+from hlmat_bench.intervals import bootstrap_difference
+from hlmat_bench.runs import Run
+
+
+def play(
+    entry: Entry,
+    model: str,
+    segmenter: str,
+    out: Path,
+    *,
+    task: str = "",
+    data_root: Path | None = None,
+    progress: Progress | None = None,
+) -> Run:
+    """The entry's run once more.
+
+    Args:
+        entry: whose manifest gives the settings.
+        model: the model with options, as ``--model`` takes it; the manifest has neither keys nor folders.
+        segmenter: the segmenter with options.
+        out: the new run's folder.
+        task: the task's file, where it is none of ours.
+        data_root: the folder under which the data sets lie.
+        progress: called with (episodes done, episodes in all).
+
+    Raises:
+        UsageError: as `hlmat_bench.run`.
+    """
+    manifest = entry.manifest
+    protocol = {key: value for key, value in _flat(manifest.protocol).items() if key != "id"}
+    named = {key: protocol.pop(key) for key in ("strategy", "budget", "initial")}
+    return runs.run(
+        model,
+        task or manifest.task.name,
+        segmenter,
+        **named,
+        out=out,
+        limit=manifest.limit,
+        seed=manifest.seed,
+        data_root=data_root,
+        settings=protocol,
+        progress=progress,
+    )
+
+
+def check(entry: Entry, again: Run) -> Iterator[Finding]:
+    """Whether the new run had the same settings and samples, and its mIoU does not differ.
+
+    A model need not give the same replies twice: its sampling, its server and its device may vary. So what is asked is
+    that the paired 95 % interval of the difference in mIoU, clustered by image, holds 0.
+    """
+    yield from differences(
+        entry.manifest.protocol_fingerprint, again.manifest["protocol_fingerprint"], "manifest.protocol_fingerprint"
+    )
+    samples, new = entry.samples, _samples(entry, again)
+    if samples.id != new.id:
+        yield Finding("samples", "the model was asked about others this time")
+        return
+    ones = np.ones(len(samples.id))
+    low, high = bootstrap_difference((new.ious(), ones), (samples.ious(), ones), samples.image_id)
+    if not low[0] <= 0 <= high[0]:
+        yield Finding(
+            "scores.selection.miou",
+            f"asked again, the model's mIoU differs by {float(np.mean(new.ious() - samples.ious())):+.4f} "
+            f"(95 % interval {low[0]:+.4f} to {high[0]:+.4f})",
+        )
+
+
+def same_episodes(entry: Entry, again: Run) -> str:
+    """How many episodes were the same to the last mask and reply, as a sentence."""
+    pairs = zip(entry.samples.marks, _samples(entry, again).marks, strict=False)
+    return f"{sum(said == found for said, found in pairs)} of {len(entry.samples.id)} episodes were the same again"
+
+
+def _samples(entry: Entry, run: Run) -> Samples:
+    tally = Tally(entry.manifest.selection)
+    for _ in tally.watch(run.episodes()):
+        pass
+    return Samples.model_validate(tally.columns())
+
+
+def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """``{"overlay": {"alpha": 0.5}}`` as ``{"overlay.alpha": 0.5}``."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        flat |= (
+            {f"{key}.{inner}": part for inner, part in value.items()} if isinstance(value, Mapping) else {key: value}
+        )
+    return flat

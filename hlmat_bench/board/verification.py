@@ -1,0 +1,91 @@
+"""Verifying an entry: how far its numbers can be traced back, from its form to the model itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from hlmat_bench.board import consistency, recomputation, replaying, rerun
+from hlmat_bench.board.entry import Entry
+from hlmat_bench.board.findings import Finding, Verdict
+from hlmat_bench.errors import UsageError
+from hlmat_bench.runs import Run, make_segmenter
+from hlmat_bench.tasks import load_task
+
+MAX_FINDINGS = 20
+"""How many findings are reported; of a wrong file nearly everything is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What there is to verify an entry with; each adds a level.
+
+    Attributes:
+        run: the run's folder.
+        segmenter: the segmenter with options, as ``--segmenter`` takes it.
+        model: the model with options, to be asked again.
+        scratch: a folder for the run of the model that is asked again.
+        task: the task's file, where it is none of ours.
+        data_root: the folder under which the data sets lie.
+        progress: called with (episodes done, episodes in all) while masks are made.
+    """
+
+    run: Path | None = None
+    segmenter: str | None = None
+    model: str | None = None
+    scratch: Path | None = None
+    task: str = ""
+    data_root: Path | None = None
+    progress: Callable[[int, int], None] | None = None
+
+
+def verify(entry: Entry, means: Means) -> Verdict:
+    """The strongest level that the means can show; none when a check on the way fails.
+
+    Raises:
+        UsageError: when something that was given to verify with cannot be used, or something before it is missing.
+    """
+    _check_complete(means)
+    found = _first(consistency.check(entry))
+    if found or means.run is None:
+        return Verdict(None if found else "schema", found)
+    run = Run(means.run)
+    found = _first(recomputation.check(entry, run))
+    if found or means.segmenter is None:
+        return Verdict(None if found else "recomputed", found)
+    return _replayed(entry, run, means, means.segmenter)
+
+
+def _replayed(entry: Entry, run: Run, means: Means, named: str) -> Verdict:
+    manifest = entry.manifest
+    segmenter = make_segmenter(named)
+    source = load_task(means.task or manifest.task.name).source(means.data_root, seed=manifest.seed)
+    found = _first(replaying.check(entry, run, source, segmenter, means.progress))
+    notes = list(replaying.notes(entry, run, segmenter))
+    if found or means.model is None or means.scratch is None:
+        return Verdict(None if found else "replayed", found, notes)
+    again = rerun.play(
+        entry,
+        means.model,
+        named,
+        means.scratch,
+        task=means.task,
+        data_root=means.data_root,
+        progress=means.progress,
+    )
+    found = _first(rerun.check(entry, again))
+    return Verdict(None if found else "rerun", found, [*notes, rerun.same_episodes(entry, again)])
+
+
+def _check_complete(means: Means) -> None:
+    if means.segmenter is not None and means.run is None:
+        raise UsageError("To replay the masks, give the run as well: --run RUN.")
+    if means.model is not None and means.segmenter is None:
+        raise UsageError("To run the model again, give the run and the segmenter as well: --run RUN --segmenter NAME.")
+
+
+def _first(findings: Iterator[Finding]) -> list[Finding]:
+    """At most `MAX_FINDINGS` of them."""
+    return list(islice(findings, MAX_FINDINGS))

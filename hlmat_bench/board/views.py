@@ -1,0 +1,199 @@
+"""What the pages and downloads of a leaderboard show, as plain values."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hlmat_bench.board.entry import Entry
+from hlmat_bench.board.findings import LEVELS
+from hlmat_bench.board.published import PublishedTable
+from hlmat_bench.board.ranking import Ranking, Row
+from hlmat_bench.board.repository import Withdrawal
+from hlmat_bench.errors import UsageError
+from hlmat_bench.pages import plots
+from hlmat_bench.pages.text import clean
+from hlmat_bench.tasks import load_task
+
+MOST_CURVES = 5
+"""How many curves a plot can show that a reader tells apart."""
+
+SYMBOLS = {"schema": "○", "recomputed": "◔", "replayed": "◑", "rerun": "●"}
+"""How full the circle of each level is."""
+
+_TITLES = {
+    "res": "RES: referring expressions",
+    "hres": "HRES: high resolution, thin and intricate objects",
+    "hres_extra": "HRES: further data sets",
+    "classic": "Classic interactive segmentation",
+    "refine": "Refinement of given masks",
+    "synth": "Synthetic scenes",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A page of rankings.
+
+    Attributes:
+        name: of the task group.
+        rankings, withdrawn, published: what is on it.
+    """
+
+    name: str
+    rankings: Sequence[Ranking]
+    withdrawn: Sequence[Withdrawal]
+    published: Sequence[PublishedTable]
+
+    @property
+    def title(self) -> str:
+        """Its heading."""
+        return _TITLES.get(self.name, self.name)
+
+    @property
+    def page(self) -> str:
+        """Its file."""
+        return f"group-{self.name}.html"
+
+    @property
+    def entries(self) -> int:
+        """How many rows its rankings have."""
+        return sum(len(ranking.rows) for ranking in self.rankings)
+
+    def choices(self) -> dict[str, list[str]]:
+        """What there is to filter by: per property its values."""
+        values: dict[str, set[str]] = {
+            "task": {ranking.task.name for ranking in self.rankings},
+            "segmenter": {ranking.segmenter for ranking in self.rankings},
+            "track": {ranking.track for ranking in self.rankings},
+            "weights": {row.entry.weights for ranking in self.rankings for row in ranking.rows},
+        }
+        budgets = [str(budget) for budget in sorted({ranking.budget for ranking in self.rankings})]
+        return {**{name: sorted(found) for name, found in values.items()}, "budget": budgets}
+
+    def lookalikes(self) -> set[str]:
+        """The keys of rankings that differ from another one in nothing that their heading says."""
+        seen: dict[tuple[str, str, str, int, str], list[str]] = {}
+        for ranking in self.rankings:
+            heading = (ranking.task.name, ranking.segmenter, ranking.track, ranking.budget, ranking.start)
+            seen.setdefault(heading, []).append(ranking.key)
+        return {key for keys in seen.values() if len(keys) > 1 for key in keys}
+
+
+def groups(
+    rankings: Sequence[Ranking], withdrawn: Sequence[Withdrawal], published: Sequence[PublishedTable]
+) -> list[Group]:
+    """One for each task group that anything belongs to; those of the paper first."""
+    names = {ranking.task.group for ranking in rankings}
+    names |= {each.group for each in withdrawn} | {table.group for table in published}
+    order = [name for name in _TITLES if name in names] + sorted(names - set(_TITLES))
+    return [
+        Group(
+            name,
+            [ranking for ranking in rankings if ranking.task.group == name],
+            [each for each in withdrawn if each.group == name],
+            [table for table in published if table.group == name],
+        )
+        for name in order
+    ]
+
+
+def flat(ranking: Ranking, row: Row) -> dict[str, Any]:
+    """A row of the downloads, texts cleaned."""
+    entry, answer, scores = row.entry, row.entry.answer, row.entry.scores
+    best, worst = row.rank or (None, None)
+    noc: dict[str, float] = {}
+    for key in ("0.80", "0.85"):
+        name = f"noc_{key[2:]}"
+        noc |= {name: scores.noc[key].mean, f"{name}_missed": scores.noc[key].failed}
+    return {
+        "id": entry.id,
+        "rank_best": best,
+        "rank_worst": worst,
+        "reference": row.reference,
+        "task": ranking.task.name,
+        "model": clean(entry.title),
+        "segmenter": ranking.segmenter,
+        "track": ranking.track,
+        "budget": ranking.budget,
+        "start": ranking.start,
+        "strategy": clean(entry.manifest.protocol["strategy"]),
+        "answer": entry.manifest.selection,
+        "miou": answer.miou,
+        "miou_low": answer.miou_ci[0],
+        "miou_high": answer.miou_ci[1],
+        "ciou": answer.ciou,
+        "ciou_low": answer.ciou_ci[0],
+        "ciou_high": answer.ciou_ci[1],
+        **noc,
+        "biou": answer.biou,
+        "dollars": scores.cost.dollars,
+        "tokens_in": scores.cost.tokens_in,
+        "tokens_out": scores.cost.tokens_out,
+        "seconds": scores.cost.seconds,
+        "weights": entry.weights,
+        "level": row.listed.level,
+        "submitter": clean(entry.submitter),
+        "submitted": entry.submitted,
+        "n": scores.n,
+        "n_images": scores.n_images,
+        "ranking": ranking.key,
+        "protocol_fingerprint": entry.manifest.protocol_fingerprint,
+    }
+
+
+def curves(group: Group) -> plots.Plot | None:
+    """The mIoU of every row after each click; all but the first are spare lines, for a script to show."""
+    rows = [(ranking, row) for ranking in group.rankings for row in ranking.rows]
+    if not rows:
+        return None
+    series = []
+    for number, (ranking, row) in enumerate(rows):
+        values = [point.miou for point in row.entry.scores.curve]
+        kind = f"s{number}" if number < MOST_CURVES else "spare"
+        series.append(plots.Series(_curve_name(ranking, row), values, kind, key=row.entry.id))
+    return plots.lines(series, title=f"mIoU after each click, {group.title}", x="clicks", y="mIoU")
+
+
+def entry_curve(ranking: Ranking, row: Row) -> plots.Plot:
+    """An entry's mIoU after each click, with the references of its ranking."""
+    own = row.entry.scores.curve
+    low, high = zip(*(point.miou_ci for point in own), strict=True)
+    series = [plots.Series(clean(row.entry.title), [point.miou for point in own], "s0", low, high)]
+    for other in ranking.rows:
+        if other is not row and other.reference in ("ceiling", "floor"):
+            values = [point.miou for point in other.entry.scores.curve]
+            series.append(plots.Series(clean(other.entry.title, 40), values, other.reference))
+    return plots.lines(series, title="mIoU after each click", x="clicks", y="mIoU")
+
+
+def command(entry: Entry) -> str:
+    """The command line that made the run, as a shell takes it."""
+    return shlex.join(clean(word, 2000) for word in entry.manifest.argv)
+
+
+def pretty(value: Mapping[str, Any]) -> str:
+    """JSON in ASCII for a page: what hides or turns characters is seen as its number."""
+    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=True)
+
+
+def task_title(name: str) -> str:
+    """What the task is called in full; the name where it is none of ours."""
+    try:
+        return load_task(name).title or name
+    except UsageError:
+        return name
+
+
+def levels() -> Iterator[tuple[str, str, str]]:
+    """Name, symbol and meaning of each level."""
+    for level, meaning in LEVELS.items():
+        yield level, SYMBOLS[level], meaning
+
+
+def _curve_name(ranking: Ranking, row: Row) -> str:
+    fixed = f"{ranking.task.name}, {ranking.segmenter}, {ranking.track}, {ranking.budget} clicks"
+    return f"{clean(row.entry.title, 60)}: {fixed}"

@@ -1,0 +1,75 @@
+"""What the clicks made of the masks that episodes begin with: the section ``refinement`` of scores.json."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hlmat_bench.measured import NOC_THRESHOLDS, RULES, Measured, Table
+from hlmat_bench.scores import first_success
+
+
+def refinement_scores(samples: Sequence[Measured], budget: int) -> dict[str, Any] | None:
+    """The scores of runs whose episodes begin with a mask; None where all begin with an empty one.
+
+    - ``initial_miou``: before the first click.
+    - ``final``, ``self``, ``best``: by selection rule ``miou``; ``gain``, its mean difference to the initial mask;
+      ``worsened``, the share of samples whose mask is worse than the initial one.
+    - ``noc``: clicks from the initial state on: a sample that begins at the threshold needs none, a miss counts the
+      budget.
+    - ``in_band``: how many imperfect masks have an IoU in the band that they were made for; only where masks are made.
+    - ``by_defect``, ``by_band``: the same of the samples of each; empty where masks are given from elsewhere.
+    """
+    if all(sample.initial["kind"] == "empty" for sample in samples):
+        return None
+
+    def grouped(key: Callable[[Measured], str | None]) -> dict[str, Any]:
+        names = sorted({name for sample in samples if (name := key(sample)) is not None})
+        return {name: _scores([sample for sample in samples if key(sample) == name], budget) for name in names}
+
+    return {
+        **_scores(samples, budget),
+        "by_defect": grouped(lambda sample: sample.initial.get("defect")),
+        "by_band": grouped(_band),
+    }
+
+
+def _band(sample: Measured) -> str | None:
+    band = sample.initial.get("band")
+    return None if band is None else f"{band[0]:.2f}-{band[1]:.2f}"
+
+
+def _scores(samples: Sequence[Measured], budget: int) -> dict[str, Any]:
+    table = Table(samples)
+    first = table.iou[:, 0]
+    made = [sample.initial["in_band"] for sample in samples if "in_band" in sample.initial]
+    scores: dict[str, Any] = {"n": len(samples), **_mean(table, "initial_miou", first)}
+    for rule in RULES:
+        last = np.array([sample.iou[sample.selected[rule]] for sample in samples])
+        columns = {"miou": last, "gain": last - first, "worsened": (last < first).astype(float)}
+        scores[rule] = {}
+        for name, values in columns.items():
+            scores[rule] |= _mean(table, name, values)
+    scores["noc"] = {f"{threshold:.2f}": _noc(table, threshold, budget) for threshold in NOC_THRESHOLDS}
+    table.fill_intervals()
+    return scores | ({"in_band": sum(made)} if made else {})
+
+
+def _mean(table: Table, name: str, values: NDArray[np.float64]) -> dict[str, Any]:
+    return {name: float(values.mean()), f"{name}_ci": table.interval(values)}
+
+
+def _noc(table: Table, threshold: float, budget: int) -> dict[str, Any]:
+    """Number of clicks, counted from 0: that of the first state at the threshold."""
+    hits = [first_success(curve, threshold, budget + 1) for curve in table.iou]
+    clicks = np.array([budget if hit is None else hit - 1 for hit in hits])
+    failed = hits.count(None)
+    return {
+        "mean": float(clicks.mean()),
+        "ci": table.interval(clicks),
+        "solved": len(hits) - failed,
+        "failed": failed,
+    }

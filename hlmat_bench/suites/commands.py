@@ -1,0 +1,73 @@
+"""The commands ``hlmat-bench suite`` and ``hlmat-bench suites``; heavy imports happen inside."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_DataRoot = Annotated[
+    Path | None,
+    typer.Option(help="The folder under which the data sets lie.", envvar="HLMAT_DATA", show_envvar=True),
+]
+_Replaced = "NAME=SPEC: the suite's {} of that name is this one; may be given several times."
+
+
+def suite(
+    name: Annotated[str, typer.Argument(help="A suite's name, or ./file.yaml.")],
+    out: Annotated[Path | None, typer.Option(help="The folder of its runs and tables; default: runs/NAME.")] = None,
+    model: Annotated[list[str] | None, typer.Option(help=_Replaced.format("model"))] = None,
+    segmenter: Annotated[list[str] | None, typer.Option(help=_Replaced.format("segmenter"))] = None,
+    task: Annotated[list[str] | None, typer.Option(help=_Replaced.format("task"))] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many samples of each run.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    data_root: _DataRoot = None,
+    concurrency: Annotated[int | None, typer.Option(min=1, help="Episodes under way at once.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Requests per batch of a local model.")] = None,
+    catalog: Annotated[Path | None, typer.Option(help="A file with more models.")] = None,
+    embedding_cache: Annotated[
+        Path | None, typer.Option(help="Folder that keeps what segmenters' encoders make of images.")
+    ] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="A setting of all runs, key=value.")] = None,
+) -> None:
+    """Play a suite and write its tables; the same command again goes on. Exit code 1 where numbers are missing."""
+    from hlmat_bench import console
+    from hlmat_bench.suites import display, tables
+    from hlmat_bench.suites.definition import load_suite
+    from hlmat_bench.suites.expansion import Changes, expand
+    from hlmat_bench.suites.playing import Means, play_suite
+    from hlmat_bench.suites.results import missing, results
+    from hlmat_bench.words import settings
+
+    changes = Changes(model or [], segmenter or [], task or [], limit, settings(set_ or []), catalog)
+    plan = expand(load_suite(name), changes)
+    folder = out or Path("runs") / plan.suite.name
+    argv = ["hlmat-bench", *sys.argv[1:]]
+    means = Means(folder, data_root, seed, concurrency, batch_size, catalog, embedding_cache, argv)
+    with console.resumable(), display.watcher(plan.suite.name) as watcher:
+        outcomes = play_suite(plan, means, watcher)
+    made = results(plan, outcomes)
+    files = tables.write_tables(folder, plan.suite.title, made, plan.notes())
+    for table in made:
+        display.show(table)
+    for line in (*plan.notes(), *map(str, files)):
+        console.say(line)
+    if missing(made):
+        raise typer.Exit(1)
+
+
+def suites(
+    name: Annotated[str | None, typer.Argument(help="All that is to be known of one suite, or of ./file.yaml.")] = None,
+    data_root: _DataRoot = None,
+) -> None:
+    """The suites there are, and what is missing to play them here."""
+    from hlmat_bench import console
+    from hlmat_bench.suites import listing
+
+    if name is not None:
+        console.say(listing.page(name, data_root))
+        return
+    console.table(listing.HEADERS, listing.rows(data_root), right=[2])
+    console.say("\n`hlmat-bench suites NAME` says more of one.")

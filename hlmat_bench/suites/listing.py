@@ -1,0 +1,94 @@
+"""The list of suites, and what is missing to play them here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from hlmat_bench import plugins
+from hlmat_bench.catalog import Catalog
+from hlmat_bench.suites.definition import load_suite, suite_names
+from hlmat_bench.suites.expansion import Plan, expand
+from hlmat_bench.tasks import load_task
+
+HEADERS = ("suite", "title", "runs", "missing here")
+
+
+@dataclass(frozen=True)
+class Lacking:
+    """What can be seen to be missing for a suite: by name, a few words or a sentence.
+
+    Attributes:
+        data: by task.
+        tools: by segmenter.
+        models: by model.
+    """
+
+    data: Mapping[str, str]
+    tools: Mapping[str, str]
+    models: Mapping[str, str]
+
+    def short(self) -> str:
+        """What is missing, by name."""
+        kinds = {"data": self.data, "segmenters": self.tools, "models": self.models}
+        return "; ".join(f"{kind}: {', '.join(names)}" for kind, names in kinds.items() if names) or "nothing"
+
+    def lines(self) -> list[str]:
+        """What is missing, and how it is mended."""
+        parts = (*self.data.items(), *self.tools.items(), *self.models.items())
+        return [f"{name} {words}" for name, words in parts] or ["nothing"]
+
+
+def rows(data_root: Path | None = None) -> list[tuple[str, str, str, str]]:
+    """A row per suite of ours, under `HEADERS`."""
+    plans = {name: expand(load_suite(name)) for name in suite_names()}
+    return [(name, p.suite.title, str(len(p.runs)), lacking(p, data_root).short()) for name, p in plans.items()]
+
+
+def page(name: str, data_root: Path | None = None) -> str:
+    """All that is to be known of a suite before it is played.
+
+    Raises:
+        UsageError: when there is no such suite.
+    """
+    plan = expand(load_suite(name))
+    suite = plan.suite
+    parts = {"model": suite.models, "segmenter": suite.segmenters}
+    named = [f"--{kind} {key}={spec}" for kind, specs in parts.items() for key, spec in specs.items()]
+    titles = [table.title for table in suite.tables]
+    notes = [note for table in suite.tables for note in table.notes]
+    sections = {"runs": [run.name for run in plan.runs], "parts that may be replaced": named}
+    sections |= {"missing here": lacking(plan, data_root).lines()}
+    text = [suite.title, *(title for title in titles if title != suite.title), *notes, *plan.notes()]
+    return "\n".join([*text, *(f"\n{head}:\n  " + "\n  ".join(body) for head, body in sections.items())])
+
+
+def lacking(plan: Plan, data_root: Path | None = None) -> Lacking:
+    """What can be seen to be missing for the runs of a suite."""
+
+    def of(specs: Iterable[str], check: Callable[[str], str | None]) -> dict[str, str]:
+        found = {spec: check(spec) for spec in dict.fromkeys(specs)}
+        return {spec: words for spec, words in found.items() if words is not None}
+
+    return Lacking(
+        of((run.task for run in plan.runs), lambda name: load_task(name).missing(data_root)),
+        of((run.segmenter for run in plan.runs), _segmenter),
+        of((run.model for run in plan.runs), _model),
+    )
+
+
+def _segmenter(spec: str) -> str | None:
+    name, options = plugins.parse_spec(spec)
+    found = plugins.find("segmenter", name)
+    if found.missing is not None:
+        return f"cannot run: {found.missing}"
+    has_weights = found.facts is not None and bool(found.facts.weights)
+    return f"needs weights: --segmenter {name}={name},checkpoint=FILE" if has_weights and not options else None
+
+
+def _model(spec: str) -> str | None:
+    catalog = Catalog.load()
+    entry = catalog.models.get(str(catalog.choose(spec).entry))
+    words = entry.missing(plugins.available("model")) if entry else None
+    return f"needs {words}" if words else None

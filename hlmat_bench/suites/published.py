@@ -1,0 +1,81 @@
+"""Published numbers: facts, as printed, with their source and what is not known of them."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from hlmat_bench.content import folder
+from hlmat_bench.errors import UsageError, unknown
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PublishedTable(_Strict):
+    """A table of a publication.
+
+    Attributes:
+        title: what it is, and where it stands.
+        scale: what its numbers are multiplied by to be in the unit of `hlmat_bench.suites.measures.Measure`.
+        caveat: what a reader must know of them, as a sentence.
+        columns: their names.
+        rows: for each name a number per column, as printed; None where the table has none.
+    """
+
+    title: str
+    scale: float = 1.0
+    caveat: str
+    columns: tuple[str, ...]
+    rows: dict[str, tuple[float | None, ...]]
+
+    def value(self, row: str, column: str) -> float | None:
+        """The number of a cell, in our unit; None where the table has no such cell."""
+        if row not in self.rows or column not in self.columns:
+            return None
+        printed = self.rows[row][self.columns.index(column)]
+        return None if printed is None else round(printed * self.scale, 6)
+
+
+class Publication(_Strict):
+    """A file of published numbers.
+
+    Attributes:
+        source: what is cited.
+        url: its address.
+        tables: by name.
+    """
+
+    schema_: Literal["hlmat-published/1"] = Field(alias="schema")
+    source: str
+    url: str
+    tables: dict[str, PublishedTable]
+
+
+def published_table(name: str) -> tuple[Publication, PublishedTable]:
+    """The table ``publication/table`` and what it is from.
+
+    Raises:
+        UsageError: when there is none.
+    """
+    file, _, table = name.partition("/")
+    publication = _publication(file)
+    if table not in publication.tables:
+        raise unknown("published table", name, [f"{file}/{known}" for known in publication.tables])
+    return publication, publication.tables[table]
+
+
+@cache
+def _publication(name: str) -> Publication:
+    place = folder("tasks") / "suites" / "published"
+    path = place / f"{name}.yaml"
+    if not path.is_file():
+        raise unknown("file of published numbers", name, [known.stem for known in place.glob("*.yaml")])
+    try:
+        return Publication.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (yaml.YAMLError, ValidationError) as error:
+        raise UsageError(f"{path} is not of schema hlmat-published/1: {' '.join(str(error).split())}.") from error

@@ -1,0 +1,155 @@
+"""The results of a suite: what each cell shows, beside what is published."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hlmat_bench.intervals import bootstrap_difference
+from hlmat_bench.runs import Run
+from hlmat_bench.settings import headline
+from hlmat_bench.suites.definition import Table
+from hlmat_bench.suites.expansion import Cell, Plan, Wanted
+from hlmat_bench.suites.measures import Measure, Shown
+from hlmat_bench.suites.playing import Outcome
+from hlmat_bench.suites.published import published_table
+
+SCHEMA = "hlmat-suite-table/1"
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """What a cell shows.
+
+    Attributes:
+        cell: which one.
+        values: a number per measure; None where there is none.
+        n: samples.
+        masks: that were rated, in filtering tasks; else None.
+        rule: the selection rule of the run's headline scores.
+        failed: replies that never came because a request failed for good.
+        reason: why a number is missing, as a sentence; None where none is.
+    """
+
+    cell: Cell
+    values: tuple[Shown | None, ...] = ()
+    n: int | None = None
+    masks: int | None = None
+    rule: str | None = None
+    failed: int = 0
+    reason: str | None = None
+
+    @property
+    def difference(self) -> float | None:
+        """Ours minus the published number."""
+        first = self.values[0] if self.values else None
+        return None if first is None or self.cell.published is None else first.value - self.cell.published
+
+
+@dataclass(frozen=True)
+class TableResult:
+    """A table with its numbers.
+
+    Attributes:
+        table: which one.
+        cells: by row, then by column.
+        caption: sentences below it.
+    """
+
+    table: Table
+    cells: Mapping[str, Mapping[str, CellResult]]
+    caption: Sequence[str]
+
+
+def results(plan: Plan, outcomes: Mapping[str, Outcome]) -> list[TableResult]:
+    """All tables of a suite."""
+    return [_table(table, plan, outcomes) for table in plan.suite.tables]
+
+
+def missing(tables: Sequence[TableResult]) -> bool:
+    """Whether a cell that should show a number shows none."""
+    return any(cell.reason for table in tables for row in table.cells.values() for cell in row.values())
+
+
+def _table(table: Table, plan: Plan, outcomes: Mapping[str, Outcome]) -> TableResult:
+    made: dict[str, dict[str, CellResult]] = {}
+    for cell in plan.cells[table.name]:
+        made.setdefault(cell.row, {})[cell.column] = _result(cell, outcomes)
+    cells = [result for row in made.values() for result in row.values()]
+    return TableResult(table, made, [*_how_much(cells), *_sources(table), *table.notes])
+
+
+def _how_much(cells: Sequence[CellResult]) -> list[str]:
+    """What a reader must know before comparing: limits, failed requests."""
+    limits = sorted({cell.cell.run.limit for cell in cells if cell.cell.run and cell.cell.run.limit})
+    failed = sum(cell.failed for cell in cells)
+    sentences = []
+    if limits:
+        first = " or ".join(str(limit) for limit in limits)
+        sentences.append(
+            f"A MINIATURE: of each task only the first samples were played, {first} at most. It is no result."
+        )
+    if failed:
+        sentences.append(f"{failed} requests failed for good; their episodes count with the mask they had.")
+    return sentences
+
+
+def _sources(table: Table) -> list[str]:
+    if table.published is None:
+        return []
+    publication, shown = published_table(table.published)
+    return [f"Published: {publication.source}, {publication.url}. {shown.title}. {' '.join(shown.caveat.split())}"]
+
+
+def _result(cell: Cell, outcomes: Mapping[str, Outcome]) -> CellResult:
+    if cell.run is None:
+        return CellResult(cell)
+    for wanted in (cell.run, cell.minus):
+        if wanted is not None and (why := outcomes[wanted.name].reason) is not None:
+            return CellResult(cell, (None,) * len(cell.measures), reason=why)
+    run = _run(cell.run, outcomes)
+    scores, rule = run.scores(), _rule(run)
+    if cell.minus is None:
+        values = tuple(measure.of(scores, rule) for measure in cell.measures)
+    else:
+        values = (_gain(run, _run(cell.minus, outcomes)),)
+    lacking = [measure.title for measure, value in zip(cell.measures, values, strict=True) if value is None]
+    why = f"The run {cell.run.name} has no {lacking[0]}." if lacking else None
+    masks = (scores["filtering"] or {}).get("n_masks")
+    return CellResult(cell, values, scores["n"], masks, rule, _failed(scores), why)
+
+
+def _run(wanted: Wanted, outcomes: Mapping[str, Outcome]) -> Run:
+    run = outcomes[wanted.name].run
+    assert run is not None
+    return run
+
+
+def _rule(run: Run) -> str:
+    return headline(run.manifest["protocol"])
+
+
+def _failed(scores: Mapping[str, Any]) -> int:
+    return int(scores["clicks"]["invalid"].get("api", 0))
+
+
+def _gain(run: Run, other: Run) -> Shown | None:
+    """How much more mIoU a run has than another one, in points, on the samples of both."""
+    ours, theirs = _ious(run), _ious(other)
+    both = [sample for sample in ours if sample in theirs]
+    if not both:
+        return None
+    images = [ours[sample][0] for sample in both]
+    first, second = ([each[sample][1] for sample in both] for each in (ours, theirs))
+    ones = [1.0] * len(both)
+    interval = bootstrap_difference((first, ones), (second, ones), images)
+    scale = Measure.named("miou").scale
+    value = (sum(first) - sum(second)) / len(both)
+    return Shown(scale * value, scale * float(interval.low[0]), scale * float(interval.high[0]))
+
+
+def _ious(run: Run) -> dict[str, tuple[str, float]]:
+    """By sample its image and the IoU of the mask that is its answer."""
+    rule = _rule(run)
+    return {e.sample_id: (e.image_id, e.iou_at(e.selected[rule])) for e in run.episodes()}

@@ -1,0 +1,266 @@
+"""Tables of a suite as text: the lines that all forms share, and Markdown, CSV, LaTeX and JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hlmat_bench import manifest
+from hlmat_bench.errors import UsageError
+from hlmat_bench.suites.measures import Measure, Shown
+from hlmat_bench.suites.results import SCHEMA, CellResult, TableResult
+
+DASH = "–"
+_CSV_HEADERS = (
+    "table", "row", "column", "run", "rule", "n", "limit", "score", "value", "low", "high", "published", "difference",
+    "reason",
+)  # fmt: skip
+_LATEX = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "–": "--", "−": "$-$", "\n": " ",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TextLine:
+    """A line of a table as it is shown.
+
+    Attributes:
+        row: the row's name in its first line, else empty.
+        what: what the numbers are.
+        cells: one per column.
+    """
+
+    row: str
+    what: str
+    cells: tuple[str, ...]
+
+
+def lines(table: TableResult) -> list[TextLine]:
+    """The lines of a table: for each row its scores, the published numbers, the differences and how many samples."""
+    found: list[TextLine] = []
+    for row in table.table.rows:
+        block = list(_block([table.cells[row.name][column.name] for column in table.table.columns]))
+        found += [TextLine(row.name if n == 0 else "", what, cells) for n, (what, cells) in enumerate(block)]
+    return found
+
+
+def _block(cells: Sequence[CellResult]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """What the lines of a row are called, and their cells."""
+    for number in range(max(len(cell.cell.measures) for cell in cells)):
+        titles = {_title(cell, number) for cell in cells if len(cell.cell.measures) > number}
+        what = titles.pop() if len(titles) == 1 else "measured"
+        yield what, tuple(_value(cell, number) for cell in cells)
+    if any(cell.cell.published is not None for cell in cells):
+        yield "as published", tuple(_plain(cell.cell.published) for cell in cells)
+    if any(cell.difference is not None for cell in cells):
+        yield "difference", tuple(_difference(cell) for cell in cells)
+    if any(cell.cell.measures for cell in cells):
+        yield "n", tuple(_samples(cell) for cell in cells)
+
+
+def _title(cell: CellResult, number: int) -> str:
+    title = cell.cell.measures[number].title
+    return f"gain in {title}" if cell.cell.minus else title
+
+
+def _value(cell: CellResult, number: int) -> str:
+    if number >= len(cell.values):
+        return DASH if cell.cell.run else ""
+    shown = cell.values[number]
+    return DASH if shown is None else _with_interval(shown, cell.cell.measures[number], sign=bool(cell.cell.minus))
+
+
+def _with_interval(shown: Shown, measure: Measure, *, sign: bool) -> str:
+    form = f"{'+' if sign else ''}.{measure.digits}f"
+    interval = "" if shown.low is None else f" [{shown.low:{form}}, {shown.high:{form}}]"
+    return f"{shown.value:{form}}{interval}"
+
+
+def _plain(value: float | None) -> str:
+    return "" if value is None else f"{value:g}"
+
+
+def _difference(cell: CellResult) -> str:
+    return "" if cell.difference is None else f"{cell.difference:+.{cell.cell.measures[0].digits}f}"
+
+
+def _samples(cell: CellResult) -> str:
+    if cell.n is None or cell.cell.run is None:
+        return DASH if cell.cell.run else ""
+    count = str(cell.n) if cell.masks is None else f"{cell.n}, {cell.masks} masks"
+    return f"{count} (limit {cell.cell.run.limit})" if cell.cell.run.limit else count
+
+
+def markdown(title: str, tables: Sequence[TableResult], notes: Sequence[str]) -> str:
+    """All tables as a page of Markdown."""
+    parts = [f"# {escape_markdown(title)}"]
+    for table in tables:
+        headers = ["", "", *(escape_markdown(column.name) for column in table.table.columns)]
+        rows = [headers, ["---", "---", *["---:"] * len(table.table.columns)]]
+        rows += [[escape_markdown(line.row), escape_markdown(line.what), *line.cells] for line in lines(table)]
+        parts.append(f"## {escape_markdown(table.table.title)}")
+        parts.append("\n".join(f"| {' | '.join(row)} |" for row in rows))
+        parts += [escape_markdown(sentence) for sentence in (*table.caption, *reasons(table))]
+    return "\n\n".join([*parts, *(escape_markdown(note) for note in notes)]) + "\n"
+
+
+def latex(title: str, tables: Sequence[TableResult], notes: Sequence[str]) -> str:
+    r"""All tables as LaTeX, for a document with ``\usepackage{booktabs}``."""
+    parts = [f"% {' '.join(text.split())}" for text in (title, *notes)]
+    for table in tables:
+        rows = [_latex_line(line) for line in lines(table)]
+        names = " & ".join(escape_latex(column.name) for column in table.table.columns)
+        caption = [table.table.title + ".", *table.caption]
+        parts += [
+            r"\begin{table*}",
+            r"\centering",
+            rf"\caption{{{escape_latex(' '.join(caption))}}}",
+            rf"\begin{{tabular}}{{ll{'r' * len(table.table.columns)}}}",
+            r"\toprule",
+            rf" & & {names} \\",
+            r"\midrule",
+            *rows,
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table*}",
+        ]
+    return "\n".join(parts) + "\n"
+
+
+def csv_text(tables: Sequence[TableResult]) -> str:
+    """All cells as CSV (RFC 4180), a line per score, numbers unrounded."""
+    file = io.StringIO()
+    writer = csv.DictWriter(file, _CSV_HEADERS)
+    writer.writeheader()
+    for table in tables:
+        for cell in _cells(table):
+            writer.writerows({"table": table.table.name, **line} for line in _csv_lines(cell))
+    return file.getvalue()
+
+
+def _csv_lines(cell: CellResult) -> Iterator[dict[str, Any]]:
+    value = _cell_json(cell)
+    scores = value.pop("scores")
+    compared = value.pop("published"), value.pop("difference")
+    facts = {key: value[key] for key in ("row", "column", "run", "rule", "n", "limit", "reason")}
+    if not scores:
+        yield facts | {"published": compared[0]}
+    for number, (name, score) in enumerate(scores.items()):
+        first = dict(zip(("published", "difference"), compared, strict=True)) if number == 0 else {}
+        low, high = (score or {}).get("ci") or (None, None)
+        yield facts | {"score": name, "value": score and score["value"], "low": low, "high": high} | first
+
+
+def as_json(title: str, tables: Sequence[TableResult], notes: Sequence[str]) -> dict[str, Any]:
+    """All tables as a dict of JSON values of schema ``hlmat-suite-table/1``."""
+    return {
+        "schema": SCHEMA,
+        "title": title,
+        "tables": [
+            {
+                "name": table.table.name,
+                "title": table.table.title,
+                "published": table.table.published,
+                "caption": list(table.caption),
+                "cells": [_cell_json(cell) for cell in _cells(table)],
+            }
+            for table in tables
+        ],
+        "notes": list(notes),
+    }
+
+
+def _cell_json(cell: CellResult) -> dict[str, Any]:
+    run, measures = cell.cell.run, cell.cell.measures
+    values = cell.values or (None,) * len(measures)
+    return {
+        "row": cell.cell.row,
+        "column": cell.cell.column,
+        "run": run.name if run else None,
+        "minus": cell.cell.minus.name if cell.cell.minus else None,
+        "rule": cell.rule,
+        "n": cell.n,
+        "masks": cell.masks,
+        "limit": run.limit if run else None,
+        "scores": {measure.name: _score_json(value) for measure, value in zip(measures, values, strict=True)},
+        "published": cell.cell.published,
+        "difference": cell.difference,
+        "failed_requests": cell.failed,
+        "reason": cell.reason,
+    }
+
+
+def _score_json(shown: Shown | None) -> Mapping[str, Any] | None:
+    if shown is None:
+        return None
+    return {"value": shown.value, "ci": None if shown.low is None else [shown.low, shown.high]}
+
+
+def _cells(table: TableResult) -> Iterator[CellResult]:
+    for row in table.cells.values():
+        yield from row.values()
+
+
+def reasons(table: TableResult) -> list[str]:
+    """Why numbers are missing, each reason once."""
+    reasons: dict[str, list[str]] = {}
+    for cell in _cells(table):
+        if cell.reason is not None:
+            reasons.setdefault(cell.reason, []).append(f"{cell.cell.row} / {cell.cell.column}")
+    return [f"{DASH} {'; '.join(cells)}: {reason}" for reason, cells in reasons.items()]
+
+
+def write_tables(folder: Path, title: str, tables: Sequence[TableResult], notes: Sequence[str]) -> list[Path]:
+    """Write table.md, table.csv, table.tex and table.json.
+
+    Raises:
+        UsageError: when they cannot be written.
+    """
+    texts = {
+        "table.md": markdown(title, tables, notes),
+        "table.csv": csv_text(tables),
+        "table.tex": latex(title, tables, notes),
+    }
+    try:
+        for name, text in texts.items():
+            (folder / name).write_text(text, encoding="utf-8", newline="")
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be written ({error.strerror}); choose another --out.") from error
+    manifest.write_json(folder / "table.json", as_json(title, tables, notes))
+    return [folder / name for name in (*texts, "table.json")]
+
+
+def escape_markdown(text: str) -> str:
+    """A text that Markdown shows as it is, on one line.
+
+    >>> escape_markdown("a|b_c [d](e)")
+    'a\\\\|b\\\\_c \\\\[d\\\\](e)'
+    """
+    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", " ".join(text.split()))
+
+
+def escape_latex(text: str) -> str:
+    r"""A text that LaTeX shows as it is.
+
+    >>> escape_latex("80 % of a_b & c")
+    '80 \\% of a\\_b \\& c'
+    """
+    return "".join(_LATEX.get(letter, letter) for letter in text)
+
+
+def _latex_line(line: TextLine) -> str:
+    """A row; a name that begins like an argument of the line break before it is shielded from it."""
+    shield = "{}" if line.row.startswith(("[", "*")) else ""
+    return " & ".join([shield + escape_latex(line.row), *map(_latex_cell, (line.what, *line.cells))]) + r" \\"
+
+
+def _latex_cell(text: str) -> str:
+    """A cell, where the signs of numbers are those of formulas."""
+    return re.sub(r"([+-])(?=\d)", r"$\1$", escape_latex(text))
