@@ -455,3 +455,21 @@ def test_a_search_shows_its_answer_and_what_it_tried(browser: Browser, tmp_path:
             row.locator("button").click()
             assert page.locator("dialog [role=status]").inner_text().endswith(f"IoU {candidate['iou']:.3f}.")
         assert seen.problems == []
+
+
+def test_masks_that_were_rated_are_shown_with_their_ratings(browser: Browser, tmp_path: Path) -> None:
+    made = run("oracle", "filter_hres_synth", limit=2, out=tmp_path / "run")
+    [first, _] = made.episodes()
+    with visit(browser, report([made.folder], images=False).as_uri()) as seen:
+        page = seen.page
+        section = page.locator("#scores")
+        assert re.search(r"MAE\s+0\.000", section.inner_text())
+        assert page.locator("#clicks").count() == 0
+        _open(page, 0)
+        for step in first.steps:
+            page.locator(".strip button").nth(step.t).click()
+            told = page.locator(".facts").inner_text()
+            assert re.search(rf"IoU\s+{step.iou:.4f}", told)
+            assert re.search(rf"Predicted IoU\s+{step.action.predicted_iou:.3f}", told)
+            assert "predicted the IoU of this mask" in told
+        assert seen.problems == []

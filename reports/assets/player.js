@@ -118,7 +118,8 @@ HL.Player = class {
     const seconds = Object.entries(step.seconds ?? {}).map(([part, value]) => `${part} ${value.toFixed(2)} s`).join(", ");
     const tokens = step.tokens?.out == null ? "" : `${step.tokens.in ?? "?"} in, ${step.tokens.out} out`;
     const rows = [["Action", HL.Player.told(step.action), ""]];
-    if (step.predicted_iou != null) rows.push(["Predicted IoU", HL.number(step.predicted_iou), `of the mask before, whose IoU is ${HL.number(before)}`]);
+    const judged = step.action.kind === "predict" ? "of this mask" : `of the mask before, whose IoU is ${HL.number(before)}`;
+    if (step.predicted_iou != null) rows.push(["Predicted IoU", HL.number(step.predicted_iou), judged]);
     if (step.finish) rows.push(["Reply ended by", HL.visible(String(step.finish)), ""]);
     if (seconds) rows.push(["Time", seconds, tokens && `tokens: ${tokens}`]);
     return rows;
