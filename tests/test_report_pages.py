@@ -437,6 +437,7 @@ def test_a_search_shows_its_answer_and_what_it_tried(browser: Browser, tmp_path:
     number = next(n for n, one in enumerate(episodes) if len(one.steps) > 1 and len(one.steps[0].candidates) > 1)
     page_of = report([made.folder], images=False)
     assert f"{made.scores()['selection']['self']['miou']:.3f}" in page_of.read_text()
+    assert "<h3>Search</h3>" in page_of.read_text()
     with visit(browser, page_of.as_uri()) as seen:
         page = seen.page
         _open(page, number)
@@ -473,3 +474,19 @@ def test_masks_that_were_rated_are_shown_with_their_ratings(browser: Browser, tm
             assert re.search(rf"Predicted IoU\s+{step.action.predicted_iou:.3f}", told)
             assert "predicted the IoU of this mask" in told
         assert seen.problems == []
+
+
+def test_a_box_that_an_episode_began_with_is_drawn(
+    browser: Browser, played: list[Run], tool: str, tmp_path: Path
+) -> None:
+    task = str(played[0].folder.parents[1] / "mine.yaml")
+    made = run("oracle", task, tool, initial="gt-box", limit=2, budget=2, out=tmp_path / "run")
+    first = next(made.episodes())
+    rows, columns = np.nonzero(_decoded(dict(first.gt), list(first.size)))
+    with visit(browser, report([made.folder], images=False).as_uri()) as seen:
+        _open(seen.page, 0)
+        seen.page.keyboard.press("Home")
+        drawn = seen.page.locator(".marks .box")
+        x, y, width, height = (float(drawn.get_attribute(name)) for name in ("x", "y", "width", "height"))
+        assert [x, y] == pytest.approx([columns.min(), rows.min()], abs=1)
+        assert [x + width, y + height] == pytest.approx([columns.max(), rows.max()], abs=1)

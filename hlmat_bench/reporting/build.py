@@ -94,7 +94,7 @@ def _page(played: Sequence[Entrant], players: Sequence[Reference], ways: Sequenc
 
 
 def _single(entrant: Entrant, players: Sequence[Reference], ways: Sequence[Slicing]) -> dict[str, Any]:
-    extra = {name: entrant.scores.get(name) for name in ("refinement", "filtering")}
+    extra = {name: entrant.scores.get(name) for name in ("refinement", "filtering", "search")}
     scored = entrant.taken is not None
     return {
         "tiles": views.tiles(entrant),

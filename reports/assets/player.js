@@ -108,7 +108,8 @@ HL.Player = class {
     if (own < t) rows.push(["Ended", `after step ${episode.steps.length}`, HL.visible(episode.stop)]);
     if (episode.error && own === episode.steps.length) rows.push(["Error", HL.visible(episode.error), ""]);
     facts.replaceChildren(...rows.map(HL.Player.#row));
-    pane.reply.textContent = step ? (step.raw == null ? "no reply" : HL.visible(step.raw) || "empty reply") : "No reply yet.";
+    const raw = step ? step.raw ?? "no reply" : episode.initial.raw ?? "No reply yet.";
+    pane.reply.textContent = HL.visible(raw) || "empty reply";
     pane.candidates.replaceChildren(...this.#candidates(pane, step));
     const action = step ? HL.Player.told(step.action) : `initial mask ${episode.initial.kind}`;
     return `${this.panes.length > 1 ? pane.name + ": " : ""}${action}; IoU ${HL.number(iou)}.`;
