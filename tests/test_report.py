@@ -385,3 +385,35 @@ def test_sections_that_nobody_knows_are_shown() -> None:
     assert calibration.rows == [["1", "0.000", "2"], ["2", "0.500", "1,000"]]
     assert (defects.name, defects.headers) == ("by defect", ["", "n", "gain"])
     assert defects.rows == [["eroded", "1", "0.500 [0.250, 0.750]"]]
+
+
+@pytest.mark.parametrize("damage", ["{", '{"iou": NaN}'])
+def test_damaged_episodes_are_named(played: list[Run], tmp_path: Path, damage: str) -> None:
+    broken = tmp_path / "run"
+    shutil.copytree(played[0].folder, broken)
+    with (broken / "episodes.jsonl").open("a") as file:
+        file.write(damage + "\n")
+    with pytest.raises(UsageError, match=r"Line 49 of .*episodes.jsonl is damaged"):
+        report([broken], tmp_path / "site")
+
+
+def test_a_run_under_way_is_reported_as_far_as_it_is(played: list[Run], tmp_path: Path) -> None:
+    early = tmp_path / "run"
+    shutil.copytree(played[0].folder, early)
+    lines = (early / "episodes.jsonl").read_bytes().splitlines(keepends=True)
+    (early / "episodes.jsonl").write_bytes(b"".join(lines[:20]) + lines[20][:100])
+    page = report([early], tmp_path / "site", images=False).read_text()
+    assert "20 samples on 10 images" in page
+    (early / "episodes.jsonl").write_bytes(lines[0][:100])
+    with pytest.raises(UsageError, match="no finished episode yet"):
+        report([early], tmp_path / "site", images=False)
+
+
+def test_paths_in_errors_are_cut(played: list[Run], tmp_path: Path) -> None:
+    failed = tmp_path / "run"
+    shutil.copytree(played[0].folder, failed)
+    lines = (failed / "episodes.jsonl").read_text().splitlines()
+    episode = json.loads(lines[0]) | {"error": "no file /home/ann/weights/x.pth", "stop": "error"}
+    (failed / "episodes.jsonl").write_text("\n".join([json.dumps(episode), *lines[1:]]) + "\n")
+    site = report([failed], tmp_path / "site", images=False).parent
+    assert _downloaded(site)[0][0]["error"] == "no file …/x.pth"
