@@ -13,7 +13,7 @@ from hlmat_bench.pages.site import Site
 from hlmat_bench.pages.templates import render
 from hlmat_bench.reporting import comparing, entrants, references, sections, views
 from hlmat_bench.reporting.entrants import Entrant
-from hlmat_bench.reporting.files import write_data
+from hlmat_bench.reporting.files import SHARD, write_data
 from hlmat_bench.reporting.pictures import open_source, write_pictures
 from hlmat_bench.reporting.references import Reference
 from hlmat_bench.reporting.slices import Slicing, slicings
@@ -85,7 +85,7 @@ def _page(played: Sequence[Entrant], players: Sequence[Reference], ways: Sequenc
         "runs": [views.about(entrant) for entrant in played],
         "curve": views.curve(played, players),
         "definitions": DEFINITIONS,
-        "shards": -(-len(played[0].facts) // 32),
+        "shards": -(-len(played[0].facts) // SHARD),
         "manifests": [json_text(entrant.manifest, indent=1) for entrant in played],
     }
     if len(played) > 1:
