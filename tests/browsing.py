@@ -87,6 +87,12 @@ def served(folder: Path) -> Iterator[str]:
     server.server_close()
 
 
+def open_sample(page: Page, sample: int) -> None:
+    """Open a sample of a report in the player."""
+    page.locator(f'[data-sample="{sample}"]').click()
+    page.wait_for_function("(n) => HL.gallery.player.sample === n && HL.gallery.player.episodes", arg=sample)
+
+
 def accessibility(page: Page) -> list[str]:
     """The serious and critical violations that axe-core finds."""
     code = (importlib.resources.files("axe_playwright_python") / "axe.min.js").read_text()

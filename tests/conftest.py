@@ -17,6 +17,8 @@ from tests.browsing import ARGUMENTS, find_browser
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+    from hlmat_bench.runs import Run
+
 TOOL = """
 from hlmat_bench.testing import DiscSegmenter
 
@@ -94,6 +96,31 @@ def browser() -> Iterator[Browser]:
         opened = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
         yield opened
         opened.close()
+
+
+@pytest.fixture(scope="session")
+def played(tmp_path_factory: pytest.TempPathFactory, tool: str) -> list[Run]:
+    """Three runs on one task, with hostile strings in all that is written: two strangers and the oracle."""
+    from tests.report_runs import play, write_task
+
+    folder = tmp_path_factory.mktemp("someone") / "data"
+    return play(folder, write_task(folder), tool)
+
+
+@pytest.fixture(scope="session")
+def single(played: list[Run]) -> Path:
+    """The report of the first of them."""
+    from hlmat_bench.reporting.build import report
+
+    return report([played[0].folder]).parent
+
+
+@pytest.fixture(scope="session")
+def comparison(played: list[Run]) -> Path:
+    """The comparison of all three."""
+    from hlmat_bench.reporting.build import report
+
+    return report([one.folder for one in played]).parent
 
 
 @pytest.fixture(scope="module")

@@ -129,6 +129,14 @@ def test_a_site_keeps_to_its_folder(tmp_path: Path, name: str) -> None:
             site.write(name, "")
 
 
+def test_a_site_in_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with Site(Path()) as site:
+        site.write("index.html", "")
+    assert (tmp_path / "here" / "index.html").exists()
+
+
 def test_a_site_replaces_no_other_folder(tmp_path: Path) -> None:
     (tmp_path / "precious").write_text("kept")
     with pytest.raises(UsageError, match="something else than pages"), Site(tmp_path):

@@ -15,42 +15,17 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from pycocotools import mask as coco
 from typer.testing import CliRunner
 
 from hlmat_bench import cli
-from hlmat_bench.actions import Action
-from hlmat_bench.bands import perimeter
 from hlmat_bench.ceilings import play as play_ceilings
 from hlmat_bench.errors import UsageError
 from hlmat_bench.intervals import bootstrap_difference
 from hlmat_bench.pages.text import public, without_paths
 from hlmat_bench.reporting.build import report
-from hlmat_bench.reporting.facts import facts
-from hlmat_bench.reporting.outcomes import Place, outcome, step_kind
-from hlmat_bench.reporting.regions import Region
-from hlmat_bench.reporting.sections import click_tables, tables
 from hlmat_bench.runs import Run, run
-from tests import episodes
-from tests.report_runs import play, write_task
-
-
-@pytest.fixture(scope="module")
-def played(tmp_path_factory: pytest.TempPathFactory, tool: str) -> list[Run]:
-    folder = tmp_path_factory.mktemp("someone") / "data"
-    return play(folder, write_task(folder), tool)
-
-
-@pytest.fixture(scope="module")
-def single(played: list[Run]) -> Path:
-    return report([played[0].folder]).parent
-
-
-@pytest.fixture(scope="module")
-def comparison(played: list[Run]) -> Path:
-    return report([one.folder for one in played]).parent
+from tests.report_runs import write_task
 
 
 def _decoded(rle: dict | None, size: list[int]) -> np.ndarray:
@@ -274,106 +249,33 @@ def test_ceilings_and_floors_are_found_and_are_on_the_same_samples(tmp_path: Pat
     assert "By oracle clicks" in page
 
 
-# Facts of episodes
+@pytest.mark.parametrize("damage", ["{", '{"iou": NaN}'])
+def test_damaged_episodes_are_named(played: list[Run], tmp_path: Path, damage: str) -> None:
+    broken = tmp_path / "run"
+    shutil.copytree(played[0].folder, broken)
+    with (broken / "episodes.jsonl").open("a") as file:
+        file.write(damage + "\n")
+    with pytest.raises(UsageError, match=r"Line 49 of .*episodes.jsonl is damaged"):
+        report([broken], tmp_path / "site")
 
 
-@given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 2**32 - 1))
-def test_regions_count_like_pixels(height: int, width: int, seed: int) -> None:
-    generator = np.random.default_rng(seed)
-    one, other = generator.random((2, height, width)) < generator.random((2, 1, 1))
-    ours, theirs = Region(episodes.rle(one)), Region(episodes.rle(other))
-    assert (ours.area, ours.shared(theirs)) == (one.sum(), (one & other).sum())
-    assert ours.shared(Region(None)) == Region(None).shared(ours) == 0
-    y, x = int(generator.integers(height)), int(generator.integers(width))
-    assert ours.holds(x, y) == one[y, x]
-    assert ours.perimeter() == perimeter(one)
+def test_a_run_under_way_is_reported_as_far_as_it_is(played: list[Run], tmp_path: Path) -> None:
+    early = tmp_path / "run"
+    shutil.copytree(played[0].folder, early)
+    lines = (early / "episodes.jsonl").read_bytes().splitlines(keepends=True)
+    (early / "episodes.jsonl").write_bytes(b"".join(lines[:20]) + lines[20][:100])
+    page = report([early], tmp_path / "site", images=False).read_text()
+    assert "20 samples on 10 images" in page
+    (early / "episodes.jsonl").write_bytes(lines[0][:100])
+    with pytest.raises(UsageError, match="no finished episode yet"):
+        report([early], tmp_path / "site", images=False)
 
 
-def test_regions_of_two_sizes_are_refused() -> None:
-    with pytest.raises(UsageError, match="one size"):
-        Region(episodes.rle(np.ones((2, 3), bool))).shared(Region(episodes.rle(np.ones((3, 2), bool))))
-
-
-@pytest.mark.parametrize(
-    ("positive", "inside", "covered", "gain", "kind"),
-    [
-        (True, True, False, 0.1, "hit"), (True, True, False, 0.0, "segmenter failure"), (True, True, True, 0.1, "idle"),
-        (True, False, False, 0.1, "off object"), (True, False, True, 0.1, "wrong sign"),
-        (False, False, True, 0.1, "hit"), (False, False, True, -0.1, "segmenter failure"),
-        (False, False, False, 0.0, "idle"), (False, True, True, -0.5, "wrong sign"),
-        (False, True, False, -0.5, "wrong sign"),
-    ],
-)  # fmt: skip
-def test_kinds_of_clicks(positive: bool, inside: bool, covered: bool, gain: float, kind: str) -> None:
-    assert step_kind(episodes.click(positive, 0, 0), Place(inside, covered), gain) == kind
-
-
-@pytest.mark.parametrize(
-    ("action", "kind"),
-    [
-        (Action("invalid", reason="refusal"), "refusal"), (Action("invalid", reason="api"), "request failed"),
-        (Action("invalid", reason="parse"), "unparsable"), (Action("invalid", reason="out_of_bounds"), "unparsable"),
-        (Action("stop"), None), (Action("predict", predicted_iou=0.5), None), (Action("box", box=(0, 0, 1, 1)), None),
-    ],
-)  # fmt: skip
-def test_kinds_of_other_steps(action: Action, kind: str | None) -> None:
-    assert step_kind(action, None, 0.0) == kind
-
-
-@pytest.mark.parametrize(
-    ("kinds", "stop", "final", "best", "expected"),
-    [
-        (["hit"], "stop", 0.8, 0.9, "solved"),
-        (["hit", "off object"], "budget", 0.79, 0.8, "overshoot"),
-        (["off object", "idle", "idle"], "budget", 0.1, 0.2, "idle"),
-        (["off object", "idle"], "budget", 0.1, 0.2, "off object"),
-        (["refusal"], "stuck", 0.0, 0.0, "refusal"),
-        (["hit", "hit"], "budget", 0.5, 0.5, "out of clicks"),
-        (["hit", None], "stop", 0.5, 0.5, "stopped early"),
-        ([None], "stop", 0.5, 0.5, "stopped early"),
-        ([None, None], "budget", 0.5, 0.5, "no clicks"),
-    ],
-)
-def test_outcomes(kinds: list[str | None], stop: str, final: float, best: float, expected: str) -> None:
-    assert outcome(kinds, stop, score=final, best=best) == expected
-
-
-def test_facts_are_those_of_the_scores(played: list[Run]) -> None:
-    made = [facts(episode, 4) for episode in played[0].episodes()]
-    scores = played[0].scores()
-    for t, point in enumerate(scores["curve"]):
-        assert np.mean([one.iou[t] for one in made]) == pytest.approx(point["miou"], abs=1e-12)
-    kinds = [kind for one in made for kind in one.kinds if kind]
-    right = sum(kind in ("hit", "segmenter failure") for kind in kinds)
-    assert right / scores["clicks"]["valid"] == pytest.approx(scores["clicks"]["hit_rate"])
-    invalid = sum(kind in ("unparsable", "refusal", "request failed") for kind in kinds)
-    assert invalid == sum(scores["clicks"]["invalid"].values())
-    for q in ("0.80", "0.85"):
-        assert sum(one.clicks[q] is None for one in made) == scores["noc"][q]["failed"]
-
-
-# Sections of the scores
-
-
-def test_click_tables_hold_every_number() -> None:
-    part = {"valid": 3, "hit_rate": 2 / 3, "mean_gain": 0.25, "overshoot": 0.0, "regret": None}
-    clicks = {"total": 5, "invalid": {"parse": 2}, "finish": {"length": 1}, "first_click_inside": 0.5, **part}
-    clicks |= {"localisation": part, "positive": part, "by_step": [{"t": 1, **part}, {"t": 2, **part, "regret": 0.125}]}
-    first, kinds, steps = click_tables(clicks)
-    assert ("Invalid: parse", "2") in first.rows
-    assert ("Reply ended by: length", "1") in first.rows
-    assert ("Hit rate", "66.7 %") in first.rows
-    assert ("Mean regret", "not computed") in first.rows
-    assert [row[0] for row in kinds.rows] == ["all", "localisation", "positive"]
-    assert steps.rows[1] == ["step 2", "3", "66.7 %", "0.250", "0.0 %", "0.125"]
-
-
-def test_sections_that_nobody_knows_are_shown() -> None:
-    section = {
-        "mae": 0.25, "mae_ci": [0.125, 0.5], "keep": {"accuracy": 0.75}, "pearson": None,
-        "calibration": [{"low": 0.0, "n": 2}, {"low": 0.5, "n": 1000}],
-    }  # fmt: skip
-    first, calibration = tables(section)
-    assert first.rows == [("mae", "0.250 [0.125, 0.500]"), ("keep: accuracy", "75.0 %"), ("pearson", "not computed")]
-    assert (calibration.name, calibration.headers) == ("calibration", ["low", "n"])
-    assert calibration.rows == [["0.000", "2"], ["0.500", "1,000"]]
+def test_paths_in_errors_are_cut(played: list[Run], tmp_path: Path) -> None:
+    failed = tmp_path / "run"
+    shutil.copytree(played[0].folder, failed)
+    lines = (failed / "episodes.jsonl").read_text().splitlines()
+    episode = json.loads(lines[0]) | {"error": "no file /home/ann/weights/x.pth", "stop": "error"}
+    (failed / "episodes.jsonl").write_text("\n".join([json.dumps(episode), *lines[1:]]) + "\n")
+    site = report([failed], tmp_path / "site", images=False).parent
+    assert _downloaded(site)[0][0]["error"] == "no file …/x.pth"

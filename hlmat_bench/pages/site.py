@@ -27,8 +27,8 @@ class Site:
     """
 
     def __init__(self, out: Path) -> None:
-        self.out = out
-        self._draft = out.with_name(f".{out.name}.draft")
+        self.out = out.resolve()
+        self._draft = self.out.with_name(f".{self.out.name}.draft")
         self._sums: dict[str, str] = {}
 
     def __enter__(self) -> Site:

@@ -13,7 +13,7 @@ from hlmat_bench.pages.site import Site
 from hlmat_bench.pages.templates import render
 from hlmat_bench.reporting import comparing, entrants, references, sections, views
 from hlmat_bench.reporting.entrants import Entrant
-from hlmat_bench.reporting.files import write_data
+from hlmat_bench.reporting.files import SHARD, write_data
 from hlmat_bench.reporting.pictures import open_source, write_pictures
 from hlmat_bench.reporting.references import Reference
 from hlmat_bench.reporting.slices import Slicing, slicings
@@ -85,7 +85,7 @@ def _page(played: Sequence[Entrant], players: Sequence[Reference], ways: Sequenc
         "runs": [views.about(entrant) for entrant in played],
         "curve": views.curve(played, players),
         "definitions": DEFINITIONS,
-        "shards": -(-len(played[0].facts) // 32),
+        "shards": -(-len(played[0].facts) // SHARD),
         "manifests": [json_text(entrant.manifest, indent=1) for entrant in played],
     }
     if len(played) > 1:
@@ -94,7 +94,7 @@ def _page(played: Sequence[Entrant], players: Sequence[Reference], ways: Sequenc
 
 
 def _single(entrant: Entrant, players: Sequence[Reference], ways: Sequence[Slicing]) -> dict[str, Any]:
-    extra = {name: entrant.scores.get(name) for name in ("refinement", "filtering")}
+    extra = {name: entrant.scores.get(name) for name in ("refinement", "filtering", "search")}
     scored = entrant.taken is not None
     return {
         "tiles": views.tiles(entrant),
@@ -105,7 +105,7 @@ def _single(entrant: Entrant, players: Sequence[Reference], ways: Sequence[Slici
             (views.final_ious(entrant), "IoU of the answers."),
         ] if scored else [],
         "references": views.reference_rows(entrant, players) if players and scored else None,
-        "clicks": sections.click_tables(entrant.scores["clicks"]),
+        "clicks": sections.click_tables(entrant.scores["clicks"]) if scored else [],
         "steps": views.step_rows(entrant),
         "outcomes": views.outcome_rows(entrant),
         "slices": views.slice_tables(entrant, ways) if scored else [],

@@ -10,6 +10,7 @@ from typing import Any
 
 from hlmat_bench.errors import UsageError
 from hlmat_bench.masks import RLE
+from hlmat_bench.pages.data import json_text
 from hlmat_bench.pages.text import clean, public
 from hlmat_bench.records import EPISODES, Episode
 from hlmat_bench.reporting.facts import Facts, facts
@@ -28,7 +29,7 @@ class Entrant:
         manifest: without paths and secrets.
         scores: as in scores.json.
         facts: of its episodes, in their order.
-        lines: the episodes as they stand on disk, in the same order.
+        texts: the episodes as JSON, as recorded but for paths in error messages; in the same order.
     """
 
     name: str
@@ -36,7 +37,7 @@ class Entrant:
     manifest: Mapping[str, Any]
     scores: Mapping[str, Any]
     facts: Sequence[Facts]
-    lines: Sequence[bytes]
+    texts: Sequence[str]
 
     @property
     def budget(self) -> int:
@@ -54,20 +55,16 @@ class Entrant:
         found: Mapping[str, Any] | None = (self.scores["selection"] or {}).get(self.rule)
         return found
 
-    def episodes(self, start: int, stop: int) -> list[dict[str, Any]]:
-        """Some episodes as JSON values; paths that an error message told are cut."""
-        return [_shown(json.loads(line)) for line in self.lines[start:stop]]
-
     def truth(self, number: int) -> RLE:
         """The ground truth of an episode."""
-        gt: RLE = json.loads(self.lines[number])["gt"]
+        gt: RLE = json.loads(self.texts[number])["gt"]
         return gt
 
     def reordered(self, ids: Sequence[str]) -> Entrant:
         """The same run with its episodes in the order of these sample ids."""
         places = {sample.sample_id: n for n, sample in enumerate(self.facts)}
         order = [places[sample] for sample in ids]
-        ours = [self.facts[n] for n in order], [self.lines[n] for n in order]
+        ours = [self.facts[n] for n in order], [self.texts[n] for n in order]
         return Entrant(self.name, self.run, self.manifest, self.scores, *ours)
 
 
@@ -100,21 +97,21 @@ def differing_settings(first: Entrant, second: Entrant) -> list[str]:
 
 
 def _read(run: Run, name: str) -> Entrant:
-    lines, found = [], []
+    texts, found = [], []
     protocol = run.manifest["protocol"]
-    for line, episode in _episodes(run.folder / EPISODES):
-        lines.append(line)
+    for text, episode in _episodes(run.folder / EPISODES):
+        texts.append(text)
         found.append(facts(episode, protocol["budget"], headline(protocol)))
-    if not lines:
+    if not texts:
         raise UsageError(f"{run.folder} has no finished episode yet; run it first.")
     scores = run.scores()
-    if scores["n"] != len(lines):
+    if scores["n"] != len(texts):
         scores = run.score()
-    return Entrant(name, run, public(run.manifest), scores, found, lines)
+    return Entrant(name, run, public(run.manifest), scores, found, texts)
 
 
-def _episodes(path: Path) -> Iterator[tuple[bytes, Episode]]:
-    """The whole lines of a log with their episodes; a last line that was never finished is left out."""
+def _episodes(path: Path) -> Iterator[tuple[str, Episode]]:
+    """The episodes of a log, as JSON and as such; a last line that was never finished is left out."""
     if not path.exists():
         return
     with path.open("rb") as file:
@@ -122,10 +119,11 @@ def _episodes(path: Path) -> Iterator[tuple[bytes, Episode]]:
             if not line.endswith(b"\n"):
                 return
             try:
-                value = json.loads(line)
+                value = json.loads(line, parse_constant=_not_finite)
             except ValueError as error:
                 raise UsageError(f"Line {number} of {path} is damaged; remove that line and run again.") from error
-            yield line, Episode.from_json(value)
+            episode, shown = Episode.from_json(value), _shown(value)
+            yield (line.decode().rstrip("\n") if shown == value else json_text(shown)), episode
 
 
 def _aligned(first: Entrant, other: Entrant) -> Entrant:
@@ -159,7 +157,12 @@ def _names(runs: Sequence[Run]) -> list[str]:
 
 
 def _shown(episode: dict[str, Any]) -> dict[str, Any]:
+    """The episode without paths of this machine."""
     return episode | {"image": public(episode["image"]), "error": public(episode["error"])}
+
+
+def _not_finite(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")
 
 
 def _short(value: Any) -> str:

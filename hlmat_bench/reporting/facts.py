@@ -74,7 +74,7 @@ def facts(episode: Episode, budget: int, rule: str = "final") -> Facts:
     judge = _Judge(episode.gt, episode.ignore)
     before = Region(episode.mask_at(0))
     areas = [judge.areas(before)]
-    kinds = []
+    kinds: list[str | None] = []
     previous = episode.mask_at(0)
     for step in episode.steps:
         same = previous is not None and step.mask["counts"] == previous["counts"]
@@ -88,7 +88,7 @@ def facts(episode: Episode, budget: int, rule: str = "final") -> Facts:
         before, previous = after, step.mask
     areas = (areas + [areas[-1]] * (budget + 1 - len(areas)))[: max(budget, len(episode.steps)) + 1]
     iou = [ratio(*area) for area in areas]
-    answer = episode.selected[rule]
+    answer, rated = episode.selected[rule], any(step.action.kind == "predict" for step in episode.steps)
     return Facts(
         sample_id=episode.sample_id,
         image=episode.image,
@@ -103,7 +103,7 @@ def facts(episode: Episode, budget: int, rule: str = "final") -> Facts:
         bands=bands_from(judge.truth.area, judge.truth.perimeter(), episode.expression),
         clicks={f"{threshold:.2f}": first_success(iou[1:], threshold, budget) for threshold in THRESHOLDS},
         kinds=kinds,
-        outcome=outcome(kinds, episode.stop, score=iou[answer], best=max(iou)),
+        outcome="rated" if rated else outcome(kinds, episode.stop, score=iou[answer], best=max(iou)),
         stop=episode.stop,
     )
 

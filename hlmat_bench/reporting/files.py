@@ -35,8 +35,8 @@ def write_data(site: Site, entrants: Sequence[Entrant], slicings: Sequence[Slici
     site.write("data/runs.json", json_text({one.name: one.manifest for one in entrants}, indent=1) + "\n")
     site.write("data/samples.csv", csv_text(*_samples(entrants)))
     for number, start in enumerate(range(0, len(entrants[0].facts), SHARD)):
-        played = [one.episodes(start, start + SHARD) for one in entrants]
-        rows = [json_text(list(episodes)) for episodes in zip(*played, strict=True)]
+        played = [one.texts[start : start + SHARD] for one in entrants]
+        rows = [f"[{','.join(texts)}]" for texts in zip(*played, strict=True)]
         site.write(f"data/shard-{number:03d}.json", "[\n" + ",\n".join(rows) + "\n]\n")
         keyed = (script(f"s{n}", row) for n, row in enumerate(rows, start))
         site.write(f"data/shard-{number:03d}.js", "".join(keyed))

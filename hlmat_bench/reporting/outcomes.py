@@ -30,7 +30,7 @@ OUTCOMES = {
     **{name: f"most failing steps: {text}" for name, text in STEPS.items() if name != "hit"},
     "stopped early": "no step failed, and the model said that it had finished",
     "out of clicks": "no step failed; more clicks would have been needed",
-    "no clicks": "the episode has no clicks",
+    "rated": "the masks were given, and the model said what they are worth",
 }
 
 
@@ -75,6 +75,4 @@ def outcome(kinds: Sequence[str | None], stop: str, *, score: float, best: float
     failing = Counter(kind for kind in kinds if kind not in (None, "hit"))
     if failing:
         return str(failing.most_common(1)[0][0])  # The earliest of those that are equally frequent.
-    if not any(kinds) and stop != "stop":
-        return "no clicks"
     return "stopped early" if stop == "stop" else "out of clicks"

@@ -9,6 +9,7 @@ from hlmat_bench.pages.templates import number, percent
 from hlmat_bench.pages.text import clean
 from hlmat_bench.reporting.words import CLICKS, WORTH
 
+_NAMES = {"miou": "mIoU", "noc": "NoC", "mae": "MAE", "mse": "MSE", "ci": "interval"}
 _SHARES = ("rate", "inside", "overshoot", "worsened", "accuracy", "precision", "recall")
 
 
@@ -42,17 +43,20 @@ def click_tables(clicks: Mapping[str, Any]) -> list[Table]:
 
 
 def tables(values: Mapping[str, Any]) -> list[Table]:
-    """A section that no page knows by name: its numbers, then a table for each of its lists."""
-    found = [Table("", [], list(_flat(values)))]
-    for name, rows in _lists(values):
-        headers = [key for key in rows[0] if not key.endswith("_ci")]
-        found.append(Table(_words(name), [_words(key) for key in headers], [_row(headers, row) for row in rows]))
-    return found
+    """A section that no page knows by name: its numbers, then a table for each part that has rows of one form."""
+    parts = {key: found for key, value in values.items() if (found := _rows(value))}
+    numbers = {key: value for key, value in values.items() if key not in parts}
+    made = [Table("", [], list(_flat(numbers)))]
+    for name, rows in parts.items():
+        headers = list(dict.fromkeys(key for _, row in rows for key in row if not key.endswith("ci")))
+        cells = [[label, *(shown(key, row.get(key), row) for key in headers)] for label, row in rows]
+        made.append(Table(_words(name), ["", *map(_words, headers)], cells))
+    return made
 
 
 def shown(name: str, value: Any, beside: Mapping[str, Any] | None = None) -> str:
     """A value as text, with its interval where one stands beside it."""
-    ends = (beside or {}).get(f"{name}_ci")
+    ends = (beside or {}).get("ci" if name == "mean" else f"{name}_ci")
     if value is None:
         return "not computed"
     if isinstance(value, float):
@@ -74,15 +78,22 @@ def _flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, st
             yield name, shown(key, value, values)
 
 
-def _lists(values: Mapping[str, Any]) -> Iterator[tuple[str, list[Mapping[str, Any]]]]:
-    for key, value in values.items():
-        if isinstance(value, list) and value and all(isinstance(row, Mapping) for row in value):
-            yield key, value
+def _rows(value: Any) -> list[tuple[str, dict[str, Any]]]:
+    """The rows of a list of objects, or of an object of objects with the same keys, with their names; else none."""
+    named = list(value.items()) if isinstance(value, Mapping) else []
+    if isinstance(value, list):
+        named = [(str(number), row) for number, row in enumerate(value, 1)]
+    if not all(isinstance(row, Mapping) for _, row in named) or len({frozenset(row) for _, row in named}) != 1:
+        return []
+    return [(_words(name), _row(row)) for name, row in named]
 
 
-def _row(headers: Sequence[str], row: Mapping[str, Any]) -> list[str]:
-    return [shown(key, row.get(key), row) for key in headers]
+def _row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The numbers of a row, with those of the final mask where it has parts; the rest is in scores.json."""
+    final = row.get("final")
+    inner = final if isinstance(final, Mapping) else {}
+    return {key: value for key, value in {**row, **inner}.items() if not isinstance(value, Mapping)}
 
 
 def _words(name: str) -> str:
-    return clean(name.replace("_", " "), 60)
+    return " ".join(_NAMES.get(word, word) for word in clean(name, 60).split("_"))

@@ -68,7 +68,7 @@ def rules(entrant: Entrant) -> tuple[list[str], list[list[str]]]:
     headers = ["", "mIoU", "cIoU", "Boundary IoU", *(f"IoU ≥ {q}" for q in thresholds)]
     rows = [
         [
-            RULES[rule] + (" (scored)" if rule == entrant.rule else ""),
+            RULES[rule] + (", scored" if rule == entrant.rule else ""),
             with_range(each["miou"], each["miou_ci"], 3),
             with_range(each["ciou"], each["ciou_ci"], 3),
             number(each["biou"]),

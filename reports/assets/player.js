@@ -16,35 +16,48 @@ HL.Player = class {
 
   /** Open a sample, by its number, at a step, for the runs of these numbers. A failure is told in place. */
   async open(sample, step, runs) {
-    this.sample = sample;
-    this.title.textContent = this.index.expressions[sample];
-    this.about.textContent = this.index.ids[sample];
-    this.status.textContent = "";
+    this.#clear(sample);
     if (!this.dialog.open) {
       this.dialog.showModal();
       this.dialog.focus();
     }
-    this.#allow();
+    const shard = String(Math.floor(sample / this.index.shard)).padStart(3, "0");
     try {
-      const shard = String(Math.floor(sample / this.index.shard)).padStart(3, "0");
       const episodes = await HL.get(`data/shard-${shard}.js`, `s${sample}`);
-      if (this.sample !== sample) return; // Another one was opened meanwhile.
-      this.episodes = runs.map((run) => episodes[run]);
-      this.#panes(runs);
-      this.failure.hidden = true;
+      if (this.sample === sample) this.#start(runs.map((run) => episodes[run]), runs, step);
     } catch (error) {
-      this.episodes = null;
-      this.bodies.replaceChildren();
-      this.strip.replaceChildren();
-      this.failure.textContent = error.message;
-      this.failure.hidden = false;
-      return;
+      if (this.sample === sample) this.#fail(error.message);
     }
-    this.last = Math.max(...this.episodes.map((episode) => episode.steps.length));
-    this.answers = runs.map((run) => this.index.runs[run].answer[sample]);
-    this.divergence = this.episodes.length > 1 ? HL.Player.divergence(this.episodes) : null;
+  }
+
+  /** Nothing of the sample before is left to be seen or to be stepped through. */
+  #clear(sample) {
+    this.sample = sample;
+    this.episodes = null;
+    this.title.textContent = this.index.expressions[sample];
+    this.about.textContent = this.index.ids[sample];
+    this.status.textContent = this.place.textContent = "";
+    this.failure.hidden = true;
+    this.bodies.replaceChildren();
+    this.strip.replaceChildren();
+    this.back.disabled = this.neighbour(sample, -1) == null;
+    this.forth.disabled = this.neighbour(sample, 1) == null;
+  }
+
+  #start(episodes, runs, step) {
+    this.episodes = episodes;
+    this.last = Math.max(...episodes.map((episode) => episode.steps.length));
+    this.answers = runs.map((run) => this.index.runs[run].answer[this.sample]);
+    this.divergence = episodes.length > 1 ? HL.Player.divergence(episodes) : null;
+    this.#panes(runs);
     this.#strip();
     this.go(step ?? this.answers[0], { quiet: true });
+  }
+
+  #fail(message) {
+    this.#clear(this.sample);
+    this.failure.textContent = message;
+    this.failure.hidden = false;
   }
 
   close() {
@@ -108,7 +121,8 @@ HL.Player = class {
     if (own < t) rows.push(["Ended", `after step ${episode.steps.length}`, HL.visible(episode.stop)]);
     if (episode.error && own === episode.steps.length) rows.push(["Error", HL.visible(episode.error), ""]);
     facts.replaceChildren(...rows.map(HL.Player.#row));
-    pane.reply.textContent = step ? (step.raw == null ? "no reply" : HL.visible(step.raw) || "empty reply") : "No reply yet.";
+    const raw = step ? step.raw ?? "no reply" : episode.initial.raw ?? "No reply yet.";
+    pane.reply.textContent = HL.visible(raw) || "empty reply";
     pane.candidates.replaceChildren(...this.#candidates(pane, step));
     const action = step ? HL.Player.told(step.action) : `initial mask ${episode.initial.kind}`;
     return `${this.panes.length > 1 ? pane.name + ": " : ""}${action}; IoU ${HL.number(iou)}.`;
@@ -118,7 +132,8 @@ HL.Player = class {
     const seconds = Object.entries(step.seconds ?? {}).map(([part, value]) => `${part} ${value.toFixed(2)} s`).join(", ");
     const tokens = step.tokens?.out == null ? "" : `${step.tokens.in ?? "?"} in, ${step.tokens.out} out`;
     const rows = [["Action", HL.Player.told(step.action), ""]];
-    if (step.predicted_iou != null) rows.push(["Predicted IoU", HL.number(step.predicted_iou), `of the mask before, whose IoU is ${HL.number(before)}`]);
+    const judged = step.action.kind === "predict" ? "of this mask" : `of the mask before, whose IoU is ${HL.number(before)}`;
+    if (step.predicted_iou != null) rows.push(["Predicted IoU", HL.number(step.predicted_iou), judged]);
     if (step.finish) rows.push(["Reply ended by", HL.visible(String(step.finish)), ""]);
     if (seconds) rows.push(["Time", seconds, tokens && `tokens: ${tokens}`]);
     return rows;
@@ -183,11 +198,6 @@ HL.Player = class {
     const sign = !action ? "" : action.kind === "click" ? (action.positive ? "+" : "−") : { box: "▭", stop: "■", predict: "?" }[action.kind] ?? "!";
     const iou = t ? episode.steps[t - 1].iou : episode.initial.iou;
     return HL.el("span", { class: "sign" }, `${sign} ${HL.number(iou, 2)}`.trim());
-  }
-
-  #allow() {
-    this.back.disabled = this.neighbour(this.sample, -1) == null;
-    this.forth.disabled = this.neighbour(this.sample, 1) == null;
   }
 
   #leave(places) {

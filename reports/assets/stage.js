@@ -44,7 +44,7 @@ HL.Stage = class {
     this.outline.toggleAttribute("hidden", hidden.has("outline"));
     this.marks.toggleAttribute("hidden", hidden.has("clicks"));
     const done = steps.slice(0, t).map((step) => (candidate && step.t === t ? { ...step, action: candidate.action } : step));
-    this.marks.replaceChildren(...done.flatMap((step) => this.#marksOf(step, step.t === t)));
+    this.marks.replaceChildren(...this.#box(initial.box), ...done.flatMap((step) => this.#marksOf(step, step.t === t)));
     this.#scaleMarks();
     return iou;
   }
@@ -64,12 +64,8 @@ HL.Stage = class {
 
   /** A click as a sign in a circle, with its number; a box as a rectangle. */
   #marksOf(step, latest) {
-    const made = [];
     const { kind, positive, x, y, box } = step.action;
-    if (box) {
-      const [x0, y0, x1, y1] = box;
-      made.push(this.#shape("rect", { class: "box", x: x0, y: y0, width: x1 - x0, height: y1 - y0 }));
-    }
+    const made = this.#box(box);
     if (kind === "click") {
       const name = `click ${positive ? "positive" : "negative"}${latest ? " latest" : ""}`;
       const mark = this.#shape("g", { class: name, "data-x": x, "data-y": y, "data-t": step.t });
@@ -81,6 +77,12 @@ HL.Stage = class {
       made.push(mark);
     }
     return made;
+  }
+
+  #box(box) {
+    if (!box) return [];
+    const [x0, y0, x1, y1] = box;
+    return [this.#shape("rect", { class: "box", x: x0, y: y0, width: x1 - x0, height: y1 - y0 })];
   }
 
   /** The frame is as large as fits, times the zoom. */
