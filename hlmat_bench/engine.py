@@ -71,7 +71,8 @@ class Contest:
         predicts = model.predicts_iou or getattr(self.model, "predicts_iou", False)
         self.rules = with_reward_model(rules, predicts=predicts)
         self.points, self.resize = PIXELS, UNCHANGED.name
-        self.model_spec: dict[str, Any] = {"name": model.plugin, "kind": "reference", **model.options}
+        name = ",".join([model.plugin, *(f"{key}={value}" for key, value in model.options.items())])
+        self.model_spec: dict[str, Any] = {"name": name, "kind": "reference"}
         if self.model is not None:
             self.points = PointFormat.named(points) if points else self.model.points
             if rules.box_prompt is not None:

@@ -195,7 +195,7 @@ HL.Player = class {
   #chip(episode, t) {
     if (t > episode.steps.length) return HL.el("span", { class: "sign" }, "ended");
     const action = t ? episode.steps[t - 1].action : null;
-    const sign = !action ? "" : action.kind === "click" ? (action.positive ? "+" : "−") : { box: "▭", stop: "■", predict: "?" }[action.kind] ?? "!";
+    const sign = !action ? "" : action.kind === "click" ? (action.positive ? "⊕" : "⊖") : { box: "▭", stop: "■", predict: "?" }[action.kind] ?? "!";
     const iou = t ? episode.steps[t - 1].iou : episode.initial.iou;
     return HL.el("span", { class: "sign" }, `${sign} ${HL.number(iou, 2)}`.trim());
   }
