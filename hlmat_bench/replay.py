@@ -22,7 +22,7 @@ from hlmat_bench.clicks import Oracle
 from hlmat_bench.drawing import Drawing
 from hlmat_bench.engine import Progress
 from hlmat_bench.errors import UsageError
-from hlmat_bench.interfaces import Mask, RefiningSession, Segmenter, accepts_mask
+from hlmat_bench.interfaces import Mask, Segmenter, accepts_mask
 from hlmat_bench.manifest import first_difference
 from hlmat_bench.records import Episode
 from hlmat_bench.regret import Difference, ReplayResult, digest_of
@@ -164,7 +164,7 @@ def _replayed(episode: Episode, drawing: Drawing, oracle: bool) -> Iterator[Repl
     for t, action, recorded in _states(episode):
         before, tried = drawing.mask, None
         if action is None:
-            _start_from(drawing, masks.decode(recorded))
+            drawing.start_from(masks.decode(recorded))
         elif action.kind in ("click", "box"):
             if annotator and action.kind == "click":
                 click = annotator.next_click(before, clicked=drawing.clicks)
@@ -172,13 +172,6 @@ def _replayed(episode: Episode, drawing: Drawing, oracle: bool) -> Iterator[Repl
             drawing.apply(action)
         differing = float(np.mean(masks.of_shape(masks.decode(recorded), episode.size) != drawing.mask))
         yield ReplayedStep(episode, t, action, before, drawing.mask, differing, tried)
-
-
-def _start_from(drawing: Drawing, mask: Mask) -> None:
-    """Take a given mask for the current one and go on from it."""
-    assert isinstance(drawing.session, RefiningSession)
-    drawing.session.start_from(mask)
-    drawing.show(mask)
 
 
 def _truth(episode: Episode) -> tuple[Mask, Mask | None]:

@@ -96,8 +96,6 @@ def test_every_setting_changes_the_fingerprint_and_the_episodes(
     name: str, task: str, tool: str, tmp_path: Path
 ) -> None:
     base, value = OTHERS[name]
-    if name == "box_prompt":
-        pytest.importorskip("hlmat_bench.initial")
     one, other = (
         _played(tmp_path / str(n), task, tool, values) for n, values in enumerate((base, base | {name: value}))
     )
