@@ -71,6 +71,7 @@ def test_published_numbers_are_those_printed(name: str, row: str, column: str, n
     assert table.caveat
 
 
+@pytest.mark.shared
 def test_published_numbers_are_in_the_papers_text(shared: Path) -> None:
     """Every row of the tables, as a line of the text."""
     text = (shared / "paper" / "segagent_arxiv_2503.08625.txt").read_text()
