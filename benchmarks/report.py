@@ -1,6 +1,6 @@
 """How large a report may be: builds one of many samples and visits it in a browser.
 
-    python benchmarks/report.py [--samples 10000] [--folder DIR]
+    python -m benchmarks.report [--samples 10000] [--folder DIR]
 
 Pictures, masks and episodes are made here; what is measured is `hlmat-bench report`.
 """
