@@ -127,7 +127,7 @@ class Contest:
             assert self.model is not None and front is not None
             opening = encoders.submit(self.segmenter.open, image)
             player = ModelPlayer(self.model, front, sample, image, self.rules, points=self.points, seed=seed, pool=pool)
-        return Play(sample, image, truth, player, self.segmenter, self.rules, pool, opening)
+        return Play(sample, image, truth, player, self.segmenter, self.rules, pool, opening, self.seed)
 
 
 def _check_segmenter(segmenter: Segmenter, rules: ProtocolSettings, manner: Manner) -> None:

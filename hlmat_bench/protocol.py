@@ -44,6 +44,7 @@ class Play:
         settings: the protocol's settings.
         pool: threads for pixel work, so that the event loop never waits for it.
         opening: the image on its way into the segmenter; None: it is opened at the first click.
+        seed: the run's.
     """
 
     def __init__(
@@ -56,8 +57,9 @@ class Play:
         settings: ProtocolSettings,
         pool: Executor,
         opening: Future[Session] | None = None,
+        seed: int = 0,
     ) -> None:
-        self.sample, self.image, self.truth = sample, image, truth
+        self.sample, self.image, self.truth, self.seed = sample, image, truth, seed
         self.player, self.segmenter, self.settings = player, segmenter, settings
         self.size = (image.shape[0], image.shape[1])
         self.scored = CachedTruth(truth.mask, truth.ignore)

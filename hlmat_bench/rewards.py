@@ -57,9 +57,7 @@ async def by_noisy_truth(play: Play, views: Sequence[View]) -> list[Reward]:
     """The true IoU with noise, the same for the same mask: see `noisy`."""
     rules = play.settings
     assert rules.correlation is not None
-    return [
-        Reward(noisy(play.scored.iou(view.mask), rules.correlation, _draw(play.sample.id, view.mask))) for view in views
-    ]
+    return [Reward(noisy(play.scored.iou(view.mask), rules.correlation, _draw(play, view.mask))) for view in views]
 
 
 #: By the value of the setting ``prm``.
@@ -116,9 +114,10 @@ def noisy(iou: float, correlation: float, draw: float) -> float:
     return normal.cdf(mixed)
 
 
-def _draw(sample: str, mask: Mask) -> float:
-    """A number in [0, 1) that a mask of a sample always gets."""
-    key = hashlib.blake2b(sample.encode() + np.packbits(mask).tobytes(), digest_size=8).digest()
+def _draw(play: Play, mask: Mask) -> float:
+    """A number in [0, 1) that a mask of a sample always gets under the run's seed."""
+    content, salt = play.sample.id.encode() + np.packbits(mask).tobytes(), play.seed.to_bytes(16, signed=True)
+    key = hashlib.blake2b(content, digest_size=8, salt=salt).digest()
     return float(np.random.Generator(np.random.PCG64(int.from_bytes(key))).random())
 
 

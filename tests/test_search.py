@@ -254,6 +254,20 @@ def test_a_noisy_reward_has_the_correlation_it_is_given(correlation: float) -> N
         assert np.allclose(said, truth)
 
 
+def test_the_noise_follows_the_runs_seed(task: str, tool: str, tmp_path: Path) -> None:
+    def said(name: str, seed: int) -> list[float | None]:
+        settings = {"prm": "noisy", "correlation": 0.5, "stop.patience": 9}
+        run = hlmat_bench.run(
+            "oracle", task, tool, strategy="prm", seed=seed, limit=4, settings=settings, out=tmp_path / name
+        )
+        return [step.chosen_value() for episode in run.episodes() for step in episode.steps]
+
+    one, again, other = said("one", 3), said("again", 3), said("other", -4)
+    assert one == again
+    assert len(one) == len(other)
+    assert one != other
+
+
 def test_a_search_wants_a_reward_model(task: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="needs a predicted IoU.*prm=ask"):
         hlmat_bench.run("oracle", task, strategy="prm", out=tmp_path / "r")
