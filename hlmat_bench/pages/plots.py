@@ -114,9 +114,9 @@ def bars(groups: Sequence[Bar], *, title: str, x: str, y: str) -> Plot:
 def forest(
     rows: Sequence[tuple[str, float, float, float]], *, title: str, x: str, bounds: tuple[float, float] | None = None
 ) -> Plot:
-    """Values with intervals below each other: (name, value, low, high) each; a line at 0 where the axis has it."""
+    """Values with intervals below their names: (name, value, low, high) each; a line at 0 where the axis has it."""
     low, high = bounds or _bounds(rows)
-    left, line = 150, 26
+    left, line = 20, 42
     height = line * len(rows) + 44
     svg = _svg(title, height)
     scale = (WIDTH - left - 14) / (high - low)
@@ -129,8 +129,8 @@ def forest(
         _add(svg, "line", {"class": kind, **_between(place(tick), 6, place(tick), height - 36)})
         _text(svg, f"{tick:g}".replace("-", "−"), place(tick), height - 20, "middle", "tick")
     for n, (name, value, below, above) in enumerate(rows):
-        y = 20 + n * line
-        _text(svg, name if len(name) < 24 else name[:22] + "…", left - 10, y + 4, "end", "tick")
+        y = 34 + n * line
+        _text(svg, name if len(name) < 60 else name[:58] + "…", left, y - 14, "start", "tick")
         _add(svg, "line", {"class": "whisker", **_between(place(below), y, place(above), y)})
         _add(svg, "circle", {"class": "dot s0", "cx": _px(place(value)), "cy": _px(y), "r": "4"})
     _text(svg, x, left + (WIDTH - left) / 2, height - 4, "middle", "axis")
