@@ -112,7 +112,7 @@ def run(
         budget: clicks per episode; None: the task's.
         initial: the state before the first click, one of `settings.INITIAL_STATES`; None: empty, or what the task's
             kind has.
-        out: the run folder; None: ``runs/MODEL__TASK__SEGMENTER``.
+        out: the run folder; None: ``runs/MODEL__TASK__SEGMENTER``, and strategy and initial state where they are given.
         limit: only the first so many samples; a later call may raise it.
         seed: of everything random.
         data_root: the folder under which the data sets lie; None: the environment's HLMAT_DATA.
@@ -146,7 +146,7 @@ def run(
     contest.ask_through(meter, Path(cache) if cache else None)
     document = describe(contest, task_spec(definition, source), argv=argv, limit=limit, shard=shard)
     who = model if isinstance(model, str) else model.name
-    folder = Path(out) if out else Path("runs") / folder_name(who, definition.name, segmenter, shard)
+    folder = Path(out) if out else Path("runs") / folder_name(who, definition.name, segmenter, strategy, initial, shard)
     planned = Planned(folder, contest, document)
     [finished] = play_planned(
         [planned], source, samples, concurrency=concurrency, batch_size=batch_size, progress=progress
@@ -274,9 +274,18 @@ def task_spec(task: Task, source: Source) -> dict[str, Any]:
     }
 
 
-def folder_name(model: str, task: str, segmenter: str, shard: str | None) -> str:
+def folder_name(
+    model: str,
+    task: str,
+    segmenter: str,
+    strategy: str | None = None,
+    initial: str | None = None,
+    shard: str | None = None,
+) -> str:
     """The name of a run's folder where none is given; keys and tokens are blotted out."""
-    parts = [manifest.redact(model), task, segmenter] + ([f"shard {shard}"] if shard else [])
+    parts = [manifest.redact(model), task, segmenter]
+    parts += [part for part in (strategy, initial) if part not in (None, "greedy", "empty")]
+    parts += [f"shard {shard}"] if shard else []
     return "__".join(re.sub(r"[^\w.=-]+", "-", part).strip("-.")[-80:] for part in parts)
 
 

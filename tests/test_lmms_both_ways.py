@@ -63,7 +63,7 @@ class Inside:
 
     def __init__(self, place: Path, package: Path, tool: str, checkpoints: dict[str, Path]) -> None:
         self.place, self.log = place, place / "asked.log"
-        begun = place / "runs" / folder_name("lmms-eval.chat", "hres_synth", tool, None)
+        begun = place / "runs" / folder_name("lmms-eval.chat", "hres_synth", tool)
         outside(begun, tool, 2, name="clicker", pretrained="chat", log=str(self.log), **FAILING)
         (place / "mine").mkdir()
         (place / "mine" / "mine.yaml").write_text(MINE)

@@ -127,7 +127,7 @@ def test_secrets_stay_out_of_the_manifest_and_the_folder(tmp_path: Path, tool: s
     assert made.spec()["options"] == {"pretrained": "x", "log": str(tmp_path / "log")}
     hidden = convention.describe("openai", "chat", {"api_key": "sk-1", "hf_token": "hf_1", "max_new_tokens": 9})
     assert hidden["options"] == {"api_key": "***", "hf_token": "***", "max_new_tokens": 9}
-    assert "sk-1" not in folder_name(spec + ",api_key=sk-1", "hres_synth", "graphcut", None)
+    assert "sk-1" not in folder_name(spec + ",api_key=sk-1", "hres_synth", "graphcut")
 
 
 @pytest.mark.parametrize(

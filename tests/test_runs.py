@@ -94,6 +94,18 @@ def test_a_finished_run_is_not_played_again(task: str, tool: str, tmp_path: Path
     assert longer.scores()["n"] == 9
 
 
+def test_runs_of_other_strategies_and_initial_states_have_other_folders(
+    task: str, tool: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    searched: dict[str, Any] = {"strategy": "prm", "settings": {"prm": "oracle"}}
+    ways: list[dict[str, Any]] = [{}, {"initial": "gt-box"}, searched, searched | {"initial": "gt-box"}]
+    folders = [hlmat_bench.run("oracle", task, tool, limit=1, **way).folder for way in ways]
+    endings = ["discs.py", "discs.py__gt-box", "discs.py__prm", "discs.py__prm__gt-box"]
+    assert all(folder.name.endswith(ending) for folder, ending in zip(folders, endings, strict=True))
+    assert len(set(folders)) == len(ways)
+
+
 def test_shards_merge_into_the_undivided_run(task: str, tool: str, tmp_path: Path) -> None:
     whole = hlmat_bench.run("oracle", task, tool, out=tmp_path / "whole")
     parts = []

@@ -64,7 +64,7 @@ def run(
                     strategy=strategy,
                     budget=budget,
                     initial=initial,
-                    out=_out(out, who, name, segmenter, shard) if several else out,
+                    out=_out(out, who, name, segmenter, strategy, initial, shard) if several else out,
                     limit=limit,
                     seed=seed,
                     data_root=data_root,
@@ -135,11 +135,11 @@ def merge(
     typer.echo(f"Merged {len(run)} shards into {out}.")
 
 
-def _out(out: Path | None, model: str, task: str, segmenter: str, shard: str | None) -> Path:
+def _out(out: Path | None, model: str, task: str, segmenter: str, *more: str | None) -> Path:
     from hlmat_bench.runs import folder_name
     from hlmat_bench.tasks import load_task
 
-    return (out or Path("runs")) / folder_name(model, load_task(task).name, segmenter, shard)
+    return (out or Path("runs")) / folder_name(model, load_task(task).name, segmenter, *more)
 
 
 def _show(segmenter: str, runs: list[tuple[str, Any]]) -> None:

@@ -146,7 +146,10 @@ class HlmatTask(ConfigurableTask):  # type: ignore[misc]
 
     def _play(self, model: RelayModel, limit: int | None) -> Run:
         options = self._options
-        folder = options.out / folder_name(f"lmms-eval.{model.name}", self._definition.name, options.segmenter, None)
+        name = f"lmms-eval.{model.name}"
+        folder = options.out / folder_name(
+            name, self._definition.name, options.segmenter, options.strategy, options.initial
+        )
         finished = run(
             model,
             options.task,
