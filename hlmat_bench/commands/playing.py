@@ -147,8 +147,9 @@ def _show(segmenter: str, runs: list[tuple[str, Any]]) -> None:
     from hlmat_bench.score_tables import print_scores
 
     first = runs[0][1].manifest
-    budget = first["protocol"]["budget"]
-    console.say(f"\n{first['task']['name']} with {segmenter}, {budget} clicks, 95 % intervals by image")
+    of_what = "masks a sample" if first["task"]["kind"] == "filtering" else "clicks"
+    budget = f"{first['protocol']['budget']} {of_what}"
+    console.say(f"\n{first['task']['name']} with {segmenter}, {budget}, 95 % intervals by image")
     print_scores("model", runs)
     for _, result in runs:
         console.say(f"  {result.folder}")
