@@ -42,20 +42,31 @@ HL.Gallery = class {
     this.draw();
   }
 
-  /** Draw the rows in sight. */
+  /** Draw the rows in sight. One that stays in sight stays in its place: it may be about to be clicked. */
   draw() {
     const height = parseFloat(getComputedStyle(this.table).getPropertyValue("--row"));
     this.head.style.paddingRight = `calc(1rem + ${this.view.offsetWidth - this.view.clientWidth}px)`; // the scroll bar's width
     this.space.style.height = `${height * this.order.length}px`;
     const first = Math.max(0, Math.floor(this.view.scrollTop / height) - HL.Gallery.#AHEAD);
     const last = Math.min(this.order.length, Math.ceil((this.view.scrollTop + this.view.clientHeight) / height) + HL.Gallery.#AHEAD);
-    const key = `${first} ${last} ${height}`;
-    if (key === this.drawn) return;
-    this.drawn = key;
     const focused = document.activeElement?.dataset?.sample;
-    const rows = [];
-    for (let place = first; place < last; place++) rows.push(this.#row(this.order[place], place, place * height));
-    this.space.replaceChildren(...rows);
+    if (height !== this.drawn) {
+      this.space.replaceChildren();
+      this.rows = new Map();
+      this.drawn = height;
+    }
+    for (const [place, row] of this.rows) {
+      if (place >= first && place < last) continue;
+      row.remove();
+      this.rows.delete(place);
+    }
+    for (let place = last - 1, next = null; place >= first; place--) {
+      if (!this.rows.has(place)) {
+        this.rows.set(place, this.#row(this.order[place], place, place * height));
+        this.space.insertBefore(this.rows.get(place), next);
+      }
+      next = this.rows.get(place);
+    }
     if (focused != null) this.space.querySelector(`[data-sample="${focused}"]`)?.focus({ preventScroll: true });
   }
 
