@@ -247,13 +247,12 @@ def serve(
 
 
 async def _body(request: Request, most: int) -> bytes:
-    """The body, unless it says or turns out to be larger than ``most`` bytes."""
-    too_large = Refused(
-        413,
-        "too_large",
-        f"The body is larger than {most >> 20} MiB, the most this server takes.",
-        {"Connection": "close"},
-    )
+    """The body, unless it says or turns out to be larger than ``most`` bytes.
+
+    A refusal leaves the connection open: what the client still sends is dropped as it comes. Closing it then would
+    reset it, and the client could lose the answer that it has not read yet.
+    """
+    too_large = Refused(413, "too_large", f"The body is larger than {most >> 20} MiB, the most this server takes.")
     claimed = request.headers.get("content-length", "0")
     if not claimed.isdecimal() or int(claimed) > most:
         raise too_large

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import struct
+import time
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -84,6 +85,21 @@ def test_two_gigabytes_are_refused_before_they_are_sent(server: Served) -> None:
             answer += chunk
     assert answer.startswith(b"HTTP/1.1 413")
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["code"] == "too_large"
+
+
+def test_who_sends_all_the_same_reads_the_refusal_after_it(server: Served) -> None:
+    answered = len(server.statuses)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as raw:
+        raw.sendall(b"POST /v1/sessions HTTP/1.1\r\nHost: x\r\nContent-Length: 30000000\r\n\r\n")
+        while server.statuses[answered:] != [413]:
+            time.sleep(0.01)
+        for _ in range(30):
+            raw.sendall(bytes(1_000_000))
+        raw.sendall(b"GET /v1/spec HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        answers = b"".join(iter(lambda: raw.recv(4096), b""))
+    assert answers.startswith(b"HTTP/1.1 413")
+    assert b"too_large" in answers
+    assert b"HTTP/1.1 200" in answers
 
 
 def test_a_body_of_unknown_length_is_cut_off(server: Served) -> None:
