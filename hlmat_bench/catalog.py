@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from hlmat_bench import plugins
+from hlmat_bench import plugins, yaml_files
 from hlmat_bench.content import folder
 from hlmat_bench.errors import UsageError, unknown
 from hlmat_bench.framing import Resize
@@ -218,12 +218,7 @@ def _ours() -> _File:
 
 
 def _read(path: Path) -> _File:
-    import yaml
-
-    try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"The catalogue {path} cannot be read: {' '.join(str(error).split())}.") from error
+    value = yaml_files.read(path, "catalogue")
     try:
         return _File.model_validate(value)
     except ValidationError as error:

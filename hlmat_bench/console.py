@@ -12,9 +12,12 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from hlmat_bench.plugins import Plugin
 
-_PLAIN_SECONDS = 10.0
+#: Where there is no terminal, a line is printed so often.
+PLAIN_SECONDS = 10.0
 
 
 @contextmanager
@@ -30,20 +33,25 @@ def progress(title: str) -> Iterator[Callable[[int, int], None]]:
 
 @contextmanager
 def _bar(console: Console, title: str) -> Iterator[Callable[[int, int], None]]:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as bar:
+    with bars(console) as bar:
         task = bar.add_task(title, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
+def bars(console: Console) -> Progress:
+    """Bars on a terminal, each with a description, how much of how much is done, and the time left."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console)
+
+
 def _plain(title: str) -> Callable[[int, int], None]:
-    last = -_PLAIN_SECONDS
+    last = -PLAIN_SECONDS
 
     def update(done: int, total: int) -> None:
         nonlocal last
-        if done == total or time.monotonic() - last >= _PLAIN_SECONDS:
+        if done == total or time.monotonic() - last >= PLAIN_SECONDS:
             last = time.monotonic()
             print(f"{title}: {done} of {total}", file=sys.stderr, flush=True)  # noqa: T201
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hlmat_bench import yaml_files
 from hlmat_bench.content import folder
 from hlmat_bench.errors import UsageError
 
@@ -46,12 +47,7 @@ def find(model: str, file: str | Path | None = None) -> Price | None:
 
 
 def _entries(path: Path) -> Sequence[tuple[str, Price]]:
-    import yaml
-
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"The prices in {path} cannot be read; name another file with prices=.") from error
+    values = yaml_files.read(path, "prices= file")
     if not isinstance(values, list):
         raise UsageError(f"{path} must be a list of entries with model, input and output.")
     return [_entry(path, value) for value in values]

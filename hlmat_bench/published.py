@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import cache
 from typing import Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from hlmat_bench import yaml_files
 from hlmat_bench.content import folder
 from hlmat_bench.errors import UsageError, unknown
 
@@ -76,6 +76,6 @@ def _publication(name: str) -> Publication:
     if not path.is_file():
         raise unknown("file of published numbers", name, [known.stem for known in place.glob("*.yaml")])
     try:
-        return Publication.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (yaml.YAMLError, ValidationError) as error:
+        return Publication.model_validate(yaml_files.read(path, "file of published numbers"))
+    except ValidationError as error:
         raise UsageError(f"{path} is not of schema hlmat-published/1: {' '.join(str(error).split())}.") from error

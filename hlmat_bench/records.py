@@ -205,12 +205,26 @@ def read_episodes(path: Path) -> Iterator[Episode]:
     Raises:
         UsageError: when a line is no episode.
     """
+    for _, value in read_values(path):
+        yield Episode.from_json(value)
+
+
+def read_values(path: Path) -> Iterator[tuple[bytes, Any]]:
+    """The lines of an episodes.jsonl as they stand and as JSON values; one that was never finished is left out.
+
+    Raises:
+        UsageError: when a line is no JSON (RFC 8259, so not NaN).
+    """
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             if not line.endswith(b"\n"):
                 return
             try:
-                value = json.loads(line)
+                value = json.loads(line, parse_constant=_no_number)
             except ValueError as error:
                 raise UsageError(f"Line {number} of {path} is damaged; remove that line and run again.") from error
-            yield Episode.from_json(value)
+            yield line, value
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")

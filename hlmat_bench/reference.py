@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from functools import partial
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -40,12 +40,14 @@ class Rule(NamedTuple):
     Attributes:
         click, iou, box: by the question of the view.
         deterministic: it answers the same view in the same way.
+        bound: what every number is read beside: a ``ceiling`` knows the ground truth, a ``floor`` knows nothing.
     """
 
     click: Policy
     iou: Policy = nothing
     box: Policy = nothing
     deterministic: bool = True
+    bound: Literal["ceiling", "floor"] = "ceiling"
 
 
 class ReferencePlayer:
@@ -148,9 +150,9 @@ def bounding_box(mask: Mask) -> tuple[int, int, int, int] | None:
 POLICIES: dict[str, Rule] = {
     "oracle": Rule(oracle, iou=true_iou, box=true_box),
     "gt-box": Rule(gt_box, box=true_box),
-    "center": Rule(center),
-    "random": Rule(random_click, iou=random_iou, deterministic=False),
-    "empty": Rule(empty),
+    "center": Rule(center, bound="floor"),
+    "random": Rule(random_click, iou=random_iou, deterministic=False, bound="floor"),
+    "empty": Rule(empty, bound="floor"),
 }
 
 

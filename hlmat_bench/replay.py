@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from hlmat_bench import masks, plugins
+from hlmat_bench import masks, plugins, run_data
 from hlmat_bench.actions import Action
 from hlmat_bench.clicks import Oracle
 from hlmat_bench.drawing import Drawing
@@ -29,7 +29,6 @@ from hlmat_bench.regret import Difference, ReplayResult, digest_of
 from hlmat_bench.runs import Run, make_segmenter, split_settings
 from hlmat_bench.samples import Source
 from hlmat_bench.scores import CachedTruth
-from hlmat_bench.tasks import load_task
 
 #: The share of a mask's pixels that may differ where a network drew it: the last bits of floats depend on the batch
 #: and the machine. All other segmenters give the same mask to the pixel.
@@ -78,9 +77,7 @@ def reopened(
     Args:
         document: the manifest.
         segmenter: a name with options, or a file; None: the manifest's name.
-        task: a name or a task's YAML file; None: the manifest's name.
-        data_root: the folder under which the data sets lie; None: the environment's HLMAT_DATA.
-        data: settings of the data that the run had, e.g. ``{"missing": "skip"}``.
+        task, data_root, data: see `hlmat_bench.run_data.reopened`.
 
     Raises:
         UsageError: when one of them is not there or is not the run's.
@@ -95,14 +92,7 @@ def reopened(
             f"This is not the run's segmenter ({what} is {before} in its manifest and {after} here); name it with its "
             "options by --segmenter."
         )
-    definition = load_task(task or document["task"]["name"])
-    source = definition.source(data_root or os.environ.get("HLMAT_DATA"), seed=document["seed"], overrides=data)
-    if source.digest() != document["task"]["digest"]:
-        raise UsageError(
-            f"This is not the data of the run: names, expressions or annotations of {definition.name} are others; give "
-            "the run's --data-root, --task and --set data.NAME=VALUE."
-        )
-    return tool, source
+    return tool, run_data.reopened(document, task=task, data_root=data_root, data=data)
 
 
 def replayed(

@@ -99,7 +99,7 @@ class Search:
             candidates = self._merged(await self._replies(current), current)
             await self._try_and_judge([each for each in candidates if each.draws])
             best = max(candidates, key=_preference)
-            await play.do(best.action, best.replies[0], [self._record(each, best) for each in candidates])
+            await play.do(best.action, best.replies[0], await play.work(self._records, (candidates, best)))
             if best.action.kind == "stop":
                 return "stop"
             if not best.draws and play.player.deterministic:
@@ -148,17 +148,23 @@ class Search:
     def _to_judge(self, view: View) -> View:
         return view if self._one_reply_is_both else replace(view, greedy=True)
 
-    def _record(self, candidate: Candidate, best: Candidate) -> dict[str, Any]:
-        """What `Step.candidates` holds of it: JSON values."""
-        reward = candidate.reward
+    def _records(self, tried: tuple[Sequence[Candidate], Candidate]) -> list[dict[str, Any]]:
+        """In a worker thread: what `Step.candidates` holds of the candidates."""
+        candidates, best = tried
+        return [self._record(each) | {"chosen": each is best} for each in candidates]
+
+    def _record(self, candidate: Candidate) -> dict[str, Any]:
+        """JSON values; ``finish`` only where the judging reply ended otherwise than by its own end."""
+        reward, judgement = candidate.reward, candidate.reward.reply
+        cut = {"finish": judgement.finish} if judgement and judgement.finish not in (None, "stop") else {}
         return {
             "action": candidate.action.to_json(),
             "replies": [reply.text for reply in candidate.replies],
             "mask": masks.encode(candidate.mask),
             "iou": self._play.scored.iou(candidate.mask),
             "predicted_iou": reward.value,
-            "judgement": reward.reply.text if reward.reply else None,
-            "chosen": candidate is best,
+            "judgement": judgement.text if judgement else None,
+            **cut,
         }
 
 

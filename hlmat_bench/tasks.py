@@ -11,9 +11,9 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
+from hlmat_bench import yaml_files
 from hlmat_bench.content import folder
 from hlmat_bench.errors import UsageError, unknown
 from hlmat_bench.mask_settings import FilteringSettings, RefinementSettings
@@ -249,12 +249,7 @@ def _read(path: Path) -> Task:
 
 def _values(path: Path) -> dict[str, Any]:
     """The fields of a task file, not yet checked."""
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UsageError(f"There is no task file {path}.") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"The task file {path} is no readable YAML ({' '.join(str(error).split())}).") from error
+    values = yaml_files.read(path, "task file")
     if not isinstance(values, dict):
         raise UsageError(f"The task file {path} should hold fields such as name: and source:.")
     return values

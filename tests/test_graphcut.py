@@ -177,7 +177,7 @@ def test_a_click_that_the_mask_agrees_with_leaves_it_nearly_as_it_is(segmenter: 
 
 
 def test_oracle_clicks_on_a_spoilt_mask_end_no_lower_than_from_nothing(segmenter: Segmenter) -> None:
-    """Scenes of hres_synth; benchmarks/start_masks.py measures more of them, and more ways to spoil a mask."""
+    """Scenes of hres_synth; docs/segmenters.md has the figures of all of them, and of more ways to spoil a mask."""
     source = load_task("hres_synth").source()
     gains = []
     for sample in source.samples()[::40]:

@@ -215,7 +215,7 @@ def test_no_images_needs_no_data(played: list[Run], tmp_path: Path) -> None:
 
 def test_other_data_is_refused(played: list[Run], tmp_path: Path) -> None:
     other = write_task(tmp_path / "other", 4)
-    with pytest.raises(UsageError, match=r"not what the run was played on.*--no-images"):
+    with pytest.raises(UsageError, match=r"not the data of the run.*--no-images"):
         report([played[0].folder], tmp_path / "site", task=other)
     assert not (tmp_path / "site").exists()
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import yaml
-
+from hlmat_bench import yaml_files
 from hlmat_bench.board.entry import Line, Link, Name, Strict, Text
 from hlmat_bench.content import folder
 from hlmat_bench.published import published_table
@@ -56,8 +55,8 @@ class PublishedTable(Strict):
 
 def published() -> list[PublishedTable]:
     """The tables that `leaderboard/published.yaml` chooses."""
-    text = (folder("leaderboard") / "published.yaml").read_text(encoding="utf-8")
-    return [_table(Choice.model_validate(value)) for value in yaml.safe_load(text)]
+    values = yaml_files.read(folder("leaderboard") / "published.yaml", "choice of published numbers")
+    return [_table(Choice.model_validate(value)) for value in values]
 
 
 def _table(choice: Choice) -> PublishedTable:

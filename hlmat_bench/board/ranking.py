@@ -20,9 +20,9 @@ from hlmat_bench.board.entry import Entry, TaskFacts, lasting
 from hlmat_bench.board.repository import Listed
 from hlmat_bench.intervals import bootstrap_difference
 from hlmat_bench.pages.text import clean
+from hlmat_bench.reference import POLICIES
 from hlmat_bench.settings import digest
 
-_FLOORS = ("random", "center", "empty")
 _OWN_STARTS = ("empty", "model-box", "gt-box")
 
 
@@ -89,7 +89,8 @@ def reference(entry: Entry) -> str | None:
     """Why an entry is not ranked: it knows the ground truth, or nothing. None where it is."""
     model, protocol = entry.manifest.model, entry.manifest.protocol
     if model.get("kind") == "reference":
-        return "floor" if model["name"] in _FLOORS else "ceiling"
+        known = POLICIES.get(str(model["name"]).partition(",")[0])
+        return known.bound if known else "ceiling"
     if protocol["initial"] == "gt-box" or protocol.get("prm") in ("oracle", "noisy"):
         return "uses the ground truth"
     return None

@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import zip_longest
 from typing import Any
 
-from hlmat_bench.actions import parse, predicted_iou
+from hlmat_bench.actions import parse
 from hlmat_bench.board.digests import MARK, RunDigest
 from hlmat_bench.board.entry import Entry, Manifest, Samples
 from hlmat_bench.board.findings import TOLERANCE, Finding, at, differences
@@ -117,11 +117,11 @@ class Reader:
         if (does or action.predicted_iou is not None) and action.predicted_iou != (read and read.predicted_iou):
             problem = f"says {action.predicted_iou}, but the reply {read and read.predicted_iou}"
             yield Finding(at(episode.sample_id, step.t, "predicted_iou"), problem)
-        yield from self._candidates(episode.sample_id, step)
+        yield from self._candidates(episode, step)
 
-    def _candidates(self, sample: str, step: Step) -> Iterator[Finding]:
+    def _candidates(self, episode: Episode, step: Step) -> Iterator[Finding]:
         """Whether what a search tried is worth what was said of it, and what it took is the step's action."""
-        place = at(sample, step.t, "candidates")
+        place, size = at(episode.sample_id, step.t, "candidates"), episode.size
         taken = [each["action"] for each in step.candidates if each["chosen"]]
         if step.candidates and taken != [step.action.to_json()]:
             yield Finding(place, "the one that was taken is not the step's action")
@@ -129,7 +129,8 @@ class Reader:
             judgement = each["judgement"]
             if judgement is None and (self._by_truth or each["action"]["kind"] not in ("click", "box")):
                 continue  # nobody was asked
-            found = None if judgement is None else predicted_iou(judgement)
+            withheld = each.get("finish") in ("content_filter", "refusal")
+            found = None if judgement is None or withheld else parse(judgement, self._points, size, None).predicted_iou
             if each["predicted_iou"] != found:
                 yield Finding(place, f"one is said to be worth {each['predicted_iou']}, but the reply says {found}")
 

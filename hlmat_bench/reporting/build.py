@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from hlmat_bench import run_data
 from hlmat_bench.errors import UsageError
 from hlmat_bench.pages.data import json_text
 from hlmat_bench.pages.site import Site
@@ -14,7 +15,7 @@ from hlmat_bench.pages.templates import render
 from hlmat_bench.reporting import comparing, entrants, references, sections, views
 from hlmat_bench.reporting.entrants import Entrant
 from hlmat_bench.reporting.files import SHARD, write_data
-from hlmat_bench.reporting.pictures import open_source, write_pictures
+from hlmat_bench.reporting.pictures import write_pictures
 from hlmat_bench.reporting.references import Reference
 from hlmat_bench.reporting.slices import Slicing, slicings
 from hlmat_bench.reporting.words import DEFINITIONS
@@ -74,7 +75,7 @@ def default_folder(runs: Sequence[Path]) -> Path:
 
 def _source(entrant: Entrant, data_root: str | os.PathLike[str] | None, task: str | None) -> Source:
     try:
-        return open_source(entrant.run.manifest, data_root, task)
+        return run_data.reopened(entrant.run.manifest, task=task, data_root=data_root)
     except UsageError as error:
         raise UsageError(f"{error} Or leave the images out with --no-images.") from error
 

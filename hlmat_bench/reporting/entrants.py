@@ -12,7 +12,7 @@ from hlmat_bench.errors import UsageError
 from hlmat_bench.masks import RLE
 from hlmat_bench.pages.data import json_text
 from hlmat_bench.pages.text import clean, public
-from hlmat_bench.records import EPISODES, Episode
+from hlmat_bench.records import EPISODES, Episode, read_values
 from hlmat_bench.reporting.facts import Facts, facts
 from hlmat_bench.runs import Run
 from hlmat_bench.settings import headline
@@ -111,19 +111,10 @@ def _read(run: Run, name: str) -> Entrant:
 
 
 def _episodes(path: Path) -> Iterator[tuple[str, Episode]]:
-    """The episodes of a log, as JSON and as such; a last line that was never finished is left out."""
-    if not path.exists():
-        return
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            if not line.endswith(b"\n"):
-                return
-            try:
-                value = json.loads(line, parse_constant=_not_finite)
-            except ValueError as error:
-                raise UsageError(f"Line {number} of {path} is damaged; remove that line and run again.") from error
-            episode, shown = Episode.from_json(value), _shown(value)
-            yield (line.decode().rstrip("\n") if shown == value else json_text(shown)), episode
+    """The episodes of a log, as JSON and as such."""
+    for line, value in read_values(path) if path.exists() else ():
+        episode, shown = Episode.from_json(value), _shown(value)
+        yield (line.decode().rstrip("\n") if shown == value else json_text(shown)), episode
 
 
 def _aligned(first: Entrant, other: Entrant) -> Entrant:
@@ -159,10 +150,6 @@ def _names(runs: Sequence[Run]) -> list[str]:
 def _shown(episode: dict[str, Any]) -> dict[str, Any]:
     """The episode without paths of this machine."""
     return episode | {"image": public(episode["image"]), "error": public(episode["error"])}
-
-
-def _not_finite(name: str) -> None:
-    raise ValueError(f"{name} is no number of JSON")
 
 
 def _short(value: Any) -> str:

@@ -4,48 +4,22 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice, pairwise
-from pathlib import Path
-from typing import Any
+from itertools import islice
 
 import cv2
 import numpy as np
 from PIL import Image as Pillow
 
-from hlmat_bench.errors import UsageError
 from hlmat_bench.interfaces import Image
 from hlmat_bench.pages.site import Site
-from hlmat_bench.plugins import scalar
 from hlmat_bench.samples import Sample, Source
-from hlmat_bench.tasks import load_task
 
 THUMBNAIL = 160
 """Longest side of a thumbnail, in pixels."""
 FULL = 2048
 """Longest side of a full picture; larger ones are made smaller, and masks stay as they are."""
-
-
-def open_source(document: Mapping[str, Any], data_root: str | os.PathLike[str] | None, task: str | None) -> Source:
-    """The data that a run was played on.
-
-    Args:
-        document: its manifest.
-        data_root: the folder under which data sets lie.
-        task: the task's YAML file, where the run's command line does not name it any more.
-
-    Raises:
-        UsageError: when the data is not there, or is other data than the run's.
-    """
-    name, words = document["task"]["name"], document["argv"]
-    definition = load_task(task or _own_file(words) or name)
-    source = definition.source(data_root, seed=document["seed"], overrides=_overrides(words))
-    if source.digest() != document["task"]["digest"]:
-        raise UsageError(
-            f"The data of {name} here is not what the run was played on; give its folder with --data-root."
-        )
-    return source
 
 
 def write_pictures(
@@ -110,25 +84,3 @@ def _encoded(image: Image, format: str, **parameters: int) -> bytes:
     data = io.BytesIO()
     Pillow.fromarray(image).save(data, format, **parameters)
     return data.getvalue()
-
-
-def _own_file(words: Sequence[str]) -> str | None:
-    """The task's YAML file on a command line; None where it names one of ours.
-
-    Raises:
-        UsageError: when there is no such file.
-    """
-    named = [word for before, word in pairwise(words) if before == "--task"]
-    own = [word for word in named if word.endswith((".yaml", ".yml"))]
-    if len(own) != 1 or len(named) != 1:
-        return None
-    if not Path(own[0]).exists():
-        raise UsageError(f"The run's task file {own[0]} is not there; give it with --task.")
-    return own[0]
-
-
-def _overrides(words: Sequence[str]) -> dict[str, Any]:
-    """The settings of the data on a command line."""
-    given = [word for before, word in pairwise(words) if before == "--set"]
-    pairs = [word.removeprefix("data.").partition("=") for word in given if word.startswith("data.")]
-    return {key: scalar(value) for key, _, value in pairs}

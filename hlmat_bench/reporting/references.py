@@ -10,14 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from hlmat_bench import ceilings
-from hlmat_bench.records import read_episodes
+from hlmat_bench.records import EPISODES, read_episodes
+from hlmat_bench.reference import POLICIES
 from hlmat_bench.reporting.entrants import Entrant
 from hlmat_bench.reporting.facts import Facts, facts
 from hlmat_bench.runs import Run
 from hlmat_bench.scores import ciou, miou
-
-#: What each reference player stands for.
-KINDS = {"oracle": "ceiling", "gt-box": "ceiling", "random": "floor", "center": "floor", "empty": "floor"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +63,7 @@ def _reference(name: str, run: Run, entrant: Entrant) -> Reference | None:
     wanted, budget = {sample.sample_id for sample in entrant.facts}, entrant.budget
     played = {
         episode.sample_id: facts(episode, budget)
-        for episode in read_episodes(run.folder / "episodes.jsonl")
+        for episode in read_episodes(run.folder / EPISODES)
         if episode.sample_id in wanted
     }
     if len(played) < len(wanted):
@@ -73,7 +71,7 @@ def _reference(name: str, run: Run, entrant: Entrant) -> Reference | None:
     ours = list(played.values())
     return Reference(
         name,
-        KINDS.get(name, "floor"),
+        POLICIES[name].bound,
         np.mean([sample.iou for sample in ours], axis=0).tolist(),
         miou(sample.score for sample in ours),
         ciou(

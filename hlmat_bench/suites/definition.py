@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from hlmat_bench import yaml_files
 from hlmat_bench.content import folder
 from hlmat_bench.errors import UsageError, unknown
 from hlmat_bench.suites.measures import Measure
@@ -220,12 +220,7 @@ def _shipped(name: str) -> Suite:
 
 
 def _read(path: Path) -> Suite:
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UsageError(f"There is no suite file {path}.") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"The suite file {path} is no readable YAML ({' '.join(str(error).split())}).") from error
+    values = yaml_files.read(path, "suite file")
     try:
         return Suite.model_validate(values)
     except ValidationError as error:

@@ -8,14 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 
 from hlmat_bench import console
 from hlmat_bench.suites.playing import Watcher
 from hlmat_bench.suites.results import TableResult
 from hlmat_bench.suites.tables import lines, reasons
-
-_SECONDS = 10.0
 
 
 @contextmanager
@@ -25,8 +23,7 @@ def watcher(title: str) -> Iterator[Watcher]:
     if not terminal.is_terminal:
         yield Lines(title)
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=terminal) as bars:
+    with console.bars(terminal) as bars:
         yield Bars(bars, title)
 
 
@@ -60,7 +57,7 @@ class Lines:
     def counts(self, runs: tuple[int, int], samples: tuple[int, int]) -> None:
         """See `Watcher.counts`."""
         self._said = f"{runs[0]} of {runs[1]} runs, {samples[0]} of {samples[1]} samples"
-        if runs[0] == runs[1] or time.monotonic() - self._last >= _SECONDS:
+        if runs[0] == runs[1] or time.monotonic() - self._last >= console.PLAIN_SECONDS:
             self._say(f"{self._title}: {self._said}")
 
     def _say(self, text: str) -> None:

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hlmat_bench.intervals import bootstrap_difference
 from hlmat_bench.published import published_table
+from hlmat_bench.reporting.facts import Facts, facts
+from hlmat_bench.reporting.slices import differences
 from hlmat_bench.runs import Run
 from hlmat_bench.settings import headline
 from hlmat_bench.suites.definition import Table
@@ -136,20 +137,18 @@ def _failed(scores: Mapping[str, Any]) -> int:
 
 def _gain(run: Run, other: Run) -> Shown | None:
     """How much more mIoU a run has than another one, in points, on the samples of both."""
-    ours, theirs = _ious(run), _ious(other)
+    ours, theirs = _facts(run), _facts(other)
     both = [sample for sample in ours if sample in theirs]
     if not both:
         return None
-    images = [ours[sample][0] for sample in both]
-    first, second = ([each[sample][1] for sample in both] for each in (ours, theirs))
-    ones = [1.0] * len(both)
-    interval = bootstrap_difference((first, ones), (second, ones), images)
+    budget = run.manifest["protocol"]["budget"]
+    found = differences([ours[name] for name in both], [theirs[name] for name in both], range(len(both)), budget)
     scale = Measure.named("miou").scale
-    value = (sum(first) - sum(second)) / len(both)
-    return Shown(scale * value, scale * float(interval.low[0]), scale * float(interval.high[0]))
+    low, high = (scale * end for end in found["miou_ci"]) if found["miou_ci"] else (None, None)
+    return Shown(scale * found["miou"], low, high)
 
 
-def _ious(run: Run) -> dict[str, tuple[str, float]]:
-    """By sample its image and the IoU of the mask that is its answer."""
-    rule = _rule(run)
-    return {e.sample_id: (e.image_id, e.iou_at(e.selected[rule])) for e in run.episodes()}
+def _facts(run: Run) -> dict[str, Facts]:
+    """By sample what its masks are worth."""
+    budget, rule = run.manifest["protocol"]["budget"], _rule(run)
+    return {episode.sample_id: facts(episode, budget, rule) for episode in run.episodes()}

@@ -1,0 +1,66 @@
+"""The data of a run, opened again from what its manifest says."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from hlmat_bench.errors import UsageError
+from hlmat_bench.plugins import scalar
+from hlmat_bench.samples import Source
+from hlmat_bench.tasks import load_task
+
+
+def reopened(
+    document: Mapping[str, Any],
+    *,
+    task: str | None = None,
+    data_root: str | os.PathLike[str] | None = None,
+    data: Mapping[str, Any] | None = None,
+) -> Source:
+    """The data that a run was played on, held against its digest.
+
+    Args:
+        document: the manifest.
+        task: a name or a task's YAML file; None: the file on the run's command line, or the manifest's name.
+        data_root: the folder under which the data sets lie; None: the environment's HLMAT_DATA.
+        data: settings of the data, e.g. ``{"missing": "skip"}``, over those on the run's command line.
+
+    Raises:
+        UsageError: when it is not there or is not the run's.
+    """
+    name, words = document["task"]["name"], document["argv"]
+    definition = load_task(task or _own_file(words) or name)
+    overrides = {**_overrides(words), **(data or {})}
+    source = definition.source(data_root, seed=document["seed"], overrides=overrides)
+    if source.digest() != document["task"]["digest"]:
+        raise UsageError(
+            f"This is not the data of the run: names, expressions or annotations of {name} are others; give the run's "
+            "--data-root and --task."
+        )
+    return source
+
+
+def _own_file(words: Sequence[str]) -> str | None:
+    """The task's YAML file on a command line; None where it names one of ours.
+
+    Raises:
+        UsageError: when there is no such file.
+    """
+    named = [word for before, word in pairwise(words) if before == "--task"]
+    own = [word for word in named if word.endswith((".yaml", ".yml"))]
+    if len(own) != 1 or len(named) != 1:
+        return None
+    if not Path(own[0]).exists():
+        raise UsageError(f"The run's task file {own[0]} is not there; give it with --task.")
+    return own[0]
+
+
+def _overrides(words: Sequence[str]) -> dict[str, Any]:
+    """The settings of the data on a command line."""
+    given = [word for before, word in pairwise(words) if before == "--set"]
+    pairs = [word.removeprefix("data.").partition("=") for word in given if word.startswith("data.")]
+    return {key: scalar(value) for key, _, value in pairs}
