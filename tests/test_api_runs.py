@@ -13,6 +13,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -20,6 +21,7 @@ import pytest
 
 import hlmat_bench
 from hlmat_bench.episode_log import written_ids
+from hlmat_bench.errors import UsageError
 from hlmat_bench.manifest import redact
 from hlmat_bench.testing import Answer, ChatServer, Failure, completion
 
@@ -144,6 +146,32 @@ def test_a_killed_run_continues_and_asks_nothing_again(
     check(run, undisturbed)
     assert set(flaky.answered) == set(undisturbed[1])
     assert set(flaky.answered.values()) == {1}
+
+
+def test_a_server_that_goes_away_ends_the_run_and_the_same_command_goes_on(
+    task: str, tool: str, tmp_path: Path, undisturbed: Undisturbed
+) -> None:
+    """Connections break, then nobody listens: no episode is recorded as one that failed."""
+    steady, leaving = Flaky(), threading.Event()
+
+    def leave(*question: Any) -> Answer:
+        if steady.requests < 60:
+            return steady(*question)
+        leaving.set()
+        return Failure(drop=True)
+
+    def play(model: str) -> hlmat_bench.Run:
+        return hlmat_bench.run(model, task, tool, out=tmp_path / "run", budget=4)
+
+    with ThreadPoolExecutor(1) as pool:
+        with ChatServer(leave) as server:
+            under_way = pool.submit(play, spec(server).replace("retries=20", "retries=2"))
+            assert leaving.wait(60)
+        with pytest.raises(UsageError, match=r"no server at 127\.0\.0\.1.*start it"):
+            under_way.result(60)
+    assert 0 < len(written_ids(tmp_path / "run")) < 40
+    with ChatServer(Flaky()) as server:
+        check(play(spec(server)), undisturbed)
 
 
 def test_refusals_empty_replies_truncation_and_filters_are_told_apart(task: str, tool: str, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import shlex
@@ -101,6 +102,13 @@ def test_links_between_pages_lead_somewhere(page: str) -> None:
     path = ROOT / "docs" / page
     for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", path.read_text()):
         assert (path.parent / link).exists(), link
+
+
+@pytest.mark.parametrize(("adapter", "page"), [("openai", "api-models.md"), ("hf", "local-models.md")])
+def test_the_options_of_an_adapter_are_in_its_table(adapter: str, page: str) -> None:
+    rows = re.findall(r"^\| (`[^|]*) \|", (ROOT / "docs" / page).read_text(), re.MULTILINE)
+    options = inspect.signature(plugins.find("model", adapter).factory).parameters
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == set(options) - {"api_key"}
 
 
 def test_the_names_in_the_readme_exist() -> None:

@@ -288,11 +288,11 @@ def test_an_absent_server_is_told_at_once() -> None:
         reply_once(model)
 
 
-def test_a_server_that_goes_away_later_is_a_failed_request() -> None:
+def test_a_server_that_goes_away_later_is_told_too() -> None:
     with ChatServer(lambda *_: SAYS) as server:
         model = OpenAIModel("fake", "xy1000", base_url=server.base_url, retries=0)
         reply_once(model)
-    with pytest.raises(RequestFailed, match="connection"):
+    with pytest.raises(UsageError, match=r"no server at 127\.0\.0\.1"):
         reply_once(model)
 
 

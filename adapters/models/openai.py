@@ -163,16 +163,25 @@ class OpenAIModel:
         }
 
     async def reply(self, request: Request) -> list[Reply]:
-        """See `hlmat_bench.interfaces.Model.reply`; a server that gives fewer than ``n`` choices is asked again."""
+        """See `hlmat_bench.interfaces.Model.reply`; a server that gives fewer than ``n`` choices is asked again.
+
+        Raises:
+            UsageError: when the server is not there, at the first request or any more.
+        """
         start = time.perf_counter()
-        await self._reach()
+        if not self._reached:
+            await self._reach()
         client = self._connected()
         url = await asyncio.get_running_loop().run_in_executor(self._threads, self._data_url, request.image)
         replies: list[Reply] = []
         while len(replies) < request.n:
             wanted = request.n - len(replies)
             ask = partial(self._ask, client, self._body(request, url, wanted), wanted)
-            replies += await persist(ask, throttle=self._throttle, retries=self._retries, deadline=self._deadline)
+            try:
+                replies += await persist(ask, throttle=self._throttle, retries=self._retries, deadline=self._deadline)
+            except RequestFailed:
+                await self._reach()  # that a server is gone is no fault of this request
+                raise
         seconds = (time.perf_counter() - start) / request.n
         return [replace(reply, seconds=seconds) for reply in replies]
 
@@ -254,13 +263,11 @@ class OpenAIModel:
         return {"Content-Type": "application/json", **login, **{name: who for name, who in payers.items() if who}}
 
     async def _reach(self) -> None:
-        """Once, before the first request: tell a server that is not there from one that is busy.
+        """Tell a server that is not there from one that is busy or broken.
 
         Raises:
             UsageError: when nothing answers at its address.
         """
-        if self._reached:
-            return
         parts = urlsplit(self._url)
         if parts.scheme not in urllib.request.getproxies():
             port = parts.port or (443 if parts.scheme == "https" else 80)
