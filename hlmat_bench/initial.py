@@ -81,10 +81,14 @@ async def ask_for_box(play: Play, *, greedy: bool = False) -> tuple[Action, Repl
         RequestFailed: when the model cannot be asked.
     """
     [reply] = await play.ask(view=replace(play.view(), question="box", greedy=greedy))
-    action = play.read(reply)
+    return box_alone(play.read(reply)), reply
+
+
+def box_alone(action: Action) -> Action:
+    """What an action means where a box is asked for: its box, or an invalid action."""
     if action.box is not None:
-        return Action("box", box=action.box), reply
-    return Action("invalid", reason=action.reason or "parse"), reply
+        return Action("box", box=action.box)
+    return Action("invalid", reason=action.reason or "parse")
 
 
 async def draw_mask(play: Play, mask: Mask, **made: Any) -> None:

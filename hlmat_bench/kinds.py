@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 from hlmat_bench.errors import UsageError
 from hlmat_bench.imperfect import Imperfect, imperfect
 from hlmat_bench.initial import Initial, draw_mask, initial_state
-from hlmat_bench.interfaces import Mask
+from hlmat_bench.interfaces import Image, Mask, Segmenter
 from hlmat_bench.mask_settings import RefinementSettings
 from hlmat_bench.protocol import Play
 from hlmat_bench.rated_masks import Predict
-from hlmat_bench.samples import Sample, Source
+from hlmat_bench.samples import Sample, Source, Truth
 from hlmat_bench.settings import MASK_STATES, ProtocolSettings, is_state
 from hlmat_bench.strategies import Named, strategy
 from hlmat_bench.tasks import Task
@@ -103,12 +103,12 @@ class Generated:
 
     async def __call__(self, play: Play) -> None:
         """Make the mask and begin with it."""
-        made = await play.work(self._made, play)
+        made = await play.work(lambda sample: self.mask(sample, play.image, play.truth, play.segmenter), play.sample)
         await draw_mask(play, made.mask, kind="generated", **made.record())
 
-    def _made(self, play: Play) -> Imperfect:
-        sample = play.sample
-        return imperfect(self._settings, sample.id, play.image, play.truth, self._others(sample), play.segmenter)
+    def mask(self, sample: Sample, image: Image, truth: Truth, segmenter: Segmenter) -> Imperfect:
+        """The imperfect mask of a sample; see `hlmat_bench.imperfect.imperfect`."""
+        return imperfect(self._settings, sample.id, image, truth, self._others(sample), segmenter)
 
     def _others(self, sample: Sample) -> list[Mask]:
         """The masks of the other objects in the image, as far as the task has them."""

@@ -8,17 +8,20 @@ scores: an episode is a record, and scores are computed from records.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import replace
 from typing import Any, TypeAlias, TypeVar
 
 from hlmat_bench import masks
 from hlmat_bench.actions import Action, parse
+from hlmat_bench.clicks import Click
 from hlmat_bench.drawing import Drawing
 from hlmat_bench.errors import RequestFailed
-from hlmat_bench.interfaces import Image, Mask, Reply, Segmenter, Session
+from hlmat_bench.framing import Frame
+from hlmat_bench.interfaces import Image, Mask, Reply, Segmenter, Session, Size
 from hlmat_bench.players import Player, View
+from hlmat_bench.points import PointFormat
 from hlmat_bench.records import Episode, Step, select
 from hlmat_bench.samples import Sample, Truth
 from hlmat_bench.scores import CachedTruth
@@ -85,17 +88,17 @@ class Play:
         return replies
 
     def read(self, reply: Reply) -> Action:
-        """The action that a reply means here: `parse`, and what this state and track do not allow."""
-        if reply.finish in ("content_filter", "refusal"):
-            return Action("invalid", reason="refusal")
-        action = parse(reply.text, self.player.points, self.size, self.player.frame)
-        if action.box is not None and (self.steps or self.settings.track == "point"):
-            if action.kind == "box":
-                return Action("invalid", reason="parse", predicted_iou=action.predicted_iou)
-            action = replace(action, box=None)
-        if action.kind == "click" and action.click in self.drawing.clicks:
-            return Action("invalid", reason="repeat", predicted_iou=action.predicted_iou)
-        return action
+        """The action that a reply means here; see `meaning`."""
+        player = self.player
+        return meaning(
+            reply,
+            player.points,
+            self.size,
+            player.frame,
+            track=self.settings.track,
+            first=not self.steps,
+            clicks=self.drawing.clicks,
+        )
 
     async def try_each(self, actions: Sequence[Action]) -> list[Mask]:
         """The masks that clicks or boxes would lead to from here; the play stays as it is."""
@@ -158,6 +161,39 @@ class Play:
     async def work(self, work: Callable[[A], T], argument: A) -> T:
         """Do pixel work in a worker thread."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, work, argument)
+
+
+def meaning(
+    reply: Reply,
+    points: PointFormat,
+    size: Size,
+    frame: Frame | None = None,
+    *,
+    track: str,
+    first: bool,
+    clicks: Collection[Click],
+) -> Action:
+    """The action that a reply means: `parse`, and what the track and the state do not allow.
+
+    Args:
+        reply: the player's.
+        points: how it writes coordinates.
+        size: (height, width) of the image.
+        frame: how the player sees the image; None: as it is.
+        track: of the protocol.
+        first: no step was done before.
+        clicks: earlier ones, which may not be repeated.
+    """
+    if reply.finish in ("content_filter", "refusal"):
+        return Action("invalid", reason="refusal")
+    action = parse(reply.text, points, size, frame)
+    if action.box is not None and (not first or track == "point"):
+        if action.kind == "box":
+            return Action("invalid", reason="parse", predicted_iou=action.predicted_iou)
+        action = replace(action, box=None)
+    if action.kind == "click" and action.click in clicks:
+        return Action("invalid", reason="repeat", predicted_iou=action.predicted_iou)
+    return action
 
 
 async def greedy(play: Play) -> str:

@@ -98,7 +98,7 @@ class Search:
         while len(play.steps) < rules.budget:
             candidates = self._merged(await self._replies(current), current)
             await self._try_and_judge([each for each in candidates if each.draws])
-            best = max(candidates, key=_preference)
+            best = max(candidates, key=lambda each: preference(each.action.kind, each.reward.value))
             await play.do(best.action, best.replies[0], await play.work(self._records, (candidates, best)))
             if best.action.kind == "stop":
                 return "stop"
@@ -168,10 +168,14 @@ class Search:
         }
 
 
-def _preference(candidate: Candidate) -> tuple[bool, bool, float, bool]:
-    """Candidates that do something come before invalid ones, judged ones before others, and then the reward counts.
+def preference(kind: str, value: float | None) -> tuple[bool, bool, float, bool]:
+    """What the best candidate has most of; of equal ones, the first is taken.
 
-    A click that is worth no more than the mask that is there is no reason not to stop.
+    Candidates that do something come before invalid ones, judged ones before others, and then the reward counts. A
+    click that is worth no more than the mask that is there is no reason not to stop.
+
+    Args:
+        kind: of its action.
+        value: its reward; None where there is none.
     """
-    kind, value = candidate.action.kind, candidate.reward.value
     return kind != "invalid", value is not None, value or 0.0, kind == "stop"

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
+    from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request
 
 ARGUMENTS = [
     "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
@@ -59,9 +59,13 @@ def visit(browser: Browser, address: str, **options: Any) -> Iterator[Visit]:
         if said.type in ("error", "warning"):
             made.problems.append(said.text)
 
+    def failed(request: Request) -> None:
+        if request.failure != "net::ERR_ABORTED":  # which is the page's own doing: it shows another picture already
+            made.problems.append(f"failed: {request.url}")
+
     page.on("console", note)
     page.on("pageerror", lambda error: made.problems.append(str(error)))
-    page.on("requestfailed", lambda request: made.problems.append(f"failed: {request.url}"))
+    page.on("requestfailed", failed)
     page.on("request", lambda request: made.requests.append(request.url))
     page.goto(address)
     yield made

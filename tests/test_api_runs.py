@@ -115,7 +115,7 @@ def test_a_server_that_fails_in_every_way_changes_nothing(
     monkeypatch.setattr("hlmat_bench.retries._FIRST_PAUSE", 0.01)
     flaky = Flaky(list(FAILURES.values()))
     with ChatServer(flaky) as server:
-        run = hlmat_bench.run(spec(server, ",timeout=1"), task, tool, out=tmp_path / "run", budget=4)
+        run = hlmat_bench.run(spec(server, ",timeout=4"), task, tool, out=tmp_path / "run", budget=4)
     assert flaky.failed >= 2 * len(FAILURES)
     check(run, undisturbed)
     assert flaky.answered == undisturbed[1]  # a question that comes twice: a click that left the mask as it was
@@ -129,7 +129,7 @@ def test_a_killed_run_continues_and_asks_nothing_again(
     flaky = Flaky(failures, hold_after=60)
     with ChatServer(flaky) as server:
         options = {"out": str(tmp_path / "run"), "budget": 4, "cache": str(tmp_path / "cache")}
-        model = spec(server, ",timeout=2")
+        model = spec(server, ",timeout=4")
         code = f"import hlmat_bench; hlmat_bench.run({model!r}, {task!r}, {tool!r}, **{options!r})"
         process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
         started = time.monotonic()

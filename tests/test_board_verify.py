@@ -320,12 +320,6 @@ def test_replies_about_a_resized_image_are_read_as_they_were(task: str, tool: st
     assert verify(entry, Means(run.folder, f"{tool},radius=10", task=task)).level == "replayed"
 
 
-def test_a_run_from_a_box_is_replayed_with_it(task: str, tool: str, tmp_path: Path) -> None:
-    run = hlmat_bench.run("oracle", task, tool, out=tmp_path / "run", limit=3, budget=3, initial="gt-box")
-    entry = make_entry(run, boards.DECLARED)
-    assert verify(entry, Means(run.folder, tool, task=task)).level == "replayed"
-
-
 NETWORK = """
 import numpy as np
 from hlmat_bench.testing import DiscSegmenter, DiscSession

@@ -158,7 +158,7 @@ def test_requests_run_at_the_same_time() -> None:
 )
 def test_a_passing_failure_is_retried(failure: Failure) -> None:
     with ChatServer(sequence(failure, SAYS)) as server:
-        (reply,) = ask(server, timeout=1.0, retries=1)
+        (reply,) = ask(server, timeout=3.0, retries=1)
     assert reply.text == SAYS
     assert len(server.asked) == 2
     assert server.asked[0].body == server.asked[1].body
@@ -178,11 +178,11 @@ def test_retry_after_is_heeded() -> None:
 
 def test_a_request_ends_at_its_deadline() -> None:
     with ChatServer(lambda *_: Failure(hang=60)) as server:
-        with pytest.raises(RequestFailed, match="within 0.4 seconds, all attempts together") as caught:
-            ask(server, deadline=0.4)
+        with pytest.raises(RequestFailed, match="within 1 seconds, all attempts together") as caught:
+            ask(server, deadline=1)
         check_secrecy(caught.value)
         with pytest.raises(RequestFailed):
-            ask(server, timeout=0.2, deadline=0.5)
+            ask(server, timeout=0.5, deadline=1.2)
     assert 2 <= len(server.asked) <= 1 + 3
 
 
@@ -241,7 +241,7 @@ FOREVER = {
 def test_a_lasting_failure_is_a_failed_request(case: str) -> None:
     answer, reason = FOREVER[case]
     with ChatServer(lambda *_: answer) as server, pytest.raises(RequestFailed) as caught:
-        ask(server, timeout=0.5, retries=1)
+        ask(server, timeout=0.5 if case == "hang" else 10, retries=1)
     assert reason in str(caught.value)
     check_secrecy(caught.value)
     assert len(server.asked) == (1 if case in ("bad request", "too large") else 2)

@@ -58,7 +58,7 @@ def cells(out: Path) -> dict[tuple[str, str], dict[str, Any]]:
 
 
 def test_killed_and_resumed_it_has_the_table_of_an_undisturbed_one(task: str, tool: str, tmp_path: Path) -> None:
-    path = write(tmp_path, task, f"{tool},pause=0.005")
+    path = write(tmp_path, task, f"{tool},pause=0.02")
     assert suite(path, "--out", str(tmp_path / "whole")).exit_code == 0
     killed = tmp_path / "killed"
     command = [sys.executable, "-m", "hlmat_bench", "suite", path, "--out", str(killed)]

@@ -5,34 +5,45 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
 
+import numpy as np
+
 from hlmat_bench import masks
 from hlmat_bench.board.entry import SURROUNDINGS, Entry, lasting
 from hlmat_bench.board.findings import Finding, at, differences
 from hlmat_bench.engine import Progress
+from hlmat_bench.imperfect import Imperfect
 from hlmat_bench.interfaces import Segmenter
+from hlmat_bench.kinds import Generated
 from hlmat_bench.records import Episode
 from hlmat_bench.replay import ReplayedStep, replayed, tolerance
 from hlmat_bench.runs import Run
 from hlmat_bench.samples import Sample, Source
 from hlmat_bench.shards import select_samples
+from hlmat_bench.tasks import Task
+
+#: By the initial states that take something from elsewhere: what is taken, which nobody can make again here.
+_TAKEN = {"box-from": "boxes", "mask-from": "masks", "masks": "masks"}
 
 
 def check(
-    entry: Entry, run: Run, source: Source, segmenter: Segmenter, progress: Progress | None = None
+    entry: Entry, run: Run, task: Task, source: Source, segmenter: Segmenter, progress: Progress | None = None
 ) -> Iterator[Finding]:
     """Where the data, the segmenter or its masks are others than those of the run.
 
     Args:
         entry: it agrees with the run.
         run: the episodes.
-        source: the task's data.
+        task: the manifest's.
+        source: its data.
         segmenter: the one that the manifest names.
         progress: called with (episodes done, episodes in all).
     """
     spec = {"name": segmenter.name, **segmenter.spec()}
-    samples = {sample.id: sample for sample in select_samples(source.samples(), None, entry.manifest.limit)}
+    every = source.samples()
+    samples = {sample.id: sample for sample in select_samples(every, None, entry.manifest.limit)}
     found = [
         *differences(entry.manifest.task.digest, source.digest(), "manifest.task.digest"),
+        *differences(entry.manifest.task.masks, task.masks_made().get("masks"), "manifest.task.masks"),
         *differences(lasting(entry.manifest.segmenter), lasting(spec), "manifest.segmenter"),
         *_others(entry.samples.id, list(samples)),
     ]
@@ -40,32 +51,35 @@ def check(
         yield from found
         return
 
+    share, generated = tolerance(entry.manifest.segmenter), Generated(task.refinement, source, every)
+
     def faithful() -> Iterator[Episode]:
-        """The episodes whose truth and expression are the data's."""
+        """The episodes whose truth and expression are the data's, and whose given mask is the task's."""
         for number, episode in enumerate(run.episodes(), 1):
-            others = _data(episode, samples[episode.sample_id], source)
+            sample = samples[episode.sample_id]
+            others = _data(episode, sample, source)
+            if not others and episode.initial["kind"] == "generated":
+                made = generated.mask(sample, source.image(sample), source.truth(sample), segmenter)
+                others = list(_beginning(episode, made, share))
             found.extend(others)
             if not others:
                 yield episode
             if progress is not None:
                 progress(number, len(samples))
 
-    found += _masks(replayed(faithful(), segmenter, source), tolerance(entry.manifest.segmenter))
+    found += _masks(replayed(faithful(), segmenter, source), share)
     yield from found
 
 
-def notes(entry: Entry, run: Run, segmenter: Segmenter) -> Iterator[str]:
+def notes(entry: Entry, segmenter: Segmenter) -> Iterator[str]:
     """What a reader should know of a replay: other surroundings, and what was taken as it is recorded."""
     spec, recorded = segmenter.spec(), entry.manifest.segmenter
     changed = [str(each) for key in SURROUNDINGS for each in differences(recorded.get(key), spec.get(key), key)]
     if changed:
         yield f"replayed in other surroundings: {'; '.join(changed)}"
-    if any(_given(episode) for episode in run.episodes()):
-        yield "the masks that the episodes begin with were taken as they are recorded"
-
-
-def _given(episode: Episode) -> bool:
-    return episode.initial["mask"] is not None and episode.initial.get("box") is None
+    kind = entry.manifest.protocol["initial"].partition("=")[0]
+    if kind in _TAKEN:
+        yield f"the {_TAKEN[kind]} that the episodes begin with were taken as they are recorded"
 
 
 def _others(played: Sequence[str], wanted: Sequence[str]) -> Iterator[Finding]:
@@ -85,13 +99,26 @@ def _data(episode: Episode, sample: Sample, source: Source) -> list[Finding]:
     return [Finding(at(sample.id, None, name), "is another one than the data's") for name in names]
 
 
+def _beginning(episode: Episode, made: Imperfect, share: float) -> Iterator[Finding]:
+    """Whether an episode begins with the imperfect mask that its task makes."""
+    recorded = masks.of_shape(masks.decode(episode.initial["mask"]), episode.size)
+    yield from _differing(float(np.mean(recorded != made.mask)), share, episode, 0, "task's")
+    said = {key: episode.initial.get(key) for key in made.record()}
+    yield from differences(said, made.record(), at(episode.sample_id, 0, "initial"))
+
+
 def _masks(steps: Iterable[ReplayedStep], share: float) -> list[Finding]:
     """Of each episode the first mask that differs in more than a share of its pixels; those after it depend on it."""
     first: dict[str, Finding] = {}
     for step in steps:
-        if step.differing > share:
-            size = step.mask.size
-            problem = f"{round(step.differing * size)} of {size} pixels are others than the segmenter's"
-            sample = step.episode.sample_id
-            first.setdefault(sample, Finding(at(sample, step.t, "mask"), f"{problem}; {int(share * size)} may be"))
+        for finding in _differing(step.differing, share, step.episode, step.t, "segmenter's"):
+            first.setdefault(step.episode.sample_id, finding)
     return list(first.values())
+
+
+def _differing(found: float, share: float, episode: Episode, t: int, whose: str) -> Iterator[Finding]:
+    """Where a larger share of a mask's pixels differs than may."""
+    if found > share:
+        size = episode.size[0] * episode.size[1]
+        problem = f"{round(found * size)} of {size} pixels are others than the {whose}; {int(share * size)} may be"
+        yield Finding(at(episode.sample_id, t, "mask"), problem)

@@ -61,9 +61,10 @@ def verify(entry: Entry, means: Means) -> Verdict:
 def _replayed(entry: Entry, run: Run, means: Means, named: str) -> Verdict:
     manifest = entry.manifest
     segmenter = make_segmenter(named)
-    source = load_task(means.task or manifest.task.name).source(means.data_root, seed=manifest.seed)
-    found = _first(replaying.check(entry, run, source, segmenter, means.progress))
-    notes = list(replaying.notes(entry, run, segmenter))
+    task = load_task(means.task or manifest.task.name)
+    source = task.source(means.data_root, seed=manifest.seed)
+    found = _first(replaying.check(entry, run, task, source, segmenter, means.progress))
+    notes = list(replaying.notes(entry, segmenter))
     if found or means.model is None or means.scratch is None:
         return Verdict(None if found else "replayed", found, notes)
     again = rerun.play(

@@ -1,0 +1,184 @@
+"""Whether an episode is one that the protocol can have recorded: how it began, what was done, why it ended."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from hlmat_bench import masks
+from hlmat_bench.actions import Action, parse
+from hlmat_bench.board.entry import Manifest
+from hlmat_bench.board.findings import Finding, at
+from hlmat_bench.clicks import Click
+from hlmat_bench.errors import UsageError
+from hlmat_bench.framing import Resize
+from hlmat_bench.initial import box_alone
+from hlmat_bench.interfaces import Reply
+from hlmat_bench.points import PointFormat
+from hlmat_bench.protocol import meaning
+from hlmat_bench.records import Episode, Step
+from hlmat_bench.reference import bounding_box
+from hlmat_bench.search import Convergence, preference
+from hlmat_bench.settings import BOX_STATES, StopSettings, is_state
+from hlmat_bench.strategies import STRATEGIES
+
+_SEARCHES = ("prm", "tree")
+
+
+class Rules:
+    """The protocol's rules, as a run was played by them.
+
+    Of a strategy of the submitter's own, what it clicks must be in its replies; what it makes of other replies, and
+    when it ends, is its own affair.
+
+    Args:
+        manifest: of the run.
+
+    Raises:
+        UsageError: when it is no manifest of a run.
+    """
+
+    def __init__(self, manifest: Manifest) -> None:
+        protocol = manifest.protocol
+        self._strategy: str = protocol["strategy"]
+        self._initial: str = protocol["initial"]
+        self._track: str = protocol["track"]
+        self._budget: int = protocol["budget"]
+        self._prm = protocol.get("prm")
+        self._candidates_drawn = protocol.get("candidates")
+        self._resize = Resize.named(manifest.resize)
+        try:
+            self._stopping = StopSettings(**protocol.get("stop") or {})
+            self._points = PointFormat(**manifest.points)
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"The manifest's points or stop are none: {error}.") from error
+
+    def check(self, episode: Episode) -> Iterator[Finding]:
+        """What is against the rules, at its place."""
+        if [step.t for step in episode.steps] != list(range(1, len(episode.steps) + 1)):
+            yield Finding(at(episode.sample_id, None, "steps"), "are not numbered from 1")
+            return
+        yield from self._beginning(episode)
+        clicks: list[Click] = []
+        for step in episode.steps:
+            yield from self._step(episode, step, clicks)
+            yield from self._candidates(episode, step)
+            if step.action.kind == "click":
+                clicks.append(step.action.click)
+        if self._strategy in STRATEGIES:
+            yield from self._end(episode)
+
+    def _beginning(self, episode: Episode) -> Iterator[Finding]:
+        """Whether the initial state is of the kind that the run has; given masks themselves are another matter."""
+        begin, kind = episode.initial, self._initial.partition("=")[0]
+        mask, box = begin["mask"], begin.get("box")
+        if episode.error is not None and begin["kind"] == "empty":
+            kind = "empty"  # the model could not be asked for its box
+        if begin["kind"] != kind:
+            yield Finding(
+                at(episode.sample_id, 0, "kind"), f"says {begin['kind']}, but the episodes of this run begin {kind}"
+            )
+        boxed = is_state(self._initial, BOX_STATES) and kind != "empty"
+        if (kind == "empty" and mask is not None) or (boxed and (mask is None) != (box is None)):
+            yield Finding(at(episode.sample_id, 0, "mask"), f"is not what an episode that begins {kind} can have")
+        if box is None:
+            return
+        if (found := self._box(episode, kind)) != box:
+            yield Finding(at(episode.sample_id, 0, "box"), f"says {box}, but {found} is found")
+
+    def _box(self, episode: Episode, kind: str) -> list[int] | None:
+        """The box that an episode of this kind begins with."""
+        found = None
+        if kind == "gt-box":
+            found = bounding_box(masks.decode(episode.gt))
+        elif kind == "model-box":
+            found = box_alone(self._meaning(episode, Reply(episode.initial["raw"]))).box
+        elif kind == "box-from":
+            found = episode.initial["box"]  # of another run, which is not here
+        return None if found is None else list(found)
+
+    def _step(self, episode: Episode, step: Step, clicks: Sequence[Click]) -> Iterator[Finding]:
+        """Whether what was done is what the reply means here."""
+        action, place = step.action, at(episode.sample_id, step.t, "action")
+        does = action.kind in ("click", "box")
+        if step.raw is None:
+            if does:
+                yield Finding(place, f"is a {action.kind} without a reply")
+            return
+        meant = self._meaning(episode, Reply(step.raw, finish=step.finish), first=step.t == 1, clicks=clicks)
+        if self._strategy == "box-only":
+            meant = box_alone(meant)
+        if (does or self._strategy in STRATEGIES) and _unrated(meant) != _unrated(action):
+            yield Finding(place, f"says {json.dumps(action.to_json())}, but the reply {json.dumps(meant.to_json())}")
+        if (does or action.predicted_iou is not None) and action.predicted_iou != meant.predicted_iou:
+            yield Finding(
+                at(episode.sample_id, step.t, "predicted_iou"),
+                f"says {action.predicted_iou}, but the reply {meant.predicted_iou}",
+            )
+
+    def _meaning(self, episode: Episode, reply: Reply, *, first: bool = True, clicks: Sequence[Click] = ()) -> Action:
+        frame = self._resize.frame(episode.size)
+        return meaning(reply, self._points, episode.size, frame, track=self._track, first=first, clicks=clicks)
+
+    def _candidates(self, episode: Episode, step: Step) -> Iterator[Finding]:
+        """Whether what a search tried is worth what was said of it, and the best of it is the step's action."""
+        tried, place = step.candidates, at(episode.sample_id, step.t, "candidates")
+        if not tried:
+            return
+        if [each["action"] for each in tried if each["chosen"]] != [step.action.to_json()]:
+            yield Finding(place, "the one that was taken is not the step's action")
+        best = max(tried, key=lambda each: preference(each["action"]["kind"], each["predicted_iou"]))
+        if self._strategy in _SEARCHES and not best["chosen"]:
+            yield Finding(place, "the one that was taken is not the one that is said to be worth most")
+        for each in tried:
+            judgement = each["judgement"]
+            by_truth, draws = self._prm in ("oracle", "noisy"), each["action"]["kind"] in ("click", "box")
+            if judgement is None and (by_truth or not draws):
+                continue  # nobody was asked
+            withheld = each.get("finish") in ("content_filter", "refusal")
+            read = None if judgement is None or withheld else parse(judgement, self._points, episode.size)
+            found = None if read is None else read.predicted_iou
+            if each["predicted_iou"] != found:
+                yield Finding(place, f"one is said to be worth {each['predicted_iou']}, but the reply says {found}")
+
+    def _end(self, episode: Episode) -> Iterator[Finding]:
+        """Whether the episode ended where it had to: the last mask is the answer, and nobody may choose it."""
+        steps, stop, why = episode.steps, episode.stop, self._converged(episode)
+        last = steps[-1].action if steps else Action("invalid")
+        right = {
+            "budget": len(steps) == self._budget and why in (None, "unknown"),
+            "stop": last.kind == "stop",
+            "stuck": last.kind == "invalid",
+            "error": last.reason == "api",
+            "box": self._strategy == "box-only",
+            "converged": why in ("converged", "unknown"),
+            "falling": why in ("falling", "unknown"),
+        }
+        over = why == "over" or any(step.action.kind == "stop" for step in steps[:-1]) or len(steps) > self._budget
+        if over or not right.get(stop):
+            problem = f"says {stop} after step {len(steps)} of {self._budget}, where it cannot have ended so"
+            yield Finding(at(episode.sample_id, None, "stop"), problem)
+
+    def _converged(self, episode: Episode) -> str | None:
+        """Why a search has to end after its last step: ``over`` where it had to before, ``unknown`` where the record
+        does not say what the initial mask was worth; None where it may go on."""
+        if self._strategy not in _SEARCHES or not episode.steps:
+            return None
+        begin = episode.initial["mask"]
+        if self._prm == "reply" and (self._strategy == "prm" or self._candidates_drawn == 1):
+            value = episode.steps[0].action.predicted_iou
+        elif begin is None or not masks.decode(begin).any():
+            value = 0.0
+        else:
+            return "unknown"
+        convergence, why = Convergence(self._stopping, value), None
+        for step in episode.steps:
+            if why is not None:
+                return "over"
+            why = convergence.after(step.chosen_value())
+        return why
+
+
+def _unrated(action: Action) -> Action:
+    return replace(action, predicted_iou=None)
