@@ -84,6 +84,14 @@ def test_an_honest_run_is_verified_however_it_was_played(how: str, task: str, to
     assert level(run, task, tool) == ("replayed", [])
 
 
+def test_failed_requests_are_said(task: str, tool: str, tmp_path: Path) -> None:
+    run = play(tmp_path / "run", task, tool)
+    failed = sum(step.action.reason == "api" for episode in run.episodes() for step in episode.steps)
+    assert failed > 0
+    verdict = verify(make_entry(run, boards.DECLARED), Means(run.folder, f"{tool},radius=10", task=task))
+    assert verdict.notes == [f"requests that failed: {failed}, by the record alone"]
+
+
 @pytest.mark.parametrize("player", ["oracle", "gt-box", "center", "random", "empty"])
 @pytest.mark.parametrize("initial", ["empty", "gt-box"])
 def test_reference_players_are_verified(player: str, initial: str, task: str, tool: str, tmp_path: Path) -> None:

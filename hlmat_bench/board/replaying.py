@@ -80,6 +80,8 @@ def notes(entry: Entry, segmenter: Segmenter) -> Iterator[str]:
     kind = entry.manifest.protocol["initial"].partition("=")[0]
     if kind in _TAKEN:
         yield f"the {_TAKEN[kind]} that the episodes begin with were taken as they are recorded"
+    if failed := entry.scores.clicks.invalid.get("api"):
+        yield f"requests that failed: {failed}, by the record alone"
 
 
 def _others(played: Sequence[str], wanted: Sequence[str]) -> Iterator[Finding]:
