@@ -114,6 +114,7 @@ def markdown(title: str, tables: Sequence[TableResult], notes: Sequence[str]) ->
 def latex(title: str, tables: Sequence[TableResult], notes: Sequence[str]) -> str:
     r"""All tables as LaTeX, for a document with ``\usepackage{booktabs}``."""
     parts = [f"% {' '.join(text.split())}" for text in (title, *notes)]
+    parts.append(r"% In the document's head: \usepackage{booktabs}")
     for table in tables:
         rows = [_latex_line(line) for line in lines(table)]
         names = " & ".join(escape_latex(column.name) for column in table.table.columns)
