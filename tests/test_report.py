@@ -237,6 +237,31 @@ def test_what_else_differs_is_said(played: list[Run], tmp_path: Path, tool: str)
     assert "budget (4 and 2)" in page
 
 
+def test_runs_that_rate_masks_are_compared_by_their_errors(tmp_path: Path) -> None:
+    errors = {}
+    for name in ("oracle", "random"):
+        made = run(name, "filter_hres_synth", limit=6, out=tmp_path / name)
+        errors[name] = [
+            100 * abs(step.action.predicted_iou - step.iou) for episode in made.episodes() for step in episode.steps
+        ]
+    runs = [str(tmp_path / name) for name in ("random", "oracle")]
+    ran = CliRunner().invoke(cli.app, ["compare", *runs], env={"COLUMNS": "200"})
+    assert ran.exit_code == 0, ran.output
+    mae, mse = float(np.mean(errors["random"])), float(np.mean(np.square(errors["random"])))
+    assert max(errors["oracle"]) < 1e-3  # rounding of what it writes
+    found = re.search(r"oracle is better +([\d.]+) \[([\d.]+), ([\d.]+)\] +([\d,.]+) .* 0 +0 +30\n", ran.output)
+    assert found is not None, ran.output
+    assert [found[1], found[4]] == [f"{mae:.2f}", f"{mse:,.2f}"]
+    assert 0 < float(found[2]) < mae < float(found[3])
+    refused = CliRunner().invoke(cli.app, ["compare", *runs, "--out", str(tmp_path / "site")])
+    assert isinstance(refused.exception, UsageError)
+    assert "no pages that compare" in str(refused.exception)
+    run("oracle", "filter_hres_synth", limit=6, budget=3, out=tmp_path / "fewer")
+    other = CliRunner().invoke(cli.app, ["compare", runs[0], str(tmp_path / "fewer")])
+    assert isinstance(other.exception, UsageError)
+    assert "were shown other masks" in str(other.exception)
+
+
 def test_ceilings_and_floors_are_found_and_are_on_the_same_samples(tmp_path: Path, tool: str) -> None:
     task, tool = write_task(tmp_path / "data", 24), f"{tool},radius=12"
     made = run("center", task, tool, out=tmp_path / "runs/center", limit=20)

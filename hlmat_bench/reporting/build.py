@@ -53,7 +53,10 @@ def report(
     """
     played = entrants.read([Path(folder) for folder in runs])
     if len(played) > 1 and any(entrant.taken is None for entrant in played):
-        raise UsageError("Runs without clicks have no masks to compare; report each of them alone.")
+        raise UsageError(
+            "Runs without clicks have no pages that compare them; report each of them alone, or leave --out out of "
+            "`hlmat-bench compare`, which prints how their predictions differ."
+        )
     place = Path(out) if out is not None else default_folder([Path(folder) for folder in runs])
     first = played[0]
     players = references.find(first, ceilings)

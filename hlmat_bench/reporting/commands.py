@@ -9,7 +9,8 @@ from typing import Any
 
 from hlmat_bench import console
 from hlmat_bench.errors import UsageError
-from hlmat_bench.reporting import build, comparing, entrants
+from hlmat_bench.reporting import build, comparing, entrants, ratings
+from hlmat_bench.reporting.comparing import Pair
 
 
 def report(runs: Sequence[Path], out: Path | None, show: bool, **options: Any) -> None:
@@ -28,14 +29,21 @@ def compare(runs: Sequence[Path], out: Path | None, **options: Any) -> None:
     if len(runs) < 2:
         raise UsageError("A comparison needs two runs or more; `hlmat-bench report` shows one.")
     played = entrants.read(runs)
-    pairs = comparing.pairs(played)
+    if all(entrant.taken is None for entrant in played):
+        headers, rows = ratings.pair_table(played)
+        console.table(headers, rows, right=range(2, 7))
+    else:
+        _print_pairs(comparing.pairs(played))
+    if out is not None:
+        _built(runs, out, **options)
+
+
+def _print_pairs(pairs: Sequence[Pair]) -> None:
     headers, rows = comparing.pair_table(pairs)
     console.table(headers, rows, right=range(2, 8))
     for pair in pairs:
         if pair.warnings:
             console.note(f"Not only the model differs between {' and '.join(pair.names)}: {'; '.join(pair.warnings)}.")
-    if out is not None:
-        _built(runs, out, **options)
 
 
 def _built(runs: Sequence[Path], out: Path | None, **options: Any) -> Path:

@@ -32,6 +32,7 @@ class Facts:
         kinds: per step what it was; see `outcomes.STEPS`.
         outcome: see `outcomes.OUTCOMES`.
         stop: why the episode ended.
+        predicted: of masks that were given to be rated, the predicted IoUs; None where none was read.
     """
 
     sample_id: str
@@ -49,6 +50,7 @@ class Facts:
     kinds: Sequence[str | None]
     outcome: str
     stop: str
+    predicted: Sequence[float | None] = ()
 
     def at(self, rule: str) -> float:
         """The IoU of the mask that a selection rule takes."""
@@ -88,7 +90,8 @@ def facts(episode: Episode, budget: int, rule: str = "final") -> Facts:
         before, previous = after, step.mask
     areas = (areas + [areas[-1]] * (budget + 1 - len(areas)))[: max(budget, len(episode.steps)) + 1]
     iou = [ratio(*area) for area in areas]
-    answer, rated = episode.selected[rule], any(step.action.kind == "predict" for step in episode.steps)
+    answer = episode.selected[rule]
+    predicted = [step.action.predicted_iou for step in episode.steps if step.action.kind == "predict"]
     return Facts(
         sample_id=episode.sample_id,
         image=episode.image,
@@ -103,8 +106,9 @@ def facts(episode: Episode, budget: int, rule: str = "final") -> Facts:
         bands=bands_from(judge.truth.area, judge.truth.perimeter(), episode.expression),
         clicks={f"{threshold:.2f}": first_success(iou[1:], threshold, budget) for threshold in THRESHOLDS},
         kinds=kinds,
-        outcome="rated" if rated else outcome(kinds, episode.stop, score=iou[answer], best=max(iou)),
+        outcome="rated" if predicted else outcome(kinds, episode.stop, score=iou[answer], best=max(iou)),
         stop=episode.stop,
+        predicted=predicted,
     )
 
 
