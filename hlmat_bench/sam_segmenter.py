@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     import torch
 
 
+#: Most candidates that a CPU decodes together: what more of them need is too large for its caches.
+_CPU_BATCH = 4
+
+
 class SamSegmenter:
     """A SAM of any family.
 
@@ -146,8 +150,8 @@ class SamSession:
     def predict_each(self, candidates: Sequence[Sequence[Click]], box: Box | None = None) -> list[Mask]:
         """See `hlmat_bench.interfaces.BatchSession.predict_each`.
 
-        Candidates with equally many clicks are decoded in one batch. They are not padded to one length: these networks
-        attend to padding.
+        Candidates with equally many clicks are decoded in one batch, on a CPU in batches of `_CPU_BATCH`. They are not
+        padded to one length: these networks attend to padding.
         """
         import torch
 
@@ -155,9 +159,11 @@ class SamSession:
         with torch.inference_mode():
             for count in {len(clicks) for clicks in candidates if clicks or box is not None}:
                 alike = [i for i, clicks in enumerate(candidates) if len(clicks) == count]
-                decoded = self._best([candidates[i] for i in alike], box)
-                for i, logits in zip(alike, decoded, strict=True):
-                    found[i] = self._mask(logits[None])
+                most = _CPU_BATCH if self._network.device.type == "cpu" else len(alike)
+                for batch in (alike[start : start + most] for start in range(0, len(alike), most)):
+                    decoded = self._best([candidates[i] for i in batch], box)
+                    for i, logits in zip(batch, decoded, strict=True):
+                        found[i] = self._mask(logits[None])
         return found
 
     def snapshot(self) -> torch.Tensor | None:

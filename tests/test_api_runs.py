@@ -165,7 +165,7 @@ def test_a_server_that_goes_away_ends_the_run_and_the_same_command_goes_on(
 
     with ThreadPoolExecutor(1) as pool:
         with ChatServer(leave) as server:
-            under_way = pool.submit(play, spec(server).replace("retries=20", "retries=2"))
+            under_way = pool.submit(play, spec(server).replace("retries=20", "retries=3"))
             assert leaving.wait(60)
         with pytest.raises(UsageError, match=r"no server at 127\.0\.0\.1.*start it"):
             under_way.result(60)
