@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hlmat_bench import record_schema
 from hlmat_bench.actions import Action
 from hlmat_bench.errors import UsageError
 from hlmat_bench.interfaces import Size
@@ -155,13 +157,11 @@ class Episode:
         schema = value.get("schema") if isinstance(value, dict) else None
         if schema != EPISODE_SCHEMA:
             raise UsageError(f"This is no {EPISODE_SCHEMA}: its schema is {schema!r}.")
-        fields = {key: item for key, item in value.items() if key != "schema"}
-        try:
-            fields["steps"] = [Step.from_json(step) for step in value["steps"]]
-            fields["size"] = (value["size"][0], value["size"][1])
-            return cls(**fields)
-        except (KeyError, TypeError, IndexError) as error:
-            raise UsageError(f"The episode {value.get('sample_id')!r} is malformed: {error}.") from error
+        record_schema.check(value)
+        fields = {field.name: value[field.name] for field in dataclasses.fields(cls) if field.name in value}
+        fields["steps"] = [Step.from_json(step) for step in value["steps"]]
+        fields["size"] = (value["size"][0], value["size"][1])
+        return cls(**fields)
 
     def mask_at(self, t: int) -> RLE | None:
         """The mask after t steps, carried forward past the last; None is the empty initial state."""

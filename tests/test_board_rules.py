@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pycocotools import mask as coco
 
 import hlmat_bench
 from hlmat_bench.board.submission import make_entry
 from hlmat_bench.board.verification import Means, verify
+from hlmat_bench.errors import UsageError
 from hlmat_bench.records import Episode, select
 from hlmat_bench.runs import Run
 from hlmat_bench.testing import Answer, ChatServer, Failure
@@ -137,7 +141,7 @@ def recompute(episode: dict[str, Any]) -> None:
     for state in (episode["initial"], *episode["steps"]):
         mask = mask_of(state["mask"], size)
         state["iou"] = float(np.sum(gt & mask) / np.sum(gt | mask))
-    read = Episode.from_json(episode)
+    read = Episode.from_json(episode | {"selected": {"final": 0, "self": 0, "best": 0}})
     episode["selected"] = select(read.steps, read.initial)
 
 
@@ -231,10 +235,56 @@ def test_a_candidate_that_is_not_worth_most_is_found(games: Any, tmp_path: Path)
     assert "candidates" in cheat(games("tree, oracle"), tmp_path, prefer)
 
 
+JUNK = [None, True, -1, 5, 1e9, 10**12, -0.5, "x", "", [], {}, [1, 2], {"a": 1}, "Positive point: (1, 1)"]
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The paths to everything in a JSON value."""
+    yield path
+    pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, part in pairs:
+        yield from places(part, (*path, key))
+
+
+@pytest.mark.parametrize("how", ["tree, asked", "model-box"])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_whatever_stands_in_a_run_verification_ends_in_a_verdict(
+    data: st.DataObject, how: str, games: Any, task: str, tool: str, tmp_path: Path
+) -> None:
+    """One value of the manifest or of an episode is another one, of any kind."""
+    run, honest = Run(games(how)), make_entry(Run(games(how)), boards.DECLARED)
+    copy = tmp_path / "copy"
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(run.folder, copy)
+    manifest = json.loads((copy / "run.json").read_text())
+    episodes = [json.loads(line) for line in (copy / "episodes.jsonl").read_text().splitlines()]
+    value = data.draw(st.sampled_from([manifest, episodes[0], episodes[7]]))
+    *path, last = data.draw(st.sampled_from(sorted(filter(None, places(value)), key=str)))
+    for key in path:
+        value = value[key]
+    value[last] = data.draw(st.sampled_from(JUNK))
+    (copy / "run.json").write_text(json.dumps(manifest))
+    (copy / "episodes.jsonl").write_text("".join(json.dumps(episode) + "\n" for episode in episodes))
+    entries = [honest]
+    with contextlib.suppress(UsageError):
+        entries.append(make_entry(Run(copy), boards.DECLARED))
+    for entry in entries:
+        with contextlib.suppress(UsageError):
+            verdict = verify(entry, Means(copy, f"{tool},radius=10", task=task))
+            assert (verdict.level is None) == bool(verdict.findings)
+
+
 def test_a_mask_that_the_task_does_not_make_is_found_on_replay(tmp_path: Path) -> None:
     run = hlmat_bench.run("oracle", "refine_hres_synth", "graphcut", out=tmp_path / "run", budget=2, limit=3)
     entry = make_entry(run, boards.DECLARED)
     assert verify(entry, Means(run.folder, "graphcut")).level == "replayed"
+
+    def drop(episodes: Episodes) -> str:
+        episodes[1]["initial"]["mask"] = None
+        return str(episodes[1]["sample_id"])
+
+    assert cheat(run.folder, tmp_path, drop) == "step 0, mask"
 
     def improve(episodes: Episodes) -> None:
         episodes[1]["initial"]["mask"] = episodes[1]["gt"]

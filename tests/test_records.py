@@ -108,3 +108,41 @@ def test_a_line_that_is_no_episode_is_a_usage_error(tmp_path: Path, line: str) -
     path.write_text(line + "\n")
     with pytest.raises(UsageError):
         list(read_episodes(path))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "place"),
+    [
+        (("size",), [4], "size: List should have at least 2 items"),
+        (("size",), [4, 0], "size.1"),
+        (("gt",), None, "gt"),
+        (("gt", "counts"), [24], "gt.counts"),
+        (("initial",), {}, "initial.kind: Field required"),
+        (("steps", 0, "mask", "size"), [6, 4], "a mask has another size"),
+        (("steps", 0, "action", "x"), 6, "a click is outside"),
+        (("steps", 0, "action", "x"), -1, "steps.0.action.click.x"),
+        (("steps", 0, "action", "positive"), 1, "steps.0.action.click.positive"),
+        (("steps", 0, "action", "kind"), "drag", "steps.0.action"),
+        (("steps", 0, "iou"), "0.5", "steps.0.iou"),
+        (("steps", 0, "iou"), float("nan"), "steps.0.iou"),
+        (("steps", 0, "raw"), 5, "steps.0.raw"),
+        (("selected", "final"), 2, "a step that is selected is not there"),
+        (("selected",), {}, "a step that is selected is not there"),
+        (("tags",), {"a": None}, "tags.a"),
+    ],
+)
+def test_what_is_no_episode_is_one_sentence_that_says_where(path: tuple, value: object, place: str) -> None:
+    line = json.loads(json.dumps(_steps([0.5], [HALF]).to_json()))
+    assert Episode.from_json(line).to_json() == line
+    part = line
+    for key in path[:-1]:
+        part = part[key]
+    part[path[-1]] = value
+    with pytest.raises(UsageError, match="^The episode 's' is malformed: ") as caught:
+        Episode.from_json(line)
+    assert place in str(caught.value)
+
+
+def test_fields_of_later_versions_are_left_alone() -> None:
+    line = _steps([0.5], [HALF]).to_json()
+    assert Episode.from_json(line | {"mood": "good"}) == Episode.from_json(line)

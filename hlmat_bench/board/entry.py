@@ -170,6 +170,9 @@ class Manifest(Strict):
                 value = getattr(self, part).get(key)
                 if not isinstance(value, str) or not 0 < len(value) <= 200:
                     raise ValueError(f"{part}.{key} should be a text of 1 to 200 characters")
+        budget = self.protocol.get("budget")
+        if type(budget) is not int or not 0 < budget <= MAX_BUDGET:
+            raise ValueError(f"protocol.budget should be a number from 1 to {MAX_BUDGET}")
         return self
 
     @property

@@ -12,7 +12,7 @@ from hlmat_bench.board.findings import TOLERANCE, Finding, at, differences
 from hlmat_bench.board.rules import Rules
 from hlmat_bench.board.submission import THRESHOLDS, published_manifest, row, scores_of, state_areas
 from hlmat_bench.errors import UsageError
-from hlmat_bench.records import Episode, select
+from hlmat_bench.records import EPISODES, Episode, read_values, select
 from hlmat_bench.runs import Run
 from hlmat_bench.scores import ratio
 
@@ -36,17 +36,19 @@ def check(entry: Entry, run: Run) -> Iterator[Finding]:
 def _episodes(entry: Entry, run: Run, digest: RunDigest) -> list[Finding]:
     """What is wrong with single episodes; the digest takes all of them in."""
     found: list[Finding] = []
-    rules = Rules(entry.manifest)
-    for expected, episode in zip_longest(_rows(entry.samples), run.episodes()):
-        if episode is None:
+    rules, path = Rules(entry.manifest), run.folder / EPISODES
+    for expected, line in zip_longest(_rows(entry.samples), read_values(path) if path.exists() else ()):
+        if line is None:
             return [*found, Finding(at(expected["id"], None, "id"), "is not in the run")]
-        if expected is None or expected["id"] != episode.sample_id:
-            return [*found, Finding(at(episode.sample_id, None, "id"), "does not stand in the entry at this place")]
+        sample = expected["id"] if expected else "beyond those of the entry"
         try:
+            episode = Episode.from_json(line[1])
+            if episode.sample_id != sample:
+                return [*found, Finding(at(episode.sample_id, None, "id"), "does not stand in the entry at this place")]
             digest.add(episode)
             found += _episode(expected, episode, rules, entry.manifest.selection)
         except (UsageError, KeyError, TypeError, ValueError, RecursionError) as error:
-            found.append(Finding(at(episode.sample_id, None, "record"), f"is malformed: {error}"))
+            found.append(Finding(at(sample, None, "record"), f"is malformed: {error}"))
     return found
 
 

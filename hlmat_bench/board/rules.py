@@ -80,7 +80,7 @@ class Rules:
                 at(episode.sample_id, 0, "kind"), f"says {begin['kind']}, but the episodes of this run begin {kind}"
             )
         boxed = is_state(self._initial, BOX_STATES) and kind != "empty"
-        if (kind == "empty" and mask is not None) or (boxed and (mask is None) != (box is None)):
+        if (mask is not None) != (box is not None if boxed else kind != "empty"):
             yield Finding(at(episode.sample_id, 0, "mask"), f"is not what an episode that begins {kind} can have")
         if box is None:
             return
@@ -156,7 +156,7 @@ class Rules:
             "falling": why in ("falling", "unknown"),
         }
         over = why == "over" or any(step.action.kind == "stop" for step in steps[:-1]) or len(steps) > self._budget
-        if over or not right.get(stop):
+        if over or not right.get(stop) or (stop == "error") != (episode.error is not None):
             problem = f"says {stop} after step {len(steps)} of {self._budget}, where it cannot have ended so"
             yield Finding(at(episode.sample_id, None, "stop"), problem)
 

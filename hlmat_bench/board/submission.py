@@ -146,17 +146,19 @@ def published_manifest(document: Mapping[str, Any]) -> Manifest:
     missing = [name for name in ("shard", *Manifest.model_fields) if name not in document]
     if missing:
         raise UsageError(f"run.json has no {missing[0]}; play the run with this version of hlmat-bench.")
+    if unlike := [name for name in ("model", "task") if not isinstance(document[name], dict)]:
+        raise UsageError(f"{unlike[0]} in run.json is no JSON object; play the run with this version of hlmat-bench.")
     if document["shard"] is not None:
         raise UsageError("This is one shard of a run; put the shards together with `hlmat-bench merge` first.")
     if document["finished"] is None:
         raise UsageError("The run is not finished; run the same command again until it is.")
-    if document["task"]["kind"] == "filtering":
+    if document["task"].get("kind") == "filtering":
         raise UsageError("A filtering task has no clicks and no masks to rank; enter a run of a segmentation task.")
     known = {name: document[name] for name in Manifest.model_fields}
     task = document["task"]
     known["argv"] = public(document["argv"])
     known["model"] = {key: part if key == "image" else public(part) for key, part in document["model"].items()}
-    known["task"] = {**task, "source": public(task["source"])}
+    known["task"] = {**task, "source": public(task.get("source"))}
     return checked(Manifest, known, "The manifest")
 
 
