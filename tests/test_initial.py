@@ -124,7 +124,7 @@ def test_boxes_of_another_run(boxed: Run, task: str, tool: str, tmp_path: Path) 
 def test_a_run_on_other_images_is_refused(boxed: Run, task: str, tool: str, tmp_path: Path) -> None:
     shutil.copytree(boxed.folder, tmp_path / "other")
     path = tmp_path / "other" / "episodes.jsonl"
-    path.write_text(path.read_text().replace('"size":[60,80],"gt"', '"size":[600,80],"gt"'))
+    path.write_text(path.read_text().replace('"size":[60,80]', '"size":[600,80]'))
     with pytest.raises(UsageError, match=r"was \(600, 80\) in .* and is \(60, 80\) here"):
         _play("oracle", task, tool, tmp_path / "run", initial=f"box-from={tmp_path / 'other'}")
 

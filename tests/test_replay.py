@@ -188,7 +188,12 @@ def test_a_given_initial_mask_is_taken_up_where_the_segmenter_can(task: str, too
         (lambda value: value["steps"][0].update(action={"kind": "predict"}), "has no clicks to replay"),
         (lambda value: value.update(sample_id="nobody"), "The sample nobody is not in the data"),
         (
-            lambda value: value.update(size=[30, 40], gt=rle(np.eye(30, 40, dtype=bool))),
+            lambda value: value.update(
+                size=[30, 40],
+                gt=rle(np.eye(30, 40, dtype=bool)),
+                steps=[],
+                selected={"final": 0, "self": 0, "best": 0},
+            ),
             r"The image of .* is \(60, 80\) here and \(30, 40\) in the record",
         ),
     ],

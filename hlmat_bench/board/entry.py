@@ -269,14 +269,14 @@ def read_entry(path: Path) -> Entry:
     return entry
 
 
-def checked(model: type[Model], value: Mapping[str, Any], where: str) -> Model:
-    """The value as an object of a schema.
+def checked(model: type[Model], value: Mapping[str, Any], where: str, extra: Literal["ignore"] | None = None) -> Model:
+    """The value as an object of a schema; with ``extra="ignore"`` it may have other fields as well.
 
     Raises:
         UsageError: names the first field that does not fit, never its content.
     """
     try:
-        return model.model_validate(value)
+        return model.model_validate(value, extra=extra)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
         place = ".".join(str(part)[:60] for part in first["loc"])

@@ -126,13 +126,13 @@ def scores_of(episodes: Iterable[Episode], manifest: Manifest) -> Scores:
     """The scores of a run's episodes, of which the entry takes the fields it knows.
 
     Raises:
-        UsageError: when there is no episode.
+        UsageError: when there is no episode, or a number is beyond what an entry holds.
     """
     protocol = manifest.protocol
     scores = score_episodes(episodes, budget=protocol["budget"], track=protocol["track"])
     if not scores["n"]:
         raise UsageError("The run has no episodes; play it to its end.")
-    return Scores.model_validate(scores, extra="ignore")
+    return checked(Scores, scores, "The scores", extra="ignore")
 
 
 def published_manifest(document: Mapping[str, Any]) -> Manifest:
