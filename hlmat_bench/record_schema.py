@@ -13,9 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from hlmat_bench.errors import UsageError
 
 Pixel: TypeAlias = Annotated[int, Field(ge=0)]
-Size: TypeAlias = Annotated[list[Annotated[int, Field(ge=1, le=2**16)]], Field(min_length=2, max_length=2)]
-Box: TypeAlias = Annotated[list[Pixel], Field(min_length=4, max_length=4)]
-Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
+Size: TypeAlias = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=2, max_length=2)]
+Box: TypeAlias = Annotated[list[int], Field(min_length=4, max_length=4)]
 Amount: TypeAlias = Annotated[float, Field(ge=0)]
 
 
@@ -25,7 +24,7 @@ class _Part(BaseModel):
 
 class _Rle(_Part):
     size: Size
-    counts: str
+    counts: str | list[int]
 
 
 class _Click(_Part):
@@ -51,12 +50,12 @@ _Action: TypeAlias = Annotated[_Click | _Box | _Other, Field(discriminator="kind
 
 class _Candidate(_Part):
     action: _Action
-    replies: list[str]
     mask: _Rle
-    iou: Share
-    predicted_iou: Share | None
-    judgement: str | None
+    iou: float
+    predicted_iou: float | None
     chosen: bool
+    replies: list[str]
+    judgement: str | None = None
     finish: str | None = None
 
 
@@ -64,9 +63,9 @@ class _Step(_Part):
     t: Annotated[int, Field(ge=1)]
     raw: str | None
     action: _Action
-    predicted_iou: Share | None
+    predicted_iou: float | None
     mask: _Rle
-    iou: Share
+    iou: float
     seconds: dict[str, Amount]
     tokens: dict[str, Annotated[int, Field(ge=0)] | None]
     cost: Amount | None = None
@@ -77,11 +76,11 @@ class _Step(_Part):
 class _Initial(_Part):
     kind: str
     mask: _Rle | None
-    iou: Share
+    iou: float
     box: Box | None = None
     raw: str | None = None
     defect: str | None = None
-    band: Annotated[list[Share], Field(min_length=2, max_length=2)] | None = None
+    band: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
     in_band: bool = True
 
 
@@ -98,7 +97,7 @@ class _Episode(_Part):
     steps: list[_Step]
     selected: dict[str, Annotated[int, Field(ge=0)]]
     stop: str
-    error: str | None
+    error: str | None = None
     tags: dict[str, str] = {}
 
     @model_validator(mode="after")
