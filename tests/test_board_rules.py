@@ -116,10 +116,13 @@ def games(task: str, tool: str, tmp_path_factory: pytest.TempPathFactory) -> Cal
 
 
 def cheat(run: Path, tmp_path: Path, change: Callable[[Episodes], str]) -> str:
-    """Change a copy of a run so that its numbers agree with it again, and the place where that should be found.
+    """Change a copy of a run, make its numbers agree with it again, and verify it.
 
-    Gives:
-        the places that were found, of the episode that the change names.
+    Args:
+        change: returns the sample that it changes.
+
+    Returns:
+        Where something was found in that sample's episode; it is an error when it was found elsewhere.
     """
     copy, names = Path(shutil.copytree(run, tmp_path / "copy")), []
     boards.edit(copy, lambda episodes: names.append(change(episodes)))
