@@ -108,9 +108,7 @@ class EmbeddingStore:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        with suppress(
-            FileNotFoundError
-        ):  # another process made room meanwhile: it is as if it had been kept, and removed
+        with suppress(FileNotFoundError):  # another process made room: it is as if this had been kept, and removed
             draft.replace(path)
         self._make_room(len(data))
 

@@ -61,7 +61,7 @@ def filtering_scores(samples: Sequence[Measured]) -> dict[str, Any] | None:
     ratings = Ratings(
         images=[sample.image_id for sample in rated for _ in sample.predicted],
         true=np.concatenate([sample.iou[1 : len(sample.predicted) + 1] for sample in rated]),
-        predicted=np.array([UNPARSABLE_AS if value is None else value for value in said]),
+        predicted=as_numbers(said),
         read=np.array([value is not None for value in said]),
     )
     constant = np.full_like(ratings.true, ratings.true.mean())
@@ -77,9 +77,19 @@ def filtering_scores(samples: Sequence[Measured]) -> dict[str, Any] | None:
     }
 
 
+def as_numbers(said: Sequence[float | None]) -> Floats:
+    """Predictions, float64 (n,): `UNPARSABLE_AS` where none was read."""
+    return np.array([UNPARSABLE_AS if value is None else value for value in said])
+
+
+def errors(predicted: Floats, true: Floats) -> Floats:
+    """Absolute and squared errors in percent and percent squared, float64 (n, 2), of IoUs from 0 to 1."""
+    difference = 100 * (predicted - true)
+    return np.stack([np.abs(difference), difference**2], axis=1)
+
+
 def _errors(ratings: Ratings, predicted: Floats) -> dict[str, Any]:
-    difference = 100 * (predicted - ratings.true)
-    columns = np.stack([np.abs(difference), difference**2], axis=1)
+    columns = errors(predicted, ratings.true)
     low, high = bootstrap(columns, np.ones_like(columns), ratings.images)
     return {
         "mae": float(columns[:, 0].mean()),

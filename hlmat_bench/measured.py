@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from hlmat_bench import masks
 from hlmat_bench.bands import bands_of
 from hlmat_bench.click_scores import EpisodeClicks
+from hlmat_bench.errors import UsageError
 from hlmat_bench.interfaces import Mask
 from hlmat_bench.intervals import bootstrap
 from hlmat_bench.records import Episode
@@ -63,7 +64,13 @@ def measure(episode: Episode, budget: int, regrets: Mapping[int, float] | None =
         episode: the record.
         budget: clicks per episode.
         regrets: of its valid clicks, by step, where a replay found them.
+
+    Raises:
+        UsageError: when it has more steps than that, and the mask of one of them is its answer.
     """
+    if max(episode.selected.values()) > budget:
+        steps = len(episode.steps)
+        raise UsageError(f"The episode {episode.sample_id} has {steps} steps, more than the budget of {budget}.")
     gt = masks.decode(episode.gt)
     truth = CachedTruth(gt, None if episode.ignore is None else masks.decode(episode.ignore))
     before = np.zeros(episode.size, bool)

@@ -129,4 +129,5 @@ def check(value: dict[str, Any]) -> None:
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
         place = ".".join(str(part)[:60] for part in first["loc"])
         what = f"{place}: {first['msg'][:200]}" if place else first["msg"][:200]
-        raise UsageError(f"The episode {value.get('sample_id')!r} is malformed: {what}.") from None
+        sample = str(value.get("sample_id"))[:120]
+        raise UsageError(f"The episode {sample!r} is malformed: {what}.") from None

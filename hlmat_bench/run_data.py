@@ -50,7 +50,7 @@ def _own_file(words: Sequence[str]) -> str | None:
     Raises:
         UsageError: when there is no such file.
     """
-    named = [word for before, word in pairwise(words) if before == "--task"]
+    named = _given(words, "--task")
     own = [word for word in named if word.endswith((".yaml", ".yml"))]
     if len(own) != 1 or len(named) != 1:
         return None
@@ -61,6 +61,12 @@ def _own_file(words: Sequence[str]) -> str | None:
 
 def _overrides(words: Sequence[str]) -> dict[str, Any]:
     """The settings of the data on a command line."""
-    given = [word for before, word in pairwise(words) if before == "--set"]
-    pairs = [word.removeprefix("data.").partition("=") for word in given if word.startswith("data.")]
+    given = [word for word in _given(words, "--set") if word.startswith("data.")]
+    pairs = [word.removeprefix("data.").partition("=") for word in given]
     return {key: scalar(value) for key, _, value in pairs}
+
+
+def _given(words: Sequence[str], option: str) -> list[str]:
+    """The values of an option, ``--task NAME`` or ``--task=NAME``."""
+    apart = [word for before, word in pairwise(words) if before == option]
+    return apart + [word.removeprefix(f"{option}=") for word in words if word.startswith(f"{option}=")]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -157,14 +157,18 @@ class SamSession:
 
         found = [self._start.copy() for _ in candidates]
         with torch.inference_mode():
-            for count in {len(clicks) for clicks in candidates if clicks or box is not None}:
-                alike = [i for i, clicks in enumerate(candidates) if len(clicks) == count]
-                most = _CPU_BATCH if self._network.device.type == "cpu" else len(alike)
-                for batch in (alike[start : start + most] for start in range(0, len(alike), most)):
-                    decoded = self._best([candidates[i] for i in batch], box)
-                    for i, logits in zip(batch, decoded, strict=True):
-                        found[i] = self._mask(logits[None])
+            for batch in self._batches(candidates, box):
+                decoded = self._best([candidates[i] for i in batch], box)
+                for i, logits in zip(batch, decoded, strict=True):
+                    found[i] = self._mask(logits[None])
         return found
+
+    def _batches(self, candidates: Sequence[Sequence[Click]], box: Box | None) -> Iterator[list[int]]:
+        """The numbers of the candidates that are decoded together."""
+        for count in {len(clicks) for clicks in candidates if clicks or box is not None}:
+            alike = [i for i, clicks in enumerate(candidates) if len(clicks) == count]
+            most = _CPU_BATCH if self._network.device.type == "cpu" else len(alike)
+            yield from (alike[start : start + most] for start in range(0, len(alike), most))
 
     def snapshot(self) -> torch.Tensor | None:
         """The low-resolution logits, float32 (1, 1, L, L), which no later prediction changes; None without any."""

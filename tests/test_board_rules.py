@@ -191,14 +191,37 @@ def test_a_mask_without_its_box_is_found(games: Any, tmp_path: Path) -> None:
     assert cheat(games("model-box"), tmp_path, hide) == "step 0, mask"
 
 
-@pytest.mark.parametrize("label", [{"kind": "invalid", "reason": "repeat"}, {"kind": "stop"}])
-def test_a_click_that_is_hushed_up_is_found(label: dict[str, Any], games: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("label", "place"),
+    [
+        ({"action": {"kind": "invalid", "reason": "repeat"}}, "step 3, action"),
+        ({"action": {"kind": "stop"}}, "step 3, action, stop"),
+        ({"action": {"kind": "stop"}, "raw": None, "predicted_iou": None}, "step 3, action, stop"),
+        ({"action": {"kind": "invalid", "reason": "api"}, "raw": None, "predicted_iou": None}, "stop"),
+    ],
+)
+def test_a_click_that_is_hushed_up_is_found(label: dict[str, Any], place: str, games: Any, tmp_path: Path) -> None:
     def hush(episodes: Episodes) -> str:
         episode = first(episodes, lambda episode: clicked(episode, 2) and len(episode["steps"]) == 4)
-        episode["steps"][2] |= {"action": label, "mask": episode["steps"][1]["mask"]}
+        episode["steps"][2] |= {**label, "mask": episode["steps"][1]["mask"]}
         return str(episode["sample_id"])
 
-    assert cheat(games("greedy"), tmp_path, hush).startswith("step 3, action")
+    assert cheat(games("greedy"), tmp_path, hush) == place
+
+
+def test_more_steps_than_the_budget_are_found(games: Any, tmp_path: Path) -> None:
+    run = games("greedy")
+    honest, copy = make_entry(Run(run), boards.DECLARED), Path(shutil.copytree(run, tmp_path / "copy"))
+
+    def add(episodes: Episodes) -> None:
+        episode = first(episodes, lambda episode: len(episode["steps"]) == 4)
+        episode["steps"].append(episode["steps"][3] | {"t": 5})
+        episode["selected"]["final"] = 5
+
+    boards.edit(copy, add)
+    assert any(finding.place.endswith(", steps") for finding in verify(honest, Means(copy)).findings)
+    with pytest.raises(UsageError, match="has 5 steps, more than the budget of 4"):
+        make_entry(Run(copy), boards.DECLARED)
 
 
 def test_steps_that_were_cut_off_are_found(games: Any, tmp_path: Path) -> None:

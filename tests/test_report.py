@@ -18,7 +18,7 @@ import pytest
 from pycocotools import mask as coco
 from typer.testing import CliRunner
 
-from hlmat_bench import cli
+from hlmat_bench import cli, run_data
 from hlmat_bench.ceilings import play as play_ceilings
 from hlmat_bench.errors import UsageError
 from hlmat_bench.intervals import bootstrap_difference
@@ -218,6 +218,17 @@ def test_other_data_is_refused(played: list[Run], tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"not the data of the run.*--no-images"):
         report([played[0].folder], tmp_path / "site", task=other)
     assert not (tmp_path / "site").exists()
+
+
+@pytest.mark.parametrize("words", [["--task", "{}"], ["--task={}"]])
+def test_the_data_is_that_of_the_task_file_on_the_command_line(
+    played: list[Run], tmp_path: Path, words: list[str]
+) -> None:
+    task = str(played[0].folder.parents[1] / "mine.yaml")
+    document = played[0].manifest | {"argv": ["hlmat-bench", "run", *(word.format(task) for word in words)]}
+    assert run_data.reopened(document).digest() == document["task"]["digest"]
+    with pytest.raises(UsageError, match=r"gone\.yaml is not there; give it with --task"):
+        run_data.reopened(document | {"argv": [word.format("gone.yaml") for word in words]})
 
 
 def test_runs_on_other_samples_are_refused(played: list[Run], tmp_path: Path, tool: str) -> None:

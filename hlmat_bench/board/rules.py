@@ -56,8 +56,9 @@ class Rules:
 
     def check(self, episode: Episode) -> Iterator[Finding]:
         """What is against the rules, at its place."""
-        if [step.t for step in episode.steps] != list(range(1, len(episode.steps) + 1)):
-            yield Finding(at(episode.sample_id, None, "steps"), "are not numbered from 1")
+        numbers = [step.t for step in episode.steps]
+        if numbers != list(range(1, len(numbers) + 1)) or len(numbers) > self._budget:
+            yield Finding(at(episode.sample_id, None, "steps"), f"are not numbered from 1 to at most {self._budget}")
             return
         yield from self._beginning(episode)
         clicks: list[Click] = []
@@ -102,13 +103,11 @@ class Rules:
         """Whether what was done is what the reply means here."""
         action, place = step.action, at(episode.sample_id, step.t, "action")
         does = action.kind in ("click", "box")
-        if step.raw is None:
-            if does:
-                yield Finding(place, f"is a {action.kind} without a reply")
-            return
-        meant = self._meaning(episode, Reply(step.raw, finish=step.finish), first=step.t == 1, clicks=clicks)
-        if self._strategy == "box-only":
-            meant = box_alone(meant)
+        meant = Action("invalid", reason="api")
+        if step.raw is not None:
+            reply = Reply(step.raw, finish=step.finish)
+            meant = self._meaning(episode, reply, first=step.t == 1, clicks=clicks)
+            meant = box_alone(meant) if self._strategy == "box-only" else meant
         if (does or self._strategy in STRATEGIES) and _unrated(meant) != _unrated(action):
             yield Finding(place, f"says {json.dumps(action.to_json())}, but the reply {json.dumps(meant.to_json())}")
         if (does or action.predicted_iou is not None) and action.predicted_iou != meant.predicted_iou:
@@ -155,7 +154,7 @@ class Rules:
             "converged": why in ("converged", "unknown"),
             "falling": why in ("falling", "unknown"),
         }
-        over = why == "over" or any(step.action.kind == "stop" for step in steps[:-1]) or len(steps) > self._budget
+        over = why == "over" or any(step.action.kind == "stop" or step.action.reason == "api" for step in steps[:-1])
         if over or not right.get(stop) or (stop == "error") != (episode.error is not None):
             problem = f"says {stop} after step {len(steps)} of {self._budget}, where it cannot have ended so"
             yield Finding(at(episode.sample_id, None, "stop"), problem)

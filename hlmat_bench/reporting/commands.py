@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import webbrowser
 from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from hlmat_bench import console
 from hlmat_bench.errors import UsageError
 from hlmat_bench.reporting import build, comparing, entrants, ratings
-from hlmat_bench.reporting.comparing import Pair
 
 
 def report(runs: Sequence[Path], out: Path | None, show: bool, **options: Any) -> None:
@@ -31,19 +31,14 @@ def compare(runs: Sequence[Path], out: Path | None, **options: Any) -> None:
     played = entrants.read(runs)
     if all(entrant.taken is None for entrant in played):
         headers, rows = ratings.pair_table(played)
-        console.table(headers, rows, right=range(2, 7))
     else:
-        _print_pairs(comparing.pairs(played))
+        headers, rows = comparing.pair_table(comparing.pairs(played))
+    console.table(headers, rows, right=range(2, len(headers)))
+    for first, second in combinations(played, 2):
+        if warnings := entrants.differing_settings(first, second):
+            console.note(f"Not only the model differs between {first.name} and {second.name}: {'; '.join(warnings)}.")
     if out is not None:
         _built(runs, out, **options)
-
-
-def _print_pairs(pairs: Sequence[Pair]) -> None:
-    headers, rows = comparing.pair_table(pairs)
-    console.table(headers, rows, right=range(2, 8))
-    for pair in pairs:
-        if pair.warnings:
-            console.note(f"Not only the model differs between {' and '.join(pair.names)}: {'; '.join(pair.warnings)}.")
 
 
 def _built(runs: Sequence[Path], out: Path | None, **options: Any) -> Path:

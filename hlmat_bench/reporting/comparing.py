@@ -38,14 +38,13 @@ class Pair:
     @property
     def verdict(self) -> str:
         """Which one has the higher mIoU, where the interval says so."""
-        if not separated(self.found):
+        if not separated(self.found["miou_ci"]):
             return "not separated"
         return f"{self.names[0 if self.found['miou'] > 0 else 1]} is better"
 
 
-def separated(found: Mapping[str, Any]) -> bool:
-    """Whether the interval of a difference of mIoU does not hold 0; of a single image there is no interval."""
-    ends = found["miou_ci"]
+def separated(ends: Sequence[float] | None) -> bool:
+    """Whether the interval of a difference does not hold 0; of a single image there is none."""
     return ends is not None and not ends[0] <= 0 <= ends[1]
 
 
@@ -131,7 +130,7 @@ def _slice_row(entrants: Sequence[Entrant], way: Slicing, code: int) -> list[str
     for entrant, found in zip(entrants[1:], scores[1:], strict=True):
         gap = differences(entrants[0].facts, entrant.facts, members, budget)
         cells += [number(found["miou"]), with_range(gap["miou"], gap["miou_ci"], 3)]
-        apart = apart and separated(gap)
+        apart = apart and separated(gap["miou_ci"])
     best = max(range(len(entrants)), key=lambda n: float(scores[n]["miou"]))
     return [
         way.values[code],

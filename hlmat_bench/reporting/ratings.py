@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hlmat_bench.errors import UsageError
-from hlmat_bench.filtering import UNPARSABLE_AS
+from hlmat_bench.filtering import as_numbers, errors
 from hlmat_bench.intervals import bootstrap_difference
+from hlmat_bench.reporting.comparing import separated
 from hlmat_bench.reporting.entrants import Entrant
+from hlmat_bench.reporting.slices import ends_of
 from hlmat_bench.reporting.views import with_range
 
 
@@ -33,22 +35,21 @@ def _row(first: Entrant, second: Entrant) -> list[str]:
         )
     ours, theirs = _errors(first), _errors(second)
     ones = np.ones_like(ours)
-    gaps = ours.mean(axis=0) - theirs.mean(axis=0)
-    low, high = bootstrap_difference((ours, ones), (theirs, ones), images)
-    ends = [[float(low[n]), float(high[n])] if len(set(images)) > 1 else None for n in range(2)]
-    apart = ends[0] is not None and not ends[0][0] <= 0 <= ends[0][1]
-    nearer = [int(np.count_nonzero(which)) for which in (ours[:, 0] < theirs[:, 0], ours[:, 0] > theirs[:, 0])]
+    mae, mse = (ours.mean(axis=0) - theirs.mean(axis=0)).tolist()
+    ends = ends_of(bootstrap_difference((ours, ones), (theirs, ones), images), images)
+    nearer, farther = (int(np.count_nonzero(which[:, 0])) for which in (ours < theirs, ours > theirs))
+    better = f"{(second if mae > 0 else first).name} is better"
     return [
         f"{first.name} − {second.name}",
-        f"{(second if gaps[0] > 0 else first).name} is better" if apart else "not separated",
-        with_range(float(gaps[0]), ends[0], 2),
-        with_range(float(gaps[1]), ends[1], 2),
-        *(f"{count:,}" for count in (nearer[0], len(ours) - sum(nearer), nearer[1])),
+        better if separated(ends[0]) else "not separated",
+        with_range(mae, ends[0], 2),
+        with_range(mse, ends[1], 2),
+        *(f"{count:,}" for count in (nearer, len(ours) - nearer - farther, farther)),
     ]
 
 
 def _errors(entrant: Entrant) -> NDArray[np.float64]:
-    """Absolute and squared error of every mask's prediction, float64 (n, 2); see `hlmat_bench.filtering`."""
-    pairs = [pair for sample in entrant.facts for pair in zip(sample.predicted, sample.iou[1:], strict=True)]
-    error = np.array([100 * abs((UNPARSABLE_AS if said is None else said) - true) for said, true in pairs])
-    return np.stack([error, error**2], axis=1)
+    """Absolute and squared error of every mask's prediction, float64 (n, 2)."""
+    said = [value for sample in entrant.facts for value in sample.predicted]
+    true = [iou for sample in entrant.facts for iou in sample.iou[1:]]
+    return errors(as_numbers(said), np.array(true))

@@ -64,7 +64,7 @@ def scores_of(samples: Sequence[Facts], members: Sequence[int] | NDArray[np.int6
     above, below = columns(chosen, budget)
     images = [sample.image_id for sample in chosen]
     values = [ratio(*sums) for sums in zip(above.sum(0), below.sum(0), strict=True)]
-    ends = _ends(bootstrap(above, below, images), images)
+    ends = ends_of(bootstrap(above, below, images), images)
     return {
         "n": len(chosen),
         "miou": values[0], "miou_ci": ends[0],
@@ -83,7 +83,7 @@ def differences(
     ours, theirs = [first[n] for n in members], [second[n] for n in members]
     sides = columns(ours, budget), columns(theirs, budget)
     images = [sample.image_id for sample in ours]
-    ends = _ends(bootstrap_difference(*sides, images), images)
+    ends = ends_of(bootstrap_difference(*sides, images), images)
     found: dict[str, Any] = {"n": len(ours)}
     for number, name in enumerate(("miou", "ciou", "noc")):
         first_score, second_score = (ratio(above[:, number].sum(), below[:, number].sum()) for above, below in sides)
@@ -92,7 +92,7 @@ def differences(
     return found | {"wins": sum(gap > 0 for gap in gaps), "losses": sum(gap < 0 for gap in gaps)}
 
 
-def _ends(interval: Interval, images: Sequence[str]) -> list[list[float] | None]:
+def ends_of(interval: Interval, images: Sequence[str]) -> list[list[float] | None]:
     """The ends of each interval; of a single image it has no width and says nothing."""
     if len(set(images)) < 2:
         return [None] * len(interval.low)
