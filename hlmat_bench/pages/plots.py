@@ -99,7 +99,8 @@ def bars(groups: Sequence[Bar], *, title: str, x: str, y: str) -> Plot:
     top = max([bar.value for bar in groups] + [1.0])
     axes = _Axes(float(len(groups)), top * 1.12)
     svg = _svg(title)
-    ticks = [(n + 0.5, bar.label) for n, bar in enumerate(groups)]
+    apart, last = -(-len(groups) // 12), len(groups) - 1  # at most a dozen names, the last one's among them
+    ticks = [(n + 0.5, bar.label) for n, bar in enumerate(groups) if (last - n) % apart == 0]
     axes.draw(svg, x, y, ticks, [(0.0, "0"), (top, f"{top:,.0f}")])
     for n, bar in enumerate(groups):
         left, right, above = axes.x(n + 0.14), axes.x(n + 0.86), axes.y(bar.value)
