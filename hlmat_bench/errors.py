@@ -1,8 +1,8 @@
 """The errors of hlmat-bench.
 
-`UsageError` is what a user can cause and can mend: the command line prints its sentence and ends
-with exit code 2. `RequestFailed` is what a model or a server can get wrong: it is recorded in the
-episode and never ends a run.
+`UsageError` is what a user can cause and can correct: the command line prints its sentence and ends with exit code 2.
+`RequestFailed` is what a model or a server can get wrong with one request: the episode records it. A run in which
+requests fail one after the other ends with a `UsageError`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,16 @@ class UsageError(HlmatError):
 
 
 class RequestFailed(HlmatError):
-    """A request to a model failed for good: after its retries, or because a retry is pointless."""
+    """A request to a model failed for good: after its retries, or because a retry is pointless.
+
+    Attributes:
+        advice: what the user can do if every request fails like this one, as an imperative without a full stop
+            (``"take a lower quality= or a resize="``); empty where nothing is known to help.
+    """
+
+    def __init__(self, message: str, *, advice: str = "") -> None:
+        super().__init__(message)
+        self.advice = advice
 
 
 class TryAgain(RequestFailed):
@@ -31,8 +40,10 @@ class TryAgain(RequestFailed):
         too_many: the server refused because of too many requests.
     """
 
-    def __init__(self, message: str, *, after: float | None = None, too_many: bool = False) -> None:
-        super().__init__(message)
+    def __init__(
+        self, message: str, *, advice: str = "", after: float | None = None, too_many: bool = False
+    ) -> None:
+        super().__init__(message, advice=advice)
         self.after, self.too_many = after, too_many
 
 

@@ -67,6 +67,7 @@ class Reply:
         cost: in US dollars; None where unknown.
         finish: why the reply ended: ``stop``; ``length`` (cut off at ``max_tokens``); ``content_filter`` (the service
             withheld it or a part of it); ``refusal`` (the model declined); None where unknown.
+        thought: the service returned thoughts of the model in a field of their own, which is not part of ``text``.
     """
 
     text: str
@@ -75,6 +76,7 @@ class Reply:
     seconds: float = 0.0
     cost: float | None = None
     finish: str | None = None
+    thought: bool = False
 
 
 @runtime_checkable
