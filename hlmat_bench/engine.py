@@ -31,6 +31,7 @@ from hlmat_bench.protocol import Play, play
 from hlmat_bench.records import Episode
 from hlmat_bench.reference import PIXELS, ReferencePlayer, policy_of
 from hlmat_bench.reply_cache import CachedModel
+from hlmat_bench.reply_journal import JournaledModel, ReplyJournal
 from hlmat_bench.rewards import with_reward_model
 from hlmat_bench.samples import Sample, Source
 from hlmat_bench.settings import MASK_STATES, ProtocolSettings, is_state
@@ -176,6 +177,7 @@ class Ledger:
         done: what is recorded, by sample.
         count: how many of the samples are done.
         watch: is told of every request.
+        journal: keeps the replies of episodes that are not recorded.
 
     Raises:
         UsageError: when the files of an earlier run are damaged or cannot be written.
@@ -188,6 +190,7 @@ class Ledger:
         self.done = recorded(folder)
         self.count = sum(sample.id in self.done for sample in samples)
         self.watch = FailureWatch(str(contest.model_spec["name"]), max_failures, begun=self.count > 0)
+        self.journal = ReplyJournal(folder, self.done)
         self._held: list[Episode] = []
         self._log = EpisodeLog(folder, [sample.id for sample in samples])
 
@@ -214,8 +217,16 @@ class Ledger:
     def close(self) -> None:
         """Write what is left."""
         self._log.close()
+        self.journal.close()
         if (words := getattr(self.contest.model, "log", None)) is not None:
             shutil.copyfile(words, self.folder / MODEL_LOG)
+
+    def asked(self) -> Model | None:
+        """Return what is asked: the contest's model, of which one that is not here keeps a journal of its replies."""
+        model = self.contest.asked
+        if model is None or isinstance(model, BatchModel):
+            return self.contest.asked
+        return JournaledModel(model, self.journal)
 
     def explain(self, failure: PluginFailed) -> None:
         """Keep the traceback of a plug-in's error, for whoever wrote the plug-in."""
@@ -228,6 +239,8 @@ class Ledger:
         for episode in self._held:
             self._log.append(episode)
             self.done[episode.sample_id] = Recorded(episode.stop, episode.data)
+            if episode.stop != "error":
+                self.journal.forget(episode.sample_id)
         self._held.clear()
 
 
@@ -308,9 +321,9 @@ async def _play_async(
 ) -> None:
     loop = asyncio.get_running_loop()
     fronts = {
-        ledger.contest: Front(ledger.contest.asked, batch_size=batch_size, concurrency=seats, watch=ledger.watch)
+        ledger.contest: Front(model, batch_size=batch_size, concurrency=seats, watch=ledger.watch)
         for ledger in ledgers
-        if ledger.contest.asked
+        if (model := ledger.asked()) is not None
     }
 
     async def seat() -> None:

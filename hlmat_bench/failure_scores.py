@@ -111,6 +111,13 @@ def remarks(scores: Mapping[str, Any], manifest: Mapping[str, Any]) -> list[str]
     return said
 
 
+def left_out_words(manifest: Mapping[str, Any]) -> str:
+    """List the samples that the data settings left out of a run, by kind; empty where there are none."""
+    skipped = (manifest["task"].get("source") or {}).get("skipped")
+    counts = skipped if isinstance(skipped, Mapping) else {"missing": skipped or 0}
+    return ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
+
+
 def _counts(n: int, found: Mapping[str, Any]) -> list[str]:
     words = {"refused": "with a refusal", "empty": "with an empty reply", "cut_off": "with a reply cut off too early"}
     parts = [f"{found[kind]} {text}" for kind, text in words.items() if found[kind]]

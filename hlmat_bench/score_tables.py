@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from hlmat_bench import console
 from hlmat_bench.console import with_interval
+from hlmat_bench.failure_scores import left_out_words
 from hlmat_bench.settings import headline
 
 if TYPE_CHECKING:
@@ -61,9 +62,7 @@ def _failed_cell(run: Run) -> str:
 
 
 def _left_out_cell(run: Run) -> str:
-    skipped = (run.manifest["task"].get("source") or {}).get("skipped")
-    counts = skipped if isinstance(skipped, Mapping) else {"missing": skipped or 0}
-    return ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
+    return left_out_words(run.manifest)
 
 
 def _segmentation(scores: Scores, rule: str) -> list[str]:
