@@ -218,8 +218,9 @@ def look(source: Source, samples: Sequence[Sample]) -> None:
         samples: those to be played.
 
     Raises:
-        UsageError: when one cannot be played; when nearly all (`NEARLY_ALL`) are empty or nearly all are full, if there
-            are `FEW_TRUTHS` or more or their files hold several values, unless ``data.allow_empty`` allows it.
+        UsageError: when one cannot be played; when nearly all (`NEARLY_ALL`) are surely drawn wrong; when nearly all
+            are empty or nearly all are full, if there are `FEW_TRUTHS` or more or their files hold several values,
+            unless ``data.allow_empty`` allows it.
     """
     if not isinstance(source, FileSource):
         return
@@ -229,10 +230,14 @@ def look(source: Source, samples: Sequence[Sample]) -> None:
         _named(source.check_headers, sample)
     chosen = looked_at[:: -(-len(looked_at) // LOOKED_INTO) or 1]
     blank: dict[bool, list[Sample]] = {False: [], True: []}
+    wrong: list[Doubt] = []
     for sample in chosen:
         truth = _named(source.truth, sample)
         if _is_blank(truth):
             blank[bool(truth.mask.all())].append(sample)
+        wrong += [doubt for doubt in source.doubts(sample, truth) if doubt.sure]
+    if len(wrong) >= NEARLY_ALL * len(chosen) > 0:
+        raise UsageError(wrong[0].sentence)
     for full, found in blank.items():
         if len(found) >= NEARLY_ALL * len(chosen) > 0 and not source.may_be_empty():
             _refuse_blank(source, found, len(chosen), "full" if full else "empty")

@@ -13,6 +13,7 @@ import pickle
 import re
 import struct
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -73,7 +74,7 @@ def loads(data: bytes, name: str = "pickle") -> Any:
     lines = data.count(b"\n")
     as_text = lines > 0 and data.count(b"\r\n") == lines and not data.startswith(pickle.PROTO)
     try:
-        value = _Unpickler(io.BytesIO(data.replace(b"\r\n", b"\n") if as_text else data), encoding="latin1").load()
+        value = _Unpickler(data.replace(b"\r\n", b"\n") if as_text else data).load()
         _check_plain(value)
     except _Refused as error:
         raise UsageError(
@@ -87,12 +88,16 @@ def loads(data: bytes, name: str = "pickle") -> Any:
 
 
 class _Unpickler(pickle.Unpickler):
+    def __init__(self, data: bytes) -> None:
+        super().__init__(io.BytesIO(data), encoding="latin1")
+        self._numbers_left = [len(data)]
+
     def find_class(self, module: str, name: str) -> _StandIn:
         """A stand-in for a harmless global; nothing is imported."""
         build = _BUILDERS.get((module, name))
         if build is None:
             raise _Refused(f"{module}.{name}")
-        return _StandIn(build)
+        return _StandIn(partial(build, self._numbers_left) if build in (_empty_array, _from_buffer) else build)
 
     def persistent_load(self, pid: object) -> Any:
         """Refused: there is nothing outside the file."""
@@ -153,33 +158,50 @@ def _scalar(dtype: object, data: object) -> Any:
 class _Array(list[Any]):
     """What a numpy array of numbers or texts becomes: nested lists, and a pickle can change nothing else about it."""
 
-    __slots__ = ()
+    __slots__ = ("_left",)
+    _left: list[int]
+
+    def __init__(self, left: list[int], items: list[Any] | None = None) -> None:
+        super().__init__(items or [])
+        self._left = left
 
     def __setstate__(self, state: tuple[object, ...]) -> None:
         _, shape, dtype, by_columns, data = state
-        self[:] = _nested(shape, dtype, bool(by_columns), data)
+        self[:] = _nested(self._left, shape, dtype, bool(by_columns), data)
 
 
-def _nested(shape: object, dtype: object, by_columns: bool, data: object) -> list[Any]:
-    """Return the nested lists of an array, from its parts in a pickle; they are never larger than the pickle."""
+def _nested(left: list[int], shape: object, dtype: object, by_columns: bool, data: object) -> list[Any]:
+    """Return the nested lists of an array, from its parts in a pickle.
+
+    Args:
+        left: how many more numbers the arrays of this pickle may hold, which is lowered: no more than it has bytes,
+            although it may name the same bytes again and again.
+        shape: of the array.
+        dtype: of its numbers.
+        by_columns: whether the first index runs fastest.
+        data: its bytes.
+    """
     raw = data.encode("latin1") if isinstance(data, str) else data
     if not isinstance(dtype, _Dtype) or not isinstance(raw, bytes | bytearray):
         raise _Refused("a numpy array that is not of plain numbers")
     if not isinstance(shape, tuple) or not shape or not all(isinstance(side, int) and side > 0 for side in shape):
         return []
     numbers = np.frombuffer(raw, dtype=dtype.dtype())
+    left[0] -= numbers.size
+    if left[0] < 0:
+        raise _Refused("the same numpy array many times")
     nested: list[Any] = numbers.reshape(shape, order="F" if by_columns else "C").tolist()
     return nested
 
 
-def _empty_array(*_: object) -> _Array:
+def _empty_array(left: list[int], *_: object) -> _Array:
     """Return an array without its content, which follows (numpy's ``_reconstruct``)."""
-    return _Array()
+    return _Array(left)
 
 
-def _from_buffer(data: object, dtype: object, shape: object, order: object, *_: object) -> _Array:
+def _from_buffer(left: list[int], data: object, dtype: object, shape: object, order: object, *_: object) -> _Array:
     """Return an array as protocol 5 writes it (numpy's ``_frombuffer``)."""
-    return _Array(_nested(shape, dtype, order == "F", data))
+    return _Array(left, _nested(left, shape, dtype, order == "F", data))
 
 
 def _no_array(*_: object) -> None:

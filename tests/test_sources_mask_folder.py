@@ -70,9 +70,13 @@ def test_missing_files(data):
         source.truth(b)
     with pytest.raises(UsageError, match=r"own/b/0 needs gt/b\.png"):
         source.digest()
-    skipping = open_task(data, missing="skip")
-    assert [s.ref_id for s in skipping.samples()] == ["b", "c.d"]
-    assert skipping.describe()["skipped"] == 1
+    for skipping in (
+        open_task(data, missing="skip"),
+        open_task(data, skip="missing"),
+        open_task(data, skip=["missing"]),
+    ):
+        assert [s.ref_id for s in skipping.samples()] == ["c.d"]
+        assert skipping.describe()["skipped"] == {"missing": 2}
 
 
 def test_no_files(tmp_path):

@@ -147,7 +147,12 @@ def test_describe_names_no_path_of_this_machine(data):
         "sentence": "sent",
         "expression_from": "sent",
         "missing": "error",
-        "skipped": 0,
+        "skip": "",
+        "resize": "refuse",
+        "orientation": "applied",
+        "max_pixels": 180_000_000,
+        "allow_empty": False,
+        "skipped": {},
     }
 
 
@@ -160,10 +165,10 @@ def test_missing_image(data):
             read(source.samples()[0])
     skipping = open_task(data, missing="skip")
     assert [s.id for s in skipping.samples()] == ["own/1/0", "own/3/0"]
-    assert skipping.describe()["skipped"] == 5
+    assert skipping.describe()["skipped"] == {"missing": 5}
     assert skipping.digest() != source.digest()
     (data / "images" / "COCO_1.png").unlink()
-    with pytest.raises(UsageError, match="has no samples .* their images are missing"):
+    with pytest.raises(UsageError, match="has no samples .* all are left out .7 missing"):
         open_task(data, missing="skip")
 
 
@@ -279,7 +284,7 @@ def test_refcoco_3ds_with_most_images_missing(shared, tmp_path, scene, images):
     sentences = sum(len(item["sentences"]) for item in refs if item["split"] == split)
     assert len(full.samples()) == sentences
     assert [s.id for s in some.samples()] == [s.id for s in full.samples() if s.image in there]
-    assert some.describe()["skipped"] == sentences - len(some.samples())
+    assert sum(some.describe()["skipped"].values()) == sentences - len(some.samples())
     areas = {
         str(item["id"]): item["area"]
         for item in json.loads((shared / "realdata" / folder / "instances.json").read_text())["annotations"]

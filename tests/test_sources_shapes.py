@@ -110,31 +110,29 @@ def test_what_is_no_segmentation_is_refused(value):
 
 
 def test_a_packed_segmentation_keeps_its_size():
-    shape = Segmentation.pack([RECTANGLE], SIZE)
+    shape = Segmentation.pack({"segmentation": [RECTANGLE]}, SIZE)
     np.testing.assert_array_equal(shape.truth(SIZE, "it").mask, RECTANGLE_MASK)
     assert shape.truth(SIZE, "it").ignore is None
     with pytest.raises(WrongSize, match=r"sample x has a mask of 8 x 10 and an image of 10 x 8 .*orientation tag"):
         shape.truth((10, 8), "The sample x")
     with pytest.raises(WrongSize, match="make them one size"):
         shape.truth((9, 10), "The sample x")
-    other = Segmentation.pack(compressed(np.zeros((3, 3), bool)), SIZE)
+    other = Segmentation.pack({"segmentation": compressed(np.zeros((3, 3), bool))}, SIZE)
     with pytest.raises(WrongSize, match="3 x 3"):
         other.truth(SIZE, "it")
 
 
-def test_contents_differ_where_shapes_differ(tmp_path):
+def test_definitions_differ_where_shapes_differ(tmp_path):
     path = save(tmp_path / "a.png", RECTANGLE_MASK)
-    contents = {
-        Segmentation.pack([RECTANGLE], SIZE).content(),
-        Segmentation.pack([RECTANGLE], (10, 8)).content(),
-        Segmentation.pack([RECTANGLE[::-1]], SIZE).content(),
-        MaskFile(path, MaskRule()).content(),
-        MaskFile(path, MaskRule(threshold=0)).content(),
-        MaskFile(path, MaskRule(), ignore=path).content(),
-    }
-    assert len(contents) == 6
-    save(path, ~RECTANGLE_MASK)
-    assert MaskFile(path, MaskRule()).content() not in contents
+    shapes = [
+        Segmentation.pack({"segmentation": [RECTANGLE]}, SIZE),
+        Segmentation.pack({"segmentation": [RECTANGLE]}, (10, 8)),
+        Segmentation.pack({"segmentation": [RECTANGLE[::-1]]}, SIZE),
+        MaskFile(path, MaskRule()),
+        MaskFile(path, MaskRule(threshold=0)),
+        MaskFile(path, MaskRule(), ignore=path),
+    ]
+    assert len({(shape.definition(), shape.files()) for shape in shapes}) == 6
 
 
 @pytest.mark.parametrize(

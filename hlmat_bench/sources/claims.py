@@ -35,11 +35,13 @@ def doubts(shape: Segmentation, mask: Mask, where: str) -> Iterator[Doubt]:
             f"{where} has a polygon whose coordinates all lie in 0..1, which covers {int(mask.sum())} pixels: they "
             "look like shares of the image's size; multiply x by the width and y by the height.",
             severe=True,
+            sure=True,
         )
     elif not _agrees(shape, mask):
         seen = f"{where} has a mask of {int(mask.sum())} pixels{_in_box(mask)}, but its annotation says {_said(shape)}"
-        reason = next(_reasons(value, shape), "correct the segmentation, or the area and the bbox")
-        yield Doubt("masks that differ from their annotation's area or bbox", f"{seen}: {reason}.", severe=True)
+        reason = next(_reasons(value, shape), None)
+        sentence = f"{seen}: {reason or 'correct the segmentation, or the area and the bbox'}."
+        yield Doubt("masks that differ from their annotation's area or bbox", sentence, True, sure=reason is not None)
 
 
 def _is_relative(value: Any, shape: Segmentation) -> bool:

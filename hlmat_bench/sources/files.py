@@ -233,8 +233,8 @@ class FileSource:
             yield Doubt(
                 "orientation tags",
                 f"The image {self._place.shown(pixels.image)} is shown turned, as its orientation tag "
-                f"({header.orientation}) says, but the mask of {sample.id} has the size of its stored pixels; if it was "
-                "drawn on these, --set data.orientation=stored, else --set data.orientation=applied.",
+                f"({header.orientation}) says, but the mask of {sample.id} has the size of its stored pixels; if it "
+                "was drawn on these, --set data.orientation=stored, else --set data.orientation=applied.",
             )
 
     def notes(self) -> Sequence[Doubt]:

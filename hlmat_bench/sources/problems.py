@@ -52,11 +52,13 @@ class Doubt:
         kind: as in a report, in the plural.
         sentence: what was seen, and the likely reason.
         severe: whether the truth is probably wrong.
+        sure: whether the reason explains all that was seen.
     """
 
     kind: str
     sentence: str
     severe: bool = False
+    sure: bool = False
 
 
 def valid(text: str) -> str:
