@@ -129,3 +129,26 @@ def test_real_flat_lists_are_single_polygons(shared, tmp_path):
             rle = coco.frPyObjects([item["segmentation"]], *mask.shape)
             np.testing.assert_array_equal(mask, coco.decode(rle)[..., 0])
             assert mask.sum() == pytest.approx(item["area"], rel=0.05, abs=5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda v: v["annotations"][1].update(id=5), "annotations of .* have the id 5: number 1 and number 2"),
+        (lambda v: v["annotations"][1].update(id="5"), "annotations of .* have the id 5"),
+        (lambda v: v["images"][1].update(id=1), "Two images of .* have the id 1"),
+        (lambda v: v["categories"][1].update(id=8), "Two categories of .* have the id 8"),
+    ],
+    ids=range(4),
+)
+def test_ids_that_stand_twice(tmp_path, change, message):
+    annotations = value()
+    change(annotations)
+    with pytest.raises(UsageError, match=message):
+        open_task(tmp_path, annotations, field="category")
+
+
+def test_an_image_that_is_listed_twice_is_one(tmp_path):
+    annotations = value()
+    annotations["images"].append(dict(annotations["images"][0]))
+    assert len(open_task(tmp_path, annotations).samples()) == 2

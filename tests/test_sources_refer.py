@@ -350,3 +350,30 @@ def test_a_whole_real_split(shared, tmp_path):
     assert Counter(s.expression for s in samples) == Counter(row["sents"] for row in rows)
     changes = sum(a.image_id != b.image_id for a, b in itertools.pairwise(samples))
     assert changes == task.expected.images - 1
+
+
+def test_references_of_one_id(data):
+    write_json(data / "refs.json", [*REFS, ref(1, 11, ["other"])])
+    with pytest.raises(
+        UsageError, match="references of refs.json in the split val have the id 1: number 2 and number 5"
+    ):
+        open_task(data)
+    write_json(data / "refs.json", [*REFS, ref(1, 11, ["other"], "test")])
+    assert len(open_task(data).samples()) == 7
+
+
+@pytest.mark.parametrize(
+    "change", [{"ann_id": -1, "no_target": True}, {"ann_id": -1}, {"ann_id": [10, 11]}, {"ann_id": [-1]}]
+)
+def test_grefcoco_is_named(data, change):
+    write_json(data / "refs.json", [*REFS, ref(9, 10, ["nothing"]) | change])
+    with pytest.raises(UsageError, match="gRefCOCO is not read by this layout yet"):
+        open_task(data)
+
+
+def test_pickles_that_other_tools_wrote(data):
+    """numpy arrays in a reference, and a text pickle whose lines end with CR LF."""
+    arrays = [item | {"box": np.arange(4.0), "tokens": np.array(["a", "b"])} for item in REFS]
+    for content in (pickle.dumps(arrays), pickle.dumps(REFS, 0).replace(b"\n", b"\r\n")):
+        (data / "refs.p").write_bytes(content)
+        assert open_task(data, refs="refs.p").digest() == open_task(data).digest()

@@ -190,3 +190,56 @@ def _turned(orientation: int) -> Image.Exif:
     exif = Image.Exif()
     exif[0x0112] = orientation
     return exif
+
+
+def rgba(colour: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    return np.dstack([np.broadcast_to(colour, (*alpha.shape, 3)), alpha]).astype(np.uint8)
+
+
+ALPHA = np.where(RECTANGLE_MASK, 255, 0)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        rgba(np.array(255), ALPHA),
+        rgba(np.array(0), ALPHA),
+        rgba(np.array([200, 30, 90]), ALPHA),
+        np.dstack([np.full(SIZE, 90), ALPHA]).astype(np.uint8),
+        rgba(np.random.default_rng(0).integers(0, 256, (*SIZE, 3)), ALPHA),
+    ],
+    ids=["white", "black", "colour", "gray", "cut out of a picture"],
+)
+def test_shapes_in_alpha(values):
+    with pytest.raises(BadAnnotation, match=r"alpha channel .*--set data\.channel=alpha"):
+        MaskRule(threshold=128).truth(values)
+    np.testing.assert_array_equal(MaskRule(channel="alpha").truth(values).mask, RECTANGLE_MASK)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        rgba(ALPHA[..., None], np.full(SIZE, 255)),
+        rgba(ALPHA[..., None], ALPHA),
+        rgba(ALPHA[..., None], np.where(RECTANGLE_MASK, 255, 90)),
+        ALPHA.astype(np.uint8),
+    ],
+    ids=["opaque", "both", "half transparent", "gray"],
+)
+def test_shapes_in_colour(values):
+    np.testing.assert_array_equal(MaskRule().truth(values).mask, RECTANGLE_MASK)
+
+
+def test_no_alpha_to_take():
+    with pytest.raises(BadAnnotation, match=r"no alpha channel; --set data\.channel=first"):
+        MaskRule(channel="alpha").truth(ALPHA)
+
+
+def test_a_transparent_colour_is_an_alpha_channel(tmp_path):
+    palette = Image.fromarray(RECTANGLE_MASK.astype(np.uint8)).convert("P")
+    palette.putpalette([255, 255, 255, 255, 255, 255])
+    palette.save(tmp_path / "m.png", transparency=0)
+    file = MaskFile(tmp_path / "m.png", MaskRule(channel="alpha"))
+    np.testing.assert_array_equal(file.truth(SIZE, "it").mask, RECTANGLE_MASK)
+    with pytest.raises(BadAnnotation, match=r"m\.png has an alpha channel"):
+        MaskFile(tmp_path / "m.png", MaskRule()).truth(SIZE, "it")
