@@ -225,3 +225,21 @@ def test_pixels_as_stored(tmp_path, orientation, suffix):
     np.testing.assert_array_equal(read_values(path, how), stored)
     assert read_header(path, how) == Header((3, 5), orientation or 1)
     assert read_header(path).stored == (3, 5)
+
+
+@pytest.mark.parametrize("orientation", [None, 3, 6])
+def test_exif_behind_the_pixels_of_a_png(tmp_path, orientation):
+    """The header alone gives the size, and a tag is found wherever it stands."""
+    stored = noise(3, 5)
+    path = save(tmp_path / "a.png", stored, orientation)
+    data = path.read_bytes()
+    if orientation:
+        start = data.index(b"eXIf") - 4
+        end = start + 12 + int.from_bytes(data[start : start + 4], "big")
+        data = data[:start] + data[end:-12] + data[start:end] + data[-12:]
+        path.write_bytes(data)
+        assert data.index(b"eXIf") > data.index(b"IDAT")
+    expected = SHOWN[orientation](stored)
+    np.testing.assert_array_equal(read_image(path), expected)
+    assert read_header(path) == Header(expected.shape[:2], orientation or 1)
+    np.testing.assert_array_equal(read_image(path, Reading(turned=False)), stored)

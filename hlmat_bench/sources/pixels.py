@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import threading
 from collections import OrderedDict
@@ -87,7 +88,7 @@ def read_image(path: Path, how: Reading = AS_USUAL) -> Image:
         Unreadable: when the file is no complete image, or its values fit neither.
     """
     with _opened(path, how) as file:
-        return _rgb(_shown(file, how), path)
+        return _rgb(_shown(file, path, how), path)
 
 
 def read_header(path: Path, how: Reading = AS_USUAL) -> Header:
@@ -97,9 +98,9 @@ def read_header(path: Path, how: Reading = AS_USUAL) -> Header:
         Unreadable: when the file is no image.
     """
     with _opened(path, how) as file:
-        orientation = _orientation(file)
+        orientation = _orientation(file, path)
         if file.format == "TIFF" and orientation != 1:  # Pillow turns these while it decodes them.
-            width, height = _shown(file, how).size
+            width, height = _shown(file, path, how).size
             return Header((height, width), orientation)
         width, height = file.size
         swapped = how.turned and orientation in _TURNED
@@ -127,19 +128,32 @@ def read_values(path: Path, how: Reading = AS_USUAL) -> NDArray[Any]:
         transparent = "transparency" in file.info
         modes = {"1": "L", "P": "RGBA" if transparent else "RGB", "PA": "RGBA"}
         modes |= {"L": "LA", "RGB": "RGBA"} if transparent else {}
-        shown = _shown(file, how)
+        shown = _shown(file, path, how)
         return np.array(shown.convert(modes[shown.mode]) if shown.mode in modes else shown)
 
 
-def _orientation(file: Pillow.Image) -> int:
-    found = file.getexif().get(_ORIENTATION, 1)
+def _orientation(file: Pillow.Image, path: Path) -> int:
+    # A PNG may have its EXIF behind its pixels, so Pillow decodes them first; this is needless for most.
+    early = file.format == "PNG" and "exif" not in file.info and not _has_exif(path)
+    found = (Pillow.Image.getexif(file) if early else file.getexif()).get(_ORIENTATION, 1)
     return found if isinstance(found, int) and 1 <= found <= 8 else 1
 
 
-def _shown(file: Pillow.Image, how: Reading) -> Pillow.Image:
+def _has_exif(path: Path) -> bool:
+    """Whether a PNG has a chunk eXIf anywhere (https://www.w3.org/TR/png-3/#5Chunk-layout); no pixels are read."""
+    with path.open("rb", buffering=0) as file:
+        file.seek(8)
+        while len(head := file.read(8)) == 8:
+            if head[4:] == b"eXIf":
+                return True
+            file.seek(int.from_bytes(head[:4], "big") + 4, os.SEEK_CUR)
+    return False
+
+
+def _shown(file: Pillow.Image, path: Path, how: Reading) -> Pillow.Image:
     if how.turned:
         return ImageOps.exif_transpose(file)
-    orientation = _orientation(file)
+    orientation = _orientation(file, path)
     if file.format != "TIFF" or orientation == 1:
         return file
     file.load()  # Pillow turns a TIFF while it decodes it, and forgets the tag.
@@ -247,8 +261,8 @@ class ImageReader:
     def _fill(self, future: Future[Image], path: Path) -> None:
         try:
             with _opened(path, self._how) as file:
-                orientation = _orientation(file)  # Decoding a TIFF forgets it.
-                image = _rgb(_shown(file, self._how), path)
+                orientation = _orientation(file, path)  # Decoding a TIFF forgets it.
+                image = _rgb(_shown(file, path, self._how), path)
         except BaseException as error:
             with self._lock:
                 self._images.pop(path, None)
