@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hlmat_bench import kinds, manifest
+from hlmat_bench import data_check, kinds, manifest
 from hlmat_bench.catalog import Catalog
 from hlmat_bench.engine import Contest, Progress
 from hlmat_bench.interfaces import Segmenter
@@ -58,6 +58,7 @@ def play(
     definition = load_task(task)
     source = definition.source(data_root or os.environ.get("HLMAT_DATA"), seed=seed, overrides=data)
     samples = select_samples(source.samples(), None, limit)
+    data_check.look(source, samples)
     tool, spec = make_segmenter(segmenter, embedding_cache), task_spec(definition, source)
     planned = []
     for player in players(tool):

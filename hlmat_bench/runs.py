@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hlmat_bench import kinds, manifest, plugins, regret, sealed_scores
+from hlmat_bench import data_check, kinds, manifest, plugins, regret, sealed_scores
 from hlmat_bench.catalog import Catalog, Choice
 from hlmat_bench.engine import Contest, Progress, digests_of, play_all
 from hlmat_bench.episode_log import EARLY, Recorded, RunLock, recorded
@@ -150,6 +150,7 @@ def run(
     rules = rules_of(choice, definition, protocol | {"strategy": strategy, "initial": initial}, budget)
     source = definition.source(data_root or os.environ.get("HLMAT_DATA"), seed=seed, overrides=data)
     samples = select_samples(source.samples(), shard, limit)
+    data_check.look(source, samples)
     manner = kinds.manner(definition, rules, source, source.samples(), samples)
     contest = Contest(choice, make_segmenter(segmenter, embedding_cache), rules, points, seed, manner)
     meter = Meter(max_requests=max_requests, max_cost=max_cost, per_episode=contest.requests)

@@ -274,12 +274,19 @@ def test_an_unwritable_folder_is_one_sentence(task: str, tool: str, tmp_path: Pa
     assert (ran.returncode, "choose another --out" in ran.stderr) == (2, True)
 
 
-def test_a_broken_image_in_the_middle_keeps_what_was_finished(task: str, tool: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("left", "finished"),
+    [(0, 0), (0.5, 14)],  # what cannot be opened is found before the first episode, what breaks off at its turn
+)
+def test_a_broken_image_in_the_middle_keeps_what_was_finished(
+    task: str, tool: str, tmp_path: Path, left: float, finished: int
+) -> None:
     import shutil
 
     data = tmp_path / "data"
     shutil.copytree(Path(task).parent, data)
-    (data / "images" / "7.png").write_bytes(b"no image")
+    whole = (data / "images" / "7.png").read_bytes()
+    (data / "images" / "7.png").write_bytes(whole[: int(left * len(whole))])
     words = [
         "--model",
         "oracle",
@@ -293,7 +300,8 @@ def test_a_broken_image_in_the_middle_keeps_what_was_finished(task: str, tool: s
     ran = _cli("run", *words, "--concurrency", "1")
     assert ran.returncode == 2
     assert "7.png" in ran.stderr
-    assert len(_whole_lines(tmp_path / "r" / "episodes.jsonl")) == 14
+    episodes = tmp_path / "r" / "episodes.jsonl"
+    assert (len(_whole_lines(episodes)) if episodes.exists() else 0) == finished
     shutil.copy(Path(task).parent / "images" / "7.png", data / "images" / "7.png")
     assert _cli("run", *words).returncode == 0
     assert Run(tmp_path / "r").scores()["n"] == 40
