@@ -385,6 +385,13 @@ def test_a_lock_that_does_not_hold_is_noticed(tmp_path: Path, monkeypatch: pytes
         pass
 
 
+@pytest.fixture
+def copied(task: str, tmp_path: Path) -> Path:
+    """The task's data, to be changed."""
+    shutil.copytree(Path(task).parent, tmp_path / "data")
+    return tmp_path / "data"
+
+
 CUTTER = """
 import os
 from hlmat_bench.testing import DiscSegmenter
@@ -408,6 +415,18 @@ def test_episodes_that_vanish_while_a_run_goes_on_are_noticed(task: str, tmp_pat
     with pytest.raises(UsageError) as caught:
         hlmat_bench.run("center", task, str(tmp_path / "cutter.py"), out=tmp_path / "run", concurrency=1)
     assert str(path) in str(caught.value) or "run it first" in str(caught.value)
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["finished"] is None
+
+
+@pytest.mark.parametrize(("file", "name"), [("images/3.png", "image"), ("masks/3_left.png", "ground truth")])
+def test_data_that_changes_while_a_run_goes_on_is_noticed(copied: Path, tmp_path: Path, file: str, name: str) -> None:
+    """The segmenter replaces a file that was played before by another of the same kind."""
+    deed = f"import shutil; shutil.copy({str(copied / file.replace('3', '9', 1))!r}, {str(copied / file)!r})"
+    (tmp_path / "cutter.py").write_text(CUTTER.format(deed=deed))
+    with pytest.raises(UsageError, match=f"The {name} of the sample boxes/3_.* is not the one"):
+        hlmat_bench.run(
+            "center", str(copied / "boxes.yaml"), str(tmp_path / "cutter.py"), out=tmp_path / "run", concurrency=1
+        )
     assert json.loads((tmp_path / "run" / "run.json").read_text())["finished"] is None
 
 
@@ -452,13 +471,6 @@ def test_shards_that_lack_episodes_are_not_merged_in_silence(task: str, tool: st
         == merged.manifest["samples"]
         == sum(path.read_bytes().count(b"\n") for path in (parts[0] / EPISODES, parts[1] / EPISODES))
     )
-
-
-@pytest.fixture
-def copied(task: str, tmp_path: Path) -> Path:
-    """The task's data, to be changed."""
-    shutil.copytree(Path(task).parent, tmp_path / "data")
-    return tmp_path / "data"
 
 
 @pytest.mark.parametrize(("file", "name"), [("images/0.png", "image"), ("masks/0_left.png", "ground truth")])
