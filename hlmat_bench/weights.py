@@ -6,6 +6,7 @@ A checkpoint is one file (``.pth``) or a folder as ``transformers`` saves it.
 from __future__ import annotations
 
 import hashlib
+import json
 import pickle
 import struct
 import textwrap
@@ -15,12 +16,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from hlmat_bench import memory
 from hlmat_bench.errors import UsageError
 
 NETWORK_FILES = ("config.json", "*.safetensors", "pytorch_model*.bin")
 """The files of a folder that define a network."""
 
-CHAT_MODEL_FILES = (*NETWORK_FILES, "*.json", "*.jinja", "*.txt", "*.model", "*.py")
+PROCESSOR_FILES = ("*.json", "*.jinja", "*.txt", "*.model", "*.py")
+"""The files of a folder that define how images and text become what a chat model takes."""
+
+CHAT_MODEL_FILES = (*NETWORK_FILES, *PROCESSOR_FILES)
 """The files of a folder that define what a chat model answers: also its tokenizer, templates and own code."""
 
 _LEFT_BY_TRAINING = {"trainer_state.json"}
@@ -109,24 +114,60 @@ def checkpoint_file(path: str | Path, *, what: str, source: str) -> Path:
     return file
 
 
-def pretrained_folder(name: str, config: str = "config.json") -> Path | None:
+def pretrained_folder(name: str, config: str | None = "config.json") -> Path | None:
     """The folder that a user named, or None when it is an id of the Hugging Face hub.
 
     Args:
         name: a folder or an id.
-        config: the file that such a folder must hold.
+        config: the file that such a folder must hold; None: any.
 
     Raises:
         UsageError: when it is written like a path and there is no such folder.
     """
     folder = Path(name).expanduser()
     if folder.is_dir():
-        if not (folder / config).is_file():
+        if config and not (folder / config).is_file():
             raise UsageError(f"The folder {folder} holds no {config}, so nothing that can be loaded.")
         return folder
     if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
         raise UsageError(f"There is no folder {folder}; give a folder or an id like owner/name.")
     return None
+
+
+def refuse_adapter(name: str, revision: str | None = None) -> None:
+    """Raise UsageError when a folder or an id holds an adapter of peft where a whole model is wanted.
+
+    A folder with a ``config.json`` beside the adapter holds a whole model.
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        file = folder / "adapter_config.json"
+        if not file.is_file() or (folder / "config.json").is_file():
+            return
+    else:
+        from transformers.utils.hub import cached_file
+
+        quiet = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
+        try:
+            found = cached_file(name, "adapter_config.json", revision=revision, **quiet)
+        except (OSError, ValueError):  # what is wrong with the name is said where the model is loaded
+            return
+        if found is None:
+            return
+        file = Path(str(found))
+    base = _base_model(file) or "BASE"
+    raise UsageError(
+        f"{name} is an adapter of peft (such as LoRA), no whole model: take pretrained={base},peft={name}."
+    )
+
+
+def _base_model(adapter_config: Path) -> str | None:
+    """The model that an adapter was trained on, as its configuration names it."""
+    try:
+        base = json.loads(adapter_config.read_text("utf-8")).get("base_model_name_or_path")
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return None
+    return base if isinstance(base, str) and base else None
 
 
 @contextmanager
@@ -147,9 +188,7 @@ def reading(name: str, advice: str = "Give a folder with the model's files.") ->
 
 
 def _complaint(name: str, error: Exception, advice: str) -> str:
-    import torch
-
-    if isinstance(error, torch.OutOfMemoryError):
+    if memory.explain(error):
         return f"{name} does not fit into the memory of the device: take a smaller dtype or another device."
     if "trust_remote_code=True" in str(error):
         return f"{name} brings its own Python code: read it, and add trust_remote_code=true if you trust it."
