@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from hlmat_bench import local
 from hlmat_bench.errors import UsageError
 from hlmat_bench.framing import Resize
 from hlmat_bench.interfaces import Image
@@ -159,7 +160,7 @@ class ChatProcessor:
             ids = self.inputs([np.full((224, 224, 3), 127, np.uint8)], ["Click."])["input_ids"]
         except Exception as error:  # a boundary: the template and the code are the checkpoint's
             raise UsageError(
-                f"{self._what()} cannot prepare a request: {described(error)}. {self._advice()}"
+                f"{self._what()} cannot prepare a request: {local.described(error)}. {self._advice()}"
             ) from error
         if self._image_tokens and not any(token in self._image_tokens for token in ids.flatten().tolist()):
             raise UsageError(f"{self._what()} has no place for the image. {self._advice()}")
@@ -254,12 +255,6 @@ def resize_rule(name: str, processor: Any, *, pixels: bool) -> Resize:
             stacklevel=2,
         )
     return Resize.named(name)
-
-
-def described(error: BaseException) -> str:
-    """An error's kind and its own words, in one line of at most 300 characters."""
-    words = " ".join(str(error).split())
-    return (f"{type(error).__name__}: {words}" if words else type(error).__name__)[:300].rstrip(".: ")
 
 
 def _smart(images: Any) -> str | None:

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hlmat_bench import memory
 from hlmat_bench.errors import UsageError
@@ -28,6 +28,8 @@ PROCESSOR_FILES = ("*.json", "*.jinja", "*.txt", "*.model", "*.py")
 CHAT_MODEL_FILES = (*NETWORK_FILES, *PROCESSOR_FILES)
 """The files of a folder that define what a chat model answers: also its tokenizer, templates and own code."""
 
+_WRAPPERS = ("model", "state_dict", "model_state_dict", "network", "net")
+_PREFIXES = ("module.", "_orig_mod.", "model.")
 _LEFT_BY_TRAINING = {"trainer_state.json"}
 _DAMAGED = (
     pickle.UnpicklingError,
@@ -239,10 +241,74 @@ def load(path: Path, *, inert: Sequence[str] = ()) -> Any:
         with _inert_names(path, inert):
             return torch.load(path, map_location="cpu", weights_only=True)
     except _DAMAGED as error:
-        raise UsageError(
-            f"{path} is no checkpoint that can be read safely: it is damaged, incomplete, or holds objects "
-            "other than tensors; fetch it again from its official source."
-        ) from error
+        why = "it is damaged, incomplete, or holds objects other than tensors; fetch it again from its official source"
+        if packages := _packages_in(path):
+            why = (
+                f"it holds Python objects of {packages}, and reading those would run code; take a file that holds "
+                "tensors alone from its official source"
+            )
+        raise UsageError(f"{path} is no checkpoint that can be read safely: {why}.") from error
+
+
+def _packages_in(path: Path) -> str:
+    """The packages whose objects a checkpoint names, beside those of tensors; empty where that cannot be told."""
+    from torch.serialization import get_unsafe_globals_in_checkpoint
+
+    try:
+        names = get_unsafe_globals_in_checkpoint(path)
+    except _DAMAGED:
+        return ""
+    found = sorted({name.partition(".")[0] for name in names if "." in name})
+    return ", ".join(found[:3]) if all(name.isidentifier() for name in found) else ""
+
+
+class State(NamedTuple):
+    """Tensors by name, and what they were wrapped in.
+
+    Attributes:
+        tensors: what was found; where it is not tensors by name, the content as it was.
+        wrapping: the name they stood under and what stood before each of their names, e.g. ``"model/module."``;
+            empty where they stood alone.
+    """
+
+    tensors: Any
+    wrapping: str
+
+
+def unwrapped(content: Any) -> State:
+    """The tensors of a checkpoint as a network calls them, without what training code wraps around them.
+
+    A training script saves them under ``model``, ``state_dict``, ``model_state_dict``, ``network`` or ``net``, beside
+    the optimizer and the epoch. Before each name stands ``module.`` where the network ran on several devices
+    (DataParallel of torch), ``_orig_mod.`` where it was compiled, and ``model.`` where it is part of a module of
+    Lightning; each is removed once, where all names begin with it.
+
+    >>> class Tensor: shape = (1,)
+    >>> state = unwrapped({"model": {"module.a": Tensor(), "module.b": Tensor()}, "epoch": 3})
+    >>> sorted(state.tensors), state.wrapping
+    (['a', 'b'], 'model/module.')
+    """
+    wrapping = []
+    if isinstance(content, dict) and not _is_state(content):
+        held = [name for name in _WRAPPERS if _is_state(content.get(name))]
+        if len(held) == 1:
+            content = content[held[0]]
+            wrapping.append(held[0])
+    prefixes, before = list(_PREFIXES), ""
+    while found := next((p for p in prefixes if _is_state(content) and all(k.startswith(p) for k in content)), None):
+        content = {name.removeprefix(found): tensor for name, tensor in content.items()}
+        before += found
+        prefixes.remove(found)
+    return State(content, "/".join([*wrapping, *([before] if before else [])]))
+
+
+def _is_state(content: Any) -> bool:
+    """Whether it is tensors by name, at least one."""
+    return (
+        isinstance(content, dict)
+        and bool(content)
+        and all(isinstance(name, str) and hasattr(value, "shape") for name, value in content.items())
+    )
 
 
 class Inert:

@@ -1,4 +1,4 @@
-"""Templates, thoughts, ends of turns, processors and resizing of the hf adapter, and errors of a checkpoint's own code."""
+"""Templates, thoughts, ends of turns, processors, resizing and errors of a checkpoint's own code in the hf adapter."""
 
 from __future__ import annotations
 

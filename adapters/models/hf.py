@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hlmat_bench import chat_processors, local, memory, peft_adapters, weights
-from hlmat_bench.chat_processors import ChatProcessor, EndOfTurn, Text, described
+from hlmat_bench.chat_processors import ChatProcessor, EndOfTurn, Text
 from hlmat_bench.errors import HlmatError, RequestFailed, UsageError
 from hlmat_bench.interfaces import Reply, Request
 from hlmat_bench.points import PointFormat
@@ -233,7 +233,7 @@ class HfModel:
 
     def _failure(self, error: Exception, rows: Sequence[_Row]) -> HlmatError:
         """What an error of torch, transformers or the checkpoint's own code means for the run."""
-        words = described(error)
+        words = local.described(error)
         if any(sign in words for sign in _LOST_DEVICE):
             return UsageError(
                 f"The device failed, and nothing can be computed on it in this process any more ({words}): run the "
