@@ -13,6 +13,9 @@ from hlmat_bench.errors import UsageError
 if TYPE_CHECKING:
     import torch
 
+LOST_DEVICE = "The device failed, and nothing more can be computed on it in this process"
+"""How a sentence begins about an error that `lost_device` recognises."""
+
 DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -72,6 +75,11 @@ def described(error: BaseException) -> str:
     """An error's kind and its own words, in one line of at most 300 characters."""
     words = " ".join(str(error).split())
     return (f"{type(error).__name__}: {words}" if words else type(error).__name__)[:300].rstrip(".: ")
+
+
+def lost_device(words: str) -> bool:
+    """Whether an error's words say that the driver refuses all that this process asks of the device from now on."""
+    return any(sign in words for sign in ("CUDA error", "HIP error", "device-side assert"))
 
 
 @contextmanager

@@ -36,9 +36,6 @@ _PROCESSOR_ADVICE = (
 )
 _SMALLER = "take smaller images, a smaller dtype, or device=balanced where there are several devices"
 
-# After these the driver refuses everything else that this process asks of the device.
-_LOST_DEVICE = ("CUDA error", "HIP error", "device-side assert")
-
 # transformers, where a prompt holds more or fewer image tokens than the images give features.
 _MISMATCH = re.compile(r"image (?:features|tokens).*do(?:es)? not match", re.IGNORECASE)
 
@@ -234,10 +231,10 @@ class HfModel:
     def _failure(self, error: Exception, rows: Sequence[_Row]) -> HlmatError:
         """What an error of torch, transformers or the checkpoint's own code means for the run."""
         words = local.described(error)
-        if any(sign in words for sign in _LOST_DEVICE):
+        if local.lost_device(words):
             return UsageError(
-                f"The device failed, and nothing can be computed on it in this process any more ({words}): run the "
-                "same command again; if it fails again, take another device=, dtype= or attn=."
+                f"{local.LOST_DEVICE} ({words}): run the same command again; if it fails again, take another device=, "
+                "dtype= or attn=."
             )
         if _MISMATCH.search(words) and not any(self._processor.names_image(row.request.prompt) for row in rows):
             return UsageError(
