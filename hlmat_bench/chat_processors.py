@@ -152,7 +152,7 @@ class ChatProcessor:
         if self.template is None and self._processor.chat_template is None:
             raise UsageError(
                 f"{self._name} has no chat template; add template= with the text it was trained on around the image "
-                f"and the prompt, for example template={self._example()}"
+                f"and the prompt, for example template={self._example()}, or name the base model as processor=."
             )
         if self.template is not None and "{prompt}" not in self.template:
             raise UsageError(f"The template {self.template!r} must hold {{prompt}}, where the instruction goes.")
@@ -184,7 +184,7 @@ class EndOfTurn:
     """Stops the rows of a batch where a message ends the turn; see `ChatProcessor.has_ended`.
 
     Args:
-        processor: of the model.
+        processor: of a model that writes harmony.
         opened: the opening of a thought at the end of each prompt.
         length: of the padded prompts, in tokens.
     """
@@ -194,11 +194,11 @@ class EndOfTurn:
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **_: Any) -> torch.Tensor:
         """Whether each row has ended, bool (rows,)."""
-        import torch
-
-        rows = input_ids[:, self._length :].tolist()
-        ended = [self._processor.has_ended(*pair) for pair in zip(rows, self._opened, strict=True)]
-        return torch.tensor(ended, device=input_ids.device)
+        assert self._processor.message_end is not None
+        ended = input_ids[:, -1].eq(self._processor.message_end)
+        for row in ended.nonzero().flatten().tolist():
+            ended[row] = self._processor.has_ended(input_ids[row, self._length :].tolist(), self._opened[row])
+        return ended
 
 
 def load(name: str, source: Mapping[str, Any]) -> Any:

@@ -135,7 +135,9 @@ class SamSession:
         given = masks.of_shape(mask, self._size)
         if given.any():
             self._start = given.copy()
-            self._logits = self._network.frame.low_resolution(given, self._network.mask_side).to(self._network.device)
+            with local.computing(self._network.family.name):
+                logits = self._network.frame.low_resolution(given, self._network.mask_side)
+                self._logits = logits.to(self._network.device)
 
     def predict(self, clicks: Sequence[Click], box: Box | None = None) -> Mask:
         """See `hlmat_bench.interfaces.Session.predict`; without clicks and box, the start mask."""

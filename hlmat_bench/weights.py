@@ -124,13 +124,15 @@ def pretrained_folder(name: str, config: str | None = "config.json") -> Path | N
         config: the file that such a folder must hold; None: any.
 
     Raises:
-        UsageError: when it is written like a path and there is no such folder.
+        UsageError: when it is a file, or is written like a path and there is no such folder.
     """
     folder = Path(name).expanduser()
     if folder.is_dir():
         if config and not (folder / config).is_file():
             raise UsageError(f"The folder {folder} holds no {config}, so nothing that can be loaded.")
         return folder
+    if folder.is_file():
+        raise UsageError(f"{folder} is a file: name the folder that holds it and the model's other files.")
     if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
         raise UsageError(f"There is no folder {folder}; give a folder or an id like owner/name.")
     return None
@@ -220,7 +222,8 @@ def snapshot(name: str, revision: str | None = None) -> Path:
 
 
 def _reason(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = str(error).partition(" If you were trying to load it from")[0]  # what follows is about other places
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
     return textwrap.shorten(" ".join(lines[:2]) or type(error).__name__, 200, placeholder="").rstrip(". ")
 
 

@@ -134,7 +134,8 @@ class SimpleClickSession:
         from hlmat_bench.simpleclick_predictor import State
 
         given = masks.of_shape(mask, tuple(self._image.shape[1:]))
-        self._start = self._state = State(torch.from_numpy(given).to(self._image.device, torch.float32))
+        with local.computing(self._segmenter.name):
+            self._start = self._state = State(torch.from_numpy(given).to(self._image.device, torch.float32))
 
     def predict(self, clicks: Sequence[Click], box: Box | None = None) -> Mask:
         """See `hlmat_bench.interfaces.Session.predict`; without clicks it is the mask of the start, or empty.
