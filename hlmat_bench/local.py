@@ -7,10 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from hlmat_bench import memory
 from hlmat_bench.errors import UsageError
 
 if TYPE_CHECKING:
     import torch
+
+LOST_DEVICE = "The device failed, and nothing more can be computed on it in this process"
+"""How a sentence begins about an error that `lost_device` recognises."""
 
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -65,6 +69,34 @@ def dtype(name: str) -> torch.dtype:
         raise UsageError(f"There is no dtype {name!r} to choose; take one of {', '.join(DTYPES)}.")
     chosen: torch.dtype = getattr(torch, name)
     return chosen
+
+
+def described(error: BaseException) -> str:
+    """An error's kind and its own words, in one line of at most 300 characters."""
+    words = " ".join(str(error).split())
+    return (f"{type(error).__name__}: {words}" if words else type(error).__name__)[:300].rstrip(".: ")
+
+
+def lost_device(words: str) -> bool:
+    """Whether an error's words say that the driver refuses all that this process asks of the device from now on."""
+    return any(sign in words for sign in ("CUDA error", "HIP error", "device-side assert"))
+
+
+@contextmanager
+def computing(name: str) -> Iterator[None]:
+    """Around what a segmenter computes: an error of torch becomes a UsageError, since the next image would meet it too.
+
+    Args:
+        name: of the segmenter.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        why = memory.explain(error) or (
+            f"It failed in torch ({described(error)}): take dtype=float32 or another device=, and run the same command "
+            "again."
+        )
+        raise UsageError(f"{name} cannot go on. {why}") from error
 
 
 @contextmanager

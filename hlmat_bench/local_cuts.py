@@ -333,7 +333,8 @@ def _to_outline(mask: Mask) -> Floats:
     import cv2
 
     inside, outside = (cv2.distanceTransform(part.astype(np.uint8), cv2.DIST_L2, 5) for part in (mask, ~mask))
-    return np.where(mask, inside, outside).astype(np.float32, copy=False)
+    # Without an outline OpenCV says 3.4e38, whose square is no float32; no image is a million pixels wide.
+    return np.minimum(np.where(mask, inside, outside), 1e6).astype(np.float32, copy=False)
 
 
 def _nearest_parts(mask: Mask) -> NDArray[np.int32]:

@@ -12,12 +12,25 @@ from hlmat_bench.errors import HlmatError
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# What else than torch.OutOfMemoryError says that memory is short: Apple's GPUs, the CPU, cuBLAS with no room to start.
-_SHORT = ("MPS backend out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
-
+# How an error says that memory is short that has no class of its own for it: GPUs of Apple, the CPU's allocators of
+# torch and OpenCV, cuBLAS with no room to start, JAX.
+_SHORT = (
+    "out of memory",
+    "can't allocate memory",
+    "not enough memory",
+    "Insufficient memory",
+    "ALLOC_FAILED",
+    "RESOURCE_EXHAUSTED",
+)
 
 # So many items that do not fit alone, and none that fits: the rest will not fit either.
 _HOPELESS = 8
+
+
+_HELPS = (
+    "take a smaller dtype=, cache_mb= or batch_size=, fewer episodes at once (--concurrency), smaller images, or "
+    "another device="
+)
 
 
 class TooLarge(HlmatError):
@@ -69,22 +82,36 @@ class Batches:
         return results
 
 
+def explain(error: BaseException) -> str | None:
+    """Say that an error means short memory, and what helps, in one sentence; None for any other error.
+
+    The error of any library is recognised by its class's name or its words, so none needs to be imported. An
+    `HlmatError` already says what it means.
+
+    >>> explain(MemoryError())
+    'The memory does not suffice: take a smaller dtype=, cache_mb= or batch_size=, fewer episodes at once \
+(--concurrency), smaller images, or another device=.'
+    >>> explain(ValueError("no"))
+    """
+    if isinstance(error, HlmatError):
+        return None
+    named = any(kind.__name__ in ("OutOfMemoryError", "MemoryError") for kind in type(error).__mro__)
+    words = " ".join(str(error).split())
+    if not named and not (isinstance(error, Exception) and any(sign in words for sign in _SHORT)):
+        return None
+    said = f" ({words[:160].rstrip('.')})" if words else ""
+    return f"The memory does not suffice{said}: {_HELPS}."
+
+
 def _unless_short(call: Callable[[Sequence[Item]], Sequence[Result]], items: Sequence[Item]) -> Sequence[Result] | None:
     """The results; None when the memory does not suffice. What the attempt held is free again by then."""
     try:
         return call(items)
-    except (RuntimeError, MemoryError) as error:
-        if not _is_short(error):
+    except Exception as error:
+        if explain(error) is None:
             raise
     _release()
     return None
-
-
-def _is_short(error: RuntimeError | MemoryError) -> bool:
-    import torch
-
-    short = isinstance(error, (torch.OutOfMemoryError, MemoryError))
-    return short or any(words in str(error) for words in _SHORT)
 
 
 def _release() -> None:

@@ -46,11 +46,14 @@ class Frame:
     std: tuple[float, float, float] = IMAGENET_STD
 
     def inner(self, size: Size) -> Size:
-        """(height, width) that an image of this size has in the square, rounded as segment-anything does."""
+        """(height, width) that an image of this size has in the square, rounded as segment-anything does.
+
+        Neither is below 1, where the original's rounding makes nothing of a side of few pixels.
+        """
         if self.stretched:
             return self.side, self.side
         scale = self.side / max(size)
-        return int(size[0] * scale + 0.5), int(size[1] * scale + 0.5)
+        return max(1, int(size[0] * scale + 0.5)), max(1, int(size[1] * scale + 0.5))
 
     def pixels(self, image: Image) -> torch.Tensor:
         """The resized and normalised image, float32 (1, 3, side, side)."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from hlmat_bench import weights
+from hlmat_bench import known_checkpoints, weights
 from hlmat_bench.errors import UsageError
 from hlmat_bench.sam_families import SAM, VARIANTS, Family, Variant
 from hlmat_bench.sam_frames import IMAGENET_MEAN, IMAGENET_STD, Frame
@@ -148,6 +148,7 @@ class Network(Protocol):
         frame: how images get into the square.
         mask_side: L.
         files: the checkpoint's file or folder.
+        wrapping: what its tensors were wrapped in, see `hlmat_bench.weights.unwrapped`.
         device: where it runs.
         dtype: number type of the image encoder.
     """
@@ -157,6 +158,7 @@ class Network(Protocol):
     frame: Frame
     mask_side: int
     files: Path
+    wrapping: str
     device: torch.device
     dtype: torch.dtype
 
@@ -185,7 +187,7 @@ class OfficialNetwork:
         self.frame = SAM.frame(architecture.input_size)
         self.device, self.dtype = device, dtype
         self._sam = build(architecture)
-        state = weights.load(self.files)
+        state, self.wrapping = weights.unwrapped(weights.load(self.files))
         _check_state(state, self._sam.state_dict(), architecture, self.files)
         self._sam.load_state_dict(state)
         self._sam.eval().to(device).image_encoder.to(dtype)
@@ -255,6 +257,8 @@ def build(architecture: Architecture) -> Any:
 
 def _check_state(state: Any, expected: Mapping[str, Any], architecture: Architecture, file: Path) -> None:
     """Raise UsageError unless a loaded checkpoint holds exactly the expected tensors."""
+    if known := known_checkpoints.describe(state, other_than=known_checkpoints.SAM_1):
+        raise UsageError(f"{file} is no checkpoint of SAM {architecture.name}: it is {known.what}. {known.advice}")
     if not isinstance(state, dict) or not all(
         isinstance(name, str) and hasattr(value, "shape") for name, value in state.items()
     ):

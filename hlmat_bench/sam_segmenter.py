@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hlmat_bench import masks, weights
+from hlmat_bench import local, masks, weights
 from hlmat_bench.clicks import Click
 from hlmat_bench.embedding_store import EmbeddingStore, Tensors
 from hlmat_bench.embeddings import EmbeddingCache
@@ -76,6 +76,7 @@ class SamSegmenter:
             "mask_choice": "best predicted score",
             "threshold": 0.0,
             "logit_feedback": self.feedback,
+            **({"unwrapped": self.network.wrapping} if self.network.wrapping else {}),
         }
 
     def _encoder(self) -> dict[str, Any]:
@@ -94,7 +95,8 @@ class SamSegmenter:
 
     def open(self, image: Image) -> SamSession:
         """See `hlmat_bench.interfaces.Segmenter.open`."""
-        features = self._features.get(image, self._kept_or_encoded)
+        with local.computing(self.name):
+            features = self._features.get(image, self._kept_or_encoded)
         return SamSession(self.network, features, (image.shape[0], image.shape[1]), feedback=self.feedback)
 
     def _kept_or_encoded(self, image: Image) -> Features:
@@ -133,7 +135,9 @@ class SamSession:
         given = masks.of_shape(mask, self._size)
         if given.any():
             self._start = given.copy()
-            self._logits = self._network.frame.low_resolution(given, self._network.mask_side).to(self._network.device)
+            with local.computing(self._network.family.name):
+                logits = self._network.frame.low_resolution(given, self._network.mask_side)
+                self._logits = logits.to(self._network.device)
 
     def predict(self, clicks: Sequence[Click], box: Box | None = None) -> Mask:
         """See `hlmat_bench.interfaces.Session.predict`; without clicks and box, the start mask."""
@@ -141,7 +145,7 @@ class SamSession:
 
         if not clicks and box is None:
             return self._start.copy()
-        with torch.inference_mode():
+        with local.computing(self._network.family.name), torch.inference_mode():
             logits = self._best([clicks], box)
             bound = self._network.family.bound
             self._logits = logits if bound is None else logits.clamp(-bound, bound)
@@ -156,7 +160,7 @@ class SamSession:
         import torch
 
         found = [self._start.copy() for _ in candidates]
-        with torch.inference_mode():
+        with local.computing(self._network.family.name), torch.inference_mode():
             for batch in self._batches(candidates, box):
                 decoded = self._best([candidates[i] for i in batch], box)
                 for i, logits in zip(batch, decoded, strict=True):

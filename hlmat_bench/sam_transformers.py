@@ -31,6 +31,7 @@ class TransformersNetwork:
     """
 
     library = "transformers"
+    wrapping = ""
 
     def __init__(
         self, variant: Variant, pretrained: str, device: torch.device, dtype: torch.dtype, advice: str | None = None

@@ -19,7 +19,7 @@ from hlmat_bench import simpleclick_weights
 from hlmat_bench.clicks import Click
 from hlmat_bench.interfaces import Size
 from hlmat_bench.simpleclick_network import SimpleClick, click_maps
-from hlmat_bench.simpleclick_weights import Architecture
+from hlmat_bench.simpleclick_weights import Contents
 from hlmat_bench.zoom_in import Crop, ZoomIn
 
 
@@ -105,8 +105,8 @@ class Predictor:
         return torch.cat((seen, click_maps(positive, negative, self.zoom_in.input_size, self.radius)))
 
 
-def load(name: str, file: Path, device: torch.device, dtype: torch.dtype) -> tuple[Architecture, SimpleClick]:
-    """The network in a checkpoint, ready to predict.
+def load(name: str, file: Path, device: torch.device, dtype: torch.dtype) -> tuple[Contents, SimpleClick]:
+    """What a checkpoint holds, and its network, ready to predict.
 
     Args:
         name: the segmenter that it is for.
@@ -117,12 +117,12 @@ def load(name: str, file: Path, device: torch.device, dtype: torch.dtype) -> tup
     Raises:
         UsageError: as `hlmat_bench.simpleclick_weights.read`, or when tensors are missing or of other shapes.
     """
-    architecture, tensors = simpleclick_weights.read(name, file)
+    contents = simpleclick_weights.read(name, file)
     with torch.device("meta"):
-        network = SimpleClick(architecture)
-    simpleclick_weights.check_fit(tensors, network.state_dict(), file, name)
-    network.load_state_dict(tensors, assign=True)
-    return architecture, network.to(device, dtype).requires_grad_(False).eval()
+        network = SimpleClick(contents.architecture)
+    simpleclick_weights.check_fit(contents.tensors, network.state_dict(), file, name)
+    network.load_state_dict(contents.tensors, assign=True)
+    return contents, network.to(device, dtype).requires_grad_(False).eval()
 
 
 def extent(mask: Tensor) -> Crop | None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from hlmat_bench import weights
 from hlmat_bench.errors import UsageError
+from hlmat_bench.known_checkpoints import SIMPLECLICK, Known, describe
 
 if TYPE_CHECKING:
     import torch
@@ -97,15 +98,26 @@ def source(name: str) -> str:
     )
 
 
-def read(name: str, file: Path) -> tuple[Architecture, Tensors]:
+class Contents(NamedTuple):
+    """What a checkpoint holds.
+
+    Attributes:
+        architecture: as the file's config has it.
+        tensors: by name, without those that are never used.
+        wrapping: what stood before the tensors' names, see `hlmat_bench.weights.unwrapped`.
+    """
+
+    architecture: Architecture
+    tensors: Tensors
+    wrapping: str
+
+
+def read(name: str, file: Path) -> Contents:
     """What a checkpoint holds.
 
     Args:
         name: the segmenter that it is for: ``simpleclick``, or one of `OFFICIAL`.
         file: the checkpoint.
-
-    Returns:
-        The architecture as the file's config has it, and the tensors by name, without those that are never used.
 
     Raises:
         UsageError: when it is damaged, would run code, is no SimpleClick, is one that differs from the published ones
@@ -113,16 +125,26 @@ def read(name: str, file: Path) -> tuple[Architecture, Tensors]:
     """
     content = weights.load(file, inert=("isegm.",))
     if not isinstance(content, dict) or not {"config", "state_dict"} <= content.keys():
-        raise UsageError(f"{file} is no checkpoint of SimpleClick: it holds no config and state_dict. {source(name)}")
+        known = _known(weights.unwrapped(content).tensors)
+        why = f"it is {known.what}. {known.advice}" if known else f"it holds no config and state_dict. {source(name)}"
+        raise UsageError(f"{file} is no checkpoint of SimpleClick: {why}")
+    state, wrapping = weights.unwrapped(content["state_dict"])
+    if known := _known(state):
+        raise UsageError(f"{file} is no checkpoint of SimpleClick: it is {known.what}. {known.advice}")
     try:
-        tensors = _used(content["state_dict"])
+        tensors = _used(state)
         architecture = _architecture(content["config"], tensors)
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise UsageError(f"{file} is no SimpleClick that can run here: {_reason(error)}. {source(name)}") from error
     found = architecture.official
     if name in OFFICIAL and found not in (None, name):
         raise UsageError(f"{file} holds the weights of {found}, not of {name}: name the segmenter {found}.")
-    return architecture, tensors
+    return Contents(architecture, tensors, wrapping)
+
+
+def _known(state: Any) -> Known | None:
+    """Which other network tensors are of; None where nothing says that they are of another."""
+    return describe(state, other_than=SIMPLECLICK)
 
 
 def check_fit(tensors: Tensors, expected: Tensors, file: Path, name: str) -> None:

@@ -6,6 +6,7 @@ A checkpoint is one file (``.pth``) or a folder as ``transformers`` saves it.
 from __future__ import annotations
 
 import hashlib
+import json
 import pickle
 import struct
 import textwrap
@@ -13,16 +14,22 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from hlmat_bench import memory
 from hlmat_bench.errors import UsageError
 
 NETWORK_FILES = ("config.json", "*.safetensors", "pytorch_model*.bin")
 """The files of a folder that define a network."""
 
-CHAT_MODEL_FILES = (*NETWORK_FILES, "*.json", "*.jinja", "*.txt", "*.model", "*.py")
+PROCESSOR_FILES = ("*.json", "*.jinja", "*.txt", "*.model", "*.py")
+"""The files of a folder that define how images and text become what a chat model takes."""
+
+CHAT_MODEL_FILES = (*NETWORK_FILES, *PROCESSOR_FILES)
 """The files of a folder that define what a chat model answers: also its tokenizer, templates and own code."""
 
+_WRAPPERS = ("model", "state_dict", "model_state_dict", "network", "net")
+_PREFIXES = ("module.", "_orig_mod.", "model.")
 _LEFT_BY_TRAINING = {"trainer_state.json"}
 _DAMAGED = (
     pickle.UnpicklingError,
@@ -109,24 +116,62 @@ def checkpoint_file(path: str | Path, *, what: str, source: str) -> Path:
     return file
 
 
-def pretrained_folder(name: str, config: str = "config.json") -> Path | None:
+def pretrained_folder(name: str, config: str | None = "config.json") -> Path | None:
     """The folder that a user named, or None when it is an id of the Hugging Face hub.
 
     Args:
         name: a folder or an id.
-        config: the file that such a folder must hold.
+        config: the file that such a folder must hold; None: any.
 
     Raises:
-        UsageError: when it is written like a path and there is no such folder.
+        UsageError: when it is a file, or is written like a path and there is no such folder.
     """
     folder = Path(name).expanduser()
     if folder.is_dir():
-        if not (folder / config).is_file():
+        if config and not (folder / config).is_file():
             raise UsageError(f"The folder {folder} holds no {config}, so nothing that can be loaded.")
         return folder
+    if folder.is_file():
+        raise UsageError(f"{folder} is a file: name the folder that holds it and the model's other files.")
     if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
         raise UsageError(f"There is no folder {folder}; give a folder or an id like owner/name.")
     return None
+
+
+def refuse_adapter(name: str, revision: str | None = None) -> None:
+    """Raise UsageError when a folder or an id holds an adapter of peft where a whole model is wanted.
+
+    A folder with a ``config.json`` beside the adapter holds a whole model.
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        file = folder / "adapter_config.json"
+        if not file.is_file() or (folder / "config.json").is_file():
+            return
+    else:
+        from transformers.utils.hub import cached_file
+
+        quiet = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
+        try:
+            found = cached_file(name, "adapter_config.json", revision=revision, **quiet)
+        except (OSError, ValueError):  # what is wrong with the name is said where the model is loaded
+            return
+        if found is None:
+            return
+        file = Path(str(found))
+    base = _base_model(file) or "BASE"
+    raise UsageError(
+        f"{name} is an adapter of peft (such as LoRA), no whole model: take pretrained={base},peft={name}."
+    )
+
+
+def _base_model(adapter_config: Path) -> str | None:
+    """The model that an adapter was trained on, as its configuration names it."""
+    try:
+        base = json.loads(adapter_config.read_text("utf-8")).get("base_model_name_or_path")
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return None
+    return base if isinstance(base, str) and base else None
 
 
 @contextmanager
@@ -147,9 +192,7 @@ def reading(name: str, advice: str = "Give a folder with the model's files.") ->
 
 
 def _complaint(name: str, error: Exception, advice: str) -> str:
-    import torch
-
-    if isinstance(error, torch.OutOfMemoryError):
+    if memory.explain(error):
         return f"{name} does not fit into the memory of the device: take a smaller dtype or another device."
     if "trust_remote_code=True" in str(error):
         return f"{name} brings its own Python code: read it, and add trust_remote_code=true if you trust it."
@@ -179,7 +222,8 @@ def snapshot(name: str, revision: str | None = None) -> Path:
 
 
 def _reason(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = str(error).partition(" If you were trying to load it from")[0]  # what follows is about other places
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
     return textwrap.shorten(" ".join(lines[:2]) or type(error).__name__, 200, placeholder="").rstrip(". ")
 
 
@@ -200,10 +244,74 @@ def load(path: Path, *, inert: Sequence[str] = ()) -> Any:
         with _inert_names(path, inert):
             return torch.load(path, map_location="cpu", weights_only=True)
     except _DAMAGED as error:
-        raise UsageError(
-            f"{path} is no checkpoint that can be read safely: it is damaged, incomplete, or holds objects "
-            "other than tensors; fetch it again from its official source."
-        ) from error
+        why = "it is damaged, incomplete, or holds objects other than tensors; fetch it again from its official source"
+        if packages := _packages_in(path):
+            why = (
+                f"it holds Python objects of {packages}, and reading those would run code; take a file that holds "
+                "tensors alone from its official source"
+            )
+        raise UsageError(f"{path} is no checkpoint that can be read safely: {why}.") from error
+
+
+def _packages_in(path: Path) -> str:
+    """The packages whose objects a checkpoint names, beside those of tensors; empty where that cannot be told."""
+    from torch.serialization import get_unsafe_globals_in_checkpoint
+
+    try:
+        names = get_unsafe_globals_in_checkpoint(path)
+    except _DAMAGED:
+        return ""
+    found = sorted({name.partition(".")[0] for name in names if "." in name})
+    return ", ".join(found[:3]) if all(name.isidentifier() for name in found) else ""
+
+
+class State(NamedTuple):
+    """Tensors by name, and what they were wrapped in.
+
+    Attributes:
+        tensors: what was found; where it is not tensors by name, the content as it was.
+        wrapping: the name they stood under and what stood before each of their names, e.g. ``"model/module."``;
+            empty where they stood alone.
+    """
+
+    tensors: Any
+    wrapping: str
+
+
+def unwrapped(content: Any) -> State:
+    """The tensors of a checkpoint as a network calls them, without what training code wraps around them.
+
+    A training script saves them under ``model``, ``state_dict``, ``model_state_dict``, ``network`` or ``net``, beside
+    the optimizer and the epoch. Before each name stands ``module.`` where the network ran on several devices
+    (DataParallel of torch), ``_orig_mod.`` where it was compiled, and ``model.`` where it is part of a module of
+    Lightning; each is removed once, where all names begin with it.
+
+    >>> class Tensor: shape = (1,)
+    >>> state = unwrapped({"model": {"module.a": Tensor(), "module.b": Tensor()}, "epoch": 3})
+    >>> sorted(state.tensors), state.wrapping
+    (['a', 'b'], 'model/module.')
+    """
+    wrapping = []
+    if isinstance(content, dict) and not _is_state(content):
+        held = [name for name in _WRAPPERS if _is_state(content.get(name))]
+        if len(held) == 1:
+            content = content[held[0]]
+            wrapping.append(held[0])
+    prefixes, before = list(_PREFIXES), ""
+    while found := next((p for p in prefixes if _is_state(content) and all(k.startswith(p) for k in content)), None):
+        content = {name.removeprefix(found): tensor for name, tensor in content.items()}
+        before += found
+        prefixes.remove(found)
+    return State(content, "/".join([*wrapping, *([before] if before else [])]))
+
+
+def _is_state(content: Any) -> bool:
+    """Whether it is tensors by name, at least one."""
+    return (
+        isinstance(content, dict)
+        and bool(content)
+        and all(isinstance(name, str) and hasattr(value, "shape") for name, value in content.items())
+    )
 
 
 class Inert:

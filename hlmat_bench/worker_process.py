@@ -101,10 +101,13 @@ class WorkerProcess:
 
     def last_words(self, lines: int = 5, characters: int = 600) -> str:
         """The last lines of this process in the log, as one line of printable text."""
-        with self._log.open("rb") as stream:
-            size = stream.seek(0, os.SEEK_END)
-            stream.seek(max(self._log_start, size - 4 * characters))
-            text = stream.read().decode(errors="replace")
+        try:
+            with self._log.open("rb") as stream:
+                size = stream.seek(0, os.SEEK_END)
+                stream.seek(max(self._log_start, size - 4 * characters))
+                text = stream.read().decode(errors="replace")
+        except OSError:  # someone removed it
+            return ""
         said = [line.strip() for line in text.splitlines() if line.strip()]
         words = " / ".join(said[-lines:])[-characters:]
         return "".join(letter if letter.isprintable() else " " for letter in words)
@@ -122,7 +125,8 @@ class WorkerProcess:
         except subprocess.TimeoutExpired:
             return "the worker closed its standard output"
         if code < 0:
-            return f"the worker was ended by {signal.Signals(-code).name}"
+            known = {number.value: number.name for number in signal.Signals}
+            return f"the worker was ended by {known.get(-code, f'signal {-code}')}"
         return f"the worker ended with exit code {code}"
 
 

@@ -49,8 +49,9 @@ def test_a_crash_is_asked_again_once(worker: Any, tmp_path: Path) -> None:
 def test_a_request_that_crashes_the_worker_twice_fails_and_the_next_is_answered(worker: Any, tmp_path: Path) -> None:
     model = worker("def answer(request):\n    if request['prompt'] == 'bad': os._exit(3)\n    reply(request)")
     for _ in range(3):
-        with pytest.raises(RequestFailed, match="the worker ended with exit code 3"):
+        with pytest.raises(RequestFailed, match="the worker ended with exit code 3") as caught:
             model.reply_batch([request("bad")])
+        assert str(model.log) in caught.value.advice
         assert texts(model, request()) == [["Positive point: (500, 500)"]]
     assert len(starts(tmp_path)) == 1 + 3 * 2
 
@@ -167,8 +168,9 @@ def test_an_error_of_the_worker_fails_one_request_and_a_fatal_one_the_run(worker
         "    if request['prompt'] == 'good': return reply(request)\n"
         "    send(type='error', id=request['id'], message='too\\nlarge.', fatal=request['prompt'] == 'fatal')"
     )
-    with pytest.raises(RequestFailed, match="the worker says: too large"):
+    with pytest.raises(RequestFailed, match="the worker says: too large") as caught:
         model.reply_batch([request("bad"), request("good")])
+    assert str(model.log) in caught.value.advice
     assert texts(model, request("good")) == [["Positive point: (500, 500)"]]
     with pytest.raises(UsageError, match="The worker says: too large"):
         model.reply_batch([request("fatal")])

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer
 
 from hlmat_bench.errors import RequestFailed, UsageError
 from hlmat_bench.interfaces import BatchModel, Model
@@ -43,13 +44,14 @@ def models(checkpoints: dict[str, Path]) -> dict[str, Any]:
 
 def test_draws_follow_the_distribution_of_the_model(checkpoints: dict[str, Path]) -> None:
     model = HfModel(str(checkpoints["llava"]), "xy1000", device="cpu", batch_size=256)
+    tokenizer = AutoTokenizer.from_pretrained(checkpoints["llava"])
     (request,) = questions(1, n=1024, temperature=0.5)
     request = replace(request, max_tokens=1)
     counts = Counter(reply.text for reply in model.reply_batch([request])[0])
     expected: Counter[str] = Counter()
     for token, share in enumerate(torch.softmax(next_logits(checkpoints["llava"], "llava", request) / 0.5, dim=0)):
-        ends_the_turn = token == model._tokenizer.eos_token_id
-        expected["" if ends_the_turn else model._tokenizer.decode([token])] += float(share)  # type: ignore[assignment]
+        ends_the_turn = token == tokenizer.eos_token_id
+        expected["" if ends_the_turn else tokenizer.decode([token])] += float(share)  # type: ignore[assignment]
     likely = expected.most_common(6)
     assert likely[3][1] > 0.02  # several to tell apart
     for text, share in likely:

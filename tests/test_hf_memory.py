@@ -80,8 +80,9 @@ def test_other_devices_run_out_of_memory_in_other_words(words: str, checkpoint: 
 
 def test_other_errors_are_no_lack_of_memory(checkpoint: Path) -> None:
     model, given = short(checkpoint, lambda rows, tokens: False, RuntimeError("illegal instruction"))
-    with pytest.raises(RuntimeError, match="illegal instruction"):
+    with pytest.raises(RequestFailed, match="RuntimeError: illegal instruction") as caught:
         model.reply_batch(questions(4))
+    assert caught.value.advice
     assert len(given) == 1
 
 

@@ -72,6 +72,7 @@ def test_what_its_own_api_models_write_for_a_failure_is_known(simple: bool) -> N
     assert (first[0].text, last[0].text) == ("60 where is 0?", "62 where is 2?")
     assert isinstance(failed, RequestFailed)
     assert "400" in str(failed)
+    assert "the key" in failed.advice
     assert "sk-1" not in json.dumps(made.spec())
 
 
@@ -153,15 +154,41 @@ def test_without_lmms_eval_the_list_of_models_says_how_to_get_it(monkeypatch: py
     assert "pip install 'hlmat-bench[lmms]'" in (plugins.find("model", "lmms").missing or "")
 
 
-def test_a_model_that_raises_has_failed_and_one_that_cannot_run_here_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("raised", "expected", "words"),
+    [
+        (RuntimeError("odd\nshape"), RequestFailed, "RuntimeError: odd shape"),
+        (KeyError("pixel_values"), RequestFailed, "KeyError: 'pixel_values'"),
+        (AttributeError("no such attribute"), RequestFailed, "AttributeError: no such attribute"),
+        (AssertionError("no CUDA"), UsageError, "does not run here: AssertionError: no CUDA"),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), UsageError, "batch_size below 1"),
+        (RuntimeError("CUDA error: device-side assert triggered"), UsageError, "run the same command again"),
+    ],
+)
+def test_what_a_model_raises_is_one_sentence(
+    raised: Exception, expected: type[Exception], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import lmms_clicker
 
+    def fail(self: Any, asked: Any) -> list[Any]:
+        raise raised
+
     made = model(name="clicker")
-    for raised, expected in ((RuntimeError("odd\nshape"), RequestFailed), (AssertionError("no CUDA"), UsageError)):
+    monkeypatch.setattr(lmms_clicker.ChatClicker, "generate_until", fail)
+    with pytest.raises(expected) as caught:
+        made.reply_batch(requests(1))
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+    if isinstance(caught.value, RequestFailed):
+        assert "options of its class" in caught.value.advice
 
-        def fail(self: Any, asked: Any, raised: Exception = raised) -> list[Any]:
-            raise raised
 
-        monkeypatch.setattr(lmms_clicker.ChatClicker, "generate_until", fail)
-        with pytest.raises(expected, match="clicker"):
-            made.reply_batch(requests(1))
+@pytest.mark.parametrize("outputs", [None, [], ["Finish"] * 3])
+def test_a_model_that_does_not_answer_each_request_has_failed(outputs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import lmms_clicker
+
+    made = model(name="clicker", batch_size=2)
+    monkeypatch.setattr(lmms_clicker.ChatClicker, "generate_until", lambda self, asked: outputs)
+    with pytest.raises(RequestFailed, match="replies to 2 requests") as caught:
+        made.reply_batch(requests(2))
+    assert caught.value.advice == "take batch_size=1"

@@ -270,7 +270,7 @@ def test_what_is_no_sam_checkpoint_is_refused(tmp_path: Path, tiny: TinySam) -> 
     lacking = {name: tensor for name, tensor in state.items() if name != "mask_decoder.iou_token.weight"}
     odd = {0: torch.zeros(1), "image_encoder.patch_embed.proj.bias": torch.tensor(1.0)}
     more = {**state, "image_encoder.patch_embed.proj.bias": torch.tensor(1.0)}
-    for content in ([1, 2], {"a": 1}, {"model": state}, lacking, {**state, "more": torch.zeros(1)}, odd, more):
+    for content in ([1, 2], {"a": 1}, {"model": lacking}, lacking, {**state, "more": torch.zeros(1)}, odd, more):
         torch.save(content, file)
         assert "SAM tiny" in refused(TINY_SAM, checkpoint=str(file))
 

@@ -37,10 +37,10 @@ def one_thread() -> Iterator[None]:
 def recorded(vectors: Path, name: str) -> tuple[dict[str, Any], Any, Any, Any]:
     folder = vectors / "simpleclick_model"
     meta = json.loads((folder / "meta.json").read_text())["models"][name]
-    architecture, network = simpleclick_predictor.load(
+    contents, network = simpleclick_predictor.load(
         "simpleclick", folder / meta["file"], torch.device("cpu"), torch.float32
     )
-    return meta, np.load(folder / f"{name}_arrays.npz"), architecture, network
+    return meta, np.load(folder / f"{name}_arrays.npz"), contents.architecture, network
 
 
 @pytest.mark.shared

@@ -72,3 +72,10 @@ def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "pip install 'hlmat-bench[local]'" in sentence
     with pytest.raises(UsageError, match="no_such_package_a is not installed"):
         local.require("no_such_package_a")
+
+
+def test_a_file_given_as_a_folder_is_told_to_the_user(tmp_path: Path) -> None:
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(b"")
+    with pytest.raises(UsageError, match=r"model\.safetensors is a file: name the folder"):
+        weights.pretrained_folder(str(file))

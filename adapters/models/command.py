@@ -120,13 +120,17 @@ class CommandModel:
             RequestFailed: when the worker says so of a request, or was lost over them.
             UsageError: when the worker says that it cannot go on, or was lost too often.
         """
-        with self._one_at_a_time:
-            try:
-                return self._ask(requests)
-            except WorkerLost:
-                if len(requests) > 1:
-                    raise
-                return self._ask(requests)
+        try:
+            with self._one_at_a_time:
+                try:
+                    return self._ask(requests)
+                except WorkerLost:
+                    if len(requests) > 1:
+                        raise
+                    return self._ask(requests)
+        except RequestFailed as error:
+            error.advice = f"look into the worker's log {self.log}, and try the worker alone with one request"
+            raise
 
     async def close(self) -> None:
         """End the worker; a request under way fails."""

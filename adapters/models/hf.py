@@ -11,15 +11,16 @@ import asyncio
 import hashlib
 import importlib.metadata
 import itertools
+import re
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hlmat_bench import local, memory, peft_adapters, weights
-from hlmat_bench.errors import RequestFailed, UsageError
-from hlmat_bench.framing import Resize
+from hlmat_bench import chat_processors, local, memory, peft_adapters, weights
+from hlmat_bench.chat_processors import ChatProcessor, EndOfTurn, Text
+from hlmat_bench.errors import HlmatError, RequestFailed, UsageError
 from hlmat_bench.interfaces import Reply, Request
 from hlmat_bench.points import PointFormat
 
@@ -29,11 +30,14 @@ if TYPE_CHECKING:
 _PACKAGES = ("torch", "torchvision", "transformers", "accelerate", "safetensors")
 _ADVICE = "Name a folder that transformers saved or an id of the Hugging Face hub; a gated one needs `hf auth login`."
 
-# What the image processors of Qwen2-VL and its successors call their least and most pixels.
-_AREA = ("shortest_edge", "longest_edge")
+_PROCESSOR_ADVICE = (
+    "Copy the processor's files of the base model (preprocessor_config.json, tokenizer.json, chat_template.jinja, ...) "
+    "into the folder, or name the base model as processor=."
+)
+_SMALLER = "take smaller images, a smaller dtype, or device=balanced where there are several devices"
 
-# Ends of a turn in chat formats. A model stops at those its tokenizer knows as special tokens, beside its own.
-_TURN_ENDS = ("<|im_end|>", "<end_of_turn>", "<turn|>", "<|eot_id|>", "<|end|>", "<end_of_utterance>", "<|endoftext|>")
+# transformers, where a prompt holds more or fewer image tokens than the images give features.
+_MISMATCH = re.compile(r"image (?:features|tokens).*do(?:es)? not match", re.IGNORECASE)
 
 
 def missing(name: str) -> str | None:
@@ -65,12 +69,21 @@ class HfModel:
         repetition_penalty: 1 is none.
         template: for a model without a chat template: the whole text around the image and the ``{prompt}``, e.g.
             ``<image>{prompt}``, with the image token of the model. Given, it replaces a chat template.
+        processor: a folder or an id whose tokenizer, image processor and chat template are taken, for fine-tuned
+            weights that were saved without them; by default those of ``pretrained``.
         trust_remote_code: run Python code that comes with the checkpoint.
         revision: of an id on the hub: a commit, branch or tag.
         name: what to call it in tables; by default the last part of ``pretrained``, and of ``peft`` after a plus.
 
+    A reply ends where the turn does. Where a tokenizer has the tokens of harmony, the format of gpt-oss, ``<|end|>``
+    ends a message in the channels of thoughts, and the turn goes on to ``<|return|>``. Where the chat template opens
+    a thought (``<think>`` and others at the end of the prompt), the reply's text begins with that opening, so that its
+    reader can tell the thought from the answer; the opening's tokens count as part of the prompt.
+
     Raises:
-        UsageError: when an option or a package is missing, or the checkpoint cannot be loaded whole.
+        UsageError: when an option or a package is missing, the checkpoint cannot be loaded whole, or its processor
+            cannot prepare a small request; where points count pixels, also when the checkpoint resizes by Qwen's
+            rule and ``resize`` is left out.
     """
 
     deterministic = True
@@ -88,6 +101,7 @@ class HfModel:
         peft: str | None = None,
         repetition_penalty: float = 1.0,
         template: str | None = None,
+        processor: str | None = None,
         trust_remote_code: bool = False,
         revision: str | None = None,
         name: str | None = None,
@@ -105,17 +119,18 @@ class HfModel:
         self._repetition_penalty = repetition_penalty
         self._batches = memory.Batches(batch_size)
         self._one_at_a_time = threading.Lock()
+        self._source = pretrained
         source = {"revision": revision, "trust_remote_code": trust_remote_code}
+        weights.refuse_adapter(pretrained, revision)
         with weights.reading(pretrained, _ADVICE):
             place = str(weights.pretrained_folder(pretrained) or pretrained)
             self._model = _load_model(place, dtype, device, attn, source)
-            self._processor = _load_processor(place, source)
             self._identity = _identity(place, revision)
+        loaded, taken = _load_processor(processor, place, source)
+        self._identity |= taken
         self._peft = peft_adapters.merge(self._model, peft) if peft else None
-        self.resize = _resize(resize, self._processor)
-        self._tokenizer = self._processor.tokenizer
-        self._template = _check_template(self._processor, template, pretrained)
-        self._stops = _stops(self._model, self._tokenizer)
+        self.resize = chat_processors.resize_rule(resize, loaded, pixels=self.points.unit == "pixel")
+        self._processor = ChatProcessor(loaded, self._model, template, pretrained)
 
     @property
     def batch_size(self) -> int:
@@ -136,7 +151,7 @@ class HfModel:
             "attn": self._model.config._attn_implementation,
             "device": self._model.device.type,
             "repetition_penalty": self._repetition_penalty,
-            "template": self._template,
+            "template": self._processor.template,
             "image": {"format": "raw"},
             "versions": {name: importlib.metadata.version(name) for name in ("torch", "transformers")},
         }
@@ -174,54 +189,62 @@ class HfModel:
         except memory.TooLarge as error:
             if self._batches.hopeless:
                 raise UsageError(
-                    "The device ran out of memory with every request so far, one at a time: take smaller images, "
-                    "a smaller dtype, or device=balanced where there are several devices."
+                    f"The device ran out of memory with every request so far, one at a time: {_SMALLER}."
                 ) from error
-            raise RequestFailed(str(error)) from error
+            raise RequestFailed(str(error), advice=_SMALLER) from error
 
     def _generate(self, rows: Sequence[_Row]) -> list[Reply]:
         """One reply per row, in one call; the rows have the same length limit."""
-        import torch
-
         start = time.perf_counter()
         try:
-            inputs = self._inputs(rows)
-            with torch.inference_mode():
-                sequences = self._model.generate(
-                    **inputs,
-                    generation_config=self._decoding(rows[0].request.max_tokens),
-                    logits_processor=[_Draw(rows)],
-                )
-        except ValueError as error:
-            raise RequestFailed(f"the model cannot take this request: {error}"[:300]) from error
-        texts = [self._read(ids) for ids in sequences[:, inputs["input_ids"].shape[1] :].tolist()]
-        lengths = inputs["attention_mask"].sum(dim=1).tolist()
+            texts, lengths = self._generated(rows)
+        except HlmatError:
+            raise
+        except Exception as error:  # a boundary: torch and the checkpoint's own code may raise anything
+            if memory.explain(error):
+                raise
+            raise self._failure(error, rows) from error
         seconds = (time.perf_counter() - start) / len(rows)
         return [
-            Reply(text, tokens_in=length, tokens_out=count, seconds=seconds, finish=finish)
-            for (text, count, finish), length in zip(texts, lengths, strict=True)
+            Reply(text.text, tokens_in=length, tokens_out=text.tokens, seconds=seconds, finish=text.finish)
+            for text, length in zip(texts, lengths, strict=True)
         ]
 
-    def _inputs(self, rows: Sequence[_Row]) -> Any:
-        """What the model takes: left-padded token ids, their attention mask, and the images."""
-        from PIL import Image as Pillow
+    def _generated(self, rows: Sequence[_Row]) -> tuple[list[Text], list[int]]:
+        """What the model writes for each row, and the length of each prompt in tokens."""
+        import torch
 
-        images = [Pillow.fromarray(row.request.image) for row in rows]
-        prompts = [row.request.prompt for row in rows]
-        padding = {"padding": True, "padding_side": "left"}
-        if self._template is None:
-            inputs = self._processor.apply_chat_template(
-                [_conversation(*pair) for pair in zip(images, prompts, strict=True)],
-                add_generation_prompt=True,
-                tokenize=True,
-                return_dict=True,
-                return_tensors="pt",
-                processor_kwargs=padding,
+        inputs = self._processor.inputs([row.request.image for row in rows], [row.request.prompt for row in rows])
+        prompts, lengths = inputs["input_ids"].tolist(), inputs["attention_mask"].sum(dim=1).tolist()
+        opened = [self._processor.opened(prompt) for prompt in prompts]
+        harmony = self._processor.message_end is not None
+        with torch.inference_mode():
+            sequences = self._model.generate(
+                **inputs.to(self._model.device, dtype=self._model.dtype),
+                generation_config=self._decoding(rows[0].request.max_tokens),
+                logits_processor=[_Draw(rows)],
+                stopping_criteria=[EndOfTurn(self._processor, opened, len(prompts[0]))] if harmony else [],
             )
-        else:
-            texts = [self._template.replace("{prompt}", prompt) for prompt in prompts]
-            inputs = self._processor(text=texts, images=[[image] for image in images], return_tensors="pt", **padding)
-        return inputs.to(self._model.device, dtype=self._model.dtype)
+        generated = sequences[:, len(prompts[0]) :].tolist()
+        return [self._processor.text(*pair) for pair in zip(generated, opened, strict=True)], lengths
+
+    def _failure(self, error: Exception, rows: Sequence[_Row]) -> HlmatError:
+        """What an error of torch, transformers or the checkpoint's own code means for the run."""
+        words = local.described(error)
+        if local.lost_device(words):
+            return UsageError(
+                f"{local.LOST_DEVICE} ({words}): run the same command again; if it fails again, take another device=, "
+                "dtype= or attn=."
+            )
+        if _MISMATCH.search(words) and not any(self._processor.names_image(row.request.prompt) for row in rows):
+            return UsageError(
+                f"{self._source} makes another number of image tokens than its network takes ({words}): write its "
+                "image token once where the image belongs in template=, and take the processor of this checkpoint."
+            )
+        return RequestFailed(
+            f"the model cannot take this request: {words}",
+            advice="try dtype=float32, attn=eager, or a resize= that makes images smaller or less narrow",
+        )
 
     def _decoding(self, max_tokens: int) -> Any:
         import transformers
@@ -235,17 +258,9 @@ class HfModel:
             top_k=50,
             top_p=1.0,
             repetition_penalty=self._repetition_penalty,
-            eos_token_id=self._stops,
-            pad_token_id=self._tokenizer.pad_token_id,
+            eos_token_id=self._processor.turn_ends or None,
+            pad_token_id=self._processor.tokenizer.pad_token_id,
         )
-
-    def _read(self, ids: list[int]) -> tuple[str, int, str]:
-        """The text before the end of the turn with its other special tokens, how many tokens it took, why it ended."""
-        end = next((at for at, token in enumerate(ids) if token in self._stops), len(ids))
-        silent = (self._tokenizer.bos_token_id, self._tokenizer.pad_token_id)
-        kept = [token for token in ids[:end] if token not in silent]
-        text = self._tokenizer.decode(kept, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        return text, min(end + 1, len(ids)), "stop" if end < len(ids) else "length"
 
 
 class _Draw:
@@ -286,16 +301,26 @@ def _limit(row: _Row) -> int:
     return row.request.max_tokens
 
 
-def _conversation(image: Any, prompt: str) -> list[dict[str, Any]]:
-    return [{"role": "user", "content": [{"type": "image", "image": image}, {"type": "text", "text": prompt}]}]
-
-
 def _identity(place: str, revision: str | None) -> dict[str, Any]:
     """A folder by its name and SHA-256, an id of the hub with the commit that was loaded."""
     if Path(place).is_dir():
         digest = weights.sha256(Path(place), weights.CHAT_MODEL_FILES)
         return {"pretrained": Path(place).resolve().name, "sha256": digest}
     return {"pretrained": place, "commit": weights.snapshot(place, revision).name}
+
+
+def _load_processor(named: str | None, place: str, source: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """The processor, and what the spec says of it: nothing where it is that of the checkpoint."""
+    if named is None:
+        with weights.reading(place, _PROCESSOR_ADVICE):
+            return chat_processors.load(place, source), {}
+    with weights.reading(named, "Name a folder with a processor's files or an id of the Hugging Face hub."):
+        folder = weights.pretrained_folder(named, None)
+        loaded = chat_processors.load(str(folder or named), {**source, "revision": None})
+        if folder is None:
+            return loaded, {"processor": {"name": named, "commit": weights.snapshot(named).name}}
+        digest = weights.sha256(folder, weights.PROCESSOR_FILES)
+        return loaded, {"processor": {"name": folder.resolve().name, "sha256": digest}}
 
 
 def _load_model(name: str, dtype: str, device: str, attn: str, source: Mapping[str, Any]) -> Any:
@@ -312,60 +337,6 @@ def _load_model(name: str, dtype: str, device: str, attn: str, source: Mapping[s
     if model.config.is_encoder_decoder:
         raise UsageError(f"{name} is an encoder-decoder, and the hf adapter takes models that continue a chat.")
     return model.eval()
-
-
-def _load_processor(name: str, source: Mapping[str, Any]) -> Any:
-    import transformers
-
-    auto_class: Any = transformers.AutoProcessor
-    processor = auto_class.from_pretrained(name, **source)
-    tokenizer = getattr(processor, "tokenizer", None)
-    if tokenizer is None or not hasattr(processor, "image_processor"):
-        raise UsageError(f"{name} has no processor for images and text, so it is no vision-language chat model.")
-    tokenizer.padding_side = "left"
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return processor
-
-
-def _resize(name: str, processor: Any) -> Resize:
-    """The rule of that name, where it is Qwen's with the numbers that the checkpoint will apply.
-
-    Raises:
-        UsageError: when there is no such rule, or the checkpoint does not resize by Qwen's.
-    """
-    if not name.startswith("smart"):
-        return Resize.named(name)
-    images = processor.image_processor
-    try:
-        factor, least, most = images.patch_size * images.merge_size, *map(images.size.get, _AREA)
-    except AttributeError as error:
-        raise UsageError(
-            f"This checkpoint does not resize by Qwen's rule, so resize={name} is wrong for it."
-        ) from error
-    return Resize.named(f"smart-{factor}-{least}-{most}")
-
-
-def _check_template(processor: Any, template: str | None, name: str) -> str | None:
-    """The template that was given; None where the processor's own chat template serves."""
-    if template is None and processor.chat_template is None:
-        token = getattr(processor, "image_token", "<image>")
-        raise UsageError(
-            f"{name} has no chat template; add template= with the text it was trained on around the image and the "
-            f"prompt, for example template={token}{{prompt}}"
-        )
-    if template is not None and "{prompt}" not in template:
-        raise UsageError(f"The template {template!r} must hold {{prompt}}, where the instruction goes.")
-    return template
-
-
-def _stops(model: Any, tokenizer: Any) -> list[int]:
-    """The tokens that end a reply."""
-    own = model.generation_config.eos_token_id
-    added = tokenizer.get_added_vocab()
-    stops = {*(own if isinstance(own, list) else [own]), tokenizer.eos_token_id}
-    stops.update(added[token] for token in _TURN_ENDS if token in added)
-    return sorted(stops - {None})
 
 
 MODELS = {"hf": HfModel}

@@ -13,7 +13,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from hlmat_bench.errors import RequestFailed, UsageError, unknown
+from hlmat_bench import local, memory
+from hlmat_bench.errors import HlmatError, RequestFailed, UsageError, unknown
 from hlmat_bench.framing import Resize
 from hlmat_bench.interfaces import Reply, Request
 from hlmat_bench.lmms import convention
@@ -118,7 +119,6 @@ class LmmsModel:
 
     def _generate(self, requests: Sequence[Request], n: int) -> tuple[Sequence[Any], float]:
         """What the model returns for each, and the seconds that each took on average."""
-        import torch
         from PIL import Image as Pillow
 
         docs = [{"image": Pillow.fromarray(request.image), "prompt": request.prompt} for request in requests]
@@ -127,19 +127,35 @@ class LmmsModel:
         start = time.perf_counter()
         try:
             outputs = self._lm.generate_until([self._instance(at, request) for at, request in enumerate(requests)])
-        except torch.OutOfMemoryError as error:
-            raise UsageError(
-                f"The device ran out of memory with {len(requests)} requests at once: take a batch_size below "
-                f"{self.batch_size} or smaller images."
-            ) from error
-        except (AssertionError, NotImplementedError) as error:  # e.g. no CUDA here, no generate_until
-            raise UsageError(f"lmms-eval's {self._spec['model']} does not run here: {_line(error)}.") from error
         except Exception as error:
-            text = f"lmms-eval's {self._spec['model']} failed: {_line(error)}"
-            raise RequestFailed(convention.blot(text, self._secrets)) from error
+            raise self._failure(error, len(requests)) from error
         finally:
             self._lm.task_dict = {}
+        if not isinstance(outputs, Sequence) or len(outputs) != len(requests):
+            count = len(outputs) if isinstance(outputs, Sequence) else "no"
+            raise RequestFailed(
+                f"lmms-eval's {self._spec['model']} returned {count} replies to {len(requests)} requests",
+                advice="take batch_size=1",
+            )
         return outputs, (time.perf_counter() - start) / len(requests)
+
+    def _failure(self, error: Exception, count: int) -> HlmatError:
+        """What an error of the model's class means for the run."""
+        model, words = self._spec["model"], convention.blot(local.described(error), self._secrets)
+        if memory.explain(error):
+            return UsageError(
+                f"The device ran out of memory with {count} requests at once: take a batch_size below "
+                f"{self.batch_size} or smaller images."
+            )
+        if isinstance(error, (AssertionError, NotImplementedError)):  # e.g. no CUDA here, no generate_until
+            return UsageError(f"lmms-eval's {model} does not run here: {words}.")
+        if local.lost_device(words):
+            return UsageError(f"{local.LOST_DEVICE} ({words}): run the same command again, or take other options.")
+        return RequestFailed(
+            f"lmms-eval's {model} failed: {words}",
+            advice="check the options of its class (pretrained=, device=, dtype or attention), or take smaller images "
+            "with resize=",
+        )
 
     def _instance(self, at: int, request: Request) -> Any:
         """A request as lmms-eval's evaluator makes one: the two kinds of models take other arguments."""
@@ -187,7 +203,7 @@ def _find(name: str, force_simple: bool) -> Any:
     except ImportError as error:
         package = (error.name or "").partition(".")[0]
         advice = f"; run: pip install {package}" if package and importlib.util.find_spec(package) is None else ""
-        raise UsageError(f"lmms-eval's {name} cannot be imported ({_line(error)}){advice}.") from error
+        raise UsageError(f"lmms-eval's {name} cannot be imported ({local.described(error)}){advice}.") from error
 
 
 def _load(kind: Any, name: str, options: dict[str, Any]) -> Any:
@@ -195,13 +211,9 @@ def _load(kind: Any, name: str, options: dict[str, Any]) -> Any:
         return kind.create_from_arg_string("", options)
     except Exception as error:
         raise UsageError(
-            f"lmms-eval's {name} cannot be made with {', '.join(options)} ({_line(error)}); check its options."
+            f"lmms-eval's {name} cannot be made with {', '.join(options)} ({local.described(error)}); "
+            "check its options."
         ) from error
-
-
-def _line(error: Exception) -> str:
-    """An error in one line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300].rstrip(".")
 
 
 MODELS = {"lmms": LmmsModel}

@@ -65,12 +65,12 @@ class Sam(SamSegmenter):
         local.require(*(_OFFICIAL if checkpoint else _TRANSFORMERS))
         where = local.device(device), local.dtype(dtype)
         network: OfficialNetwork | TransformersNetwork
-        if architecture and checkpoint:
-            network = OfficialNetwork(architecture, checkpoint, *where)
-        else:
-            network = TransformersNetwork(
-                variant, str(pretrained), *where, architecture.source if architecture else None
-            )
+        with local.computing(variant.name):
+            if architecture and checkpoint:
+                network = OfficialNetwork(architecture, checkpoint, *where)
+            else:
+                advice = architecture.source if architecture else None
+                network = TransformersNetwork(variant, str(pretrained), *where, advice)
         super().__init__(
             variant.name,
             network,
@@ -87,6 +87,7 @@ class TransformersSam(SamSegmenter):
     Args:
         variant: which.
         pretrained: a folder that transformers saved, or a Hugging Face id.
+        checkpoint: refused; only the first SAM is read from its authors' files.
         device, dtype, feedback, cache_mb, embedding_cache, embedding_cache_gb: see `Sam`.
 
     Raises:
@@ -98,6 +99,7 @@ class TransformersSam(SamSegmenter):
         variant: Variant,
         *,
         pretrained: str | None = None,
+        checkpoint: str | None = None,
         device: str = "auto",
         dtype: str = "float32",
         feedback: bool = True,
@@ -105,11 +107,17 @@ class TransformersSam(SamSegmenter):
         embedding_cache: str | None = None,
         embedding_cache_gb: float = 20,
     ) -> None:
+        if checkpoint:
+            raise UsageError(
+                f"{variant.name} does not read the file {checkpoint}: of {variant.family.name}, only weights in the "
+                f"form of transformers run here. {variant.source}"
+            )
         if not pretrained:
             raise UsageError(f"{variant.name} needs its weights. {variant.source}")
         _check_options(feedback, cache_mb, embedding_cache, embedding_cache_gb)
         local.require(*_TRANSFORMERS, *variant.family.needs)
-        network = TransformersNetwork(variant, str(pretrained), local.device(device), local.dtype(dtype))
+        with local.computing(variant.name):
+            network = TransformersNetwork(variant, str(pretrained), local.device(device), local.dtype(dtype))
         super().__init__(
             variant.name,
             network,

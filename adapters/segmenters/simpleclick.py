@@ -71,7 +71,9 @@ class SimpleClick:
 
         self._file = weights.checkpoint_file(str(checkpoint), what=wanted, source=simpleclick_weights.source(wanted))
         self.device, self._dtype = local.device(device), local.dtype(dtype)
-        self.architecture, network = simpleclick_predictor.load(wanted, self._file, self.device, self._dtype)
+        with local.computing(wanted):
+            contents, network = simpleclick_predictor.load(wanted, self._file, self.device, self._dtype)
+        self.architecture, self._wrapping = contents.architecture, contents.wrapping
         self.name = self.architecture.official or "simpleclick"
         self.threshold = threshold
         self.predictor = simpleclick_predictor.Predictor(
@@ -96,11 +98,13 @@ class SimpleClick:
             "dtype": str(self._dtype).removeprefix("torch."),
             "device": self.device.type,
             "versions": {"torch": importlib.metadata.version("torch")},
+            **({"unwrapped": self._wrapping} if self._wrapping else {}),
         }
 
     def open(self, image: Image) -> SimpleClickSession:
         """See `hlmat_bench.interfaces.Segmenter.open`; nothing is encoded, as the encoder takes the clicks."""
-        return SimpleClickSession(self, image)
+        with local.computing(self.name):
+            return SimpleClickSession(self, image)
 
 
 class SimpleClickSession:
@@ -130,7 +134,8 @@ class SimpleClickSession:
         from hlmat_bench.simpleclick_predictor import State
 
         given = masks.of_shape(mask, tuple(self._image.shape[1:]))
-        self._start = self._state = State(torch.from_numpy(given).to(self._image.device, torch.float32))
+        with local.computing(self._segmenter.name):
+            self._start = self._state = State(torch.from_numpy(given).to(self._image.device, torch.float32))
 
     def predict(self, clicks: Sequence[Click], box: Box | None = None) -> Mask:
         """See `hlmat_bench.interfaces.Session.predict`; without clicks it is the mask of the start, or empty.
@@ -143,12 +148,17 @@ class SimpleClickSession:
         """
         if box is not None:
             raise UsageError(f"{self._segmenter.name} takes clicks, no box.")
+        with local.computing(self._segmenter.name):
+            self._state = self._after(clicks)
+            mask: Mask = (self._state.probabilities > self._segmenter.threshold).cpu().numpy()
+        return mask
+
+    def _after(self, clicks: Sequence[Click]) -> State:
+        """The state after these clicks."""
         state = self._state if tuple(clicks[: len(self._state.clicks)]) == self._state.clicks else self._start
         for count in range(len(state.clicks) + 1, len(clicks) + 1):
             state = self._segmenter.predictor.next_state(self._image, clicks[:count], state)
-        self._state = state
-        mask: Mask = (state.probabilities > self._segmenter.threshold).cpu().numpy()
-        return mask
+        return state
 
     def snapshot(self) -> State:
         """The probabilities, the part looked at and the clicks, which no later prediction changes."""

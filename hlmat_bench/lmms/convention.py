@@ -61,9 +61,14 @@ def read(output: Any, secrets: Sequence[str], seconds: float = 0.0) -> Reply:
 
     text, counts = unwrap_generation_output(output)
     if output is None or not isinstance(text, str):
-        raise RequestFailed(blot(f"lmms-eval returned {output!r} instead of a text", secrets))
+        raise RequestFailed(
+            blot(f"lmms-eval returned {output!r} instead of a text", secrets),
+            advice="ask the model with lmms-eval's own command first, or take its other class with force_simple=true",
+        )
     if text.startswith(FAILED):
-        raise RequestFailed(blot(text, secrets))
+        raise RequestFailed(
+            blot(text, secrets), advice="check the options of the service: its address, the model's name and the key"
+        )
     return Reply(
         text,
         tokens_in=counts.input_tokens if counts else None,
