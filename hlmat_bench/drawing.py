@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from hlmat_bench import masks
+from hlmat_bench import masks, memory
 from hlmat_bench.actions import Action
 from hlmat_bench.clicks import Click
-from hlmat_bench.errors import HlmatError, PluginFailed, failure_words
+from hlmat_bench.errors import PluginFailed, UsageError, failure_words
 from hlmat_bench.interfaces import BatchSession, Box, Image, Mask, RefiningSession, Segmenter, Session
 
 
@@ -138,13 +138,14 @@ class Drawing:
 
     @contextmanager
     def _failing_clearly(self) -> Iterator[None]:
-        """Name the segmenter and the sample in any error of the plug-in's own."""
+        """Name the segmenter and the sample in any error of the plug-in."""
+        where = f"The segmenter {self._segmenter.name} failed on the sample {self._sample_id}"
         try:
             yield
-        except HlmatError:
+        except PluginFailed:
             raise
+        except UsageError as error:
+            raise UsageError(f"{where}. {error}") from error
         except Exception as error:
-            raise PluginFailed(
-                f"The segmenter {self._segmenter.name} failed on the sample {self._sample_id}: "
-                f"{failure_words(error)}, and the same command continues."
-            ) from error
+            words = memory.explain(error) or f"{failure_words(error)}, and the same command continues."
+            raise PluginFailed(f"{where}: {words}") from error

@@ -498,3 +498,24 @@ def test_a_smaller_limit_keeps_what_is_there(task: str, tool: str, tmp_path: Pat
     hlmat_bench.run("oracle", task, tool, out=tmp_path, limit=6)
     made = hlmat_bench.run("oracle", task, tool, out=tmp_path, limit=2)
     assert (made.scores()["n"], made.manifest["limit"], made.manifest["samples"]) == (6, 6, 6)
+
+
+@pytest.mark.parametrize(
+    ("mask", "said"),
+    [
+        ("(_ for _ in ()).throw(MemoryError())", "The memory does not suffice"),
+        (
+            "(_ for _ in ()).throw(type('OutOfMemoryError', (RuntimeError,), {{}})('CUDA out of memory.'))",
+            "--concurrency",
+        ),
+    ],
+)
+def test_memory_that_does_not_suffice_in_a_segmenter_is_one_sentence(
+    task: str, tmp_path: Path, mask: str, said: str
+) -> None:
+    (tmp_path / "odd.py").write_text(SEGMENTER.format(mask=mask.format()))
+    words = ["run", "--model", "center", "--task", task, "--segmenter", str(tmp_path / "odd.py"), "--limit", "3"]
+    ran = command(*words, "--out", str(tmp_path / "run"))
+    assert (ran.returncode, "Traceback" in ran.stderr) == (2, False)
+    assert said in ran.stderr
+    assert "the sample boxes/" in ran.stderr
