@@ -241,10 +241,10 @@ class FileSource:
         """Return what a check reports about the annotations as a whole."""
         return self._notes
 
-    def levels(self, sample: Sample) -> list[float]:
-        """Return the different values of a sample's mask file, in their order; none where it has no such file."""
+    def advice(self, sample: Sample) -> str:
+        """Return what a blank mask's file holds and which setting fits, as the end of a sentence; else no text."""
         shape = _pixels(sample).shape
-        return shape.levels(self._how) if isinstance(shape, MaskFile) else []
+        return shape.advice(self._how) if isinstance(shape, MaskFile) else ""
 
     def may_be_empty(self) -> bool:
         """Whether the settings allow a set of which nearly all masks are empty or full."""

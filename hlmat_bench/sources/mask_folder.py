@@ -40,7 +40,7 @@ class MaskSettings(FileSettings):
         ignore_value: the value of pixels that no score counts.
     """
 
-    threshold: int = Field(128, ge=-1, le=2**32)
+    threshold: int | float = Field(128, ge=-1, le=2**32)
     channel: Channel = "first"
     ignore_value: int | None = Field(None, ge=-(2**31), le=2**32)
 

@@ -61,6 +61,9 @@ class Place:
         """Return the error for a file that is not there: which one, who needs it, and how to get it."""
         shown, who = self.shown(path), f"The sample {sample}" if sample else f"The task {self.task}"
         advice = self.how_to_get or "correct the path, or give the folder that holds it with --data-root"
+        near = _alike(path)
+        if near:
+            advice = f"there is {near}, so correct the name"
         if shown != str(path):
             return MissingFile(f"{who} needs {cut(shown)}, which is not under {cut(str(self.root))}: {advice}.")
         return MissingFile(f"{who} needs {cut(shown)}, which does not exist: {advice}.")
@@ -111,3 +114,14 @@ def _found(folder: Path, path: Path) -> Path:
 def _names(folder: Path, changed: int) -> dict[str, str]:
     """The names in a folder by their NFC form; ``changed`` is the folder's time, so that a new file is seen."""
     return {same(path.name): path.name for path in folder.iterdir()}
+
+
+def _alike(path: Path) -> str:
+    """Return the name of a file beside a path that differs in capital letters or in its suffix; empty: there is none."""
+    try:
+        names = _names(path.parent, path.parent.stat().st_mtime_ns).values()
+    except OSError:
+        return ""
+    return next((name for name in names if name.lower() == path.name.lower()), "") or next(
+        (name for name in names if Path(name).stem.lower() == path.stem.lower()), ""
+    )
