@@ -150,8 +150,11 @@ def test_kinds_that_are_left_out(data):
     report = check(load_task(write_task(data, FOLDERS)), overrides={"skip": "missing+unreadable+missized"})
     assert report.skipped == {"missing": 1, "missized": 1, "unreadable": 1}
     assert "left out, as a file is missing: 1" in report.text()
-    with pytest.raises(UsageError, match="missing, unreadable, missized, unannotated, crowd, joined by"):
-        open_task(data, skip="missing+broken")
+    for wrong in ("missing+broken", 3, [["missing"]], {"missing": 1}):
+        with pytest.raises(UsageError, match="missing, unreadable, missized, unannotated, crowd, joined by"):
+            open_task(data, skip=wrong)
+    for none in ("", None, [], "+"):
+        assert len(open_task(data, skip=none).samples()) == 4
 
 
 def test_an_unreadable_image_is_left_out(data):

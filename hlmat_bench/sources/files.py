@@ -108,7 +108,7 @@ class FileSettings(SourceSettings):
     @field_validator("skip", mode="before")
     @classmethod
     def _kinds(cls, value: Any) -> Any:
-        kinds = value if isinstance(value, list) else value.split("+") if isinstance(value, str) else [value]
+        kinds = value if isinstance(value, list) else str("" if value is None else value).split("+")
         known = {_SPELLINGS.get(str(kind).strip(), str(kind).strip()) for kind in kinds} - {""}
         if not known <= set(KINDS):
             raise ValueError(f"give one or more of {', '.join(KINDS)}, joined by +")

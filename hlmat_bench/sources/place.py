@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from hlmat_bench.plain_files import cut, exists, is_file
-from hlmat_bench.sources.problems import BadAnnotation, MissingFile
+from hlmat_bench.sources.problems import BadAnnotation, MissingFile, valid_name
 from hlmat_bench.sources.reading import same
 
 
@@ -59,12 +59,12 @@ class Place:
 
     def missing(self, path: Path, sample: str = "") -> MissingFile:
         """Return the error for a file that is not there: which one, who needs it, and how to get it."""
-        shown, who = self.shown(path), f"The sample {sample}" if sample else f"The task {self.task}"
+        shown, who = valid_name(self.shown(path)), f"The sample {sample}" if sample else f"The task {self.task}"
         advice = self.how_to_get or "correct the path, or give the folder that holds it with --data-root"
         near = _alike(path)
         if near:
             advice = f"there is {near}, so correct the name"
-        if shown != str(path):
+        if self.shown(path) != str(path):
             return MissingFile(f"{who} needs {cut(shown)}, which is not under {cut(str(self.root))}: {advice}.")
         return MissingFile(f"{who} needs {cut(shown)}, which does not exist: {advice}.")
 
@@ -117,7 +117,7 @@ def _names(folder: Path, changed: int) -> dict[str, str]:
 
 
 def _alike(path: Path) -> str:
-    """Return the name of a file beside a path that differs in capital letters or in its suffix; empty: there is none."""
+    """Return the name of a file near a path that differs in capital letters or in its suffix; empty: there is none."""
     try:
         names = _names(path.parent, path.parent.stat().st_mtime_ns).values()
     except OSError:
