@@ -402,3 +402,30 @@ def test_a_segmentation_nested_beyond_all_bounds(tmp_path):
         )
         with pytest.raises(UsageError):
             see(load_task(write_task(tmp_path, {"kind": "coco", "annotations": "a.json", "images": "images"})).source())
+
+
+def test_a_mask_that_is_turned_by_its_own_tag_is_reported(data):
+    save(data / "gt" / "a.png", blob(10, 12), orientation=3)
+    report = check(load_task(write_task(data, FOLDERS)))
+    assert "tag 1 and its mask 3" in report.warnings["orientation tags"].examples[0]
+    assert not check(load_task(write_task(data, FOLDERS)), overrides={"orientation": "applied"}).warnings
+
+
+@pytest.mark.parametrize("orientation", [6, 8])
+def test_a_mask_of_the_size_that_is_shown_is_right(tmp_path, orientation):
+    save(tmp_path / "im" / "a.png", noise(10, 12), orientation)
+    save(tmp_path / "gt" / "a.png", blob(12, 10))
+    report = check(load_task(write_task(tmp_path, FOLDERS)))
+    assert (report.ok, report.warnings) == (True, {})
+
+
+def test_images_a_folder_deeper_are_named(data):
+    (data / "im" / "sub").mkdir()
+    (data / "im" / "a.png").rename(data / "im" / "sub" / "a.png")
+    with pytest.raises(UsageError, match=r"own/a/0 needs im/a\.png, .*there is sub/a\.png"):
+        see(open_task(data))
+
+
+def test_folders_are_found_however_their_letters_are_composed(data):
+    (data / "im").rename(data / "caf\u00e9")
+    see(open_task(data, images="cafe\u0301"))

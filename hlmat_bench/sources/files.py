@@ -18,7 +18,7 @@ from hlmat_bench.interfaces import Image
 from hlmat_bench.plain_files import is_file
 from hlmat_bench.samples import Sample, Source, Truth
 from hlmat_bench.sources import claims
-from hlmat_bench.sources.pixels import AS_USUAL, MAX_PIXELS, Header, ImageReader, Reading, Resize, read_header
+from hlmat_bench.sources.pixels import AS_USUAL, MAX_PIXELS, ImageReader, Reading, Resize, read_header
 from hlmat_bench.sources.place import Place
 from hlmat_bench.sources.problems import (
     BadAnnotation,
@@ -225,17 +225,20 @@ class FileSource:
 
     def doubts(self, sample: Sample, truth: Truth) -> Iterator[Doubt]:
         """Give what speaks against a sample's ground truth although it can be read."""
-        pixels = _pixels(sample)
-        header = self._reader.header(pixels.image)
-        if isinstance(pixels.shape, Segmentation):
-            yield from claims.doubts(pixels.shape, truth.mask, f"The sample {sample.id}")
-        if "orientation" not in self._settings.model_fields_set and _is_as_stored(pixels.shape, header, self._how):
-            yield Doubt(
-                "orientation tags",
-                f"The image {self._place.shown(pixels.image)} is shown turned, as its orientation tag "
-                f"({header.orientation}) says, but the mask of {sample.id} has the size of its stored pixels; if it "
-                "was drawn on these, --set data.orientation=stored, else --set data.orientation=applied.",
-            )
+        shape = _pixels(sample).shape
+        if isinstance(shape, Segmentation):
+            yield from claims.doubts(shape, truth.mask, f"The sample {sample.id}")
+        if "orientation" not in self._settings.model_fields_set:
+            header = self._reader.header(_pixels(sample).image)
+            own = None if isinstance(shape, Segmentation) else read_header(shape.files()[0], self._how)
+            size, tag = (own.size, own.orientation) if own else (truth.mask.shape, 1)
+            if tag != header.orientation and (tag != 1 or size == header.stored):
+                yield Doubt(
+                    "orientation tags",
+                    f"The image of {sample.id} has the orientation tag {header.orientation} and its mask {tag}; each "
+                    "is turned as its tag says, and both have one size either way: if the mask was drawn on the pixels as "
+                    "they are stored, --set data.orientation=stored, else --set data.orientation=applied.",
+                )
 
     def notes(self) -> Sequence[Doubt]:
         """Return what a check reports about the annotations as a whole."""
@@ -429,13 +432,3 @@ def _valid(sample: Sample) -> Sample:
         ref_id=None if sample.ref_id is None else valid_name(sample.ref_id),
         tags={valid_name(name): valid_name(text) for name, text in sample.tags.items()},
     )
-
-
-def _is_as_stored(shape: Shape, header: Header, how: Reading) -> bool:
-    """Whether a turned image has a ground truth of the size of its stored pixels, which has no such tag itself."""
-    if header.orientation == 1:
-        return False
-    if isinstance(shape, Segmentation):
-        return shape.size == header.stored
-    own = read_header(shape.files()[0], how)
-    return own.size == header.stored and own.orientation != header.orientation

@@ -151,7 +151,7 @@ class MaskFolderSettings(MaskSettings):
     def _from_name(self, stem: str) -> list[str]:
         text = words(self._groups(stem).get(_EXPRESSION, ""))
         if not text:
-            raise BadAnnotation(
+            raise Unannotated(
                 f"The file name {stem!r} does not fit the pattern {self.pattern!r}; give a caption file with "
                 "--set data.captions=FILE, or another --set data.pattern=REGEX."
             )
