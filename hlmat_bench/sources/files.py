@@ -236,8 +236,8 @@ class FileSource:
                 yield Doubt(
                     "orientation tags",
                     f"The image of {sample.id} has the orientation tag {header.orientation} and its mask {tag}; each "
-                    "is turned as its tag says, and both have one size either way: if the mask was drawn on the pixels as "
-                    "they are stored, --set data.orientation=stored, else --set data.orientation=applied.",
+                    "is turned as its tag says, and both have one size either way: if the mask was drawn on the pixels "
+                    "as they are stored, --set data.orientation=stored, else --set data.orientation=applied.",
                 )
 
     def notes(self) -> Sequence[Doubt]:
