@@ -157,6 +157,13 @@ def test_kinds_that_are_left_out(data):
         assert len(open_task(data, skip=none).samples()) == 4
 
 
+def test_the_first_of_those_left_out_is_named_where_none_is_left(data):
+    for name in NAMES:
+        save(data / "gt" / f"{name}.png", np.dstack([noise(10, 12), blob(10, 12) * np.uint8(255)]))
+    with pytest.raises(UsageError, match="all are left out .4 unreadable; the first: .*a.png has an alpha channel"):
+        open_task(data, skip="unreadable")
+
+
 def test_an_unreadable_image_is_left_out(data):
     damage(data / "im" / "a.png")
     assert open_task(data, skip="unreadable").describe()["skipped"] == {"unreadable": 1}

@@ -180,6 +180,7 @@ class FileSource:
         self._reader = ImageReader(how=self._how)
         self._digests = FileDigests()
         self._notes = tuple(notes)
+        self._first_fault = ""
         skipped: Counter[str] = Counter()
         found = _by_image(self._listed(samples, skipped))
         _check_unique(found)
@@ -192,7 +193,7 @@ class FileSource:
         }
         if not self._samples:
             counts = ", ".join(f"{count:,} {kind}" for kind, count in sorted(skipped.items()))
-            why = f"all are left out ({counts})" if counts else "there are no annotations for it"
+            why = f"all are left out ({counts}{self._first_fault})" if counts else "there are no annotations for it"
             raise BadAnnotation(f"The task {place.task} has no samples under {place.root}: {why}.")
 
     def samples(self) -> Sequence[Sample]:
@@ -326,19 +327,20 @@ class FileSource:
     def _without_faults(self, samples: Sequence[Sample], skipped: Counter[str]) -> Iterator[Sample]:
         """The samples without those that the settings leave out for a fault of their files, which are counted."""
         kinds = self._settings.kinds_left_out()
-        known: dict[Pixels, str | None] = {}
+        known: dict[Pixels, DataProblem | None] = {}
         for sample in samples:
             key = _pixels(sample)
             if key not in known:
                 known[key] = self._fault(sample, kinds)
-            kind = known[key]
-            if kind is None:
+            fault = known[key]
+            if fault is None:
                 yield sample
             else:
-                skipped[kind] += 1
+                self._first_fault = self._first_fault or f"; the first: {fault}"
+                skipped[_kind_left_out(fault)] += 1
 
-    def _fault(self, sample: Sample, kinds: frozenset[str]) -> str | None:
-        """Return the kind of a sample's fault if it is among some kinds; no more is looked at than these need."""
+    def _fault(self, sample: Sample, kinds: frozenset[str]) -> DataProblem | None:
+        """Return a sample's fault if it is of one of some kinds; no more is looked at than these need."""
         try:
             if "missing" in kinds:
                 self._file(sample)
@@ -349,8 +351,7 @@ class FileSource:
                 self._reader.image(self._file(sample))
                 self.truth(sample)
         except DataProblem as error:
-            kind = next(kind for kind, errors in _FAULTS.items() if isinstance(error, errors))
-            return kind if kind in kinds else None
+            return error if _kind_left_out(error) in kinds else None
         return None
 
 
@@ -401,6 +402,11 @@ def _names(sample: Sample) -> list[str]:
 def _pixels(sample: Sample) -> Pixels:
     assert isinstance(sample.key, Pixels), "a sample of another source"
     return sample.key
+
+
+def _kind_left_out(fault: DataProblem) -> str:
+    """Return which of `KINDS` a fault of a sample's files is."""
+    return next(kind for kind, errors in _FAULTS.items() if isinstance(fault, errors))
 
 
 def _by_image(samples: Iterable[Sample]) -> list[Sample]:
