@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
@@ -191,14 +190,14 @@ def _of_image(source: Source, sample: Sample) -> Doubt | None:
 def _of_truth(source: Source, sample: Sample) -> Iterator[Doubt]:
     try:
         truth = source.truth(sample)
-        levels = source.levels(sample) if isinstance(source, FileSource) and _is_blank(truth) else []
+        advice = source.advice(sample) if isinstance(source, FileSource) and _is_blank(truth) else ""
     except UsageError as error:
         yield Doubt(_kind(error), str(error), severe=True)
         return
     if not truth.mask.any():
-        yield Doubt("empty masks", f"{sample.id} has no object{_found(levels)}.", severe=True)
+        yield Doubt("empty masks", f"{sample.id} has no object{advice}.", severe=True)
     elif truth.mask.all():
-        yield Doubt("full masks", f"The object of {sample.id} is the whole image{_found(levels)}.")
+        yield Doubt("full masks", f"The object of {sample.id} is the whole image{advice}.")
     if isinstance(source, FileSource):
         yield from source.doubts(sample, truth)
 
@@ -255,25 +254,14 @@ def _named(read: Callable[[Sample], _T], sample: Sample) -> _T:
 
 def _refuse_blank(source: FileSource, found: Sequence[Sample], total: int, what: str) -> None:
     """Raise `UsageError` for a set of ground truths that says nothing, unless it is small and its files are blank."""
-    levels = next((levels for levels in map(source.levels, found[:LOOKED_INTO]) if len(levels) > 1), [])
-    if not levels and total < FEW_TRUTHS:
+    first, advice = next(((sample, said) for sample in found if (said := source.advice(sample))), (found[0], ""))
+    if not advice and total < FEW_TRUTHS:
         return
-    advice = _found(levels) or "; correct the masks"
     raise UsageError(
-        f"The masks of {len(found)} of {total} samples are {what}, {found[0].id} among them{advice}; if that is right, "
-        "--set data.allow_empty=true."
+        f"The masks of {len(found)} of {total} samples are {what}, {first.id} among them"
+        f"{advice or '; correct the masks'}; if that is right, --set data.allow_empty=true."
     )
 
 
 def _is_blank(truth: Truth) -> bool:
     return not truth.mask.any() or bool(truth.mask.all())
-
-
-def _found(levels: Sequence[float]) -> str:
-    """What a mask file holds and which threshold would divide it; empty where it holds one value only."""
-    if len(levels) < 2:
-        return ""
-    several = [f"{value:g}" for value in levels[:3]] + (["..."] if len(levels) > 4 else [])
-    shown = f"{', '.join(several[: len(levels) - 1])} and {levels[-1]:g}"
-    threshold = math.floor(levels[0])
-    return f", though its file holds {shown}; --set data.threshold={threshold} takes all above the lowest value"

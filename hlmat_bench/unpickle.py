@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import io
 import pickle
+import pickletools
 import re
 import struct
+import sys
 from collections.abc import Callable
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -24,7 +27,11 @@ from hlmat_bench.errors import UsageError
 
 _PLAIN = (str, bytes, bool, int, float, complex, type(None))
 _CONTAINERS = (list, tuple, set, frozenset)
-_NUMBER_OR_TEXT = re.compile(r"[biufcSU?]\d{0,6}")
+_NUMBER_OR_TEXT = re.compile(r"[biufSU?]\d{0,6}")
+_PERHAPS_HUGE = re.compile(rb"\x8a[\x08-\xff]|\x8b[\s\S]{3}\x00|\d{19,}L?\r?\n")
+"""How integers of eight bytes and more are written: LONG1, LONG4, and as text; other bytes may look so by chance."""
+_MOST_HUGE = 1000
+_MOST_LEVELS = 100
 _DAMAGED = (
     pickle.UnpicklingError,
     EOFError,
@@ -74,6 +81,7 @@ def loads(data: bytes, name: str = "pickle") -> Any:
     lines = data.count(b"\n")
     as_text = lines > 0 and data.count(b"\r\n") == lines and not data.startswith(pickle.PROTO)
     try:
+        _check_numbers(data)
         value = _Unpickler(data.replace(b"\r\n", b"\n") if as_text else data).load()
         _check_plain(value)
     except _Refused as error:
@@ -238,18 +246,35 @@ _BUILDERS: Final[dict[tuple[str, str], Callable[..., Any]]] = {
 }
 
 
+def _check_numbers(data: bytes) -> None:
+    """Refuse a pickle of very many huge integers: they can be chosen so that a dict takes them in quadratic time.
+
+    Python's hash of an integer is its remainder by 2**61 - 1 (https://docs.python.org/3/library/stdtypes.html).
+    """
+    if sum(1 for _ in islice(_PERHAPS_HUGE.finditer(data), _MOST_HUGE + 1)) <= _MOST_HUGE:
+        return
+    numbers = (value for _, value, _ in pickletools.genops(data) if isinstance(value, int))
+    if sum(abs(number) >= sys.hash_info.modulus for number in numbers) > _MOST_HUGE:
+        raise _Refused("thousands of integers beyond 2**61")
+
+
 def _check_plain(value: Any) -> None:
-    """Raise when a stand-in is left anywhere in the value, which may refer to itself."""
-    todo, seen = [value], set()
-    while todo:
-        item = todo.pop()
-        if isinstance(item, _PLAIN) or id(item) in seen:
-            continue
-        seen.add(id(item))
-        if isinstance(item, dict):
-            todo += item.keys()
-            todo += item.values()
-        elif isinstance(item, _CONTAINERS):
-            todo += item
-        else:
-            raise _Refused("a value that is no plain data")
+    """Raise when a stand-in is left anywhere in the value, which may hold itself, or when it is nested too deeply."""
+    level, seen = [value], set()
+    for _ in range(_MOST_LEVELS):
+        below: list[Any] = []
+        for item in level:
+            if isinstance(item, _PLAIN) or id(item) in seen:
+                continue
+            seen.add(id(item))
+            if isinstance(item, dict):
+                below += item.keys()
+                below += item.values()
+            elif isinstance(item, _CONTAINERS):
+                below += item
+            else:
+                raise _Refused("a value that is no plain data")
+        level = below
+        if not level:
+            return
+    raise _Refused(f"lists within lists, {_MOST_LEVELS} and more")

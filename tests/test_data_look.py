@@ -150,8 +150,18 @@ def test_kinds_that_are_left_out(data):
     report = check(load_task(write_task(data, FOLDERS)), overrides={"skip": "missing+unreadable+missized"})
     assert report.skipped == {"missing": 1, "missized": 1, "unreadable": 1}
     assert "left out, as a file is missing: 1" in report.text()
-    with pytest.raises(UsageError, match="missing, unreadable, missized, unannotated, crowd, joined by"):
-        open_task(data, skip="missing+broken")
+    for wrong in ("missing+broken", 3, [["missing"]], {"missing": 1}):
+        with pytest.raises(UsageError, match="missing, unreadable, missized, unannotated, crowd, joined by"):
+            open_task(data, skip=wrong)
+    for none in ("", None, [], "+"):
+        assert len(open_task(data, skip=none).samples()) == 4
+
+
+def test_the_first_of_those_left_out_is_named_where_none_is_left(data):
+    for name in NAMES:
+        save(data / "gt" / f"{name}.png", np.dstack([noise(10, 12), blob(10, 12) * np.uint8(255)]))
+    with pytest.raises(UsageError, match="all are left out .4 unreadable; the first: .*a.png has an alpha channel"):
+        open_task(data, skip="unreadable")
 
 
 def test_an_unreadable_image_is_left_out(data):
@@ -344,3 +354,85 @@ def test_names_that_are_no_utf_8(tmp_path):
     with pytest.raises(UsageError, match="needs gt/caf") as caught:
         see(open_task(tmp_path))
     str(caught.value).encode()
+
+
+@pytest.mark.parametrize(
+    ("colour", "said"),
+    [
+        ((0, 255, 0), r"the other channels of its file hold 0 and 255; --set data\.channel=any takes"),
+        ((0, 0, 90), r"hold 0 and 90; --set data\.channel=any --set data\.threshold=0 takes"),
+        ((128, 0, 0), r"its file holds 0 and 128; --set data\.threshold=0 takes"),  # VOC's first class.
+    ],
+)
+def test_masks_in_colour_name_the_settings(data, colour, said):
+    for n, name in enumerate(NAMES):
+        save(data / "gt" / f"{name}.png", blob(10, 12, n)[..., None] * np.array(colour, np.uint8))
+    source = open_task(data)
+    for played in (source.samples(), source.samples()[:1]):
+        with pytest.raises(UsageError, match=said):
+            look(source, played)
+    report = check(load_task(write_task(data, FOLDERS)))
+    assert report.problems["empty masks"].count == 4
+    source = open_task(data, channel="any", threshold=0)
+    see(source)
+    np.testing.assert_array_equal(source.truth(source.samples()[0]).mask, blob(10, 12, 0))
+
+
+def test_soft_masks_of_0_to_1_are_cut_in_the_middle(data):
+    from PIL import Image
+
+    soft = np.random.default_rng(0).random((10, 12)).astype(np.float32)
+    for name in NAMES:
+        (data / "gt" / f"{name}.png").unlink()
+        Image.fromarray(soft).save(data / "gt" / f"{name}.tif")
+    with pytest.raises(UsageError, match=r"--set data\.threshold=0\.5 takes"):
+        see(open_task(data, mask_suffix=".tif"))
+    source = open_task(data, mask_suffix=".tif", threshold=0.5)
+    np.testing.assert_array_equal(source.truth(source.samples()[0]).mask, soft > 0.5)
+
+
+@pytest.mark.parametrize("name", ["A.PNG", "a.jpg", "a.PNG"])
+def test_a_missing_file_of_nearly_that_name_is_named(data, name):
+    (data / "im" / "a.png").rename(data / "im" / name)
+    (data / "expressions.csv").write_text("image,mask,expression\na.png,a.png,x\n")
+    source = load_task(write_task(data, {"kind": "table", "images": "im", "masks": "gt"})).source()
+    with pytest.raises(UsageError, match=rf"own/a/0 needs im/a\.png, .*there is {name}, so correct the name"):
+        see(source)
+
+
+def test_a_segmentation_nested_beyond_all_bounds(tmp_path):
+    save(tmp_path / "images" / "a.png", noise(6, 7))
+    text = '{"images": [{"id": 1, "file_name": "a.png", "height": 6, "width": 7}], "annotations": [{"id": 1, '
+    for depth in (50, 500, 900, 970, 990, 5000, 200_000):
+        (tmp_path / "a.json").write_text(
+            text + f'"image_id": 1, "caption": "x", "segmentation": {"[" * depth + "]" * depth}}}]}}'
+        )
+        with pytest.raises(UsageError):
+            see(load_task(write_task(tmp_path, {"kind": "coco", "annotations": "a.json", "images": "images"})).source())
+
+
+def test_a_mask_that_is_turned_by_its_own_tag_is_reported(data):
+    save(data / "gt" / "a.png", blob(10, 12), orientation=3)
+    report = check(load_task(write_task(data, FOLDERS)))
+    assert "tag 1 and its mask 3" in report.warnings["orientation tags"].examples[0]
+    assert not check(load_task(write_task(data, FOLDERS)), overrides={"orientation": "applied"}).warnings
+
+
+@pytest.mark.parametrize("orientation", [6, 8])
+def test_a_mask_of_the_size_that_is_shown_is_right(tmp_path, orientation):
+    save(tmp_path / "im" / "a.png", noise(10, 12), orientation)
+    save(tmp_path / "gt" / "a.png", blob(12, 10))
+    report = check(load_task(write_task(tmp_path, FOLDERS)))
+    assert (report.ok, report.warnings) == (True, {})
+
+
+def test_images_a_folder_deeper_are_named(data):
+    (data / "im" / "sub").mkdir()
+    (data / "im" / "a.png").rename(data / "im" / "sub" / "a.png")
+    with pytest.raises(UsageError, match=r"own/a/0 needs im/a\.png, .*there is sub/a\.png"):
+        see(open_task(data))
+
+
+def test_folders_are_found_however_their_letters_are_composed(data):
+    (data / "im").rename(data / "caf\u00e9")
+    see(open_task(data, images="cafe\u0301"))

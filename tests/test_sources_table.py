@@ -118,6 +118,7 @@ ROWS = "a.png{s}a1.png{s}the cup\n"
         "image;mask;expression\n" + ROWS.format(s=";"),
         "image\tmask\texpression\r\n" + ROWS.format(s="\t"),
         "image|mask|expression\n" + ROWS.format(s="|"),
+        "sep=;\r\nimage;mask;expression\r\n" + ROWS.format(s=";"),
         "Image, MASK ,Expression\n" + ROWS.format(s=","),
         "\ufeffimage,mask,expression\n" + ROWS.format(s=","),
         "image,mask,expression\n a.png ,a1.png ,the cup\n",
@@ -125,7 +126,7 @@ ROWS = "a.png{s}a1.png{s}the cup\n"
         ",image,mask,expression\n0,a.png,a1.png,the cup\n",
         "image,mask,expression,caption,Photographer,image_id\na.png,a1.png,the cup,b,c,7\n",
     ],
-    ids=range(9),
+    ids=range(10),
 )
 def test_tables_as_other_programs_write_them(data, table):
     (sample,) = open_task(data, table).samples()

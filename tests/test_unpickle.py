@@ -257,3 +257,34 @@ def test_a_pipe_is_no_pickle(tmp_path):
     os.mkfifo(tmp_path / "refs.p")
     with pytest.raises(UsageError, match="is a pipe or a device"):
         unpickle.load(tmp_path / "refs.p")
+
+
+def colliding(count: int, written: str) -> bytes:
+    """A dict whose keys all have the hash 0; ``written`` is how they are written."""
+    keys = [k * (2**61 - 1) for k in range(1, count + 1)]
+    ways = {
+        "LONG1": lambda key: b"\x8a\x0a" + key.to_bytes(10, "little") + b"N",
+        "LONG4": lambda key: b"\x8b\x0a\0\0\0" + key.to_bytes(10, "little") + b"N",
+        "LONG": lambda key: f"L{key}L\n".encode() + b"N",
+        "INT": lambda key: f"I{key}\n".encode() + b"N",
+    }
+    return b"}(" + b"".join(ways[written](key) for key in keys) + b"u."
+
+
+@pytest.mark.parametrize("written", ["LONG1", "LONG4", "LONG", "INT"])
+def test_colliding_numbers_are_bounded(written):
+    assert len(unpickle.loads(colliding(900, written))) == 900
+    with pytest.raises(UsageError, match="thousands of integers"):
+        unpickle.loads(colliding(100_000, written))
+
+
+def test_text_that_looks_like_numbers_is_read():
+    value = ["\u4e0a\u4e0a \u4e0b" * 5000, [str(10**30)] * 3000, "9" * 30 + "\n"]
+    for protocol in (0, 2, 4):
+        assert unpickle.loads(pickle.dumps(value, protocol)) == value
+
+
+def test_depth_is_bounded():
+    assert unpickle.loads(b"]" * 100 + b"a" * 99 + b".")
+    with pytest.raises(UsageError, match="lists within lists"):
+        unpickle.loads(b"]" * 100_000 + b"a" * 99_999 + b".")

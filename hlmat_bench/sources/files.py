@@ -18,7 +18,7 @@ from hlmat_bench.interfaces import Image
 from hlmat_bench.plain_files import is_file
 from hlmat_bench.samples import Sample, Source, Truth
 from hlmat_bench.sources import claims
-from hlmat_bench.sources.pixels import AS_USUAL, MAX_PIXELS, Header, ImageReader, Reading, Resize, read_header
+from hlmat_bench.sources.pixels import AS_USUAL, MAX_PIXELS, ImageReader, Reading, Resize, read_header
 from hlmat_bench.sources.place import Place
 from hlmat_bench.sources.problems import (
     BadAnnotation,
@@ -108,7 +108,7 @@ class FileSettings(SourceSettings):
     @field_validator("skip", mode="before")
     @classmethod
     def _kinds(cls, value: Any) -> Any:
-        kinds = value if isinstance(value, list) else value.split("+") if isinstance(value, str) else [value]
+        kinds = value if isinstance(value, list) else str("" if value is None else value).split("+")
         known = {_SPELLINGS.get(str(kind).strip(), str(kind).strip()) for kind in kinds} - {""}
         if not known <= set(KINDS):
             raise ValueError(f"give one or more of {', '.join(KINDS)}, joined by +")
@@ -180,6 +180,7 @@ class FileSource:
         self._reader = ImageReader(how=self._how)
         self._digests = FileDigests()
         self._notes = tuple(notes)
+        self._first_fault = ""
         skipped: Counter[str] = Counter()
         found = _by_image(self._listed(samples, skipped))
         _check_unique(found)
@@ -192,7 +193,7 @@ class FileSource:
         }
         if not self._samples:
             counts = ", ".join(f"{count:,} {kind}" for kind, count in sorted(skipped.items()))
-            why = f"all are left out ({counts})" if counts else "there are no annotations for it"
+            why = f"all are left out ({counts}{self._first_fault})" if counts else "there are no annotations for it"
             raise BadAnnotation(f"The task {place.task} has no samples under {place.root}: {why}.")
 
     def samples(self) -> Sequence[Sample]:
@@ -225,26 +226,29 @@ class FileSource:
 
     def doubts(self, sample: Sample, truth: Truth) -> Iterator[Doubt]:
         """Give what speaks against a sample's ground truth although it can be read."""
-        pixels = _pixels(sample)
-        header = self._reader.header(pixels.image)
-        if isinstance(pixels.shape, Segmentation):
-            yield from claims.doubts(pixels.shape, truth.mask, f"The sample {sample.id}")
-        if "orientation" not in self._settings.model_fields_set and _is_as_stored(pixels.shape, header, self._how):
-            yield Doubt(
-                "orientation tags",
-                f"The image {self._place.shown(pixels.image)} is shown turned, as its orientation tag "
-                f"({header.orientation}) says, but the mask of {sample.id} has the size of its stored pixels; if it "
-                "was drawn on these, --set data.orientation=stored, else --set data.orientation=applied.",
-            )
+        shape = _pixels(sample).shape
+        if isinstance(shape, Segmentation):
+            yield from claims.doubts(shape, truth.mask, f"The sample {sample.id}")
+        if "orientation" not in self._settings.model_fields_set:
+            header = self._reader.header(_pixels(sample).image)
+            own = None if isinstance(shape, Segmentation) else read_header(shape.files()[0], self._how)
+            size, tag = (own.size, own.orientation) if own else (truth.mask.shape, 1)
+            if tag != header.orientation and (tag != 1 or size == header.stored):
+                yield Doubt(
+                    "orientation tags",
+                    f"The image of {sample.id} has the orientation tag {header.orientation} and its mask {tag}; each "
+                    "is turned as its tag says, and both have one size either way: if the mask was drawn on the pixels "
+                    "as they are stored, --set data.orientation=stored, else --set data.orientation=applied.",
+                )
 
     def notes(self) -> Sequence[Doubt]:
         """Return what a check reports about the annotations as a whole."""
         return self._notes
 
-    def levels(self, sample: Sample) -> list[float]:
-        """Return the different values of a sample's mask file, in their order; none where it has no such file."""
+    def advice(self, sample: Sample) -> str:
+        """Return what a blank mask's file holds and which setting fits, as the end of a sentence; else no text."""
         shape = _pixels(sample).shape
-        return shape.levels(self._how) if isinstance(shape, MaskFile) else []
+        return shape.advice(self._how) if isinstance(shape, MaskFile) else ""
 
     def may_be_empty(self) -> bool:
         """Whether the settings allow a set of which nearly all masks are empty or full."""
@@ -323,19 +327,20 @@ class FileSource:
     def _without_faults(self, samples: Sequence[Sample], skipped: Counter[str]) -> Iterator[Sample]:
         """The samples without those that the settings leave out for a fault of their files, which are counted."""
         kinds = self._settings.kinds_left_out()
-        known: dict[Pixels, str | None] = {}
+        known: dict[Pixels, DataProblem | None] = {}
         for sample in samples:
             key = _pixels(sample)
             if key not in known:
                 known[key] = self._fault(sample, kinds)
-            kind = known[key]
-            if kind is None:
+            fault = known[key]
+            if fault is None:
                 yield sample
             else:
-                skipped[kind] += 1
+                self._first_fault = self._first_fault or f"; the first: {fault}"
+                skipped[_kind_left_out(fault)] += 1
 
-    def _fault(self, sample: Sample, kinds: frozenset[str]) -> str | None:
-        """Return the kind of a sample's fault if it is among some kinds; no more is looked at than these need."""
+    def _fault(self, sample: Sample, kinds: frozenset[str]) -> DataProblem | None:
+        """Return a sample's fault if it is of one of some kinds; no more is looked at than these need."""
         try:
             if "missing" in kinds:
                 self._file(sample)
@@ -346,8 +351,7 @@ class FileSource:
                 self._reader.image(self._file(sample))
                 self.truth(sample)
         except DataProblem as error:
-            kind = next(kind for kind, errors in _FAULTS.items() if isinstance(error, errors))
-            return kind if kind in kinds else None
+            return error if _kind_left_out(error) in kinds else None
         return None
 
 
@@ -400,6 +404,11 @@ def _pixels(sample: Sample) -> Pixels:
     return sample.key
 
 
+def _kind_left_out(fault: DataProblem) -> str:
+    """Return which of `KINDS` a fault of a sample's files is."""
+    return next(kind for kind, errors in _FAULTS.items() if isinstance(fault, errors))
+
+
 def _by_image(samples: Iterable[Sample]) -> list[Sample]:
     groups: dict[str, list[Sample]] = {}
     for sample in samples:
@@ -429,13 +438,3 @@ def _valid(sample: Sample) -> Sample:
         ref_id=None if sample.ref_id is None else valid_name(sample.ref_id),
         tags={valid_name(name): valid_name(text) for name, text in sample.tags.items()},
     )
-
-
-def _is_as_stored(shape: Shape, header: Header, how: Reading) -> bool:
-    """Whether a turned image has a ground truth of the size of its stored pixels, which has no such tag itself."""
-    if header.orientation == 1:
-        return False
-    if isinstance(shape, Segmentation):
-        return shape.size == header.stored
-    own = read_header(shape.files()[0], how)
-    return own.size == header.stored and own.orientation != header.orientation

@@ -40,7 +40,7 @@ class MaskSettings(FileSettings):
         ignore_value: the value of pixels that no score counts.
     """
 
-    threshold: int = Field(128, ge=-1, le=2**32)
+    threshold: int | float = Field(128, ge=-1, le=2**32)
     channel: Channel = "first"
     ignore_value: int | None = Field(None, ge=-(2**31), le=2**32)
 
@@ -151,7 +151,7 @@ class MaskFolderSettings(MaskSettings):
     def _from_name(self, stem: str) -> list[str]:
         text = words(self._groups(stem).get(_EXPRESSION, ""))
         if not text:
-            raise BadAnnotation(
+            raise Unannotated(
                 f"The file name {stem!r} does not fit the pattern {self.pattern!r}; give a caption file with "
                 "--set data.captions=FILE, or another --set data.pattern=REGEX."
             )

@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
-from PIL import ImageOps
+from PIL import ImageOps, UnidentifiedImageError
 
 from hlmat_bench.interfaces import Image, Size
 from hlmat_bench.sources.problems import Unreadable
@@ -192,7 +192,8 @@ def _opened(path: Path, how: Reading) -> Iterator[Pillow.Image]:
                 )
             yield file
     except (OSError, SyntaxError, ValueError, TypeError, EOFError, struct.error) as error:
-        raise Unreadable(f"The image {path} cannot be read ({error}); get the file again.") from error
+        other = ", or save it as an ordinary PNG or JPEG" if isinstance(error, UnidentifiedImageError) else ""
+        raise Unreadable(f"The image {path} cannot be read ({error}); get the file again{other}.") from error
 
 
 _bound = threading.Lock()

@@ -7,8 +7,10 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from hlmat_bench.plain_files import cut, exists, is_file
-from hlmat_bench.sources.problems import BadAnnotation, MissingFile
+from hlmat_bench.sources.problems import BadAnnotation, MissingFile, valid_name
 from hlmat_bench.sources.reading import same
+
+_MOST_FOLDERS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +55,23 @@ class Place:
 
     def _existing(self, name: str) -> Path:
         path = self.root / name
+        if not name.isascii() and not exists(path):
+            path = _found(self.root, path)
         if not exists(path):
             raise self.missing(path)
         return path
 
     def missing(self, path: Path, sample: str = "") -> MissingFile:
         """Return the error for a file that is not there: which one, who needs it, and how to get it."""
-        shown, who = self.shown(path), f"The sample {sample}" if sample else f"The task {self.task}"
+        name, who = valid_name(self.shown(path)), f"The sample {sample}" if sample else f"The task {self.task}"
+        shown = cut(name if name.isprintable() else repr(name))
         advice = self.how_to_get or "correct the path, or give the folder that holds it with --data-root"
-        if shown != str(path):
-            return MissingFile(f"{who} needs {cut(shown)}, which is not under {cut(str(self.root))}: {advice}.")
-        return MissingFile(f"{who} needs {cut(shown)}, which does not exist: {advice}.")
+        near = _alike(path)
+        if near:
+            advice = f"there is {near}, so correct the name"
+        if self.shown(path) != str(path):
+            return MissingFile(f"{who} needs {shown}, which is not under {cut(str(self.root))}: {advice}.")
+        return MissingFile(f"{who} needs {shown}, which does not exist: {advice}.")
 
     def shown(self, path: Path) -> str:
         """Return a path as a manifest may show it: relative to the root, or the last part alone."""
@@ -111,3 +119,18 @@ def _found(folder: Path, path: Path) -> Path:
 def _names(folder: Path, changed: int) -> dict[str, str]:
     """The names in a folder by their NFC form; ``changed`` is the folder's time, so that a new file is seen."""
     return {same(path.name): path.name for path in folder.iterdir()}
+
+
+def _alike(path: Path) -> str:
+    """Return the file near a path that differs in capital letters or suffix, or lies a folder deeper.
+
+    Its name is relative to the path's folder; empty: there is none.
+    """
+    try:
+        names = [*_names(path.parent, path.parent.stat().st_mtime_ns).values()]
+    except OSError:
+        return ""
+    alike = [name for name in names if name.lower() == path.name.lower()]
+    alike += [name for name in names if Path(name).stem.lower() == path.stem.lower()]
+    alike += [f"{name}/{path.name}" for name in names[:_MOST_FOLDERS] if is_file(path.parent / name / path.name)]
+    return valid_name(next(iter(alike), ""))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -80,7 +81,9 @@ def read_csv(path: Path) -> Table:
         BadAnnotation: when it cannot be read, has no header or two equal columns, or a row has more or fewer cells.
     """
     text = read_text(path)
-    header = text.partition("\n")[0]
+    header, _, rest = text.partition("\n")
+    if re.fullmatch(r"sep=.\r?", header):  # Excel writes it before the header.
+        text, header = rest, rest.partition("\n")[0]
     separator = next((one for one in _SEPARATORS if one in header), ",")
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,8 +82,15 @@ class Segmentation:
 
     @classmethod
     def pack(cls, item: Mapping[str, Any], size: Size) -> Segmentation:
-        """Keep what an annotation says in its fields ``segmentation``, ``area`` and ``bbox``."""
-        packed = json.dumps(item["segmentation"], separators=(",", ":")).encode()
+        """Keep what an annotation says in its fields ``segmentation``, ``area`` and ``bbox``.
+
+        Raises:
+            BadAnnotation: when the segmentation is nested beyond all bounds.
+        """
+        try:
+            packed = json.dumps(item["segmentation"], separators=(",", ":")).encode()
+        except RecursionError as error:
+            raise BadAnnotation("A segmentation is nested too deeply to be one; correct the annotations.") from error
         bbox = item.get("bbox")
         numbers = [_number(value) for value in bbox] if isinstance(bbox, list) else []
         box = tuple(number for number in numbers if number is not None)
@@ -246,7 +254,7 @@ class MaskRule:
         ignore: the value of pixels that no score counts; None: there are none.
     """
 
-    threshold: int = 128
+    threshold: float = 128
     channel: Channel = "first"
     ignore: int | None = None
 
@@ -321,9 +329,25 @@ class MaskFile:
         for path in self.files():
             check_fits(read_header(path, how).size, size, where, how)
 
-    def levels(self, how: Reading = AS_USUAL) -> list[float]:
-        """Return the different values that the file holds where the rule looks, in their order."""
-        return [float(value) for value in np.unique(self.rule.gray(read_values(self.path, how)))]
+    def advice(self, how: Reading = AS_USUAL) -> str:
+        """Return what the file of a blank mask holds and which setting fits, as the end of a sentence.
+
+        Empty where the file has one value everywhere.
+        """
+        values = read_values(self.path, how)
+        gray, where, settings = self.rule.gray(values), "its file holds", ""
+        if values.ndim == 3 and gray.min() == gray.max():
+            gray, where = MaskRule(channel="any").gray(values), "the other channels of its file hold"
+            settings = "--set data.channel=any "
+        levels = np.unique(gray)
+        if len(levels) < _FEW:
+            return ""
+        several = [f"{value:g}" for value in levels[:3]] + (["..."] if len(levels) > 4 else [])
+        shown = f"{', '.join(several[: len(levels) - 1])} and {levels[-1]:g}"
+        if not levels[0] <= self.rule.threshold < levels[-1]:
+            soft = len(levels) > _FEW and levels[-1] <= 1
+            settings += f"--set data.threshold={0.5 if soft else math.floor(levels[0])} "
+        return f", though {where} {shown}; {settings}takes the larger values"
 
     def definition(self) -> bytes:
         """See `Shape.definition`."""
