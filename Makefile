@@ -6,7 +6,7 @@ LOCK = requirements-lock.txt
 PIP = pip==26.3
 PYTEST = $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: demo test test-latest check lint lock install install-all
+.PHONY: demo test test-latest test-servers server-envs check lint lock dist install install-all
 
 demo: install ## The embedded task with the embedded segmenter: nothing to download.
 	$(BIN)/hlmat-bench run --task hres_synth --segmenter graphcut --limit 60 \
@@ -23,6 +23,16 @@ test-latest: ## The same tests with the newest versions that pyproject.toml allo
 	$(BIN)/pip list
 	$(PYTEST)
 
+test-servers: install-all server-envs ## The tests marked slow: whole runs against servers that others wrote; nginx must be installed.
+	$(BIN)/python -m pytest -m slow
+
+server-envs: $(patsubst tests/servers/environments/%.txt,.venv-servers/%/.done,$(wildcard tests/servers/environments/*.txt))
+
+.venv-servers/%/.done: tests/servers/environments/%.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet --requirement $<
+	touch $@
+
 check: lint test ## What a change must pass.
 
 lint: install-all
@@ -36,6 +46,9 @@ lock: ## Renews the locked versions.
 	$(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/pip install --quiet --upgrade uv
 	.venv-lock/bin/uv pip compile --quiet --upgrade --custom-compile-command 'make lock' pyproject.toml --output-file $(LOCK)
+
+dist: install-all ## The sdist and the wheel, in dist/.
+	$(BIN)/python -m build --no-isolation
 
 install: $(VENV)/.base
 install-all: $(VENV)/.all
