@@ -106,6 +106,7 @@ def _write_manifest(folder: Path) -> None:
         seed=0,
         limit=None,
         shard=None,
+        samples=len(task.source(folder).samples()),
     )
     manifest.write_json(folder / "run" / manifest.MANIFEST, document | {"finished": manifest.now()})
 

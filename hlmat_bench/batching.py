@@ -9,12 +9,18 @@ batch depends on the samples alone.
 from __future__ import annotations
 
 import asyncio
+import math
+import operator
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
 
-from hlmat_bench.errors import RequestFailed
+from hlmat_bench.errors import HlmatError, PluginFailed, RequestFailed, failure_words
+from hlmat_bench.failures import FailureWatch
 from hlmat_bench.interfaces import BatchModel, Model, Reply, Request
 
 
@@ -32,10 +38,19 @@ class Front:
         model: what is asked.
         batch_size: most requests per call of `reply_batch`, which the model is told; None: the model's own.
         concurrency: most requests under way at once, for a model without `reply_batch`.
+        watch: is told which requests are answered and which fail; None: nobody is.
     """
 
-    def __init__(self, model: Model, *, batch_size: int | None = None, concurrency: int = 8) -> None:
+    def __init__(
+        self,
+        model: Model,
+        *,
+        batch_size: int | None = None,
+        concurrency: int = 8,
+        watch: FailureWatch | None = None,
+    ) -> None:
         self._model = model
+        self._watch = watch or FailureWatch(model.name, sys.maxsize, begun=True)
         self._batches = model if isinstance(model, BatchModel) else None
         if self._batches and batch_size:
             self._batches.batch_size = batch_size
@@ -59,7 +74,28 @@ class Front:
                 asyncio.get_running_loop().call_soon(self._send_if_due)
 
     async def reply(self, request: Request) -> list[Reply]:
-        """``request.n`` replies; raises what the model raises."""
+        """Return the model's ``request.n`` replies, checked.
+
+        Raises:
+            RequestFailed: when the request failed.
+            UsageError: when no request can succeed, the watch ends the run, or the model returned what it must not.
+        """
+        try:
+            replies = await self._ask(request)
+        except RequestFailed as failure:
+            self._watch.failed(failure)
+            raise
+        except HlmatError:
+            raise
+        except Exception as error:
+            raise PluginFailed(
+                f"The model {self._model.name} failed on the sample {request.sample_id}: {failure_words(error)}, and "
+                "the same command continues."
+            ) from error
+        self._watch.succeeded()
+        return checked(replies, request.n, self._model.name)
+
+    async def _ask(self, request: Request) -> list[Reply]:
         if self._batches is None:
             async with self._slots:
                 return await self._model.reply(request)
@@ -111,3 +147,63 @@ class Front:
             if len(requests) == 1:
                 return [error]
             return [answer for request in requests for answer in await self._answers([request])]
+
+
+def checked(replies: Any, n: int, model: str) -> list[Reply]:
+    """Check the replies that a model returned, and turn numbers of other libraries into Python's own.
+
+    Args:
+        replies: what it returned.
+        n: how many replies were asked for.
+        model: its name, for the sentences.
+
+    Raises:
+        PluginFailed: when they are not ``n`` replies, or a field of one is not what `Reply` says.
+    """
+    if not isinstance(replies, list) or len(replies) != n or not all(isinstance(reply, Reply) for reply in replies):
+        raise PluginFailed(
+            f"The model {model} should return a list of {n} Reply, but returned {replies!r:.80}; correct its plug-in."
+        )
+    return [_checked(reply, model) for reply in replies]
+
+
+def _checked(reply: Reply, model: str) -> Reply:
+    fields = {
+        "text": isinstance(reply.text, str),
+        "finish": reply.finish is None or isinstance(reply.finish, str),
+        "thought": isinstance(reply.thought, bool),
+    }
+    counts = {name: _count(getattr(reply, name)) for name in ("tokens_in", "tokens_out")}
+    amounts = {name: _amount(getattr(reply, name)) for name in ("seconds", "cost")}
+    fields |= {name: value is not _WRONG for name, value in (counts | amounts).items()}
+    if wrong := [name for name, right in fields.items() if not right]:
+        raise PluginFailed(
+            f"The model {model} returned a Reply with {wrong[0]}={getattr(reply, wrong[0])!r:.60}, which is not "
+            "possible (docs/plugins.md says what a Reply holds); correct its plug-in."
+        )
+    return replace(reply, **counts, **amounts)  # type: ignore[arg-type]
+
+
+_WRONG = object()
+
+
+def _count(value: Any) -> object:
+    """Return a number of tokens as an int; None stays None."""
+    if value is None:
+        return None
+    try:
+        count = operator.index(value)
+    except TypeError:
+        return _WRONG
+    return count if 0 <= count < 2**53 and not isinstance(value, bool) else _WRONG
+
+
+def _amount(value: Any) -> object:
+    """Return seconds or dollars as a float; None stays None."""
+    if value is None:
+        return None
+    try:
+        amount = float(value) if not isinstance(value, str | bytes) else math.nan
+    except (TypeError, ValueError, OverflowError):
+        return _WRONG
+    return amount if math.isfinite(amount) and amount >= 0 else _WRONG

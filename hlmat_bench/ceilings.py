@@ -65,7 +65,7 @@ def play(
         rules = rules_of(choice, definition, protocol | {"initial": initial}, budget)
         manner = kinds.manner(definition, rules, source, source.samples(), samples)
         contest = Contest(choice, tool, rules, points, seed, manner)
-        document = describe(contest, spec, argv=argv, limit=limit, shard=None)
+        document = describe(contest, spec, argv=argv, limit=limit, shard=None, samples=len(samples))
         planned.append(Planned(folder(document, Path(out)) / player, contest, document))
     made = play_planned(planned, source, samples, concurrency=concurrency, progress=progress)
     return {run.folder.name: run for run in made}

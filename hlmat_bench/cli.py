@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import Annotated
 
@@ -47,6 +48,7 @@ app.add_typer(lmms_app, name="lmms")
 
 def main() -> None:
     """Run the command line; what a user can mend is one sentence and exit code 2."""
+    logging.getLogger("hlmat_bench").addHandler(_Notes())
     try:
         app()
     except UsageError as error:
@@ -54,6 +56,16 @@ def main() -> None:
 
         console.error(str(error))
         sys.exit(2)
+
+
+class _Notes(logging.Handler):
+    """Prints what the library has to say beside its results as remarks on standard error."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See `logging.Handler.emit`."""
+        from hlmat_bench import console
+
+        console.note(record.getMessage())
 
 
 @app.callback(invoke_without_command=True)

@@ -13,6 +13,7 @@ import numpy as np
 from hlmat_bench import masks
 from hlmat_bench.actions import Action
 from hlmat_bench.clicks import Click
+from hlmat_bench.errors import HlmatError, PluginFailed, failure_words
 from hlmat_bench.interfaces import BatchSession, Box, Image, Mask, RefiningSession, Segmenter, Session
 
 
@@ -23,6 +24,7 @@ class Drawing:
         image: uint8 (H, W, 3) RGB.
         segmenter: what turns clicks into masks.
         opening: the image on its way into the segmenter; None: it is opened when first needed.
+        sample_id: which sample it is, for errors.
 
     Attributes:
         mask: bool (H, W), the current one.
@@ -32,13 +34,15 @@ class Drawing:
         seconds: what the segmenter has taken since somebody set this to 0.
     """
 
-    def __init__(self, image: Image, segmenter: Segmenter, opening: Future[Session] | None = None) -> None:
+    def __init__(
+        self, image: Image, segmenter: Segmenter, opening: Future[Session] | None = None, sample_id: str = ""
+    ) -> None:
         self.mask: Mask = np.zeros(image.shape[:2], bool)
         self.rle = masks.encode(self.mask)
         self.clicks: list[Click] = []
         self.box: Box | None = None
         self.seconds = 0.0
-        self._image, self._segmenter, self._opening = image, segmenter, opening
+        self._image, self._segmenter, self._opening, self._sample_id = image, segmenter, opening, sample_id
         self._opened: Session | None = None
         self._tried: dict[Action, tuple[Mask, Any]] = {}
 
@@ -46,7 +50,8 @@ class Drawing:
     def session(self) -> Session:
         """The image, opened."""
         if self._opened is None:
-            self._opened = self._opening.result() if self._opening else self._segmenter.open(self._image)
+            with self._failing_clearly():
+                self._opened = self._opening.result() if self._opening else self._segmenter.open(self._image)
         return self._opened
 
     def apply(self, action: Action) -> None:
@@ -84,7 +89,8 @@ class Drawing:
 
     def show(self, mask: Mask) -> None:
         """Take a mask for the current one."""
-        self.mask, self.rle = mask, masks.encode(mask)
+        self.mask = self._checked(mask)
+        self.rle = masks.encode(self.mask)
 
     def try_each(self, actions: Sequence[Action]) -> list[Mask]:
         """The masks that clicks or boxes would lead to from here, in one batch where the session decodes so.
@@ -95,10 +101,11 @@ class Drawing:
         boxes = {box for _, box in prompts}
         with self._timed():
             if len(prompts) > 1 and len(boxes) == 1 and isinstance(self.session, BatchSession):
-                return self.session.predict_each([clicks for clicks, _ in prompts], boxes.pop())
+                found = self.session.predict_each([clicks for clicks, _ in prompts], boxes.pop())
+                return [self._checked(mask) for mask in found]
             start = self.session.snapshot()
             for action, (clicks, box) in zip(actions, prompts, strict=True):
-                self._tried[action] = self.session.predict(clicks, box), self.session.snapshot()
+                self._tried[action] = self._checked(self.session.predict(clicks, box)), self.session.snapshot()
                 self.session.restore(start)
         return [self._tried[action][0] for action in actions]
 
@@ -110,5 +117,34 @@ class Drawing:
     @contextmanager
     def _timed(self) -> Iterator[None]:
         started = time.perf_counter()
-        yield
+        with self._failing_clearly():
+            yield
         self.seconds += time.perf_counter() - started
+
+    def _checked(self, mask: Any) -> Mask:
+        """Check the mask that a segmenter returned.
+
+        Raises:
+            PluginFailed: when it is no bool or integer array of the image's shape.
+        """
+        right = isinstance(mask, np.ndarray) and mask.dtype.kind in "biu" and mask.shape == self.mask.shape
+        if not right:
+            found = f"{mask.dtype} {mask.shape}" if isinstance(mask, np.ndarray) else type(mask).__name__
+            raise PluginFailed(
+                f"The segmenter {self._segmenter.name} should return a bool array of shape {self.mask.shape}, but "
+                f"returned {found} for the sample {self._sample_id}; correct its plug-in."
+            )
+        return masks.of_shape(mask, self.mask.shape)
+
+    @contextmanager
+    def _failing_clearly(self) -> Iterator[None]:
+        """Name the segmenter and the sample in any error of the plug-in's own."""
+        try:
+            yield
+        except HlmatError:
+            raise
+        except Exception as error:
+            raise PluginFailed(
+                f"The segmenter {self._segmenter.name} failed on the sample {self._sample_id}: "
+                f"{failure_words(error)}, and the same command continues."
+            ) from error

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import logging
 import os
 import shutil
+import traceback
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -17,8 +19,9 @@ from typing import Any
 from hlmat_bench.actions import box_form
 from hlmat_bench.batching import Front, suitable_concurrency
 from hlmat_bench.catalog import Choice
-from hlmat_bench.episode_log import EpisodeLog, written_ids
-from hlmat_bench.errors import UsageError
+from hlmat_bench.episode_log import EpisodeLog, Recorded, recorded, set_aside
+from hlmat_bench.errors import PluginFailed, UsageError
+from hlmat_bench.failures import IN_A_ROW, FailureWatch
 from hlmat_bench.framing import UNCHANGED
 from hlmat_bench.interfaces import BatchModel, Model, Segmenter, Session, accepts_mask
 from hlmat_bench.kinds import Manner
@@ -28,6 +31,7 @@ from hlmat_bench.protocol import Play, play
 from hlmat_bench.records import Episode
 from hlmat_bench.reference import PIXELS, ReferencePlayer, policy_of
 from hlmat_bench.reply_cache import CachedModel
+from hlmat_bench.reply_journal import JournaledModel, ReplyJournal
 from hlmat_bench.rewards import with_reward_model
 from hlmat_bench.samples import Sample, Source
 from hlmat_bench.settings import MASK_STATES, ProtocolSettings, is_state
@@ -35,6 +39,10 @@ from hlmat_bench.spending import Meter, Metered, Spent
 
 #: The file in a run folder that keeps what the model's process printed, for models with a ``log``.
 MODEL_LOG = "model.log"
+#: The file in a run folder that keeps the tracebacks of plug-ins that failed.
+ERRORS_LOG = "errors.log"
+
+log = logging.getLogger("hlmat_bench")
 
 Progress = Callable[[int, int], None]
 
@@ -118,7 +126,7 @@ class Contest:
         time, and not all of them click, so for them it waits for the click.
         """
         image, truth = source.image(sample), source.truth(sample)
-        seed = int.from_bytes(hashlib.blake2b(f"{self.seed}/{sample.id}".encode(), digest_size=4).digest())
+        seed = _seed_of(self.seed, sample.id)
         player: Player
         opening: Future[Session] | None = None
         if self.policy is not None:
@@ -127,7 +135,20 @@ class Contest:
             assert self.model is not None and front is not None
             opening = encoders.submit(self.segmenter.open, image)
             player = ModelPlayer(self.model, front, sample, image, self.rules, points=self.points, seed=seed, pool=pool)
-        return Play(sample, image, truth, player, self.segmenter, self.rules, pool, opening, self.seed)
+        data = digests_of(source, sample)
+        return Play(sample, image, truth, player, self.segmenter, self.rules, pool, opening, self.seed, data)
+
+
+def _seed_of(run_seed: int, sample_id: str) -> int:
+    """Return the seed of a sample, 31 bits: services refuse what a signed 32-bit integer does not hold."""
+    text = f"{run_seed}/{sample_id}".encode("utf-8", "backslashreplace")
+    return int.from_bytes(hashlib.blake2b(text, digest_size=4).digest()) % 2**31
+
+
+def digests_of(source: Source, sample: Sample) -> Mapping[str, str]:
+    """Return the digests of a sample's files, where the source tells them; see `Source`."""
+    tell: Callable[[Sample], Mapping[str, str]] | None = getattr(source, "digests", None)
+    return tell(sample) if tell is not None else {}
 
 
 def _check_segmenter(segmenter: Segmenter, rules: ProtocolSettings, manner: Manner) -> None:
@@ -150,27 +171,81 @@ class Ledger:
         contest: who plays.
         samples: all of the run, in their order.
         folder: the run folder; the caller holds its lock.
+        max_failures: failed requests in a row that end the run.
+
+    Attributes:
+        done: what is recorded, by sample.
+        count: how many of the samples are done.
+        watch: is told of every request.
+        journal: keeps the replies of episodes that are not recorded.
 
     Raises:
         UsageError: when the files of an earlier run are damaged or cannot be written.
     """
 
-    def __init__(self, contest: Contest, samples: Sequence[Sample], folder: Path) -> None:
+    def __init__(self, contest: Contest, samples: Sequence[Sample], folder: Path, max_failures: int) -> None:
         self.contest, self.folder, self.total = contest, folder, len(samples)
-        self.done = written_ids(folder)
+        if again := set_aside(folder, _failed):
+            log.warning("%d episodes failed before and are asked again; their records are in history.jsonl.", again)
+        self.done = recorded(folder)
         self.count = sum(sample.id in self.done for sample in samples)
+        self.watch = FailureWatch(str(contest.model_spec["name"]), max_failures, begun=self.count > 0)
+        self.journal = ReplyJournal(folder, self.done)
+        self._held: list[Episode] = []
         self._log = EpisodeLog(folder, [sample.id for sample in samples])
 
     def append(self, episode: Episode) -> None:
-        """Hand a finished episode over."""
-        self._log.append(episode)
+        """Hand a finished episode over.
+
+        One that failed is held back until a later one succeeds: where the run ends because nothing works any more, its
+        failures are not recorded.
+        """
         self.count += 1
+        self._held.append(episode)
+        if episode.stop != "error":
+            self._write_held()
+
+    def finish(self) -> None:
+        """Write what was held back, now that all samples are played.
+
+        Raises:
+            UsageError: when nothing worked.
+        """
+        self.watch.finish()
+        self._write_held()
 
     def close(self) -> None:
         """Write what is left."""
         self._log.close()
+        self.journal.close()
         if (words := getattr(self.contest.model, "log", None)) is not None:
             shutil.copyfile(words, self.folder / MODEL_LOG)
+
+    def asked(self) -> Model | None:
+        """Return what is asked: the contest's model, of which one that is not here keeps a journal of its replies."""
+        model = self.contest.asked
+        if model is None or isinstance(model, BatchModel):
+            return self.contest.asked
+        return JournaledModel(model, self.journal)
+
+    def explain(self, failure: PluginFailed) -> None:
+        """Keep the traceback of a plug-in's error, for whoever wrote the plug-in."""
+        if failure.__cause__ is not None:
+            with (self.folder / ERRORS_LOG).open("a", encoding="utf-8", errors="backslashreplace") as file:
+                file.writelines(traceback.format_exception(failure.__cause__))
+            log.warning("The whole traceback is in %s.", self.folder / ERRORS_LOG)
+
+    def _write_held(self) -> None:
+        for episode in self._held:
+            self._log.append(episode)
+            self.done[episode.sample_id] = Recorded(episode.stop, episode.data)
+            if episode.stop != "error":
+                self.journal.forget(episode.sample_id)
+        self._held.clear()
+
+
+def _failed(episode: Mapping[str, Any]) -> bool:
+    return episode.get("stop") == "error"
 
 
 def play_all(
@@ -180,8 +255,9 @@ def play_all(
     *,
     concurrency: int | None = None,
     batch_size: int | None = None,
+    max_failures: int = IN_A_ROW,
     progress: Progress | None = None,
-) -> None:
+) -> dict[Path, dict[str, Recorded]]:
     """Play the samples that are not yet written and append their episodes.
 
     Several contests go on side by side: all play an image before any plays the next, so that a segmenter that they
@@ -193,16 +269,20 @@ def play_all(
         samples: all of them, those of one image together.
         concurrency: episodes under way at once; None: what suits the first contest.
         batch_size: requests per batch of a local model; None: its own.
+        max_failures: failed requests in a row that end a run.
         progress: called with (episodes done, episodes in all).
+
+    Returns:
+        What is recorded, by run folder and sample.
 
     Raises:
         Spent: when a limit ended the play before all were played.
-        UsageError: for what the user can mend; episodes finished before it are kept.
+        UsageError: for what the user can correct; episodes finished before it are kept.
     """
     with contextlib.ExitStack() as stack:
         ledgers = []
         for folder, contest in contests.items():
-            ledgers.append(Ledger(contest, samples, folder))
+            ledgers.append(Ledger(contest, samples, folder, max_failures))
             stack.callback(ledgers[-1].close)
 
         def report() -> None:
@@ -212,9 +292,12 @@ def play_all(
         report()
         seats = concurrency or ledgers[0].contest.concurrency(batch_size)
         in_own_loop(_play_async(ledgers, _by_image(ledgers, samples), source, seats, batch_size, report))
+        for ledger in ledgers:
+            ledger.finish()
     for ledger in ledgers:
         if ledger.count < ledger.total:
             raise ledger.contest.meter.spent(ledger.count, ledger.total)
+    return {ledger.folder: ledger.done for ledger in ledgers}
 
 
 def _by_image(ledgers: Sequence[Ledger], samples: Sequence[Sample]) -> deque[tuple[Ledger, Sample]]:
@@ -237,8 +320,11 @@ async def _play_async(
     report: Callable[[], None],
 ) -> None:
     loop = asyncio.get_running_loop()
-    contests = [ledger.contest for ledger in ledgers]
-    fronts = {c: Front(c.asked, batch_size=batch_size, concurrency=seats) for c in contests if c.asked}
+    fronts = {
+        ledger.contest: Front(model, batch_size=batch_size, concurrency=seats, watch=ledger.watch)
+        for ledger in ledgers
+        if (model := ledger.asked()) is not None
+    }
 
     async def seat() -> None:
         """Play one sample after the other, as long as the limits allow one more."""
@@ -252,6 +338,9 @@ async def _play_async(
                     report()
             except Spent:
                 return
+            except PluginFailed as failure:
+                ledger.explain(failure)
+                raise
             finally:
                 contest.meter.end(sample.id)
 

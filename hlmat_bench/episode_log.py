@@ -1,52 +1,137 @@
-"""Writing episodes.jsonl: whole lines, in the samples' order, durable, never rewritten.
+"""Writing episodes.jsonl: whole lines, in the samples' order, durable.
 
 Episodes end in any order. One that ends before its turn is kept in ``episodes.early.jsonl`` until those before it are
 written, so that nothing that was computed is lost by a kill and the file is the same however episodes overlapped.
+Episodes that are to be played again move to ``history.jsonl``.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO, Any
 
 from filelock import FileLock, Timeout
 
 from hlmat_bench.errors import UsageError
-from hlmat_bench.records import EPISODES, Episode
+from hlmat_bench.records import EPISODES, Episode, read_values, to_line
 
 EARLY = "episodes.early.jsonl"
+HISTORY = "history.jsonl"
+_LOCK = ".lock"
 _SYNC_SECONDS = 0.3
 
 
 class RunLock:
-    """Keeps a second process out of a run folder; the system gives it back when the process dies."""
+    """Keeps a second process out of a run folder; the system releases the lock when the process dies.
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._lock = FileLock(folder / ".lock")
+    Args:
+        folder: the run folder.
+        used: False writes without a lock, for file systems that have none.
+
+    Raises:
+        UsageError: on entry, when another process holds the lock, or the file system has no locks that work.
+    """
+
+    def __init__(self, folder: Path, *, used: bool = True) -> None:
+        self._folder, self._used = folder, used
+        self._lock = FileLock(folder / _LOCK)
 
     def __enter__(self) -> RunLock:
+        if not self._used:
+            return self
         try:
             self._lock.acquire(blocking=False)
         except Timeout as error:
             raise UsageError(
                 f"Another process is writing to {self._folder}; wait for it or choose another --out."
             ) from error
+        except (OSError, NotImplementedError) as error:
+            raise self._without_locks() from error
+        if not self._holds():
+            self._lock.release()
+            raise self._without_locks()
         return self
 
     def __exit__(self, *exception: object) -> None:
         self._lock.release()
 
+    def _holds(self) -> bool:
+        """Check that a second attempt on the same file fails: on some network file systems every lock is granted."""
+        second = FileLock(self._folder / _LOCK)
+        try:
+            second.acquire(blocking=False)
+        except Timeout:
+            return True
+        second.release()
+        return False
 
-def written_ids(folder: Path) -> set[str]:
-    """The samples that are done: their episodes stand in the run folder. Half-written lines are cut off."""
-    return {key for name in (EPISODES, EARLY) for key, _ in _whole_lines(folder / name)}
+    def _without_locks(self) -> UsageError:
+        return UsageError(
+            f"The file system of {self._folder} has no locks that work, so two processes could write there at once; "
+            "choose --out on another disk, or make sure that only one process writes and add --no-lock."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What a run folder says of a finished sample.
+
+    Attributes:
+        stop: why its episode ended.
+        data: the digests of the data it was played on, as in `Episode`.
+    """
+
+    stop: str
+    data: Mapping[str, str] = field(default_factory=dict)
+
+
+def recorded(folder: Path) -> dict[str, Recorded]:
+    """Return what stands in a run folder, by sample id, and cut unfinished last lines off its files.
+
+    Raises:
+        UsageError: when a line is damaged, or a sample stands twice in one file.
+    """
+    lines = {key: value for name in (EPISODES, EARLY) for key, _, value in _whole_lines(folder / name)}
+    return {key: Recorded(str(value.get("stop")), value.get("data") or {}) for key, value in lines.items()}
+
+
+def set_aside(folder: Path, again: Callable[[Mapping[str, Any]], bool]) -> int:
+    """Move episodes to history.jsonl, so that their samples are played again.
+
+    A kill at any moment loses no episode: the history is written first, episodes.jsonl is cut last. What stood behind
+    the first episode that moves waits in episodes.early.jsonl, as if it had ended before its turn.
+
+    Args:
+        folder: the run folder; the caller holds its `RunLock`.
+        again: says of an episode's JSON object whether it moves.
+
+    Returns:
+        How many moved.
+    """
+    moved: dict[str, bytes] = {}
+    kept_from = 0
+    for key, line, value in _whole_lines(folder / EPISODES):
+        if again(value):
+            moved[key] = line
+        elif not moved:
+            kept_from += len(line)
+    in_main = len(moved)
+    moved |= {key: line for key, line, value in _whole_lines(folder / EARLY) if again(value) and key not in moved}
+    if not moved:
+        return 0
+    _append_new(folder / HISTORY, moved.values())
+    waiting = dict(_behind(folder / EPISODES, kept_from)) | dict(_behind(folder / EARLY, 0))
+    _replace(folder / EARLY, [line for key, line in waiting.items() if key not in moved])
+    if in_main:
+        os.truncate(folder / EPISODES, kept_from)
+    return len(moved)
 
 
 class EpisodeLog:
@@ -62,12 +147,12 @@ class EpisodeLog:
 
     def __init__(self, folder: Path, order: Iterable[str]) -> None:
         self._folder = folder
-        done = {key for key, _ in _whole_lines(folder / EPISODES)}
-        early = {key: line for key, line in _whole_lines(folder / EARLY) if key not in done}
+        done = {key for key, _, _ in _whole_lines(folder / EPISODES)}
+        early = {key: line for key, line, _ in _whole_lines(folder / EARLY) if key not in done}
         self._ready: dict[str, bytes] = early
         self._expected = deque(key for key in order if key not in done)
         self._queue: queue.SimpleQueue[Episode | None] = queue.SimpleQueue()
-        self._error: OSError | None = None
+        self._error: Exception | None = None
         self._main = _open(folder / EPISODES)
         self._early = _open(folder / EARLY)
         self._unsynced: set[int] = set()
@@ -99,11 +184,13 @@ class EpisodeLog:
         self._raise_error()
 
     def _raise_error(self) -> None:
-        if self._error is not None:
+        if isinstance(self._error, OSError):
             raise UsageError(
                 f"Writing to {self._folder} failed ({self._error.strerror}); what was written is kept: make room and "
                 "run the same command again."
             ) from self._error
+        if self._error is not None:
+            raise self._error
 
     def _run(self) -> None:
         synced = time.monotonic()
@@ -116,17 +203,20 @@ class EpisodeLog:
                     self._take(item)
             except queue.Empty:
                 pass
-            except OSError as error:
+            except Exception as error:  # noqa: BLE001  (raised again in the thread that appends; this one must go on)
                 self._error = error
             if self._unsynced and (not open_for_more or time.monotonic() - synced > _SYNC_SECONDS):
                 self._sync()
                 synced = time.monotonic()
 
     def _take(self, episode: Episode) -> None:
-        line = json.dumps(episode.to_json(), ensure_ascii=False, separators=(",", ":"), allow_nan=False) + "\n"
-        self._ready[episode.sample_id] = line.encode()
+        try:
+            line = to_line(episode.to_json())
+        except (ValueError, TypeError) as error:
+            raise UsageError(f"The episode of the sample {episode.sample_id} cannot be written: {error}.") from error
+        self._ready[episode.sample_id] = line
         if self._expected and self._expected[0] != episode.sample_id:
-            self._write(self._early, self._ready[episode.sample_id])
+            self._write(self._early, line)
         self._drain()
 
     def _drain(self) -> None:
@@ -162,19 +252,47 @@ def _open(path: Path) -> int:
         raise UsageError(f"{path} cannot be written: {error.strerror}.") from error
 
 
-def _whole_lines(path: Path) -> Iterator[tuple[str, bytes]]:
-    """The complete lines of a log with their sample ids; a torn last line is cut off the file."""
+def _whole_lines(path: Path) -> Iterator[tuple[str, bytes, Any]]:
+    """Read the complete lines of a log with their sample ids and values; cut an unfinished last line off the file."""
     if not path.exists():
         return
     whole = 0
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            if not line.endswith(b"\n"):
-                break
-            try:
-                yield json.loads(line)["sample_id"], line
-            except (ValueError, KeyError, TypeError) as error:
-                raise UsageError(f"Line {number} of {path} is damaged; remove that line and run again.") from error
-            whole += len(line)
+    for line, value in read_values(path):
+        yield str(value["sample_id"]), line, value
+        whole += len(line)
     if whole < path.stat().st_size:
         os.truncate(path, whole)
+
+
+def _behind(path: Path, start: int) -> Iterator[tuple[str, bytes]]:
+    """Read the sample ids and lines of a log from a byte position on."""
+    place = 0
+    for key, line, _ in _whole_lines(path):
+        if place >= start:
+            yield key, line
+        place += len(line)
+
+
+def _append_new(path: Path, lines: Iterable[bytes]) -> None:
+    """Append lines that the file does not hold: after a kill, some may have been written before."""
+    there = set(path.read_bytes().splitlines(keepends=True)) if path.exists() else set()
+    with _opened(path, "ab") as file:
+        file.writelines(line for line in lines if line not in there)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _replace(path: Path, lines: Iterable[bytes]) -> None:
+    draft = path.with_name(path.name + ".draft")
+    with _opened(draft, "wb") as file:
+        file.writelines(lines)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+
+
+def _opened(path: Path, mode: str) -> IO[Any]:
+    try:
+        return path.open(mode)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}.") from error

@@ -19,6 +19,10 @@ class UsageError(HlmatError):
     """Something the user can mend; the message is one sentence that says how."""
 
 
+class PluginFailed(UsageError):
+    """A plug-in raised an error of its own, or returned what it must not; the cause is the plug-in's error."""
+
+
 class RequestFailed(HlmatError):
     """A request to a model failed for good: after its retries, or because a retry is pointless.
 
@@ -40,11 +44,16 @@ class TryAgain(RequestFailed):
         too_many: the server refused because of too many requests.
     """
 
-    def __init__(
-        self, message: str, *, advice: str = "", after: float | None = None, too_many: bool = False
-    ) -> None:
+    def __init__(self, message: str, *, advice: str = "", after: float | None = None, too_many: bool = False) -> None:
         super().__init__(message, advice=advice)
         self.after, self.too_many = after, too_many
+
+
+def failure_words(error: BaseException) -> str:
+    """Describe the exception of a plug-in: its type, its own first line, and what to do, without a full stop."""
+    said = str(error).strip().splitlines()
+    words = f"{type(error).__name__}: {said[0][:300]}" if said else type(error).__name__
+    return f"{words.rstrip('.')}; correct its plug-in"
 
 
 def unknown(kind: str, name: str, known: Iterable[str], hint: str = "") -> UsageError:

@@ -31,6 +31,9 @@ _PACKAGES = (
 )
 #: What must agree for a run to be continued in the same folder; `limit` may grow.
 _IDENTITY = ("model", "task", "segmenter", "protocol", "points", "resize", "seed", "shard")
+#: What may differ of a task: a file of a sample that is not yet played may be corrected. Episodes hold digests of the
+#: files that they were played on.
+_CORRECTED = ("digest", "skipped")
 
 
 def build(
@@ -45,6 +48,7 @@ def build(
     seed: int,
     limit: int | None,
     shard: str | None,
+    samples: int,
 ) -> dict[str, Any]:
     """The manifest of a run that starts now."""
     return {
@@ -63,6 +67,7 @@ def build(
         "seed": seed,
         "limit": limit,
         "shard": shard,
+        "samples": samples,
         "started": now(),
         "finished": None,
         "machine": machine(),
@@ -142,10 +147,11 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
         UsageError: when the file cannot be written.
     """
     text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    data = text.encode("utf-8", "backslashreplace")  # see records.to_line
     draft = path.with_name(path.name + ".draft")
     try:
-        with draft.open("w", encoding="utf-8") as file:
-            file.write(text)
+        with draft.open("wb") as file:
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)
@@ -153,8 +159,20 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
         raise UsageError(f"{path} cannot be written: {error.strerror}.") from error
 
 
-def check_same(folder: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-    """Raise UsageError when a folder holds a run of other settings than the one asked for."""
+def check_same(folder: Path, old: Mapping[str, Any], new: Mapping[str, Any], *, corrected: bool = False) -> None:
+    """Make sure that a folder holds the run that is asked for.
+
+    Args:
+        folder: the run folder.
+        old: its manifest.
+        new: the manifest of what is asked for.
+        corrected: the data as a whole may be another: each episode is bound to the files it was played on.
+
+    Raises:
+        UsageError: names the first setting that differs, with both values.
+    """
+    if corrected:
+        old, new = _lasting(old), _lasting(new)
     for key in _IDENTITY:
         if old.get(key) != new[key]:
             what, before, after = first_difference(key, old.get(key), new[key])
@@ -162,6 +180,14 @@ def check_same(folder: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> 
                 f"{folder} holds another run ({what} is {before} there and {after} here); "
                 "choose another --out or the same settings."
             )
+
+
+def _lasting(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a manifest without what may be corrected in the data of a run that continues."""
+    task = {key: value for key, value in document["task"].items() if key not in _CORRECTED}
+    if isinstance(source := task.get("source"), Mapping):
+        task["source"] = {key: value for key, value in source.items() if key not in _CORRECTED}
+    return {**document, "task": task}
 
 
 def first_difference(name: str, old: Any, new: Any) -> tuple[str, str, str]:

@@ -13,6 +13,7 @@ from hlmat_bench import masks
 from hlmat_bench.bands import bands_of
 from hlmat_bench.click_scores import EpisodeClicks
 from hlmat_bench.errors import UsageError
+from hlmat_bench.failure_scores import EpisodeFailures, episode_failures
 from hlmat_bench.interfaces import Mask
 from hlmat_bench.intervals import bootstrap
 from hlmat_bench.records import Episode
@@ -34,6 +35,7 @@ class Measured:
         tried: the candidates of each step of a search.
         dollars: what each reply cost; None where unknown.
         initial: how it began, as in the record, without the mask.
+        failures: what went wrong.
         predicted: of each step that is about a given mask, the IoU that the model predicts; None where it cannot be
             read.
     """
@@ -54,6 +56,7 @@ class Measured:
     dollars: Sequence[float | None]
     seconds: float
     initial: Mapping[str, Any]
+    failures: EpisodeFailures
     predicted: Sequence[float | None]
 
 
@@ -105,6 +108,7 @@ def measure(episode: Episode, budget: int, regrets: Mapping[int, float] | None =
         dollars=[step.cost for step in episode.steps if step.raw is not None],
         seconds=sum(sum(step.seconds.values()) for step in episode.steps),
         initial={name: value for name, value in episode.initial.items() if name != "mask"},
+        failures=episode_failures(episode),
         predicted=[step.action.predicted_iou for step in episode.steps if step.action.kind == "predict"],
     )
 

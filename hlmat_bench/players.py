@@ -121,7 +121,7 @@ class ModelPlayer:
             n=n,
             temperature=temperature,
             max_tokens=settings.max_tokens,
-            seed=(self._seed + view.t) % 2**32 if temperature else self._seed,
+            seed=(self._seed + view.t) % 2**31 if temperature else self._seed,
             sample_id=self._sample.id,
             t=view.t,
         )

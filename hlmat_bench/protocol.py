@@ -8,7 +8,7 @@ scores: an episode is a record, and scores are computed from records.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import replace
 from typing import Any, TypeAlias, TypeVar
@@ -48,6 +48,7 @@ class Play:
         pool: threads for pixel work, so that the event loop never waits for it.
         opening: the image on its way into the segmenter; None: it is opened at the first click.
         seed: the run's.
+        data: digests of the files that image and truth were read from, for the record.
     """
 
     def __init__(
@@ -61,12 +62,14 @@ class Play:
         pool: Executor,
         opening: Future[Session] | None = None,
         seed: int = 0,
+        data: Mapping[str, str] | None = None,
     ) -> None:
         self.sample, self.image, self.truth, self.seed = sample, image, truth, seed
+        self.data = dict(data or {})
         self.player, self.segmenter, self.settings = player, segmenter, settings
         self.size = (image.shape[0], image.shape[1])
         self.scored = CachedTruth(truth.mask, truth.ignore)
-        self.drawing = Drawing(image, segmenter, opening)
+        self.drawing = Drawing(image, segmenter, opening, sample.id)
         self.iou = self.scored.iou(self.drawing.mask)
         self.initial: dict[str, Any] = {"kind": "empty", "mask": None, "iou": self.iou}
         self.steps: list[Step] = []
@@ -133,6 +136,7 @@ class Play:
             tokens=self._spent.tokens(),
             cost=self._spent.cost(),
             finish=None if reply is None else reply.finish,
+            thought=reply is not None and reply.thought,
             candidates=tuple(candidates),
         )
         self.steps.append(step)
@@ -156,6 +160,7 @@ class Play:
             stop=stop,
             error=error,
             tags=dict(sample.tags),
+            data=self.data,
         )
 
     async def work(self, work: Callable[[A], T], argument: A) -> T:

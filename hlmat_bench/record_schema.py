@@ -70,6 +70,7 @@ class _Step(_Part):
     tokens: dict[str, Annotated[int, Field(ge=0)] | None]
     cost: Amount | None = None
     finish: str | None = None
+    thought: bool = False
     candidates: list[_Candidate] = []
 
 
@@ -99,6 +100,7 @@ class _Episode(_Part):
     stop: str
     error: str | None = None
     tags: dict[str, str] = {}
+    data: dict[str, str] = {}
 
     @model_validator(mode="after")
     def _of_one_image(self) -> Self:

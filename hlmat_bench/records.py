@@ -34,6 +34,7 @@ class Step:
         tokens: ``in`` and ``out``, of all replies of the step; None where the model does not say.
         cost: of these replies in US dollars; None where unknown.
         finish: why the reply ended, as in `Reply`.
+        thought: the service returned thoughts in a field of their own, as in `Reply`.
         candidates: what a search tried for this step: see `hlmat_bench.search`.
     """
 
@@ -46,11 +47,12 @@ class Step:
     tokens: dict[str, int | None] = field(default_factory=dict)
     cost: float | None = None
     finish: str | None = None
+    thought: bool = False
     candidates: Sequence[dict[str, Any]] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """The step as it stands in episodes.jsonl; ``cost`` only where known, ``finish`` only where it tells, and
-        ``candidates`` of a search alone."""
+        """Return the step as it stands in episodes.jsonl: ``cost``, ``finish``, ``thought`` and ``candidates`` only
+        where they say something."""
         value: dict[str, Any] = {
             "t": self.t,
             "raw": self.raw,
@@ -65,6 +67,8 @@ class Step:
             value["cost"] = self.cost
         if self.finish not in (None, "stop"):
             value["finish"] = self.finish
+        if self.thought:
+            value["thought"] = True
         if self.candidates:
             value["candidates"] = list(self.candidates)
         return value
@@ -85,6 +89,7 @@ class Step:
             tokens=value["tokens"],
             cost=value.get("cost"),
             finish=value.get("finish"),
+            thought=value.get("thought", False),
             candidates=tuple(value.get("candidates", ())),
         )
 
@@ -110,6 +115,7 @@ class Episode:
             deterministic model would repeat for ever), ``converged`` or ``falling`` (a search's predicted IoU), ``box``
             (the strategy wants no more than a box), or ``error``.
         error: what failed for good; or None.
+        data: SHA-256 (hex) of the ``image`` file and of the ``truth`` that were used, where the source tells them.
     """
 
     sample_id: str
@@ -126,9 +132,10 @@ class Episode:
     stop: str
     error: str | None = None
     tags: dict[str, str] = field(default_factory=dict)
+    data: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """The episode as one line of episodes.jsonl holds it; ``tags`` only where there are any."""
+        """Return the episode as one line of episodes.jsonl holds it: ``tags`` and ``data`` only where there are any."""
         value = {
             "schema": EPISODE_SCHEMA,
             "sample_id": self.sample_id,
@@ -145,7 +152,7 @@ class Episode:
             "stop": self.stop,
             "error": self.error,
         }
-        return value | ({"tags": self.tags} if self.tags else {})
+        return value | {name: part for name, part in (("tags", self.tags), ("data", self.data)) if part}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Episode:
@@ -209,20 +216,40 @@ def read_episodes(path: Path) -> Iterator[Episode]:
         yield Episode.from_json(value)
 
 
-def read_values(path: Path) -> Iterator[tuple[bytes, Any]]:
-    """The lines of an episodes.jsonl as they stand and as JSON values; one that was never finished is left out.
+def to_line(value: Any) -> bytes:
+    """Return a JSON value as one line of a log, in UTF-8.
+
+    Half a surrogate pair, which is no valid Unicode and cannot be encoded, becomes its JSON escape (``\\ud83d``):
+    readers get the same text back.
 
     Raises:
-        UsageError: when a line is no JSON (RFC 8259, so not NaN).
+        ValueError, TypeError: when it holds NaN, an infinity or an object that JSON does not know.
     """
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False) + "\n"
+    return text.encode("utf-8", "backslashreplace")
+
+
+def read_values(path: Path) -> Iterator[tuple[bytes, Any]]:
+    """Read the lines of a log of episodes as they stand and as JSON values, without a last line that is unfinished.
+
+    Raises:
+        UsageError: when a line is no JSON object (RFC 8259, so not NaN), or a sample stands twice.
+    """
+    seen: dict[str, int] = {}
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             if not line.endswith(b"\n"):
                 return
             try:
                 value = json.loads(line, parse_constant=_no_number)
-            except ValueError as error:
+                sample = str(value["sample_id"])
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
                 raise UsageError(f"Line {number} of {path} is damaged; remove that line and run again.") from error
+            if (first := seen.setdefault(sample, number)) != number:
+                raise UsageError(
+                    f"The sample {sample} stands twice in {path}, in the lines {first} and {number}, as if two "
+                    "processes had written to it; remove one of the two lines and run again."
+                )
             yield line, value
 
 

@@ -76,19 +76,8 @@ class CachedModel:
         return _open(self._folder)
 
     def key(self, request: Request) -> str:
-        """SHA-256 (hex) over the model, the image's pixels, the prompt and the decoding."""
-        return digest(
-            {
-                "model": self._spec,
-                "image": hashlib.sha256(np.ascontiguousarray(request.image).data).hexdigest(),
-                "shape": list(request.image.shape),
-                "prompt": request.prompt,
-                "n": request.n,
-                "temperature": request.temperature,
-                "max_tokens": request.max_tokens,
-                "seed": request.seed,
-            }
-        )
+        """Return the digest of a request to this model."""
+        return request_digest(request, model=self._spec)
 
     def _look_up(self, request: Request) -> tuple[str, list[Reply] | None]:
         key = self.key(request)
@@ -96,7 +85,7 @@ class CachedModel:
         return key, None if row is None else [Reply(**value) for value in json.loads(row[0])]
 
     def _keep(self, key: str, replies: list[Reply]) -> None:
-        values = json.dumps([_to_json(reply) for reply in replies])
+        values = json.dumps([to_json(reply) for reply in replies])
         self._database.execute("INSERT OR REPLACE INTO replies VALUES (?, ?)", (key, values))
 
     async def _in_thread(self, function: Callable[[], T]) -> T:
@@ -120,7 +109,23 @@ def _open(folder: Path) -> sqlite3.Connection:
     return database
 
 
-def _to_json(reply: Reply) -> dict[str, Any]:
-    """A reply without its time: a kept one takes another."""
+def request_digest(request: Request, **more: Any) -> str:
+    """Return the SHA-256 (hex) over the image's pixels, the prompt, the decoding, and more JSON values."""
+    return digest(
+        {
+            **more,
+            "image": hashlib.sha256(np.ascontiguousarray(request.image).data).hexdigest(),
+            "shape": list(request.image.shape),
+            "prompt": request.prompt,
+            "n": request.n,
+            "temperature": request.temperature,
+            "max_tokens": request.max_tokens,
+            "seed": request.seed,
+        }
+    )
+
+
+def to_json(reply: Reply) -> dict[str, Any]:
+    """Return the fields of a reply without its time: a kept one takes another."""
     timeless = replace(reply, seconds=0.0)
     return {name: getattr(timeless, name) for name in Reply.__slots__}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hlmat_bench import kinds, manifest, plugins, regret
+from hlmat_bench import kinds, manifest, plugins, regret, sealed_scores
 from hlmat_bench.catalog import Catalog, Choice
-from hlmat_bench.engine import Contest, Progress, play_all
-from hlmat_bench.episode_log import RunLock
+from hlmat_bench.engine import Contest, Progress, digests_of, play_all
+from hlmat_bench.episode_log import EARLY, Recorded, RunLock, recorded
 from hlmat_bench.errors import UsageError
+from hlmat_bench.failures import IN_A_ROW
 from hlmat_bench.interfaces import Model, Segmenter
 from hlmat_bench.prompts import check_template
 from hlmat_bench.records import EPISODES, Episode, read_episodes
@@ -29,8 +29,6 @@ from hlmat_bench.tasks import Task, load_task
 
 if TYPE_CHECKING:
     import pandas as pd
-
-SCORES = "scores.json"
 
 
 class Run:
@@ -53,22 +51,25 @@ class Run:
         return read_episodes(path) if path.exists() else iter(())
 
     def scores(self) -> dict[str, Any]:
-        """What scores.json holds; computed from the episodes where it is not there yet."""
-        path = self.folder / SCORES
-        if not path.exists():
-            return self.score()
-        value: dict[str, Any] = json.loads(path.read_bytes())
-        return value
+        """Return what scores.json holds, where it is of these episodes and unchanged; else compute it again."""
+        found = sealed_scores.read(self.folder)
+        return self.score() if found is None else found
 
     def score(self) -> dict[str, Any]:
-        """Compute the scores from the episodes alone and write scores.json; what a replay of them found is added."""
+        """Compute the scores from the episodes alone and write scores.json; add what a replay of them found."""
         protocol, found = self.manifest["protocol"], regret.load(self.folder)
         regrets = None if found is None else found.regrets
+        digest = regret.digest_of(self.folder)
         scores = score_episodes(self.episodes(), budget=protocol["budget"], track=protocol["track"], regrets=regrets)
         if found is not None:
             scores["replay"] = found.summary()
-        manifest.write_json(self.folder / SCORES, scores)
+        sealed_scores.write(self.folder, scores, digest)
         return scores
+
+    def finished(self) -> bool:
+        """Tell whether the run was played to its end and all of its episodes are there."""
+        expected = self.manifest.get("samples")
+        return self.manifest["finished"] is not None and expected in (None, self.scores()["n"])
 
     def to_dataframe(self) -> pd.DataFrame:
         """One row per step; masks are left out."""
@@ -97,6 +98,8 @@ def run(
     max_cost: float | None = None,
     cache: str | os.PathLike[str] | None = None,
     embedding_cache: str | os.PathLike[str] | None = None,
+    max_failures: int = IN_A_ROW,
+    lock: bool = True,
     settings: Mapping[str, Any] | None = None,
     argv: Sequence[str] = (),
     progress: Progress | None = None,
@@ -125,13 +128,20 @@ def run(
         cache: a folder for the replies of a model behind an API, which are then not asked for again, in this run or
             another.
         embedding_cache: a folder for what the segmenter's encoder makes of images, which are then not encoded again.
+        max_failures: failed requests in a row that end the run. It ends, too, when its first
+            `hlmat_bench.failures.FIRST` requests fail alike. In both cases the failures are not recorded.
+        lock: keep other processes out of the run folder; False where its file system has no locks.
         settings: more settings of the protocol (``{"overlay.color": "blue"}``) and of the data
             (``{"data.missing": "skip"}``), and ``points``, a format that replaces the model's declared one.
         argv: the command line, for the manifest.
         progress: called with (episodes done, episodes in all).
 
+    Returns:
+        The run. Episodes whose model could not be asked have ``stop`` ``error``; ``scores()["outcomes"]`` counts them,
+        and the same call asks them again.
+
     Raises:
-        UsageError: for what the caller can mend; finished episodes are kept. Where a limit ended the run, they are
+        UsageError: for what the caller can correct; finished episodes are kept. Where a limit ended the run, they are
             scored.
     """
     protocol, data, points = split_settings(settings or {})
@@ -144,12 +154,21 @@ def run(
     contest = Contest(choice, make_segmenter(segmenter, embedding_cache), rules, points, seed, manner)
     meter = Meter(max_requests=max_requests, max_cost=max_cost, per_episode=contest.requests)
     contest.ask_through(meter, Path(cache) if cache else None)
-    document = describe(contest, task_spec(definition, source), argv=argv, limit=limit, shard=shard)
+    document = describe(
+        contest, task_spec(definition, source), argv=argv, limit=limit, shard=shard, samples=len(samples)
+    )
     who = model if isinstance(model, str) else model.name
     folder = Path(out) if out else Path("runs") / folder_name(who, definition.name, segmenter, strategy, initial, shard)
     planned = Planned(folder, contest, document)
     [finished] = play_planned(
-        [planned], source, samples, concurrency=concurrency, batch_size=batch_size, progress=progress
+        [planned],
+        source,
+        samples,
+        concurrency=concurrency,
+        batch_size=batch_size,
+        max_failures=max_failures,
+        lock=lock,
+        progress=progress,
     )
     return finished
 
@@ -176,6 +195,8 @@ def play_planned(
     *,
     concurrency: int | None = None,
     batch_size: int | None = None,
+    max_failures: int = IN_A_ROW,
+    lock: bool = True,
     progress: Progress | None = None,
 ) -> list[Run]:
     """Play runs over the same samples side by side, image by image, each into its own folder, and score them.
@@ -185,23 +206,73 @@ def play_planned(
     """
     with ExitStack() as stack:
         documents = {}
+        known = {sample.id: sample for sample in source.samples()}
         for one in planned:
             _make_folder(one.folder)
-            stack.enter_context(RunLock(one.folder))
+            stack.enter_context(RunLock(one.folder, used=lock))
             documents[one.folder] = _open_manifest(one.folder, one.document)
+            check_data(one.folder, recorded(one.folder), known, source)
         contests = {one.folder: one.contest for one in planned}
         try:
-            play_all(contests, source, samples, concurrency=concurrency, batch_size=batch_size, progress=progress)
+            done = play_all(
+                contests,
+                source,
+                samples,
+                concurrency=concurrency,
+                batch_size=batch_size,
+                max_failures=max_failures,
+                progress=progress,
+            )
         except Spent:
             for folder in documents:
                 Run(folder).score()
             raise
-        for folder, document in documents.items():
-            manifest.write_json(folder / manifest.MANIFEST, document | {"finished": manifest.now()})
-        finished = [Run(folder) for folder in documents]
-        for made in finished:
-            made.score()
-    return finished
+        return [_finished(folder, document, done[folder], known, source) for folder, document in documents.items()]
+
+
+def _finished(
+    folder: Path,
+    document: Mapping[str, Any],
+    done: Mapping[str, Recorded],
+    known: Mapping[str, Sample],
+    source: Source,
+) -> Run:
+    """Score a run whose samples are all played, and mark it as finished where everything is on disk.
+
+    Raises:
+        UsageError: when files of the data or of the run changed while it was played.
+    """
+    check_data(folder, done, known, source)
+    written = Run(folder).score()["n"]
+    if written != len(done):
+        raise UsageError(
+            f"{folder / EPISODES} holds {written} of {len(done)} episodes that were played: another program changed "
+            "the file. Run the same command again; it plays what is missing."
+        )
+    manifest.write_json(folder / manifest.MANIFEST, {**document, "finished": manifest.now()})
+    return Run(folder)
+
+
+def check_data(folder: Path, done: Mapping[str, Recorded], known: Mapping[str, Sample], source: Source) -> None:
+    """Make sure that the recorded episodes were played on the data as it is now.
+
+    Raises:
+        UsageError: names the sample whose image or ground truth is another, or that the task does not have any more.
+    """
+    for ident, what in done.items():
+        if ident not in known:
+            raise UsageError(
+                f"{folder} holds an episode of the sample {ident}, which the task does not have now; choose another "
+                "--out, or the same data and settings as before."
+            )
+        now = digests_of(source, known[ident]) if what.data else {}
+        for part, digest in what.data.items():
+            if now.get(part, digest) != digest:
+                name = "image" if part == "image" else "ground truth"
+                raise UsageError(
+                    f"The {name} of the sample {ident} is not the one that its episode in {folder} was played on; "
+                    "restore the file, or choose another --out to play with the new data."
+                )
 
 
 def make_segmenter(spec: str, embedding_cache: str | os.PathLike[str] | None = None) -> Segmenter:
@@ -223,9 +294,15 @@ def make_segmenter(spec: str, embedding_cache: str | os.PathLike[str] | None = N
 
 
 def describe(
-    contest: Contest, task: Mapping[str, Any], *, argv: Sequence[str], limit: int | None, shard: str | None
+    contest: Contest,
+    task: Mapping[str, Any],
+    *,
+    argv: Sequence[str],
+    limit: int | None,
+    shard: str | None,
+    samples: int,
 ) -> dict[str, Any]:
-    """The manifest of a contest on a task, as `task_spec` describes it."""
+    """Return the manifest of a contest on ``samples`` samples of a task, which `task_spec` describes."""
     return manifest.build(
         argv=argv,
         model=contest.model_spec,
@@ -237,6 +314,7 @@ def describe(
         seed=contest.seed,
         limit=limit,
         shard=shard,
+        samples=samples,
     )
 
 
@@ -298,11 +376,23 @@ def _make_folder(folder: Path) -> None:
 
 
 def _open_manifest(folder: Path, document: dict[str, Any]) -> dict[str, Any]:
-    """Write the manifest of a new run, or check that the folder's run is the same one and keep its start."""
+    """Write the manifest of a new run, or check that the folder's run is the same one and keep its start.
+
+    A smaller limit than before keeps what is there: the manifest says what the folder holds. Data whose source tells no
+    digests of single samples must be the same as a whole.
+    """
     if (folder / manifest.MANIFEST).exists():
         old = manifest.read(folder)
-        manifest.check_same(folder, old, document)
+        bound = all(what.data for what in recorded(folder).values())
+        manifest.check_same(folder, old, document, corrected=bound)
         document = document | {"started": old["started"]}
+        if old.get("samples", 0) > document["samples"]:
+            document |= {"limit": old["limit"], "samples": old["samples"]}
+    elif any((folder / name).exists() and (folder / name).stat().st_size for name in (EPISODES, EARLY)):
+        raise UsageError(
+            f"{folder} holds episodes but no {manifest.MANIFEST}, so it is unknown of which run they are; put that "
+            "file back, or choose another --out."
+        )
     manifest.write_json(folder / manifest.MANIFEST, document)
     return document
 

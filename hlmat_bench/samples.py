@@ -48,8 +48,8 @@ class Truth:
 class Source(Protocol):
     """Where a task's samples come from. One implementation per annotation layout, in `sources/`.
 
-    Optional method: ``digests(sample) -> {"image": hex, "truth": hex}``, the SHA-256 of the bytes that the image and the
-    ground truth of a sample are made from as they are now; see `FileSource.digests`.
+    Optional method: ``digests(sample) -> {"image": hex, "truth": hex}``, the SHA-256 of the bytes that the image and
+    the ground truth of a sample are made from as they are now; see `FileSource.digests`.
     """
 
     def samples(self) -> Sequence[Sample]:

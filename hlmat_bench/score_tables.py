@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from hlmat_bench import console
 from hlmat_bench.console import with_interval
+from hlmat_bench.failure_scores import left_out_words
 from hlmat_bench.settings import headline
 
 if TYPE_CHECKING:
@@ -35,13 +36,33 @@ def print_scores(first: str, runs: Sequence[tuple[str, Run]]) -> None:
         runs: by name.
     """
     for kind, columns in COLUMNS.items():
+        chosen = [(name, run) for name, run in runs if run.manifest["task"]["kind"] == kind]
+        extra = [column for column in (_FAILED, _LEFT_OUT) if any(column.cell(run) for _, run in chosen)]
+        headers = (first, *columns.headers, *(column.header for column in extra))
         rows = [
-            [name, *columns.cells(run.scores(), headline(run.manifest["protocol"]))]
-            for name, run in runs
-            if run.manifest["task"]["kind"] == kind
+            [
+                name,
+                *columns.cells(run.scores(), headline(run.manifest["protocol"])),
+                *(c.cell(run) or "0" for c in extra),
+            ]
+            for name, run in chosen
         ]
         if rows:
-            console.table((first, *columns.headers), rows, right=range(1, len(columns.headers) + 1))
+            console.table(headers, rows, right=range(1, len(headers)))
+
+
+def failed(run: Run) -> int:
+    """Return how many episodes of a run failed because the model could not be asked."""
+    return int(run.scores()["failures"]["episodes"])
+
+
+def _failed_cell(run: Run) -> str:
+    found = run.scores()["failures"]
+    return f"{found['episodes']} ({found['share']:.1%})" if found["episodes"] else ""
+
+
+def _left_out_cell(run: Run) -> str:
+    return left_out_words(run.manifest)
 
 
 def _segmentation(scores: Scores, rule: str) -> list[str]:
@@ -80,6 +101,21 @@ def _filtering(scores: Scores, rule: str) -> list[str]:
         str(found["unparsable"]),
     ]
 
+
+class ExtraColumn(NamedTuple):
+    """A column that stands in a table only where it says something of one of its runs.
+
+    Attributes:
+        header: of the column.
+        cell: run -> text; empty where there is nothing to say.
+    """
+
+    header: str
+    cell: Callable[[Run], str]
+
+
+_FAILED = ExtraColumn("failed", _failed_cell)
+_LEFT_OUT = ExtraColumn("left out", _left_out_cell)
 
 #: By the kind of a task.
 COLUMNS: dict[str, Columns] = {

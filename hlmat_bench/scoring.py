@@ -13,6 +13,7 @@ import numpy as np
 
 from hlmat_bench.bands import BANDS
 from hlmat_bench.click_scores import click_scores
+from hlmat_bench.failure_scores import failure_scores
 from hlmat_bench.filtering import filtering_scores
 from hlmat_bench.measured import NOC_THRESHOLDS, RULES, Measured, Table, measure
 from hlmat_bench.records import Episode
@@ -59,6 +60,7 @@ def score_episodes(
         "refinement": refinement_scores(clicked, budget),
         "search": search_scores([each for sample in samples for each in sample.tried]),
         "cost": _cost(samples),
+        "failures": failure_scores([sample.failures for sample in samples]),
         "bands": _bands(clicked, budget),
         **_slices(clicked, budget),
     }

@@ -262,4 +262,4 @@ def _usage_error(error: ValidationError) -> UsageError:
 def digest(value: object) -> str:
     """SHA-256 (hex) of a JSON value, independent of key order and spacing."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()

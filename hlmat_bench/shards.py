@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby, zip_longest
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,7 +10,7 @@ from typing import Any, TypeVar
 from hlmat_bench import manifest
 from hlmat_bench.episode_log import RunLock
 from hlmat_bench.errors import UsageError
-from hlmat_bench.records import EPISODES, read_episodes
+from hlmat_bench.records import EPISODES, read_episodes, read_values, to_line
 from hlmat_bench.samples import Sample
 
 T = TypeVar("T")
@@ -42,20 +41,27 @@ def _parse_shard(shard: str) -> tuple[int, int]:
     return int(part), int(parts)
 
 
-def merge(folders: Sequence[Path], out: Path) -> None:
+def merge(folders: Sequence[Path], out: Path, *, allow_incomplete: bool = False) -> None:
     """Write the run that the shards are parts of, episodes in the order of the undivided run.
 
     Args:
         folders: the run folders of all shards, in any order.
         out: a new run folder.
+        allow_incomplete: merge shards that lack episodes, too; the merged run then counts as unfinished.
 
     Raises:
-        UsageError: when they are not the parts of one run, or one is missing or given twice.
+        UsageError: when they are not the parts of one run, one is missing or given twice, or one lacks episodes.
     """
     documents = {folder: manifest.read(folder) for folder in folders}
     for folder, document in documents.items():
-        if document["shard"] is None or document["finished"] is None:
-            raise UsageError(f"{folder} is no finished shard; run it to its end with --shard I/N first.")
+        if document["shard"] is None:
+            raise UsageError(f"{folder} is no shard; play it with --shard I/N first.")
+    lacking = [why for folder, document in documents.items() if (why := _lacking(folder, document))]
+    if lacking and not allow_incomplete:
+        raise UsageError(
+            f"{lacking[0]}. Run the shard's own command again, without --limit; or merge what there is with "
+            "--allow-incomplete."
+        )
     ordered = sorted(folders, key=lambda folder: _parse_shard(documents[folder]["shard"]))
     shards = [documents[folder]["shard"] for folder in ordered]
     first = documents[ordered[0]]
@@ -65,10 +71,27 @@ def merge(folders: Sequence[Path], out: Path) -> None:
     if (out / manifest.MANIFEST).exists():
         raise UsageError(f"{out} holds a run already; choose another --out.")
     out.mkdir(parents=True, exist_ok=True)
-    with RunLock(out), (out / EPISODES).open("w", encoding="utf-8") as file:
+    count = 0
+    with RunLock(out), (out / EPISODES).open("wb") as file:
         for value in _interleaved([_by_image(folder) for folder in ordered]):
-            file.write(json.dumps(value, ensure_ascii=False, separators=(",", ":")) + "\n")
-    manifest.write_json(out / manifest.MANIFEST, first | {"shard": None, "limit": None, "merged": shards})
+            file.write(to_line(value))
+            count += 1
+    whole = {"shard": None, "limit": None, "merged": shards, "samples": count}
+    manifest.write_json(out / manifest.MANIFEST, first | whole | ({"finished": None} if lacking else {}))
+
+
+def _lacking(folder: Path, document: Mapping[str, Any]) -> str | None:
+    """Say what a shard lacks, without a full stop; None where it is whole."""
+    if document["limit"] is not None:
+        return f"{folder} was played with --limit {document['limit']}, so it is not the whole shard"
+    expected, there = document.get("samples"), _count(folder / EPISODES)
+    if expected not in (None, there):
+        return f"{folder} holds {there} of the {expected} episodes of its shard"
+    return f"{folder} was not played to its end" if document["finished"] is None else None
+
+
+def _count(path: Path) -> int:
+    return sum(1 for _ in read_values(path)) if path.exists() else 0
 
 
 def _check_complete(shards: Sequence[str]) -> None:

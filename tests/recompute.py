@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from recompute_bands import bands
 from recompute_clicks import click_scores, cost
+from recompute_failures import failures
 from recompute_masks import interval, measured, ratio
 from recompute_refinement import refinement
 from recompute_search import search
@@ -55,6 +56,7 @@ def scores(episodes, budget, track):
         "clicks": click_scores(episodes, budget),
         "search": search(episodes),
         "cost": cost(episodes),
+        "failures": failures(episodes),
         "bands": {name: sliced(episodes, labels, budget) for name, labels in bands(episodes).items()},
         "filtering": None,
         "refinement": refinement(episodes, budget),

@@ -20,7 +20,7 @@ from typing import Any, TypeAlias
 import pytest
 
 import hlmat_bench
-from hlmat_bench.episode_log import written_ids
+from hlmat_bench.episode_log import recorded
 from hlmat_bench.errors import UsageError
 from hlmat_bench.manifest import redact
 from hlmat_bench.testing import Answer, ChatServer, Failure, completion
@@ -140,7 +140,7 @@ def test_a_killed_run_continues_and_asks_nothing_again(
         process.send_signal(signal.SIGKILL)
         process.communicate()
         flaky.release.set()
-        finished = len(written_ids(tmp_path / "run"))
+        finished = len(recorded(tmp_path / "run"))
         run = hlmat_bench.run(model, task, tool, **options)
     assert 0 < finished < 40
     check(run, undisturbed)
@@ -169,7 +169,7 @@ def test_a_server_that_goes_away_ends_the_run_and_the_same_command_goes_on(
             assert leaving.wait(60)
         with pytest.raises(UsageError, match=r"no server at 127\.0\.0\.1.*start it"):
             under_way.result(60)
-    assert 0 < len(written_ids(tmp_path / "run")) < 40
+    assert 0 < len(recorded(tmp_path / "run")) < 40
     with ChatServer(Flaky()) as server:
         check(play(spec(server)), undisturbed)
 

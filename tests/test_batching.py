@@ -97,7 +97,7 @@ async def test_an_error_reaches_every_episode_of_its_batch_and_the_next_batch_wo
         results = await asyncio.gather(
             *(front.reply(Request(IMAGE, "?", sample_id=name, t=1)) for name in "ab"), return_exceptions=True
         )
-        assert [str(result) for result in results] == ["out of memory"] * 2
+        assert all("RuntimeError: out of memory" in str(result) for result in results)
         replies = await asyncio.gather(*(front.reply(Request(IMAGE, "?", sample_id=name, t=2)) for name in "ab"))
     assert [reply.text for [reply] in replies] == ["a", "b"]
 

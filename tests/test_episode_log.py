@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hlmat_bench.episode_log import EARLY, EpisodeLog, RunLock, written_ids
+from hlmat_bench.episode_log import EARLY, EpisodeLog, RunLock, recorded
 from hlmat_bench.errors import UsageError
 from hlmat_bench.records import EPISODES, Episode, read_episodes
 
@@ -44,8 +44,8 @@ def test_any_order_of_ending_and_any_interruption_give_the_samples_order(
 ) -> None:
     folder = tmp_path_factory.mktemp("run")
     _write(folder, NAMES, finished[:cut])
-    assert written_ids(folder) == set(finished[:cut]), "nothing that ended may be lost"
-    _write(folder, NAMES, [name for name in finished if name not in written_ids(folder)])
+    assert set(recorded(folder)) == set(finished[:cut]), "nothing that ended may be lost"
+    _write(folder, NAMES, [name for name in finished if name not in recorded(folder)])
     assert _lines(folder) == NAMES
     assert not (folder / EARLY).exists()
 
@@ -57,7 +57,7 @@ def test_a_half_written_line_is_cut_off_at_every_possible_byte(tmp_path: Path) -
     first = whole.index(b"\n") + 1
     for size in (*range(0, len(whole), 37), first, len(whole) - 1):
         path.write_bytes(whole[:size])
-        _write(tmp_path, ["a", "b"], [name for name in ("a", "b") if name not in written_ids(tmp_path)])
+        _write(tmp_path, ["a", "b"], [name for name in ("a", "b") if name not in recorded(tmp_path)])
         assert path.read_bytes() == whole, size
 
 
@@ -104,7 +104,7 @@ def test_a_full_disk_is_one_sentence_and_keeps_what_was_written(tmp_path: Path) 
     )
     assert "failed (File too large); what was written is kept: make room" in ran.stdout
     names = [f"s/{number:02}" for number in range(20)]
-    kept = written_ids(tmp_path)
+    kept = recorded(tmp_path)
     assert 2 <= len(kept) < 20
     _write(tmp_path, names, [name for name in names if name not in kept])
     assert _lines(tmp_path) == names

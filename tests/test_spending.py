@@ -77,8 +77,11 @@ def test_what_an_episode_does_not_ask_is_left_for_others(task: str, tool: str, t
 
 
 def test_failed_requests_count(task: str, tool: str, tmp_path: Path) -> None:
-    with ChatServer(lambda *_: Failure(400)) as server, pytest.raises(Spent, match="2 of 10"):
-        play(server, task, tool, tmp_path / "run", max_requests=4, concurrency=1)
+    """One episode stops at once and two fail; of five requests two are left, too few for an episode of three."""
+    answers: list[Answer] = ["Finish"]
+    server = ChatServer(lambda *_: answers.pop() if answers else Failure(400))
+    with server, pytest.raises(Spent, match="3 of 10"):
+        play(server, task, tool, tmp_path / "run", max_requests=5, concurrency=1)
 
 
 def test_dollars_are_recorded_added_up_and_kept(task: str, tool: str, tmp_path: Path, prices: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from hlmat_bench.board.digests import MARK
-from hlmat_bench.board.entry import Entry
+from hlmat_bench.board.entry import MOST_FAILED, Entry
 from hlmat_bench.board.findings import Finding, differences
 from hlmat_bench.intervals import bootstrap
 from hlmat_bench.manifest import fingerprint
@@ -28,6 +28,9 @@ def check(entry: Entry) -> Iterator[Finding]:
     last = scores.selection["final"].miou if "final" in scores.selection else None
     yield from differences(scores.curve[-1].miou, last, "scores.curve.miou")
     yield from differences(_said(entry), _from_samples(entry), "scores")
+    yield from differences(scores.failures.share, scores.failures.episodes / scores.n, "scores.failures.share")
+    if scores.failures.share > MOST_FAILED:
+        yield Finding("scores.failures.share", f"is above {MOST_FAILED:.0%}: too many requests to the model failed")
     for sample, marks in zip(entry.samples.id, entry.samples.marks, strict=True):
         if len(marks) > MARK * (scores.budget + 1):
             yield Finding(f"samples.marks of {sample}", f"has more steps than the budget of {scores.budget}")

@@ -1,7 +1,7 @@
 """Digests of episodes: what was asked, answered, clicked and masked, without the times, which no two runs share.
 
-The canonical form of an episode is its object in episodes.jsonl without ``seconds``, as JSON with sorted keys and no
-spaces. The digest of a run is the SHA-256 over the SHA-256 of every episode, in the file's order.
+The canonical form of an episode is its object in episodes.jsonl without ``seconds`` and ``data``, as JSON with sorted
+keys and no spaces. The digest of a run is the SHA-256 over the SHA-256 of every episode, in the file's order.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ MARK = 8
 
 
 def canonical(episode: Episode) -> dict[str, Any]:
-    """The episode as JSON values, without times."""
+    """Return the episode as JSON values, without times and without the digests of the files it was played on."""
     value = episode.to_json()
+    value.pop("data", None)
     value["steps"] = [{key: part for key, part in step.items() if key != "seconds"} for step in value["steps"]]
     return value
 

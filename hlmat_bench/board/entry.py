@@ -111,6 +111,17 @@ class Cost(Strict):
     seconds: Annotated[float, Field(ge=0, le=1e12)]
 
 
+#: The largest share of failed episodes that an entry may have.
+MOST_FAILED = 0.01
+
+
+class Failures(Strict):
+    """Episodes that ended because the model could not be asked, and their share of all."""
+
+    episodes: Count = 0
+    share: Share = 0.0
+
+
 class Scores(Strict):
     """What the leaderboard takes of scores.json (`hlmat-scores/1`)."""
 
@@ -125,6 +136,7 @@ class Scores(Strict):
     auc: Share
     clicks: ClickScores
     cost: Cost
+    failures: Failures = Failures()
 
 
 class TaskFacts(Strict):

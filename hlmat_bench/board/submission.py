@@ -10,7 +10,7 @@ from typing import Any
 
 from hlmat_bench import masks
 from hlmat_bench.board.digests import RunDigest, marks
-from hlmat_bench.board.entry import ENTRY_SCHEMA, Entry, Manifest, Rule, Scores, checked
+from hlmat_bench.board.entry import ENTRY_SCHEMA, MOST_FAILED, Entry, Manifest, Rule, Scores, checked
 from hlmat_bench.errors import UsageError
 from hlmat_bench.pages.text import public
 from hlmat_bench.records import Episode
@@ -57,6 +57,7 @@ def make_entry(run: Run, declared: Declaration, name: str = "") -> Entry:
     title = declared.title or str(manifest.model["name"])
     tally = Tally(manifest.selection)
     scores = scores_of(tally.watch(run.episodes()), manifest)
+    _check_complete(run, scores)
     value = {
         "schema": ENTRY_SCHEMA,
         "id": name or _slug(title, manifest, scores),
@@ -72,6 +73,19 @@ def make_entry(run: Run, declared: Declaration, name: str = "") -> Entry:
         "samples": tally.columns(),
     }
     return checked(Entry, value, "The entry")
+
+
+def _check_complete(run: Run, scores: Scores) -> None:
+    """Refuse a run that lacks episodes, or in which too many failed."""
+    if (expected := run.manifest.get("samples", scores.n)) != scores.n:
+        raise UsageError(
+            f"The run has {scores.n} of its {expected} episodes; run the same command again to play the rest."
+        )
+    if scores.failures.share > MOST_FAILED:
+        raise UsageError(
+            f"{scores.failures.episodes} of {scores.n} episodes failed because the model could not be asked, more than "
+            f"{MOST_FAILED:.0%}: their scores say nothing about the model. The same command asks them again."
+        )
 
 
 @dataclass

@@ -139,6 +139,7 @@ def flat(ranking: Ranking, row: Row) -> dict[str, Any]:
         "submitter": clean(entry.submitter),
         "submitted": entry.submitted,
         "n": scores.n,
+        "failed": scores.failures.episodes,
         "n_images": scores.n_images,
         "ranking": ranking.key,
         "protocol_fingerprint": entry.manifest.protocol_fingerprint,

@@ -36,14 +36,24 @@ def run(
     max_cost: Annotated[float | None, typer.Option(min=0, help="Most US dollars of each run for an API.")] = None,
     cache: Annotated[Path | None, typer.Option(help="Folder that keeps an API's replies.")] = None,
     embedding_cache: options.EmbeddingCache = None,
+    max_failures: Annotated[
+        int, typer.Option(min=1, help="Failed requests in a row that end a run; none of them is recorded.")
+    ] = 10,
+    no_lock: Annotated[
+        bool, typer.Option("--no-lock", help="Write without a lock, on a file system that has none.")
+    ] = False,
     set_: options.Settings = None,
 ) -> None:
-    """Play a task with a model and score it; the same command again continues where it stopped."""
+    """Play a task with a model and score it; the same command again continues where it stopped.
+
+    Exit code 3: the run is complete, and some of its episodes failed; the same command asks these again.
+    """
     from hlmat_bench import console
     from hlmat_bench.catalog import Catalog
     from hlmat_bench.manifest import redact
     from hlmat_bench.runs import Run
     from hlmat_bench.runs import run as run_one
+    from hlmat_bench.score_tables import failed
     from hlmat_bench.tasks import expand
 
     aliases = Catalog.load(catalog).aliases
@@ -76,6 +86,8 @@ def run(
                     max_cost=max_cost,
                     cache=cache,
                     embedding_cache=embedding_cache,
+                    max_failures=max_failures,
+                    lock=not no_lock,
                     settings=settings,
                     argv=["hlmat-bench", *sys.argv[1:]],
                     progress=progress,
@@ -83,6 +95,8 @@ def run(
             finished[name].append((redact(who), result))
     for runs in finished.values():
         _show(segmenter, runs)
+    if any(failed(one) for runs in finished.values() for _, one in runs):
+        raise typer.Exit(3)
 
 
 def ceilings(
@@ -125,12 +139,15 @@ def ceilings(
 def merge(
     run: Annotated[list[Path], typer.Argument(help="The run folders of all shards.")],
     out: Annotated[Path, typer.Option(help="The folder of the merged run.")],
+    allow_incomplete: Annotated[
+        bool, typer.Option("--allow-incomplete", help="Also merge shards that lack episodes; the run stays unfinished.")
+    ] = False,
 ) -> None:
-    """Put the shards of a run together."""
+    """Put the shards of a run together; it is an error where one lacks episodes."""
     from hlmat_bench import shards
     from hlmat_bench.runs import Run
 
-    shards.merge(run, out)
+    shards.merge(run, out, allow_incomplete=allow_incomplete)
     Run(out).score()
     typer.echo(f"Merged {len(run)} shards into {out}.")
 
@@ -144,6 +161,7 @@ def _out(out: Path | None, model: str, task: str, segmenter: str, *more: str | N
 
 def _show(segmenter: str, runs: list[tuple[str, Any]]) -> None:
     from hlmat_bench import console
+    from hlmat_bench.failure_scores import remarks
     from hlmat_bench.score_tables import print_scores
 
     first = runs[0][1].manifest
@@ -153,3 +171,6 @@ def _show(segmenter: str, runs: list[tuple[str, Any]]) -> None:
     print_scores("model", runs)
     for _, result in runs:
         console.say(f"  {result.folder}")
+    for name, result in runs:
+        for remark in remarks(result.scores(), result.manifest):
+            console.note(f"{name}: {remark}")

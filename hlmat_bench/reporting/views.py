@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from hlmat_bench.failure_scores import left_out_words, remarks
 from hlmat_bench.pages.plots import Bar, Plot, Series, bars, lines
 from hlmat_bench.pages.templates import number, percent
 from hlmat_bench.pages.text import clean
@@ -40,7 +41,22 @@ def about(entrant: Entrant) -> dict[str, Any]:
         "command": " ".join(_quoted(word) for word in manifest["argv"]),
         "manifest": manifest,
         "scores": entrant.scores,
+        "remarks": _remarks(entrant),
     }
+
+
+def _remarks(entrant: Entrant) -> list[str]:
+    """What a reader must know beside the scores: whether episodes are missing, failed or left out."""
+    expected, n = entrant.manifest.get("samples") or entrant.scores["n"], entrant.scores["n"]
+    said = []
+    if entrant.manifest["finished"] is None or expected != n:
+        said.append(
+            f"This run is not finished: {n:,} of {expected:,} episodes are here. The same command continues it."
+        )
+    left_out = left_out_words(entrant.manifest)
+    if left_out:
+        said.append(f"Samples that were left out: {left_out}.")
+    return [*said, *(clean(remark, 600) for remark in remarks(entrant.scores, entrant.manifest))]
 
 
 def tiles(entrant: Entrant) -> list[tuple[str, str, str]]:

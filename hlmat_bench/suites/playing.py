@@ -11,8 +11,9 @@ from typing import Any, Protocol
 
 from hlmat_bench import manifest, plugins
 from hlmat_bench.errors import UsageError
-from hlmat_bench.runs import SCORES, Run
+from hlmat_bench.runs import Run
 from hlmat_bench.runs import run as play_run
+from hlmat_bench.sealed_scores import SCORES
 from hlmat_bench.suites.expansion import Plan, Wanted
 from hlmat_bench.tasks import load_task
 

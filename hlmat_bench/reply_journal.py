@@ -1,0 +1,122 @@
+"""Replies of episodes that are under way, on disk until their episode is recorded: no answered question is asked twice.
+
+A run that ends in the middle of an episode (a kill, a used-up quota, a failed request) has asked, and perhaps paid, for
+replies that no record holds. They are in ``replies.jsonl`` of the run folder; the same command takes them from there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Container, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from hlmat_bench.batching import checked
+from hlmat_bench.errors import UsageError
+from hlmat_bench.interfaces import Model, Reply, Request
+from hlmat_bench.records import to_line
+from hlmat_bench.reply_cache import request_digest, to_json
+
+JOURNAL = "replies.jsonl"
+#: The file is written anew after so many lines, without those whose episodes are recorded.
+_MOST_LINES = 4096
+
+
+class ReplyJournal:
+    """The file of a run folder; used in the event loop's thread alone.
+
+    Args:
+        folder: the run folder; the caller holds its lock.
+        done: the samples that are recorded.
+
+    Raises:
+        UsageError: when the file cannot be written.
+    """
+
+    def __init__(self, folder: Path, done: Container[str]) -> None:
+        self._path = folder / JOURNAL
+        self._live: dict[str, dict[str, list[Reply]]] = {}
+        for sample, key, replies in _read(self._path):
+            if sample not in done:
+                self._live.setdefault(sample, {})[key] = replies
+        self._lines = 0
+        self._file: IO[bytes] | None = None
+
+    def find(self, sample_id: str, key: str) -> list[Reply] | None:
+        """Return the replies to a request; None where it was not answered before."""
+        return self._live.get(sample_id, {}).get(key)
+
+    def add(self, sample_id: str, key: str, replies: list[Reply]) -> None:
+        """Keep the replies to a request."""
+        self._live.setdefault(sample_id, {})[key] = replies
+        try:
+            if self._file is None or self._lines >= _MOST_LINES:
+                self._rewrite()
+            else:
+                self._file.write(_line(sample_id, key, replies))
+                self._file.flush()
+                self._lines += 1
+        except OSError as error:
+            raise UsageError(
+                f"Writing to {self._path} failed ({error.strerror}); what was written is kept: make room and run the "
+                "same command again."
+            ) from error
+
+    def forget(self, sample_id: str) -> None:
+        """Drop the replies of a sample whose episode is recorded."""
+        self._live.pop(sample_id, None)
+
+    def close(self) -> None:
+        """Leave the file with what is still needed, or remove it."""
+        if self._live and self._file is not None:
+            self._rewrite()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        if not self._live:
+            self._path.unlink(missing_ok=True)
+
+    def _rewrite(self) -> None:
+        if self._file is not None:
+            self._file.close()
+        draft = self._path.with_name(self._path.name + ".draft")
+        lines = [_line(sample, key, replies) for sample, kept in self._live.items() for key, replies in kept.items()]
+        draft.write_bytes(b"".join(lines))
+        draft.replace(self._path)
+        self._file, self._lines = self._path.open("ab"), 0
+
+
+class JournaledModel:
+    """A model whose replies a `ReplyJournal` keeps; everything else is the model's own."""
+
+    def __init__(self, model: Model, journal: ReplyJournal) -> None:
+        self._model, self._journal = model, journal
+        self.name, self.points = model.name, model.points
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    async def reply(self, request: Request) -> list[Reply]:
+        """See `hlmat_bench.interfaces.Model.reply`; a kept reply has the tokens and the cost it had."""
+        key = await asyncio.to_thread(request_digest, request, sample=request.sample_id, t=request.t)
+        kept = self._journal.find(request.sample_id, key)
+        if kept is not None:
+            return kept
+        replies = checked(await self._model.reply(request), request.n, self.name)
+        self._journal.add(request.sample_id, key, replies)
+        return replies
+
+
+def _line(sample_id: str, key: str, replies: list[Reply]) -> bytes:
+    return to_line({"sample_id": sample_id, "request": key, "replies": [to_json(reply) for reply in replies]})
+
+
+def _read(path: Path) -> Iterator[tuple[str, str, list[Reply]]]:
+    """Read the whole lines of the file; one that a kill cut off is left out."""
+    for line in path.read_bytes().splitlines() if path.exists() else ():
+        try:
+            value = json.loads(line)
+            yield value["sample_id"], value["request"], [Reply(**reply) for reply in value["replies"]]
+        except (ValueError, KeyError, TypeError):
+            continue
