@@ -105,8 +105,10 @@ class Front:
         loop.call_soon(self._send_if_due)  # after the episodes that start in this same turn of the loop
         return await future
 
-    def close(self) -> None:
-        """Give back the model's thread."""
+    async def close(self) -> None:
+        """Close the model and give back its thread."""
+        if (close := getattr(self._model, "close", None)) is not None:
+            await close()
         if self._thread:
             self._thread.shutdown(wait=False, cancel_futures=True)
 

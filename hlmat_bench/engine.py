@@ -349,10 +349,8 @@ async def _play_async(
         pool = stack.enter_context(ThreadPoolExecutor(threads, "pixels"))
         encoders = ThreadPoolExecutor(threads, "encoders")
         stack.callback(encoders.shutdown, cancel_futures=True)
-        for contest, front in fronts.items():
-            stack.callback(front.close)
-            if (close := getattr(contest.asked, "close", None)) is not None:
-                stack.push_async_callback(close)
+        for front in fronts.values():
+            stack.push_async_callback(front.close)
         await all_or_none([seat() for _ in range(min(seats, len(waiting)))])
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hlmat_bench.errors import UsageError
-from hlmat_bench.settings import digest
+from hlmat_bench.settings import digest, json_text
 
 RUN_SCHEMA = "hlmat-run/1"
 MANIFEST = "run.json"
@@ -146,7 +146,7 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     Raises:
         UsageError: when the file cannot be written.
     """
-    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    text = json_text(value, indent=1) + "\n"
     data = text.encode("utf-8", "backslashreplace")  # see records.to_line
     draft = path.with_name(path.name + ".draft")
     try:

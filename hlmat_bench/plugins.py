@@ -22,7 +22,7 @@ from types import ModuleType
 from typing import Any, Literal, TypeAlias
 
 from hlmat_bench.content import folder
-from hlmat_bench.errors import UsageError, unknown
+from hlmat_bench.errors import HlmatError, PluginFailed, UsageError, failure_words, unknown
 from hlmat_bench.interfaces import Facts
 
 Kind: TypeAlias = Literal["model", "segmenter", "strategy"]
@@ -100,7 +100,12 @@ def build(kind: Kind, name: str, options: Mapping[str, Any], *, others: Iterable
     except TypeError as error:
         takes = ", ".join(_option_names(plugin.factory)) or "no options"
         raise UsageError(f"The {kind} {name!r}: {error}; it takes {takes}.") from error
-    return plugin.factory(**options)
+    try:
+        return plugin.factory(**options)
+    except HlmatError:
+        raise
+    except Exception as error:
+        raise PluginFailed(f"The {kind} {name!r} cannot be made: {failure_words(error)}.") from error
 
 
 def find(kind: Kind, name: str, others: Iterable[str] = ()) -> Plugin:

@@ -21,6 +21,8 @@ from hlmat_bench.reply_cache import request_digest, to_json
 JOURNAL = "replies.jsonl"
 #: The file is written anew after so many lines, without those whose episodes are recorded.
 _MOST_LINES = 4096
+#: Seconds that the end of a run waits for replies that are under way.
+GRACE_SECONDS = 10.0
 
 
 class ReplyJournal:
@@ -88,17 +90,41 @@ class ReplyJournal:
 
 
 class JournaledModel:
-    """A model whose replies a `ReplyJournal` keeps; everything else is the model's own."""
+    """A model whose replies a `ReplyJournal` keeps; everything else is the model's own.
+
+    A request that was sent is paid: where the run ends meanwhile, its reply is waited for at `close`, for a while.
+    """
 
     def __init__(self, model: Model, journal: ReplyJournal) -> None:
         self._model, self._journal = model, journal
         self.name, self.points = model.name, model.points
+        self._under_way: set[asyncio.Task[list[Reply]]] = set()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
 
     async def reply(self, request: Request) -> list[Reply]:
         """See `hlmat_bench.interfaces.Model.reply`; a kept reply has the tokens and the cost it had."""
+        task = asyncio.create_task(self._answered(request))
+        self._under_way.add(task)
+        task.add_done_callback(self._end)
+        return await asyncio.shield(task)
+
+    async def close(self) -> None:
+        """Wait for the replies that are under way, at most `GRACE_SECONDS`, and close the model."""
+        if self._under_way:
+            _, late = await asyncio.wait(self._under_way, timeout=GRACE_SECONDS)
+            for task in late:
+                task.cancel()
+        if (close := getattr(self._model, "close", None)) is not None:
+            await close()
+
+    def _end(self, task: asyncio.Task[list[Reply]]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled():
+            task.exception()  # of a request that nobody waits for any more; asyncio would report it as never retrieved
+
+    async def _answered(self, request: Request) -> list[Reply]:
         key = await asyncio.to_thread(request_digest, request, sample=request.sample_id, t=request.t)
         kept = self._journal.find(request.sample_id, key)
         if kept is not None:

@@ -259,7 +259,22 @@ def _usage_error(error: ValidationError) -> UsageError:
     return UsageError(f"The setting {name}={first['input']!r} does not fit: {message}.")
 
 
+def json_text(value: object, **options: Any) -> str:
+    """Return a value as JSON (RFC 8259); options are those of `json.dumps`.
+
+    Raises:
+        UsageError: when it holds NaN, an infinity, or an object that JSON does not know.
+    """
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, **options)
+    except (ValueError, TypeError) as error:
+        raise UsageError(
+            f"A value of this run cannot be written as JSON ({error}): what spec() of a plug-in returns must hold only "
+            "texts, finite numbers of Python, lists and dicts."
+        ) from error
+
+
 def digest(value: object) -> str:
     """SHA-256 (hex) of a JSON value, independent of key order and spacing."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    text = json_text(value, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()

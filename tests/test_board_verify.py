@@ -276,6 +276,10 @@ def test_episodes_left_out_or_doubled_are_found(run: Path, honest: Entry) -> Non
 
 def test_samples_that_were_left_out_are_found_on_replay(run: Path, honest: Entry, task: str, tool: str) -> None:
     boards.edit(run, lambda episodes: episodes.pop(3))
+    with pytest.raises(UsageError, match="15 of its 16 episodes"):
+        make_entry(Run(run), boards.DECLARED)
+    manifest = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(manifest | {"samples": 15}))
     flattering = make_entry(Run(run), boards.DECLARED)
     assert verify(flattering, Means(run)).level == "recomputed"
     [finding] = verify(flattering, Means(run, f"{tool},radius=10", task=task)).findings

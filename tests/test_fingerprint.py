@@ -22,6 +22,8 @@ from .protocol_settings import OTHERS
 FINGERPRINT = {"segmenter", "strategy", "budget", "initial", "settings"}
 WHAT_IS_PLAYED = {"model", "task", "limit", "shard", "data_root", "catalog", "seed"}
 NOTHING = {
+    "max_failures",
+    "lock",
     "out",
     "concurrency",
     "batch_size",
@@ -122,6 +124,8 @@ def test_no_other_option_changes_them(task: str, tool: str, tmp_path: Path) -> N
         "max_requests": 1000,
         "max_cost": 1000.0,
         "cache": tmp_path / "cache",
+        "max_failures": 3,
+        "lock": False,
         "argv": ["hlmat-bench", "run"],
         "progress": lambda done, total: said.append((done, total)),
     }

@@ -176,7 +176,17 @@ def test_the_cache_counts_all_that_the_encoder_gave(family: str, folders: dict[s
 def fingerprint(spec: dict[str, Any]) -> str:
     """Of a run with this segmenter."""
     made = manifest.build(
-        argv=[], model={}, task={}, segmenter=spec, protocol={}, points={}, resize="", seed=0, limit=None, shard=None
+        argv=[],
+        model={},
+        task={},
+        segmenter=spec,
+        protocol={},
+        points={},
+        resize="",
+        seed=0,
+        limit=None,
+        shard=None,
+        samples=1,
     )
     return str(made["protocol_fingerprint"])
 

@@ -30,8 +30,13 @@ def suite(
     ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="A setting of all runs, key=value.")] = None,
 ) -> None:
-    """Play a suite and write its tables; the same command again goes on. Exit code 1 where numbers are missing."""
+    """Play a suite and write its tables; the same command again goes on.
+
+    Exit code 1: numbers are missing. Exit code 3: some episodes failed; the same command asks them again.
+    """
     from hlmat_bench import console
+    from hlmat_bench.failure_scores import remarks
+    from hlmat_bench.score_tables import failed
     from hlmat_bench.suites import display, tables
     from hlmat_bench.suites.definition import load_suite
     from hlmat_bench.suites.expansion import Changes, expand
@@ -52,8 +57,14 @@ def suite(
         display.show(table)
     for line in (*plan.notes(), *map(str, files)):
         console.say(line)
+    played = [(name, outcome.run) for name, outcome in outcomes.items() if outcome.run is not None]
+    for name, run in played:
+        for remark in remarks(run.scores(), run.manifest):
+            console.note(f"{name}: {remark}")
     if missing(made):
         raise typer.Exit(1)
+    if any(failed(run) for _, run in played):
+        raise typer.Exit(3)
 
 
 def suites(

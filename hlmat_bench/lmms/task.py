@@ -24,6 +24,7 @@ from PIL import Image as Pillow
 from PIL import ImageFile
 
 from hlmat_bench.errors import UsageError
+from hlmat_bench.failure_scores import remarks
 from hlmat_bench.framing import Resize
 from hlmat_bench.interfaces import Request
 from hlmat_bench.lmms import convention
@@ -164,6 +165,8 @@ class HlmatTask(ConfigurableTask):  # type: ignore[misc]
             argv=sys.argv,
         )
         logger.info(f"hlmat-bench wrote episodes and scores to {folder}")
+        for remark in remarks(finished.scores(), finished.manifest):
+            logger.warning(remark)
         return finished
 
     def _score(self, name: str, items: Sequence[str]) -> float:

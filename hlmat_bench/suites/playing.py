@@ -190,7 +190,7 @@ class _State:
         if self._value["finished"].get(wanted.name) != _request(wanted, means) or not (folder / SCORES).exists():
             return None
         made = Run(folder)
-        return made if made.manifest["finished"] else None
+        return made if made.finished() and not made.scores()["failures"]["episodes"] else None
 
     def note(self, wanted: Wanted, means: Means) -> None:
         """Write down that a run is finished."""
