@@ -1,21 +1,38 @@
-"""Looking at every sample of a task once: are all files there, whole and as many as published?"""
+"""Looking at the samples of a task: are all files there, whole and as many as published? Are the masks masks?"""
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from hlmat_bench.errors import UsageError
-from hlmat_bench.samples import Sample, Source
-from hlmat_bench.sources.problems import DataProblem
+from hlmat_bench.samples import Sample, Source, Truth
+from hlmat_bench.sources.files import FileSource
+from hlmat_bench.sources.problems import DataProblem, Doubt
 from hlmat_bench.tasks import Task
+
+_T = TypeVar("_T")
+
+LOOKED_INTO = 1000
+"""So many different ground truths, spread over the samples, are decoded before a run; of others, headers are read."""
+NEARLY_ALL = 0.9
+"""A set of which this share of the ground truths is empty, or full, is refused, from `FEW_TRUTHS` on."""
+FEW_TRUTHS = 3
 
 _HINTS = {
     "empty masks": "do data.threshold and data.channel fit the mask files?",
     "size mismatches": "a mask must have the size of its image, as its orientation tag shows it",
+}
+_LEFT_OUT = {
+    "missing": "as a file is missing",
+    "unreadable": "as a file or annotation cannot be read",
+    "missized": "as the mask has another size than the image",
+    "unannotated": "as the segmentation or the expression is missing",
+    "crowd": "as the annotation is of a crowd",
 }
 
 
@@ -40,41 +57,52 @@ class DataReport:
         task: the task's name.
         counts: ``images``, ``refs`` and ``expressions`` that are there.
         expected: the published counts, those that are known.
-        skipped: samples left out because their image is missing and the settings allow it.
+        skipped: how many samples are left out, by kind; see `sources.files.KINDS`.
         problems: by kind.
+        warnings: what may be right, by kind.
     """
 
     task: str
     counts: dict[str, int]
     expected: dict[str, int]
-    skipped: int = 0
+    skipped: dict[str, int] = field(default_factory=dict)
     problems: dict[str, Problem] = field(default_factory=dict)
+    warnings: dict[str, Problem] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is wrong and every known count is met."""
+        """Whether nothing is wrong, nothing but crowds is left out, and every known count is met."""
         return (
             not self.problems
-            and not self.skipped
+            and self.skipped.keys() <= {"crowd"}
             and all(self.counts[name] == number for name, number in self.expected.items())
         )
 
     def text(self) -> str:
         """The report, for a terminal."""
-        lines = [f"{self.task}: {'all is well' if self.ok else 'something is off'}"]
+        well = "all is well, but see the warnings" if self.warnings else "all is well"
+        lines = [f"{self.task}: {well if self.ok else 'something is off'}"]
         for name, number in self.counts.items():
             published = self.expected.get(name)
             note = "" if published in (None, number) else f", but {published:,} are published"
             lines.append(f"  {name}: {number:,}{note}")
-        if self.skipped:
-            lines.append(f"  left out, as their image is missing: {self.skipped:,} expressions")
-        for kind, problem in self.problems.items():
-            hint = f" ({_HINTS[kind]})" if kind in _HINTS else ""
-            lines.append(f"  {kind}: {problem.count:,}{hint}")
-            lines += [f"    {example}" for example in problem.examples]
-            if problem.count > len(problem.examples):
-                lines.append(f"    ... and {problem.count - len(problem.examples):,} more")
+        for kind, number in self.skipped.items():
+            lines.append(f"  left out, {_LEFT_OUT[kind]}: {number:,} expressions")
+        for before, found in (("", self.problems), ("warning: ", self.warnings)):
+            for kind, problem in found.items():
+                hint = f" ({_HINTS[kind]})" if kind in _HINTS else ""
+                lines.append(f"  {before}{kind}: {problem.count:,}{hint}")
+                lines += [f"    {example}" for example in problem.examples]
+                if problem.count > len(problem.examples):
+                    lines.append(f"    ... and {problem.count - len(problem.examples):,} more")
         return "\n".join(lines)
+
+    def add(self, doubt: Doubt, examples: int) -> None:
+        """Count something that was found, and keep its sentence while there are fewer than ``examples`` of its kind."""
+        problem = (self.problems if doubt.severe else self.warnings).setdefault(doubt.kind, Problem())
+        problem.count += 1
+        if len(problem.examples) < examples:
+            problem.examples.append(doubt.sentence)
 
 
 def check(
@@ -102,12 +130,9 @@ def check(
     source = task.source(data_root, seed, overrides)
     samples = source.samples()
     about: dict[str, Any] = getattr(source, "describe", dict)()
-    report = DataReport(task.name, _counts(samples), _expected(task, seed), about.get("skipped", 0))
-    for kind, sentence in _problems(source, samples, progress or (lambda done, total: None)):
-        problem = report.problems.setdefault(kind, Problem())
-        problem.count += 1
-        if len(problem.examples) < examples:
-            problem.examples.append(sentence)
+    report = DataReport(task.name, _counts(samples), _expected(task, seed), about.get("skipped", {}))
+    for doubt in _problems(source, samples, progress or (lambda done, total: None)):
+        report.add(doubt, examples)
     return report
 
 
@@ -126,44 +151,129 @@ def _counts(samples: Sequence[Sample]) -> dict[str, int]:
     }
 
 
-def _problems(
-    source: Source, samples: Sequence[Sample], progress: Callable[[int, int], None]
-) -> Iterator[tuple[str, str]]:
-    """The kind of each problem, and a sentence about it."""
+def _problems(source: Source, samples: Sequence[Sample], progress: Callable[[int, int], None]) -> Iterator[Doubt]:
+    """What is wrong with the samples, and what may be."""
     times = Counter(sample.id for sample in samples)
-    yield from (("duplicate ids", f"{name} stands for {n} samples.") for name, n in times.items() if n > 1)
-    yield from (("empty expressions", f"{s.id} has no words.") for s in samples if not s.expression.strip())
+    yield from (Doubt("duplicate ids", f"{name} stands for {n} samples.", True) for name, n in times.items() if n > 1)
+    yield from (Doubt("empty expressions", f"{s.id} has no words.", True) for s in samples if not s.expression.strip())
+    if isinstance(source, FileSource):
+        yield from source.notes()
     image: str | None = None
-    readable, last = False, None
+    readable, seen = False, set[Hashable]()
     for number, sample in enumerate(samples, start=1):
         if sample.image != image:
-            image, readable = sample.image, True
-            for problem in _of_image(source, sample):
-                readable = False
-                yield problem
-        this = (sample.image, sample.ref_id or sample.id)
-        if readable and this != last:
+            image, seen = sample.image, set()
+            problem = _of_image(source, sample)
+            readable = problem is None
+            yield from () if problem is None else (problem,)
+        this = _truth_key(source, sample)
+        if readable and this not in seen:
             yield from _of_truth(source, sample)
-        last = this
+        seen.add(this)
         progress(number, len(samples))
 
 
-def _of_image(source: Source, sample: Sample) -> Iterator[tuple[str, str]]:
+def _truth_key(source: Source, sample: Sample) -> Hashable:
+    """What two samples share that have one ground truth."""
+    if isinstance(source, FileSource):
+        return source.truth_key(sample)
+    return sample.image, sample.ref_id or sample.id
+
+
+def _of_image(source: Source, sample: Sample) -> Doubt | None:
     try:
         source.image(sample)
     except UsageError as error:
-        yield _kind(error), str(error)
+        return Doubt(_kind(error), str(error), severe=True)
+    return None
 
 
-def _of_truth(source: Source, sample: Sample) -> Iterator[tuple[str, str]]:
+def _of_truth(source: Source, sample: Sample) -> Iterator[Doubt]:
     try:
         truth = source.truth(sample)
+        levels = source.levels(sample) if isinstance(source, FileSource) and _is_blank(truth) else []
     except UsageError as error:
-        yield _kind(error), str(error)
+        yield Doubt(_kind(error), str(error), severe=True)
         return
     if not truth.mask.any():
-        yield "empty masks", f"{sample.id} has no object."
+        yield Doubt("empty masks", f"{sample.id} has no object{_found(levels)}.", severe=True)
+    elif truth.mask.all():
+        yield Doubt("full masks", f"The object of {sample.id} is the whole image{_found(levels)}.")
+    if isinstance(source, FileSource):
+        yield from source.doubts(sample, truth)
 
 
 def _kind(error: UsageError) -> str:
     return error.kind if isinstance(error, DataProblem) else DataProblem.kind
+
+
+def look(source: Source, samples: Sequence[Sample]) -> None:
+    """Look at the ground truths of the samples that are about to be played, before a model is asked anything.
+
+    For every different ground truth, its files and its image's are there, and their headers give one size.
+    `LOOKED_INTO` of them, spread over the samples, are decoded. Nothing is looked at where the samples are no files.
+
+    Args:
+        source: the samples' source.
+        samples: those to be played.
+
+    Raises:
+        UsageError: when one cannot be played; when nearly all (`NEARLY_ALL`) are surely drawn wrong; when nearly all
+            are empty or nearly all are full, if there are `FEW_TRUTHS` or more or their files hold several values,
+            unless ``data.allow_empty`` allows it.
+    """
+    if not isinstance(source, FileSource):
+        return
+    different = {source.truth_key(sample): sample for sample in reversed(samples)}
+    looked_at = list(reversed(different.values()))
+    for sample in looked_at:
+        _named(source.check_headers, sample)
+    chosen = looked_at[:: -(-len(looked_at) // LOOKED_INTO) or 1]
+    blank: dict[bool, list[Sample]] = {False: [], True: []}
+    wrong: list[Doubt] = []
+    for sample in chosen:
+        truth = _named(source.truth, sample)
+        if _is_blank(truth):
+            blank[bool(truth.mask.all())].append(sample)
+        wrong += [doubt for doubt in source.doubts(sample, truth) if doubt.sure]
+    if len(wrong) >= NEARLY_ALL * len(chosen) > 0:
+        raise UsageError(wrong[0].sentence)
+    for full, found in blank.items():
+        if len(found) >= NEARLY_ALL * len(chosen) > 0 and not source.may_be_empty():
+            _refuse_blank(source, found, len(chosen), "full" if full else "empty")
+
+
+def _named(read: Callable[[Sample], _T], sample: Sample) -> _T:
+    """Read something of a sample; an error names the sample."""
+    try:
+        return read(sample)
+    except DataProblem as error:
+        if sample.id in str(error):
+            raise
+        raise type(error)(f"The sample {sample.id} cannot be played: {error}") from error
+
+
+def _refuse_blank(source: FileSource, found: Sequence[Sample], total: int, what: str) -> None:
+    """Raise `UsageError` for a set of ground truths that says nothing, unless it is small and its files are blank."""
+    levels = next((levels for levels in map(source.levels, found[:LOOKED_INTO]) if len(levels) > 1), [])
+    if not levels and total < FEW_TRUTHS:
+        return
+    advice = _found(levels) or "; correct the masks"
+    raise UsageError(
+        f"The masks of {len(found)} of {total} samples are {what}, {found[0].id} among them{advice}; if that is right, "
+        "--set data.allow_empty=true."
+    )
+
+
+def _is_blank(truth: Truth) -> bool:
+    return not truth.mask.any() or bool(truth.mask.all())
+
+
+def _found(levels: Sequence[float]) -> str:
+    """What a mask file holds and which threshold would divide it; empty where it holds one value only."""
+    if len(levels) < 2:
+        return ""
+    several = [f"{value:g}" for value in levels[:3]] + (["..."] if len(levels) > 4 else [])
+    shown = f"{', '.join(several[: len(levels) - 1])} and {levels[-1]:g}"
+    threshold = math.floor(levels[0])
+    return f", though its file holds {shown}; --set data.threshold={threshold} takes all above the lowest value"

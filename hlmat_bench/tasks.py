@@ -17,6 +17,7 @@ from hlmat_bench import yaml_files
 from hlmat_bench.content import folder
 from hlmat_bench.errors import UsageError, unknown
 from hlmat_bench.mask_settings import FilteringSettings, RefinementSettings
+from hlmat_bench.plain_files import cut, exists
 from hlmat_bench.samples import Source
 from hlmat_bench.settings import ProtocolSettings
 from hlmat_bench.sources.coco import CocoSettings
@@ -157,7 +158,7 @@ class Task(BaseModel):
             root = self._root(data_root, self.data)
         except MissingFile:
             return f"needs a data root: --data-root or {ENVIRONMENT}"
-        absent = [name for name in self.data.needed() if not (root / name).exists()]
+        absent = [name for name in self.data.needed() if not exists(root / name)]
         return f"needs {absent[0]} under {root}" if absent else None
 
     def _settings(self, overrides: Mapping[str, Any]) -> SourceSettings:
@@ -180,7 +181,7 @@ class Task(BaseModel):
                 f"The task {self.name} needs {needed[0]}: give the folder that holds it with --data-root or the "
                 f"environment variable {ENVIRONMENT}{'; to get it, ' + self.how_to_get if self.how_to_get else ''}."
             )
-        return next((root for root in roots if all((root / name).exists() for name in needed)), roots[0])
+        return next((root for root in roots if all(exists(root / name) for name in needed)), roots[0])
 
 
 def load_task(name: str | os.PathLike[str]) -> Task:
@@ -261,8 +262,8 @@ def _extended(values: dict[str, Any]) -> dict[str, Any]:
     if base is None:
         return values
     files = {path.stem: path for path in folder("tasks").glob("*.yaml")}
-    if base not in files:
-        raise unknown("task to extend", str(base), files, _LIST_HINT)
+    if not isinstance(base, str) or base not in files:
+        raise unknown("task to extend", cut(str(base)), files, _LIST_HINT)
     inherited = _extended(_values(files[base]))
     inherited.pop("aliases", None)
     return {**inherited, **values}
@@ -284,9 +285,8 @@ def _usage_error(error: ValidationError, where: str, section: tuple[str, ...] = 
         return UsageError(f"The field {shown} of {where} is missing; add it.")
     if first["type"].startswith("union_tag"):
         return UsageError(f"The field {shown}.kind of {where} should be one of {', '.join(_SOURCES)}.")
-    return UsageError(
-        f"The field {shown} of {where} is {first['input']!r}, which does not fit: {_message(first['msg'])}."
-    )
+    given = cut(repr(first["input"]))
+    return UsageError(f"The field {shown} of {where} is {given}, which does not fit: {_message(first['msg'])}.")
 
 
 def _message(text: str) -> str:

@@ -3,7 +3,7 @@
 A pickle is a program; loading one from a stranger runs it (https://docs.python.org/3/library/pickle.html,
 "Restricting globals"). Here every global name a pickle asks for is answered with a harmless stand-in of ours,
 or refused; no function of another package is ever called. The refer annotations (``refs(unc).p``) were written
-by Python 2, so byte strings are read as latin-1 and numpy scalars become Python numbers.
+by Python 2, so byte strings are read as latin-1; numpy scalars become Python numbers, arrays nested lists.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ import pickle
 import re
 import struct
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
 
+from hlmat_bench import plain_files
 from hlmat_bench.errors import UsageError
 
 _PLAIN = (str, bytes, bool, int, float, complex, type(None))
@@ -54,37 +56,48 @@ def load(path: Path) -> Any:
     Raises:
         UsageError: when the file is missing, truncated or damaged, or holds anything else.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"The pickle {path} cannot be read: {error.strerror}.") from error
+    data = plain_files.read_bytes(path, plain_files.MAX_ANNOTATIONS)
+    plain_files.check_format(data, str(path))
     return loads(data, str(path))
 
 
 def loads(data: bytes, name: str = "pickle") -> Any:
-    """The value in the bytes of a pickle; see `load`.
+    """Return the value in the bytes of a pickle; see `load`.
+
+    A pickle in which every line ends with CR LF was changed by a transfer as text; these ends are undone, which
+    restores the text protocol (0) completely.
 
     Args:
         data: the pickle, of any protocol.
         name: what an error calls it.
     """
+    lines = data.count(b"\n")
+    as_text = lines > 0 and data.count(b"\r\n") == lines and not data.startswith(pickle.PROTO)
     try:
-        value = _Unpickler(io.BytesIO(data), encoding="latin1").load()
+        value = _Unpickler(data.replace(b"\r\n", b"\n") if as_text else data).load()
         _check_plain(value)
     except _Refused as error:
-        raise UsageError(f"{name} is refused: it asks for {error}, and annotations are plain data.") from error
+        raise UsageError(
+            f"{name} is refused: it asks for {error}, and annotations are plain data; save it again with lists, texts "
+            "and numbers alone (numpy arrays: .tolist()), or as JSON."
+        ) from error
     except _DAMAGED as error:
-        raise UsageError(f"{name} is no complete pickle ({error}); get the file again.") from error
+        why = "its lines end with CR LF: copy it as a binary file" if b"\r\n" in data else "get the file again"
+        raise UsageError(f"{name} is no complete pickle ({error}); {why}.") from error
     return value
 
 
 class _Unpickler(pickle.Unpickler):
+    def __init__(self, data: bytes) -> None:
+        super().__init__(io.BytesIO(data), encoding="latin1")
+        self._numbers_left = [len(data)]
+
     def find_class(self, module: str, name: str) -> _StandIn:
         """A stand-in for a harmless global; nothing is imported."""
         build = _BUILDERS.get((module, name))
         if build is None:
             raise _Refused(f"{module}.{name}")
-        return _StandIn(build)
+        return _StandIn(partial(build, self._numbers_left) if build in (_empty_array, _from_buffer) else build)
 
     def persistent_load(self, pid: object) -> Any:
         """Refused: there is nothing outside the file."""
@@ -127,8 +140,11 @@ class _Dtype:
         if state[1] in ("<", ">", "|", "="):
             object.__setattr__(self, "_order", state[1])
 
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype(self._code).newbyteorder(self._order)
+
     def value(self, data: bytes) -> Any:
-        (number,) = np.frombuffer(data, dtype=np.dtype(self._code).newbyteorder(self._order))
+        (number,) = np.frombuffer(data, dtype=self.dtype())
         return number.item()
 
 
@@ -137,6 +153,60 @@ def _scalar(dtype: object, data: object) -> Any:
     if not isinstance(dtype, _Dtype) or not isinstance(raw, bytes):
         raise _Refused("a numpy value without its type")
     return dtype.value(raw)
+
+
+class _Array(list[Any]):
+    """What a numpy array of numbers or texts becomes: nested lists, and a pickle can change nothing else about it."""
+
+    __slots__ = ("_left",)
+    _left: list[int]
+
+    def __init__(self, left: list[int], items: list[Any] | None = None) -> None:
+        super().__init__(items or [])
+        self._left = left
+
+    def __setstate__(self, state: tuple[object, ...]) -> None:
+        _, shape, dtype, by_columns, data = state
+        self[:] = _nested(self._left, shape, dtype, bool(by_columns), data)
+
+
+def _nested(left: list[int], shape: object, dtype: object, by_columns: bool, data: object) -> list[Any]:
+    """Return the nested lists of an array, from its parts in a pickle.
+
+    Args:
+        left: how many more numbers the arrays of this pickle may hold, which is lowered: no more than it has bytes,
+            although it may name the same bytes again and again.
+        shape: of the array.
+        dtype: of its numbers.
+        by_columns: whether the first index runs fastest.
+        data: its bytes.
+    """
+    raw = data.encode("latin1") if isinstance(data, str) else data
+    if not isinstance(dtype, _Dtype) or not isinstance(raw, bytes | bytearray):
+        raise _Refused("a numpy array that is not of plain numbers")
+    if not isinstance(shape, tuple) or not shape or not all(isinstance(side, int) and side > 0 for side in shape):
+        return []
+    numbers = np.frombuffer(raw, dtype=dtype.dtype())
+    left[0] -= numbers.size
+    if left[0] < 0:
+        raise _Refused("the same numpy array many times")
+    nested: list[Any] = numbers.reshape(shape, order="F" if by_columns else "C").tolist()
+    return nested
+
+
+def _empty_array(left: list[int], *_: object) -> _Array:
+    """Return an array without its content, which follows (numpy's ``_reconstruct``)."""
+    return _Array(left)
+
+
+def _from_buffer(left: list[int], data: object, dtype: object, shape: object, order: object, *_: object) -> _Array:
+    """Return an array as protocol 5 writes it (numpy's ``_frombuffer``)."""
+    return _Array(left, _nested(left, shape, dtype, order == "F", data))
+
+
+def _no_array(*_: object) -> None:
+    """Refuse the class of arrays itself: it only stands among the arguments of ``_reconstruct``."""
+    raise _Refused("a numpy array without its content")
 
 
 def _encoded(text: object, encoding: object = "latin1") -> bytes:
@@ -161,8 +231,10 @@ _BUILDERS: Final[dict[tuple[str, str], Callable[..., Any]]] = {
     **{(module, "bytes"): _no_bytes for module in ("builtins", "__builtin__")},
     ("_codecs", "encode"): _encoded,
     ("numpy", "dtype"): _Dtype,
-    ("numpy.core.multiarray", "scalar"): _scalar,
-    ("numpy._core.multiarray", "scalar"): _scalar,
+    ("numpy", "ndarray"): _no_array,
+    **{(f"numpy.{core}.multiarray", "scalar"): _scalar for core in ("core", "_core")},
+    **{(f"numpy.{core}.multiarray", "_reconstruct"): _empty_array for core in ("core", "_core")},
+    **{(f"numpy.{core}.numeric", "_frombuffer"): _from_buffer for core in ("core", "_core")},
 }
 
 

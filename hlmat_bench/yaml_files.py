@@ -5,11 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from hlmat_bench import plain_files
 from hlmat_bench.errors import UsageError
+
+_MAX_BYTES = 2**24
+_TIMESTAMP = "tag:yaml.org,2002:timestamp"
 
 
 def read(path: Path, what: str) -> Any:
-    """The value in a YAML file.
+    """Return the value in a YAML file; dates stay text.
 
     Args:
         path: the file.
@@ -20,9 +24,22 @@ def read(path: Path, what: str) -> Any:
     """
     import yaml
 
+    if not plain_files.exists(path):
+        raise UsageError(f"There is no {what} {plain_files.cut(str(path))}.")
+
+    class Loader(yaml.SafeLoader):
+        """Reads plain values; a date such as 2024-13-45 would be an error, and fields hold no dates but as text."""
+
+    Loader.yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in found if tag != _TIMESTAMP]
+        for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UsageError(f"There is no {what} {path}.") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"The {what} {path} is no readable YAML ({' '.join(str(error).split())}).") from error
+        return yaml.load(_text(path), Loader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        why = plain_files.cut(" ".join(str(error).split()))
+        raise UsageError(f"The {what} {path} is no readable YAML ({why}).") from error
+
+
+def _text(path: Path) -> str:
+    return plain_files.read_text(path, _MAX_BYTES)

@@ -105,3 +105,16 @@ def test_words_keep_every_letter_and_are_stable(name):
 @given(st.lists(st.from_regex(r"[A-Z][a-z]+", fullmatch=True), min_size=1, max_size=4))
 def test_camel_case_is_split_at_every_capital(parts):
     assert words("".join(parts)) == " ".join(part.lower() for part in parts)
+
+
+def test_names_are_compared_without_blanks_and_in_one_form(tmp_path):
+    (tmp_path / "a.csv").write_text("Image;Caption\n im/cafe\u0301.jpg ;red cup\n", encoding="utf-8")
+    assert read_captions(tmp_path / "a.csv") == {"caf\u00e9": ["red cup"]}
+
+
+def test_two_images_of_one_name_are_refused(tmp_path):
+    (tmp_path / "a.csv").write_text("image,caption\nx/1.jpg,cup\ny/1.jpg,plate\n")
+    with pytest.raises(UsageError, match="for x/1 and for y/1"):
+        read_captions(tmp_path / "a.csv")
+    (tmp_path / "a.csv").write_text("image,caption\nx/1.jpg,cup\nx/1.jpg,plate\n")
+    assert read_captions(tmp_path / "a.csv") == {"1": ["cup", "plate"]}

@@ -46,12 +46,9 @@ def test_a_field_of_each_annotation(tmp_path):
     source = open_task(tmp_path, value())
     assert [(s.id, s.image, s.image_id, s.expression, s.ref_id) for s in source.samples()] == [
         ("own/5/0", "2.png", "2", "a", "5"),
-        ("own/7/0", "2.png", "2", "f", "7"),
         ("own/6/0", "1.png", "1", "d", "6"),
     ]
-    crowd = np.zeros((6, 7), bool)
-    crowd[:, 1:3] = True
-    np.testing.assert_array_equal(source.truth(source.samples()[1]).mask, crowd)
+    assert source.describe()["skipped"] == {"crowd": 1}
     assert source.truth(source.samples()[0]).mask.sum() == 9
     np.testing.assert_array_equal(source.image(source.samples()[0]), noise(6, 7, 2))
 
@@ -61,11 +58,10 @@ def test_another_field_and_categories(tmp_path):
     assert [(s.id, s.expression) for s in samples] == [
         ("own/5/0", "b"),
         ("own/5/1", "c"),
-        ("own/7/0", "g"),
         ("own/6/0", "e"),
     ]
     samples = open_task(tmp_path, value(), field="category").samples()
-    assert [s.expression for s in samples] == ["dining table", "cat", "cat"]
+    assert [s.expression for s in samples] == ["dining table", "cat"]
 
 
 @pytest.mark.parametrize(
@@ -106,8 +102,10 @@ def test_real_coco_with_a_crowd(shared, tmp_path):
     annotations = {str(item["id"]): item for item in real["annotations"]}
     sizes = {item["id"]: (item["height"], item["width"]) for item in real["images"]}
     names = {item["id"]: item["name"] for item in real["categories"]}
-    assert len(opened.samples()) == len(annotations) == 111
-    assert any(item["iscrowd"] for item in annotations.values())
+    crowds = sum(item["iscrowd"] for item in annotations.values())
+    assert opened.describe()["skipped"] == {"crowd": crowds}
+    assert len(opened.samples()) + crowds == len(annotations) == 111
+    assert crowds
     for sample in opened.samples():
         item = annotations[sample.ref_id]
         rle = coco.frPyObjects(item["segmentation"], *sizes[item["image_id"]])
@@ -131,3 +129,26 @@ def test_real_flat_lists_are_single_polygons(shared, tmp_path):
             rle = coco.frPyObjects([item["segmentation"]], *mask.shape)
             np.testing.assert_array_equal(mask, coco.decode(rle)[..., 0])
             assert mask.sum() == pytest.approx(item["area"], rel=0.05, abs=5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda v: v["annotations"][1].update(id=5), "annotations of .* have the id 5: number 1 and number 2"),
+        (lambda v: v["annotations"][1].update(id="5"), "annotations of .* have the id 5"),
+        (lambda v: v["images"][1].update(id=1), "Two images of .* have the id 1"),
+        (lambda v: v["categories"][1].update(id=8), "Two categories of .* have the id 8"),
+    ],
+    ids=range(4),
+)
+def test_ids_that_stand_twice(tmp_path, change, message):
+    annotations = value()
+    change(annotations)
+    with pytest.raises(UsageError, match=message):
+        open_task(tmp_path, annotations, field="category")
+
+
+def test_an_image_that_is_listed_twice_is_one(tmp_path):
+    annotations = value()
+    annotations["images"].append(dict(annotations["images"][0]))
+    assert len(open_task(tmp_path, annotations).samples()) == 2

@@ -70,9 +70,13 @@ def test_missing_files(data):
         source.truth(b)
     with pytest.raises(UsageError, match=r"own/b/0 needs gt/b\.png"):
         source.digest()
-    skipping = open_task(data, missing="skip")
-    assert [s.ref_id for s in skipping.samples()] == ["b", "c.d"]
-    assert skipping.describe()["skipped"] == 1
+    for skipping in (
+        open_task(data, missing="skip"),
+        open_task(data, skip="missing"),
+        open_task(data, skip=["missing"]),
+    ):
+        assert [s.ref_id for s in skipping.samples()] == ["c.d"]
+        assert skipping.describe()["skipped"] == {"missing": 2}
 
 
 def test_no_files(tmp_path):
@@ -310,3 +314,73 @@ def test_real_dis_names_and_prompts(shared, tmp_path, task, file):
     prompted = definition.source(tmp_path, overrides={"captions": str(prompts)})
     assert {s.image: s.expression for s in prompted.samples()} == {Path(row["img"]).name: row["prompt"] for row in rows}
     assert prompted.describe()["captions"] == f"{file}.json"
+
+
+def test_names_are_compared_in_one_form(tmp_path):
+    save(tmp_path / "im" / "cafe\u0301.png", noise(6, 7))
+    save(tmp_path / "gt" / "caf\u00e9.png", blob(6, 7))
+    source = open_task(tmp_path)
+    (sample,) = source.samples()
+    assert source.truth(sample).mask.shape == source.image(sample).shape[:2] == (6, 7)
+    write_json(tmp_path / "captions.json", {"cafe\u0301.png": "a cup"})
+    (sample,) = open_task(tmp_path, {"captions": "captions.json"}).samples()
+    assert sample.expression == "a cup"
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda f: save(f / "im/sub/a.png", noise(6, 7)),
+            r"im holds no image; its folder sub does: --set data.images=im/sub",
+        ),
+        (lambda f: (f / "im/empty").mkdir(parents=True), r"im holds no image; put the images there"),
+        (lambda f: (f / "im").mkdir(), r"im holds no image; put the images there"),
+        (
+            lambda f: [save(f / "im/a.png", noise(6, 7)), (f / "gt/a.png").unlink()],
+            r"gt holds no mask that ends in \.png; put",
+        ),
+        (
+            lambda f: [save(f / "im/a.png", noise(6, 7)), (f / "gt/a.png").rename(f / "gt/a.bmp")],
+            r"gt holds no mask that ends in \.png, but files that end in \.bmp; --set data.mask_suffix=\.bmp",
+        ),
+        (lambda f: (f / "im").touch(), "im of the task own is a file; name the folder"),
+    ],
+    ids=range(6),
+)
+def test_folders_without_what_is_looked_for(tmp_path, make, message):
+    save(tmp_path / "gt" / "a.png", blob(6, 7))
+    make(tmp_path)
+    with pytest.raises(UsageError, match=message):
+        open_task(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "expression"),
+    [
+        ("ak47_PNG15466", "ak47"),
+        ("mp3_player_PNG7", "mp3 player"),
+        ("3d_printer_PNG5", "3d printer"),
+        ("pngimg.com - sword_PNG5525", "sword"),
+        ("pngimg.com - golf_cart_PNG12a", "golf cart"),
+        ("arrow_bow_PNG12a", "arrow bow"),
+        ("rat mouse_PNG3", "rat mouse"),
+        ("t-shirt_PNG3d", "t-shirt"),
+        ("ant12", "ant"),
+        ("chain_saw", "chain saw"),
+    ],
+)
+def test_thinobject_names_with_digits(tmp_path, name, expression):
+    save(tmp_path / "thin_object_detection/ThinObject5K/images_test" / f"{name}.jpg", noise(5, 6))
+    save(tmp_path / "thin_object_detection/ThinObject5K/masks_test" / f"{name}.png", blob(5, 6))
+    (sample,) = load_task("hres_thinobject").source(tmp_path).samples()
+    assert sample.expression == expression
+
+
+@pytest.mark.parametrize(
+    "pattern", ["(" * 5000, "(" * 900 + ")" * 900, "(?P<expression>a{99999999999})", "(?P<expression>a){2,1}"]
+)
+def test_patterns_that_cannot_be_compiled(tmp_path, pattern):
+    with pytest.raises(UsageError, match="source.pattern") as caught:
+        load_task(write_task(tmp_path, SOURCE | {"pattern": pattern}))
+    assert len(str(caught.value)) < 600

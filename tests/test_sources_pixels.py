@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from hlmat_bench.errors import UsageError
-from hlmat_bench.sources.pixels import ImageReader, read_image, read_size, read_values
+from hlmat_bench.sources.pixels import Header, ImageReader, Reading, read_header, read_image, read_size, read_values
 from hlmat_bench.sources.problems import Unreadable
 from tests.data_files import blob, noise, save
 
@@ -143,3 +143,103 @@ def test_reader_in_threads(tmp_path):
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(look, range(200)))
+
+
+VALUES = np.random.default_rng(3).integers(0, 256, (6, 7), dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "stored"),
+    [
+        (".png", VALUES.astype(np.uint16) * 256),
+        (".png", VALUES.astype(np.uint16) * 257),
+        (".tif", VALUES.astype(np.uint16) * 257),
+        (".tif", VALUES.astype(np.uint16).astype(">u2") * 257),
+        (".tif", VALUES.astype(np.int32) * 256),
+        (".tif", (VALUES / 255).astype(np.float32)),
+        (".tif", np.zeros((6, 7), np.uint16)),
+        (".tif", np.zeros((6, 7), np.float32)),
+    ],
+    ids=range(8),
+)
+def test_pixels_of_more_bits_keep_their_brightness(tmp_path, suffix, stored):
+    Image.fromarray(stored).save(tmp_path / f"a{suffix}")
+    pixels = read_image(tmp_path / f"a{suffix}")
+    assert pixels.dtype == np.uint8
+    np.testing.assert_array_equal(pixels, np.stack([VALUES if stored.any() else np.zeros_like(VALUES)] * 3, axis=2))
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        VALUES.astype(np.int32) * 2**20,
+        VALUES.astype(np.int32) - 100,
+        VALUES.astype(np.uint16),  # All but black, if it was meant so.
+        VALUES.astype(np.float32),
+        VALUES.astype(np.float32) / 255 - 0.5,
+        np.full((6, 7), np.nan, np.float32),
+        np.where(VALUES > 9, np.inf, 0).astype(np.float32),
+    ],
+    ids=range(7),
+)
+def test_pixels_that_fit_no_scale_are_refused(tmp_path, stored):
+    Image.fromarray(stored).save(tmp_path / "a.tif")
+    with pytest.raises(Unreadable, match=r"a\.tif holds (floats|integers) .*save it with 8 bits"):
+        read_image(tmp_path / "a.tif")
+
+
+def test_large_images_are_refused_by_their_header(tmp_path):
+    """A file that would need 400 MB is refused although its pixels are not there."""
+    Image.new("1", (20_000, 20_000)).save(tmp_path / "a.png")
+    whole = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "a.png").write_bytes(whole[:200])
+    for read in (read_image, read_size, read_values):
+        with pytest.raises(Unreadable, match=r"20000 x 20000 pixels, more than 180,000,000; .*data\.max_pixels"):
+            read(tmp_path / "a.png")
+
+
+@pytest.mark.filterwarnings("error")
+def test_large_images_are_read_without_pillows_warning(tmp_path):
+    usual = Image.MAX_IMAGE_PIXELS
+    Image.new("1", (9500, 9500)).save(tmp_path / "a.png")
+    assert read_size(tmp_path / "a.png") == (9500, 9500)
+    assert read_values(tmp_path / "a.png").shape == (9500, 9500)
+    assert usual == Image.MAX_IMAGE_PIXELS
+    save(tmp_path / "b.png", noise(10, 12))
+    with pytest.raises(Unreadable, match="12 x 10 pixels, more than 119"):
+        read_image(tmp_path / "b.png", Reading(max_pixels=119))
+    assert read_image(tmp_path / "b.png", Reading(max_pixels=120)).shape == (10, 12, 3)
+
+
+@pytest.mark.parametrize("orientation", SHOWN)
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".tiff", ".tif"])
+def test_pixels_as_stored(tmp_path, orientation, suffix):
+    stored, path = noise(3, 5), tmp_path / f"a{suffix}"
+    exif = Image.Exif()
+    if orientation:
+        exif[0x0112] = orientation
+    options = {".webp": {"lossless": True}, ".tif": {"compression": "tiff_lzw"}}.get(suffix, {})
+    Image.fromarray(stored).save(path, exif=exif, **options)
+    how = Reading(turned=False)
+    np.testing.assert_array_equal(read_image(path, how), stored)
+    np.testing.assert_array_equal(read_values(path, how), stored)
+    assert read_header(path, how) == Header((3, 5), orientation or 1)
+    assert read_header(path).stored == (3, 5)
+
+
+@pytest.mark.parametrize("orientation", [None, 3, 6])
+def test_exif_behind_the_pixels_of_a_png(tmp_path, orientation):
+    """The header alone gives the size, and a tag is found wherever it stands."""
+    stored = noise(3, 5)
+    path = save(tmp_path / "a.png", stored, orientation)
+    data = path.read_bytes()
+    if orientation:
+        start = data.index(b"eXIf") - 4
+        end = start + 12 + int.from_bytes(data[start : start + 4], "big")
+        data = data[:start] + data[end:-12] + data[start:end] + data[-12:]
+        path.write_bytes(data)
+        assert data.index(b"eXIf") > data.index(b"IDAT")
+    expected = SHOWN[orientation](stored)
+    np.testing.assert_array_equal(read_image(path), expected)
+    assert read_header(path) == Header(expected.shape[:2], orientation or 1)
+    np.testing.assert_array_equal(read_image(path, Reading(turned=False)), stored)

@@ -147,7 +147,12 @@ def test_describe_names_no_path_of_this_machine(data):
         "sentence": "sent",
         "expression_from": "sent",
         "missing": "error",
-        "skipped": 0,
+        "skip": "",
+        "resize": "refuse",
+        "orientation": "applied",
+        "max_pixels": 180_000_000,
+        "allow_empty": False,
+        "skipped": {},
     }
 
 
@@ -160,10 +165,10 @@ def test_missing_image(data):
             read(source.samples()[0])
     skipping = open_task(data, missing="skip")
     assert [s.id for s in skipping.samples()] == ["own/1/0", "own/3/0"]
-    assert skipping.describe()["skipped"] == 5
+    assert skipping.describe()["skipped"] == {"missing": 5}
     assert skipping.digest() != source.digest()
     (data / "images" / "COCO_1.png").unlink()
-    with pytest.raises(UsageError, match="has no samples .* their images are missing"):
+    with pytest.raises(UsageError, match="has no samples .* all are left out .7 missing"):
         open_task(data, missing="skip")
 
 
@@ -279,7 +284,7 @@ def test_refcoco_3ds_with_most_images_missing(shared, tmp_path, scene, images):
     sentences = sum(len(item["sentences"]) for item in refs if item["split"] == split)
     assert len(full.samples()) == sentences
     assert [s.id for s in some.samples()] == [s.id for s in full.samples() if s.image in there]
-    assert some.describe()["skipped"] == sentences - len(some.samples())
+    assert sum(some.describe()["skipped"].values()) == sentences - len(some.samples())
     areas = {
         str(item["id"]): item["area"]
         for item in json.loads((shared / "realdata" / folder / "instances.json").read_text())["annotations"]
@@ -345,3 +350,30 @@ def test_a_whole_real_split(shared, tmp_path):
     assert Counter(s.expression for s in samples) == Counter(row["sents"] for row in rows)
     changes = sum(a.image_id != b.image_id for a, b in itertools.pairwise(samples))
     assert changes == task.expected.images - 1
+
+
+def test_references_of_one_id(data):
+    write_json(data / "refs.json", [*REFS, ref(1, 11, ["other"])])
+    with pytest.raises(
+        UsageError, match="references of refs.json in the split val have the id 1: number 2 and number 5"
+    ):
+        open_task(data)
+    write_json(data / "refs.json", [*REFS, ref(1, 11, ["other"], "test")])
+    assert len(open_task(data).samples()) == 7
+
+
+@pytest.mark.parametrize(
+    "change", [{"ann_id": -1, "no_target": True}, {"ann_id": -1}, {"ann_id": [10, 11]}, {"ann_id": [-1]}]
+)
+def test_grefcoco_is_named(data, change):
+    write_json(data / "refs.json", [*REFS, ref(9, 10, ["nothing"]) | change])
+    with pytest.raises(UsageError, match="gRefCOCO is not read by this layout yet"):
+        open_task(data)
+
+
+def test_pickles_that_other_tools_wrote(data):
+    """numpy arrays in a reference, and a text pickle whose lines end with CR LF."""
+    arrays = [item | {"box": np.arange(4.0), "tokens": np.array(["a", "b"])} for item in REFS]
+    for content in (pickle.dumps(arrays), pickle.dumps(REFS, 0).replace(b"\n", b"\r\n")):
+        (data / "refs.p").write_bytes(content)
+        assert open_task(data, refs="refs.p").digest() == open_task(data).digest()

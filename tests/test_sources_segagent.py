@@ -143,3 +143,11 @@ def test_agrees_with_the_reference(vectors, tmp_path, case):
         np.testing.assert_array_equal(
             sample.key.shape.truth(size, "it").mask, coco.decode(item["gt_ann"]["segmentation"])
         )
+
+
+@pytest.mark.parametrize(
+    "name", ["{id:>9999999999}", "{id:{id}}", "{id!r}", "{id:012d}{thousand:>999}", "{id.real}", "{thousand[0]}"]
+)
+def test_name_formats_with_more_than_a_short_width(tmp_path, name):
+    with pytest.raises(UsageError, match="coco_name"):
+        open_task(tmp_path, [], coco_name=name)

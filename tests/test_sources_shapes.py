@@ -110,31 +110,29 @@ def test_what_is_no_segmentation_is_refused(value):
 
 
 def test_a_packed_segmentation_keeps_its_size():
-    shape = Segmentation.pack([RECTANGLE], SIZE)
+    shape = Segmentation.pack({"segmentation": [RECTANGLE]}, SIZE)
     np.testing.assert_array_equal(shape.truth(SIZE, "it").mask, RECTANGLE_MASK)
     assert shape.truth(SIZE, "it").ignore is None
     with pytest.raises(WrongSize, match=r"sample x has a mask of 8 x 10 and an image of 10 x 8 .*orientation tag"):
         shape.truth((10, 8), "The sample x")
     with pytest.raises(WrongSize, match="make them one size"):
         shape.truth((9, 10), "The sample x")
-    other = Segmentation.pack(compressed(np.zeros((3, 3), bool)), SIZE)
+    other = Segmentation.pack({"segmentation": compressed(np.zeros((3, 3), bool))}, SIZE)
     with pytest.raises(WrongSize, match="3 x 3"):
         other.truth(SIZE, "it")
 
 
-def test_contents_differ_where_shapes_differ(tmp_path):
+def test_definitions_differ_where_shapes_differ(tmp_path):
     path = save(tmp_path / "a.png", RECTANGLE_MASK)
-    contents = {
-        Segmentation.pack([RECTANGLE], SIZE).content(),
-        Segmentation.pack([RECTANGLE], (10, 8)).content(),
-        Segmentation.pack([RECTANGLE[::-1]], SIZE).content(),
-        MaskFile(path, MaskRule()).content(),
-        MaskFile(path, MaskRule(threshold=0)).content(),
-        MaskFile(path, MaskRule(), ignore=path).content(),
-    }
-    assert len(contents) == 6
-    save(path, ~RECTANGLE_MASK)
-    assert MaskFile(path, MaskRule()).content() not in contents
+    shapes = [
+        Segmentation.pack({"segmentation": [RECTANGLE]}, SIZE),
+        Segmentation.pack({"segmentation": [RECTANGLE]}, (10, 8)),
+        Segmentation.pack({"segmentation": [RECTANGLE[::-1]]}, SIZE),
+        MaskFile(path, MaskRule()),
+        MaskFile(path, MaskRule(threshold=0)),
+        MaskFile(path, MaskRule(), ignore=path),
+    ]
+    assert len({(shape.definition(), shape.files()) for shape in shapes}) == 6
 
 
 @pytest.mark.parametrize(
@@ -192,3 +190,56 @@ def _turned(orientation: int) -> Image.Exif:
     exif = Image.Exif()
     exif[0x0112] = orientation
     return exif
+
+
+def rgba(colour: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    return np.dstack([np.broadcast_to(colour, (*alpha.shape, 3)), alpha]).astype(np.uint8)
+
+
+ALPHA = np.where(RECTANGLE_MASK, 255, 0)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        rgba(np.array(255), ALPHA),
+        rgba(np.array(0), ALPHA),
+        rgba(np.array([200, 30, 90]), ALPHA),
+        np.dstack([np.full(SIZE, 90), ALPHA]).astype(np.uint8),
+        rgba(np.random.default_rng(0).integers(0, 256, (*SIZE, 3)), ALPHA),
+    ],
+    ids=["white", "black", "colour", "gray", "cut out of a picture"],
+)
+def test_shapes_in_alpha(values):
+    with pytest.raises(BadAnnotation, match=r"alpha channel .*--set data\.channel=alpha"):
+        MaskRule(threshold=128).truth(values)
+    np.testing.assert_array_equal(MaskRule(channel="alpha").truth(values).mask, RECTANGLE_MASK)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        rgba(ALPHA[..., None], np.full(SIZE, 255)),
+        rgba(ALPHA[..., None], ALPHA),
+        rgba(ALPHA[..., None], np.where(RECTANGLE_MASK, 255, 90)),
+        ALPHA.astype(np.uint8),
+    ],
+    ids=["opaque", "both", "half transparent", "gray"],
+)
+def test_shapes_in_colour(values):
+    np.testing.assert_array_equal(MaskRule().truth(values).mask, RECTANGLE_MASK)
+
+
+def test_no_alpha_to_take():
+    with pytest.raises(BadAnnotation, match=r"no alpha channel; --set data\.channel=first"):
+        MaskRule(channel="alpha").truth(ALPHA)
+
+
+def test_a_transparent_colour_is_an_alpha_channel(tmp_path):
+    palette = Image.fromarray(RECTANGLE_MASK.astype(np.uint8)).convert("P")
+    palette.putpalette([255, 255, 255, 255, 255, 255])
+    palette.save(tmp_path / "m.png", transparency=0)
+    file = MaskFile(tmp_path / "m.png", MaskRule(channel="alpha"))
+    np.testing.assert_array_equal(file.truth(SIZE, "it").mask, RECTANGLE_MASK)
+    with pytest.raises(BadAnnotation, match=r"m\.png has an alpha channel"):
+        MaskFile(tmp_path / "m.png", MaskRule()).truth(SIZE, "it")

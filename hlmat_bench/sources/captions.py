@@ -8,14 +8,14 @@ from typing import Any
 
 from hlmat_bench.sources.pixels import SUFFIXES
 from hlmat_bench.sources.problems import BadAnnotation
-from hlmat_bench.sources.reading import parse_json, read_csv, read_text
+from hlmat_bench.sources.reading import parse_json, read_csv, read_text, same
 
 _NAME_KEYS = ("image", "img", "file_name", "name", "stem")
 _TEXT_KEYS = ("expression", "caption", "prompt", "text")
 
 
 def read_captions(path: Path) -> dict[str, list[str]]:
-    """The expressions of each image, by the stem of its file name.
+    """Read the expressions of each image, by the stem of its file name.
 
     Args:
         path: ``.csv`` with a header; ``.jsonl``, an object a line; ``.json``, an object from names to texts, or a
@@ -27,24 +27,32 @@ def read_captions(path: Path) -> dict[str, list[str]]:
         BadAnnotation: when it is no such file.
     """
     found: dict[str, list[str]] = {}
+    folders: dict[str, PurePosixPath] = {}
     for number, (name, text) in enumerate(_pairs(path), start=1):
         texts = text if isinstance(text, list) else [text]
         if not isinstance(name, str) or not all(isinstance(one, str) and one.strip() for one in texts):
             raise BadAnnotation(f"Entry {number} of {path} should give an image's name and its expression as text.")
-        found.setdefault(stem(name), []).extend(texts)
+        key, folder = stem(name), PurePosixPath(name.strip().replace("\\", "/")).parent
+        if folders.setdefault(key, folder) != folder:
+            raise BadAnnotation(
+                f"{path} has expressions for {folders[key] / key} and for {folder / key}, and images are known by "
+                "their file names alone; give each image a name of its own."
+            )
+        found.setdefault(key, []).extend(texts)
     return found
 
 
 def stem(name: str) -> str:
-    """The last part of a path or file name, without the suffix of an image file."""
-    last = PurePosixPath(name.replace("\\", "/"))
+    """Return the last part of a path or file name in NFC, without the suffix of an image file and blanks around it."""
+    last = PurePosixPath(same(name).strip().replace("\\", "/"))
     return last.stem if last.suffix.lower() in SUFFIXES else last.name
 
 
 def _pairs(path: Path) -> Iterable[tuple[Any, Any]]:
-    suffix, text = path.suffix.lower(), read_text(path)
+    suffix = path.suffix.lower()
     if suffix == ".csv":
-        return _from_records(read_csv(path), path)
+        return _from_records(read_csv(path).rows, path)
+    text = read_text(path)
     if suffix == ".jsonl" or _is_lines(text):
         lines = enumerate(text.splitlines(), start=1)
         return _from_records((parse_json(line, f"Line {n} of {path}") for n, line in lines if line.strip()), path)

@@ -6,17 +6,17 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 from hlmat_bench.samples import Sample
-from hlmat_bench.sources.files import DataPath, FileSettings, FileSource, Pixels
+from hlmat_bench.sources.files import DataPath, FileSettings, FileSource, LeftOut, Pixels
 from hlmat_bench.sources.instances import Id, Instances
 from hlmat_bench.sources.place import Place
-from hlmat_bench.sources.problems import BadAnnotation
+from hlmat_bench.sources.problems import BadAnnotation, Unannotated
 from hlmat_bench.sources.reading import take_id, take_texts
 
 _CATEGORY = "category"
 
 
 class CocoSettings(FileSettings):
-    """The settings of this layout.
+    """The settings of this layout. Annotations of crowds (``iscrowd``) are regions, not objects, and never samples.
 
     Attributes:
         annotations: the JSON file.
@@ -36,17 +36,26 @@ class CocoSettings(FileSettings):
 
     def open(self, place: Place) -> FileSource:
         """See `SourceSettings.open`."""
-        annotations, images = (place.existing(name) for name in self.needed())
-        return FileSource(place, self._samples(Instances(annotations, images), place.task), self, self.field)
+        instances = Instances(place.file(self.annotations), place.folder(self.images))
+        return FileSource(place, self._samples(instances, place.task), self, self.field)
 
-    def _samples(self, instances: Instances, task: str) -> Iterator[Sample]:
+    def _samples(self, instances: Instances, task: str) -> Iterator[Sample | LeftOut]:
         categories = instances.categories() if self.field == _CATEGORY else {}
         for ident, item in instances.annotations():
-            where = f"The annotation {ident}"
-            image_id, image = instances.image_of(item, where)
-            key = Pixels(image.path, instances.shape(item, where))
-            for number, expression in enumerate(self._expressions(item, categories, where)):
-                yield Sample(f"{task}/{ident}/{number}", image.name, str(image_id), expression, str(ident), key=key)
+            if item.get("iscrowd"):
+                yield LeftOut("crowd")
+                continue
+            try:
+                yield from self._of(ident, item, instances, categories, task)
+            except Unannotated as error:
+                yield LeftOut("unannotated", error)
+
+    def _of(self, ident: Id, item: Any, instances: Instances, categories: dict[Id, str], task: str) -> Iterator[Sample]:
+        where = f"The annotation {ident}"
+        image_id, image = instances.image_of(item, where)
+        key = Pixels(image.path, instances.shape(item, where))
+        for number, expression in enumerate(self._expressions(item, categories, where)):
+            yield Sample(f"{task}/{ident}/{number}", image.name, str(image_id), expression, str(ident), key=key)
 
     def _expressions(self, item: Any, categories: dict[Id, str], where: str) -> list[str]:
         if self.field != _CATEGORY:

@@ -5,20 +5,39 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from hlmat_bench.errors import unknown
 from hlmat_bench.interfaces import Image
+from hlmat_bench.plain_files import is_file
 from hlmat_bench.samples import Sample, Source, Truth
-from hlmat_bench.sources.pixels import ImageReader
+from hlmat_bench.sources import claims
+from hlmat_bench.sources.pixels import AS_USUAL, MAX_PIXELS, Header, ImageReader, Reading, Resize, read_header
 from hlmat_bench.sources.place import Place
-from hlmat_bench.sources.problems import BadAnnotation
-from hlmat_bench.sources.shapes import Shape
+from hlmat_bench.sources.problems import (
+    BadAnnotation,
+    DataProblem,
+    Doubt,
+    MissingFile,
+    Unreadable,
+    WrongSize,
+    valid,
+    valid_name,
+)
+from hlmat_bench.sources.reading import read_text, same
+from hlmat_bench.sources.shapes import MaskFile, Segmentation, Shape
 
+KINDS = ("missing", "unreadable", "missized", "unannotated", "crowd")
+"""Kinds of samples that can be left out: a file is not there; an image, mask or segmentation cannot be decoded; the
+mask has another size than the image; the segmentation or the expression is not there; the annotation is of a crowd."""
+_SPELLINGS = {"mis-sized": "missized", "size": "missized"}
+_FAULTS: dict[str, type[DataProblem]] = {"missing": MissingFile, "missized": WrongSize, "unreadable": DataProblem}
 _PATH = "path"
 DataPath = Annotated[str, _PATH]
 """A file or folder, relative to the data root."""
@@ -69,15 +88,45 @@ class FileSettings(SourceSettings):
     """What all layouts of files take.
 
     Attributes:
-        missing: ``skip`` leaves out the samples whose image file is missing, and counts them.
+        skip: kinds of samples that are left out and counted, joined by ``+``; see `KINDS`.
+        missing: ``skip`` is an older spelling of ``skip: missing``.
+        only: a file that names the samples to be played, one a line: a sample's id, its image or its object; None: all.
+        resize: what becomes of a mask whose sides are a little off its image's; see `shapes.fitted`.
+        orientation: images and masks are shown as their EXIF tag says (``applied``), or as they are ``stored``.
+        max_pixels: larger images and masks are refused before they are decoded.
+        allow_empty: whether a set of which nearly all masks are empty or full may be played; see `data_check.look`.
     """
 
+    skip: str = ""
     missing: Literal["error", "skip"] = "error"
+    only: OptionalPath = None
+    resize: Resize = "refuse"
+    orientation: Literal["applied", "stored"] = "applied"
+    max_pixels: int = Field(MAX_PIXELS, ge=1, le=2**31)
+    allow_empty: bool = False
+
+    @field_validator("skip", mode="before")
+    @classmethod
+    def _kinds(cls, value: Any) -> Any:
+        kinds = value if isinstance(value, list) else value.split("+") if isinstance(value, str) else [value]
+        known = {_SPELLINGS.get(str(kind).strip(), str(kind).strip()) for kind in kinds} - {""}
+        if not known <= set(KINDS):
+            raise ValueError(f"give one or more of {', '.join(KINDS)}, joined by +")
+        return "+".join(sorted(known))
+
+    def kinds_left_out(self) -> frozenset[str]:
+        """Return the kinds of samples that are left out instead of refused."""
+        kinds = {*self.skip.split("+")} - {""}
+        return frozenset(kinds | {"missing"} if self.missing == "skip" else kinds)
+
+    def reading(self) -> Reading:
+        """Return how the files are read."""
+        return Reading(self.orientation == "applied", self.resize, self.max_pixels)
 
     def about(self, place: Place) -> dict[str, Any]:
-        """The settings for a manifest, without the paths of this machine."""
+        """Return the settings for a manifest, without the paths of this machine."""
         return {
-            name: place.shown(place.root / value) if self._is_path(name) else value
+            name: valid(place.shown(place.root / value)) if self._is_path(name) else value
             for name, value in self.model_dump(mode="json", exclude_none=True).items()
         }
 
@@ -90,6 +139,19 @@ class Pixels:
     shape: Shape
 
 
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """What stands in the place of a sample that a layout finds to be of one of `KINDS`.
+
+    Attributes:
+        kind: why.
+        error: raised unless the settings leave such samples out; None: they are always left out.
+    """
+
+    kind: str
+    error: BadAnnotation | None = None
+
+
 class FileSource:
     """Samples whose images are files; implements `hlmat_bench.samples.Source`.
 
@@ -98,22 +160,39 @@ class FileSource:
         samples: in the order of the annotations, with `Pixels` as keys; they are put in order by image.
         settings: of the source.
         expression_from: where the expressions come from; for the manifest.
+        notes: what a check reports about the annotations as a whole.
 
     Raises:
-        BadAnnotation: when there is no sample.
+        BadAnnotation: when there is no sample, or two have one id.
     """
 
-    def __init__(self, place: Place, samples: Iterable[Sample], settings: FileSettings, expression_from: str) -> None:
+    def __init__(
+        self,
+        place: Place,
+        samples: Iterable[Sample | LeftOut],
+        settings: FileSettings,
+        expression_from: str,
+        notes: Sequence[Doubt] = (),
+    ) -> None:
         self._place = place
-        self._reader = ImageReader()
-        listed = _by_image(samples)
-        self._samples = tuple(_with_image(listed) if settings.missing == "skip" else listed)
+        self._settings = settings
+        self._how = settings.reading()
+        self._reader = ImageReader(how=self._how)
+        self._digests = FileDigests()
+        self._notes = tuple(notes)
+        skipped: Counter[str] = Counter()
+        found = _by_image(self._listed(samples, skipped))
+        _check_unique(found)
+        if settings.only is not None:
+            found = named(found, place.file(settings.only))
+        self._samples = tuple(self._without_faults(found, skipped))
         self._about = settings.about(place) | {
             "expression_from": expression_from,
-            "skipped": len(listed) - len(self._samples),
+            "skipped": dict(sorted(skipped.items())),
         }
         if not self._samples:
-            why = "their images are missing" if listed else "there are no annotations for it"
+            counts = ", ".join(f"{count:,} {kind}" for kind, count in sorted(skipped.items()))
+            why = f"all are left out ({counts})" if counts else "there are no annotations for it"
             raise BadAnnotation(f"The task {place.task} has no samples under {place.root}: {why}.")
 
     def samples(self) -> Sequence[Sample]:
@@ -127,11 +206,68 @@ class FileSource:
     def truth(self, sample: Sample) -> Truth:
         """See `Source.truth`."""
         size = self._reader.size(self._file(sample))
+        self._check_there(sample)
+        return _pixels(sample).shape.truth(size, f"The sample {sample.id}", self._how)
+
+    def check_headers(self, sample: Sample) -> None:
+        """Compare sizes as far as that is possible without decoding any pixels.
+
+        Raises:
+            DataProblem: when a file is missing or is no image, or the ground truth has another size than the image.
+        """
+        size = self._reader.size(self._file(sample))
+        self._check_there(sample)
+        _pixels(sample).shape.check_size(size, f"The sample {sample.id}", self._how)
+
+    def truth_key(self, sample: Sample) -> Hashable:
+        """Return what two samples share that have the same image and the same ground truth."""
+        return _pixels(sample)
+
+    def doubts(self, sample: Sample, truth: Truth) -> Iterator[Doubt]:
+        """Give what speaks against a sample's ground truth although it can be read."""
+        pixels = _pixels(sample)
+        header = self._reader.header(pixels.image)
+        if isinstance(pixels.shape, Segmentation):
+            yield from claims.doubts(pixels.shape, truth.mask, f"The sample {sample.id}")
+        if "orientation" not in self._settings.model_fields_set and _is_as_stored(pixels.shape, header, self._how):
+            yield Doubt(
+                "orientation tags",
+                f"The image {self._place.shown(pixels.image)} is shown turned, as its orientation tag "
+                f"({header.orientation}) says, but the mask of {sample.id} has the size of its stored pixels; if it "
+                "was drawn on these, --set data.orientation=stored, else --set data.orientation=applied.",
+            )
+
+    def notes(self) -> Sequence[Doubt]:
+        """Return what a check reports about the annotations as a whole."""
+        return self._notes
+
+    def levels(self, sample: Sample) -> list[float]:
+        """Return the different values of a sample's mask file, in their order; none where it has no such file."""
         shape = _pixels(sample).shape
-        for path in shape.files():
-            if not path.is_file():
-                raise self._place.missing(path, sample.id)
-        return shape.truth(size, f"The sample {sample.id}")
+        return shape.levels(self._how) if isinstance(shape, MaskFile) else []
+
+    def may_be_empty(self) -> bool:
+        """Whether the settings allow a set of which nearly all masks are empty or full."""
+        return self._settings.allow_empty
+
+    def digests(self, sample: Sample) -> dict[str, str]:
+        """Return the SHA-256 (hex) of a sample's files as they are now.
+
+        A file is read again only when its size, time or number changed since this object last read it.
+
+        Returns:
+            ``image``: of the image file's bytes; ``truth``: of what the ground truth is made from: how it is read, and
+            the annotation or the digests of its files.
+
+        Raises:
+            MissingFile: when a file is not there.
+        """
+        path, shape = self._file(sample), _pixels(sample).shape
+        self._check_there(sample)
+        digest = hashlib.sha256(self._definition(shape))
+        for part in shape.files():
+            digest.update(bytes.fromhex(self._digests.of(part)))
+        return {"image": self._digests.of(path), "truth": digest.hexdigest()}
 
     def digest(self) -> str:
         """SHA-256 (hex) over ids, names, expressions and tags in their order, and every ground truth."""
@@ -146,20 +282,117 @@ class FileSource:
         return digest.hexdigest()
 
     def describe(self) -> dict[str, Any]:
-        """Where the samples come from, for the manifest: JSON values, no path of this machine."""
+        """Return where the samples come from, for the manifest: JSON values, no path of this machine.
+
+        ``skipped`` counts the samples that are left out, by kind.
+        """
         return dict(self._about)
+
+    def _definition(self, shape: Shape) -> bytes:
+        """What defines a ground truth besides its files; settings that are as usual leave no trace."""
+        usual = self._how.turned and self._how.resize == AS_USUAL.resize
+        return shape.definition() + (b"" if usual else f"{self._how.turned} {self._how.resize}".encode())
 
     def _content(self, sample: Sample, shape: Shape) -> bytes:
         try:
-            return shape.content()
+            return self._definition(shape) + b"".join(path.read_bytes() for path in shape.files())
         except OSError as error:
             raise self._place.missing(shape.files()[0], sample.id) from error
 
     def _file(self, sample: Sample) -> Path:
         path = _pixels(sample).image
-        if not path.is_file():
+        if not is_file(path):
             raise self._place.missing(path, sample.id)
         return path
+
+    def _check_there(self, sample: Sample) -> None:
+        for path in _pixels(sample).shape.files():
+            if not is_file(path):
+                raise self._place.missing(path, sample.id)
+
+    def _listed(self, items: Iterable[Sample | LeftOut], skipped: Counter[str]) -> Iterator[Sample]:
+        """The samples among what a layout gives, as valid Unicode; the others are refused or counted."""
+        for item in items:
+            if isinstance(item, Sample):
+                yield _valid(item)
+            elif item.error is not None and item.kind not in self._settings.kinds_left_out():
+                raise item.error
+            else:
+                skipped[item.kind] += 1
+
+    def _without_faults(self, samples: Sequence[Sample], skipped: Counter[str]) -> Iterator[Sample]:
+        """The samples without those that the settings leave out for a fault of their files, which are counted."""
+        kinds = self._settings.kinds_left_out()
+        known: dict[Pixels, str | None] = {}
+        for sample in samples:
+            key = _pixels(sample)
+            if key not in known:
+                known[key] = self._fault(sample, kinds)
+            kind = known[key]
+            if kind is None:
+                yield sample
+            else:
+                skipped[kind] += 1
+
+    def _fault(self, sample: Sample, kinds: frozenset[str]) -> str | None:
+        """Return the kind of a sample's fault if it is among some kinds; no more is looked at than these need."""
+        try:
+            if "missing" in kinds:
+                self._file(sample)
+                self._check_there(sample)
+            if "missized" in kinds:
+                self.check_headers(sample)
+            if "unreadable" in kinds:
+                self._reader.image(self._file(sample))
+                self.truth(sample)
+        except DataProblem as error:
+            kind = next(kind for kind, errors in _FAULTS.items() if isinstance(error, errors))
+            return kind if kind in kinds else None
+        return None
+
+
+class FileDigests:
+    """SHA-256 digests of files, kept while the file system says that a file is unchanged."""
+
+    def __init__(self) -> None:
+        self._known: dict[Path, tuple[tuple[int, ...], str]] = {}
+
+    def of(self, path: Path) -> str:
+        """Return the SHA-256 (hex) of a file's bytes.
+
+        Raises:
+            Unreadable: when it cannot be read.
+        """
+        try:
+            stat = path.stat()
+            state = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
+            known = self._known.get(path)
+            if known is None or known[0] != state:
+                with path.open("rb") as file:
+                    known = self._known[path] = (state, hashlib.file_digest(file, "sha256").hexdigest())
+        except OSError as error:
+            raise Unreadable(f"{path} cannot be read ({error.strerror}); get the file again.") from error
+        return known[1]
+
+
+def named(samples: Sequence[Sample], path: Path) -> list[Sample]:
+    """Return the samples that a file names, one a line, by their id, their image or their object.
+
+    Raises:
+        BadAnnotation: when it names none, or one that there is not.
+    """
+    wanted = {same(line.strip()) for line in read_text(path).splitlines()} - {""}
+    known = {same(name) for sample in samples for name in _names(sample)}
+    strange = sorted(wanted - known)
+    if strange:
+        raise BadAnnotation(str(unknown(f"sample, image or object of {path.name}", strange[0], known)))
+    if not wanted:
+        raise BadAnnotation(f"{path} names no sample; write a sample's id, image or object on each line.")
+    return [sample for sample in samples if not wanted.isdisjoint(map(same, _names(sample)))]
+
+
+def _names(sample: Sample) -> list[str]:
+    return [sample.id, sample.image, *([sample.ref_id] if sample.ref_id else [])]
 
 
 def _pixels(sample: Sample) -> Pixels:
@@ -174,13 +407,35 @@ def _by_image(samples: Iterable[Sample]) -> list[Sample]:
     return [sample for group in groups.values() for sample in group]
 
 
-def _with_image(samples: Iterable[Sample]) -> list[Sample]:
-    there: dict[Path, bool] = {}
-    kept = []
+def _check_unique(samples: Iterable[Sample]) -> None:
+    first: dict[str, Sample] = {}
     for sample in samples:
-        path = _pixels(sample).image
-        if path not in there:
-            there[path] = path.is_file()
-        if there[path]:
-            kept.append(sample)
-    return kept
+        other = first.setdefault(sample.id, sample)
+        if other is not sample:
+            raise BadAnnotation(
+                f"Two samples have the id {sample.id}: {other.expression!r} of {other.image} and {sample.expression!r} "
+                f"of {sample.image}; give each object or row an id of its own."
+            )
+
+
+def _valid(sample: Sample) -> Sample:
+    """Return a sample whose texts can be written as UTF-8; its key still leads to its files."""
+    return replace(
+        sample,
+        id=valid_name(sample.id),
+        image=valid_name(sample.image),
+        image_id=valid_name(sample.image_id),
+        expression=valid(sample.expression),
+        ref_id=None if sample.ref_id is None else valid_name(sample.ref_id),
+        tags={valid_name(name): valid_name(text) for name, text in sample.tags.items()},
+    )
+
+
+def _is_as_stored(shape: Shape, header: Header, how: Reading) -> bool:
+    """Whether a turned image has a ground truth of the size of its stored pixels, which has no such tag itself."""
+    if header.orientation == 1:
+        return False
+    if isinstance(shape, Segmentation):
+        return shape.size == header.stored
+    own = read_header(shape.files()[0], how)
+    return own.size == header.stored and own.orientation != header.orientation

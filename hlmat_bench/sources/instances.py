@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from hlmat_bench.interfaces import Size
 from hlmat_bench.sources.place import inside
-from hlmat_bench.sources.problems import BadAnnotation
-from hlmat_bench.sources.reading import read_json, take, take_id
+from hlmat_bench.sources.problems import BadAnnotation, Unannotated
+from hlmat_bench.sources.reading import UniqueIds, read_json, take, take_id
 from hlmat_bench.sources.shapes import Segmentation
 
+_T = TypeVar("_T")
 Id: TypeAlias = int | str
 
 
@@ -45,21 +47,30 @@ class Instances:
     def __init__(self, path: Path, folder: Path) -> None:
         self._path = path
         self._value = read_json(path)
-        self._images = dict(self._read_images(folder))
+        self._images = self._by_id("images", "image", partial(_listed, folder=folder))
 
-    def annotations(self) -> Iterator[tuple[Id, Any]]:
-        """The id and the whole object of each annotation, in the file's order."""
+    def annotations(self, wanted: Container[Id] | None = None) -> Iterator[tuple[Id, Any]]:
+        """Give the id and the whole object of each annotation, in the file's order.
+
+        Args:
+            wanted: only these ids; None: all.
+
+        Raises:
+            BadAnnotation: when two of them have one id.
+        """
+        seen = UniqueIds(f"annotations of {self._path}")
         for item in take(self._value, "annotations", list, str(self._path)):
-            yield take_id(item, "id", f"An annotation of {self._path}"), item
+            ident = take_id(item, "id", f"An annotation of {self._path}")
+            if wanted is None or ident in wanted:
+                seen.add(ident)
+                yield ident, item
 
     def categories(self) -> dict[Id, str]:
-        """The categories' names by their ids."""
-        where = f"A category of {self._path}"
-        items = take(self._value, "categories", list, str(self._path))
-        return {take_id(item, "id", where): take(item, "name", str, where) for item in items}
+        """Return the categories' names by their ids."""
+        return self._by_id("categories", "category", lambda item, where: take(item, "name", str, where))
 
     def image_of(self, item: Any, where: str) -> tuple[Id, ListedImage]:
-        """The id and the image of an annotation or a reference.
+        """Return the id and the image of an annotation or a reference.
 
         Raises:
             BadAnnotation: when the file does not list the image.
@@ -70,18 +81,29 @@ class Instances:
         return ident, self._images[ident]
 
     def shape(self, item: Any, where: str) -> Segmentation:
-        """The segmentation of an annotation, packed.
+        """Return the segmentation of an annotation, packed.
 
         Raises:
-            BadAnnotation: when it has none.
+            Unannotated: when it has none.
         """
         if not item.get("segmentation"):
-            raise BadAnnotation(f"{where} has no segmentation; add one or remove the annotation.")
-        return Segmentation.pack(item["segmentation"], self.image_of(item, where)[1].size)
+            raise Unannotated(f"{where} has no segmentation; add one or remove the annotation.")
+        return Segmentation.pack(item, self.image_of(item, where)[1].size)
 
-    def _read_images(self, folder: Path) -> Iterator[tuple[Id, ListedImage]]:
-        for item in take(self._value, "images", list, str(self._path)):
-            where = f"An image of {self._path}"
-            ident, name = take_id(item, "id", where), take(item, "file_name", str, where)
-            size = (take(item, "height", int, where), take(item, "width", int, where))
-            yield ident, ListedImage(name, inside(folder, name, where), size)
+    def _by_id(self, key: str, kind: str, read: Callable[[Any, str], _T]) -> dict[Id, _T]:
+        """Read the objects of a list by their ids; one that stands twice, with the same content, counts once."""
+        found: dict[str, tuple[Id, _T]] = {}
+        for item in take(self._value, key, list, str(self._path)):
+            where = f"{kind.capitalize()} {len(found)} of {self._path}"
+            ident = take_id(item, "id", where)
+            value = read(item, where)
+            if found.setdefault(str(ident), (ident, value)) != (ident, value):
+                raise BadAnnotation(f"Two {key} of {self._path} have the id {ident}; give each an id of its own.")
+        return dict(found.values())
+
+
+def _listed(item: Any, where: str, folder: Path) -> ListedImage:
+    name = take(item, "file_name", str, where)
+    return ListedImage(
+        name, inside(folder, name, where), (take(item, "height", int, where), take(item, "width", int, where))
+    )

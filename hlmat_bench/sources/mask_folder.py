@@ -12,19 +12,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from hlmat_bench.plain_files import is_file
 from hlmat_bench.samples import Sample
 from hlmat_bench.sources.captions import read_captions
-from hlmat_bench.sources.files import DataPath, FileSettings, FileSource, OptionalPath, Pixels
+from hlmat_bench.sources.files import DataPath, FileSettings, FileSource, LeftOut, OptionalPath, Pixels
 from hlmat_bench.sources.pixels import SUFFIXES
 from hlmat_bench.sources.place import Place
-from hlmat_bench.sources.problems import BadAnnotation
-from hlmat_bench.sources.shapes import MaskFile, MaskRule
+from hlmat_bench.sources.problems import BadAnnotation, Unannotated
+from hlmat_bench.sources.reading import same
+from hlmat_bench.sources.shapes import Channel, MaskFile, MaskRule
 from hlmat_bench.sources.words import words
 
 _EXPRESSION, _IMAGE = "expression", "image"
 _ORIGINS = frozenset({"captions", "expression", "pattern"})
+_LONGEST_PATTERN = 2000
 _REPLACED = frozenset({"captions", "captions_if_there", "expression"})
 
 
@@ -37,9 +40,9 @@ class MaskSettings(FileSettings):
         ignore_value: the value of pixels that no score counts.
     """
 
-    threshold: int = 128
-    channel: Literal["first", "any"] = "first"
-    ignore_value: int | None = None
+    threshold: int = Field(128, ge=-1, le=2**32)
+    channel: Channel = "first"
+    ignore_value: int | None = Field(None, ge=-(2**31), le=2**32)
 
     def rule(self) -> MaskRule:
         """Which values of a mask are the object."""
@@ -75,9 +78,11 @@ class MaskFolderSettings(MaskSettings):
     @field_validator("pattern")
     @classmethod
     def _compiles(cls, value: str | None) -> str | None:
+        if value and len(value) > _LONGEST_PATTERN:
+            raise ValueError(f"it has more than {_LONGEST_PATTERN} letters")
         try:
             re.compile(value or "")
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:
             raise ValueError(f"it is no regular expression ({error})") from error
         return value
 
@@ -101,23 +106,32 @@ class MaskFolderSettings(MaskSettings):
 
     def open(self, place: Place) -> FileSource:
         """See `SourceSettings.open`."""
-        images, masks = place.existing(self.images), place.existing(self.masks)
+        images, masks = place.folder(self.images), place.folder(self.masks)
         origin = self._origin(place)
-        return FileSource(place, self._samples(images, masks, origin, place.task), self, origin.name)
+        return FileSource(place, self._samples(images, masks, origin, place), self, origin.name)
 
-    def _samples(self, images: Path, masks: Path, origin: _Origin, task: str) -> Iterator[Sample]:
+    def _samples(self, images: Path, masks: Path, origin: _Origin, place: Place) -> Iterator[Sample | LeftOut]:
         pictures = _by_stem(images, [self.image_suffix] if self.image_suffix else SUFFIXES)
         outlines = _by_stem(masks, [self.mask_suffix])
-        usual = next(iter(pictures.values())).suffix if pictures else ".jpg"
-        rule = self.rule()
+        for folder, found, setting in ((images, pictures, "images"), (masks, outlines, "masks")):
+            if not found:
+                ending = self.mask_suffix if setting == "masks" else self.image_suffix
+                raise BadAnnotation(_nothing_in(folder, place, setting, ending))
+        usual, rule = next(iter(pictures.values())).suffix, self.rule()
         for stem in sorted({*pictures, *outlines}):
             path = pictures.get(stem, images / f"{stem}{usual}")
             key = Pixels(path, MaskFile(outlines.get(stem, masks / f"{stem}{self.mask_suffix}"), rule))
-            groups = self._groups(stem)
-            image_id = groups.pop(_IMAGE, stem)
-            tags = {name: words(text) for name, text in groups.items() if name != _EXPRESSION}
-            for number, expression in enumerate(origin.of(stem)):
-                yield Sample(f"{task}/{stem}/{number}", path.name, image_id, expression, stem, tags, key)
+            try:
+                yield from self._of(stem, key, origin, place.task)
+            except Unannotated as error:
+                yield LeftOut("unannotated", error)
+
+    def _of(self, stem: str, key: Pixels, origin: _Origin, task: str) -> Iterator[Sample]:
+        groups = self._groups(stem)
+        image_id = groups.pop(_IMAGE, stem)
+        tags = {name: words(text) for name, text in groups.items() if name != _EXPRESSION}
+        for number, expression in enumerate(origin.of(stem)):
+            yield Sample(f"{task}/{stem}/{number}", key.image.name, image_id, expression, stem, tags, key)
 
     def _groups(self, stem: str) -> dict[str, str]:
         match = re.search(self.pattern, stem) if self.pattern else None
@@ -126,11 +140,11 @@ class MaskFolderSettings(MaskSettings):
     def _origin(self, place: Place) -> _Origin:
         """Where the expressions come from."""
         if self.captions:
-            return _Origin("captions", _captions(place.existing(self.captions)))
+            return _Origin("captions", _captions(place.file(self.captions)))
         if self.expression:
             text = self.expression
             return _Origin("expression", lambda stem: [text])
-        if self.captions_if_there and (place.root / self.captions_if_there).is_file():
+        if self.captions_if_there and is_file(place.root / self.captions_if_there):
             return _Origin("captions_if_there", _captions(place.root / self.captions_if_there))
         return _Origin("pattern", self._from_name)
 
@@ -157,24 +171,44 @@ def _captions(path: Path) -> Callable[[str], list[str]]:
 
     def of(stem: str) -> list[str]:
         if stem not in captions:
-            raise BadAnnotation(f"{path} has no caption for {stem!r}; add one, or choose another caption file.")
+            raise Unannotated(f"{path} has no caption for {stem!r}; add one, or choose another caption file.")
         return captions[stem]
 
     return of
 
 
 def _by_stem(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
-    """The files of a folder that end so, by what is before it; hidden files are none."""
+    """Return the files of a folder that end so, by what is before it in NFC; hidden files are left out."""
     found: dict[str, Path] = {}
     endings = tuple(suffixes)
     for path in sorted(folder.iterdir()):
         ending = next((one for one in endings if path.name.lower().endswith(one.lower())), None)
-        if ending is None or path.name.startswith(".") or not path.is_file():
+        if ending is None or path.name.startswith(".") or not is_file(path):
             continue
-        stem = path.name[: -len(ending)]
+        stem = same(path.name[: -len(ending)])
         if stem in found:
             raise BadAnnotation(
                 f"{folder} holds both {found[stem].name} and {path.name}; say which with --set data.image_suffix=.EXT."
             )
         found[stem] = path
     return found
+
+
+def _nothing_in(folder: Path, place: Place, setting: str, ending: str | None) -> str:
+    """Return the sentence for a folder without a file that ends as it should, with what it holds instead."""
+    what, shown = ("mask" if setting == "masks" else "image"), place.shown(folder)
+    sentence = f"The task {place.task} has no samples: its folder {shown} holds no {what}"
+    sentence += f" that ends in {ending}" if ending else ""
+    others = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    endings = sorted({path.suffix for path in others if path.suffix.lower() in SUFFIXES and is_file(path)})
+    if endings:
+        suffix = "mask_suffix" if setting == "masks" else "image_suffix"
+        return f"{sentence}, but files that end in {endings[0]}; --set data.{suffix}={endings[0]}."
+    inner = [path for path in others if path.is_dir() and _holds_images(path)]
+    if inner:
+        return f"{sentence}; its folder {inner[0].name} does: --set data.{setting}={shown}/{inner[0].name}."
+    return f"{sentence}; put the {what}s there, or name another folder with --set data.{setting}=FOLDER."
+
+
+def _holds_images(folder: Path) -> bool:
+    return any(path.suffix.lower() in SUFFIXES for path in folder.iterdir())

@@ -1,15 +1,17 @@
-"""Reading images and mask files. Both are shown as their orientation tag says."""
+"""Reading images and mask files, by default shown as their orientation tag says."""
 
 from __future__ import annotations
 
+import os
 import struct
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,58 +23,195 @@ from hlmat_bench.sources.problems import Unreadable
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 """Of the files that count as images, in small letters."""
+MAX_PIXELS = 180_000_000
+"""Larger images and masks are refused before they are decoded, unless the settings say otherwise."""
+
+Resize: TypeAlias = Literal["refuse", "nearest", "crop"]
 
 _ORIENTATION = 0x0112
 _TURNED = (5, 6, 7, 8)
 """The values of the EXIF tag Orientation that swap width and height (EXIF 2.32, section 4.6.4)."""
+_UNTURN = {
+    2: Pillow.Transpose.FLIP_LEFT_RIGHT,
+    3: Pillow.Transpose.ROTATE_180,
+    4: Pillow.Transpose.FLIP_TOP_BOTTOM,
+    5: Pillow.Transpose.TRANSPOSE,
+    6: Pillow.Transpose.ROTATE_90,
+    7: Pillow.Transpose.TRANSVERSE,
+    8: Pillow.Transpose.ROTATE_270,
+}
+"""What undoes each value of the tag."""
 
 
-def read_image(path: Path) -> Image:
-    """An image file, EXIF orientation applied, uint8 (H, W, 3) RGB; an alpha channel is dropped.
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How the files of a data set are read.
+
+    Attributes:
+        turned: whether images and masks are shown as their orientation tag says; else as they are stored.
+        resize: what becomes of a mask of another size than its image; see `shapes.fitted`.
+        max_pixels: larger images are refused.
+    """
+
+    turned: bool = True
+    resize: Resize = "refuse"
+    max_pixels: int = MAX_PIXELS
+
+
+AS_USUAL = Reading()
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a file says before its pixels are decoded.
+
+    Attributes:
+        size: (height, width), as `read_image` gives them.
+        orientation: the EXIF tag; 1 where there is none.
+    """
+
+    size: Size
+    orientation: int
+
+    @property
+    def stored(self) -> Size:
+        """(height, width) of the pixels as they are stored, where the image is shown as its tag says."""
+        return self.size[::-1] if self.orientation in _TURNED else self.size
+
+
+def read_image(path: Path, how: Reading = AS_USUAL) -> Image:
+    """Read an image file as uint8 (H, W, 3) RGB.
+
+    An alpha channel is dropped. Integers of 16 bits are divided by 256, floats of 0 to 1 multiplied by 255.
 
     Raises:
-        Unreadable: when the file is no complete image.
+        Unreadable: when the file is no complete image, or its values fit neither.
     """
-    with _opened(path) as file:
-        return np.array(ImageOps.exif_transpose(file).convert("RGB"))
+    with _opened(path, how) as file:
+        return _rgb(_shown(file, path, how), path)
 
 
-def read_size(path: Path) -> Size:
-    """The (height, width) that `read_image` would give, mostly from the file's header alone.
+def read_header(path: Path, how: Reading = AS_USUAL) -> Header:
+    """Read what `Header` holds, without decoding the file where its format allows that.
 
     Raises:
         Unreadable: when the file is no image.
     """
-    with _opened(path) as file:
-        if file.format == "TIFF":  # Pillow turns these while it decodes them.
-            width, height = ImageOps.exif_transpose(file).size
-            return height, width
+    with _opened(path, how) as file:
+        orientation = _orientation(file, path)
+        if file.format == "TIFF" and orientation != 1:  # Pillow turns these while it decodes them.
+            width, height = _shown(file, path, how).size
+            return Header((height, width), orientation)
         width, height = file.size
-        turned = file.getexif().get(_ORIENTATION) in _TURNED
-    return (width, height) if turned else (height, width)
+        swapped = how.turned and orientation in _TURNED
+        return Header((width, height) if swapped else (height, width), orientation)
 
 
-def read_values(path: Path) -> NDArray[Any]:
-    """The values of a mask file, (H, W) or (H, W, channels); palette entries become their colours.
+def read_size(path: Path) -> Size:
+    """Return the (height, width) that `read_image` would give.
+
+    Raises:
+        Unreadable: when the file is no image.
+    """
+    return read_header(path).size
+
+
+def read_values(path: Path, how: Reading = AS_USUAL) -> NDArray[Any]:
+    """Read the values of a mask file, (H, W) or (H, W, channels).
+
+    Palette entries become their colours, and a transparent colour becomes an alpha channel.
 
     Raises:
         Unreadable: when the file is no complete image.
     """
-    with _opened(path) as file:
-        file = ImageOps.exif_transpose(file)
-        modes = {"1": "L", "P": "RGB", "PA": "RGBA"}
-        return np.array(file.convert(modes[file.mode]) if file.mode in modes else file)
+    with _opened(path, how) as file:
+        transparent = "transparency" in file.info
+        modes = {"1": "L", "P": "RGBA" if transparent else "RGB", "PA": "RGBA"}
+        modes |= {"L": "LA", "RGB": "RGBA"} if transparent else {}
+        shown = _shown(file, path, how)
+        return np.array(shown.convert(modes[shown.mode]) if shown.mode in modes else shown)
+
+
+def _orientation(file: Pillow.Image, path: Path) -> int:
+    # A PNG may have its EXIF behind its pixels, so Pillow decodes them first; this is needless for most.
+    early = file.format == "PNG" and "exif" not in file.info and not _has_exif(path)
+    found = (Pillow.Image.getexif(file) if early else file.getexif()).get(_ORIENTATION, 1)
+    return found if isinstance(found, int) and 1 <= found <= 8 else 1
+
+
+def _has_exif(path: Path) -> bool:
+    """Whether a PNG has a chunk eXIf anywhere (https://www.w3.org/TR/png-3/#5Chunk-layout); no pixels are read."""
+    with path.open("rb", buffering=0) as file:
+        file.seek(8)
+        while len(head := file.read(8)) == 8:
+            if head[4:] == b"eXIf":
+                return True
+            file.seek(int.from_bytes(head[:4], "big") + 4, os.SEEK_CUR)
+    return False
+
+
+def _shown(file: Pillow.Image, path: Path, how: Reading) -> Pillow.Image:
+    if how.turned:
+        return ImageOps.exif_transpose(file)
+    orientation = _orientation(file, path)
+    if file.format != "TIFF" or orientation == 1:
+        return file
+    file.load()  # Pillow turns a TIFF while it decodes it, and forgets the tag.
+    return file.transpose(_UNTURN[orientation])
+
+
+def _rgb(file: Pillow.Image, path: Path) -> Image:
+    if file.mode == "F" or file.mode == "I" or file.mode.startswith("I;"):
+        return np.repeat(_eight_bits(np.asarray(file), path)[:, :, None], 3, axis=2)
+    return np.array(file.convert("RGB"))
+
+
+def _eight_bits(values: NDArray[Any], path: Path) -> NDArray[np.uint8]:
+    """Gray values of 16 or 32 bits as uint8; Pillow's own conversion clips them at 255."""
+    low, high = values.min(), values.max()
+    if values.dtype.kind == "f" and low >= 0 and high <= 1:  # False for NaN.
+        return np.asarray(np.rint(values * 255), dtype=np.uint8)
+    if values.dtype.kind != "f" and low >= 0 and (255 < high < 2**16 or high == 0):
+        return np.asarray(values >> 8, dtype=np.uint8)
+    kind = "floats" if values.dtype.kind == "f" else "integers of more than 8 bits"
+    raise Unreadable(
+        f"The image {path} holds {kind} from {low:g} to {high:g}; save it with 8 bits (0 to 255), with 16 bits "
+        "(0 to 65535) or as floats of 0 to 1."
+    )
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Pillow.Image]:
+def _opened(path: Path, how: Reading) -> Iterator[Pillow.Image]:
     try:
-        with Pillow.open(path) as file:
+        with _without_pillows_bound(), Pillow.open(path) as file:
+            width, height = file.size
+            if width * height > how.max_pixels:
+                raise Unreadable(
+                    f"The image {path} has {width} x {height} pixels, more than {how.max_pixels:,}; make it smaller, "
+                    "or raise the bound of its data set with --set data.max_pixels=NUMBER."
+                )
             yield file
-    except Pillow.DecompressionBombError as error:
-        raise Unreadable(f"The image {path} is too large to be read ({error}); make it smaller.") from error
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error) as error:
+    except (OSError, SyntaxError, ValueError, TypeError, EOFError, struct.error) as error:
         raise Unreadable(f"The image {path} cannot be read ({error}); get the file again.") from error
+
+
+_bound = threading.Lock()
+_lifted: list[int | None] = []
+"""Pillow's bound, once for every file that is open."""
+
+
+@contextmanager
+def _without_pillows_bound() -> Iterator[None]:
+    """Lift Pillow's bound on pixels, which warns from 89 megapixels on and cannot be set for one file alone."""
+    with _bound:
+        _lifted.append(Pillow.MAX_IMAGE_PIXELS)
+        Pillow.MAX_IMAGE_PIXELS = None
+    try:
+        yield
+    finally:
+        with _bound:
+            Pillow.MAX_IMAGE_PIXELS = _lifted[0] if len(_lifted) == 1 else None
+            _lifted.pop()
 
 
 class ImageReader:
@@ -80,16 +219,18 @@ class ImageReader:
 
     Args:
         keep: how many decoded images stay in memory.
+        how: how files are read.
     """
 
-    def __init__(self, keep: int = 3) -> None:
+    def __init__(self, keep: int = 3, how: Reading = AS_USUAL) -> None:
         self._keep = keep
+        self._how = how
         self._lock = threading.Lock()
         self._images: OrderedDict[Path, Future[Image]] = OrderedDict()
-        self._sizes: dict[Path, Size] = {}
+        self._headers: dict[Path, Header] = {}
 
     def image(self, path: Path) -> Image:
-        """A copy of an image, which is decoded once even when several threads ask at the same time.
+        """Return a copy of an image, which is decoded once even when several threads ask at the same time.
 
         Raises:
             Unreadable: see `read_image`.
@@ -107,19 +248,25 @@ class ImageReader:
         return future.result().copy()
 
     def size(self, path: Path) -> Size:
-        """The (height, width) of an image; see `read_size`."""
-        known = self._sizes.get(path)
+        """Return the (height, width) of an image; see `read_size`."""
+        return self.header(path).size
+
+    def header(self, path: Path) -> Header:
+        """Return what an image's file says before its pixels; see `read_header`."""
+        known = self._headers.get(path)
         if known is None:
-            known = self._sizes[path] = read_size(path)
+            known = self._headers[path] = read_header(path, self._how)
         return known
 
     def _fill(self, future: Future[Image], path: Path) -> None:
         try:
-            image = read_image(path)
+            with _opened(path, self._how) as file:
+                orientation = _orientation(file, path)  # Decoding a TIFF forgets it.
+                image = _rgb(_shown(file, path, self._how), path)
         except BaseException as error:
             with self._lock:
                 self._images.pop(path, None)
             future.set_exception(error)
             raise
-        self._sizes[path] = (image.shape[0], image.shape[1])
+        self._headers[path] = Header((image.shape[0], image.shape[1]), orientation)
         future.set_result(image)

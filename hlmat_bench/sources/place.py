@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
+from hlmat_bench.plain_files import cut, exists, is_file
 from hlmat_bench.sources.problems import BadAnnotation, MissingFile
+from hlmat_bench.sources.reading import same
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,26 +27,46 @@ class Place:
     how_to_get: str = ""
     seed: int = 0
 
-    def existing(self, name: str) -> Path:
-        """The file or folder of that name under the root.
+    def file(self, name: str) -> Path:
+        """Return the file of that name under the root.
 
         Raises:
             MissingFile: when it is not there.
+            BadAnnotation: when it is a folder, a pipe or a device.
         """
+        path = self._existing(name)
+        if not is_file(path):
+            raise BadAnnotation(f"{self.shown(path)} of the task {self.task} is no plain file; name the file itself.")
+        return path
+
+    def folder(self, name: str) -> Path:
+        """Return the folder of that name under the root.
+
+        Raises:
+            MissingFile: when it is not there.
+            BadAnnotation: when it is no folder.
+        """
+        path = self._existing(name)
+        if not path.is_dir():
+            raise BadAnnotation(f"{self.shown(path)} of the task {self.task} is a file; name the folder that holds it.")
+        return path
+
+    def _existing(self, name: str) -> Path:
         path = self.root / name
-        if not path.exists():
+        if not exists(path):
             raise self.missing(path)
         return path
 
     def missing(self, path: Path, sample: str = "") -> MissingFile:
-        """The error for a file that is not there: which one, who needs it, and how to get it."""
+        """Return the error for a file that is not there: which one, who needs it, and how to get it."""
         shown, who = self.shown(path), f"The sample {sample}" if sample else f"The task {self.task}"
         advice = self.how_to_get or "correct the path, or give the folder that holds it with --data-root"
-        where = f"{shown}, which is not under {self.root}" if shown != str(path) else f"{path}, which does not exist"
-        return MissingFile(f"{who} needs {where}: {advice}.")
+        if shown != str(path):
+            return MissingFile(f"{who} needs {cut(shown)}, which is not under {cut(str(self.root))}: {advice}.")
+        return MissingFile(f"{who} needs {cut(shown)}, which does not exist: {advice}.")
 
     def shown(self, path: Path) -> str:
-        """A path as a manifest may show it: relative to the root, or the last part alone."""
+        """Return a path as a manifest may show it: relative to the root, or the last part alone."""
         try:
             return path.relative_to(self.root).as_posix()
         except ValueError:
@@ -51,12 +74,40 @@ class Place:
 
 
 def inside(folder: Path, name: str, where: str) -> Path:
-    """A file that an annotation names, under a folder.
+    """Return the file that an annotation names, under a folder.
+
+    Where there is no file of exactly that name, blanks around it are left out, and names are compared in Unicode's NFC.
 
     Raises:
         BadAnnotation: when the name leads out of the folder.
     """
+    path = _under(folder, name, where)
+    if name != name.strip() and not is_file(path):
+        path = _under(folder, name.strip(), where)
+    if not name.isascii() and not is_file(path):
+        path = _found(folder, path)
+    return path
+
+
+def _under(folder: Path, name: str, where: str) -> Path:
     parts = PurePosixPath(name.replace("\\", "/"))
     if not name or parts.is_absolute() or ".." in parts.parts:
-        raise BadAnnotation(f"{where} names the file {name!r}, which is not inside the image folder; correct it.")
+        raise BadAnnotation(f"{where} names the file {cut(name)!r}, which is not inside the image folder; correct it.")
     return folder / parts
+
+
+def _found(folder: Path, path: Path) -> Path:
+    """Return the file whose name differs from that of a path only in how letters are composed, or the path."""
+    place = folder
+    for part in path.relative_to(folder).parts:
+        try:
+            place = place / _names(place, place.stat().st_mtime_ns).get(same(part), part)
+        except OSError:
+            return path
+    return place
+
+
+@lru_cache(maxsize=64)
+def _names(folder: Path, changed: int) -> dict[str, str]:
+    """The names in a folder by their NFC form; ``changed`` is the folder's time, so that a new file is seen."""
+    return {same(path.name): path.name for path in folder.iterdir()}

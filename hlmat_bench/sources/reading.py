@@ -1,34 +1,41 @@
-"""Reading annotation files: JSON, and single fields of what they hold."""
+"""Reading annotation files: JSON, tables, and single fields of what they hold."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+import unicodedata
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hlmat_bench.sources.problems import BadAnnotation
+from hlmat_bench import plain_files
+from hlmat_bench.errors import UsageError
+from hlmat_bench.sources.problems import BadAnnotation, Unannotated
 
 _T = TypeVar("_T")
 _NAMES = {dict: "an object", list: "a list", str: "a string", int: "an integer"}
+_SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+TAG = "tag:"
+"""How the columns of tags begin; what follows keeps its capital letters."""
 
 
 def read_text(path: Path) -> str:
-    """The text of a UTF-8 file, without its byte order mark.
+    """Return the text of a UTF-8 file, without its byte order mark.
 
     Raises:
-        BadAnnotation: when it cannot be read or is not UTF-8.
+        BadAnnotation: when it cannot be read, is no plain file or is not UTF-8.
     """
     try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadAnnotation(f"{path} cannot be read as UTF-8 text ({error}); get the file again.") from error
+        return plain_files.read_text(path, plain_files.MAX_ANNOTATIONS)
+    except UsageError as error:
+        raise BadAnnotation(str(error)) from error
 
 
 def read_json(path: Path) -> Any:
-    """The value in a JSON file.
+    """Return the value in a JSON file.
 
     Raises:
         BadAnnotation: when it cannot be read or is no JSON.
@@ -37,7 +44,7 @@ def read_json(path: Path) -> Any:
 
 
 def parse_json(text: str, where: str) -> Any:
-    """The value of JSON text; ``where`` is what an error calls it.
+    """Return the value of JSON text; ``where`` is what an error calls it.
 
     Raises:
         BadAnnotation: when it is no JSON.
@@ -48,30 +55,94 @@ def parse_json(text: str, where: str) -> Any:
         raise BadAnnotation(f"{where} is no valid JSON ({error}); get the file again.") from error
 
 
-def read_csv(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV file with a header; empty cells are empty strings.
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A CSV file.
+
+    Attributes:
+        columns: the header's names, in small letters and without blanks around them; no two are equal.
+        rows: the cells by these names, as they stand in the file.
+        separator: what is between cells, as a word.
+    """
+
+    columns: tuple[str, ...]
+    rows: list[dict[str, str]]
+    separator: str
+
+
+def read_csv(path: Path) -> Table:
+    """Read a CSV file with a header.
+
+    Cells are separated by the first of comma, semicolon, tab and bar that the header has. A column without a name, such
+    as the index that pandas writes, is left out; empty cells are empty strings.
 
     Raises:
-        BadAnnotation: when it cannot be read, has no header, or a row has more or fewer cells than the header.
+        BadAnnotation: when it cannot be read, has no header or two equal columns, or a row has more or fewer cells.
     """
-    reader = csv.DictReader(io.StringIO(read_text(path), newline=""), strict=True)
-    rows = []
+    text = read_text(path)
+    header = text.partition("\n")[0]
+    separator = next((one for one in _SEPARATORS if one in header), ",")
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     try:
-        for row in reader:
-            if None in row or None in row.values():
-                raise BadAnnotation(
-                    f"Line {reader.line_num} of {path} has not as many cells as the header; quote cells with commas."
-                )
-            rows.append(row)
+        columns = [_column(name) for name in next(reader, [])]
+        rows = [_row(columns, cells, f"Line {reader.line_num} of {path}", separator) for cells in reader if cells]
     except csv.Error as error:
         raise BadAnnotation(f"Line {reader.line_num} of {path} is no valid CSV ({error}); correct it.") from error
-    if not reader.fieldnames:
+    if not columns:
         raise BadAnnotation(f"{path} is empty; its first line names the columns.")
-    return rows
+    twice = [name for name in columns if name and columns.count(name) > 1]
+    if twice:
+        raise BadAnnotation(f"{path} has the column {twice[0]!r} twice; remove or rename one of them.")
+    return Table(tuple(filter(None, columns)), rows, _SEPARATORS[separator])
+
+
+def _column(name: str) -> str:
+    name = name.strip()
+    return TAG + name[len(TAG) :] if name.lower().startswith(TAG) else name.lower()
+
+
+def _row(columns: list[str], cells: list[str], where: str, separator: str) -> dict[str, str]:
+    if len(cells) != len(columns):
+        raise BadAnnotation(
+            f"{where} has not as many cells as the header ({len(cells)}, not {len(columns)}); quote cells with "
+            f"{_SEPARATORS[separator]} in them."
+        )
+    return {name: cell for name, cell in zip(columns, cells, strict=True) if name}
+
+
+class UniqueIds:
+    """Refuses an id that was there before; the integer 1 and the text "1" are one id.
+
+    Args:
+        what: the things that have the ids, in the plural and with their file.
+    """
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._first: dict[str, int] = {}
+
+    def add(self, ident: int | str) -> None:
+        """Take the next thing's id.
+
+        Raises:
+            BadAnnotation: when an earlier one has it.
+        """
+        number = len(self._first)
+        first = self._first.setdefault(str(ident), number)
+        if first != number:
+            raise BadAnnotation(
+                f"Two of the {self._what} have the id {ident}: number {first + 1} and number {number + 1}; give each "
+                "an id of its own."
+            )
+
+
+def same(name: str) -> str:
+    """Return a name in the form in which names are compared: Unicode's NFC; macOS writes file names decomposed."""
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
 def take(record: Any, key: str, kind: type[_T], where: str) -> _T:
-    """A field of a record.
+    """Return a field of a record.
 
     Args:
         record: what should be an object with that field.
@@ -89,7 +160,7 @@ def take(record: Any, key: str, kind: type[_T], where: str) -> _T:
 
 
 def take_id(record: Any, key: str, where: str) -> int | str:
-    """An identifier, integer or string; see `take`."""
+    """Return an identifier, integer or string; see `take`."""
     value = record.get(key) if isinstance(record, Mapping) else None
     if isinstance(value, str) and value:
         return value
@@ -97,9 +168,16 @@ def take_id(record: Any, key: str, where: str) -> int | str:
 
 
 def take_texts(record: Any, key: str, where: str) -> list[str]:
-    """A string, or a list of strings, as a list; see `take`."""
+    """Return a string, or a list of strings, as a list; see `take`.
+
+    Raises:
+        Unannotated: when there is no text.
+        BadAnnotation: when there is something else.
+    """
     value = record.get(key) if isinstance(record, Mapping) else None
     texts = [value] if isinstance(value, str) else value
-    if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
+    if texts in (None, "", [""], []):
+        raise Unannotated(f"{where} should have a string or a list of strings {key!r}; correct the annotation.")
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
         raise BadAnnotation(f"{where} should have a string or a list of strings {key!r}; correct the annotation.")
     return texts

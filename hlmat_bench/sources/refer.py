@@ -12,15 +12,18 @@ from typing import Any, Literal
 
 from hlmat_bench import unpickle
 from hlmat_bench.samples import Sample
-from hlmat_bench.sources.files import DataPath, FileSettings, FileSource, Pixels
+from hlmat_bench.sources.files import DataPath, FileSettings, FileSource, LeftOut, Pixels
 from hlmat_bench.sources.instances import Id, Instances
 from hlmat_bench.sources.place import Place
-from hlmat_bench.sources.problems import BadAnnotation
-from hlmat_bench.sources.reading import read_json, take, take_id
+from hlmat_bench.sources.problems import BadAnnotation, Unannotated
+from hlmat_bench.sources.reading import UniqueIds, read_json, take, take_id
+
+_NO_OBJECT = -1
+"""The annotation of gRefCOCO's references to nothing (https://github.com/henghuiding/gRefCOCO, grefer.py)."""
 
 
 class ReferSettings(FileSettings):
-    """The settings of this layout.
+    """The settings of this layout. A reference to a crowd is a sample, as in the published counts.
 
     Attributes:
         refs: the references: ``refs(unc).p``, or the same as ``.json``.
@@ -43,29 +46,55 @@ class ReferSettings(FileSettings):
 
     def open(self, place: Place) -> FileSource:
         """See `SourceSettings.open`."""
-        refs, instances, images = (place.existing(name) for name in self.needed())
+        refs = place.file(self.refs)
         chosen = _of_split(refs, self.split)
-        samples = self._samples(chosen, refs.name, Instances(instances, images), place.task)
-        return FileSource(place, samples, self, self.sentence)
+        instances = Instances(place.file(self.instances), place.folder(self.images))
+        return FileSource(place, self._samples(chosen, refs.name, instances, place.task), self, self.sentence)
 
-    def _samples(self, refs: Sequence[Any], file: str, instances: Instances, task: str) -> Iterator[Sample]:
-        wanted = {take_id(ref, "ann_id", f"A reference of {file}") for ref in refs}
-        objects = {ident: item for ident, item in instances.annotations() if ident in wanted}
+    def _samples(self, refs: Sequence[Any], file: str, instances: Instances, task: str) -> Iterator[Sample | LeftOut]:
+        wanted = {_annotation_of(ref, file) for ref in refs}
+        objects = dict(instances.annotations(wanted))
+        seen = UniqueIds(f"references of {file} in the split {self.split}")
         for ref in refs:
-            ref_id = str(take_id(ref, "ref_id", f"A reference of {file}"))
-            where = f"The reference {ref_id} of {file}"
-            image_id, image = instances.image_of(ref, where)
-            item = _object_of(ref, objects, where)
-            key = Pixels(image.path, instances.shape(item, f"The annotation {ref['ann_id']}"))
-            for number, sentence in enumerate(take(ref, "sentences", list, where)):
-                yield Sample(
-                    id=f"{task}/{ref_id}/{number}",
-                    image=image.name,
-                    image_id=str(image_id),
-                    expression=take(sentence, self.sentence, str, f"{where}, sentence {number},"),
-                    ref_id=ref_id,
-                    key=key,
-                )
+            ref_id = take_id(ref, "ref_id", f"A reference of {file}")
+            seen.add(ref_id)
+            try:
+                yield from self._of(ref, f"The reference {ref_id} of {file}", objects, instances, task)
+            except Unannotated as error:
+                yield LeftOut("unannotated", error)
+
+    def _of(
+        self, ref: Any, where: str, objects: dict[Id, Any], instances: Instances, task: str
+    ) -> Iterator[Sample | LeftOut]:
+        image_id, image = instances.image_of(ref, where)
+        item = _object_of(ref, objects, where)
+        if item.get("iscrowd") and "crowd" in self.kinds_left_out():
+            yield LeftOut("crowd")
+            return
+        key = Pixels(image.path, instances.shape(item, f"The annotation {ref['ann_id']}"))
+        sentences = take(ref, "sentences", list, where)
+        if not sentences:
+            raise Unannotated(f"{where} has no sentence; add one or remove the reference.")
+        for number, sentence in enumerate(sentences):
+            yield Sample(
+                id=f"{task}/{ref['ref_id']}/{number}",
+                image=image.name,
+                image_id=str(image_id),
+                expression=take(sentence, self.sentence, str, f"{where}, sentence {number},"),
+                ref_id=str(ref["ref_id"]),
+                key=key,
+            )
+
+
+def _annotation_of(ref: Any, file: str) -> Id:
+    """Return the id of the annotation that a reference names."""
+    named = ref.get("ann_id")
+    if isinstance(named, list) or named == _NO_OBJECT or ref.get("no_target"):
+        raise BadAnnotation(
+            f"{file} is in the format of gRefCOCO, in which a reference names no object or several; gRefCOCO is not "
+            "read by this layout yet, so choose another data set or leave these references out of the file."
+        )
+    return take_id(ref, "ann_id", f"A reference of {file}")
 
 
 def _of_split(path: Path, split: str) -> list[Any]:

@@ -8,20 +8,23 @@ after: its name without two digits and ``.jpg``.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from string import Formatter
 from typing import Any, Literal
 
 from pydantic import field_validator
 
 from hlmat_bench.samples import Sample
-from hlmat_bench.sources.files import DataPath, FileSettings, FileSource, Pixels
+from hlmat_bench.sources.files import DataPath, FileSettings, FileSource, LeftOut, Pixels
 from hlmat_bench.sources.place import Place, inside
-from hlmat_bench.sources.problems import BadAnnotation
+from hlmat_bench.sources.problems import Unannotated
 from hlmat_bench.sources.reading import read_json, take, take_id, take_texts
 from hlmat_bench.sources.shapes import Segmentation
 
 _UNKNOWN = "Unknown"
+_WIDTH = re.compile(r"(?:0?\d{1,2})?d?")
 _NUMBER_AND_SUFFIX = len("00.jpg")
 
 
@@ -44,9 +47,14 @@ class SegAgentSettings(FileSettings):
     @classmethod
     def _formats(cls, value: str) -> str:
         try:
-            value.format(id=1, thousand=0)
-        except (KeyError, IndexError, ValueError, AttributeError) as error:
+            fields = [part[1:] for part in Formatter().parse(value) if part[1] is not None]
+        except ValueError as error:
             raise ValueError(f"it is no format string of {{id}} and {{thousand}} ({error})") from error
+        for name, width, conversion in fields:
+            if name not in ("id", "thousand") or conversion or not _WIDTH.fullmatch(width or ""):
+                raise ValueError(
+                    "its fields are {id} and {thousand}, with up to two digits of width, such as {id:012d}"
+                )
         return value
 
     def needed(self) -> list[str]:
@@ -55,20 +63,28 @@ class SegAgentSettings(FileSettings):
 
     def open(self, place: Place) -> FileSource:
         """See `SourceSettings.open`."""
-        annotations, images = (place.existing(name) for name in self.needed())
+        annotations, images = place.file(self.annotations), place.folder(self.images)
         return FileSource(place, self._samples(annotations, images, place.task), self, "caption")
 
-    def _samples(self, path: Path, images: Path, task: str) -> Iterator[Sample]:
+    def _samples(self, path: Path, images: Path, task: str) -> Iterator[Sample | LeftOut]:
         for number, item in enumerate(take(read_json(path), "data", list, str(path))):
-            where = f"Entry {number} of {path}"
-            name = self._image_name(item, where)
-            truth = take(item, "gt_ann", dict, where)
-            size = (take(item, "height", int, where), take(item, "width", int, where))
-            if not truth.get("segmentation"):
-                raise BadAnnotation(f"{where} has no segmentation; add one or remove the entry.")
-            key = Pixels(inside(images, name, where), Segmentation.pack(truth["segmentation"], size))
-            for count, caption in enumerate(_captions(truth, name, where)):
-                yield Sample(f"{task}/{number}/{count}", name, name, caption, str(number), key=key)
+            try:
+                yield from self._of(number, item, f"Entry {number} of {path}", images, task)
+            except Unannotated as error:
+                yield LeftOut("unannotated", error)
+
+    def _of(self, number: int, item: Any, where: str, images: Path, task: str) -> Iterator[Sample | LeftOut]:
+        name = self._image_name(item, where)
+        truth = take(item, "gt_ann", dict, where)
+        size = (take(item, "height", int, where), take(item, "width", int, where))
+        if truth.get("iscrowd") and "crowd" in self.kinds_left_out():
+            yield LeftOut("crowd")
+            return
+        if not truth.get("segmentation"):
+            raise Unannotated(f"{where} has no segmentation; add one or remove the entry.")
+        key = Pixels(inside(images, name, where), Segmentation.pack(truth, size))
+        for count, caption in enumerate(_captions(truth, name, where)):
+            yield Sample(f"{task}/{number}/{count}", name, name, caption, str(number), key=key)
 
     def _image_name(self, item: Any, where: str) -> str:
         name = take_id(item, "image_name", where)

@@ -3,45 +3,63 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image as Pillow
 
 from hlmat_bench import masks
 from hlmat_bench.errors import UsageError
 from hlmat_bench.interfaces import Mask, Size
 from hlmat_bench.samples import Truth
-from hlmat_bench.sources.pixels import read_values
+from hlmat_bench.sources.pixels import AS_USUAL, Reading, read_header, read_values
 from hlmat_bench.sources.problems import BadAnnotation, WrongSize
+
+Channel: TypeAlias = Literal["first", "any", "alpha"]
 
 _POINTS = 3
 """Fewer points enclose no pixel."""
+_MOST_OFF = 0.25
+"""How far a mask may be from its image's size, as a share of a side, to be resized or cropped."""
+_TOO_LARGE = 1e15
+_FEW = 2
+"""A mask has so many values; more of them under an alpha channel are a picture that was cut out."""
 
 
 class Shape(Protocol):
-    """A ground truth that can be decoded again and again."""
+    """A ground truth that can be decoded again and again; two equal shapes are one ground truth."""
 
-    def truth(self, size: Size, where: str) -> Truth:
+    def truth(self, size: Size, where: str, how: Reading = AS_USUAL) -> Truth:
         """Decode it.
 
         Args:
             size: (height, width) of the image.
             where: what an error calls the sample.
+            how: how its files are read, and what becomes of another size.
 
         Raises:
             DataProblem: when it is no mask, or one of another size.
         """
         ...
 
-    def content(self) -> bytes:
-        """What defines it, for a digest."""
+    def check_size(self, size: Size, where: str, how: Reading = AS_USUAL) -> None:
+        """Compare its size with the image's without decoding it; see `truth`.
+
+        Raises:
+            DataProblem: when it has another size, or its file is no image.
+        """
+        ...
+
+    def definition(self) -> bytes:
+        """Return what defines it besides its files, for a digest."""
         ...
 
     def files(self) -> tuple[Path, ...]:
-        """The files it is read from."""
+        """Return the files it is read from."""
         ...
 
 
@@ -52,31 +70,43 @@ class Segmentation:
     Attributes:
         packed: the JSON value, as compact UTF-8 text: tens of thousands stay in memory.
         size: (height, width) of the image it was drawn on, as the annotations say.
+        area: the annotation's own field ``area``, in pixels; None: there is none.
+        bbox: the annotation's own field ``bbox``, [x, y, width, height] in pixels; None: there is none.
     """
 
     packed: bytes
     size: Size
+    area: float | None = None
+    bbox: tuple[float, ...] | None = None
 
     @classmethod
-    def pack(cls, value: Any, size: Size) -> Segmentation:
-        """From the value of an annotation's field ``segmentation``."""
-        return cls(json.dumps(value, separators=(",", ":")).encode(), size)
+    def pack(cls, item: Mapping[str, Any], size: Size) -> Segmentation:
+        """Keep what an annotation says in its fields ``segmentation``, ``area`` and ``bbox``."""
+        packed = json.dumps(item["segmentation"], separators=(",", ":")).encode()
+        bbox = item.get("bbox")
+        numbers = [_number(value) for value in bbox] if isinstance(bbox, list) else []
+        box = tuple(number for number in numbers if number is not None)
+        return cls(packed, size, _number(item.get("area")), box if len(box) == len(numbers) == 4 else None)
 
-    def truth(self, size: Size, where: str) -> Truth:
+    def value(self) -> Any:
+        """Return the annotation's field ``segmentation``."""
+        return json.loads(self.packed)
+
+    def truth(self, size: Size, where: str, how: Reading = AS_USUAL) -> Truth:
         """See `Shape.truth`."""
-        if self.size != size:
-            raise wrong_size(where, self.size, size)
-        mask = decode(json.loads(self.packed), size, where)
-        if mask.shape != size:
-            raise wrong_size(where, mask.shape, size)
-        return Truth(mask)
+        self.check_size(size, where, how)
+        return Truth(fitted(decode(self.value(), self.size, where), size, where, how))
 
-    def content(self) -> bytes:
-        """See `Shape.content`."""
+    def check_size(self, size: Size, where: str, how: Reading = AS_USUAL) -> None:
+        """See `Shape.check_size`."""
+        check_fits(self.size, size, where, how)
+
+    def definition(self) -> bytes:
+        """See `Shape.definition`."""
         return repr(self.size).encode() + self.packed
 
     def files(self) -> tuple[Path, ...]:
-        """None besides the annotation file."""
+        """Return no file: it lies in the annotation file."""
         return ()
 
 
@@ -104,18 +134,69 @@ def decode(value: Any, size: Size, where: str) -> Mask:
 
 
 def wrong_size(where: str, mask: tuple[int, ...], image: Size) -> WrongSize:
-    """The error for a mask of another size than its image; both sizes are (height, width)."""
+    """Return the error for a mask of another size than its image; both sizes are (height, width)."""
     advice = "make them one size"
     if mask == image[::-1]:
-        advice = "turn the mask as the image's orientation tag says, or remove the tag"
+        advice = (
+            "turn the mask as the image's orientation tag says, remove the tag, or, where the mask was drawn on the "
+            "pixels as they are stored, --set data.orientation=stored"
+        )
+    elif _off(mask, image) <= _MOST_OFF:
+        advice = (
+            "make them one size, or --set data.resize=nearest (or crop) where all masks of the set are a little off"
+        )
     return WrongSize(
         f"{where} has a mask of {mask[0]} x {mask[1]} and an image of {image[0]} x {image[1]} (height x width): "
         f"{advice}."
     )
 
 
+def _off(mask: tuple[int, ...], image: Size) -> float:
+    """How far a mask is from its image's size: the larger difference of their sides, as a share of the image's."""
+    return max(abs(mask[side] - image[side]) / image[side] for side in (0, 1))
+
+
+def check_fits(mask: tuple[int, ...], image: Size, where: str, how: Reading) -> None:
+    """Compare a mask's (height, width) with its image's.
+
+    Raises:
+        WrongSize: when they differ, unless ``how.resize`` allows it: ``nearest`` a mask whose sides are off by a
+            quarter at most, ``crop`` such a mask of which no side is smaller.
+    """
+    if mask == image:
+        return
+    smaller = mask[0] < image[0] or mask[1] < image[1]
+    if (
+        how.resize == "refuse"
+        or mask == image[::-1]
+        or _off(mask, image) > _MOST_OFF
+        or (how.resize == "crop" and smaller)
+    ):
+        raise wrong_size(where, mask, image)
+
+
+def fitted(mask: Mask, image: Size, where: str, how: Reading) -> Mask:
+    """Return a mask of its image's (height, width): resized to the nearest pixels, or cut off at the right and below.
+
+    Raises:
+        WrongSize: see `check_fits`.
+    """
+    check_fits(mask.shape, image, where, how)
+    if mask.shape == image:
+        return mask
+    if how.resize == "crop":
+        return np.ascontiguousarray(mask[: image[0], : image[1]])
+    resized = Pillow.fromarray(mask).resize(image[::-1], Pillow.Resampling.NEAREST)
+    return np.array(resized, dtype=bool)
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _number(value: Any) -> float | None:
+    """Return a finite number of an annotation as a float; None for anything else."""
+    return float(value) if _is_number(value) and abs(value) < _TOO_LARGE else None
 
 
 def _run_lengths(rle: dict[str, Any], where: str) -> Mask:
@@ -160,22 +241,52 @@ class MaskRule:
 
     Attributes:
         threshold: larger values are the object.
-        channel: which value of a colour counts: that of the ``first`` channel, or the largest (``any``).
+        channel: which value of a colour counts: that of the ``first`` channel, the largest of its colours (``any``), or
+            that of the ``alpha`` channel.
         ignore: the value of pixels that no score counts; None: there are none.
     """
 
     threshold: int = 128
-    channel: Literal["first", "any"] = "first"
+    channel: Channel = "first"
     ignore: int | None = None
 
-    def truth(self, values: NDArray[Any]) -> Truth:
-        """From the values of a file, (H, W) or (H, W, channels); a second or fourth channel is alpha."""
-        gray = values
-        if values.ndim == 3:
-            colours = values[:, :, : 1 if values.shape[2] == 2 else 3]
-            gray = colours[:, :, 0] if self.channel == "first" else colours.max(axis=2)
+    def truth(self, values: NDArray[Any], where: str = "The mask") -> Truth:
+        """Apply it to the values of a file, (H, W) or (H, W, channels); a second or fourth channel is alpha.
+
+        Raises:
+            BadAnnotation: when there is no alpha channel to take, or the shape seems to be in one that is not taken.
+        """
+        gray = self.gray(values, where)
         ignored = None if self.ignore is None else gray == self.ignore
         return Truth(gray > self.threshold, ignored if ignored is not None and ignored.any() else None)
+
+    def gray(self, values: NDArray[Any], where: str = "The mask") -> NDArray[Any]:
+        """Return the values that count, (H, W); see `truth`."""
+        has_alpha = values.ndim == 3 and values.shape[2] in (2, 4)
+        if self.channel == "alpha":
+            if not has_alpha:
+                raise BadAnnotation(f"{where} has no alpha channel; --set data.channel=first takes its colour.")
+            return values[:, :, -1]
+        if values.ndim == 2:
+            return values
+        colours = values[:, :, : 1 if values.shape[2] == 2 else 3]
+        gray: NDArray[Any] = colours[:, :, 0] if self.channel == "first" else colours.max(axis=2)
+        if has_alpha and self._is_cut_out(gray, values[:, :, -1]):
+            raise BadAnnotation(
+                f"{where} has an alpha channel with a shape that its colours do not show; --set data.channel=alpha "
+                "takes the shape of the alpha channel."
+            )
+        return gray
+
+    def _is_cut_out(self, gray: NDArray[Any], alpha: NDArray[Any]) -> bool:
+        """Whether the alpha channel varies under one colour, or under a picture instead of a mask."""
+        if alpha.min() == alpha.max():
+            return False
+        seen = gray[alpha > 0]
+        if gray.min() == gray.max():
+            return True
+        agree = ((gray > self.threshold) == (alpha > 0)).all()
+        return not agree and len(np.unique(seen)) > _FEW
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,24 +303,32 @@ class MaskFile:
     rule: MaskRule
     ignore: Path | None = None
 
-    def truth(self, size: Size, where: str) -> Truth:
+    def truth(self, size: Size, where: str, how: Reading = AS_USUAL) -> Truth:
         """See `Shape.truth`."""
-        truth = self._read(self.path, size, where)
+        truth = self._read(self.path, size, where, how)
         if self.ignore is None:
             return truth
-        hidden = self._read(self.ignore, size, where).mask
+        hidden = self._read(self.ignore, size, where, how).mask
         return Truth(truth.mask, hidden if truth.ignore is None else hidden | truth.ignore)
 
-    def _read(self, path: Path, size: Size, where: str) -> Truth:
-        truth = self.rule.truth(read_values(path))
-        if truth.mask.shape != size:
-            raise wrong_size(where, truth.mask.shape, size)
-        return truth
+    def _read(self, path: Path, size: Size, where: str, how: Reading) -> Truth:
+        truth = self.rule.truth(read_values(path, how), f"The mask {path}")
+        ignored = None if truth.ignore is None else fitted(truth.ignore, size, where, how)
+        return Truth(fitted(truth.mask, size, where, how), ignored)
 
-    def content(self) -> bytes:
-        """See `Shape.content`."""
-        return repr(self.rule).encode() + b"".join(path.read_bytes() for path in self.files())
+    def check_size(self, size: Size, where: str, how: Reading = AS_USUAL) -> None:
+        """See `Shape.check_size`."""
+        for path in self.files():
+            check_fits(read_header(path, how).size, size, where, how)
+
+    def levels(self, how: Reading = AS_USUAL) -> list[float]:
+        """Return the different values that the file holds where the rule looks, in their order."""
+        return [float(value) for value in np.unique(self.rule.gray(read_values(self.path, how)))]
+
+    def definition(self) -> bytes:
+        """See `Shape.definition`."""
+        return repr(self.rule).encode()
 
     def files(self) -> tuple[Path, ...]:
-        """The mask, and what to ignore."""
+        """Return the mask, and what to ignore."""
         return (self.path,) if self.ignore is None else (self.path, self.ignore)

@@ -19,7 +19,7 @@ class SynthSettings(SourceSettings):
     """
 
     kind: Literal["synth"]
-    count: int = Field(200, ge=1)
+    count: int = Field(200, ge=1, le=1_000_000)
 
     def needed(self) -> list[str]:
         """Nothing: the samples are drawn."""

@@ -2,29 +2,28 @@
 
 The table is a CSV file with the columns ``image``, ``mask`` and ``expression``. Further columns: ``id`` (unique; else
 made from the mask's name), ``ref_id`` (the object; else the mask), ``ignore`` (a mask of pixels that no score counts)
-and any ``tag:NAME``, by which scores are sliced.
+and any ``tag:NAME``, by which scores are sliced. Other columns are not read.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from hlmat_bench.errors import unknown
 from hlmat_bench.samples import Sample
 from hlmat_bench.sources.captions import stem
-from hlmat_bench.sources.files import DataPath, FileSource, Pixels
+from hlmat_bench.sources.files import DataPath, FileSource, LeftOut, Pixels
 from hlmat_bench.sources.mask_folder import MaskSettings
 from hlmat_bench.sources.place import Place, inside
-from hlmat_bench.sources.problems import BadAnnotation
-from hlmat_bench.sources.reading import read_csv
+from hlmat_bench.sources.problems import BadAnnotation, Doubt, Unannotated
+from hlmat_bench.sources.reading import TAG, Table, read_csv
 from hlmat_bench.sources.shapes import MaskFile, MaskRule
 
 _NEEDED = ("image", "mask", "expression")
-_OPTIONAL = ("id", "ref_id", "ignore")
-_TAG = "tag:"
+_KNOWN = (*_NEEDED, "id", "ref_id", "ignore")
 
 
 class TableSettings(MaskSettings):
@@ -47,45 +46,97 @@ class TableSettings(MaskSettings):
 
     def open(self, place: Place) -> FileSource:
         """See `SourceSettings.open`."""
-        table, images, masks = (place.existing(name) for name in self.needed())
-        rows = _read(table)
-        return FileSource(place, _samples(rows, images, masks, self.rule(), place.task), self, "table")
+        path, images, masks = place.file(self.table), place.folder(self.images), place.folder(self.masks)
+        table = read_csv(path)
+        unread = _check_columns(table, path)
+        notes = [Doubt("columns that are not read", f"{path.name} has the column {name!r}.") for name in unread]
+        rows = _Rows(images, masks, self.rule(), place.task)
+        return FileSource(place, rows.samples(table.rows), self, "table", notes)
 
 
-def _read(path: Path) -> list[dict[str, str]]:
-    rows = read_csv(path)
-    columns = list(rows[0]) if rows else list(_NEEDED)
-    absent = [name for name in _NEEDED if name not in columns]
+def _check_columns(table: Table, path: Path) -> list[str]:
+    """Return the columns that nothing is read from.
+
+    Raises:
+        BadAnnotation: when a needed column is not there, or one seems to be misspelt.
+    """
+    absent = [name for name in _NEEDED if name not in table.columns]
     if absent:
-        raise BadAnnotation(f"{path} needs the columns {', '.join(_NEEDED)}; it lacks {', '.join(absent)}.")
-    for name in columns:
-        if name not in (*_NEEDED, *_OPTIONAL) and not name.startswith(_TAG):
-            raise unknown(f"column of {path}", name, (*_NEEDED, *_OPTIONAL), "Tags are columns named tag:NAME.")
-    for number, row in enumerate(rows, start=1):
-        empty = [name for name in _NEEDED if not row[name].strip()]
-        if empty:
-            raise BadAnnotation(f"Row {number} of {path} has no {empty[0]}; fill it in or remove the row.")
-    return rows
+        raise BadAnnotation(
+            f"{path} needs the columns {', '.join(_NEEDED)}; it lacks {', '.join(absent)}: its columns, separated by "
+            f"{table.separator}, are {', '.join(table.columns)}."
+        )
+    unread = [name for name in table.columns if name not in _KNOWN and not name.startswith(TAG)]
+    unused = [name for name in _KNOWN if name not in table.columns]
+    for name in unread:
+        near = get_close_matches(name, unused, n=1, cutoff=0.7)
+        if near or name.startswith(TAG[:-1]):
+            meant = f" Did you mean {near[0]}?" if near else ""
+            raise BadAnnotation(
+                f"{path} has the column {name!r}, which is not one of {', '.join(_KNOWN)}.{meant} Tags are columns "
+                "named tag:NAME."
+            )
+    return unread
 
 
-def _samples(rows: list[dict[str, str]], images: Path, masks: Path, rule: MaskRule, task: str) -> Iterator[Sample]:
-    seen: Counter[str] = Counter()
-    shapes: dict[tuple[str, str], MaskFile] = {}
-    for number, row in enumerate(rows, start=1):
-        where = f"Row {number} of the table"
-        ref_id = row.get("ref_id") or stem(row["mask"])
-        name = row.get("id") or f"{ref_id}/{seen[ref_id]}"
-        seen[ref_id] += 1
-        hidden = inside(masks, row["ignore"], where) if row.get("ignore") else None
-        shape = shapes.setdefault(
-            (row["mask"], row.get("ignore", "")), MaskFile(inside(masks, row["mask"], where), rule, hidden)
+class _Rows:
+    """Turns the rows of a table into samples.
+
+    Args:
+        images: the images' folder.
+        masks: the masks' folder.
+        rule: which values of a mask are the object.
+        task: the task's name.
+    """
+
+    def __init__(self, images: Path, masks: Path, rule: MaskRule, task: str) -> None:
+        self._images, self._masks, self._rule, self._task = images, masks, rule, task
+
+    def samples(self, rows: Sequence[dict[str, str]]) -> Iterator[Sample | LeftOut]:
+        """Give a sample for each row.
+
+        Raises:
+            BadAnnotation: when two rows have one id.
+        """
+        objects = self._objects(rows)
+        seen: Counter[str] = Counter()
+        given: dict[str, int] = {}
+        for number, row in enumerate(rows, start=1):
+            empty = [name for name in _NEEDED if not row[name].strip()]
+            if empty:
+                problem = f"Row {number} of the table has no {empty[0]}; fill it in or remove the row."
+                yield LeftOut("unannotated", Unannotated(problem))
+                continue
+            where = f"Row {number} of the table"
+            shape = self._shape(row, where)
+            ref_id = row.get("ref_id", "").strip() or objects[shape.path]
+            name = row.get("id", "").strip() or f"{ref_id}/{seen[ref_id]}"
+            seen[ref_id] += 1
+            if given.setdefault(name, number) != number:
+                raise BadAnnotation(
+                    f"The rows {given[name]} and {number} of the table have the id {name!r}; give each its own."
+                )
+            yield self._sample(row, name, ref_id, shape, where)
+
+    def _sample(self, row: dict[str, str], name: str, ref_id: str, shape: MaskFile, where: str) -> Sample:
+        image = inside(self._images, row["image"], where)
+        shown = image.relative_to(self._images).as_posix()
+        tags = {key.removeprefix(TAG): text for key, text in row.items() if key.startswith(TAG) and text}
+        return Sample(f"{self._task}/{name}", shown, shown, row["expression"], ref_id, tags, Pixels(image, shape))
+
+    def _shape(self, row: dict[str, str], where: str) -> MaskFile:
+        hidden = row.get("ignore", "").strip()
+        return MaskFile(
+            inside(self._masks, row["mask"], where), self._rule, inside(self._masks, hidden, where) if hidden else None
         )
-        yield Sample(
-            id=f"{task}/{name}",
-            image=row["image"],
-            image_id=row["image"],
-            expression=row["expression"],
-            ref_id=ref_id,
-            tags={key.removeprefix(_TAG): text for key, text in row.items() if key.startswith(_TAG) and text},
-            key=Pixels(inside(images, row["image"], where), shape),
-        )
+
+    def _objects(self, rows: Sequence[dict[str, str]]) -> dict[Path, str]:
+        """Name the object of each mask: its stem; where masks share it, the path without suffix, or else with it."""
+        named = enumerate(rows, start=1)
+        files = {inside(self._masks, row["mask"], f"Row {n} of the table") for n, row in named if row["mask"].strip()}
+        paths = {file: file.relative_to(self._masks).as_posix() for file in files}
+        names = {file: stem(path) for file, path in paths.items()}
+        for longer in (lambda path: path.removesuffix(PurePosixPath(path).suffix), str):
+            times = Counter(names.values())
+            names = {file: name if times[name] == 1 else longer(paths[file]) for file, name in names.items()}
+        return names

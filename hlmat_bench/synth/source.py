@@ -152,6 +152,17 @@ class SynthSource:
                 return _picture(self._seed, index), target
         raise UsageError(f"{sample.id} is not a sample of {self._name}: take one of its samples().")
 
+    def digests(self, sample: Sample) -> dict[str, str]:
+        """Return the SHA-256 (hex) of what a sample's image and truth are drawn from; see `FileSource.digests`."""
+        match sample.key:
+            case (int(index), int(target)):
+                parts: dict[str, list[int]] = {"image": [index], "truth": [index, target]}
+                return {
+                    name: hashlib.sha256(json.dumps([VERSION, self._seed, *numbers]).encode()).hexdigest()
+                    for name, numbers in parts.items()
+                }
+        raise UsageError(f"{sample.id} is not a sample of {self._name}: take one of its samples().")
+
     def digest(self) -> str:
         """SHA-256 (hex) over the generator's version, the seed, the count, all ids and expressions."""
         defined = [VERSION, self._seed, self._count, [(s.id, s.expression) for s in self.samples()]]

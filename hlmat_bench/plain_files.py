@@ -1,0 +1,114 @@
+"""Reading a whole file that a user names: only a plain file of a bounded size, and text only as UTF-8."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from pathlib import Path
+
+from hlmat_bench.errors import UsageError
+
+MAX_TEXT = 2**28
+"""Most bytes of a table, a list or a settings file."""
+MAX_ANNOTATIONS = 2**32
+"""Most bytes of an annotation file; LVIS has 1.1 GB."""
+
+_FORMATS = {
+    b"PAR1": (
+        "a parquet file",
+        "convert it to JSON with pandas.read_parquet(FILE).to_json(NEW, orient='records') and name the new file",
+    ),
+    b"ARROW1": ("an Arrow file", "convert it to JSON with pandas.read_feather(FILE).to_json(NEW, orient='records')"),
+    b"PK\x03\x04": ("a ZIP or Excel file", "unpack it, or save the sheet as CSV in UTF-8, and name that file"),
+    b"\xd0\xcf\x11\xe0": ("an Excel file", "save the sheet as CSV in UTF-8 and name that file"),
+    b"\x1f\x8b": ("a gzip file", "unpack it and name the unpacked file"),
+    b"\x89HDF": ("an HDF5 file", "convert it to JSON and name the new file"),
+    b"\x93NUMPY": ("a numpy file", "convert it to JSON with numpy.load(FILE).tolist() and name the new file"),
+    b"SQLite format 3": ("an SQLite database", "export it as CSV or JSON and name the new file"),
+    b"%PDF": ("a PDF file", "name the file of the data instead"),
+    b"version https://git-lfs": ("a pointer of Git LFS, not the file itself", "get the file with `git lfs pull`"),
+}
+"""How files of other formats begin (https://en.wikipedia.org/wiki/List_of_file_signatures): name and advice."""
+_HEAD = 4096
+
+
+def read_bytes(path: Path, most: int = MAX_TEXT) -> bytes:
+    """Return the content of a plain file of at most ``most`` bytes.
+
+    Raises:
+        UsageError: when it is not there, is a folder, a pipe or a device, is larger, or cannot be read.
+    """
+    try:
+        if not path.is_file():
+            raise UsageError(f"{cut(str(path))} {_instead_of_a_file(path)}; name a plain file.")
+        if path.stat().st_size > most:
+            raise UsageError(f"{path} is larger than {most:,} bytes, the most that is read; make it smaller.")
+        return path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{cut(str(path))} cannot be read ({error.strerror}); correct its name or rights.") from error
+
+
+def read_text(path: Path, most: int = MAX_TEXT) -> str:
+    """Return the text of a UTF-8 file, without its byte order mark; see `read_bytes`.
+
+    Raises:
+        UsageError: when it is no UTF-8 text; the sentence says what it looks like and how to convert it.
+    """
+    data = read_bytes(path, most)
+    check_format(data, str(path))
+    encoding = _other_encoding(data)
+    if encoding:
+        raise UsageError(f"{path} is no UTF-8 text: it looks like {encoding}; save it as UTF-8.")
+    return data.decode("utf-8-sig")
+
+
+def check_format(data: bytes, name: str) -> None:
+    """Raise `UsageError` when a file's first bytes are those of a format that is not read here."""
+    for start, (kind, advice) in _FORMATS.items():
+        if data.startswith(start):
+            raise UsageError(f"{name} is {kind}; {advice}.")
+
+
+def cut(text: str, most: int = 200) -> str:
+    """Return a text for a message: its middle is left out where it is longer than ``most`` letters."""
+    half = most // 2
+    return text if len(text) <= most else f"{text[:half]} ... {text[-half:]}"
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a plain file; False where the path cannot be asked for, for example as it is too long."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def exists(path: Path) -> bool:
+    """Whether there is a file or folder; see `is_file`."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
+def _instead_of_a_file(path: Path) -> str:
+    if path.is_dir():
+        return "is a folder"
+    return "is a pipe or a device" if path.exists() else "does not exist"
+
+
+def _other_encoding(data: bytes) -> str:
+    """Return the name of the encoding that a text seems to have; empty where it is UTF-8."""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "UTF-16"
+    if b"\0" in data[:_HEAD]:
+        return "UTF-16" if re.match(rb"(?:\0[^\0]|[^\0]\0)", data) else "a binary file"
+    try:
+        data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        # In a text of western Europe, letters with accents stand alone; in other one-byte or two-byte encodings, whole
+        # words lie above 127.
+        runs = re.findall(rb"[\x80-\xff]+", data)
+        western = 2 * len(runs) > sum(map(len, runs))
+        return "cp1252, the usual encoding of Windows" if western else "another encoding"
+    return ""

@@ -1,0 +1,161 @@
+"""What an annotation says about its own mask, its area and its box, compared with the mask that it gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from hlmat_bench.errors import UsageError
+from hlmat_bench.interfaces import Mask
+from hlmat_bench.sources.problems import Doubt
+from hlmat_bench.sources.shapes import Segmentation, decode
+
+_SAME_BOX = 0.5
+"""Boxes of at least this IoU are one box: outlines are drawn roughly."""
+_SAME_AREA, _SAME_AREA_IN_BOX = 1.5, 4
+"""Areas of at most this ratio are one area; in a box that fits, areas are often rough: of one part, or of a hull."""
+_FEW_PIXELS = 32
+"""Areas and sides that differ by fewer pixels are not compared: thin objects lose many pixels when they are drawn."""
+
+
+def doubts(shape: Segmentation, mask: Mask, where: str) -> Iterator[Doubt]:
+    """Give what an annotation's fields ``area`` and ``bbox``, or its own coordinates, say against its mask.
+
+    Args:
+        shape: the annotation.
+        mask: what it gives, bool (H, W).
+        where: what a sentence calls it.
+    """
+    value = shape.value()
+    if _is_relative(value, shape):
+        yield Doubt(
+            "polygons that are not in pixels",
+            f"{where} has a polygon whose coordinates all lie in 0..1, which covers {int(mask.sum())} pixels: they "
+            "look like shares of the image's size; multiply x by the width and y by the height.",
+            severe=True,
+            sure=True,
+        )
+    elif not _agrees(shape, mask):
+        seen = f"{where} has a mask of {int(mask.sum())} pixels{_in_box(mask)}, but its annotation says {_said(shape)}"
+        reason = next(_reasons(value, shape), None)
+        sentence = f"{seen}: {reason or 'correct the segmentation, or the area and the bbox'}."
+        yield Doubt("masks that differ from their annotation's area or bbox", sentence, True, sure=reason is not None)
+
+
+def _is_relative(value: Any, shape: Segmentation) -> bool:
+    numbers = _coordinates(value)
+    whole = all(number == int(number) for number in numbers)
+    return bool(numbers) and min(shape.size) > 1 and not whole and all(0 <= number <= 1 for number in numbers)
+
+
+def _coordinates(value: Any) -> list[float]:
+    """Return all numbers of a segmentation's polygons; none of an RLE."""
+    parts = value if isinstance(value, list) else []
+    flat = [number for part in parts for number in (part if isinstance(part, list) else [part])]
+    return flat if all(isinstance(number, int | float) for number in flat) else []
+
+
+def _agrees(shape: Segmentation, mask: Mask) -> bool:
+    ratio = _SAME_AREA if shape.bbox is None else _SAME_AREA_IN_BOX
+    return _box_agrees(shape, mask) and _area_agrees(shape, mask, ratio)
+
+
+def _area_agrees(shape: Segmentation, mask: Mask, ratio: float) -> bool:
+    said, seen = shape.area, float(mask.sum())
+    if said is None or said <= 1:  # Placeholders, and shares of the image.
+        return True
+    if shape.bbox is not None and np.isclose(said, shape.bbox[2] * shape.bbox[3], rtol=0.02):
+        return True  # Many converters write the box's area.
+    return abs(said - seen) <= _FEW_PIXELS or max(said, seen) <= ratio * min(said, seen)
+
+
+def _box_agrees(shape: Segmentation, mask: Mask) -> bool:
+    """Whether the box fits, be it [x, y, width, height] as COCO writes it or two corners."""
+    if shape.bbox is None or max(shape.bbox) <= 1 or not mask.any():
+        return shape.bbox is None or max(shape.bbox) <= 1
+    seen = _corners(mask)
+    x, y, a, b = shape.bbox
+    return any(_near(box, seen) for box in ((x, y, x + a, y + b), (x, y, a, b)))
+
+
+def _corners(mask: Mask) -> tuple[int, int, int, int]:
+    """Return (x0, y0, x1, y1) around a mask that is not empty; the last pixel lies before x1 and y1."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def _near(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    if max(abs(a - b) for a, b in zip(one, other, strict=True)) <= 2:
+        return True
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    shared = max(width, 0) * max(height, 0)
+    areas = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other))
+    return shared >= _SAME_BOX * (areas - shared) > 0
+
+
+def _in_box(mask: Mask) -> str:
+    if not mask.any():
+        return ""
+    x, y, right, below = _corners(mask)
+    return f" in the box [{x}, {y}, {right - x}, {below - y}]"
+
+
+def _said(shape: Segmentation) -> str:
+    area = [] if shape.area is None else [f"an area of {shape.area:g}"]
+    box = [] if shape.bbox is None else [f"the box [{', '.join(f'{number:g}' for number in shape.bbox)}]"]
+    return " and ".join(area + box)
+
+
+def _reasons(value: Any, shape: Segmentation) -> Iterator[str]:
+    """Give the readings of a segmentation under which its mask fits what its annotation says."""
+    height, width = shape.size
+    if _coordinates(value):
+        for reason, change in _OTHER_POLYGONS.items():
+            if _fits(change(value, width, height), shape):
+                yield reason
+    elif _fits_by_rows(value, shape):
+        yield "its run lengths seem to run row by row, while COCO's run column by column; encode the mask again"
+
+
+def _scaled(value: Any, x: float, y: float) -> Any:
+    if all(not isinstance(part, list) for part in value):
+        value = [value]
+    return [[number * (y if n % 2 else x) for n, number in enumerate(part)] for part in value]
+
+
+def _swapped(value: Any) -> Any:
+    flat = _scaled(value, 1, 1)
+    return [[number for y, x in zip(part[0::2], part[1::2], strict=False) for number in (x, y)] for part in flat]
+
+
+_OTHER_POLYGONS: dict[str, Callable[[Any, int, int], Any]] = {
+    "its coordinates look like shares of the image's size; multiply x by the width and y by the height": (
+        lambda value, width, height: _scaled(value, width, height)
+    ),
+    "its coordinates look like per cent of the image's size; multiply x by width / 100 and y by height / 100": (
+        lambda value, width, height: _scaled(value, width / 100, height / 100)
+    ),
+    "its coordinates look like thousandths of the image's size; multiply x by width / 1000 and y by height / 1000": (
+        lambda value, width, height: _scaled(value, width / 1000, height / 1000)
+    ),
+    "x and y seem to be exchanged; write x before y": lambda value, width, height: _swapped(value),
+}
+
+
+def _fits(value: Any, shape: Segmentation) -> bool:
+    try:
+        return _agrees(shape, decode(value, shape.size, ""))
+    except UsageError:
+        return False
+
+
+def _fits_by_rows(value: Any, shape: Segmentation) -> bool:
+    """Whether an RLE fits when its runs are read row by row."""
+    try:
+        mask = decode(value, shape.size, "")
+    except UsageError:
+        return False
+    return _agrees(shape, mask.T.reshape(-1).reshape(mask.shape))
