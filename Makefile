@@ -1,30 +1,68 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+LOCK = requirements-lock.txt
+# Pinned, because --build-constraint is new in pip 25.3: older ones come with `python -m venv`.
+PIP = pip==26.3
+PYTEST = $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: demo test lint install install-all
+.PHONY: demo test test-latest test-servers server-envs check lint lock dist install install-all
 
 demo: install ## The embedded task with the embedded segmenter: nothing to download.
 	$(BIN)/hlmat-bench run --task hres_synth --segmenter graphcut --limit 60 \
 	    --model oracle --model center --model random --model empty --out runs/demo
 
-test: install-all ## Everything, with all packages.
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+test: install-all ## All tests but those marked slow, with the locked versions of all packages.
+	$(PYTEST)
+
+test-latest: VENV = .venv-latest
+test-latest: ## The same tests with the newest versions that pyproject.toml allows.
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --upgrade --upgrade-strategy eager -e '.[all,dev]'
+	$(BIN)/pip list
+	$(PYTEST)
+
+test-servers: install-all server-envs ## The tests marked slow: whole runs against servers that others wrote; nginx must be installed.
+	HLMAT_NO_SKIPS=1 $(BIN)/python -m pytest -m slow
+
+server-envs: $(patsubst tests/servers/environments/%.txt,.venv-servers/%/.done,$(wildcard tests/servers/environments/*.txt))
+
+.venv-servers/%/.done: tests/servers/environments/%.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet --requirement $<
+	touch $@
+
+check: lint test ## What a change must pass.
 
 lint: install-all
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/zizmor --offline --quiet .github
+
+lock: ## Renews the locked versions.
+	$(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/pip install --quiet --upgrade uv
+	.venv-lock/bin/uv pip compile --quiet --upgrade --custom-compile-command 'make lock' pyproject.toml --output-file $(LOCK)
+
+dist: install-all ## The sdist and the wheel, in dist/.
+	$(BIN)/python -m build --no-isolation
 
 install: $(VENV)/.base
 install-all: $(VENV)/.all
 
 $(VENV)/.base: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet '$(PIP)'
 	$(BIN)/pip install --quiet -e .
 	touch $@
 
-$(VENV)/.all: $(VENV)/.base
-	$(BIN)/pip install --quiet -e '.[all,dev]'
+# The last line installs the project itself, and fails where the lock lacks a package that pyproject.toml names.
+$(VENV)/.all: pyproject.toml $(LOCK)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet '$(PIP)'
+	$(BIN)/pip install --quiet --require-hashes --build-constraint $(LOCK) --requirement $(LOCK)
+	$(BIN)/pip install --quiet --no-index --no-build-isolation -e '.[all,dev]'
 	touch $@

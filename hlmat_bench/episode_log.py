@@ -28,6 +28,10 @@ _LOCK = ".lock"
 _SYNC_SECONDS = 0.3
 
 
+class _FolderLock(FileLock):
+    """A class of its own: lmms-eval makes all `FileLock` objects of a path one object, which can be acquired twice."""
+
+
 class RunLock:
     """Keeps a second process out of a run folder; the system releases the lock when the process dies.
 
@@ -41,7 +45,7 @@ class RunLock:
 
     def __init__(self, folder: Path, *, used: bool = True) -> None:
         self._folder, self._used = folder, used
-        self._lock = FileLock(folder / _LOCK)
+        self._lock = _FolderLock(folder / _LOCK)
 
     def __enter__(self) -> RunLock:
         if not self._used:
@@ -64,7 +68,7 @@ class RunLock:
 
     def _holds(self) -> bool:
         """Check that a second attempt on the same file fails: on some network file systems every lock is granted."""
-        second = FileLock(self._folder / _LOCK)
+        second = _FolderLock(self._folder / _LOCK)
         try:
             second.acquire(blocking=False)
         except Timeout:
