@@ -9,8 +9,9 @@ import time
 import pytest
 
 from hlmat_bench.errors import HlmatError, RequestFailed, TryAgain, UsageError
-from hlmat_bench.retries import insist, persist, retry_after
+from hlmat_bench.retries import insist, persist
 from hlmat_bench.throttle import Throttle
+from hlmat_bench.waiting_times import retry_after
 
 
 class Asked:

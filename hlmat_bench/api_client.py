@@ -1,0 +1,332 @@
+"""Connections to a model's server: its address, its key, the proxy before it, and why it does not answer.
+
+Requests go through the aiohttp transport of the openai package, which alone of its transports keeps hundreds of
+requests under way, and not through its typed client, which takes longer for a request than all the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import os
+import re
+import ssl
+import urllib.request
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+from hlmat_bench.errors import HlmatError, TryAgain, UsageError
+from hlmat_bench.throttle import Throttle
+
+if TYPE_CHECKING:
+    import httpx2
+
+_CONNECT_SECONDS = 10.0
+_PORTS = {"http": 80, "https": 443}
+_BLANKS = " \t\r\n\v\f\ufeff\u200b\u00a0"
+_SECRET_NAMES = re.compile(r"key|token|secret|password|sig|code|auth", re.IGNORECASE)
+#: OpenSSL's reasons for a server that answers a TLS greeting with something else.
+_NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG", "UNKNOWN_PROTOCOL")
+
+
+class Proxy(NamedTuple):
+    """The proxy that the environment names for an address: the variable, its address without login, and its login."""
+
+    variable: str
+    parts: SplitResult
+    login: str
+
+
+class ApiClient:
+    """Connections to the server at an address; one set for each event loop.
+
+    Args:
+        url: the address, with or without a login (RFC 3986) and a query.
+        option: the option that gave it, for messages.
+        path: what is added to the path of the address, before the query.
+        headers: sent with each request. A login in the address is sent where no ``Authorization`` is among them.
+        secrets: words that no message shows, besides the login and what the query calls a key or a token.
+        timeout: seconds that the server may be silent.
+
+    Attributes:
+        host: of the server.
+        shown: the address without login and query.
+
+    Raises:
+        UsageError: when the address is none.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        option: str,
+        path: str = "",
+        headers: Mapping[str, str] | None = None,
+        secrets: tuple[str, ...] = (),
+        timeout: float,
+    ) -> None:
+        self._option, self._timeout = option, timeout
+        parts, self._port = _parts(url, option)
+        self.host = parts.hostname or ""
+        login, _, place = parts.netloc.rpartition("@")
+        whole = parts.path.rstrip("/").removesuffix(path) + path
+        self._target = parts._replace(netloc=place, path=whole, fragment="").geturl()
+        self.shown = parts._replace(netloc=place, query="", fragment="").geturl()
+        self._tls = parts.scheme == "https"
+        basic = base64.b64encode(unquote(login).encode()).decode()
+        self._headers = ({"Authorization": f"Basic {basic}"} if login else {}) | dict(headers or {})
+        self._proxy = _proxy(parts)
+        hidden = [value for name, value in parse_qsl(parts.query) if _SECRET_NAMES.search(name)]
+        mine = (parts.password, unquote(parts.password or ""), basic if login else "", *hidden)
+        theirs = unquote(self._proxy.login.partition(":")[2]) if self._proxy else ""
+        self._secrets = tuple(sorted({word for word in (*secrets, *mine, theirs) if word}, key=len, reverse=True))
+        self._reached = self._answered = False
+        self._client: httpx2.AsyncClient | None = None
+        self._throttle = Throttle()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def post(self, body: bytes) -> httpx2.Response:
+        """Send one JSON body and return the whole response, whatever its status.
+
+        Raises:
+            TryAgain: when the connection broke or the server was silent; without secrets.
+            UsageError: when no request can get through.
+        """
+        import aiohttp
+        import httpx2
+
+        client = self._connected()
+        try:
+            response = await client.post(self._target, content=body)
+        except (httpx2.HTTPError, httpx2.InvalidURL, aiohttp.ClientError, ssl.SSLError, UnicodeError) as error:
+            trouble = self._trouble(error)
+        else:
+            self._answered = True
+            return response
+        if isinstance(trouble, TryAgain) and not self._answered and await self._wants_tls():
+            trouble = UsageError(f"The server at {self.host} speaks TLS; write https:// in {self._option}=.")
+        raise trouble  # outside of the handlers: the cause would carry the request and its key
+
+    def throttle(self) -> Throttle:
+        """What holds requests back in the running event loop."""
+        self._connected()
+        return self._throttle
+
+    async def reach(self, *, again: bool = False) -> None:
+        """Tell a server that is not there from one that is busy or broken; a server once reached is not looked for.
+
+        Args:
+            again: look for it also where it was reached before.
+
+        Raises:
+            UsageError: when nothing answers at its address, or at that of the proxy.
+        """
+        if self._reached and not again:
+            return
+        host, port = self.host, self._port
+        if self._proxy is not None:
+            host, port = self._proxy.parts.hostname or "", self._proxy.parts.port or _PORTS[self._proxy.parts.scheme]
+        if not await _opens(host, port):
+            raise UsageError(self._absent(host, port))
+        self._reached = True
+
+    async def close(self) -> None:
+        """Close the connections; a later request opens new ones."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.aclose()
+
+    def clean(self, text: str) -> str:
+        """One short line without secrets."""
+        return " ".join(self.without_secrets(text).split())[:200].rstrip(".")
+
+    def without_secrets(self, text: str, shortest: int = 1) -> str:
+        """A text in which the secrets of at least this length are blotted out."""
+        for secret in self._secrets:
+            if len(secret) >= shortest:
+                text = text.replace(secret, "***")
+        return text
+
+    def _connected(self) -> httpx2.AsyncClient:
+        loop = asyncio.get_running_loop()
+        if self._client is None or self._loop is not loop:
+            self._loop, self._client, self._throttle = loop, self._made(), Throttle()
+        return self._client
+
+    def _made(self) -> httpx2.AsyncClient:
+        """A client for the running event loop.
+
+        Raises:
+            UsageError: when the environment names certificates or proxies that cannot be used.
+        """
+        import openai
+
+        if self._proxy is not None and self._proxy.parts.scheme not in _PORTS:
+            raise UsageError(
+                f"The proxy that {self._proxy.variable} names is of the kind {self._proxy.parts.scheme}, which is not "
+                f"supported; name an http:// proxy, or add {self.host} to no_proxy."
+            )
+        timeout = openai.Timeout(self._timeout, connect=_CONNECT_SECONDS)
+        headers = {"Content-Type": "application/json", **self._headers}
+        try:
+            return openai.DefaultAioHttpClient(timeout=timeout, follow_redirects=False, headers=headers)
+        except OSError as error:  # ssl.SSLError is one
+            words = f"The certificates that SSL_CERT_FILE or SSL_CERT_DIR names cannot be read ({error.strerror})"
+            problem = UsageError(f"{words}; name a PEM file, or unset the variable.")
+        except (ValueError, ImportError):
+            problem = UsageError("A proxy that the environment names has no usable address; mend or unset http_proxy, "
+                                 "https_proxy and all_proxy.")  # fmt: skip
+        raise problem
+
+    def _trouble(self, error: BaseException) -> HlmatError:
+        """What a failed connection means, without the request and its key."""
+        import aiohttp
+        import httpx2
+
+        causes = list(_causes(error))
+        if isinstance(error, httpx2.InvalidURL | httpx2.UnsupportedProtocol | UnicodeError):
+            return _no_address(self._option)
+        for cause in causes:
+            if isinstance(cause, ssl.SSLError) and (trouble := self._tls_trouble(cause)):
+                return trouble
+            if isinstance(cause, aiohttp.ClientHttpProxyError):
+                return UsageError(f"{self._via(cause.status)}; mend the proxy, or add {self.host} to no_proxy.")
+            if isinstance(cause, aiohttp.ClientProxyConnectionError) and self._proxy is not None:
+                return UsageError(self._absent(self._proxy.parts.hostname or "", self._proxy.parts.port or 80))
+        if any(isinstance(cause, TimeoutError) for cause in causes):  # the transport also calls a broken connection so
+            return TryAgain(
+                f"{self.host} did not answer within {self._timeout:g} seconds",
+                advice="take a longer timeout=, or a lower concurrency=",
+            )
+        through = f" through the proxy {self._named_proxy()}" if self._proxy else ""
+        return TryAgain(
+            f"the connection to {self.host}{through} broke",
+            advice=f"look whether the server runs, and at {self._option}=",
+        )
+
+    def _tls_trouble(self, error: ssl.SSLError) -> UsageError | None:
+        """What a refused TLS greeting means; None where it may pass."""
+        if isinstance(error, ssl.SSLCertVerificationError):
+            said = f"The certificate of {self.host} is not trusted ({error.verify_message.rstrip('.')})"
+            if "ismatch" in error.verify_message:
+                return UsageError(f"{said}; write the name that is in the certificate in {self._option}=.")
+            return UsageError(f"{said}; name the file of its certificate authority: SSL_CERT_FILE=ca.pem.")
+        if str(error.reason) in _NO_TLS and not self._answered:
+            return UsageError(f"The server at {self.host} does not speak TLS; write http:// in {self._option}=.")
+        return None
+
+    async def _wants_tls(self) -> bool:
+        """Whether a server that broke off every connection so far speaks TLS at the address of plain HTTP."""
+        if self._tls or self._proxy is not None:
+            return False
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        return await _opens(self.host, self._port, context)
+
+    def _absent(self, host: str, port: int) -> str:
+        if self._proxy is None:
+            return f"There is no server at {host}:{port}; start it, or name its address with {self._option}=."
+        return (
+            f"There is no proxy at {host}:{port}, which {self._proxy.variable} names; mend or unset the variable, or "
+            f"add {self.host} to no_proxy."
+        )
+
+    def _via(self, status: int) -> str:
+        return f"The proxy {self._named_proxy()} did not let a request to {self.host} through (HTTP {status})"
+
+    def _named_proxy(self) -> str:
+        assert self._proxy is not None
+        return f"{self._proxy.parts.netloc} (from {self._proxy.variable})"
+
+
+def header_value(text: str, what: str) -> str:
+    """A key, or another value of a header, without blanks and line breaks around it.
+
+    Args:
+        text: as it was given.
+        what: what to call it in the message; the value itself is never shown.
+
+    Raises:
+        UsageError: when a header cannot carry it.
+    """
+    value = text.strip(_BLANKS)
+    if not re.fullmatch(r"[\x20-\x7e]*", value) or (" " in value and "key" in what):
+        raise UsageError(
+            f"{what} holds a character that no key has (a line break, a blank, a typographic quote or a letter that is "
+            "not Latin); copy it again."
+        )
+    return value
+
+
+def _parts(url: str, option: str) -> tuple[SplitResult, int]:
+    """The parts of an address, and its port.
+
+    Raises:
+        UsageError: when it is none.
+    """
+    text = url.strip(_BLANKS)
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+        host = (parts.hostname or "").encode("idna")
+    except ValueError:  # UnicodeError is one
+        raise _no_address(option) from None
+    if parts.scheme not in _PORTS or not host or port == 0 or re.search(r"[\s\x00-\x1f\\]", text):
+        raise _no_address(option)
+    return parts, port or _PORTS[parts.scheme]
+
+
+def _no_address(option: str) -> UsageError:
+    return UsageError(
+        f"{option}= must look like http://localhost:8000/v1: http or https, a host, and a port from 1 to 65535."
+    )
+
+
+def _proxy(parts: SplitResult) -> Proxy | None:
+    """The proxy that the environment names for an address; None without one."""
+    proxies = urllib.request.getproxies()
+    if urllib.request.proxy_bypass(parts.hostname or ""):
+        return None
+    for scheme in (parts.scheme, "all"):
+        if url := proxies.get(scheme):
+            return _as_proxy(f"{scheme}_proxy", url)
+    return None
+
+
+def _as_proxy(variable: str, url: str) -> Proxy:
+    try:
+        found = urlsplit(url if "://" in url else f"http://{url}")
+        if found.port is not None or found.hostname:
+            login, _, place = found.netloc.rpartition("@")
+            return Proxy(variable, found._replace(netloc=place, path=""), login)
+    except ValueError:
+        pass
+    raise UsageError(f"{variable} names no address of a proxy; it must look like http://HOST:PORT.")
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, what it was raised from, and so on."""
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+async def _opens(host: str, port: int, context: ssl.SSLContext | None = None) -> bool:
+    """Whether a connection to a port can be opened, with TLS where a context is given."""
+    try:
+        _, writer = await asyncio.wait_for(asyncio.open_connection(host, port, ssl=context), _CONNECT_SECONDS)
+    except (OSError, TimeoutError, UnicodeError):
+        return False
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
+    return True
+
+
+def environment_headers(variables: Mapping[str, str]) -> dict[str, str]:
+    """Headers whose values environment variables hold, those that are set."""
+    found = {name: header_value(os.environ.get(variable, ""), variable) for name, variable in variables.items()}
+    return {name: value for name, value in found.items() if value}
