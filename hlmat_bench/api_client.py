@@ -164,11 +164,6 @@ class ApiClient:
         """
         import openai
 
-        if self._proxy is not None and self._proxy.parts.scheme not in _PORTS:
-            raise UsageError(
-                f"The proxy that {self._proxy.variable} names is of the kind {self._proxy.parts.scheme}, which is not "
-                f"supported; name an http:// proxy, or add {self.host} to no_proxy."
-            )
         timeout = openai.Timeout(self._timeout, connect=_CONNECT_SECONDS)
         headers = {"Content-Type": "application/json", **self._headers}
         try:
@@ -186,7 +181,7 @@ class ApiClient:
         import aiohttp
         import httpx2
 
-        causes = list(_causes(error))
+        causes = list(_causes(error))[::-1]  # the first cause says most
         if isinstance(error, httpx2.InvalidURL | httpx2.UnsupportedProtocol | UnicodeError):
             return _no_address(self._option)
         for cause in causes:
@@ -209,12 +204,12 @@ class ApiClient:
 
     def _tls_trouble(self, error: ssl.SSLError) -> UsageError | None:
         """What a refused TLS greeting means; None where it may pass."""
-        if isinstance(error, ssl.SSLCertVerificationError):
+        if isinstance(error, ssl.SSLCertVerificationError) and hasattr(error, "verify_message"):
             said = f"The certificate of {self.host} is not trusted ({error.verify_message.rstrip('.')})"
             if "ismatch" in error.verify_message:
                 return UsageError(f"{said}; write the name that is in the certificate in {self._option}=.")
             return UsageError(f"{said}; name the file of its certificate authority: SSL_CERT_FILE=ca.pem.")
-        if str(error.reason) in _NO_TLS and not self._answered:
+        if getattr(error, "reason", None) in _NO_TLS and not self._answered:
             return UsageError(f"The server at {self.host} does not speak TLS; write http:// in {self._option}=.")
         return None
 
@@ -297,14 +292,23 @@ def _proxy(parts: SplitResult) -> Proxy | None:
 
 
 def _as_proxy(variable: str, url: str) -> Proxy:
+    """The proxy at an address.
+
+    Raises:
+        UsageError: when requests cannot go through it.
+    """
     try:
         found = urlsplit(url if "://" in url else f"http://{url}")
-        if found.port is not None or found.hostname:
-            login, _, place = found.netloc.rpartition("@")
-            return Proxy(variable, found._replace(netloc=place, path=""), login)
+        usable = found.scheme in _PORTS and bool(found.hostname) and found.port != 0
     except ValueError:
-        pass
-    raise UsageError(f"{variable} names no address of a proxy; it must look like http://HOST:PORT.")
+        usable = False
+    if not usable:
+        raise UsageError(
+            f"{variable} names no proxy that can be used; it must look like http://HOST:PORT, or unset it, or add the "
+            "server to no_proxy."
+        )
+    login, _, place = found.netloc.rpartition("@")
+    return Proxy(variable, found._replace(netloc=place, path=""), login)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

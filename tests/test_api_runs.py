@@ -235,7 +235,7 @@ def test_the_key_reaches_no_file_no_log_and_no_screen(
     answers = echoes()
     with ChatServer(lambda *_: answers[len(server.asked) % len(answers)]) as server, caplog.at_level(logging.INFO):
         run = hlmat_bench.run(
-            spec(server, f",retries=0,api_key={KEY}"), task, tool, out=tmp_path / "run", budget=2,
+            spec(server, f",retries=0,deadline=2,api_key={KEY}"), task, tool, out=tmp_path / "run", budget=2,
             cache=tmp_path / "cache", concurrency=1,
         )  # fmt: skip
         assert run.scores()["n"] == 40
@@ -272,6 +272,10 @@ def test_the_command_line_shows_no_key(task: str, tool: str, tmp_path: Path) -> 
         ("openai,api_key=abc,points=xy1", "openai,api_key=***,points=xy1"),
         ("x,base_url=https://me:secret@host/v1,n=1", "x,base_url=https://***@host/v1,n=1"),
         ("x,base_url=http://host:80/v1,name=a@b", "x,base_url=http://host:80/v1,name=a@b"),
+        ("x,base_url=http://host/v1?a=b&key=abc&c=d", "x,base_url=http://host/v1?a=b&key=***&c=d"),
+        ("x,headers=X-Auth:Bearer abc+X-Team:b c,n=1", "x,headers=***,n=1"),
+        ("x,key_env=MY_KEY,key_header=api-key,n=1", "x,key_env=MY_KEY,key_header=api-key,n=1"),
+        ("max_tokens=4096", "max_tokens=4096"),
     ],
 )
 def test_a_command_line_is_shown_without_secrets(word: str, shown: str) -> None:
