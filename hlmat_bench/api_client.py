@@ -13,15 +13,20 @@ import os
 import re
 import ssl
 import urllib.request
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
-from hlmat_bench.errors import HlmatError, TryAgain, UsageError
+from hlmat_bench import api_errors
+from hlmat_bench.errors import HlmatError, RequestFailed, TryAgain, UsageError
+from hlmat_bench.retries import persist
 from hlmat_bench.throttle import Throttle
 
 if TYPE_CHECKING:
     import httpx2
+
+T = TypeVar("T")
 
 _CONNECT_SECONDS = 10.0
 _PORTS = {"http": 80, "https": 443}
@@ -48,11 +53,15 @@ class ApiClient:
         path: what is added to the path of the address, before the query.
         headers: sent with each request. A login in the address is sent where no ``Authorization`` is among them.
         secrets: words that no message shows, besides the login and what the query calls a key or a token.
+        advice: what helps against some kinds of refusals; see `api_errors.ADVICE`.
         timeout: seconds that the server may be silent.
+        deadline: seconds for a request with all its repetitions.
+        retries: most repetitions of a request; those after too many requests do not count.
 
     Attributes:
         host: of the server.
         shown: the address without login and query.
+        advice: as given.
 
     Raises:
         UsageError: when the address is none.
@@ -66,9 +75,13 @@ class ApiClient:
         path: str = "",
         headers: Mapping[str, str] | None = None,
         secrets: tuple[str, ...] = (),
-        timeout: float,
+        advice: Mapping[str, str] | None = None,
+        timeout: float = 120.0,
+        deadline: float = 600.0,
+        retries: int = 6,
     ) -> None:
-        self._option, self._timeout = option, timeout
+        self._option, self._timeout, self._deadline, self._retries = option, timeout, deadline, retries
+        self.advice = dict(advice or {})
         parts, self._port = _parts(url, option)
         self.host = parts.hostname or ""
         login, _, place = parts.netloc.rpartition("@")
@@ -88,7 +101,46 @@ class ApiClient:
         self._throttle = Throttle()
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    async def post(self, body: bytes) -> httpx2.Response:
+    async def ask(self, body: bytes, read: Callable[[bytes], T], fields: Iterable[str] = ()) -> T:
+        """Send one JSON body until there is an answer, and return what ``read`` makes of its body.
+
+        Args:
+            body: of the request.
+            read: reads the body of a success; raises RequestFailed or TryAgain where it is no answer, and
+                `api_errors.ErrorAnswer` where it holds an error.
+            fields: the names of the request's fields besides its model and messages.
+
+        Raises:
+            RequestFailed: when the request failed for good; no error holds a secret.
+            UsageError: when no request can succeed; `api_errors.FieldRefused` for a field that the server does not take.
+            api_errors.Withheld: when the service does not let the prompt through.
+        """
+        await self._reach()
+        asked = api_errors.Asked(self.advice, frozenset(fields), self._deadline, self.shown)
+        once = partial(self._once, body, read, asked)
+        try:
+            return await persist(once, throttle=self._throttle_here(), retries=self._retries, deadline=self._deadline)
+        except RequestFailed:
+            await self._reach(again=True)  # that a server is gone is no fault of this request
+            raise
+
+    async def _once(self, body: bytes, read: Callable[[bytes], T], asked: api_errors.Asked) -> T:
+        response = await self._post(body)
+        failure: HlmatError | None = None
+        if response.is_success:
+            try:
+                return read(response.content)
+            except api_errors.ErrorAnswer:
+                pass
+            except RequestFailed as error:
+                said = f"{self.host}: {self.clean(str(error))}"
+                failure = type(error)(said, advice=error.advice)
+        if failure is None:
+            decision = api_errors.decide(response.status_code, response.headers, response.content, asked)
+            failure = decision.error(self.host, self.clean)
+        raise failure  # outside of the handlers: the cause may hold the key
+
+    async def _post(self, body: bytes) -> httpx2.Response:
         """Send one JSON body and return the whole response, whatever its status.
 
         Raises:
@@ -110,12 +162,12 @@ class ApiClient:
             trouble = UsageError(f"The server at {self.host} speaks TLS; write https:// in {self._option}=.")
         raise trouble  # outside of the handlers: the cause would carry the request and its key
 
-    def throttle(self) -> Throttle:
+    def _throttle_here(self) -> Throttle:
         """What holds requests back in the running event loop."""
         self._connected()
         return self._throttle
 
-    async def reach(self, *, again: bool = False) -> None:
+    async def _reach(self, *, again: bool = False) -> None:
         """Tell a server that is not there from one that is busy or broken; a server once reached is not looked for.
 
         Args:

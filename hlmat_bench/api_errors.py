@@ -20,6 +20,26 @@ from hlmat_bench.waiting_times import moment, pause
 Fate: TypeAlias = Literal["again", "fails", "ends", "withheld", "field"]
 
 
+class ErrorAnswer(HlmatError):
+    """The body of a success holds an error."""
+
+
+class Withheld(HlmatError):
+    """The service does not let a prompt through."""
+
+
+class FieldRefused(UsageError):
+    """The server does not take a field of the request.
+
+    Attributes:
+        field: its name.
+    """
+
+    def __init__(self, message: str, field: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
 class Decision(NamedTuple):
     """What to do about a refused request.
 
@@ -47,7 +67,10 @@ class Decision(NamedTuple):
             return TryAgain(said, advice=self.advice, after=self.after, too_many=self.too_many)
         if self.fate == "fails":
             return RequestFailed(said, advice=self.advice)
-        return UsageError(f"{said}; {self.advice}.")
+        if self.fate == "withheld":
+            return Withheld(said)
+        sentence = f"{said}; {self.advice}."
+        return FieldRefused(sentence, self.field) if self.field else UsageError(sentence)
 
 
 @dataclass(frozen=True, slots=True)

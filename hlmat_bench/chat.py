@@ -11,7 +11,9 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from hlmat_bench.errors import HlmatError, TryAgain
+from hlmat_bench.api_errors import ErrorAnswer
+from hlmat_bench.error_bodies import json_object
+from hlmat_bench.errors import TryAgain
 from hlmat_bench.interfaces import Reply
 from hlmat_bench.prices import Price
 
@@ -40,10 +42,6 @@ _THOUGHTS = ("reasoning_content", "reasoning", "reasoning_details", "thinking")
 _THOUGHT_PARTS = ("thinking", "reasoning", "redacted_thinking", "thought")
 _TEXT_PARTS = ("text", "output_text", None)
 _ERRORS = {"message", "msg", "detail", "errors", "code", "status", "base_resp"}  # in an answer without choices
-
-
-class ErrorAnswer(HlmatError):
-    """The body of a success holds an error instead of replies."""
 
 
 class _Ending(NamedTuple):
@@ -259,17 +257,9 @@ def _events(data: bytes) -> Iterator[dict[str, Any]]:
     """The JSON objects in the data of a stream's events."""
     for event in data.decode(errors="replace").replace("\r\n", "\n").split("\n\n"):
         lines = [line.removeprefix("data:") for line in event.split("\n") if line.startswith("data:")]
-        whole = _object("\n".join(lines))
+        whole = json_object("\n".join(lines))
         # Some servers leave out the empty line between events.
-        yield from [whole] if whole is not None else filter(None, map(_object, lines))
-
-
-def _object(text: str) -> dict[str, Any] | None:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
+        yield from [whole] if whole else filter(None, map(json_object, lines))
 
 
 def _add(choice: dict[str, Any], piece: dict[str, Any]) -> None:

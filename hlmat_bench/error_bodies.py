@@ -64,6 +64,15 @@ def read_error(data: bytes) -> Refusal:
     return of_value(value)
 
 
+def json_object(data: bytes | str) -> dict[str, Any]:
+    """Read a JSON object; where there is none, an empty one."""
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
 def of_value(value: Any) -> Refusal:
     """Read an error that is already JSON: the value of ``error``, or the whole answer around it."""
     leaves = [(key.lower(), leaf) for key, leaf in _leaves("error", value, _DEEPEST)]

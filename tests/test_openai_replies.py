@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hlmat_bench import chat
+from hlmat_bench.api_errors import ErrorAnswer
 from hlmat_bench.errors import RequestFailed, TryAgain
 from hlmat_bench.interfaces import Reply
 from hlmat_bench.testing import ChatServer, Failure, completion
@@ -195,7 +196,7 @@ def test_a_stream_that_breaks_off_is_no_reply(stream: Failure, reason: str) -> N
 
 @given(st.binary(max_size=200) | st.text(max_size=200).map(lambda text: f"data: {text}".encode(errors="replace")))
 def test_any_body_is_read_or_refused(body: bytes) -> None:
-    with contextlib.suppress(TryAgain, chat.ErrorAnswer):
+    with contextlib.suppress(TryAgain, ErrorAnswer):
         assert chat.read(body, 1, None)
 
 

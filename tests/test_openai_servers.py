@@ -311,7 +311,7 @@ def test_a_wrong_path_is_told_with_the_one_that_most_servers_have(added: str) ->
         url = server.base_url.removesuffix("/v1") + added
         with pytest.raises(UsageError, match="base_url=") as caught:
             reply_once(OpenAIModel("fake", "xy1000", base_url=url))
-    assert (f"{url}/v1" in str(caught.value)) is (added == "")
+    assert ("to end in /v1" in str(caught.value)) is (added == "")
 
 
 def test_a_server_that_says_wait_is_asked_more_often_than_retries_allow() -> None:

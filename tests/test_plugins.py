@@ -58,7 +58,7 @@ MODELS = {"typed": Typed}
     ("option", "value"),
     [
         ("text=2024-08-01", "2024-08-01"), ("text=1e5", "1e5"), ("text=on", "on"), ("text=007", "007"),
-        ("text=null", "null"), ("text=4:2:0", "4:2:0"), 
+        ("text=null", "null"), ("text=4:2:0", "4:2:0"),
         ("text= a b ", "a b"), ("text=", ""), ("maybe=no", "no"), ("maybe=null", None),
         ("maybe=", None), ("either=444", "444"), ("word=1", "1"), ("whole=8", 8), ("part=8", 8), ("part=1e3", 1000.0),
         ("part=.5", 0.5), ("perhaps=null", None), ("perhaps=2.5", 2.5), ("flag=true", True), ("flag=off", False),

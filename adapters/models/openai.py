@@ -14,21 +14,19 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
 
 from hlmat_bench import api_errors, chat, images, local
 from hlmat_bench.api_client import ApiClient, environment_headers, header_value
-from hlmat_bench.errors import HlmatError, RequestFailed, TryAgain, UsageError
+from hlmat_bench.errors import UsageError
 from hlmat_bench.framing import Resize
 from hlmat_bench.interfaces import Image, Reply, Request
 from hlmat_bench.points import PointFormat
 from hlmat_bench.prices import find as find_price
-from hlmat_bench.retries import persist
 
 _OPENAI_URL = "https://api.openai.com/v1"
 _PAYERS = {"OpenAI-Organization": "OPENAI_ORG_ID", "OpenAI-Project": "OPENAI_PROJECT_ID"}
@@ -37,10 +35,6 @@ _SHORTEST_SECRET = 6  # in a reply; servers without keys are given words like "n
 # Syntaxes whose tags are special tokens in many checkpoints. vLLM, SGLang and LMDeploy drop these unless told not to:
 # https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html, `skip_special_tokens`.
 _TAGS = ("point", "points", "box", "det", "loc")
-
-
-class _FieldRefused(HlmatError):
-    """The server does not take a field that nobody asked for; the request is asked again without it."""
 
 
 def missing(name: str) -> str | None:
@@ -127,17 +121,24 @@ class OpenAIModel:
         key = _key(api_key, key_env, url)
         self._header_names, sent = _headers(headers, key, key_header)
         self._client = ApiClient(
-            url, option="base_url", path="/chat/completions", headers=sent, secrets=_secrets(key, sent), timeout=timeout
+            url,
+            option="base_url",
+            path="/chat/completions",
+            headers=sent,
+            secrets=_secrets(key, sent),
+            advice=_advice(self.model, key_env, url),
+            timeout=timeout,
+            deadline=deadline,
+            retries=retries,
         )
         self._image = images.settings(image_format, quality, subsampling)
         self._detail = detail
-        self._deadline, self._retries, self._stream = deadline, retries, stream
+        self._stream = stream
         self._max_tokens_param, self._reasoning_effort = max_tokens_param, reasoning_effort
         self._leave_out = sorted(set(filter(None, leave_out.split("+"))))
         self.deterministic = deterministic and "temperature" not in self._leave_out
         self.seeded = "seed" not in self._leave_out
         self._keep_tags = self.points.syntax in _TAGS and url != _OPENAI_URL
-        self._advice = _advice(self.model, key_env, self._client.shown)
         self._threads = ThreadPoolExecutor(max(os.cpu_count() or 1, 2), "encode")
 
     def spec(self) -> dict[str, Any]:
@@ -158,25 +159,13 @@ class OpenAIModel:
         """See `hlmat_bench.interfaces.Model.reply`; a server that gives fewer than ``n`` choices is asked again.
 
         Raises:
-            UsageError: when the server is not there, at the first request or any more.
+            RequestFailed, UsageError: as `ApiClient.ask`, without the key in it.
         """
         start = time.perf_counter()
-        await self._client.reach()
         url = await asyncio.get_running_loop().run_in_executor(self._threads, self._data_url, request.image)
         replies: list[Reply] = []
         while len(replies) < request.n:
-            wanted = request.n - len(replies)
-            fields = self._fields(request, wanted)
-            ask = partial(self._ask, self._body(request, url, fields), fields.keys(), wanted)
-            try:
-                replies += await persist(
-                    ask, throttle=self._client.throttle(), retries=self._retries, deadline=self._deadline
-                )
-            except _FieldRefused:
-                self._keep_tags = False
-            except RequestFailed:
-                await self._client.reach(again=True)  # that a server is gone is no fault of this request
-                raise
+            replies += await self._ask(request, url, request.n - len(replies))
         seconds = (time.perf_counter() - start) / request.n
         return [replace(reply, seconds=seconds) for reply in replies]
 
@@ -216,38 +205,23 @@ class OpenAIModel:
         head, tail = json.dumps({"messages": [{"role": "user", "content": content}], **fields}).split(_IMAGE, 1)
         return b"".join((head.encode(), url, tail.encode()))
 
-    async def _ask(self, body: bytes, fields: Iterable[str], wanted: int) -> list[Reply]:
-        """One attempt: at most so many replies.
-
-        Raises:
-            RequestFailed, UsageError: without the key in it.
-            _FieldRefused: when the server does not take ``skip_special_tokens``.
-        """
-        response = await self._client.post(body)
-        failure: HlmatError | None = None
-        if response.is_success:
-            try:
-                replies = chat.read(response.content, wanted, self.price)
-                return [replace(reply, text=self._shown(reply.text)) for reply in replies]
-            except chat.ErrorAnswer:
-                pass
-            except TryAgain as error:
-                failure = TryAgain(f"{self._client.host}: {self._client.clean(str(error))}", advice=error.advice)
-        if failure is not None:
-            raise failure  # outside of the handler: the cause may hold the key
-        detail = () if self._detail is None else ("detail",)
-        asked = api_errors.Asked(
-            self._advice, frozenset((*fields, *detail)) - {"model"}, self._deadline, self._client.shown
-        )
-        decision = api_errors.decide(response.status_code, response.headers, response.content, asked)
-        if decision.fate == "withheld":
+    async def _ask(self, request: Request, url: bytes, wanted: int) -> list[Reply]:
+        """At most the last so many of a request's replies; none where it is to be asked again in another way."""
+        fields = self._fields(request, wanted)
+        names = fields.keys() - {"model"} | (set() if self._detail is None else {"detail"})
+        try:
+            return await self._client.ask(self._body(request, url, fields), partial(self._read, wanted=wanted), names)
+        except api_errors.Withheld:
             return [Reply("", finish="content_filter")] * wanted
-        if decision.field == "skip_special_tokens":
-            raise _FieldRefused
-        raise decision.error(self._client.host, self._client.clean)
+        except api_errors.FieldRefused as error:
+            if error.field != "skip_special_tokens":
+                raise
+        self._keep_tags = False  # which nobody asked for
+        return []
 
-    def _shown(self, text: str) -> str:
-        return self._client.without_secrets(text, _SHORTEST_SECRET)
+    def _read(self, body: bytes, wanted: int) -> list[Reply]:
+        replies = chat.read(body, wanted, self.price)
+        return [replace(reply, text=self._client.without_secrets(reply.text, _SHORTEST_SECRET)) for reply in replies]
 
 
 def _key(given: str | None, variable: str, url: str) -> str | None:
@@ -293,8 +267,8 @@ def _secrets(key: str | None, headers: Mapping[str, str]) -> tuple[str, ...]:
 
 def _advice(model: str, key_env: str, url: str) -> dict[str, str]:
     """What helps here against refusals of some kinds; see `api_errors.ADVICE`."""
-    path = urlsplit(url).path.rstrip("/")
-    hint = "" if re.search(r"/v\d", path) else f"; most servers want it to end in /v1: {url.rstrip('/')}/v1"
+    versioned = re.search(r"//[^?#]*/v\d", url)
+    hint = "" if versioned else "; most servers want it to end in /v1, e.g. http://localhost:8000/v1"
     return {
         "key": f"set {key_env} to a key that may use {model!r}",
         "model": f"check model={model} and base_url=",
