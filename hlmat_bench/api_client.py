@@ -9,16 +9,15 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-import os
 import re
 import ssl
-import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import parse_qsl, unquote
 
 from hlmat_bench import api_errors
+from hlmat_bench.api_address import PORTS, no_address, parts_of, proxy_for
 from hlmat_bench.errors import HlmatError, RequestFailed, TryAgain, UsageError
 from hlmat_bench.retries import persist
 from hlmat_bench.throttle import Throttle
@@ -29,19 +28,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _CONNECT_SECONDS = 10.0
-_PORTS = {"http": 80, "https": 443}
-_BLANKS = " \t\r\n\v\f\ufeff\u200b\u00a0"
 _SECRET_NAMES = re.compile(r"key|token|secret|password|sig|code|auth", re.IGNORECASE)
 #: OpenSSL's reasons for a server that answers a TLS greeting with something else.
 _NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG", "UNKNOWN_PROTOCOL")
-
-
-class Proxy(NamedTuple):
-    """The proxy that the environment names for an address: the variable, its address without login, and its login."""
-
-    variable: str
-    parts: SplitResult
-    login: str
 
 
 class ApiClient:
@@ -82,7 +71,7 @@ class ApiClient:
     ) -> None:
         self._option, self._timeout, self._deadline, self._retries = option, timeout, deadline, retries
         self.advice = dict(advice or {})
-        parts, self._port = _parts(url, option)
+        parts, self._port = parts_of(url, option)
         self.host = parts.hostname or ""
         login, _, place = parts.netloc.rpartition("@")
         whole = parts.path.rstrip("/").removesuffix(path) + path
@@ -91,7 +80,7 @@ class ApiClient:
         self._tls = parts.scheme == "https"
         basic = base64.b64encode(unquote(login).encode()).decode()
         self._headers = ({"Authorization": f"Basic {basic}"} if login else {}) | dict(headers or {})
-        self._proxy = _proxy(parts)
+        self._proxy = proxy_for(parts)
         hidden = [value for name, value in parse_qsl(parts.query) if _SECRET_NAMES.search(name)]
         mine = (parts.password, unquote(parts.password or ""), basic if login else "", *hidden)
         theirs = unquote(self._proxy.login.partition(":")[2]) if self._proxy else ""
@@ -112,7 +101,7 @@ class ApiClient:
 
         Raises:
             RequestFailed: when the request failed for good; no error holds a secret.
-            UsageError: when no request can succeed; `api_errors.FieldRefused` for a field that the server does not take.
+            UsageError: when no request can succeed; `api_errors.FieldRefused` for a field of the request.
             api_errors.Withheld: when the service does not let the prompt through.
         """
         await self._reach()
@@ -180,7 +169,7 @@ class ApiClient:
             return
         host, port = self.host, self._port
         if self._proxy is not None:
-            host, port = self._proxy.parts.hostname or "", self._proxy.parts.port or _PORTS[self._proxy.parts.scheme]
+            host, port = self._proxy.parts.hostname or "", self._proxy.parts.port or PORTS[self._proxy.parts.scheme]
         if not await _opens(host, port):
             raise UsageError(self._absent(host, port))
         self._reached = True
@@ -235,7 +224,7 @@ class ApiClient:
 
         causes = list(_causes(error))[::-1]  # the first cause says most
         if isinstance(error, httpx2.InvalidURL | httpx2.UnsupportedProtocol | UnicodeError):
-            return _no_address(self._option)
+            return no_address(self._option)
         for cause in causes:
             if isinstance(cause, ssl.SSLError) and (trouble := self._tls_trouble(cause)):
                 return trouble
@@ -289,80 +278,6 @@ class ApiClient:
         return f"{self._proxy.parts.netloc} (from {self._proxy.variable})"
 
 
-def header_value(text: str, what: str) -> str:
-    """A key, or another value of a header, without blanks and line breaks around it.
-
-    Args:
-        text: as it was given.
-        what: what to call it in the message; the value itself is never shown.
-
-    Raises:
-        UsageError: when a header cannot carry it.
-    """
-    value = text.strip(_BLANKS)
-    if not re.fullmatch(r"[\x20-\x7e]*", value) or (" " in value and "key" in what):
-        raise UsageError(
-            f"{what} holds a character that no key has (a line break, a blank, a typographic quote or a letter that is "
-            "not Latin); copy it again."
-        )
-    return value
-
-
-def _parts(url: str, option: str) -> tuple[SplitResult, int]:
-    """The parts of an address, and its port.
-
-    Raises:
-        UsageError: when it is none.
-    """
-    text = url.strip(_BLANKS)
-    try:
-        parts = urlsplit(text)
-        port = parts.port
-        host = (parts.hostname or "").encode("idna")
-    except ValueError:  # UnicodeError is one
-        raise _no_address(option) from None
-    if parts.scheme not in _PORTS or not host or port == 0 or re.search(r"[\s\x00-\x1f\\]", text):
-        raise _no_address(option)
-    return parts, port or _PORTS[parts.scheme]
-
-
-def _no_address(option: str) -> UsageError:
-    return UsageError(
-        f"{option}= must look like http://localhost:8000/v1: http or https, a host, and a port from 1 to 65535."
-    )
-
-
-def _proxy(parts: SplitResult) -> Proxy | None:
-    """The proxy that the environment names for an address; None without one."""
-    proxies = urllib.request.getproxies()
-    if urllib.request.proxy_bypass(parts.hostname or ""):
-        return None
-    for scheme in (parts.scheme, "all"):
-        if url := proxies.get(scheme):
-            return _as_proxy(f"{scheme}_proxy", url)
-    return None
-
-
-def _as_proxy(variable: str, url: str) -> Proxy:
-    """The proxy at an address.
-
-    Raises:
-        UsageError: when requests cannot go through it.
-    """
-    try:
-        found = urlsplit(url if "://" in url else f"http://{url}")
-        usable = found.scheme in _PORTS and bool(found.hostname) and found.port != 0
-    except ValueError:
-        usable = False
-    if not usable:
-        raise UsageError(
-            f"{variable} names no proxy that can be used; it must look like http://HOST:PORT, or unset it, or add the "
-            "server to no_proxy."
-        )
-    login, _, place = found.netloc.rpartition("@")
-    return Proxy(variable, found._replace(netloc=place, path=""), login)
-
-
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
     """An error, what it was raised from, and so on."""
     while error is not None:
@@ -380,9 +295,3 @@ async def _opens(host: str, port: int, context: ssl.SSLContext | None = None) ->
     with contextlib.suppress(OSError):
         await writer.wait_closed()
     return True
-
-
-def environment_headers(variables: Mapping[str, str]) -> dict[str, str]:
-    """Headers whose values environment variables hold, those that are set."""
-    found = {name: header_value(os.environ.get(variable, ""), variable) for name, variable in variables.items()}
-    return {name: value for name, value in found.items() if value}

@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from hlmat_bench.error_bodies import Refusal, read_error
 from hlmat_bench.errors import HlmatError, RequestFailed, TryAgain, UsageError
+from hlmat_bench.refused_fields import field_advice, refused_field
 from hlmat_bench.waiting_times import moment, pause
 
 #: What becomes of the request: ``again`` it is asked again; ``fails`` it failed for good; ``ends`` no request can ever
@@ -107,7 +108,7 @@ ADVICE = {
     "proxy": "name the login of the proxy in the environment: https_proxy=http://USER:PASSWORD@HOST:PORT",
     "scheme": "write https:// in base_url=",
     "busy": "take a lower concurrency=, or a longer deadline=",
-    "server": "look into the log of the server",
+    "server": "try again later, or look into the log of the server",
     "request": "check the options of the model against what the server takes",
 }
 
@@ -148,6 +149,7 @@ _CREDIT = _rule(
     r"(?:used (?:up )?all|exceeded your) (?:\w+ ){0,4}credits?\b",
     r"spending[ -]limit",
     r"budget (?:has been )?exceeded",
+    r"exceeded\w*budget",
     r"payment (?:is )?required",
     r"account (?:is )?(?:suspended|in arrears|in good standing|not in good standing)",
     r"余额不足",
@@ -161,6 +163,7 @@ _WITHHELD = _rule(
     "moderation_blocked content_moderation contentfilter content_filtered image_content_policy_violation 1301",
     r"content[ _-](?:policy|filter|management policy|moderation|exists risk|violates)",
     r"input was flagged",
+    r"blocked by (?:\w+ )?(?:safety|content|moderation)",
     r"flagged (?:by|as|for) ",
     r"safety (?:system|check|filter|guideline|polic|reason)",
     r"(?:violat|against)\w* [^.]{0,40}(?:usage|content|safety) (?:polic|guideline)",
@@ -210,8 +213,8 @@ _STREAM = _rule(
     "200|4..|500",
     "",
     r"\bstream\w*\b[^.]{0,30}(?:must be (?:set to )?true|required)",
-    r"only supports? (?:the )?stream",
-    r"non-?stream\w*[^.]{0,40}(?:not|n't|only)",
+    r"only (?:supports? )?(?:the )?stream",
+    r"non-?streaming",
     r"enable the stream",
 )
 _VISION = _rule(
@@ -221,7 +224,7 @@ _VISION = _rule(
     "",
     r"images? ?(?:input|url|content)?s? (?:is|are) not (?:supported|enabled|available|allowed)",
     r"mmproj",
-    r"(?:n[o']t|not) (?:support|accept|handle|process)(?:ed|ing)?:? (?:[\w-]+ ){0,2}"
+    r"(?:n[o']t|not) (?:support|accept|handle)(?:ed|ing)?:? (?:[\w-]+ ){0,2}"
     r"(?:images?(?! ?(?:format|type|size))|vision|multi-?modal|visual)",
     r"not a (?:multi-?modal|vision)",
     r"not have (?:vision|image)",
@@ -231,7 +234,9 @@ _VISION = _rule(
     r"image_url[`'\"]? is (?:only|not) supported",
     r"text[- ]only",
     r"only supports? text",
-    r"content must be a string",
+    r"content['\"]?\s*:? (?:value )?must be a string",
+    r"(?:can ?not|can't|unable to) process images\b",
+    r"(?:lacks?|without) (?:vision|image|multi-?modal)",
     r"missing data required for image",
     r"(?:vision|multi-?modal\w*|image input)[^.]{0,30} not (?:supported|enabled)",
     r"不支持图",
@@ -248,6 +253,7 @@ _KEY = _rule(
     r"api[ _-]?key[^.]{0,30}(?:not valid|invalid|incorrect|missing|expired|required|not (?:found|provided|allowed))",
     r"provide an? (?:valid )?api[ _-]?key",
     r"no auth credentials",
+    r"login fail",
     r"unauthori[sz]ed",
     r"authentication (?:error|failed|required)",
 )
@@ -285,6 +291,7 @@ _PATH = _rule(
     r"cannot post",
     r"method not allowed",
     r"(?:page|endpoint) not found",
+    r"^not found$",
 )
 _IMAGE = _rule(
     "fails",
@@ -292,7 +299,7 @@ _IMAGE = _rule(
     "400|415|422|500",
     "invalid_image invalid_image_format image_parse_error invalid_image_url unsupported_image_media_type",
     r"(?:unsupported|invalid|could not|cannot|can't|failed to|unable to)[^.]{0,40}image",
-    r"image[^.]{0,40}(?:unsupported|invalid)",
+    r"image[^.]{0,40}(?:unsupported|invalid|not (?:represent )?a valid)",
 )
 _FIELD = _rule(  # that the words do not name as we do
     "ends",
@@ -304,15 +311,8 @@ _FIELD = _rule(  # that the words do not name as we do
     r"unrecognized request argument",
 )
 _RULES = (_SCHEME, _CREDIT, _WITHHELD, _REGION, _CONTEXT, _SIZE, _STREAM)
-_LATE_RULES = (
-    _FIELD,
-    _VISION,
-    _KEY,
-    _MODEL,
-    _MODEL_OF_BROKEN,
-    _PATH,
-    _IMAGE,
-)  # after too many requests and refused fields
+# Looked at after too many requests and refused fields.
+_LATE_RULES = (_FIELD, _VISION, _KEY, _MODEL, _MODEL_OF_BROKEN, _PATH, _IMAGE)
 
 _TOO_MANY = _rule(
     "again",
@@ -327,7 +327,8 @@ _TOO_MANY = _rule(
     r"loading model",
 )
 _DAILY = re.compile(
-    r"per[-_ ]?day|\bdaily\b|\((?:RPD|TPD)\)|by ?day\b|86400 ?s|per[-_ ]?(?:week|month)|limit: 0\b", re.IGNORECASE
+    r"per[-_ ]?(?:day|week|month)|\b(?:daily|weekly|monthly)\b|\((?:RPD|TPD)\)|by ?day\b|86400 ?s|limit: 0\b",
+    re.IGNORECASE,
 )
 
 #: Statuses of named errors in a body that came with status 200.
@@ -338,26 +339,7 @@ _NAMED = {
     "too_many_requests": 429, "invalid_argument": 400, "invalid_request_error": 400, "bad_request": 400,
     "request_too_large": 413,
 }  # fmt: skip
-_PASSING = (408, 409, 425, 429, 498)
-
-# A field that is refused: words that refuse, and the name, before the names that the server would take instead.
-_REFUSES = re.compile(
-    r"unrecogni[sz]ed|unknown|unexpected|unsupported|n[o']t support|not (?:supported|permitted|allowed|accepted|valid)"
-    r"|forbid|extraneous|extra (?:inputs|fields)|additional propert|invalid|deprecated|incompatible|only supports?|must"
-    r"|should be|only [^.]{0,30}(?:is|are) (?:supported|allowed)|too (?:large|big|small|high|low|many)|out of range"
-    r"|greater than|less than|strictly positive",
-    re.IGNORECASE,
-)
-_ALLOWED = re.compile(
-    r"expected one of|did you mean|supported (?:parameters|fields|keys)|allowed (?:properties|fields|keys)|use ['\"`]",
-    re.IGNORECASE,
-)
-_UNKNOWN_FIELD = re.compile(
-    r"unexpected keyword|unexpected field|extra inputs|unsupported ?param|not support param|unknown field",
-    re.IGNORECASE,
-)
-_PLAIN_NAMES = ("seed", "temperature", "max_tokens", "max_completion_tokens", "reasoning_effort", "skip_special_tokens")
-_NO_FIELD = (401, 402, 403, 404, 405, 407, 408, 409, 413, 429)
+_PASSING = (408, 409, 421, 425, 429, 498, 499)
 
 
 def decide(status: int, headers: Mapping[str, str], body: bytes, asked: Asked) -> Decision:
@@ -402,10 +384,10 @@ def _limited(message: str, headers: Mapping[str, str], error: Refusal, asked: As
     misleading = any(_DAILY.search(quota) for quota in error.quotas)  # Google then still says to retry in a minute
     if after is not None and after >= asked.deadline:
         return Decision(
-            "ends", f"{message}; the quota is used up until {moment(after)}", _advice("quota", asked), after
+            "ends", message, f"the quota is used up until {moment(after)}: {_advice('quota', asked)}", after
         )
     if daily and (after is None or misleading):
-        return Decision("ends", f"{message}; the quota is used up", _advice("quota", asked), after)
+        return Decision("ends", message, f"the quota is used up: {_advice('quota', asked)}", after)
     return Decision("again", message, _advice("busy", asked), after, too_many=True)
 
 
@@ -424,53 +406,6 @@ def _by_status(status: int, message: str, headers: Mapping[str, str], error: Ref
     if status in _PASSING or status >= 500 or status < 300:
         return Decision("again", message, _advice("server", asked), pause(headers, error))
     return Decision("fails", message, _advice("request", asked))
-
-
-def refused_field(status: int, error: Refusal, fields: frozenset[str]) -> str:
-    """Return the field of the request that the server does not take; empty where it is about something else.
-
-    ``skip_special_tokens``, which no user asks for, goes before other fields that are refused together with it.
-    """
-    if status in _NO_FIELD or (status >= 500 and not _UNKNOWN_FIELD.search(error.message)):
-        return ""
-    words = _ALLOWED.split(error.message)[0]
-    refuses = _REFUSES.search(error.message) or error.codes & {"unsupported_parameter", "unsupported_value"}
-    if not refuses:
-        return ""
-    named = sorted(
-        (field != "skip_special_tokens", place, field)
-        for field in fields
-        if (place := 0 if error.param == field else _named_at(field, words)) is not None
-    )
-    return named[0][2] if named else ""
-
-
-def _named_at(field: str, words: str) -> int | None:
-    """Return where a sentence names a field, as a name and not as a common word."""
-    name = re.escape(field)
-    forms = [rf"['\"`\[({{]{name}['\"`\])}}:=]", rf"\.{name}(?![-\w])", rf"\b{name}: "]
-    forms.append(rf"(?:supplied|parameter|field|model): {name}(?![-\w])")
-    if field in _PLAIN_NAMES:  # models are called seed-1.6, too
-        forms.append(rf"(?<![-\w/.]){name}(?![-\w/])")
-    if field == "n":
-        forms.append(r"\bn\b ?(?:>|=|must|should|is )")
-    found = re.search("|".join(forms), words)
-    return found.start() if found else None
-
-
-def field_advice(field: str, message: str) -> str:
-    """Say which option leaves a field out that the server does not take."""
-    if field == "max_tokens" and "max_completion_tokens" in message:
-        return "add max_tokens_param=max_completion_tokens"
-    if field == "max_completion_tokens":
-        return "add max_tokens_param=max_tokens"
-    if field == "detail":
-        return "take another detail=, or leave detail= out"
-    if field == "reasoning_effort":
-        return "take another reasoning_effort=, or leave reasoning_effort= out"
-    if field == "max_tokens":
-        return "take another --set max_tokens=, add max_tokens_param=max_completion_tokens, or add leave_out=max_tokens"
-    return f"add leave_out={field}"
 
 
 def _advice(subject: str, asked: Asked) -> str:

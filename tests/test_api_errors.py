@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hlmat_bench.api_errors import Asked, Decision, decide, refused_field
+from hlmat_bench.api_errors import Asked, Decision, decide
 from hlmat_bench.error_bodies import read_error
+from hlmat_bench.refused_fields import refused_field
 
 FIELDS = frozenset({"seed", "temperature", "max_tokens", "n", "skip_special_tokens", "detail", "reasoning_effort"})
 
@@ -57,6 +58,13 @@ ENDS = {
     "credit, a proxy's budget": (400, error("Budget has been exceeded! Current cost: 2.0", type="budget_exceeded"), "credit"),
     "credit, Chinese": (429, error("余额不足或无可用资源包", code="1113"), "credit"),
     "credit, a team's": (403, error("Your team has used all available credits."), "credit"),
+    "credit, a token's budget": (400, error("ExceededTokenBudget: spend for token: 7"), "credit"),
+    "key, in a 200 of another form": (200, {"base_resp": {"status_code": 1004, "status_msg": "login fail"}}, "key"),
+    "path, FastAPI's 200": (200, {"detail": "Not Found"}, "base_url="),
+    "text only, a type": (400, error("'messages.0.content' : value must be a string"), "reads images"),
+    "text only, lacks": (422, {"detail": "model lacks vision capability"}, "reads images"),
+    "stream only, in other words": (400, error("must be false for non-streaming calls"), "stream=true"),
+    "region, Google": (400, error("User location is not supported for this.", status="FAILED_PRECONDITION"), "offered"),
     "region": (403, error("Country, region, or territory not supported"), "offered"),
     "region, by law": (451, "", "offered"),
     "text only, llama.cpp": (500, error("image input is not supported - hint: provide the mmproj", code=500), "reads images"),
@@ -106,6 +114,11 @@ REFUSED_FIELDS = {
     "max_tokens": (400, error("Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.", code="unsupported_parameter"), "max_tokens"),
     "detail": (422, {"detail": [{"loc": ["body", "messages", 0, "content", 0, "image_url", "detail"], "msg": "Input should be 'auto' or 'low'", "input": {"seed": 1}}]}, "detail"),
     "n": (400, error("only n = 1 is supported"), "n"),
+    "n, larger": (400, error("n > 1 is not supported"), "n"),
+    "within a gateway's words": (400, error("Error code: 400 - {'detail': [{'loc': ['body', 'seed'], 'msg': 'Extra inputs are not permitted'}]}"), "seed"),
+    "JSON schema": (400, error("Additional properties are not allowed ('seed' was unexpected)"), "seed"),
+    "zod": (400, error("Unrecognized key(s) in object: 'seed'"), "seed"),
+    "a range": (400, error("parameter seed should be [0, 2147483647]"), "seed"),
     "n, by name": (400, error("must be 1", param="n"), "n"),
     "effort": (400, error("Unsupported parameter: 'reasoning_effort' is not supported with this model."), "reasoning_effort"),
 }  # fmt: skip
@@ -130,6 +143,8 @@ FAILS = {
     "too large for the rate": (429, error("Request too large for gpt-9: tokens per min: Limit 10, Requested 20."), "quality="),
     "context, vLLM": (400, {"message": "This model's maximum context length is 99 tokens. 'max_tokens' is too large: 128", "code": 400}, "longer context"),
     "context, llama.cpp": (400, error("the request exceeds the available size", type="exceed_context_size_error"), "longer context"),
+    "image data": (400, error("Could not process image"), "image_format=png"),
+    "image dimensions": (400, error("At least one of the image dimensions exceed max allowed size: 9 pixels"), "resize="),
     "image format": (400, error("You uploaded an unsupported image.", code="invalid_image_format"), "image_format=png"),
     "anything else": (400, error("no reason"), "options of the model"),
     "no word": (418, "", "options of the model"),
@@ -202,6 +217,7 @@ DAYS: dict[str, tuple[Any, dict[str, str], str]] = {
         "used up",
     ),
     "no quota at all": (error("Quota exceeded for metric: m, limit: 0, model: x"), {}, "used up"),
+    "a week's": (error("Weekly usage limit reached"), {}, "used up"),
     "for ever": (error("slow"), {"retry-after": "9" * 400}, "until an unknown time"),
 }  # fmt: skip
 
@@ -211,7 +227,7 @@ def test_a_quota_that_outlasts_the_deadline_ends_the_run(case: str) -> None:
     body, headers, said = DAYS[case]
     decision = decided(429, body, headers)
     assert decision.fate == "ends"
-    assert re.search(said, decision.message)
+    assert re.search(said, decision.advice)
     assert "the same command" in decision.advice
 
 

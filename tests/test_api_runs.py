@@ -174,6 +174,30 @@ def test_a_server_that_goes_away_ends_the_run_and_the_same_command_goes_on(
         check(play(spec(server)), undisturbed)
 
 
+@pytest.mark.parametrize(
+    ("refusal", "said"),
+    [
+        (Failure(402, body=json.dumps({"error": {"message": "Insufficient credits"}})), "add credit"),
+        (Failure(429, headers={"Retry-After": "25920"}), "used up until"),
+        ({"error": {"message": "No more for today", "code": 402}}, "add credit"),
+    ],
+)
+def test_a_quota_that_is_used_up_ends_the_run_and_the_same_command_continues(
+    refusal: Answer, said: str, task: str, tool: str, tmp_path: Path, undisturbed: Undisturbed
+) -> None:
+    steady, open_again = Flaky(), threading.Event()
+
+    def answer(*question: Any) -> Answer:
+        return steady(*question) if steady.requests < 30 or open_again.is_set() else refusal
+
+    with ChatServer(answer) as server:
+        with pytest.raises(UsageError, match=said):
+            hlmat_bench.run(spec(server), task, tool, out=tmp_path / "run", budget=4)
+        assert 0 < len(written_ids(tmp_path / "run")) < 40
+        open_again.set()
+        check(hlmat_bench.run(spec(server), task, tool, out=tmp_path / "run", budget=4), undisturbed)
+
+
 def test_refusals_empty_replies_truncation_and_filters_are_told_apart(task: str, tool: str, tmp_path: Path) -> None:
     def answer(body: Any, image: Any, prompt: str) -> Answer:
         endings = [

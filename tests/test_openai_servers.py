@@ -14,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from hlmat_bench.errors import RequestFailed, UsageError
@@ -268,7 +269,30 @@ def test_a_header_that_is_none_is_refused(options: dict[str, str], said: str) ->
         OpenAIModel("fake", "xy1000", base_url="http://127.0.0.1:1/v1", **options)
 
 
-# Fields and paths
+# Fields, paths and sizes
+
+
+def test_an_image_that_is_too_large_is_told_also_where_the_server_does_not_read_it() -> None:
+    """As proxies do: the answer comes after the head of the request, and then the connection closes."""
+
+    def refuse(listening: socket.socket) -> None:
+        while True:
+            try:
+                connection, _ = listening.accept()
+            except OSError:  # closed
+                return
+            with connection:
+                if b"POST" not in connection.recv(4):  # one that only looks whether the server is there
+                    continue
+                connection.sendall(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+
+    noise = np.random.default_rng(0).integers(0, 255, (1500, 1500, 3), dtype=np.uint8)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=refuse, args=(listening,), daemon=True).start()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
+        with pytest.raises(RequestFailed, match="HTTP 413") as caught:
+            reply_once(OpenAIModel("fake", "xy1000", base_url=url, image_format="png", retries=0), request(image=noise))
+    assert "resize=" in caught.value.advice
 
 
 def strict(body: dict[str, Any], image: Any, prompt: str) -> Answer:

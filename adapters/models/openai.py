@@ -21,7 +21,8 @@ from functools import partial
 from typing import Any
 
 from hlmat_bench import api_errors, chat, images, local
-from hlmat_bench.api_client import ApiClient, environment_headers, header_value
+from hlmat_bench.api_address import environment_headers, header_value
+from hlmat_bench.api_client import ApiClient
 from hlmat_bench.errors import UsageError
 from hlmat_bench.framing import Resize
 from hlmat_bench.interfaces import Image, Reply, Request
