@@ -24,7 +24,7 @@ class Proxy(NamedTuple):
 
 
 def header_value(text: str, what: str) -> str:
-    """A key, or another value of a header, without blanks and line breaks around it.
+    """Return a key, or another value of a header, without blanks and line breaks around it.
 
     Args:
         text: as it was given.
@@ -43,7 +43,7 @@ def header_value(text: str, what: str) -> str:
 
 
 def parts_of(url: str, option: str) -> tuple[SplitResult, int]:
-    """The parts of an address, and its port.
+    """Split an address into its parts, and return them with its port.
 
     Raises:
         UsageError: when it is none.
@@ -61,14 +61,14 @@ def parts_of(url: str, option: str) -> tuple[SplitResult, int]:
 
 
 def no_address(option: str) -> UsageError:
-    """The error for an option that should be the address of a server and is not."""
+    """Return the error for an option that should be the address of a server and is not."""
     return UsageError(
         f"{option}= must look like http://localhost:8000/v1: http or https, a host, and a port from 1 to 65535."
     )
 
 
 def proxy_for(parts: SplitResult) -> Proxy | None:
-    """The proxy that the environment names for an address; None without one."""
+    """Return the proxy that the environment names for an address; None without one."""
     proxies = urllib.request.getproxies()
     if urllib.request.proxy_bypass(parts.hostname or ""):
         return None
@@ -79,7 +79,7 @@ def proxy_for(parts: SplitResult) -> Proxy | None:
 
 
 def _as_proxy(variable: str, url: str) -> Proxy:
-    """The proxy at an address.
+    """Read the address of a proxy.
 
     Raises:
         UsageError: when requests cannot go through it.
@@ -99,6 +99,6 @@ def _as_proxy(variable: str, url: str) -> Proxy:
 
 
 def environment_headers(variables: Mapping[str, str]) -> dict[str, str]:
-    """Headers whose values environment variables hold, those that are set."""
+    """Return the headers whose values environment variables hold, those that are set."""
     found = {name: header_value(os.environ.get(variable, ""), variable) for name, variable in variables.items()}
     return {name: value for name, value in found.items() if value}

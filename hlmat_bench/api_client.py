@@ -152,7 +152,7 @@ class ApiClient:
         raise trouble  # outside of the handlers: the cause would carry the request and its key
 
     def _throttle_here(self) -> Throttle:
-        """What holds requests back in the running event loop."""
+        """Return what holds requests back in the running event loop."""
         self._connected()
         return self._throttle
 
@@ -181,11 +181,11 @@ class ApiClient:
             await client.aclose()
 
     def clean(self, text: str) -> str:
-        """One short line without secrets."""
+        """Return a text as one short line without secrets."""
         return " ".join(self.without_secrets(text).split())[:200].rstrip(".")
 
     def without_secrets(self, text: str, shortest: int = 1) -> str:
-        """A text in which the secrets of at least this length are blotted out."""
+        """Return a text in which the secrets of at least this length are blotted out."""
         for secret in self._secrets:
             if len(secret) >= shortest:
                 text = text.replace(secret, "***")
@@ -198,7 +198,7 @@ class ApiClient:
         return self._client
 
     def _made(self) -> httpx2.AsyncClient:
-        """A client for the running event loop.
+        """Make a client for the running event loop.
 
         Raises:
             UsageError: when the environment names certificates or proxies that cannot be used.
@@ -213,12 +213,13 @@ class ApiClient:
             words = f"The certificates that SSL_CERT_FILE or SSL_CERT_DIR names cannot be read ({error.strerror})"
             problem = UsageError(f"{words}; name a PEM file, or unset the variable.")
         except (ValueError, ImportError):
-            problem = UsageError("A proxy that the environment names has no usable address; mend or unset http_proxy, "
-                                 "https_proxy and all_proxy.")  # fmt: skip
+            problem = UsageError(
+                "A proxy that the environment names cannot be used; correct http_proxy, https_proxy and all_proxy."
+            )
         raise problem
 
     def _trouble(self, error: BaseException) -> HlmatError:
-        """What a failed connection means, without the request and its key."""
+        """Return what a failed connection means as an error without the request and its key."""
         import aiohttp
         import httpx2
 
@@ -229,7 +230,7 @@ class ApiClient:
             if isinstance(cause, ssl.SSLError) and (trouble := self._tls_trouble(cause)):
                 return trouble
             if isinstance(cause, aiohttp.ClientHttpProxyError):
-                return UsageError(f"{self._via(cause.status)}; mend the proxy, or add {self.host} to no_proxy.")
+                return UsageError(f"{self._via(cause.status)}; correct its settings, or add {self.host} to no_proxy.")
             if isinstance(cause, aiohttp.ClientProxyConnectionError) and self._proxy is not None:
                 return UsageError(self._absent(self._proxy.parts.hostname or "", self._proxy.parts.port or 80))
         if any(isinstance(cause, TimeoutError) for cause in causes):  # the transport also calls a broken connection so
@@ -244,7 +245,7 @@ class ApiClient:
         )
 
     def _tls_trouble(self, error: ssl.SSLError) -> UsageError | None:
-        """What a refused TLS greeting means; None where it may pass."""
+        """Return what a refused TLS greeting means as an error; None where it may pass."""
         if isinstance(error, ssl.SSLCertVerificationError) and hasattr(error, "verify_message"):
             said = f"The certificate of {self.host} is not trusted ({error.verify_message.rstrip('.')})"
             if "ismatch" in error.verify_message:
@@ -255,7 +256,7 @@ class ApiClient:
         return None
 
     async def _wants_tls(self) -> bool:
-        """Whether a server that broke off every connection so far speaks TLS at the address of plain HTTP."""
+        """Tell whether a server that broke off every plain connection so far speaks TLS."""
         if self._tls or self._proxy is not None:
             return False
         context = ssl.create_default_context()
@@ -266,8 +267,8 @@ class ApiClient:
         if self._proxy is None:
             return f"There is no server at {host}:{port}; start it, or name its address with {self._option}=."
         return (
-            f"There is no proxy at {host}:{port}, which {self._proxy.variable} names; mend or unset the variable, or "
-            f"add {self.host} to no_proxy."
+            f"There is no proxy at {host}:{port}, which {self._proxy.variable} names; correct or unset the variable, "
+            f"or add {self.host} to no_proxy."
         )
 
     def _via(self, status: int) -> str:
@@ -279,14 +280,14 @@ class ApiClient:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An error, what it was raised from, and so on."""
+    """Yield an error, the error that it was raised from, and so on."""
     while error is not None:
         yield error
         error = error.__cause__
 
 
 async def _opens(host: str, port: int, context: ssl.SSLContext | None = None) -> bool:
-    """Whether a connection to a port can be opened, with TLS where a context is given."""
+    """Tell whether a connection to a port can be opened, with TLS where a context is given."""
     try:
         _, writer = await asyncio.wait_for(asyncio.open_connection(host, port, ssl=context), _CONNECT_SECONDS)
     except (OSError, TimeoutError, UnicodeError):

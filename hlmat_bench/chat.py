@@ -53,7 +53,7 @@ class _Ending(NamedTuple):
 
 
 def read(data: bytes, wanted: int, price: Price | None) -> list[Reply]:
-    """The replies in the body of a response, at most as many as wanted.
+    """Return the replies in the body of a response, at most as many as wanted.
 
     A reply is what the model wrote, or why it refuses; nothing at all where it ended without a word. Tokens and cost
     are shared out among the replies; the cost also covers choices beyond the wanted ones. A response without a choice
@@ -95,7 +95,7 @@ def _shared_out(
 
 
 def _answer(data: bytes) -> dict[str, Any]:
-    """The JSON object in a body.
+    """Return the JSON object in a body.
 
     Raises:
         TryAgain: when there is none.
@@ -116,7 +116,7 @@ def _answer(data: bytes) -> dict[str, Any]:
 
 
 def _ending(choice: Any) -> _Ending:
-    """What the model wrote and why it ended.
+    """Return what the model wrote and why it ended.
 
     Raises:
         TryAgain: when the choice has no text, or the generation broke off.
@@ -152,12 +152,12 @@ def _ending(choice: Any) -> _Ending:
 
 
 def _is_error(value: Any) -> bool:
-    """Whether a field ``error`` says anything; some servers send it empty with each answer."""
+    """Tell whether a field ``error`` says anything; some servers send it empty with each answer."""
     return any(value.values()) if isinstance(value, dict) else bool(value)
 
 
 def _meaning(reason: Any) -> str | None:
-    """Why a reply ended, of a service's word for it; Google's may follow after a colon."""
+    """Translate a service's word for why a reply ended; Google's own word may follow after a colon."""
     if not isinstance(reason, str):
         return None
     word = reason.strip().lower()
@@ -165,7 +165,7 @@ def _meaning(reason: Any) -> str | None:
 
 
 def _text(content: Any) -> tuple[str | None, bool]:
-    """The text in a message, and whether it has thoughts beside it; None without any text.
+    """Return the text in a message (None without any), and whether there are thoughts apart from it.
 
     It is a text, or a list of parts: https://docs.mistral.ai/capabilities/reasoning/.
     """
@@ -189,7 +189,7 @@ def _part(part: Any) -> str | None:
 
 
 def _called(calls: Any) -> str | None:
-    """What the model wrote, where the server took it for calls of tools: the tags of Hermes and Qwen."""
+    """Return what the model wrote where the server took it for calls of tools, in the tags of Hermes and Qwen."""
     functions = [call.get("function") for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
     named = [function for function in functions if isinstance(function, dict) and function.get("name")]
     lines = [f'{{"name": {json.dumps(one["name"])}, "arguments": {_as_json(one.get("arguments"))}}}' for one in named]
@@ -201,7 +201,7 @@ def _as_json(value: Any) -> str:
 
 
 def _no_message(choice: dict[str, Any]) -> TryAgain:
-    """What a choice without a message is instead."""
+    """Return the error that says what a choice without a message is instead."""
     if isinstance(choice.get("text"), str):
         said, advice = (
             "the answer is one of plain completions, not of a chat",
@@ -215,7 +215,7 @@ def _no_message(choice: dict[str, Any]) -> TryAgain:
 
 
 def _count(usage: Any, name: str) -> int | None:
-    """A number of tokens; None where it makes no sense, and for a prompt of none, which is not counted."""
+    """Return a number of tokens; None where it makes no sense, and for a prompt of 0 tokens, which was not counted."""
     value = usage.get(name) if isinstance(usage, dict) else None
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _MOST_TOKENS:
         return None
@@ -225,12 +225,12 @@ def _count(usage: Any, name: str) -> int | None:
 
 
 def _shares(total: int, parts: int) -> Sequence[int]:
-    """A total in whole parts as equal as possible, larger ones first."""
+    """Divide a total into whole parts as equal as possible, larger ones first."""
     return [total // parts + (i < total % parts) for i in range(parts)]
 
 
 def _from_events(data: bytes) -> dict[str, Any] | None:
-    """The chat completion that a stream of events adds up to; None where the body is no stream.
+    """Return the chat completion that a stream of events adds up to; None where the body is no stream.
 
     Raises:
         TryAgain: when the stream breaks off.
@@ -254,7 +254,7 @@ def _from_events(data: bytes) -> dict[str, Any] | None:
 
 
 def _events(data: bytes) -> Iterator[dict[str, Any]]:
-    """The JSON objects in the data of a stream's events."""
+    """Yield the JSON objects in the data of a stream's events."""
     for event in data.decode(errors="replace").replace("\r\n", "\n").split("\n\n"):
         lines = [line.removeprefix("data:") for line in event.split("\n") if line.startswith("data:")]
         whole = json_object("\n".join(lines))

@@ -114,7 +114,7 @@ def machine() -> dict[str, Any]:
 
 
 def redact(word: str) -> str:
-    """A word of a command line with the values of keys, tokens, passwords and headers blotted out, also in addresses.
+    """Blot the values of keys, tokens, passwords and headers out of a word of a command line, also in addresses.
 
     >>> redact("openai,api_key=k1,key_env=MY_KEY,headers=X-Key:a b,base_url=http://me:pw@host/v1?key=k2")
     'openai,api_key=***,key_env=MY_KEY,headers=***,base_url=http://***@host/v1?key=***'

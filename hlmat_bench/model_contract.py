@@ -107,7 +107,7 @@ def _question(model: Model, size: Size = SIZES[0], seed: int = 0, n: int = 1, te
 
 
 def _ask(model: Model, questions: Sequence[Request]) -> list[list[Reply]]:
-    """The replies to questions asked at once in an event loop of their own; connections are closed in it."""
+    """Return the replies to questions asked at once in an event loop of their own, and close the connections in it."""
 
     async def life() -> list[list[Reply]]:
         try:

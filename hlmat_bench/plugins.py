@@ -197,7 +197,7 @@ def _executed(name: str, path: Path) -> ModuleType:
 
 
 def _signature(factory: Callable[..., Any]) -> inspect.Signature:
-    """The signature of a factory, with annotations as types where they can be had."""
+    """Return the signature of a factory, with its annotations as types where these can be found."""
     try:
         return inspect.signature(factory, eval_str=True)
     except (NameError, TypeError, AttributeError):  # an annotation names what only a type checker imports
@@ -205,7 +205,7 @@ def _signature(factory: Callable[..., Any]) -> inspect.Signature:
 
 
 def _value(what: str, text: str, annotation: Any) -> Any:
-    """An option's text as its annotation says; options without one are YAML scalars.
+    """Read the text of an option as its annotation says; without an annotation it is a YAML scalar.
 
     Raises:
         UsageError: when a number, or true or false, is wanted and the text is none.
@@ -223,7 +223,7 @@ def _value(what: str, text: str, annotation: Any) -> Any:
 
 
 def _kinds(annotation: Any) -> set[str]:
-    """The names of the types that an annotation allows."""
+    """Return the names of the types that an annotation allows."""
     if isinstance(annotation, str):
         return set(annotation.split(" | "))
     if get_origin(annotation) is Literal:
@@ -234,7 +234,7 @@ def _kinds(annotation: Any) -> set[str]:
 
 
 def _checked(what: str, text: str, value: Any, wanted: type, word: str) -> Any:
-    """A YAML scalar as a bool, int or float; YAML reads ``1e3`` as a text."""
+    """Return a YAML scalar that is a bool, int or float; YAML reads ``1e3`` as a text."""
     if wanted is float:
         with contextlib.suppress(ValueError):
             return value if isinstance(value, int) and not isinstance(value, bool) else float(text)

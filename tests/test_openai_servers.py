@@ -9,6 +9,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -343,6 +344,33 @@ def test_a_server_that_says_wait_is_asked_more_often_than_retries_allow() -> Non
     with ChatServer(sequence(*[wait] * 5, SAYS)) as server:
         assert ask(server, retries=1)[0].text == SAYS
     assert len(server.asked) == 6
+
+
+def test_a_server_that_takes_few_requests_a_minute_answers_all_of_them() -> None:
+    """Five in each window of a third of a second; only its body says how long to wait, as Google's does."""
+    window, taken, lock = 0.0, 0, threading.Lock()
+
+    def answer(*_: Any) -> Answer:
+        nonlocal window, taken
+        with lock:
+            if time.monotonic() - window > 0.3:
+                window, taken = time.monotonic(), 0
+            taken += 1
+            if taken <= 5:
+                return SAYS
+        details = [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "0.35s"}]
+        error = {"code": 429, "message": "Too fast.", "status": "RESOURCE_EXHAUSTED", "details": details}
+        return Failure(429, body=json.dumps([{"error": error}]))
+
+    async def together() -> list[str]:
+        model = OpenAIModel("fake", "xy1000", base_url=server.base_url, retries=0)
+        replies = await asyncio.gather(*(model.reply(request(prompt=str(i))) for i in range(24)))
+        await model.close()
+        return [reply.text for (reply,) in replies]
+
+    with ChatServer(answer) as server:
+        assert asyncio.run(together()) == [SAYS] * 24
+    assert len(server.asked) < 24 + 60
 
 
 def test_a_server_that_always_says_wait_is_asked_until_the_deadline() -> None:

@@ -49,7 +49,7 @@ class HttpModel:
 
 
 def read(body: bytes, wanted: int) -> list[Reply]:
-    """The replies in the body of an answer; RequestFailed when it has another form."""
+    """Return the replies in the body of an answer; raise RequestFailed when it has another form."""
     texts = json_object(body).get("texts")
     if not isinstance(texts, list) or len(texts) != wanted or not all(isinstance(text, str) for text in texts):
         raise RequestFailed('it did not answer {"texts": [...]}, one text per reply', advice="check url=")

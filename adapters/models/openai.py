@@ -179,7 +179,7 @@ class OpenAIModel:
         return f"data:{images.MEDIA_TYPES[self._image['format']]};base64,".encode() + base64.b64encode(data)
 
     def _fields(self, request: Request, wanted: int) -> dict[str, Any]:
-        """The fields of a request for the last so many of its replies, besides the messages."""
+        """Return the fields of a request for its last ``wanted`` replies, except the messages."""
         fields: dict[str, Any] = {
             "model": self.model,
             "temperature": request.temperature,
@@ -197,7 +197,7 @@ class OpenAIModel:
         return {name: value for name, value in fields.items() if name not in self._leave_out}
 
     def _body(self, request: Request, url: bytes, fields: Mapping[str, Any]) -> bytes:
-        """The body of a request.
+        """Write the body of a request.
 
         The image, most of the body, is put in as it is: writing it as JSON would take longer than all the rest.
         """
@@ -207,7 +207,7 @@ class OpenAIModel:
         return b"".join((head.encode(), url, tail.encode()))
 
     async def _ask(self, request: Request, url: bytes, wanted: int) -> list[Reply]:
-        """At most the last so many of a request's replies; none where it is to be asked again in another way."""
+        """Ask for the last ``wanted`` replies of a request; return none where it must be asked in another way."""
         fields = self._fields(request, wanted)
         names = fields.keys() - {"model"} | (set() if self._detail is None else {"detail"})
         try:
@@ -241,7 +241,7 @@ def _key(given: str | None, variable: str, url: str) -> str | None:
 
 
 def _headers(given: str | None, key: str | None, key_header: str) -> tuple[list[str], dict[str, str]]:
-    """The names of the user's own headers, and all headers of a request with their values.
+    """Return the names of the user's own headers, and all headers of a request with their values.
 
     Who asks: https://platform.openai.com/docs/api-reference/authentication.
 
@@ -261,13 +261,13 @@ def _headers(given: str | None, key: str | None, key_header: str) -> tuple[list[
 
 
 def _secrets(key: str | None, headers: Mapping[str, str]) -> tuple[str, ...]:
-    """What no message shows: the key, and the values of headers but for short words."""
+    """Return the words that no message shows: the key, and the values of headers except short words."""
     words = (word for value in headers.values() for word in (value, value.rpartition(" ")[2]))
     return tuple(filter(None, (key, *(word for word in words if len(word) >= _SHORTEST_SECRET))))
 
 
 def _advice(model: str, key_env: str, url: str) -> dict[str, str]:
-    """What helps here against refusals of some kinds; see `api_errors.ADVICE`."""
+    """Return what helps here against some kinds of refusals; see `api_errors.ADVICE`."""
     versioned = re.search(r"//[^?#]*/v\d", url)
     hint = "" if versioned else "; most servers want it to end in /v1, e.g. http://localhost:8000/v1"
     return {
