@@ -1,100 +1,280 @@
-"""Reading a chat completion, the JSON that servers of OpenAI's API answer with.
+"""Reading a chat completion, the JSON that servers of OpenAI's API answer with, whole or as a stream of events.
 
-Format: https://platform.openai.com/docs/api-reference/chat/object.
+Formats: https://platform.openai.com/docs/api-reference/chat/object,
+https://platform.openai.com/docs/api-reference/chat-streaming and, for the events,
+https://html.spec.whatwg.org/multipage/server-sent-events.html.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from hlmat_bench.api_errors import ErrorAnswer
+from hlmat_bench.error_bodies import json_object
 from hlmat_bench.errors import TryAgain
 from hlmat_bench.interfaces import Reply
 from hlmat_bench.prices import Price
 
-#: Values of ``finish_reason`` that are passed on; any other (``tool_calls``, ...) is as good as none.
-_FINISHED = ("stop", "length", "content_filter")
+#: Characters of a reply that are kept; what is longer is cut off there.
+LONGEST_REPLY = 1_000_000
+_MOST_TOKENS = 1_000_000_000  # of one response; a larger number is none
+_BROKEN = "broken"
+
+#: The words of services for why a reply ended, in lower case, as `Reply.finish` calls it. ``broken``: the generation
+#: broke off, which is no reply. Sources: the API references of OpenAI, Anthropic, Google, Mistral, Cohere, Zhipu,
+#: DeepSeek, Bedrock and of Text Generation Inference and vLLM.
+_FINISHED = {
+    "stop": "stop end_turn end_of_turn eos eos_token eot stop_sequence stop_token complete completed end finished",
+    "length": "length max_tokens max_output_tokens max_length max_completion_tokens model_length token_limit "
+    "incomplete model_context_window_exceeded context_length limit",
+    "content_filter": "content_filter content_filtered contentfilter safety sensitive prohibited_content recitation "
+    "blocklist spii image_safety image_prohibited_content image_recitation guardrail_intervened error_toxic moderation "
+    "content_policy flagged",
+    "refusal": "refusal refused",
+    _BROKEN: "error abort aborted cancelled canceled failed failure timeout network_error interrupted user_cancel "
+    "insufficient_system_resource malformed_function_call malformed_response server_error",
+}
+_MEANING = {word: meaning for meaning, words in _FINISHED.items() for word in words.split()}
+
+_THOUGHTS = ("reasoning_content", "reasoning", "reasoning_details", "thinking")
+_THOUGHT_PARTS = ("thinking", "reasoning", "redacted_thinking", "thought")
+_TEXT_PARTS = ("text", "output_text", None)
+_ERRORS = {"message", "msg", "detail", "errors", "code", "status", "base_resp"}  # in an answer without choices
+
+
+class _Ending(NamedTuple):
+    """What the model wrote, why it ended, and whether it thought in a field of its own."""
+
+    text: str
+    finish: str | None
+    thought: bool
 
 
 def read(data: bytes, wanted: int, price: Price | None) -> list[Reply]:
-    """The replies in the body of a response, at most as many as wanted.
+    """Return the replies in the body of a response, at most as many as wanted.
 
     A reply is what the model wrote, or why it refuses; nothing at all where it ended without a word. Tokens and cost
-    are shared out among the replies; the cost also covers choices beyond the wanted ones.
+    are shared out among the replies; the cost also covers choices beyond the wanted ones. A response without a choice
+    that counts tokens is paid: its replies are empty.
 
     Raises:
-        TryAgain: when the body is no chat completion, or one without text; the message holds what the server says.
+        TryAgain: when the body is no chat completion, or one without text, or one that broke off.
+        ErrorAnswer: when it holds an error.
     """
-    try:
-        answer = json.loads(data)
-    except ValueError:
-        answer = None
-    if not isinstance(answer, dict):
-        raise TryAgain("the answer is no JSON object")
+    answer = _answer(data)
+    if _is_error(answer.get("error")):
+        raise ErrorAnswer
     choices = answer.get("choices")
-    if not isinstance(choices, list) or not choices:
-        raise TryAgain("the answer has no choice" + _said(answer.get("error")))
-    endings = [_ending(choice) for choice in choices]
     usage = answer.get("usage")
-    tokens_in, tokens_out = (_count(usage, name) for name in ("prompt_tokens", "completion_tokens"))
-    shares = [None] * len(endings) if tokens_out is None else _shares(tokens_out, len(endings))
+    tokens_in, tokens_out = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
+    if tokens_in is None and not tokens_out:
+        tokens_out = None  # a server that does not count says 0
+    if isinstance(choices, list) and choices:
+        endings = [_ending(choice) for choice in choices]
+    elif tokens_in is not None:
+        endings = [_Ending("", None, False)] * wanted
+    elif answer.keys() & _ERRORS:
+        raise ErrorAnswer
+    else:
+        raise TryAgain("the answer has no choice", advice="look into the log of the server")
+    return _shared_out(endings[:wanted], len(endings), tokens_in, tokens_out, price)
+
+
+def _shared_out(
+    endings: Sequence[_Ending], choices: int, tokens_in: int | None, tokens_out: int | None, price: Price | None
+) -> list[Reply]:
+    shares = [None] * choices if tokens_out is None else _shares(tokens_out, choices)
     cost = None if price is None else price.of(tokens_in, tokens_out)
-    kept = min(wanted, len(endings))
-    each = None if cost is None else cost / kept
+    each = None if cost is None else cost / len(endings)
     return [
-        Reply(text, tokens_in, share, cost=each, finish=finish)
-        for (text, finish), share in list(zip(endings, shares, strict=True))[:kept]
+        Reply(text, tokens_in, share, cost=each, finish=finish, thought=thought)
+        for (text, finish, thought), share in zip(endings, shares, strict=False)
     ]
 
 
-class Refusal(NamedTuple):
-    """What a server says beside a status that means no: a message, and a code where it gives one."""
+def _answer(data: bytes) -> dict[str, Any]:
+    """Return the JSON object in a body.
 
-    message: str
-    code: str | None
-
-
-def read_error(data: bytes) -> Refusal:
-    """The error in the body of a response: an object ``error`` with ``message`` and ``code``, or any text."""
+    Raises:
+        TryAgain: when there is none.
+    """
     try:
         answer = json.loads(data)
+    except RecursionError:
+        answer = None
     except ValueError:
-        return Refusal(data.decode(errors="replace"), None)
-    error = answer.get("error", answer) if isinstance(answer, dict) else answer
-    if not isinstance(error, dict):
-        return Refusal(str(error), None)
-    code = error.get("code")
-    return Refusal(str(error.get("message") or error), code if isinstance(code, str) else None)
+        answer = _from_events(data)
+    if isinstance(answer, dict):
+        return answer
+    page = data.lstrip()[:1] == b"<"
+    raise TryAgain(
+        "the answer is no JSON object" + (" but a web page" if page else ""),
+        advice="check base_url=: most servers want it to end in /v1",
+    )
 
 
-def _ending(choice: Any) -> tuple[str, str | None]:
-    """What the model wrote and why it ended."""
+def _ending(choice: Any) -> _Ending:
+    """Return what the model wrote and why it ended.
+
+    Raises:
+        TryAgain: when the choice has no text, or the generation broke off.
+        ErrorAnswer: when it holds an error.
+    """
     choice = choice if isinstance(choice, dict) else {}
-    reason = choice.get("finish_reason")
-    finish = reason if reason in _FINISHED else None
+    if _is_error(choice.get("error")):
+        raise ErrorAnswer
+    finish = _meaning(choice.get("finish_reason") or choice.get("stop_reason"))
+    if finish == _BROKEN:
+        raise TryAgain(
+            f"the generation broke off (finish_reason {choice['finish_reason']})",
+            advice="look into the log of the server",
+        )
     message = choice.get("message")
-    message = message if isinstance(message, dict) else {}
-    text, refusal = message.get("content"), message.get("refusal")
+    if not isinstance(message, dict):
+        if finish in ("content_filter", "refusal"):
+            return _Ending("", finish, False)
+        raise _no_message(choice)
+    text, thought = _text(message.get("content"))
+    thought = thought or any(message.get(field) for field in _THOUGHTS)
+    refusal = message.get("refusal")
     if isinstance(refusal, str) and refusal:
-        return (text if isinstance(text, str) and text else refusal), "refusal"
-    if isinstance(text, str):
-        return text, finish
-    if text is None and finish is not None:
-        return "", finish
-    raise TryAgain("the answer has a choice without text")
+        return _Ending(text or refusal, "refusal", thought)
+    text = text or _called(message.get("tool_calls"))
+    if text is None and (finish is not None or thought):
+        text = ""
+    if text is None:
+        raise TryAgain("the answer has a choice without text", advice="look into the log of the server")
+    if len(text) > LONGEST_REPLY:
+        return _Ending(text[:LONGEST_REPLY], "length", thought)
+    return _Ending(text, finish, thought)
 
 
-def _said(error: Any) -> str:
-    message = error.get("message") if isinstance(error, dict) else error
-    return f": {message}" if message else ""
+def _is_error(value: Any) -> bool:
+    """Tell whether a field ``error`` says anything; some servers send it empty with each answer."""
+    return any(value.values()) if isinstance(value, dict) else bool(value)
+
+
+def _meaning(reason: Any) -> str | None:
+    """Translate a service's word for why a reply ended; Google's own word may follow after a colon."""
+    if not isinstance(reason, str):
+        return None
+    word = reason.strip().lower()
+    return _MEANING.get(word) or _MEANING.get(word.partition(":")[0])
+
+
+def _text(content: Any) -> tuple[str | None, bool]:
+    """Return the text in a message (None without any), and whether there are thoughts apart from it.
+
+    It is a text, or a list of parts: https://docs.mistral.ai/capabilities/reasoning/.
+    """
+    if isinstance(content, str):
+        return content, False
+    parts = [content] if isinstance(content, dict) else content
+    if not isinstance(parts, list):
+        return None, False
+    texts = [text for part in parts if (text := _part(part)) is not None]
+    thought = any(isinstance(part, dict) and part.get("type") in _THOUGHT_PARTS for part in parts)
+    return ("".join(texts) if texts or thought or not parts else None), thought
+
+
+def _part(part: Any) -> str | None:
+    if isinstance(part, str):
+        return part
+    if not isinstance(part, dict) or part.get("type") not in _TEXT_PARTS:
+        return None
+    text = part.get("text")
+    return text if isinstance(text, str) else None
+
+
+def _called(calls: Any) -> str | None:
+    """Return what the model wrote where the server took it for calls of tools, in the tags of Hermes and Qwen."""
+    functions = [call.get("function") for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
+    named = [function for function in functions if isinstance(function, dict) and function.get("name")]
+    lines = [f'{{"name": {json.dumps(one["name"])}, "arguments": {_as_json(one.get("arguments"))}}}' for one in named]
+    return "\n".join(f"<tool_call>\n{line}\n</tool_call>" for line in lines) or None
+
+
+def _as_json(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _no_message(choice: dict[str, Any]) -> TryAgain:
+    """Return the error that says what a choice without a message is instead."""
+    if isinstance(choice.get("text"), str):
+        said, advice = (
+            "the answer is one of plain completions, not of a chat",
+            "check base_url=: it must lead to a chat",
+        )
+    elif choice.get("delta") is not None:
+        said, advice = "the answer has a piece of a stream in place of a message", "add stream=true"
+    else:
+        said, advice = "the answer has a choice without text", "look into the log of the server"
+    return TryAgain(said, advice=advice)
 
 
 def _count(usage: Any, name: str) -> int | None:
+    """Return a number of tokens; None where it makes no sense, and for a prompt of 0 tokens, which was not counted."""
     value = usage.get(name) if isinstance(usage, dict) else None
-    return value if isinstance(value, int) and value >= 0 else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _MOST_TOKENS:
+        return None
+    if value != int(value) or (value == 0 and name == "prompt_tokens"):
+        return None
+    return int(value)
 
 
 def _shares(total: int, parts: int) -> Sequence[int]:
-    """A total in whole parts as equal as possible, larger ones first."""
+    """Divide a total into whole parts as equal as possible, larger ones first."""
     return [total // parts + (i < total % parts) for i in range(parts)]
+
+
+def _from_events(data: bytes) -> dict[str, Any] | None:
+    """Return the chat completion that a stream of events adds up to; None where the body is no stream.
+
+    Raises:
+        TryAgain: when the stream breaks off.
+    """
+    chunks = list(_events(data))
+    if not chunks:
+        return None
+    whole: dict[str, Any] = {}
+    choices: dict[int, dict[str, Any]] = {}
+    for chunk in chunks:
+        whole.update({name: chunk[name] for name in ("usage", "error") if chunk.get(name)})
+        pieces = chunk.get("choices")
+        for piece in pieces if isinstance(pieces, list) else []:
+            if isinstance(piece, dict):
+                index = piece.get("index")
+                _add(choices.setdefault(index if isinstance(index, int) else 0, {}), piece)
+    done = any(line.strip() in (b"data: [DONE]", b"data:[DONE]") for line in data[-200:].splitlines())
+    if not whole.get("error") and not (done or all(choice.get("finish_reason") for choice in choices.values())):
+        raise TryAgain("the stream of the answer broke off", advice="look into the log of the server")
+    return {"choices": [choices[index] for index in sorted(choices)], **whole}
+
+
+def _events(data: bytes) -> Iterator[dict[str, Any]]:
+    """Yield the JSON objects in the data of a stream's events."""
+    for event in data.decode(errors="replace").replace("\r\n", "\n").split("\n\n"):
+        lines = [line.removeprefix("data:") for line in event.split("\n") if line.startswith("data:")]
+        whole = json_object("\n".join(lines))
+        # Some servers leave out the empty line between events.
+        yield from [whole] if whole else filter(None, map(json_object, lines))
+
+
+def _add(choice: dict[str, Any], piece: dict[str, Any]) -> None:
+    """Add a piece of a stream to the choice that it belongs to."""
+    for name in ("finish_reason", "stop_reason", "error"):
+        if piece.get(name):
+            choice[name] = piece[name]
+    delta = next((piece[name] for name in ("delta", "message") if isinstance(piece.get(name), dict)), None)
+    if delta is None:
+        return
+    message = choice.setdefault("message", {"content": None})
+    text, thought = _text(delta.get("content"))
+    if text:
+        message["content"] = (message["content"] or "") + text
+    if thought or any(delta.get(field) for field in _THOUGHTS):
+        message["reasoning"] = True
+    if isinstance(delta.get("refusal"), str):
+        message["refusal"] = message.get("refusal", "") + delta["refusal"]

@@ -29,6 +29,8 @@ _PACKAGES = (
     "openai",
     "lmms-eval",
 )
+#: Options that name or count keys and tokens, and hold none.
+_NO_SECRETS = r"key_env|key_header|max_tokens\w*|max_completion_tokens"
 #: What must agree for a run to be continued in the same folder; `limit` may grow.
 _IDENTITY = ("model", "task", "segmenter", "protocol", "points", "resize", "seed", "shard")
 #: What may differ of a task: a file of a sample that is not yet played may be corrected. Episodes hold digests of the
@@ -117,9 +119,18 @@ def machine() -> dict[str, Any]:
 
 
 def redact(word: str) -> str:
-    """A word of a command line with the values of keys, tokens and passwords blotted out, also those in addresses."""
+    """Blot the values of keys, tokens, passwords and headers out of a word of a command line, also in addresses.
+
+    >>> redact("openai,api_key=k1,key_env=MY_KEY,headers=X-Key:a b,base_url=http://me:pw@host/v1?key=k2")
+    'openai,api_key=***,key_env=MY_KEY,headers=***,base_url=http://***@host/v1?key=***'
+    """
     word = re.sub(r"://[^/@,\s]*@", "://***@", word)
-    return re.sub(r"(?i)(\b\w*(?:key|token|secret|password)\w*=)(?!env\b)[^,\s]+", r"\1***", word)
+    word = re.sub(r"\b(headers=)[^,]+", r"\1***", word)
+    return re.sub(
+        rf"(?i)(\b(?!(?:{_NO_SECRETS})=)[\w-]*(?:key|token|secret|password|signature|\bsig\b)[\w-]*=)(?!env\b)[^,\s&]+",
+        r"\1***",
+        word,
+    )
 
 
 def read(folder: Path) -> dict[str, Any]:

@@ -75,9 +75,8 @@ def can_be_asked_again_in_another_event_loop(model: Model) -> None:
 
     async def life() -> None:
         await _asked(model, [_question(model)])
-        if (close := getattr(model, "close", None)) is not None:
-            await close()
-            await close()
+        await _close(model)
+        await _close(model)
 
     asyncio.run(life())
     asyncio.run(life())
@@ -108,7 +107,20 @@ def _question(model: Model, size: Size = SIZES[0], seed: int = 0, n: int = 1, te
 
 
 def _ask(model: Model, questions: Sequence[Request]) -> list[list[Reply]]:
-    return asyncio.run(_asked(model, questions))
+    """Return the replies to questions asked at once in an event loop of their own, and close the connections in it."""
+
+    async def life() -> list[list[Reply]]:
+        try:
+            return await _asked(model, questions)
+        finally:
+            await _close(model)
+
+    return asyncio.run(life())
+
+
+async def _close(model: Model) -> None:
+    if (close := getattr(model, "close", None)) is not None:
+        await close()
 
 
 async def _asked(model: Model, questions: Sequence[Request]) -> list[list[Reply]]:

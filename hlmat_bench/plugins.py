@@ -10,6 +10,7 @@ Ours lie in `adapters/`; an installed package names its factories in the entry-p
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import importlib.util
 import inspect
@@ -18,8 +19,8 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
-from typing import Any, Literal, TypeAlias
+from types import ModuleType, NoneType, UnionType
+from typing import Any, Literal, TypeAlias, Union, get_args, get_origin
 
 from hlmat_bench.content import folder
 from hlmat_bench.errors import HlmatError, PluginFailed, UsageError, failure_words, unknown
@@ -50,7 +51,7 @@ class Plugin:
 
 
 def parse_spec(text: str) -> tuple[str, dict[str, Any]]:
-    """Split ``name,key=value,...``; values are read as YAML scalars, so ``true`` and ``8`` mean what they say.
+    """Split ``name,key=value,...``; values stay texts, which `build` reads as what the plug-in's options are.
 
     Raises:
         UsageError: when an option has no ``=``.
@@ -61,7 +62,7 @@ def parse_spec(text: str) -> tuple[str, dict[str, Any]]:
         key, equals, value = part.partition("=")
         if not equals or not key.strip():
             raise UsageError(f"The option {part!r} of {name.strip()!r} must look like key=value.")
-        options[key.strip()] = scalar(value)
+        options[key.strip()] = value.strip()
     return name.strip(), options
 
 
@@ -86,11 +87,13 @@ def build(kind: Kind, name: str, options: Mapping[str, Any], *, others: Iterable
     Args:
         kind: what it should be.
         name: its name or file.
-        options: keyword arguments of its factory; see `parse_spec`.
+        options: keyword arguments of its factory. A text is read as what the factory's annotation says: it stays as it
+            is where a text is taken (``model=2024-08-01``), and is a YAML scalar elsewhere (``8``, ``true``).
         others: names that lead elsewhere, for the answer to a misspelt one.
 
     Raises:
-        UsageError: for an unknown name, an option it does not take, or something it lacks.
+        UsageError: for an unknown name, an option it does not take or whose value it does not take, or something it
+            lacks.
     """
     plugin = find(kind, name, others)
     if plugin.missing:
@@ -100,12 +103,22 @@ def build(kind: Kind, name: str, options: Mapping[str, Any], *, others: Iterable
     except TypeError as error:
         takes = ", ".join(_option_names(plugin.factory)) or "no options"
         raise UsageError(f"The {kind} {name!r}: {error}; it takes {takes}.") from error
+    given = _converted(kind, name, plugin.factory, options)
     try:
-        return plugin.factory(**options)
+        return plugin.factory(**given)
     except HlmatError:
         raise
     except Exception as error:
         raise PluginFailed(f"The {kind} {name!r} cannot be made: {failure_words(error)}.") from error
+
+
+def _converted(kind: Kind, name: str, factory: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a factory with texts read as its annotations say."""
+    annotations = {key: parameter.annotation for key, parameter in _signature(factory).parameters.items()}
+    return {
+        key: _value(f"The {kind} {name!r}: {key}=", value, annotations.get(key)) if isinstance(value, str) else value
+        for key, value in options.items()
+    }
 
 
 def find(kind: Kind, name: str, others: Iterable[str] = ()) -> Plugin:
@@ -188,6 +201,53 @@ def _executed(name: str, path: Path) -> ModuleType:
         del sys.modules[name]
         raise UsageError(f"{path} is not valid Python: {error.msg} in line {error.lineno}.") from error
     return module
+
+
+def _signature(factory: Callable[..., Any]) -> inspect.Signature:
+    """Return the signature of a factory, with its annotations as types where these can be found."""
+    try:
+        return inspect.signature(factory, eval_str=True)
+    except (NameError, TypeError, AttributeError):  # an annotation names what only a type checker imports
+        return inspect.signature(factory)
+
+
+def _value(what: str, text: str, annotation: Any) -> Any:
+    """Read the text of an option as its annotation says; without an annotation it is a YAML scalar.
+
+    Raises:
+        UsageError: when a number, or true or false, is wanted and the text is none.
+    """
+    kinds = _kinds(annotation)
+    if "None" in kinds and text in ("", "~", "null"):
+        return None
+    if "str" in kinds:
+        return text
+    value = scalar(text)
+    for wanted, word in ((float, "a number"), (int, "a whole number"), (bool, "true or false")):
+        if wanted.__name__ in kinds:
+            return _checked(what, text, value, wanted, word)
+    return value
+
+
+def _kinds(annotation: Any) -> set[str]:
+    """Return the names of the types that an annotation allows."""
+    if isinstance(annotation, str):
+        return set(annotation.split(" | "))
+    if get_origin(annotation) is Literal:
+        return {type(value).__name__ for value in get_args(annotation)}
+    if get_origin(annotation) in (Union, UnionType):
+        return {kind for inner in get_args(annotation) for kind in _kinds(inner)}
+    return {"None" if annotation is NoneType else getattr(annotation, "__name__", "")}
+
+
+def _checked(what: str, text: str, value: Any, wanted: type, word: str) -> Any:
+    """Return a YAML scalar that is a bool, int or float; YAML reads ``1e3`` as a text."""
+    if wanted is float:
+        with contextlib.suppress(ValueError):
+            return value if isinstance(value, int) and not isinstance(value, bool) else float(text)
+    elif isinstance(value, wanted) and isinstance(value, bool) == (wanted is bool):
+        return value
+    raise UsageError(f"{what}{text} should be {word}.")
 
 
 def _option_names(factory: Callable[..., Any]) -> list[str]:

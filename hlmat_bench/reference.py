@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
+from hlmat_bench import plugins
 from hlmat_bench.actions import write, write_box
 from hlmat_bench.clicks import Click, next_click
 from hlmat_bench.errors import UsageError
@@ -166,7 +167,7 @@ def policy_of(name: str, options: Mapping[str, Any]) -> Rule | None:
         return POLICIES.get(name)
     if name != "oracle" or options.keys() != {"misplaced"}:
         raise UsageError(f"The reference player {name} takes no {', '.join(options)}; only oracle takes misplaced=0.3.")
-    share = options["misplaced"]
+    share = plugins.scalar(str(options["misplaced"]))
     if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
         raise UsageError(f"The oracle's misplaced={share} should be a share from 0 to 1.")
     return POLICIES[name]._replace(click=partial(erring_oracle, misplaced=float(share)), deterministic=False)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import email.utils
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from hlmat_bench.errors import RequestFailed, TryAgain
@@ -26,19 +24,21 @@ _JITTER = 0.25
 async def persist(ask: Callable[[], Awaitable[T]], *, throttle: Throttle, retries: int, deadline: float) -> T:
     """What ``ask`` returns, asked again while it raises `TryAgain`.
 
-    The pause before the n-th repetition is 0.5 * 2^(n-1) seconds, at most 30, or what the server asks for; up to a
-    quarter more, at random, so that requests that failed together do not come back together.
+    The pause before the n-th repetition is 0.5 * 2^(n-1) seconds, at most 30, or what the server asks for, but at least
+    a tenth of that; up to a quarter more, at random, so that requests that failed together do not come back together.
+    A server that refuses because of too many requests is asked until the deadline, however often.
 
     Args:
         ask: asks once.
         throttle: gives each attempt its slot; a pause holds none.
-        retries: most repetitions.
+        retries: most repetitions after failures other than too many requests.
         deadline: seconds for all attempts and pauses together; waiting for a slot does not count.
 
     Raises:
         RequestFailed: the last failure, or that the deadline is over. Whatever else ``ask`` raises comes through.
     """
     asked_for = idle_for = 0.0
+    spent = 0  # attempts that count
 
     async def once() -> T:
         nonlocal asked_for
@@ -57,7 +57,9 @@ async def persist(ask: Callable[[], Awaitable[T]], *, throttle: Throttle, retrie
     import tenacity  # only now: it takes longer than everything else between a request and its reply
 
     def is_over(state: RetryCallState) -> bool:
-        return state.attempt_number > retries or asked_for + state.idle_for + state.upcoming_sleep >= deadline
+        nonlocal spent
+        spent += not _failure(state).too_many
+        return spent > retries or asked_for + state.idle_for + state.upcoming_sleep >= deadline
 
     async def again() -> T:
         nonlocal first, idle_for
@@ -103,36 +105,22 @@ async def _within(seconds: float, ask: Callable[[], Awaitable[T]], deadline: flo
             return await ask()
     except TimeoutError:
         pass
-    raise RequestFailed(f"there was no answer within {deadline:g} seconds, all attempts together")
+    raise RequestFailed(
+        f"there was no answer within {deadline:g} seconds, all attempts together",
+        advice="take a longer deadline=, or a lower concurrency=",
+    )
 
 
 def _pause(state: RetryCallState) -> float:
     """Seconds to wait after a failed attempt."""
-    assert state.outcome is not None
-    failure = state.outcome.exception()
-    assert isinstance(failure, TryAgain)
-    pause = failure.after
-    if pause is None:
-        pause = min(_FIRST_PAUSE * 2.0 ** (state.attempt_number - 1), _LONGEST_PAUSE)
+    growing = min(_FIRST_PAUSE * 2.0 ** min(state.attempt_number - 1, 99), _LONGEST_PAUSE)
+    after = _failure(state).after
+    pause = growing if after is None else max(after, growing / 10)  # a server that says 0 again and again means nothing
     return pause * random.uniform(1, 1 + _JITTER)
 
 
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that a response asks to wait (https://www.rfc-editor.org/rfc/rfc9110#name-retry-after).
-
-    Args:
-        headers: of the response; names are looked up in lower case. ``retry-after-ms``, which some services send, goes
-            before ``retry-after``.
-
-    Returns:
-        At least 0; None where the headers say nothing that makes sense.
-    """
-    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        text = headers.get(name, "").strip()
-        if text.replace(".", "", 1).isdecimal():
-            return float(text) * unit
-    try:
-        date = email.utils.parsedate_to_datetime(headers.get("retry-after", ""))
-    except ValueError:
-        return None
-    return max((date.replace(tzinfo=date.tzinfo or UTC) - datetime.now(UTC)).total_seconds(), 0.0)
+def _failure(state: RetryCallState) -> TryAgain:
+    assert state.outcome is not None
+    failure = state.outcome.exception()
+    assert isinstance(failure, TryAgain)
+    return failure

@@ -16,11 +16,12 @@ import io
 import json
 import os
 import socket
+import ssl
 import struct
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, TypeAlias
@@ -97,6 +98,7 @@ class Asked:
         data: the image file as it was sent.
         media_type: of that file, e.g. ``image/jpeg``.
         prompt: the text in the message.
+        path: where it was sent, with the query.
     """
 
     body: dict[str, Any]
@@ -105,6 +107,7 @@ class Asked:
     data: bytes
     media_type: str
     prompt: str
+    path: str = ""
 
 
 Answer: TypeAlias = "str | Sequence[str] | Mapping[str, Any] | Failure"
@@ -119,6 +122,7 @@ class ChatServer:
             the response, or a `Failure`.
         models: the names it knows; any other is answered with status 404. Empty: it knows every name.
         key: the key it wants; any other is answered with status 401 and echoed. None: it wants none.
+        tls: with its certificate; the server then speaks HTTPS. None: plain HTTP.
     """
 
     def __init__(
@@ -127,19 +131,21 @@ class ChatServer:
         *,
         models: Sequence[str] = (),
         key: str | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.answer = answer
         self.models = models
         self.key = key
         self.asked: list[Asked] = []
         self.stopping = threading.Event()
-        self._server = _Server(self)
+        self._scheme = "http" if tls is None else "https"
+        self._server = _Server(self, tls)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
 
     @property
     def base_url(self) -> str:
         """What a client takes as its ``base_url``."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+        return f"{self._scheme}://127.0.0.1:{self._server.server_address[1]}/v1"
 
     def __enter__(self) -> ChatServer:
         self._thread.start()
@@ -177,13 +183,18 @@ def completion(texts: Sequence[str], model: str = "fake", prompt: str = "") -> d
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self, chat: ChatServer) -> None:
+    def __init__(self, chat: ChatServer, tls: ssl.SSLContext | None) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.chat = chat
+        self.chat, self.tls = chat, tls
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """Greet in the thread of the connection, so that a client that does not holds up no other."""
+        secured = request if self.tls is None else self.tls.wrap_socket(request, server_side=True)
+        super().finish_request(secured, client_address)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Nothing is said of a client that went away."""
-        if not isinstance(sys.exception(), ConnectionError):
+        if not isinstance(sys.exception(), ConnectionError | ssl.SSLError):
             super().handle_error(request, client_address)
 
 
@@ -197,7 +208,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         chat = self.server.chat
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        asked = _read(body, {name.lower(): value for name, value in self.headers.items()})
+        asked = replace(_read(body, {name.lower(): value for name, value in self.headers.items()}), path=self.path)
         chat.asked.append(asked)
         answer = self._refusal(asked) or chat.answer(body, asked.image, asked.prompt)
         if isinstance(answer, Failure):
@@ -212,7 +223,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _refusal(self, asked: Asked) -> Failure | None:
         chat, model = self.server.chat, asked.body.get("model")
         key = asked.headers.get("authorization", "").removeprefix("Bearer ")
-        if not self.path.endswith("/chat/completions"):
+        if not self.path.partition("?")[0].endswith("/chat/completions"):
             return Failure(404, _error(f"Invalid URL {self.path}"))
         if chat.key is not None and key != chat.key:
             return Failure(401, _error(f"Incorrect API key provided: {key}.", "invalid_api_key"))

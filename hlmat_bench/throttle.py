@@ -2,7 +2,7 @@
 
 Additive increase, multiplicative decrease, as in TCP (https://www.rfc-editor.org/rfc/rfc5681, section 3.1): there is no
 limit until the server refuses because of too many requests; then half of those under way are allowed, and one more
-after every round of as many replies as are allowed.
+after every round of as many replies as are allowed. While the server has asked for a pause, no request begins.
 """
 
 from __future__ import annotations
@@ -28,19 +28,23 @@ class Throttle:
         self._surplus = 0  # slots in use that are to be given up
         self._cuts = 0
         self._replies = 0
+        self._resume = 0.0  # of the event loop's clock
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
         """Around a request; its `TryAgain` tells whether there were too many."""
+        await self._wait()
         if self.allowed is not None:
-            await self._slots.acquire()
+            await self._acquire()
         self._under_way += 1
         cuts = self._cuts
         try:
             yield
         except TryAgain as failure:
-            if failure.too_many and cuts == self._cuts:  # those sent before the last cut say nothing about it
-                self._halve()
+            if failure.too_many:
+                self._hold(failure.after)
+                if cuts == self._cuts:  # those sent before the last cut say nothing about it
+                    self._halve()
             raise
         else:
             self._count()
@@ -48,6 +52,23 @@ class Throttle:
             self._under_way -= 1
             if self.allowed is not None:
                 self._release()
+
+    def _hold(self, seconds: float | None) -> None:
+        """Let no request begin for as long as the server asks."""
+        if seconds is not None:
+            self._resume = max(self._resume, asyncio.get_running_loop().time() + seconds)
+
+    async def _acquire(self) -> None:
+        await self._slots.acquire()
+        try:
+            await self._wait()  # again: the server may have asked for a pause meanwhile
+        except asyncio.CancelledError:
+            self._release()
+            raise
+
+    async def _wait(self) -> None:
+        while self._resume and (seconds := self._resume - asyncio.get_running_loop().time()) > 0:
+            await asyncio.sleep(seconds)
 
     def _halve(self) -> None:
         before = self._under_way if self.allowed is None else self.allowed

@@ -24,7 +24,9 @@ SAYS = "Positive point: (500, 500)"
 
 @pytest.fixture(autouse=True)
 def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+    proxies = [f"{scheme}_proxy" for scheme in ("http", "https", "all", "no")]
+    payers = ["OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "SSL_CERT_FILE", "SSL_CERT_DIR"]
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", *proxies, *map(str.upper, proxies), *payers):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("hlmat_bench.retries._FIRST_PAUSE", 0.01)
 

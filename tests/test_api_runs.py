@@ -174,6 +174,30 @@ def test_a_server_that_goes_away_ends_the_run_and_the_same_command_goes_on(
         check(play(spec(server)), undisturbed)
 
 
+@pytest.mark.parametrize(
+    ("refusal", "said"),
+    [
+        (Failure(402, body=json.dumps({"error": {"message": "Insufficient credits"}})), "add credit"),
+        (Failure(429, headers={"Retry-After": "25920"}), "used up until"),
+        ({"error": {"message": "No more for today", "code": 402}}, "add credit"),
+    ],
+)
+def test_a_quota_that_is_used_up_ends_the_run_and_the_same_command_continues(
+    refusal: Answer, said: str, task: str, tool: str, tmp_path: Path, undisturbed: Undisturbed
+) -> None:
+    steady, open_again = Flaky(), threading.Event()
+
+    def answer(*question: Any) -> Answer:
+        return steady(*question) if steady.requests < 30 or open_again.is_set() else refusal
+
+    with ChatServer(answer) as server:
+        with pytest.raises(UsageError, match=said):
+            hlmat_bench.run(spec(server), task, tool, out=tmp_path / "run", budget=4)
+        assert 0 < len(recorded(tmp_path / "run")) < 40
+        open_again.set()
+        check(hlmat_bench.run(spec(server), task, tool, out=tmp_path / "run", budget=4), undisturbed)
+
+
 def test_refusals_empty_replies_truncation_and_filters_are_told_apart(task: str, tool: str, tmp_path: Path) -> None:
     def answer(body: Any, image: Any, prompt: str) -> Answer:
         endings = [
@@ -235,7 +259,7 @@ def test_the_key_reaches_no_file_no_log_and_no_screen(
     answers = echoes()
     with ChatServer(lambda *_: answers[len(server.asked) % len(answers)]) as server, caplog.at_level(logging.INFO):
         run = hlmat_bench.run(
-            spec(server, f",retries=0,api_key={KEY}"), task, tool, out=tmp_path / "run", budget=2,
+            spec(server, f",retries=0,deadline=2,api_key={KEY}"), task, tool, out=tmp_path / "run", budget=2,
             cache=tmp_path / "cache", concurrency=1,
         )  # fmt: skip
         assert run.scores()["n"] == 40
@@ -272,6 +296,10 @@ def test_the_command_line_shows_no_key(task: str, tool: str, tmp_path: Path) -> 
         ("openai,api_key=abc,points=xy1", "openai,api_key=***,points=xy1"),
         ("x,base_url=https://me:secret@host/v1,n=1", "x,base_url=https://***@host/v1,n=1"),
         ("x,base_url=http://host:80/v1,name=a@b", "x,base_url=http://host:80/v1,name=a@b"),
+        ("x,base_url=http://host/v1?a=b&key=abc&c=d", "x,base_url=http://host/v1?a=b&key=***&c=d"),
+        ("x,headers=X-Auth:Bearer abc+X-Team:b c,n=1", "x,headers=***,n=1"),
+        ("x,key_env=MY_KEY,key_header=api-key,n=1", "x,key_env=MY_KEY,key_header=api-key,n=1"),
+        ("max_tokens=4096", "max_tokens=4096"),
     ],
 )
 def test_a_command_line_is_shown_without_secrets(word: str, shown: str) -> None:

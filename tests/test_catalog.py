@@ -52,7 +52,7 @@ def test_a_short_name_means_its_entry_and_options_are_added(mine: Path) -> None:
         "resize": "fit-long40",
         "name": "mine-7b",
         "pretrained": "mine/7b",
-        "batch_size": 4,
+        "batch_size": "4",
     }
     assert choice.settings["jpeg"] == 75
 
@@ -68,7 +68,7 @@ def test_an_entry_can_be_run_through_a_server(mine: Path) -> None:
 
 def test_what_is_no_entry_is_a_plugin(mine: Path) -> None:
     choice = Catalog.load(mine).choose("./my_model.py,x=3")
-    assert (choice.plugin, choice.options, choice.entry) == ("./my_model.py", {"x": 3}, None)
+    assert (choice.plugin, choice.options, choice.entry) == ("./my_model.py", {"x": "3"}, None)
 
 
 def test_a_misspelt_entry_is_answered_with_the_nearest(mine: Path) -> None:

@@ -40,7 +40,7 @@ def test_left_out_samples_are_counted_and_no_pass(boxes: Path, tmp_path: Path) -
     ran = _cli("data", "check", str(data / "boxes.yaml"), "--set", "data.missing=skip")
     assert ran.returncode == 1
     assert "expressions: 38" in ran.stdout
-    assert "left out, as their image is missing: 2" in ran.stdout
+    assert "left out, as a file is missing: 2" in ran.stdout
 
 
 @pytest.mark.parametrize(

@@ -87,8 +87,8 @@ def test_what_is_no_answer_is_recorded_without_the_token(
     endpoint: _Endpoint, status: int, body: bytes, boxes: Path, tool: str, tmp_path: Path
 ) -> None:
     endpoint.answer = lambda question: (status, body)
-    model = f"http,url={endpoint.url},points=xy1000"
-    with pytest.raises(RequestFailed, match="did not answer"):
+    model = f"http,url={endpoint.url},points=xy1000,retries=0"
+    with pytest.raises(RequestFailed, match=r"did not answer \{\"texts|HTTP 500"):
         asyncio.run(make("model", model).reply(Request(np.zeros((5, 7, 3), np.uint8), "Where?")))
     run = hlmat_bench.run(
         model, str(boxes / "boxes.yaml"), tool, out=tmp_path / "run", limit=2, argv=["run", "--model", model]

@@ -213,7 +213,6 @@ def test_a_server_that_refuses_many_requests_is_asked_fewer_at_once() -> None:
 
 
 FOREVER = {
-    "rate limit": (Failure(429), "HTTP 429"),
     "server error": (Failure(500), "HTTP 500"),
     "drop": (Failure(drop=True), "the connection to 127.0.0.1 broke"),
     "reset": (Failure(reset=True), "the connection to 127.0.0.1 broke"),
@@ -230,6 +229,21 @@ FOREVER = {
     "no choices": (completion([]), "has no choice"),
     "choices null": ({**completion([]), "choices": None}, "has no choice"),
     "choices odd": ({**completion([]), "choices": [1, None]}, "without text"),
+    "nested too deep": (Failure(200, body="[" * 100_000), "no JSON object"),
+    "plain completions": (
+        {**completion([]), "choices": [{"text": SAYS, "finish_reason": "stop"}]},
+        "plain completions",
+    ),
+    "a piece of a stream": ({**completion([]), "choices": [{"delta": {"content": SAYS}}]}, "a piece of a stream"),
+    "broken off": (
+        {**completion([]), "choices": [{"message": {"content": SAYS}, "finish_reason": "abort"}]},
+        "broke off (finish_reason abort)",
+    ),
+    "broken off, with an error": (
+        {**completion([]), "choices": [{"message": {"content": SAYS}, "error": {"code": 502, "message": "lost"}}]},
+        "lost",
+    ),
+    "an error beside choices": ({**completion([SAYS]), "error": {"message": "lost"}}, "lost"),
     "error in the body": ({"error": {"message": f"overloaded {KEY}", "code": 502}}, "overloaded ***"),
     "content null": ({**completion([]), "choices": [{"message": {"content": None}}]}, "without text"),
     "content a number": ({**completion([]), "choices": [{"message": {"content": 5}}]}, "without text"),

@@ -7,6 +7,7 @@ import pytest
 
 from hlmat_bench import plugins
 from hlmat_bench.errors import UsageError
+from hlmat_bench.reference import policy_of
 
 GOOD = """
 from hlmat_bench.points import PointFormat
@@ -33,6 +34,65 @@ def good(tmp_path: Path) -> Path:
 def test_a_users_file_is_made_with_typed_options(good: Path) -> None:
     model = plugins.make("model", f"{good},level=3,label=x=y")
     assert (model.name, model.level, model.label) == ("mine", 3, "x=y")
+
+
+TYPED = """
+from __future__ import annotations
+from typing import TYPE_CHECKING, Literal
+if TYPE_CHECKING:
+    from nowhere import Unknown
+
+class Typed:
+    def __init__(
+        self, text: str = "", maybe: str | None = "x", either: str | int = "", word: Literal["a", "1"] = "a",
+        whole: int = 0, part: float = 0.0, perhaps: float | None = 1.0, flag: bool = False, loose=None, UNKNOWN
+    ):
+        self.options = dict(locals())
+
+MODELS = {"typed": Typed}
+"""
+
+
+@pytest.mark.parametrize("unknown", ["odd: int = 0", "odd: Unknown | None = None"])
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("text=2024-08-01", "2024-08-01"), ("text=1e5", "1e5"), ("text=on", "on"), ("text=007", "007"),
+        ("text=null", "null"), ("text=4:2:0", "4:2:0"),
+        ("text= a b ", "a b"), ("text=", ""), ("maybe=no", "no"), ("maybe=null", None),
+        ("maybe=", None), ("either=444", "444"), ("word=1", "1"), ("whole=8", 8), ("part=8", 8), ("part=1e3", 1000.0),
+        ("part=.5", 0.5), ("perhaps=null", None), ("perhaps=2.5", 2.5), ("flag=true", True), ("flag=off", False),
+        ("loose=8", 8), ("loose=true", True), ("loose=2.5", 2.5), ("loose=word", "word"),
+    ],
+)  # fmt: skip
+def test_an_option_is_read_as_its_annotation_says(option: str, value: object, unknown: str, tmp_path: Path) -> None:
+    path = tmp_path / "typed.py"
+    path.write_text(TYPED.replace("UNKNOWN", unknown))
+    made = plugins.make("model", f"{path},{option}").options[option.partition("=")[0]]
+    if option == "word=1" and "Unknown" in unknown:  # then nothing is known of what a Literal holds
+        value = 1
+    assert (made, type(made)) == (value, type(value))
+
+
+@pytest.mark.parametrize(
+    ("option", "wanted"),
+    [
+        ("whole=1.5", "whole=1.5 should be a whole number"), ("whole=true", "should be a whole number"),
+        ("whole=many", "should be a whole number"), ("part=long", "part=long should be a number"),
+        ("part=true", "should be a number"), ("flag=8", "flag=8 should be true or false"), ("whole=", "whole number"),
+    ],
+)  # fmt: skip
+def test_an_option_of_another_kind_is_refused_in_one_sentence(option: str, wanted: str, tmp_path: Path) -> None:
+    path = tmp_path / "typed.py"
+    path.write_text(TYPED.replace("UNKNOWN", "odd: int = 0"))
+    with pytest.raises(UsageError, match=wanted):
+        plugins.make("model", f"{path},{option}")
+
+
+def test_a_number_for_a_reference_player_is_a_number() -> None:
+    assert policy_of("oracle", plugins.parse_spec("oracle,misplaced=0.25")[1]) is not None
+    with pytest.raises(UsageError, match="a share from 0 to 1"):
+        policy_of("oracle", plugins.parse_spec("oracle,misplaced=much")[1])
 
 
 def test_threads_that_come_first_at_once_all_get_it(tmp_path: Path) -> None:

@@ -7,10 +7,13 @@ import email.utils
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hlmat_bench.errors import HlmatError, RequestFailed, TryAgain, UsageError
-from hlmat_bench.retries import insist, persist, retry_after
+from hlmat_bench.retries import insist, persist
 from hlmat_bench.throttle import Throttle
+from hlmat_bench.waiting_times import retry_after, seconds
 
 
 class Asked:
@@ -65,6 +68,25 @@ async def test_pauses_grow_and_are_as_long_as_the_server_asks() -> None:
     assert all(pause >= least for pause, least in zip(pauses, (0.5, 1.0, 0.3), strict=True))
 
 
+async def test_too_many_requests_use_up_no_repetition_until_the_deadline() -> None:
+    asked = Asked(*[TryAgain("slow down", after=0.001, too_many=True)] * 3, soon(), None)
+    assert await ask(asked, retries=1) == "answer"
+    assert len(asked.times) == 5
+    asked = Asked(TryAgain("slow down", too_many=True))
+    with pytest.raises(TryAgain, match="slow down"):
+        await ask(asked, retries=0, deadline=1.0)
+    assert len(asked.times) == 2  # after half a second; the next pause, of a second, would pass the deadline
+
+
+async def test_a_server_that_asks_for_no_pause_is_asked_ever_more_slowly() -> None:
+    asked = Asked(TryAgain("slow down", after=0.0, too_many=True))
+    with pytest.raises(TryAgain):
+        await ask(asked, deadline=1.0)
+    pauses = [later - earlier for earlier, later in zip(asked.times, asked.times[1:], strict=False)]
+    assert all(pause >= least for pause, least in zip(pauses, (0.05, 0.1, 0.2), strict=False))
+    assert len(asked.times) <= 6
+
+
 async def test_a_pause_beyond_the_deadline_is_not_waited_for() -> None:
     asked = Asked(TryAgain("come back tomorrow", after=86400.0))
     with pytest.raises(RequestFailed, match="tomorrow"):
@@ -107,6 +129,7 @@ async def test_waiting_for_a_slot_is_not_counted() -> None:
         ({"retry-after": "-3"}, None),
         ({"retry-after": "nan"}, None),
         ({"retry-after": "tomorrow"}, None),
+        ({"retry-after": "1m30s"}, 90.0),
         ({"retry-after": "Fri, 31 Dec 1999 23:59:59 GMT"}, 0.0),
         ({"retry-after": "9" * 400}, float("inf")),
     ],
@@ -144,3 +167,22 @@ def test_a_thread_gives_up_where_the_pause_would_pass_the_deadline_or_asking_is_
         insistent(soon(), TryAgain("later", after=60.0), deadline=30.0)
     with pytest.raises(UsageError, match="wrong key"):
         insistent(soon(), UsageError("wrong key"))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("47", 47.0), ("47.3s", 47.3), ("1m2.5s", 62.5), ("6m0s", 360.0), ("350ms", 0.35), ("2 hours", 7200.0),
+        ("1h 30m", 5400.0), ("1 hour and 3 minutes", 3780.0), ("1d", 86400.0), ("20 sec", 20.0), ("5 mins", 300.0),
+        ("", None), ("soon", None), ("5 apples", None), ("-5s", None), ("5s ago", None), ("1e3", None),
+    ],
+)  # fmt: skip
+def test_a_duration_is_read(text: str, told: float | None) -> None:
+    assert seconds(text) == (None if told is None else pytest.approx(told))
+
+
+@given(st.integers(0, 99), st.integers(0, 59), st.integers(0, 59), st.integers(0, 999))
+def test_a_duration_is_the_sum_of_its_parts(hours: int, minutes: int, rest: int, thousandths: int) -> None:
+    total = 3600 * hours + 60 * minutes + rest + thousandths / 1000
+    assert seconds(f"{hours}h{minutes}m{rest}.{thousandths:03}s") == pytest.approx(total)
+    assert seconds(f"{hours} hours, {minutes} min and {rest}s {thousandths}ms") == pytest.approx(total)

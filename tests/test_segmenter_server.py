@@ -286,9 +286,10 @@ def test_no_server_there_is_one_sentence(url: str) -> None:
         plugins.make("segmenter", f"server,url={url}")
 
 
-def test_a_patience_that_is_none_is_refused() -> None:
-    with pytest.raises(UsageError, match="patience=soon is no number of seconds"):
-        plugins.make("segmenter", "server,patience=soon")
+@pytest.mark.parametrize(("patience", "said"), [("soon", "should be a number"), ("0", "is no number of seconds")])
+def test_a_patience_that_is_none_is_refused(patience: str, said: str) -> None:
+    with pytest.raises(UsageError, match=f"patience={patience} {said}"):
+        plugins.make("segmenter", f"server,patience={patience}")
 
 
 def test_the_command_serves_until_it_is_interrupted(tool: str) -> None:

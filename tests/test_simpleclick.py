@@ -217,7 +217,7 @@ def test_missing_weights_say_where_to_get_them(tmp_path: Path) -> None:
     [
         ({"input_size": 500}, "multiple of 224"),
         ({"input_size": 0}, "multiple of 224"),
-        ({"input_size": "448x672"}, "multiple of 224"),
+        ({"input_size": "448x672"}, "a whole number"),
         ({"flip": "often"}, "flip=often"),
         ({"threshold": 1.5}, "threshold=1.5"),
         ({"click_limit": 0}, "click_limit=0"),

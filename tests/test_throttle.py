@@ -93,6 +93,21 @@ async def test_a_round_of_replies_allows_one_more() -> None:
     await rounds.finish()
 
 
+async def test_while_the_server_asks_for_a_pause_no_request_begins() -> None:
+    rounds = Rounds(Throttle())
+    await rounds.start(6)
+    await rounds.end(1, TryAgain("wait", too_many=True, after=0.2))
+    assert rounds.throttle.allowed == 3
+    await rounds.end(5)
+    await rounds.start(9)
+    assert rounds.inside == []
+    while not rounds.inside:
+        await asyncio.sleep(0.01)
+    await settle()
+    assert len(rounds.inside) == rounds.throttle.allowed
+    await rounds.finish()
+
+
 async def test_one_is_always_allowed_and_the_cancelled_lose_no_slot() -> None:
     rounds = Rounds(Throttle())
     await rounds.start(2)

@@ -1,59 +1,41 @@
 """Any model behind an OpenAI-compatible chat completions API: vendors' services, vLLM, SGLang, Ollama, ...
 
 Requests are those of https://platform.openai.com/docs/api-reference/chat: one user message of an image, as a data
-URL, and the prompt. They go through the aiohttp transport of the openai package, which alone of its transports keeps
-hundreds of requests under way, and not through its typed client, which takes longer for a request than all the rest; a
-request that failed is asked again by `hlmat_bench.retries`.
+URL, and the prompt. `hlmat_bench.api_client` sends them, `hlmat_bench.chat` reads the answers, `hlmat_bench.api_errors`
+decides what a refusal means, and `hlmat_bench.retries` asks again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
 import importlib.metadata
 import json
 import os
+import re
 import time
-import urllib.request
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from typing import Any
 
-from hlmat_bench import chat, images, local
-from hlmat_bench.errors import HlmatError, RequestFailed, TryAgain, UsageError
+from hlmat_bench import api_errors, chat, images, local
+from hlmat_bench.api_address import environment_headers, header_value
+from hlmat_bench.api_client import ApiClient
+from hlmat_bench.errors import UsageError
 from hlmat_bench.framing import Resize
 from hlmat_bench.interfaces import Image, Reply, Request
 from hlmat_bench.points import PointFormat
 from hlmat_bench.prices import find as find_price
-from hlmat_bench.retries import persist, retry_after
-from hlmat_bench.throttle import Throttle
-
-if TYPE_CHECKING:
-    import httpx2
 
 _OPENAI_URL = "https://api.openai.com/v1"
-_CONNECT_SECONDS = 10.0
 _PAYERS = {"OpenAI-Organization": "OPENAI_ORG_ID", "OpenAI-Project": "OPENAI_PROJECT_ID"}
 _IMAGE = "{image}"
 _SHORTEST_SECRET = 6  # in a reply; servers without keys are given words like "none"
 # Syntaxes whose tags are special tokens in many checkpoints. vLLM, SGLang and LMDeploy drop these unless told not to:
 # https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html, `skip_special_tokens`.
 _TAGS = ("point", "points", "box", "det", "loc")
-_PASSING = (408, 409, 429)
-
-# Error codes of https://platform.openai.com/docs/guides/error-codes that no later request can escape.
-_FATAL = {
-    "insufficient_quota": "add credit to the account, or name another key with key_env=",
-    "unsupported_parameter": "name it in leave_out=, or take max_tokens_param=max_completion_tokens",
-    "unsupported_value": "leave that parameter out with leave_out=, e.g. leave_out=temperature",
-}
-# Error codes of a prompt that the service does not let through:
-# https://learn.microsoft.com/azure/ai-foundry/openai/concepts/content-filter, https://platform.openai.com/docs/guides/images
-_FILTERED = ("content_filter", "content_policy_violation")
 
 
 def missing(name: str) -> str | None:
@@ -71,6 +53,9 @@ class OpenAIModel:
         base_url: of the server; by default the environment's OPENAI_BASE_URL, else OpenAI's own.
         api_key: by default from the environment.
         key_env: the environment variable that holds the key.
+        key_header: the header that carries the key; ``Authorization`` carries it after the word ``Bearer``.
+        headers: further headers, ``Name:Value`` joined by ``+``.
+        stream: ask for the answer as a stream of events, for servers that answer in no other way.
         image_format: ``jpeg`` or ``png``.
         quality: of a JPEG, 1 to 100.
         subsampling: of a JPEG's colours: ``444``, ``422`` or ``420``.
@@ -78,7 +63,7 @@ class OpenAIModel:
         concurrency: most requests under way at once; fewer while the server refuses that many.
         timeout: seconds that the server may be silent.
         deadline: seconds for a request with all its repetitions.
-        retries: of a request that failed.
+        retries: of a request that failed; one that was refused because of too many is asked until the deadline.
         max_tokens_param: what the server calls the limit of a reply's length: ``max_tokens`` or
             ``max_completion_tokens``.
         leave_out: fields of a request that the server does not take, joined by ``+``: ``temperature+seed``. Where
@@ -105,6 +90,9 @@ class OpenAIModel:
         base_url: str | None = None,
         api_key: str | None = None,
         key_env: str = "OPENAI_API_KEY",
+        key_header: str = "Authorization",
+        headers: str | None = None,
+        stream: bool = False,
         image_format: images.Format = "jpeg",
         quality: int = 95,
         subsampling: str | int = "444",
@@ -130,35 +118,41 @@ class OpenAIModel:
         self.points = points if isinstance(points, PointFormat) else PointFormat.named(points)
         self.resize = Resize.named(resize)
         self.price = find_price(self.model, prices)
-        self._url = base_url or os.environ.get("OPENAI_BASE_URL") or _OPENAI_URL
-        self._host = _host(self._url)
-        self._address, self._login = _split(self._url)
-        self._key_env = key_env
-        self._key = _key(api_key, key_env, self._url)
+        url = base_url or os.environ.get("OPENAI_BASE_URL") or _OPENAI_URL
+        key = _key(api_key, key_env, url)
+        self._header_names, sent = _headers(headers, key, key_header)
+        self._client = ApiClient(
+            url,
+            option="base_url",
+            path="/chat/completions",
+            headers=sent,
+            secrets=_secrets(key, sent),
+            advice=_advice(self.model, key_env, url),
+            timeout=timeout,
+            deadline=deadline,
+            retries=retries,
+        )
         self._image = images.settings(image_format, quality, subsampling)
         self._detail = detail
-        self._timeout, self._deadline, self._retries = timeout, deadline, retries
+        self._stream = stream
         self._max_tokens_param, self._reasoning_effort = max_tokens_param, reasoning_effort
         self._leave_out = sorted(set(filter(None, leave_out.split("+"))))
         self.deterministic = deterministic and "temperature" not in self._leave_out
         self.seeded = "seed" not in self._leave_out
-        self._keep_tags = self.points.syntax in _TAGS and self._url != _OPENAI_URL
-        self._reached = False
+        self._keep_tags = self.points.syntax in _TAGS and url != _OPENAI_URL
         self._threads = ThreadPoolExecutor(max(os.cpu_count() or 1, 2), "encode")
-        self._throttle = Throttle()
-        self._client: httpx2.AsyncClient | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
 
     def spec(self) -> dict[str, Any]:
         """What the answers depend on, without key and path: server, model, image encoding, request fields."""
         return {
             "adapter": "openai",
             "model": self.model,
-            "host": self._host,
+            "host": self._client.host,
             "image": {**self._image, "detail": self._detail},
             "max_tokens_param": self._max_tokens_param,
             "leave_out": self._leave_out,
             "reasoning_effort": self._reasoning_effort,
+            **({"headers": self._header_names} if self._header_names else {}),
             "versions": {"openai": importlib.metadata.version("openai")},
         }
 
@@ -166,185 +160,121 @@ class OpenAIModel:
         """See `hlmat_bench.interfaces.Model.reply`; a server that gives fewer than ``n`` choices is asked again.
 
         Raises:
-            UsageError: when the server is not there, at the first request or any more.
+            RequestFailed, UsageError: as `ApiClient.ask`, without the key in it.
         """
         start = time.perf_counter()
-        if not self._reached:
-            await self._reach()
-        client = self._connected()
         url = await asyncio.get_running_loop().run_in_executor(self._threads, self._data_url, request.image)
         replies: list[Reply] = []
         while len(replies) < request.n:
-            wanted = request.n - len(replies)
-            ask = partial(self._ask, client, self._body(request, url, wanted), wanted)
-            try:
-                replies += await persist(ask, throttle=self._throttle, retries=self._retries, deadline=self._deadline)
-            except RequestFailed:
-                await self._reach()  # that a server is gone is no fault of this request
-                raise
+            replies += await self._ask(request, url, request.n - len(replies))
         seconds = (time.perf_counter() - start) / request.n
         return [replace(reply, seconds=seconds) for reply in replies]
 
     async def close(self) -> None:
         """Close the connections; a later request opens new ones."""
-        client, self._client = self._client, None
-        if client is not None:
-            await client.aclose()
+        await self._client.close()
 
     def _data_url(self, image: Image) -> bytes:
         data = images.encode(image, **self._image)
         return f"data:{images.MEDIA_TYPES[self._image['format']]};base64,".encode() + base64.b64encode(data)
 
-    def _body(self, request: Request, url: bytes, wanted: int) -> bytes:
-        """The body of a request for the last so many of its replies.
-
-        The image, most of the body, is put in as it is: writing it as JSON would take longer than all the rest.
-        """
-        picture = {"url": _IMAGE} if self._detail is None else {"url": _IMAGE, "detail": self._detail}
-        content = [{"type": "image_url", "image_url": picture}, {"type": "text", "text": request.prompt}]
-        decoding: dict[str, Any] = {
+    def _fields(self, request: Request, wanted: int) -> dict[str, Any]:
+        """Return the fields of a request for its last ``wanted`` replies, except the messages."""
+        fields: dict[str, Any] = {
             "model": self.model,
             "temperature": request.temperature,
             "seed": request.seed + request.n - wanted,
             self._max_tokens_param: request.max_tokens,
         }
         if wanted > 1:
-            decoding["n"] = wanted
+            fields["n"] = wanted
         if self._keep_tags:
-            decoding["skip_special_tokens"] = False
+            fields["skip_special_tokens"] = False
         if self._reasoning_effort is not None:
-            decoding["reasoning_effort"] = self._reasoning_effort
-        taken = {name: value for name, value in decoding.items() if name not in self._leave_out}
-        head, tail = json.dumps({"messages": [{"role": "user", "content": content}], **taken}).split(_IMAGE, 1)
+            fields["reasoning_effort"] = self._reasoning_effort
+        if self._stream:
+            fields |= {"stream": True, "stream_options": {"include_usage": True}}
+        return {name: value for name, value in fields.items() if name not in self._leave_out}
+
+    def _body(self, request: Request, url: bytes, fields: Mapping[str, Any]) -> bytes:
+        """Write the body of a request.
+
+        The image, most of the body, is put in as it is: writing it as JSON would take longer than all the rest.
+        """
+        picture = {"url": _IMAGE} if self._detail is None else {"url": _IMAGE, "detail": self._detail}
+        content = [{"type": "image_url", "image_url": picture}, {"type": "text", "text": request.prompt}]
+        head, tail = json.dumps({"messages": [{"role": "user", "content": content}], **fields}).split(_IMAGE, 1)
         return b"".join((head.encode(), url, tail.encode()))
 
-    async def _ask(self, client: httpx2.AsyncClient, body: bytes, wanted: int) -> list[Reply]:
-        """One attempt: at most so many replies.
-
-        Raises:
-            RequestFailed, UsageError: without the key in it.
-        """
-        import aiohttp
-        import httpx2
-
-        failure: HlmatError
+    async def _ask(self, request: Request, url: bytes, wanted: int) -> list[Reply]:
+        """Ask for the last ``wanted`` replies of a request; return none where it must be asked in another way."""
+        fields = self._fields(request, wanted)
+        names = fields.keys() - {"model"} | (set() if self._detail is None else {"detail"})
         try:
-            response = await client.post(f"{self._address.rstrip('/')}/chat/completions", content=body)
-            if response.is_success:
-                replies = chat.read(response.content, wanted, self.price)
-                return [replace(reply, text=self._without_secrets(reply.text, _SHORTEST_SECRET)) for reply in replies]
-            refusal = chat.read_error(response.content)
-            if refusal.code in _FILTERED:
-                return [Reply("", finish="content_filter")] * wanted
-            failure = self._explained(response.status_code, refusal, response.headers)
-        except httpx2.TimeoutException as error:
-            failure = TryAgain(self._silence(error))
-        except (httpx2.HTTPError, aiohttp.ClientError):
-            failure = TryAgain(f"the connection to {self._host} broke")
-        except TryAgain as error:
-            failure = TryAgain(f"{self._host}: {self._clean(str(error))}")
-        raise failure  # outside of the handlers: the cause would carry the request and its key
+            return await self._client.ask(self._body(request, url, fields), partial(self._read, wanted=wanted), names)
+        except api_errors.Withheld:
+            return [Reply("", finish="content_filter")] * wanted
+        except api_errors.FieldRefused as error:
+            if error.field != "skip_special_tokens":
+                raise
+        self._keep_tags = False  # which nobody asked for
+        return []
 
-    def _connected(self) -> httpx2.AsyncClient:
-        """The client of the running event loop."""
-        import openai
-
-        loop = asyncio.get_running_loop()
-        if self._client is None or self._loop is not loop:
-            self._loop, self._throttle = loop, Throttle()
-            timeout = openai.Timeout(self._timeout, connect=_CONNECT_SECONDS)
-            self._client = openai.DefaultAioHttpClient(timeout=timeout, follow_redirects=False, headers=self._headers())
-        return self._client
-
-    def _headers(self) -> dict[str, str]:
-        """Who asks: https://platform.openai.com/docs/api-reference/authentication."""
-        login = {"Authorization": f"Bearer {self._key}"} if self._key else self._login
-        payers = {header: os.environ.get(variable) for header, variable in _PAYERS.items()}
-        return {"Content-Type": "application/json", **login, **{name: who for name, who in payers.items() if who}}
-
-    async def _reach(self) -> None:
-        """Tell a server that is not there from one that is busy or broken.
-
-        Raises:
-            UsageError: when nothing answers at its address.
-        """
-        parts = urlsplit(self._url)
-        if parts.scheme not in urllib.request.getproxies():
-            port = parts.port or (443 if parts.scheme == "https" else 80)
-            try:
-                connection = asyncio.open_connection(self._host, port)
-                _, writer = await asyncio.wait_for(connection, _CONNECT_SECONDS)
-            except (OSError, TimeoutError):
-                raise UsageError(
-                    f"There is no server at {self._host}:{port}; start it, or name its address with base_url=."
-                ) from None
-            writer.close()
-            with contextlib.suppress(OSError):
-                await writer.wait_closed()
-        self._reached = True
-
-    def _silence(self, error: BaseException) -> str:
-        """A timeout in our words; the transport also calls a connection so that the server closed."""
-        cause: BaseException | None = error
-        while cause is not None:
-            if isinstance(cause, TimeoutError):
-                return f"{self._host} did not answer within {self._timeout:g} seconds"
-            cause = cause.__cause__
-        return f"the connection to {self._host} broke"
-
-    def _explained(self, status: int, error: chat.Refusal, headers: Mapping[str, str]) -> HlmatError:
-        """A status that says no, in our words; the key is blotted out."""
-        said = f"{self._host} says (HTTP {status}): {self._clean(error.message)}"
-        if status in (401, 403):
-            return UsageError(f"{said}; set {self._key_env} to a key that may use {self.model!r}.")
-        if status == 404 or status < 400:
-            return UsageError(f"{said}; check model={self.model} and base_url=.")
-        if error.code in _FATAL:
-            return UsageError(f"{said}; {_FATAL[error.code]}.")
-        if status in _PASSING or status >= 500:
-            return TryAgain(said, after=retry_after(headers), too_many=status == 429)
-        return RequestFailed(said)
-
-    def _clean(self, text: str) -> str:
-        """One short line without the key."""
-        return " ".join(self._without_secrets(text).split())[:200].rstrip(".")
-
-    def _without_secrets(self, text: str, shortest: int = 1) -> str:
-        """A text in which the key is blotted out, and so is a password in the address."""
-        parts = urlsplit(self._url)
-        login = self._login.get("Authorization", "").removeprefix("Basic ")
-        for secret in (self._key, parts.password, login):
-            if secret and len(secret) >= shortest:
-                text = text.replace(secret, "***")
-        return text
-
-
-def _host(url: str) -> str:
-    """The host of an address.
-
-    Raises:
-        UsageError: when it is none.
-    """
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UsageError("base_url= must look like http://localhost:8000/v1.")
-    return parts.hostname
-
-
-def _split(url: str) -> tuple[str, dict[str, str]]:
-    """An address without user and password, and the header that stands for them (RFC 7617)."""
-    parts = urlsplit(url)
-    user, at, host = parts.netloc.rpartition("@")
-    header = {"Authorization": f"Basic {base64.b64encode(unquote(user).encode()).decode()}"} if at else {}
-    return parts._replace(netloc=host).geturl(), header
+    def _read(self, body: bytes, wanted: int) -> list[Reply]:
+        replies = chat.read(body, wanted, self.price)
+        return [replace(reply, text=self._client.without_secrets(reply.text, _SHORTEST_SECRET)) for reply in replies]
 
 
 def _key(given: str | None, variable: str, url: str) -> str | None:
-    """The key; a server other than OpenAI's may want none."""
-    key = given or os.environ.get(variable)
+    """The key; a server other than OpenAI's may want none.
+
+    Raises:
+        UsageError: when there is none where one is needed, or no header can carry it.
+    """
+    if not re.fullmatch(r"[A-Za-z_]\w*", variable):
+        raise UsageError("key_env= takes the name of an environment variable that holds the key, not the key.")
+    key = header_value(str(given), "The key in api_key=") if given else None
+    key = key or header_value(os.environ.get(variable, ""), f"The key in {variable}")
     if not key and url == _OPENAI_URL:
         raise UsageError(f"openai needs a key: set {variable}, or name another variable with key_env=.")
-    return str(key) if key else None
+    return key or None
+
+
+def _headers(given: str | None, key: str | None, key_header: str) -> tuple[list[str], dict[str, str]]:
+    """Return the names of the user's own headers, and all headers of a request with their values.
+
+    Who asks: https://platform.openai.com/docs/api-reference/authentication.
+
+    Raises:
+        UsageError: when a header has another form than ``Name:Value``.
+    """
+    own: dict[str, str] = {}
+    for part in re.split(r"\+(?=[\w-]+:)", given) if given else []:
+        name, colon, value = part.partition(":")
+        if not colon or not re.fullmatch(r"[\w-]+", name.strip(), re.ASCII):
+            raise UsageError("headers= must look like Name:Value, several of them joined by +.")
+        own[name.strip()] = header_value(value, f"The header {name.strip()} in headers=")
+    if not re.fullmatch(r"[\w-]+", key_header, re.ASCII):
+        raise UsageError("key_header= takes the name of a header, such as api-key.")
+    login = {} if key is None else {key_header: f"Bearer {key}" if key_header.lower() == "authorization" else key}
+    return sorted(own), {**login, **environment_headers(_PAYERS), **own}
+
+
+def _secrets(key: str | None, headers: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the words that no message shows: the key, and the values of headers except short words."""
+    words = (word for value in headers.values() for word in (value, value.rpartition(" ")[2]))
+    return tuple(filter(None, (key, *(word for word in words if len(word) >= _SHORTEST_SECRET))))
+
+
+def _advice(model: str, key_env: str, url: str) -> dict[str, str]:
+    """Return what helps here against some kinds of refusals; see `api_errors.ADVICE`."""
+    versioned = re.search(r"//[^?#]*/v\d", url)
+    hint = "" if versioned else "; most servers want it to end in /v1, e.g. http://localhost:8000/v1"
+    return {
+        "key": f"set {key_env} to a key that may use {model!r}",
+        "model": f"check model={model} and base_url=",
+        "path": f"check model={model} and base_url={hint}",
+    }
 
 
 MODELS = {"openai": OpenAIModel}

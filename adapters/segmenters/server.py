@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar
 
-from hlmat_bench import images, masks, retries
+from hlmat_bench import images, masks, retries, waiting_times
 from hlmat_bench.clicks import Click
 from hlmat_bench.errors import RequestFailed, TryAgain, UsageError
 from hlmat_bench.interfaces import Box, Image, Mask
@@ -238,7 +238,9 @@ class _Server:
         if not isinstance(refusal, dict):
             raise UsageError(f"What answers at {self.url} (status {response.status_code}) is no segmenter server.")
         if response.status_code == 503:
-            raise TryAgain(str(refusal.get("message")), after=retries.retry_after(response.headers), too_many=True)
+            raise TryAgain(
+                str(refusal.get("message")), after=waiting_times.retry_after(response.headers), too_many=True
+            )
         if refusal.get("code") == "unknown_session":
             raise _UnknownSession
         raise UsageError(f"The segmenter server at {self.url} refused: {refusal.get('message')}")
