@@ -86,14 +86,19 @@ def test_what_is_asked_and_what_is_answered(endpoint: _Endpoint) -> None:
 def test_what_is_no_answer_is_recorded_without_the_token(
     endpoint: _Endpoint, status: int, body: bytes, boxes: Path, tool: str, tmp_path: Path
 ) -> None:
-    endpoint.answer = lambda question: (status, body)
+    """The first episode is answered and the other two fail; where none is answered, the run ends."""
     model = f"http,url={endpoint.url},points=xy1000,retries=0"
+    words = {"out": tmp_path / "run", "limit": 3, "argv": ["run", "--model", model], "concurrency": 1}
+    endpoint.answer = lambda question: (status, body)
     with pytest.raises(RequestFailed, match=r"did not answer \{\"texts|HTTP 500"):
         asyncio.run(make("model", model).reply(Request(np.zeros((5, 7, 3), np.uint8), "Where?")))
-    run = hlmat_bench.run(
-        model, str(boxes / "boxes.yaml"), tool, out=tmp_path / "run", limit=2, argv=["run", "--model", model]
-    )
-    assert [episode.stop for episode in run.episodes()] == ["error", "error"]
+    with pytest.raises(UsageError, match="first 3 requests to http failed alike") as caught:
+        hlmat_bench.run(model, str(boxes / "boxes.yaml"), tool, **words)
+    assert "canary" not in str(caught.value)
+    good = [(200, b'{"texts": ["Finish"]}')]
+    endpoint.answer = lambda question: good.pop() if good else (status, body)
+    run = hlmat_bench.run(model, str(boxes / "boxes.yaml"), tool, **words)
+    assert [episode.stop for episode in run.episodes()] == ["stop", "error", "error"]
     assert all(b"canary-4711" not in path.read_bytes() for path in run.folder.iterdir())
 
 
