@@ -14,7 +14,7 @@ from hlmat_bench.framing import Frame
 from hlmat_bench.interfaces import Box, Size
 from hlmat_bench.points import IouUnit, PointFormat, Unit
 from hlmat_bench.signs import Sign, of_words, says_nothing_else
-from hlmat_bench.syntaxes import SYNTAXES, Point, Reading
+from hlmat_bench.syntaxes import SYNTAXES, Point, Reading, without_names
 
 Kind: TypeAlias = Literal["click", "box", "stop", "invalid", "predict"]
 
@@ -67,9 +67,7 @@ class Action:
         return {"kind": self.kind}
 
 
-def parse(
-    reply: str, points: PointFormat, size: Size, frame: Frame | None = None, *, cut_off: bool = False
-) -> Action:
+def parse(reply: str, points: PointFormat, size: Size, frame: Frame | None = None, *, cut_off: bool = False) -> Action:
     """Read a reply, without the thoughts before its answer. Never raises, and never tries a second convention.
 
     Args:
@@ -77,8 +75,8 @@ def parse(
         points: the format the model is declared to write.
         size: (height, width) of the original image.
         frame: how the model saw the image, where that is not as it is.
-        cut_off: the reply ended at the limit of tokens. Then an answer counts only where the reply begins with it: words
-            before it may be a thought that the chat template opened and nothing closed.
+        cut_off: the reply ended at the limit of tokens. Then an answer counts only where the reply begins with it:
+            words before it may be a thought that the chat template opened and nothing closed.
 
     Returns:
         The action; ``invalid`` with a reason where the reply holds none.
@@ -94,19 +92,16 @@ def parse(
     reading = syntax.read(answer.raw if syntax.exact else text)
     before = said[: len(said) - len(answer.final)] if len(answer.final) < len(answer.said) else ""
     action = _action(reading, said, text, points, size, frame)
-    if action.kind in ("click", "box") and (cut_off or answer.alone):
+    if (cut_off or answer.alone) and action.kind != "invalid":
         whole = answer.raw if syntax.exact else text
         around = before + whole[: reading.start] + (whole[reading.end :] if answer.alone else "")
-        if not says_nothing_else(_IOU.sub(" ", around)):
+        begins = says_nothing_else(without_names(_IOU.sub(" ", around)), answer=True)
+        if not (begins_with_stop(_IOU.sub(" ", before + text)) if action.kind == "stop" else begins):
             action = Action("invalid", reason="parse")
-    if action.kind == "stop" and (cut_off or answer.alone) and not begins_with_stop(_IOU.sub(" ", before + text)):
-        action = Action("invalid", reason="parse")
     return replace(action, predicted_iou=predicted)
 
 
-def _action(
-    reading: Reading, said: str, text: str, points: PointFormat, size: Size, frame: Frame | None
-) -> Action:
+def _action(reading: Reading, said: str, text: str, points: PointFormat, size: Size, frame: Frame | None) -> Action:
     """The action that a reading means in a format; see `parse`."""
     box = points.box_to_pixels(reading.box, size, frame) if reading.box else None
     if reading.point is not None or (reading.box is not None and reading.centred and reading.sign is not Sign.NONE):
@@ -171,7 +166,7 @@ def predicted_iou(text: str, unit: IouUnit = "percent", *, first: bool = False) 
         None without a prediction, or where it is beyond the unit's range.
     """
     match = last(_IOU, text)
-    if match is None or (first and not says_nothing_else(text[: match.start()])):
+    if match is None or (first and not says_nothing_else(text[: match.start()], answer=True)):
         return None
     value = float(match[1])
     if match[2] or unit == "percent":

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from typing import NamedTuple
 
 # How models mark thoughts: <think>, <thinking>, <seed:think>, <|begin_of_thought|>, Kimi's ◁think▷, Mistral's [THINK],
-# MedGemma's <unused94>, Gemma 4's <|channel>thought (google/gemma-4 model card, "Thinking Mode Configuration"), Cohere's
-# <|START_THINKING|>, Apertus' <|inner_prefix|>. Every one is closed by any other's end: none of them belongs to an answer.
-_NAMES = r"(?:think(?:ing)?|thoughts?|reason(?:ing)?|reflect(?:ion)?|analysis|scratch_?pad|rationale|cot(?:_\w{1,20})?|draft|plan(?:ning)?)"
+# MedGemma's <unused94>, Gemma 4's <|channel>thought (its model card, "Thinking Mode Configuration"), Cohere's
+# <|START_THINKING|>, Apertus' <|inner_prefix|>. Any end closes any of them, since none belongs to an answer.
+_NAMES = (
+    r"(?:think(?:ing)?|thoughts?|reason(?:ing)?|reflect(?:ion)?|analysis|scratch_?pad|rationale|cot(?:_\w{1,20})?|draft"
+    r"|plan(?:ning)?)"
+)
 _BEFORE = r"(?:\w{1,20}[:_])?"
 _MARK = re.compile(
     rf"(?P<close></{_BEFORE}{_NAMES}\s?>|<\|/{_BEFORE}{_NAMES}\|>|<\|(?:end|stop)_(?:of_)?{_NAMES}\|>|◁/think▷"
@@ -25,18 +29,21 @@ _NO_TOKENS_CHANNEL = re.compile(r"\s*+thought[ \t]*+\n")
 _FINAL_ANSWER = re.compile(r"<answer>|\bfinal answer\b(?:\s{0,9}is\b)?\W{0,9}?:", re.IGNORECASE)
 
 _TAGS = r"/?det|/?ref|/?box|box_(?:start|end)|(?:begin|end)_of_box|object_ref_(?:start|end)"
-_TOKEN = re.compile(rf"<\|(?!(?:{_TAGS})\|)[^|<>]*\|>|</?s>|<(?:eos|bos|pad|unk|end_of_turn|start_of_turn|endoftext)>")
+_TOKEN = re.compile(
+    rf"<\|(?!(?:{_TAGS})\|)[^|<>]*\|>|</?s>|<(?:eos|bos|pad|unk|end_of_turn|start_of_turn|end_of_utterance|endoftext)>"
+    r"|<\|?turn\|?>|\[/?INST\]|\[EO[ST]\]"
+)
 # Full-width forms are ASCII further up; other languages' punctuation; characters that are not seen are dropped.
 _PLAIN = (
     {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
     | dict.fromkeys(map(ord, "\u00a0\u2002\u2003\u2009\u202f\u3000"), " ")
     | dict.fromkeys(map(ord, "\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\ufeff"))
-    | {ord(char): plain for char, plain in zip("。、【】〔〕“”‘’−–—«»", ".,[][]\"\"''---\"\"", strict=True)}
+    | {ord(char): plain for char, plain in zip("。、【】〔〕“”‘’−–—«»", '.,[][]""\'\'---""', strict=True)}
 )
 
 _STOP_WORDS = (
     r"(?:stop(?:ped)?|finish(?:ed)?|done|completed?|terminated?|完成|已完成|结束|結束|停止|完了|終了|완료|종료|fertig|beendet"
-    r"|terminado|finalizado|fin|fini|termin[ée]|завершено|готово)"
+    r"|terminado|finalizado|hecho|listo|fin|fini|termin[ée]|finito|fatto|conclu[ií]do|завершено|готово)"
 )
 _LEAD = re.compile(
     r"(?:(?:(?:my|the|i|final|next)\s+)*(?:answer|action|response|result|output|reply|decision|conclusion|status|答案|回答)"
@@ -45,8 +52,8 @@ _LEAD = re.compile(
 )
 _BARE_STOP = re.compile(rf"{_STOP_WORDS}(?:\s*\(.*)?", re.IGNORECASE | re.DOTALL)
 _STOP_SENTENCE = re.compile(
-    rf"{_STOP_WORDS}\s*[.!,;:-]+\s|no (?:more|further|additional|other) (?:clicks?|points?|changes?|corrections?|refinements?)"
-    r"(?: (?:is|are))? (?:needed|required|necessary)",
+    rf"{_STOP_WORDS}\s*[.!,;:-]+\s|no (?:more|further|additional|other) (?:clicks?|points?|changes?|corrections?"
+    r"|refinements?)(?: (?:is|are))? (?:needed|required|necessary)",
     re.IGNORECASE,
 )
 _GOES_ON = re.compile(
@@ -55,15 +62,18 @@ _GOES_ON = re.compile(
     re.IGNORECASE,
 )
 _REFUSAL = re.compile(
-    r"\b(?:(?:i(?:'m| am)|we(?:'re| are)) (?:very |so |really |truly )?(?:sorry|afraid|unable|not able|not allowed|not comfortable)"
-    r"|sorry,|my apologies|i apologi[sz]e|i (?:can ?not|can't|could not|couldn't|won't|will not|must decline|have to decline"
-    r"|decline|do not have the (?:ability|capability)|don't have the (?:ability|capability)|don't feel comfortable)"
-    r"|(?:unable|not able|not possible) to (?:help|assist|comply|see|view|identify|process|provide|determine|locate|fulfill)"
+    r"\b(?:(?:i(?:'m| am)|we(?:'re| are)) (?:very |so |really |truly )?"
+    r"(?:sorry|afraid|unable|not able|not allowed|not comfortable)"
+    r"|sorry,|my apologies|i apologi[sz]e"
+    r"|i (?:can ?not|can't|could not|couldn't|won't|will not|must decline"
+    r"|have to decline|decline|(?:do not|don't) have the (?:ability|capability)|don't feel comfortable)"
+    r"|(?:unable|not able|not possible) to (?:help|assist|comply|see|view|identify|process|provide|determine|locate)"
     r"|as an ai\b|as a (?:large )?language model)"
-    r"|\b(?:lo siento|lamento|no puedo|je suis d[ée]sol[ée]|d[ée]sol[ée],|je ne peux pas|es tut mir leid|tut mir leid|leider kann"
+    r"|\b(?:lo siento|lamento|no puedo|je suis d[ée]sol[ée]|d[ée]sol[ée],|je ne peux pas|tut mir leid|leider kann"
     r"|ich kann (?:\w+ ){0,3}nicht|entschuldigung|desculpe|sinto muito|n[ãa]o posso|mi dispiace|non posso|spiacente"
     r"|извините|к сожалению|не могу|przepraszam|üzgünüm|maaf)"
-    r"|抱歉|对不起|對不起|很遗憾|很遺憾|无法|無法|不能(?:帮助|协助|提供|识别)|申し訳|できません|すみません|죄송|할 수 없",
+    r"|抱歉|对不起|對不起|很遗憾|很遺憾|无法|無法|不能(?:帮助|协助|提供|识别)"
+    r"|申し訳|できません|すみません|죄송|할 수 없",
     re.IGNORECASE,
 )
 
@@ -97,10 +107,8 @@ def answer_in(reply: str) -> Answer:
 
 def last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
     """Return the last match of a pattern in a text, or None."""
-    found = None
-    for found in pattern.finditer(text):
-        pass
-    return found
+    matches = deque(pattern.finditer(text), maxlen=1)
+    return matches[0] if matches else None
 
 
 def plain_text(text: str) -> str:
@@ -109,7 +117,7 @@ def plain_text(text: str) -> str:
 
 
 def says_stop(text: str) -> bool:
-    """Whether a stop word stands alone on a line of the text, or begins it before a sentence that asks for nothing more."""
+    """Whether a stop word stands alone on a line of a text, or begins it before a sentence that asks for no click."""
     lines = text.splitlines()
     if any(_BARE_STOP.fullmatch(_undecorated(line)) for line in lines):
         return True
@@ -134,7 +142,9 @@ def refuses(text: str) -> bool:
 
 def _undecorated(text: str, end: str = " \t\r\n.,;:!*`\"'_#>-{}[]$~") -> str:
     r"""The text without markup, brackets, \boxed{} and words such as "Answer:" around what it says."""
-    text = re.sub(r"<[|/]{0,2}\w{1,30}\|?>|\\(?:boxed|text|mathrm)\b", " ", text).lstrip(" \t\r\n.,;:!*`\"'_#>-{}[]()$~\\")
+    text = re.sub(r"<[|/]{0,2}\w{1,30}\|?>|\\(?:boxed|text|mathrm)\b", " ", text).lstrip(
+        " \t\r\n.,;:!*`\"'_#>-{}[]()$~\\"
+    )
     lead = _LEAD.match(text)
     text = text[lead.end() :] if lead else text
     return text.rstrip(end) if end else text

@@ -142,11 +142,11 @@ class _Reader:
         if not isinstance(key, str):
             return
         container = self._stack[-1][1]
-        if isinstance(container, list) and len(self._stack) > 1 and isinstance(self._stack[-2][1], dict):
-            if container and container[-1] == key:
-                container.pop()  # [500, 250, "label": ...: the list has no end
-                self._pop()
-                container = self._stack[-1][1]
+        in_dict = len(self._stack) > 1 and isinstance(self._stack[-2][1], dict)
+        if isinstance(container, list) and in_dict and container and container[-1] == key:
+            container.pop()  # [500, 250, "label": ...: the list has no end
+            self._pop()
+            container = self._stack[-1][1]
         if isinstance(container, dict):
             self._keys[-1] = key
 

@@ -67,12 +67,14 @@ class PointFormat:
             return FORMATS[name]
         match = re.fullmatch(r"(xy|yx)-?(pixel|1|100|999|1000|1023)(?:-(\w+))?", name)
         if match is None or (match[3] or "text") not in SYNTAXES:
-            raise unknown("point format", name, FORMATS, "A format is also written like xy1000, yx1-json or xy1000-iou1.")
+            raise unknown(
+                "point format", name, FORMATS, "A format is also written like xy1000, yx1-json or xy1000-iou1."
+            )
         unit = "pixel" if match[2] == "pixel" else f"0-{match[2]}"
         return PointFormat(name, match[1], unit, match[3] or "text")  # type: ignore[arg-type]
 
     def without_marks(self, text: str) -> str:
-        """Return a text without the marks of this unit behind its numbers: ``%`` where it is 0-100, ``px`` of pixels."""
+        """Return a text without this unit's marks behind its numbers: ``%`` of 0-100, ``px`` of pixels."""
         marks = {"0-100": r"%|per ?cent\b", "pixel": r"px\b|pixels?\b"}.get(self.unit)
         return text if marks is None else re.sub(rf"(?<=\d)[ \t]{{0,3}}(?:{marks})", "", text, flags=re.IGNORECASE)
 
@@ -154,7 +156,7 @@ def _limits(unit: Unit, sent: Size) -> tuple[float, float]:
 FORMATS: dict[str, PointFormat] = {
     form.name: form
     for form in (
-        # aim-uofa/SegAgent, evaltools: points are (y, x) / 1000, boxes (x, y) / 999, truncated.
+        # aim-uofa/SegAgent, evaltools: points are (y, x) / 1000, boxes (x, y) / 999, truncated, IoUs per cent.
         PointFormat("segagent-qwen", "yx", "0-1000", "segagent", "xy", "0-999", box_floor=True),
         # SegAgent paper, appendix E.4: decimals; the order follows from the same trajectories.
         PointFormat("segagent-llava", "yx", "0-1", "text"),

@@ -86,7 +86,7 @@ def with_reward_model(rules: ProtocolSettings, *, predicts: bool) -> ProtocolSet
     if not predicts:
         raise UsageError(
             f"The strategy {rules.strategy} needs a predicted IoU, and this model is not known to write one; add --set "
-            "prm=ask to ask it in a separate question, or prm=reply if its replies hold one in per cent (Current IOU: 74)."
+            "prm=ask to ask it in a separate question, or prm=reply if its replies hold one (Current IOU: 74)."
         )
     return rules.with_(prm="reply")
 

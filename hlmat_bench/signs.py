@@ -7,7 +7,8 @@ A word that is no known sign is never taken for a positive one: it names the obj
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
+from difflib import get_close_matches
 from enum import Enum
 
 
@@ -34,7 +35,7 @@ STRONG = {
     Sign.NEGATIVE: r"n[ée]gati[vf](?:e|o|a|es|os|as|en|er|ely)?|[负負][向样樣点點]|[负負]面[点點]|阴性|陰性|ネガティブ"
     r"|부정|음성|отрицательн[а-я]{0,3}",
 }
-_NOT = r"(?<![a-z])(?:not|no|non|never|isn't|n't|nicht|keine?|pas|sin|не)[\s-]+(?:an?\s+|the\s+)?|非|不是|不"
+_NOT = r"(?<![a-z])(?:not|no|non|false|never|isn't|n't|nicht|keine?|pas|sin|не)[\s-]+(?:an?\s+|the\s+)?|非|不是|不"
 _STRONG_WORD = {
     sign: re.compile(rf"(?P<negated>{_NOT})?(?<![a-zà-ÿа-я])(?:{words})(?![a-zà-ÿа-я])", re.IGNORECASE)
     for sign, words in STRONG.items()
@@ -43,8 +44,8 @@ _STRONG_WORD = {
 _ALONE = {
     word: sign
     for sign, words in {
-        Sign.POSITIVE: "pos foreground fg include included including inclusion add added adding plus keep 正 前景 阳 陽 "
-        "vordergrund einschließen hinzufügen ajouter inclure incluir añadir adicionar",
+        Sign.POSITIVE: "pos foreground fg include included including inclusion add added adding plus keep "
+        "正 前景 阳 陽 vordergrund einschließen hinzufügen ajouter inclure incluir añadir adicionar",
         Sign.NEGATIVE: "neg background bg exclude excluded excluding exclusion remove removed removing minus subtract "
         "erase delete 负 負 背景 阴 陰 hintergrund ausschließen entfernen exclure supprimer retirer excluir eliminar "
         "quitar fondo fundo фон",
@@ -56,12 +57,24 @@ _YES_NO = {"true": True, "yes": True, "false": False, "no": False, "1": True, "1
 _NEGATED = "not"
 _NEGATIONS = {"not", "no", "non", "never", "t", "nicht", "kein", "keine", "pas", "sin", "не"}
 # Words that say nothing of a sign and name nothing: what is done, and how an answer or a tool call is put.
-_FILLERS = set(
-    "a an the this that my is are it its at of on in here i "
-    "click clicks clicked clicking point points pointing tap press left single mouse prompt sample marker keypoint pt "
-    "coordinate coordinates coords location position box bbox region area part pixel pixels mask object target px "
-    "label type sign kind next new best final answer action response result output reply current iou miou json "
-    "function tool call use computer text message assistant ref click_type polarity".split()
+_ANSWER_WORDS = set(
+    re.findall(
+        r"\w+",
+        """
+    the my is final answer action response result output reply current iou miou json assistant
+    """,
+    )
+)
+_FILLERS = _ANSWER_WORDS | set(
+    re.findall(
+        r"\w+",
+        """
+    a an this that are it its at of on in here i click clicks clicked clicking point points pointing tap press left
+    single mouse prompt sample marker keypoint pt coordinate coordinates coords location position box bbox region area
+    part pixel pixels mask object target px label type sign kind next new best function tool call use computer text message
+    ref
+    """,
+    )
 )
 _CJK_FILLERS = re.compile("点击|點擊|点|點|样本|樣本|提示|标签|类型|答案|坐标|的|向|面|性|为|是")
 
@@ -107,7 +120,8 @@ def of_value(value: object, *, names: bool) -> Sign:
         return of_truth(_YES_NO[text])
     said, others = _of_tokens(text)
     if others and (said := together((of_words(text), Sign.UNCLEAR if _NEGATED in others else Sign.NONE))) is Sign.NONE:
-        return Sign.NONE if names else Sign.UNCLEAR
+        misspelt = any(get_close_matches(word, ("positive", "negative"), cutoff=0.86) for word in others)
+        return Sign.NONE if names and not misspelt else Sign.UNCLEAR
     return said
 
 
@@ -131,8 +145,8 @@ def of_key(key: str) -> Sign:
 def beside(before: str, after: str) -> Sign:
     """Return the sign that the words before and after a point state.
 
-    A sign alone ("background", "-") counts, as do the words positive and negative in a sentence. A sentence with another
-    word for a negative sign is unclear.
+    A sign alone ("background", "-") counts, as do the words positive and negative in a sentence. A sentence with
+    another word for a negative sign is unclear.
     """
     if after.strip() in _SYMBOLS:
         return together((_symbol(after.strip()), of_words(before)))
@@ -146,9 +160,16 @@ def beside(before: str, after: str) -> Sign:
     return said
 
 
-def says_nothing_else(text: str) -> bool:
-    """Whether a text holds no word but signs and those that any answer may hold around its coordinates."""
-    return not (_of_tokens(_split(text))[1] or "?" in text or re.search(r"\d", re.sub(r"\A\W*\d{1,2}[.):]", "", text)))
+def says_nothing_else(text: str, *, answer: bool = False) -> bool:
+    """Whether a text holds no word but signs and those that any reply may hold around its coordinates.
+
+    Args:
+        text: what stands around the coordinates.
+        answer: only words such as "The final answer is" count as such.
+    """
+    known = _ANSWER_WORDS if answer else _FILLERS
+    without_number = re.sub(r"\A\W*\d{1,2}[.):]", "", text)
+    return not (_of_tokens(_split(text), known)[1] or re.search(r"[?\d]", without_number))
 
 
 def _symbol(text: str) -> Sign:
@@ -160,7 +181,7 @@ def _split(text: str) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text).lower()
 
 
-def _of_tokens(text: str) -> tuple[Sign, list[str]]:
+def _of_tokens(text: str, fillers: Set[str] = _FILLERS) -> tuple[Sign, list[str]]:
     """What the words of a text that are signs when alone say, and its words that are neither signs nor fillers."""
     words = [word for token in re.findall(r"[^\W\d_]+", text) for word in _CJK_FILLERS.sub(" ", token).split()]
     signs, others, negated = [], [], False
@@ -169,7 +190,7 @@ def _of_tokens(text: str) -> tuple[Sign, list[str]]:
             negated = True
         elif (sign := _sign_of(word)) is not Sign.NONE:
             signs.append(sign)
-        elif word not in _FILLERS:
+        elif word not in fillers:
             others.append(word)
     said = together(signs)
     if negated:

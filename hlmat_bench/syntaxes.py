@@ -7,6 +7,7 @@ axis order or units: that is the `PointFormat`'s business. No reader ever raises
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -111,9 +112,14 @@ def _in_group(text: str) -> Reading:
     return Reading()
 
 
+def without_names(text: str) -> str:
+    """Return a text without tags and the names of objects between them."""
+    return _OBJECT_NAMES.sub(" ", text)
+
+
 def _beside(text: str, start: int, end: int) -> Sign:
     """The sign that the words around a place in a text state; names of objects and tags are no such words."""
-    return signs.beside(_OBJECT_NAMES.sub(" ", text[:start]), _OBJECT_NAMES.sub(" ", text[end:]))
+    return signs.beside(without_names(text[:start]), without_names(text[end:]))
 
 
 def _last_group(text: str, groups: Sequence[tuple[str, int, int]]) -> Reading:
@@ -151,18 +157,24 @@ def _read_segagent(text: str) -> Reading:
 
 
 _STRONG = {sign: rf"(?:{words})" for sign, words in signs.STRONG.items()}
-_GAP = r"(?:[\s:=*_`\"'$\\~>,#-]|\.\s|(?:is|at|located|position|location|coordinates?|placed|should be|boxed)\b|在|为|是|位于|坐标){0,16}?"
+_GAP = (
+    r"(?:[\s:=*_`\"'$\\~>,#-]|\.\s|(?:is|at|located|position|location|coordinates?|placed|should be|boxed)\b"
+    r"|在|为|是|位于|坐标){0,16}?"
+)
 _POINT_WORD = r"[\s_-]{0,3}(?:(?:points?|clicks?|prompts?)(?![a-z])|[点點击擊]{1,2})(?:\s?#?\d{1,2}\s?(?=:))?"
 _SIGNED = re.compile(
     r"(?P<negated>(?<![a-z])(?:not|no|non|never|isn't|n't|without)[\s-]{1,3}(?:an?\s|the\s|any\s)?)?(?<![^\W\d_])"
-    rf"(?:(?:(?P<positive>{_STRONG[Sign.POSITIVE]}|pos|foreground|正|前景)|(?:{_STRONG[Sign.NEGATIVE]}|neg|background|[负負]|背景))"
-    rf"{_POINT_WORD}|(?:(?P<alone>{_STRONG[Sign.POSITIVE]})|{_STRONG[Sign.NEGATIVE]})[*_\"']{{0,3}}\s?(?=:)){_GAP}"
-    rf"[\[({{<]{{0,3}}\s{{0,9}}(?P<pair>(?:[xy]\"?\s{{0,3}}[=:]\s{{0,3}})?{_NUMBER}(?:\s{{0,9}}[,;]\s{{0,9}}|\s{{1,9}})\"?"
+    rf"(?:(?:(?P<positive>{_STRONG[Sign.POSITIVE]}|pos|foreground|正|前景)"
+    rf"|(?:{_STRONG[Sign.NEGATIVE]}|neg|background|[负負]|背景)){_POINT_WORD}|(?:(?P<alone>{_STRONG[Sign.POSITIVE]})|{_STRONG[Sign.NEGATIVE]})[*_\"']{{0,3}}\s?(?=:)){_GAP}"
+    rf"(?:<[|\w]{{1,14}}>)?[\[({{<]{{0,3}}[\s\"']{{0,9}}(?P<pair>(?:[xy]\"?\s{{0,3}}[=:]\s{{0,3}})?{_NUMBER}(?:\s{{0,9}}[,;]\s{{0,9}}|\s{{1,9}})\"?"
     rf"(?:[xy]\"?\s{{0,3}}[=:]\s{{0,3}})?{_NUMBER})(?:\s{{0,9}}[\])}}>]|(?!\s{{0,9}}[,;]?\s{{0,9}}[-+.]?\d))",
     re.IGNORECASE | re.ASCII,
 )
+_THOUGHT = re.compile(r"[\s*#_]*+(?:Thought|Reflection|Action_Summary)\b", re.IGNORECASE)
 _ACTION = re.compile(r"^[\s*#_]*+Action\s{0,9}:", re.IGNORECASE | re.MULTILINE)
-_CALL = re.compile(r"(?<![\w.])(?:pyautogui\.)?(?:left_?)?(?:click|tap|single)\(([^()]*(?:\([^()]*\)[^()]*){0,4})\)", re.IGNORECASE)
+_CALL = re.compile(
+    r"(?<![\w.])(?:pyautogui\.)?(?:left_?)?(?:click|tap|single)\(([^()]*(?:\([^()]*\)[^()]*){0,4})\)", re.IGNORECASE
+)
 _ARGUMENT = re.compile(r"(?:start_box|point|coordinates?|coords?|position)\s*=\s*(.*)", re.DOTALL)
 
 
@@ -172,13 +184,11 @@ def _read_text(text: str) -> Reading:
     Also read are the forms in which models with this syntax point by training: UI-TARS' ``click(start_box='(a,b)')``
     (bytedance/UI-TARS, README_v1.md) and the ``<|box_start|>(a,b)<|box_end|>`` of Qwen2-VL.
     """
-    action = last(_ACTION, text)
+    action = last(_ACTION, text) if _THOUGHT.match(text) else None
     begin = action.end() if action else 0
-    match = None
-    for match in _SIGNED.finditer(text, begin):
-        pass
+    matches = deque(_SIGNED.finditer(text, begin), maxlen=1)
     box = _last_group("", [group for group in _box_tags(text) if group[1] >= begin]).box
-    if match is not None:
+    for match in matches:
         sign = signs.of_truth(bool(match["positive"] or match["alone"]))
         point = _named_pair(match["pair"]) or _in_group(match["pair"]).point
         if point is None or point.named is not bool(re.search("[xy]", match["pair"], re.IGNORECASE)):
@@ -187,7 +197,17 @@ def _read_text(text: str) -> Reading:
     if (call := last(_CALL, text[begin:])) is not None:
         return _called(text, call, begin)
     tokens = [group for group in _box_tags(text) if group[1] >= begin and text.startswith("<|", group[1])]
-    return _last_group(text, tokens) if tokens else Reading(box=box, centred=False)
+    if tokens or box is not None:
+        return _last_group(text, tokens) if tokens else Reading(box=box, centred=False)
+    return _lone_box(text)
+
+
+def _lone_box(text: str) -> Reading:
+    """The box of a reply that is nothing but ``[0.1, 0.2, 0.3, 0.4]``, as LLaVA writes it (haotian-liu/LLaVA#606)."""
+    match = re.search(r"\[([^\[\]]{7,120})\]", text)
+    around = text[: match.start()] + text[match.end() :] if match else ""
+    box = _in_group(match[1]).box if match and signs.says_nothing_else(around) else None
+    return Reading(box=box, centred=False, start=match.start() if match else 0, end=match.end() if match else 0)
 
 
 def _called(text: str, call: re.Match[str], begin: int) -> Reading:
@@ -266,18 +286,21 @@ def _read_loc(text: str) -> Reading:
     return _last_group(text, [(re.sub(r"[^\d]+", " ", match[0]), *match.span()) for match in found])
 
 
-_POINT_KEYS = (
-    "point_2d point points coordinate coordinates coord coords click clicks position location xy yx center "
-    "point_coords point_coordinates click_point keypoint"
-).split()
+_POINT_KEYS = tuple(
+    re.findall(
+        r"\w+",
+        """
+    point_2d point points coordinate coordinates coord coords click clicks position location xy yx center
+    point_coords point_coordinates click_point keypoint
+    """,
+    )
+)
 _BOX_KEYS = ("bbox_2d", "box_2d", "bbox", "box", "bounding_box", "bboxes", "boxes")
 #: Fields that hold a sign or the name of an action, and those that may name the object instead.
-_SIGN_KEYS = set(
-    "type sign kind action polarity click_type point_type type_of_click prompt_type click_sign point_sign button mode".split()
-)
-_LABEL_KEYS = set("label labels point_label point_labels click_label class category name".split())
-_STOP_KEYS = _SIGN_KEYS | set("label answer response result output status decision name function".split())
-_STOP_FLAGS = {"finish", "finished", "done", "stop", "complete", "completed"}
+_SIGN_KEYS = {"type", "sign", "kind", "action", "polarity", "click_type", "point_type", "click_sign", "button", "mode"}
+_LABEL_KEYS = {"label", "labels", "point_label", "point_labels", "click_label", "class", "category", "name"}
+_STOP_KEYS = _SIGN_KEYS | {"label", "answer", "response", "result", "output", "status", "decision", "name", "function"}
+_STOP_FLAGS = {"finish", "finished", "done", "stop", "complete", "completed", "is_finished", "is_done", "is_complete"}
 
 
 def _read_json(text: str) -> Reading:
@@ -297,8 +320,11 @@ def _read_json(text: str) -> Reading:
     if found and (reading := _bare_list(found[0].value)) is not None:
         reading = _placed(reading, text, found, found[0], offset)
         around = text[: reading.start] + text[reading.end :]
-        if offset or signs.says_nothing_else(_OBJECT_NAMES.sub(" ", around)):
+        if offset or signs.says_nothing_else(without_names(around)):
             return reading
+    if offset and not re.search(r"[^\W\d_]", inner):  # GLM writes any brackets
+        end = offset + len(inner)
+        return replace(_in_group(inner), sign=_beside(text, offset, end), start=offset, end=end)
     return Reading()
 
 
@@ -311,7 +337,7 @@ def _placed(
         edges = [0, *(offset + edge for one in found for edge in (one.start, one.end)), len(text)]
         pieces = [text[a:b] for a, b in zip(edges[::2], edges[1::2], strict=True)]
         before = next(number for number, one in enumerate(found, 1) if one is value)
-        sign = signs.beside(*(_OBJECT_NAMES.sub(" ", " ".join(part)) for part in (pieces[:before], pieces[before:])))
+        sign = signs.beside(*(without_names(" ".join(part)) for part in (pieces[:before], pieces[before:])))
     return replace(reading, sign=sign, start=offset + value.start, end=offset + value.end)
 
 
@@ -356,10 +382,10 @@ def _read_object(item: dict[str, Any]) -> Reading | None:
     """The point or the box of one object, its sign, or that it says stop; None where it holds nothing of that."""
     keys = {_plain_key(key): key for key in item}
     point = _object_point(item, keys)
-    if any(is_stop_word(item[keys[name]]) for name in keys.keys() & (_STOP_KEYS if point is None else {"action", "type"})):
-        return Reading(stop=True)
-    if any(item[keys[name]] is True for name in keys.keys() & _STOP_FLAGS):
-        return Reading(stop=True) if point is None else Reading(point[0], sign=Sign.UNCLEAR)
+    ends = {name for name in keys.keys() & _STOP_KEYS if is_stop_word(item[keys[name]])}
+    if ends or any(item[keys[name]] is True for name in keys.keys() & _STOP_FLAGS):
+        alone = point is None or ends & {"action", "type"}
+        return Reading(stop=True) if point is None or alone else Reading(point[0], sign=Sign.UNCLEAR)
     sign = _fields_sign(item)
     if point is not None:
         return Reading(point[0], sign=signs.together((sign, point[1])))
@@ -378,7 +404,11 @@ def _object_point(item: dict[str, Any], keys: dict[str, str]) -> tuple[Point, Si
         if name in keys and (pair := _numbers_in(item[keys[name]], 2)):
             return Point(pair[0], pair[1]), Sign.NONE
     for key, value in item.items():
-        if isinstance(value, list | str) and (sign := signs.of_key(key)) is not Sign.NONE and (pair := _numbers_in(value, 2)):
+        if (
+            isinstance(value, list | str)
+            and (sign := signs.of_key(key)) is not Sign.NONE
+            and (pair := _numbers_in(value, 2))
+        ):
             return Point(pair[0], pair[1]), sign
     return None
 
@@ -396,7 +426,7 @@ def _field_sign(key: str, value: object) -> Sign:
         return Sign.NONE
     if name in _SIGN_KEYS or name in _LABEL_KEYS:
         return signs.of_value(value, names=name in _LABEL_KEYS)
-    if signs.of_key(key) is Sign.NONE or _numbers_in(value, 2) or isinstance(value, float) and value not in (0, 1):
+    if signs.of_key(key) is Sign.NONE or _numbers_in(value, 2) or (isinstance(value, float) and value not in (0, 1)):
         return Sign.NONE
     return signs.of_flag(key, value)
 

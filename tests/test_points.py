@@ -145,7 +145,11 @@ def test_a_syntax_without_boxes_says_so() -> None:
 
 
 def test_the_unit_of_a_predicted_iou_is_part_of_a_name() -> None:
-    for name, unit in (("xy1000-json", "percent"), ("xy1000-json-iou1", "fraction"), ("segagent-llava-iou100", "percent")):
+    for name, unit in (
+        ("xy1000-json", "percent"),
+        ("xy1000-json-iou1", "fraction"),
+        ("segagent-llava-iou100", "percent"),
+    ):
         form = PointFormat.named(name)
         assert (form.name, form.iou_unit) == (name, unit)
     plain, fraction = PointFormat.named("yx1-json"), PointFormat.named("yx1-json-iou1")
@@ -162,7 +166,9 @@ def test_rounded_formats_land_within_their_own_rounding(name: str, size: tuple[i
     assert abs(got.y - click.y) <= step * size[0] / 2 + 0.5 + 1e-9 + (got.y == size[0] - 1) * 0.5
 
 
-@pytest.mark.parametrize("name", ["segagent-qwem", "xy", "zx1000", "xy1000-yaml", "xy77", "xy1-iou", "xy1-iou1-iou1", ""])
+@pytest.mark.parametrize(
+    "name", ["segagent-qwem", "xy", "zx1000", "xy1000-yaml", "xy77", "xy1-iou", "xy1-iou1-iou1", ""]
+)
 def test_unknown_names_are_refused(name: str) -> None:
     with pytest.raises(UsageError, match="point format"):
         PointFormat.named(name)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from hlmat_bench.actions import Action, parse
+from hlmat_bench.actions import parse, write
+from hlmat_bench.clicks import Click
 from hlmat_bench.interfaces import Reply
 from hlmat_bench.points import PointFormat
 from hlmat_bench.protocol import meaning
+from hlmat_bench.syntaxes import SYNTAXES
 
 SIZE = (480, 640)
 #: The middle of a picture's width and the upper quarter of its height, in `SIZE`.
@@ -67,7 +71,8 @@ SIGNS = [
     )],
     *[("xy1000-json", f'{{"point_2d": [500, 250], {field}}}', wanted) for field, wanted in (
         ('"is_positive": true', ADD), ('"is_positive": false', REMOVE), ('"isPositive": false', REMOVE),
-        ('"positive": 0', REMOVE), ('"positive": 1', ADD), ('"positive": "false"', REMOVE), ('"positive": "no"', REMOVE),
+        ('"positive": 0', REMOVE), ('"positive": 1', ADD), ('"positive": "false"', REMOVE),
+        ('"positive": "no"', REMOVE),
         ('"positive": "maybe"', "parse"), ('"positive": null', ADD), ('"negative": false', ADD),
         ('"negative": true', REMOVE), ('"negative": null', "parse"), ('"is_foreground": false', REMOVE),
         ('"background": true', REMOVE), ('"sign": "unsure"', "parse"), ('"type": "neutral"', "parse"),
@@ -114,6 +119,17 @@ FORMS = [
     ("xy1000", "Thought: a negative click on the wall.\nAction: click(start_box='(500,250)')", REMOVE),
     ("xy1000", "Action: click(start_box='(400,200,600,300)')", ADD),
     ("xy1000", "Action: click(point='<point>500 250</point>')", ADD),
+    ("xy1000", "Positive point: <|box_start|>(500,250)<|box_end|>", ADD),
+    ("xy1000", "Negative point: <point>500 250</point>", REMOVE),
+    ("xy1000", 'Negative point: {"x": 500, "y": 250}', REMOVE),
+    ("xy1000-json", "<|begin_of_box|>(500, 250)<|end_of_box|>", ADD),
+    ("xy1000-json", "<|begin_of_box|>{500, 250}<|end_of_box|> negative", REMOVE),
+    ("xy1000-json", '{"point_2d": [0, 0], "label": "finish"}', "parse"),
+    ("xy1000-json", '{"point_2d": null, "label": "finish"}', "stop"),
+    ("xy1000-json", '{"point_2d": [500, 250], "label": "negtive"}', "parse"),
+    ("xy1000-json", '{"point_2d": [500, 250], "label": "false positive"}', "parse"),
+    ("xy1000", "Finish<end_of_utterance>", "stop"),
+    ("xy1000", "Negative point: (500, 250)<turn|>", REMOVE),
     ("xy1000", "Action: right_single(start_box='(500,250)')", "parse"),
     ("xy1000", "Action: click(start_box='=')", "parse"),
     ("xy1000", "Action: drag(start_box='(500,250)', end_box='(1,1)')", "parse"),
@@ -123,7 +139,11 @@ FORMS = [
     ("yx1", "pyautogui.click(x=0.5, y=0.25)", ADD),
     ("xy1", "pyautogui.click(x=0.5, y=0.25, button='right')", "parse"),
     ("xy1000", "<|box_start|>(500,250)<|box_end|>", ADD),
-    ("xy1000", "<|object_ref_start|>the negative<|object_ref_end|><|box_start|>(400,200),(600,300)<|box_end|> positive", ADD),
+    (
+        "xy1000",
+        "<|object_ref_start|>the negative<|object_ref_end|><|box_start|>(400,200),(600,300)<|box_end|> positive",
+        ADD,
+    ),
     ("xy1000", "<|object_ref_start|>dog<|object_ref_end|><|box_start|>(400,200),(600,300)<|box_end|><|im_end|>", "box"),
     ("xy1000-box", "<|box_start|>(500,250)<|box_end|> negative", REMOVE),
     ("xy1000-box", "<box>[[400, 200, 600, 300], [10, 10, 20, 20]]</box> positive", ADD),
@@ -147,10 +167,14 @@ FORMS = [
     ("xy1000-json", '{"point_2d": [[500, 250], [510, 260]], "label": "positive"}', ADD),
     ("xy1000-json", '[{"point_2d": [[[500, 250]]], "label": "negative"}]', REMOVE),
     ("xy1000-json", '{"bbox_2d": [[400, 200], [600, 300]], "label": "positive"}', ADD),
-    ("xy1000-json", '{"name": "click", "arguments": "{\\"point_2d\\": [500, 250], \\"label\\": \\"negative\\"}"}', REMOVE),
     (
         "xy1000-json",
-        '<tool_call>\n{"name": "computer_use", "arguments": {"action": "left_click", "coordinate": [500, 250]}}\n</tool_call>',
+        '{"name": "click", "arguments": "{\\"point_2d\\": [500, 250], \\"label\\": \\"negative\\"}"}',
+        REMOVE,
+    ),
+    (
+        "xy1000-json",
+        '<tool_call>{"name": "computer", "arguments": {"action": "left_click", "coordinate": [500, 250]}}</tool_call>',
         ADD,
     ),
     ("xy1000-json", '{"name": "finish", "arguments": {}}', "stop"),
@@ -198,8 +222,9 @@ NEAR = [
     )],
     *[("xy1000", text, wanted) for text, wanted in (
         ("Positive point: 500, 250", ADD), ("Positive point at (500, 250)", ADD), ("Positive points: (500, 250)", ADD),
-        ("Positive point: [[500, 250]]", ADD), ("Positive point: (500 250)", ADD), ("Negative point: (500, 250", REMOVE),
-        ("Negative point: 500, 250.", REMOVE), ("Positive point：（500，250）", ADD), ("Positive point: （５００，２５０）", ADD),
+        ("Positive point: [[500, 250]]", ADD), ("Positive point: (500 250)", ADD),
+        ("Negative point: (500, 250", REMOVE), ("Negative point: 500, 250.", REMOVE),
+        ("Positive point：（500，250）", ADD), ("Positive point: （５００，２５０）", ADD),
         ("**Negative point:** (500, 250)", REMOVE), ("Positive point is at (500, 250).", ADD),
         ("Negative point: `(500, 250)`", REMOVE), ("$\\boxed{Negative point: (500, 250)}$", REMOVE),
         ("Negative: (500, 250)", REMOVE), ("Positive point: (500; 250)", ADD), ("Positive click = [500, 250]", ADD),
@@ -244,9 +269,11 @@ STOPS = [
 REFUSALS = [
     ("xy1000", text, "refusal")
     for text in (
-        "I cannot see the image.", "I'm unable to view images.", "Lo siento, no puedo ayudar.", "抱歉，我无法识别图像中的人。",
+        "I cannot see the image.", "I'm unable to view images.", "Lo siento, no puedo ayudar.",
+        "抱歉，我无法识别图像中的人。",
         "Es tut mir leid, das kann ich nicht.", "Je suis désolé, je ne peux pas.", "Desculpe, não posso ajudar.",
-        "申し訳ありませんが、お手伝いできません。", "As an AI, I have no eyes.", "Sorry, but that is not something I do.",
+        "申し訳ありませんが、お手伝いできません。", "As an AI, I have no eyes.",
+        "Sorry, but that is not something I do.",
         "I apologize, this is against the rules.", "I won't identify people.",
     )
 ]  # fmt: skip
@@ -292,6 +319,71 @@ def test_a_reply_that_was_cut_off_counts_only_where_it_begins_with_the_answer(
 
 def test_an_iou_in_a_reply_that_was_cut_off_counts_only_at_its_beginning() -> None:
     form = PointFormat.named("xy1000")
-    for reply, value in (("Current IOU: 74, Pos", 0.74), ("It may be that the IoU is 74, so", None), ("Current IOU: 7", None)):
+    for reply, value in (
+        ("Current IOU: 74, Pos", 0.74),
+        ("It may be that the IoU is 74, so", None),
+        ("Current IOU: 7", None),
+    ):
         action = meaning(Reply(reply, finish="length"), form, SIZE, track="point", first=True, clicks=())
         assert action.predicted_iou == value
+
+
+#: What models and servers put around an answer, which changes nothing of it.
+DECORATIONS = [
+    "{}", " \n{}\n", "**{}**", "```\n{}\n```", "<answer>{}</answer>", "Answer: {}", "Final answer: {}", "{}<|im_end|>",
+    "{}</s>", "{}<｜end▁of▁sentence｜>", "<think>Positive? Negative? (1, 1)</think>{}", "◁think▷<point>1 1</point>◁/think▷{}",
+    "Current IOU: 74, {}", "\ufeff{}\u200b", "<|channel|>analysis<|message|>x<|end|><|channel|>final<|message|>{}<|return|>",
+    "The final answer is: {}", "{}\n\nThis improves the mask.", "[THINK]positive[/THINK]{}",
+]  # fmt: skip
+
+
+@given(
+    syntax=st.sampled_from(sorted(set(SYNTAXES) - {"segagent", "loc"})),
+    positive=st.booleans(),
+    x=st.integers(0, 639),
+    y=st.integers(0, 479),
+    decoration=st.sampled_from(DECORATIONS),
+)
+def test_what_stands_around_a_written_click_never_changes_it(
+    syntax: str, positive: bool, x: int, y: int, decoration: str
+) -> None:
+    form, click = PointFormat.named(f"xypixel-{syntax}"), Click(positive, x, y)
+    action = parse(decoration.replace("{}", write(click, form, SIZE)), form, SIZE)
+    assert (action.kind, action.kind == "click" and action.click) == ("click", click)
+
+
+_MANGLE = {
+    "json": [(", ", ","), ('"', "'"), ("}", ",}"), ("[", "("), ("{", ""), ("}", ""), ("]", "],"), ("point_2d", "point")],
+    "text": [("(", "["), ("(", ""), (",", ""), (": ", " at "), (" point", " points"), ("point", "click"), ("(", "（")],
+    "point": [("<point>", "<point> ["), (" ", ", "), ("</point>", "]</point>"), (" negative", ": negative click")],
+    "box": [("(", "[["), (")", "]]"), ("(", ""), (",", ", ")],
+}  # fmt: skip
+
+
+@given(st.sampled_from(sorted(_MANGLE)), st.booleans(), st.data())
+def test_a_near_miss_is_the_click_or_no_action(syntax: str, positive: bool, data: st.DataObject) -> None:
+    """However the asked form is mangled, no reply becomes another click than the one that was meant."""
+    form, click = PointFormat.named(f"xypixel-{syntax}"), Click(positive, 320, 120)
+    text = write(click, form, SIZE)
+    for old, new in data.draw(st.lists(st.sampled_from(_MANGLE[syntax]), max_size=4)):
+        text = text.replace(old, new)
+    action = parse(text, form, SIZE)
+    assert action.kind == "invalid" or action.click == click, text
+
+
+LONG = 200_000
+
+
+@pytest.mark.parametrize("syntax", sorted(SYNTAXES))
+@pytest.mark.parametrize(
+    "part",
+    [
+        "[", "{", "(", '"', "'", '{"point": [', '"a": ', "/*", "#", "<point ", "<box>", "<|det|>", "<loc0001>", "<think>",
+        "</think>", "[/THINK]", "<|channel|>final", "assistantfinal", "Positive point: ", "positive not ", "click(", "1, ",
+        "Current IOU: ", "no more ", "Action:", " ", "\n", "＜", "正", "-", "9", '\\"',
+    ],
+)  # fmt: skip
+def test_long_replies_of_one_piece_are_read(syntax: str, part: str) -> None:
+    """A reading that takes time in the square of the length would not end here."""
+    action = parse(part * (LONG // len(part)), PointFormat.named(f"xy1000-{syntax}"), SIZE)
+    assert action.kind in ("invalid", "click", "box")
