@@ -50,7 +50,7 @@ _LEAD = re.compile(
     r"(?:\s+is)?\b[\W_]*)+",
     re.IGNORECASE,
 )
-_BARE_STOP = re.compile(rf"{_STOP_WORDS}(?:\s*\(.*)?", re.IGNORECASE | re.DOTALL)
+_BARE_STOP = re.compile(rf"{_STOP_WORDS}(?:\)|\s*\(.*)?", re.IGNORECASE | re.DOTALL)
 _STOP_SENTENCE = re.compile(
     rf"{_STOP_WORDS}\s*[.!,;:-]+\s|no (?:more|further|additional|other) (?:clicks?|points?|changes?|corrections?"
     r"|refinements?)(?: (?:is|are))? (?:needed|required|necessary)",

@@ -29,6 +29,7 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?", re.IGNORECASE | re.ASCII)
+_DECODER = json.JSONDecoder(parse_int=float, strict=False)
 _LITERALS = {"true": True, "false": False, "null": None, "none": None, "nan": math.nan, "infinity": math.inf}
 _CLOSES = {"]": "[", "}": "{", ")": "("}
 _START = re.compile(r"""[\[{]|"\w[\w -]{0,30}"\s{0,9}:|'\w[\w -]{0,30}'\s{0,9}:""")
@@ -54,13 +55,26 @@ class Value:
 
 def values(text: str) -> Iterator[Value]:
     """Yield the outermost dicts and lists of a text, in order. Members without braces around them are a dict."""
-    position = 0
+    position, tries = 0, 16
     while (start := _START.search(text, position)) is not None:
-        found = _Reader(text, start.start(), braceless=start[0] not in ("[", "{")).read()
+        braceless = start[0] not in ("[", "{")
+        found = None if braceless or not tries else _strict(text, start.start())
+        if found is None:
+            tries = max(0, tries - 1)  # each failure costs json a count of all lines before it
+            found = _Reader(text, start.start(), braceless).read()
         yield found
         if found.broken:
             return
         position = max(found.end, start.end())
+
+
+def _strict(text: str, start: int) -> Value | None:
+    """Read a value that is JSON without faults, which is most of them, ten times as fast."""
+    try:
+        value, end = _DECODER.raw_decode(text, start)
+    except (ValueError, RecursionError):
+        return None
+    return Value(value, start, end)
 
 
 def number(word: str) -> float | None:
@@ -71,7 +85,7 @@ def number(word: str) -> float | None:
 class _Reader:
     """Reads one value; see `values`."""
 
-    def __init__(self, text: str, start: int, *, braceless: bool) -> None:
+    def __init__(self, text: str, start: int, braceless: bool) -> None:
         self._text, self._start, self._position = text, start, start
         self._stack: list[tuple[str, dict[str, Any] | list[Any]]] = []
         self._keys: list[str | None] = []  # the key that waits for its value, per container
@@ -164,7 +178,7 @@ class _Reader:
         if isinstance(container, list):
             container.append(value)
         elif (key := self._keys[-1]) is not None:
-            container.setdefault(key, value)
+            container[key] = value
             self._keys[-1] = None
 
     def _leave_unfinished(self) -> set[int]:

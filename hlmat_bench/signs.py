@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Set
 from difflib import get_close_matches
 from enum import Enum
+from functools import lru_cache
 
 
 class Sign(Enum):
@@ -35,7 +36,10 @@ STRONG = {
     Sign.NEGATIVE: r"n[ée]gati[vf](?:e|o|a|es|os|as|en|er|ely)?|[负負][向样樣点點]|[负負]面[点點]|阴性|陰性|ネガティブ"
     r"|부정|음성|отрицательн[а-я]{0,3}",
 }
-_NOT = r"(?<![a-z])(?:not|no|non|false|never|isn't|n't|nicht|keine?|pas|sin|не)[\s-]+(?:an?\s+|the\s+)?|非|不是|不"
+_NOT = (
+    r"(?<![a-z])(?:not|no|non|false|never|nor|neither|[a-z]{2,6}n't|nicht|keine?|pas|sin|не)[\s-]{1,9}(?:an?\s|the\s)?"
+    r"|非|不是|不"
+)
 _STRONG_WORD = {
     sign: re.compile(rf"(?P<negated>{_NOT})?(?<![a-zà-ÿа-я])(?:{words})(?![a-zà-ÿа-я])", re.IGNORECASE)
     for sign, words in STRONG.items()
@@ -53,9 +57,10 @@ _ALONE = {
     for word in words.split()
 }
 _SYMBOLS = {"+": True, "+1": True, "1": True, "1.0": True, "-": False, "-1": False, "0": False, "0.0": False}
+_STATED = re.compile(r"\b(?:label|sign|type|polarity)\W{0,3}[:=]\s{0,3}[\"']?([-+]?[01]?)(?![\w.])", re.IGNORECASE)
 _YES_NO = {"true": True, "yes": True, "false": False, "no": False, "1": True, "1.0": True, "0": False, "0.0": False}
 _NEGATED = "not"
-_NEGATIONS = {"not", "no", "non", "never", "t", "nicht", "kein", "keine", "pas", "sin", "не"}
+_NEGATIONS = {"not", "no", "non", "never", "nor", "neither", "t", "nicht", "kein", "keine", "pas", "sin", "не"}
 # Words that say nothing of a sign and name nothing: what is done, and how an answer or a tool call is put.
 _ANSWER_WORDS = set(
     re.findall(
@@ -71,8 +76,8 @@ _FILLERS = _ANSWER_WORDS | set(
         """
     a an this that are it its at of on in here i click clicks clicked clicking point points pointing tap press left
     single mouse prompt sample marker keypoint pt coordinate coordinates coords location position box bbox region area
-    part pixel pixels mask object target px label type sign kind next new best function tool call use computer text message
-    ref
+    part pixel pixels mask object target px label type sign kind next new best function tool call use computer text
+    message ref
     """,
     )
 )
@@ -125,6 +130,12 @@ def of_value(value: object, *, names: bool) -> Sign:
     return said
 
 
+def of_alone(value: object) -> Sign:
+    """Return the sign that a text states which says nothing else; NONE of any other value."""
+    said, others = _of_tokens(_split(value)) if isinstance(value, str) else (Sign.NONE, [])
+    return Sign.NONE if others else said
+
+
 def of_flag(key: str, value: object) -> Sign:
     """Return what a field like ``"is_positive": false`` says: the sign of its name, or the opposite."""
     sign = of_key(key)
@@ -136,6 +147,7 @@ def of_flag(key: str, value: object) -> Sign:
     return of_truth(answer == (sign is Sign.POSITIVE))
 
 
+@lru_cache(1024)
 def of_key(key: str) -> Sign:
     """Return the sign that the name of a field holds, such as ``positive_point`` or ``isNegative``."""
     said, others = _of_tokens(_split(key))
@@ -148,9 +160,11 @@ def beside(before: str, after: str) -> Sign:
     A sign alone ("background", "-") counts, as do the words positive and negative in a sentence. A sentence with
     another word for a negative sign is unclear.
     """
-    if after.strip() in _SYMBOLS:
-        return together((_symbol(after.strip()), of_words(before)))
     text = f"{before} {after}"
+    stated = _STATED.search(text)
+    symbol = stated[1] if stated else after.strip(" \t\r\n\"'`*()[].,;:")
+    if symbol in _SYMBOLS:
+        return together((_symbol(symbol), of_words(text)))
     if before.rstrip(" \t").endswith("-") and of_words(text) is Sign.NONE:
         return Sign.UNCLEAR  # a bullet or a minus sign
     said, others = _of_tokens(_split(text))

@@ -10,6 +10,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from hlmat_bench import loose_json, signs
@@ -158,12 +159,12 @@ def _read_segagent(text: str) -> Reading:
 
 _STRONG = {sign: rf"(?:{words})" for sign, words in signs.STRONG.items()}
 _GAP = (
-    r"(?:[\s:=*_`\"'$\\~>,#-]|\.\s|(?:is|at|located|position|location|coordinates?|placed|should be|boxed)\b"
+    r"(?:[\s:=*_`\"'$\\~>,#})-]|\.\s|(?:is|at|located|position|location|coordinates?|placed|should be|boxed)\b"
     r"|在|为|是|位于|坐标){0,16}?"
 )
 _POINT_WORD = r"[\s_-]{0,3}(?:(?:points?|clicks?|prompts?)(?![a-z])|[点點击擊]{1,2})(?:\s?#?\d{1,2}\s?(?=:))?"
 _SIGNED = re.compile(
-    r"(?P<negated>(?<![a-z])(?:not|no|non|never|isn't|n't|without)[\s-]{1,3}(?:an?\s|the\s|any\s)?)?(?<![^\W\d_])"
+    r"(?P<negated>(?<![a-z])(?:not|no|non|never|nor|neither|[a-z]{2,6}n't|without|false)[\s-]{1,3}(?:an?\s|the\s|any\s)?)?(?<![^\W\d_])"
     rf"(?:(?:(?P<positive>{_STRONG[Sign.POSITIVE]}|pos|foreground|正|前景)"
     rf"|(?:{_STRONG[Sign.NEGATIVE]}|neg|background|[负負]|背景)){_POINT_WORD}|(?:(?P<alone>{_STRONG[Sign.POSITIVE]})|{_STRONG[Sign.NEGATIVE]})[*_\"']{{0,3}}\s?(?=:)){_GAP}"
     rf"(?:<[|\w]{{1,14}}>)?[\[({{<]{{0,3}}[\s\"']{{0,9}}(?P<pair>(?:[xy]\"?\s{{0,3}}[=:]\s{{0,3}})?{_NUMBER}(?:\s{{0,9}}[,;]\s{{0,9}}|\s{{1,9}})\"?"
@@ -186,14 +187,16 @@ def _read_text(text: str) -> Reading:
     """
     action = last(_ACTION, text) if _THOUGHT.match(text) else None
     begin = action.end() if action else 0
-    matches = deque(_SIGNED.finditer(text, begin), maxlen=1)
+    matches = deque(_SIGNED.finditer(text, begin), maxlen=2)
     box = _last_group("", [group for group in _box_tags(text) if group[1] >= begin]).box
-    for match in matches:
-        sign = signs.of_truth(bool(match["positive"] or match["alone"]))
+    if matches:
+        match, adds = matches[-1], [bool(match["positive"] or match["alone"]) for match in matches]
+        both = len(set(adds)) == 2 and matches[0]["pair"] == match["pair"]  # one point with either sign
+        sign = Sign.UNCLEAR if both or match["negated"] else signs.of_truth(adds[-1])
         point = _named_pair(match["pair"]) or _in_group(match["pair"]).point
         if point is None or point.named is not bool(re.search("[xy]", match["pair"], re.IGNORECASE)):
             return Reading()
-        return Reading(point, box, Sign.UNCLEAR if match["negated"] else sign, start=match.start(), end=match.end())
+        return Reading(point, box, sign, start=match.start(), end=match.end())
     if (call := last(_CALL, text[begin:])) is not None:
         return _called(text, call, begin)
     tokens = [group for group in _box_tags(text) if group[1] >= begin and text.startswith("<|", group[1])]
@@ -297,8 +300,9 @@ _POINT_KEYS = tuple(
 )
 _BOX_KEYS = ("bbox_2d", "box_2d", "bbox", "box", "bounding_box", "bboxes", "boxes")
 #: Fields that hold a sign or the name of an action, and those that may name the object instead.
-_SIGN_KEYS = {"type", "sign", "kind", "action", "polarity", "click_type", "point_type", "click_sign", "button", "mode"}
-_LABEL_KEYS = {"label", "labels", "point_label", "point_labels", "click_label", "class", "category", "name"}
+_SIGN_KEYS = {"type", "sign", "kind", "action", "polarity", "click_type", "point_type", "click_sign", "button", "mode",
+              "operation", "op", "point_class"}  # fmt: skip
+_LABEL_KEYS = {"label", "labels", "point_label", "point_labels", "click_label", "class", "category", "name", "alt"}
 _STOP_KEYS = _SIGN_KEYS | {"label", "answer", "response", "result", "output", "status", "decision", "name", "function"}
 _STOP_FLAGS = {"finish", "finished", "done", "stop", "complete", "completed", "is_finished", "is_done", "is_complete"}
 
@@ -426,11 +430,14 @@ def _field_sign(key: str, value: object) -> Sign:
         return Sign.NONE
     if name in _SIGN_KEYS or name in _LABEL_KEYS:
         return signs.of_value(value, names=name in _LABEL_KEYS)
-    if signs.of_key(key) is Sign.NONE or _numbers_in(value, 2) or (isinstance(value, float) and value not in (0, 1)):
+    if signs.of_key(key) is Sign.NONE:
+        return signs.of_alone(value)
+    if _numbers_in(value, 2) or (isinstance(value, float) and value not in (0, 1)):
         return Sign.NONE
     return signs.of_flag(key, value)
 
 
+@lru_cache(1024)
 def _plain_key(key: str) -> str:
     """The name of a field in lower case, its words joined by underscores."""
     return re.sub(r"[\s-]+", "_", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", key.strip())).lower()

@@ -179,7 +179,7 @@ class Recorded:
         reply: the text.
         means: of an image of `RECORDED_SIZE`: (positive, x, y) of a click, (x0, y0, x1, y1) of a box, ``stop``, or the
             reason why it is no action.
-        source: where the form, or the convention that it follows, is reported: an address, or a repository and a thread.
+        source: where the form, or the convention that it follows, is reported: an address or a thread.
     """
 
     names: str

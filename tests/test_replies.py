@@ -107,6 +107,15 @@ SIGNS = [
     ("xy1000-det", "<|ref|>background<|/ref|><|det|>[[400, 200, 599, 300]]<|/det|> positive", ADD),
     ("yx1023-loc", "<loc0256><loc0512> remove", REMOVE),
     ("xy1000", "Not a positive point: (500, 250)", "parse"),
+    ("xy1000", "Neither a positive nor a negative point: (500, 250)", "parse"),
+    ("xy1000", "Positive point: (500, 250) or Negative point: (500, 250)", "parse"),
+    ("xy1000-json", '{"point_2d": [500, 250], "role": "background"}', REMOVE),
+    ("xy1000-json", '{"point_2d": [500, 250], "operation": "subtract"}', REMOVE),
+    ("xy1000-json", '{"point_2d": [500, 250], "text": "exclude"}', REMOVE),
+    ("xy1000-json", '{"point_2d": [500, 250], "click": "negative"}', REMOVE),
+    ("xy1000-point", "<point>500 250</point>\nLabel: 0", REMOVE),
+    ("xy1000-box", "<box>(500,250)</box>, sign: -", REMOVE),
+    ("xy100-point", '<point x="50" y="25" alt="negative point on the sky">sky</point>', REMOVE),
     ("xy1000", "Background point: (500, 250)", REMOVE),
     ("xy1000", "negative_point: (500, 250)", REMOVE),
     ("xy1000", "It is positive. (500, 250) is the middle.", "parse"),
@@ -253,7 +262,8 @@ STOPS = [
         "The mask covers the object.\n\nFinish", "**Finish**", "`Finish`", '"Finish"', "\\boxed{Finish}",
         "$\\boxed{\\text{Finish}}$", "The final answer is: Finish", "Finish()", "完成", "Fertig.", "Terminado",
         "Current IOU: 95%\nFinish", "Finish<|im_end|>", "Finish<|endoftext|>", "Finish<end_of_turn>", "Finish</s>",
-        "Finish\n\nThe mask covers the dog.", "Action: Finish", "```\nFinish\n```", "Completed",
+        "Finish\n\nThe mask covers the dog.", "Action: Finish", "(Finish)", "[Finish]", "结束。",
+        "回答：完成", "```\nFinish\n```", "Completed",
     )],
     *[("xy1000", text, "parse") for text in (
         "Finish the ear first.", "Finish, but the ear is missing.", "Do not finish yet.", "Finish?", "Unfinished.",
@@ -331,8 +341,10 @@ def test_an_iou_in_a_reply_that_was_cut_off_counts_only_at_its_beginning() -> No
 #: What models and servers put around an answer, which changes nothing of it.
 DECORATIONS = [
     "{}", " \n{}\n", "**{}**", "```\n{}\n```", "<answer>{}</answer>", "Answer: {}", "Final answer: {}", "{}<|im_end|>",
-    "{}</s>", "{}<｜end▁of▁sentence｜>", "<think>Positive? Negative? (1, 1)</think>{}", "◁think▷<point>1 1</point>◁/think▷{}",
-    "Current IOU: 74, {}", "\ufeff{}\u200b", "<|channel|>analysis<|message|>x<|end|><|channel|>final<|message|>{}<|return|>",
+    "{}</s>", "{}<｜end▁of▁sentence｜>",
+    "<think>Positive? Negative? (1, 1)</think>{}", "◁think▷<point>1 1</point>◁/think▷{}",
+    "Current IOU: 74, {}", "\ufeff{}\u200b",
+    "<|channel|>analysis<|message|>x<|end|><|channel|>final<|message|>{}<|return|>",
     "The final answer is: {}", "{}\n\nThis improves the mask.", "[THINK]positive[/THINK]{}",
 ]  # fmt: skip
 
@@ -353,7 +365,8 @@ def test_what_stands_around_a_written_click_never_changes_it(
 
 
 _MANGLE = {
-    "json": [(", ", ","), ('"', "'"), ("}", ",}"), ("[", "("), ("{", ""), ("}", ""), ("]", "],"), ("point_2d", "point")],
+    "json": [(", ", ","), ('"', "'"), ("}", ",}"), ("[", "("), ("{", ""), ("}", ""), ("]", "],"),
+             ("point_2d", "point")],
     "text": [("(", "["), ("(", ""), (",", ""), (": ", " at "), (" point", " points"), ("point", "click"), ("(", "（")],
     "point": [("<point>", "<point> ["), (" ", ", "), ("</point>", "]</point>"), (" negative", ": negative click")],
     "box": [("(", "[["), (")", "]]"), ("(", ""), (",", ", ")],
@@ -378,8 +391,10 @@ LONG = 200_000
 @pytest.mark.parametrize(
     "part",
     [
-        "[", "{", "(", '"', "'", '{"point": [', '"a": ', "/*", "#", "<point ", "<box>", "<|det|>", "<loc0001>", "<think>",
-        "</think>", "[/THINK]", "<|channel|>final", "assistantfinal", "Positive point: ", "positive not ", "click(", "1, ",
+        "[", "{", "(", '"', "'", '{"point": [', '"a": ', "/*", "#", "<point ", "<box>", "<|det|>", "<loc0001>",
+        "<think>",
+        "</think>", "[/THINK]", "<|channel|>final", "assistantfinal", "Positive point: ", "positive not ", "click(",
+        "1, ",
         "Current IOU: ", "no more ", "Action:", " ", "\n", "＜", "正", "-", "9", '\\"',
     ],
 )  # fmt: skip
