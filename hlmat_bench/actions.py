@@ -90,7 +90,7 @@ def parse(reply: str, points: PointFormat, size: Size, frame: Frame | None = Non
     predicted = predicted_iou(said, points.iou_unit, first=cut_off)
     syntax = SYNTAXES[points.syntax]
     reading = syntax.read(answer.raw if syntax.exact else text)
-    before = said[: len(said) - len(answer.final)] if len(answer.final) < len(answer.said) else ""
+    before = answer.said[: len(answer.said) - len(answer.final)]
     action = _action(reading, said, text, points, size, frame)
     if (cut_off or answer.alone) and action.kind != "invalid":
         whole = answer.raw if syntax.exact else text

@@ -144,17 +144,19 @@ def _box_tags(text: str) -> list[tuple[str, int, int]]:
 def _read_segagent(text: str) -> Reading:
     """As the SegAgent evaluator reads it (evaltools, plain Qwen): whole numbers after the last ``point: ``."""
     positive = "Positive point" in text
-    box = _last_group("", _box_tags(text)).box
+    boxed = replace(_last_group("", _box_tags(text)), point=None, sign=Sign.NONE, centred=False)
     if not positive and "Negative point" not in text:
-        return Reading(box=box, centred=False)
+        return boxed
     sign = signs.of_truth(positive)
     match = re.search(r"\((.*?)\)", text.rpartition("point: ")[2])
     try:
         first, second, *_ = [int(part) for part in match[1].split(",")] if match else []
     except ValueError:
-        return Reading(box=box, centred=False)
-    start = text.index("Positive point" if positive else "Negative point")
-    return Reading(Point(first, second), box, sign, start=start, end=len(text))
+        return boxed
+    start = (
+        text.rfind("point: ") if "point: " in text else text.index("Positive point" if positive else "Negative point")
+    )
+    return Reading(Point(first, second), boxed.box, sign, start=start, end=len(text))
 
 
 _STRONG = {sign: rf"(?:{words})" for sign, words in signs.STRONG.items()}
@@ -188,7 +190,8 @@ def _read_text(text: str) -> Reading:
     action = last(_ACTION, text) if _THOUGHT.match(text) else None
     begin = action.end() if action else 0
     matches = deque(_SIGNED.finditer(text, begin), maxlen=2)
-    box = _last_group("", [group for group in _box_tags(text) if group[1] >= begin]).box
+    boxed = _last_group("", [group for group in _box_tags(text) if group[1] >= begin])
+    boxed = replace(boxed, point=None, sign=Sign.NONE, centred=False)
     if matches:
         match, adds = matches[-1], [bool(match["positive"] or match["alone"]) for match in matches]
         both = len(set(adds)) == 2 and matches[0]["pair"] == match["pair"]  # one point with either sign
@@ -196,13 +199,13 @@ def _read_text(text: str) -> Reading:
         point = _named_pair(match["pair"]) or _in_group(match["pair"]).point
         if point is None or point.named is not bool(re.search("[xy]", match["pair"], re.IGNORECASE)):
             return Reading()
-        return Reading(point, box, sign, start=match.start(), end=match.end())
+        return Reading(point, boxed.box, sign, start=match.start(), end=match.end())
     if (call := last(_CALL, text[begin:])) is not None:
         return _called(text, call, begin)
     tokens = [group for group in _box_tags(text) if group[1] >= begin and text.startswith("<|", group[1])]
-    if tokens or box is not None:
-        return _last_group(text, tokens) if tokens else Reading(box=box, centred=False)
-    return _lone_box(text)
+    if tokens:
+        return _last_group(text, tokens)
+    return _lone_box(text) if boxed.box is None else boxed
 
 
 def _lone_box(text: str) -> Reading:

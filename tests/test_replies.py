@@ -313,6 +313,12 @@ CUT_OFF = [
     ("xy1000-point", " <point>500 250</point> negative. I", REMOVE),
     ("xy1000-point", "Perhaps <point>500 250</point> negative. I", "parse"),
     ("xy1000-box", "<ref>the dog</ref><box>(400,200),(600,300)</box> positive, as", ADD),
+    ("xy1000", "Perhaps <box>(400,200),(600,300)</box>, but", "parse"),
+    ("xy1000", "<ref>the dog</ref><box>(400,200),(600,300)</box>, which", "box"),
+    ("yx1000-segagent", "So maybe Positive point: (250, 500) is on it; no", "parse"),
+    ("yx1000-segagent", "Current IOU: 7, Positive point: (250, 500), as", ADD),
+    ("yx1000-segagent", "Maybe <box>(400,200),(600,300)</box>; no", "parse"),
+    ("xy1000", "I see a dog. <answer>Positive point: (500, 250), for 12", "parse"),
 ]
 
 
