@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
-from hlmat_bench.answers import answer_in, begins_with_stop, last, refuses, says_stop
+from hlmat_bench.answers import answer_in, begins_with_stop, last, refuses, says_stop, stops_at_last
 from hlmat_bench.clicks import Click
 from hlmat_bench.errors import UsageError
 from hlmat_bench.framing import Frame
@@ -92,6 +92,8 @@ def parse(reply: str, points: PointFormat, size: Size, frame: Frame | None = Non
     reading = syntax.read(answer.raw if syntax.exact else text)
     before = answer.said[: len(answer.said) - len(answer.final)]
     action = _action(reading, said, text, points, size, frame)
+    if action.kind == "click" and not syntax.exact and stops_at_last(text[reading.end :]):
+        action = Action("invalid", reason="parse")  # a click that was thought of, or a click and a stop
     if (cut_off or answer.alone) and action.kind != "invalid":
         whole = answer.raw if syntax.exact else text
         around = before + whole[: reading.start] + (whole[reading.end :] if answer.alone else "")

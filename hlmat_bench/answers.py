@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 # How models mark thoughts: <think>, <thinking>, <seed:think>, <|begin_of_thought|>, Kimi's ◁think▷, Mistral's [THINK],
 # MedGemma's <unused94>, Gemma 4's <|channel>thought (its model card, "Thinking Mode Configuration"), Cohere's
-# <|START_THINKING|>, Apertus' <|inner_prefix|>. Any end closes any of them, since none belongs to an answer.
+# <|START_THINKING|>, Apertus' <|inner_prefix|>, Ollama's "...done thinking.", Open WebUI's <details>.
+# Any end closes any of them, since none belongs to an answer.
 _NAMES = (
     r"(?:think(?:ing)?|thoughts?|reason(?:ing)?|reflect(?:ion)?|analysis|scratch_?pad|rationale|cot(?:_\w{1,20})?|draft"
     r"|plan(?:ning)?)"
@@ -16,9 +17,10 @@ _NAMES = (
 _BEFORE = r"(?:\w{1,20}[:_])?"
 _MARK = re.compile(
     rf"(?P<close></{_BEFORE}{_NAMES}\s?>|<\|/{_BEFORE}{_NAMES}\|>|<\|(?:end|stop)_(?:of_)?{_NAMES}\|>|◁/think▷"
-    rf"|\[/THINK(?:ING)?\]|<unused95>|<channel\|>|<\|{_NAMES}_end\|>|<\|inner_suffix\|>)"
+    rf"|\[/THINK(?:ING)?\]|<unused95>|<channel\|>|<\|{_NAMES}_end\|>|<\|inner_suffix\|>"
+    r"|\.\.\.done thinking\.|</details>)"
     rf"|<\|?{_BEFORE}{_NAMES}(?:_start)?(?:\s[^<>]{{0,80}})?\|?>|<\|(?:begin|start)_(?:of_)?{_NAMES}\|>|◁think▷"
-    r"|\[THINK(?:ING)?\]|<unused94>|<\|channel>|<\|inner_prefix\|>",
+    r"|\[THINK(?:ING)?\]|<unused94>|<\|channel>|<\|inner_prefix\|>|<details\b[^<>]{0,80}>",
     re.IGNORECASE,
 )
 # Harmony, the format of gpt-oss (github.com/openai/harmony, docs/format.md); servers that drop special tokens leave
@@ -26,7 +28,10 @@ _MARK = re.compile(
 _NO_TOKENS_FINAL = re.compile(r"assistant\s{0,9}final")
 _NO_TOKENS_THOUGHT = re.compile(r"\s*+(?:analysis|commentary)(?=[^\sa-z:,.]|\n)")
 _NO_TOKENS_CHANNEL = re.compile(r"\s*+thought[ \t]*+\n")
-_FINAL_ANSWER = re.compile(r"<answer>|\bfinal answer\b(?:\s{0,9}is\b)?\W{0,9}?:", re.IGNORECASE)
+_FINAL_ANSWER = re.compile(
+    r"<answer>|^[ \t*#_]{0,9}answer[*_]{0,3}\s{0,3}:|\bfinal answer\b(?:\s{0,9}is\b)?\W{0,9}?:",
+    re.IGNORECASE | re.MULTILINE,
+)
 
 _TAGS = r"/?det|/?ref|/?box|box_(?:start|end)|(?:begin|end)_of_box|object_ref_(?:start|end)"
 _TOKEN = re.compile(
@@ -69,7 +74,8 @@ _REFUSAL = re.compile(
     r"|have to decline|decline|(?:do not|don't) have the (?:ability|capability)|don't feel comfortable)"
     r"|(?:unable|not able|not possible) to (?:help|assist|comply|see|view|identify|process|provide|determine|locate)"
     r"|as an ai\b|as a (?:large )?language model)"
-    r"|\b(?:lo siento|lamento|no puedo|je suis d[ée]sol[ée]|d[ée]sol[ée],|je ne peux pas|tut mir leid|leider kann"
+    r"|\b(?:lo siento|lamento|no puedo|je suis d[ée]sol[ée]|d[ée]sol[ée],|je ne (?:peux|suis) pas"
+    r"|tut mir leid|leider kann"
     r"|ich kann (?:\w+ ){0,3}nicht|entschuldigung|desculpe|sinto muito|n[ãa]o posso|mi dispiace|non posso|spiacente"
     r"|извините|к сожалению|не могу|przepraszam|üzgünüm|maaf)"
     r"|抱歉|对不起|對不起|很遗憾|很遺憾|无法|無法|不能(?:帮助|协助|提供|识别)"
@@ -123,6 +129,11 @@ def says_stop(text: str) -> bool:
         return True
     begins = _STOP_SENTENCE.match(_undecorated(text, end="") + " ")
     return begins is not None and not _GOES_ON.search(text)
+
+
+def stops_at_last(text: str) -> bool:
+    """Whether a stop word stands alone on the last line of a text."""
+    return _BARE_STOP.fullmatch(_undecorated(text.rstrip().rpartition("\n")[2])) is not None
 
 
 def begins_with_stop(text: str) -> bool:

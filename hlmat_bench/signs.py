@@ -124,6 +124,8 @@ def of_value(value: object, *, names: bool) -> Sign:
     if not names and text in _YES_NO:
         return of_truth(_YES_NO[text])
     said, others = _of_tokens(text)
+    if not names and value.strip() and not re.search(r"[^\W_]", text):
+        return Sign.UNCLEAR  # "?"
     if others and (said := together((of_words(text), Sign.UNCLEAR if _NEGATED in others else Sign.NONE))) is Sign.NONE:
         misspelt = any(get_close_matches(word, ("positive", "negative"), cutoff=0.86) for word in others)
         return Sign.NONE if names and not misspelt else Sign.UNCLEAR

@@ -174,7 +174,7 @@ _SIGNED = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 _THOUGHT = re.compile(r"[\s*#_]*+(?:Thought|Reflection|Action_Summary)\b", re.IGNORECASE)
-_ACTION = re.compile(r"^[\s*#_]*+Action\s{0,9}:", re.IGNORECASE | re.MULTILINE)
+_ACTION = re.compile(r"^[ \t*#_]{0,9}Action\s{0,9}:", re.IGNORECASE | re.MULTILINE)
 _CALL = re.compile(
     r"(?<![\w.])(?:pyautogui\.)?(?:left_?)?(?:click|tap|single)\(([^()]*(?:\([^()]*\)[^()]*){0,4})\)", re.IGNORECASE
 )
@@ -435,7 +435,7 @@ def _field_sign(key: str, value: object) -> Sign:
         return signs.of_value(value, names=name in _LABEL_KEYS)
     if signs.of_key(key) is Sign.NONE:
         return signs.of_alone(value)
-    if _numbers_in(value, 2) or (isinstance(value, float) and value not in (0, 1)):
+    if _numbers_in(value, 2) or (isinstance(value, float) and value not in (-1, 0, 1)):
         return Sign.NONE
     return signs.of_flag(key, value)
 

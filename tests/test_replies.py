@@ -56,6 +56,11 @@ THOUGHTS = [
     ("xy1000-json", '<|channel|>final <|constrain|>json<|message|>{"point": [500, 250], "label": "positive"}', ADD),
     ("xy1000", "analysisMaybe Positive point: (1, 1).assistantfinalNegative point: (500, 250)", REMOVE),
     ("xy1000", "analysisMaybe Positive point: (500, 250) is on it.", "parse"),
+    ("xy1000", "Thinking...\nPositive point: (1, 1)\n...done thinking.\nFinish", "stop"),
+    ("xy1000", '<details type="reasoning">\n> Positive point: (1, 1)\n</details>\nFinish', "stop"),
+    ("xy1000", "Reasoning: Positive point: (1, 1) would be wrong.\n**Answer**: Finish", "stop"),
+    ("xy1000", "A Positive point: (1, 1) is not needed.\nFinish", "parse"),
+    ("xy1000-json", 'Not {"point": [1, 1]}.\nAnswer: {"point": [500, 250], "label": "negative"}', REMOVE),
 ]
 
 SIGNS = [
@@ -75,7 +80,8 @@ SIGNS = [
         ('"positive": "no"', REMOVE),
         ('"positive": "maybe"', "parse"), ('"positive": null', ADD), ('"negative": false', ADD),
         ('"negative": true', REMOVE), ('"negative": null', "parse"), ('"is_foreground": false', REMOVE),
-        ('"background": true', REMOVE), ('"sign": "unsure"', "parse"), ('"type": "neutral"', "parse"),
+        ('"background": true', REMOVE), ('"sign": "unsure"', "parse"),
+        ('"sign": "?"', "parse"), ('"positive": -1', "parse"), ('"type": "neutral"', "parse"),
         ('"type": "point"', ADD), ('"type": "point", "label": "negative"', REMOVE), ('"action": "left_click"', ADD),
         ('"action": "right_click"', "parse"), ('"polarity": "-"', REMOVE), ('"kind": "subtract"', REMOVE),
         ('"type": "positive", "label": "negative"', "parse"), ('"labels": [0]', REMOVE), ('"sign": -1', REMOVE),
