@@ -4,29 +4,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
+from hlmat_bench.answers import answer_in, begins_with_stop, last, refuses, says_stop, stops_at_last
 from hlmat_bench.clicks import Click
 from hlmat_bench.errors import UsageError
 from hlmat_bench.framing import Frame
 from hlmat_bench.interfaces import Box, Size
-from hlmat_bench.points import PointFormat, Unit
-from hlmat_bench.syntaxes import SYNTAXES, Point, Reading, sign_in
+from hlmat_bench.points import IouUnit, PointFormat, Unit
+from hlmat_bench.signs import Sign, of_words, says_nothing_else
+from hlmat_bench.syntaxes import SYNTAXES, Point, Reading, without_names
 
 Kind: TypeAlias = Literal["click", "box", "stop", "invalid", "predict"]
 
 #: Why a reply is no valid action.
 REASONS = ("parse", "out_of_bounds", "refusal", "empty", "repeat", "api")
 
-_SPECIAL_TOKEN = re.compile(r"<\|(?!/?det\|)[^|<>]*\|>|</?s>|<(?:eos|bos|pad|end_of_turn)>")
-_IOU = re.compile(r"\bm?IoU\b[^\w.-]{0,4}(\d{1,3}(?:\.\d*)?|\.\d+)(?!\d)\s*(%?)", re.IGNORECASE | re.ASCII)
-# Thoughts before the answer, as Qwen's, GLM's and others' models and Kimi's write them.
-_THOUGHTS = re.compile(r"(?:<think>|◁think▷).*?(?:</think>|◁/think▷|\Z)|\A.*?(?:</think>|◁/think▷)", re.DOTALL)
-_STOP = re.compile(r"(?:stop|finish|finished|done)", re.IGNORECASE)
-_REFUSAL = re.compile(
-    r"\b(?:i(?:'m| am) sorry|i (?:can(?:no|')t|am unable|am not able)|unable to (?:help|assist|comply)|as an ai)\b",
-    re.IGNORECASE,
+_IOU = re.compile(
+    r"(?:(?<![a-z])(?:(?:current|predicted|estimated|the)\s{1,3}){0,2}m?IoU(?![a-z])|交并比)[^\w.-]{0,4}(?:(?:is|of|at|about|around|approximately)\s{1,3}[^\w.-]{0,3}){0,2}"
+    r"(\d{1,3}(?:\.\d*)?|\.\d+)(?!\d|,\d|\s?-\s?\d)(\s{0,3}(?:%|per ?cent\b))?",
+    re.IGNORECASE | re.ASCII,
 )
 
 
@@ -69,7 +67,7 @@ class Action:
         return {"kind": self.kind}
 
 
-def parse(reply: str, points: PointFormat, size: Size, frame: Frame | None = None) -> Action:
+def parse(reply: str, points: PointFormat, size: Size, frame: Frame | None = None, *, cut_off: bool = False) -> Action:
     """Read a reply, without the thoughts before its answer. Never raises, and never tries a second convention.
 
     Args:
@@ -77,29 +75,44 @@ def parse(reply: str, points: PointFormat, size: Size, frame: Frame | None = Non
         points: the format the model is declared to write.
         size: (height, width) of the original image.
         frame: how the model saw the image, where that is not as it is.
+        cut_off: the reply ended at the limit of tokens. Then an answer counts only where the reply begins with it:
+            words before it may be a thought that the chat template opened and nothing closed.
 
     Returns:
         The action; ``invalid`` with a reason where the reply holds none.
     """
-    said = _THOUGHTS.sub("", reply)
-    text = _SPECIAL_TOKEN.sub(" ", said).strip()
-    predicted = predicted_iou(text)
-    if not text:
-        return Action("invalid", reason="empty" if said == reply else "parse")
+    answer = answer_in(reply)
+    if not answer.said.strip():
+        return Action("invalid", reason="empty" if answer.raw == reply else "parse")
+    said, text = answer.said, points.without_marks(answer.final)
+    if cut_off:  # the last number may lack digits
+        said, text = said.rstrip("0123456789.,-"), text.rstrip("0123456789.,-")
+    predicted = predicted_iou(said, points.iou_unit, first=cut_off)
     syntax = SYNTAXES[points.syntax]
-    reading = syntax.read(said)
-    point = _signed_point(reading, text, syntax.bare_is_positive)
+    reading = syntax.read(answer.raw if syntax.exact else text)
+    before = answer.said[: len(answer.said) - len(answer.final)]
+    action = _action(reading, said, text, points, size, frame)
+    if action.kind == "click" and not syntax.exact and stops_at_last(text[reading.end :]):
+        action = Action("invalid", reason="parse")  # a click that was thought of, or a click and a stop
+    if (cut_off or answer.alone) and action.kind != "invalid":
+        whole = answer.raw if syntax.exact else text
+        around = before + whole[: reading.start] + (whole[reading.end :] if answer.alone else "")
+        begins = says_nothing_else(without_names(_IOU.sub(" ", around)), answer=True)
+        if not (begins_with_stop(_IOU.sub(" ", before + text)) if action.kind == "stop" else begins):
+            action = Action("invalid", reason="parse")
+    return replace(action, predicted_iou=predicted)
+
+
+def _action(reading: Reading, said: str, text: str, points: PointFormat, size: Size, frame: Frame | None) -> Action:
+    """The action that a reading means in a format; see `parse`."""
     box = points.box_to_pixels(reading.box, size, frame) if reading.box else None
-    if point is not None:
-        return _click(point, points, size, frame, box, predicted)
-    if reading.stop or _says_stop(text):
-        return Action("stop", predicted_iou=predicted)
-    if box is not None:
-        return Action("box", box=box, predicted_iou=predicted)
+    if reading.point is not None or (reading.box is not None and reading.centred and reading.sign is not Sign.NONE):
+        return _click(reading, said, points, size, frame, box)
+    if reading.stop or says_stop(_IOU.sub(" ", text)):
+        return Action("stop")
     if reading.box is not None:
-        return Action("invalid", reason="out_of_bounds", predicted_iou=predicted)
-    reason = "refusal" if _REFUSAL.search(text.replace("’", "'")) else "parse"
-    return Action("invalid", reason=reason, predicted_iou=predicted)
+        return Action("invalid", reason="out_of_bounds") if box is None else Action("box", box=box)
+    return Action("invalid", reason="refusal" if refuses(said) else "parse")
 
 
 def write(click: Click, points: PointFormat, size: Size, frame: Frame | None = None) -> str:
@@ -143,52 +156,44 @@ def _written(numbers: Sequence[float], unit: Unit) -> list[str]:
     return [f"{number:.{digits}f}" for number in numbers]
 
 
-def predicted_iou(text: str) -> float | None:
-    """The IoU that a reply predicts ("Current IOU: 74", "Current mIoU: 0.74"), as a fraction in [0, 1].
+def predicted_iou(text: str, unit: IouUnit = "percent", *, first: bool = False) -> float | None:
+    """Return the IoU that a reply predicts ("Current IOU: 74"), as a fraction in [0, 1]; of several the last.
 
-    A number up to 1 that is written with a decimal point is a fraction, any other a percentage; of several the
-    last counts, as in the SegAgent evaluator. Percentages over 100 are no prediction.
+    Args:
+        text: the reply.
+        unit: what its numbers count. A number with a per cent sign counts per cent in either unit.
+        first: it counts only where the reply begins with it.
+
+    Returns:
+        None without a prediction, or where it is beyond the unit's range.
     """
-    found = _IOU.findall(text)
-    if not found:
+    match = last(_IOU, text)
+    if match is None or (first and not says_nothing_else(text[: match.start()], answer=True)):
         return None
-    number, percent = found[-1]
-    value = float(number)
-    if "." not in number or percent or value > 1:
+    value = float(match[1])
+    if match[2] or unit == "percent":
         value /= 100
     return value if value <= 1 else None
 
 
-def _signed_point(reading: Reading, text: str, bare_is_positive: bool) -> Point | None:
-    """The point that was found, with its sign; a box with a sign written beside it is a click on its centre."""
-    point, positive = reading.point, reading.point.positive if reading.point else None
-    if positive is None and reading.words:
-        positive = sign_in(text)
-    if point is None and reading.box is not None and reading.words and positive is not None:
+def _click(
+    reading: Reading, said: str, points: PointFormat, size: Size, frame: Frame | None, box: Box | None
+) -> Action:
+    """The click on a point, or on the centre of a box. A point without any sign names the object: it is positive."""
+    sign = reading.sign
+    if sign is Sign.NONE and of_words(said) in (Sign.NONE, Sign.POSITIVE):
+        sign = Sign.POSITIVE
+    if sign not in (Sign.POSITIVE, Sign.NEGATIVE):
+        return Action("invalid", reason="parse")
+    point = reading.point
+    if point is None:
+        assert reading.box is not None
         a, b, c, d = reading.box
         point = Point((a + c) / 2, (b + d) / 2)
-    if point is not None and positive is None and bare_is_positive and not _mentions_a_sign(text):
-        positive = True
-    return None if point is None or positive is None else Point(point.first, point.second, positive, point.named)
-
-
-def _mentions_a_sign(text: str) -> bool:
-    return bool(re.search(r"\b(?:positive|negative)\b", text, re.IGNORECASE))
-
-
-def _click(
-    point: Point, points: PointFormat, size: Size, frame: Frame | None, box: Box | None, predicted: float | None
-) -> Action:
     first, second = point.first, point.second
     if point.named and points.order == "yx":
         first, second = second, first
     pixel = points.to_pixel(first, second, size, frame)
     if pixel is None:
-        return Action("invalid", reason="out_of_bounds", predicted_iou=predicted)
-    return Action("click", point.positive, *pixel, box=box, predicted_iou=predicted)
-
-
-def _says_stop(text: str) -> bool:
-    """The reply is a stop word and nothing else, apart from a predicted IoU."""
-    rest = re.sub(r"\bcurrent\b", " ", _IOU.sub(" ", text), flags=re.IGNORECASE)
-    return bool(_STOP.fullmatch(rest.strip(" \t\r\n.,;:!*`\"'")))
+        return Action("invalid", reason="out_of_bounds")
+    return Action("click", sign is Sign.POSITIVE, *pixel, box=box)

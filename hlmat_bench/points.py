@@ -7,7 +7,7 @@ looks like around the numbers is its *syntax* (see `syntaxes.py`).
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from hlmat_bench.errors import unknown
@@ -18,6 +18,9 @@ Order: TypeAlias = Literal["xy", "yx"]
 Unit: TypeAlias = Literal["pixel", "0-1", "0-100", "0-999", "0-1000", "0-1023"]
 
 _LIMITS: dict[Unit, float] = {"0-1": 1, "0-100": 100, "0-999": 999, "0-1000": 1000, "0-1023": 1023}
+#: What a predicted IoU counts: ``percent``, 0 to 100, or ``fraction``, 0 to 1.
+IouUnit: TypeAlias = Literal["percent", "fraction"]
+
 SYNTAXES = ("text", "segagent", "json", "point", "points", "box", "det", "loc")
 
 
@@ -34,6 +37,7 @@ class PointFormat:
         box_order: which axis comes first in each corner of a box; None: as in points.
         box_unit: what the numbers of a box count; None: as in points.
         box_floor: edges of a box are truncated to whole pixels, not rounded.
+        iou_unit: what a predicted IoU counts that is written without a per cent sign.
     """
 
     name: str
@@ -43,24 +47,36 @@ class PointFormat:
     box_order: Order | None = None
     box_unit: Unit | None = None
     box_floor: bool = False
+    iou_unit: IouUnit = "percent"
 
     @staticmethod
     def named(name: str) -> PointFormat:
         """The format of that name: one of `FORMATS`, or spelled out as order, unit and syntax.
 
         Spelled out it is ``xy`` or ``yx``, then ``pixel``, ``1``, ``100``, ``999``, ``1000`` or ``1023``, then
-        optionally ``-`` and a syntax: ``xy1000``, ``yx1``, ``xypixel-json``.
+        optionally ``-`` and a syntax: ``xy1000``, ``yx1``, ``xypixel-json``. Either may end in ``-iou1``, for a model
+        whose predicted IoUs are fractions, or ``-iou100``, for per cent, which is the default.
 
         Raises:
             UsageError: when there is no such format.
         """
+        plain, said, upper = name.rpartition("-iou")
+        if said and upper in ("1", "100") and said not in plain:
+            return replace(PointFormat.named(plain), name=name, iou_unit="fraction" if upper == "1" else "percent")
         if name in FORMATS:
             return FORMATS[name]
         match = re.fullmatch(r"(xy|yx)-?(pixel|1|100|999|1000|1023)(?:-(\w+))?", name)
         if match is None or (match[3] or "text") not in SYNTAXES:
-            raise unknown("point format", name, FORMATS, "A format is also written like xy1000 or yx1-json.")
+            raise unknown(
+                "point format", name, FORMATS, "A format is also written like xy1000, yx1-json or xy1000-iou1."
+            )
         unit = "pixel" if match[2] == "pixel" else f"0-{match[2]}"
         return PointFormat(name, match[1], unit, match[3] or "text")  # type: ignore[arg-type]
+
+    def without_marks(self, text: str) -> str:
+        """Return a text without this unit's marks behind its numbers: ``%`` of 0-100, ``px`` of pixels."""
+        marks = {"0-100": r"%|per ?cent\b", "pixel": r"px\b|pixels?\b"}.get(self.unit)
+        return text if marks is None else re.sub(rf"(?<=\d)[ \t]{{0,3}}(?:{marks})", "", text, flags=re.IGNORECASE)
 
     def to_pixel(self, first: float, second: float, size: Size, frame: Frame | None = None) -> tuple[int, int] | None:
         """The pixel (x, y) that two numbers of a reply mean.
@@ -140,7 +156,7 @@ def _limits(unit: Unit, sent: Size) -> tuple[float, float]:
 FORMATS: dict[str, PointFormat] = {
     form.name: form
     for form in (
-        # aim-uofa/SegAgent, evaltools: points are (y, x) / 1000, boxes (x, y) / 999, truncated.
+        # aim-uofa/SegAgent, evaltools: points are (y, x) / 1000, boxes (x, y) / 999, truncated, IoUs per cent.
         PointFormat("segagent-qwen", "yx", "0-1000", "segagent", "xy", "0-999", box_floor=True),
         # SegAgent paper, appendix E.4: decimals; the order follows from the same trajectories.
         PointFormat("segagent-llava", "yx", "0-1", "text"),

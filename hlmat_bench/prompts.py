@@ -9,7 +9,7 @@ from hlmat_bench.clicks import Click
 from hlmat_bench.errors import UsageError
 from hlmat_bench.framing import Frame
 from hlmat_bench.interfaces import Question, Size
-from hlmat_bench.points import Order, PointFormat, Unit
+from hlmat_bench.points import IouUnit, Order, PointFormat, Unit
 from hlmat_bench.syntaxes import SYNTAXES
 
 DEFAULT_PROMPT = """\
@@ -28,8 +28,8 @@ An annotator is marking one object in this image.
 The object: {expression}
 The area painted in semi-transparent {color} is the current mask; where nothing is painted, it is empty.
 How well does the mask cover the object, and nothing else? Estimate the intersection over union (IoU) of the mask and \
-the object, from 0 (they share nothing) to 100 (they are the same).
-Answer with one line in exactly this form: Current IOU: 50"""
+the object, {iou_range}.
+Answer with one line in exactly this form: {iou_form}"""
 
 DEFAULT_BOX_PROMPT = """\
 Find one object in this image.
@@ -38,17 +38,27 @@ Give the smallest box that holds all of it: (x0, y0) is its upper left corner, (
 {coordinates}
 Answer with one line in exactly this form: {form}"""
 
+#: The range of a predicted IoU in words, and the line to answer, by the unit that the model's point format declares.
+_IOUS: dict[IouUnit, tuple[str, str]] = {
+    "percent": ("in per cent, from 0 (they share nothing) to 100 (they are the same)", "Current IOU: 50%"),
+    "fraction": ("as a decimal fraction, from 0 (they share nothing) to 1 (they are the same)", "Current IOU: 0.50"),
+}
+
 _NAMES = {(0, 255, 0): "green", (0, 0, 255): "blue", (255, 0, 0): "red"}
+
+
+#: What `instruction` fills into a template.
+FIELDS = ("expression", "color", "coordinates", "form", "history", "iou_range", "iou_form")
 
 
 def check_template(template: str) -> None:
     """Raise UsageError when a template uses a field that `instruction` does not fill."""
     try:
-        template.format(expression="", color="", coordinates="", form="", history="")
+        template.format(**dict.fromkeys(FIELDS, ""))
     except (KeyError, IndexError, ValueError) as error:
         raise UsageError(
-            f"The prompt uses {error}, but only {{expression}}, {{color}}, {{coordinates}}, {{form}} and {{history}} "
-            "are filled in; write other braces twice."
+            f"The prompt uses {error}, but only {', '.join(f'{{{name}}}' for name in FIELDS)} are filled in; write "
+            "other braces twice."
         ) from error
 
 
@@ -67,7 +77,8 @@ def instruction(
 
     Args:
         template: text with the fields ``{expression}``, ``{color}`` (its name), ``{coordinates}`` (axis order and
-            range in words), ``{form}`` (the line to answer) and ``{history}``.
+            range in words), ``{form}`` (the line to answer), ``{history}``, ``{iou_range}`` and ``{iou_form}`` (the
+            range of a predicted IoU in words and the line that states one, in the unit of the model's point format).
         expression: the description of the object.
         points: the format the model writes.
         size: (height, width) of the original image, in which the clicks are.
@@ -85,11 +96,14 @@ def instruction(
         order, unit, form = points.box_order or order, points.box_unit or unit, box_form(points)
     else:
         form = SYNTAXES[points.syntax].ask.format(a=order[0], b=order[1])
+    iou_range, iou_form = _IOUS[points.iou_unit]
     return template.format(
         expression=expression,
         color=_NAMES.get(color, f"rgb{color}"),
         coordinates=_coordinates(order, unit, frame.sent),
         form=form,
+        iou_range=iou_range,
+        iou_form=iou_form,
         history=_history(points, clicks, size, frame),
     ).rstrip()
 

@@ -178,7 +178,10 @@ def meaning(
     first: bool,
     clicks: Collection[Click],
 ) -> Action:
-    """The action that a reply means: `parse`, and what the track and the state do not allow.
+    """Return the action that a reply means: `parse`, and what the track and the state do not allow.
+
+    A reply that was cut off at the limit of tokens counts only where it begins with its answer: what stands before the
+    answer may be a thought that the model never ended.
 
     Args:
         reply: the player's.
@@ -191,7 +194,7 @@ def meaning(
     """
     if reply.finish in ("content_filter", "refusal"):
         return Action("invalid", reason="refusal")
-    action = parse(reply.text, points, size, frame)
+    action = parse(reply.text, points, size, frame, cut_off=reply.finish == "length")
     if action.box is not None and (not first or track == "point"):
         if action.kind == "box":
             return Action("invalid", reason="parse", predicted_iou=action.predicted_iou)

@@ -83,7 +83,7 @@ def test_clicks(form: str, reply: str, click: tuple[bool, int, int]) -> None:
         ("xy1", "Positive point: (500, 250)", "out_of_bounds"),
         ("xy1000", "Positive point: (-1, 5)", "out_of_bounds"),
         ("xy1000-json", '{"point_2d": [500, 250]} is it positive or negative?', "parse"),
-        ("xy1000-json", '{"point_2d": [500, "250"]}', "parse"),
+        ("xy1000-json", '{"point_2d": [500, "left"]}', "parse"),
         ("xy1000-json", '{"point_2d": [500, 250', "parse"),
         ("xy1000-json", "[" * 100_000, "parse"),
         ("xy1000-json", '{"point_2d": [1e400, NaN], "label": "positive"}', "out_of_bounds"),
@@ -150,25 +150,38 @@ def test_box_alone_is_a_box_and_beside_a_click_belongs_to_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "value"),
+    ("text", "percent", "fraction"),
     [
-        ("Current IOU: 74, Positive point: (1, 2)", 0.74),
-        ("Current IOU: 0, Positive point: (1, 2)", 0.0),
-        ("Current IOU: 85.2. Positive point: (1, 2)", 0.852),
-        ("Current mIoU: 0.05, Positive point: (1, 2)", 0.05),
-        ("Current mIoU: 1.0", 1.0),
-        ("Current IOU: 1", 0.01),
-        ("Current IoU: 0.5%", 0.005),
-        ("Current IOU: 12, then Current IOU: 60", 0.6),
-        ("Current IOU: 101", None),
-        ("Current IOU: high", None),
-        ("Current IOU: -5", None),
-        ("Positive point: (74, 74)", None),
+        ("Current IOU: 74, Positive point: (1, 2)", 0.74, None),
+        ("Current IOU: 0, Positive point: (1, 2)", 0.0, 0.0),
+        ("Current IOU: 85.2. Positive point: (1, 2)", 0.852, None),
+        ("Current IOU: 0.8, Positive point: (1, 2)", 0.008, 0.8),
+        ("Current mIoU: 0.05, Positive point: (1, 2)", 0.0005, 0.05),
+        ("Current mIoU: 1.0", 0.01, 1.0),
+        ("Current IOU: 1", 0.01, 1.0),
+        ("Current IOU: 100", 1.0, None),
+        ("Current IoU: 0.5%", 0.005, 0.005),
+        ("Current IoU: 74 %", 0.74, 0.74),
+        ("Current IoU: 74 percent", 0.74, 0.74),
+        ("Current IOU：７４％", 0.74, 0.74),
+        ("The estimated IoU is about 0.5", 0.005, 0.5),
+        ('{"current_iou": 74}', 0.74, None),
+        ("Current IOU: 12, then Current IOU: 60", 0.6, None),
+        ("Current IOU: 101", None, None),
+        ("Current IOU: 0,74", None, None),
+        ("Current IOU: 70-80", None, None),
+        ("Current IOU: high", None, None),
+        ("Current IOU: -5", None, None),
+        ("Positive point: (74, 74)", None, None),
     ],
 )
-def test_predicted_iou(text: str, value: float | None) -> None:
-    got = predicted_iou(text)
-    assert got == (None if value is None else pytest.approx(value))
+def test_predicted_iou_in_the_declared_unit(text: str, percent: float | None, fraction: float | None) -> None:
+    """The unit is declared and never guessed from a number; a per cent sign is per cent in both."""
+    for form, value in (("xy1000", percent), ("xy1000-iou1", fraction)):
+        got = parse(text, PointFormat.named(form), SIZE).predicted_iou
+        assert got == (None if value is None else pytest.approx(value))
+    if text.isascii():
+        assert predicted_iou(text) == (None if percent is None else pytest.approx(percent))
 
 
 FRAGMENTS = [

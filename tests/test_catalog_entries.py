@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from hlmat_bench.framing import Resize
 from hlmat_bench.points import PointFormat
 from hlmat_bench.prompts import check_template, instruction
 from hlmat_bench.settings import ProtocolSettings
-from tests.families import FAMILIES, Family, family_of
+from tests.families import FAMILIES, RECORDED, RECORDED_SIZE, Family, family_of
 
 CATALOG = Catalog.load()
 PLACES = [((480, 640), (100, 420)), ((2000, 3000), (2811, 122)), ((4100, 1300), (1222, 3901)), ((90, 60), (31, 77))]
@@ -71,6 +72,19 @@ def test_an_entry_reads_what_its_family_writes(name: str) -> None:
     entry = CATALOG.models[name]
     assert _errors(entry, family_of(name)) == []
     check_template(ProtocolSettings.build(entry.settings).prompt)
+
+
+@pytest.mark.parametrize("name", sorted(CATALOG.models))
+def test_an_entry_reads_the_recorded_replies_of_its_family(name: str) -> None:
+    """At least three, each with the address or the thread that reports its form."""
+    entry, recorded = CATALOG.models[name], [one for one in RECORDED if re.fullmatch(one.names, name)]
+    assert len(recorded) >= 3
+    for one in recorded:
+        assert re.match(r"https://|[\w.-]+/[\w.-]+(#\d+| README)", one.source)
+        frame = Resize.named(entry.resize).frame(RECORDED_SIZE)
+        action = parse(one.reply, PointFormat.named(entry.points), RECORDED_SIZE, frame)
+        got: object = action.box or action.reason or action.kind
+        assert (tuple(action.click) if action.kind == "click" else got) == one.means, one.reply
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.names)

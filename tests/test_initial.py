@@ -219,9 +219,9 @@ def test_what_is_missing_or_does_not_fit_is_one_sentence(
 
 def test_a_model_without_boxes_is_refused(task: str, tool: str, tmp_path: Path) -> None:
     (tmp_path / "replies.json").write_text("{}")
-    model = f"scripted,file={tmp_path / 'replies.json'},points=xy1000-point"
+    model = f"scripted,file={tmp_path / 'replies.json'},points=xy1000-points"
     for way in ({"initial": "model-box"}, {"strategy": "box-only"}):
-        with pytest.raises(UsageError, match="point format xy1000-point has none"):
+        with pytest.raises(UsageError, match="point format xy1000-points has none"):
             _play(model, task, tool, tmp_path / "run", **way)
 
 

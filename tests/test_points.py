@@ -13,7 +13,7 @@ from hlmat_bench.errors import UsageError
 from hlmat_bench.framing import Frame, Resize
 from hlmat_bench.points import FORMATS, PointFormat
 
-BOXED = ["text", "segagent", "json", "box", "det"]
+BOXED = ["text", "segagent", "json", "point", "box", "det"]
 SIZES = st.tuples(st.integers(1, 5000), st.integers(1, 5000))
 UNITS = ("pixel", "1", "100", "999", "1000", "1023")
 
@@ -139,10 +139,21 @@ def test_the_order_of_a_box_is_that_of_its_format() -> None:
     assert written == "<loc0102><loc0102><loc1023><loc0512>"
 
 
-@pytest.mark.parametrize("syntax", ["point", "points"])
-def test_syntaxes_without_boxes_say_so(syntax: str) -> None:
-    with pytest.raises(UsageError, match=f"xy1000-{syntax} has none; boxes are read in the syntaxes text, segagent"):
-        box_form(PointFormat.named(f"xy1000-{syntax}"))
+def test_a_syntax_without_boxes_says_so() -> None:
+    with pytest.raises(UsageError, match="xy1000-points has none; boxes are read in the syntaxes text, segagent"):
+        box_form(PointFormat.named("xy1000-points"))
+
+
+def test_the_unit_of_a_predicted_iou_is_part_of_a_name() -> None:
+    for name, unit in (
+        ("xy1000-json", "percent"),
+        ("xy1000-json-iou1", "fraction"),
+        ("segagent-llava-iou100", "percent"),
+    ):
+        form = PointFormat.named(name)
+        assert (form.name, form.iou_unit) == (name, unit)
+    plain, fraction = PointFormat.named("yx1-json"), PointFormat.named("yx1-json-iou1")
+    assert (fraction.order, fraction.unit, fraction.syntax) == (plain.order, plain.unit, plain.syntax)
 
 
 @given(name=st.sampled_from(sorted(FORMATS)), size=SIZES, data=st.data())
@@ -155,7 +166,9 @@ def test_rounded_formats_land_within_their_own_rounding(name: str, size: tuple[i
     assert abs(got.y - click.y) <= step * size[0] / 2 + 0.5 + 1e-9 + (got.y == size[0] - 1) * 0.5
 
 
-@pytest.mark.parametrize("name", ["segagent-qwem", "xy", "zx1000", "xy1000-yaml", "xy77", ""])
+@pytest.mark.parametrize(
+    "name", ["segagent-qwem", "xy", "zx1000", "xy1000-yaml", "xy77", "xy1-iou", "xy1-iou1-iou1", ""]
+)
 def test_unknown_names_are_refused(name: str) -> None:
     with pytest.raises(UsageError, match="point format"):
         PointFormat.named(name)

@@ -6,7 +6,7 @@ from hlmat_bench.actions import parse
 from hlmat_bench.clicks import Click
 from hlmat_bench.errors import UsageError
 from hlmat_bench.points import PointFormat
-from hlmat_bench.prompts import DEFAULT_BOX_PROMPT, DEFAULT_PROMPT, check_template, instruction
+from hlmat_bench.prompts import DEFAULT_BOX_PROMPT, DEFAULT_PRM_PROMPT, DEFAULT_PROMPT, check_template, instruction
 from hlmat_bench.syntaxes import SYNTAXES
 
 
@@ -56,3 +56,15 @@ def test_a_box_is_asked_for_in_its_own_order_range_and_form() -> None:
 def test_a_template_with_other_fields_is_refused(template: str) -> None:
     with pytest.raises(UsageError, match="write other braces twice"):
         check_template(template)
+
+
+@pytest.mark.parametrize(
+    ("points", "asked", "form"),
+    [("xy1000", "in per cent, from 0 ", "Current IOU: 50%"), ("xy1000-iou1", " to 1 ", "Current IOU: 0.50")],
+)
+def test_the_question_for_an_iou_says_the_unit_that_its_answer_is_read_in(points: str, asked: str, form: str) -> None:
+    read = PointFormat.named(points)
+    text = instruction(DEFAULT_PRM_PROMPT, expression="a kite", points=read, size=(480, 640), question="iou")
+    assert asked in text
+    assert text.endswith(f"in exactly this form: {form}")
+    assert parse(form, read, (480, 640)).predicted_iou == 0.5

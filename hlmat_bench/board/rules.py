@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from hlmat_bench import masks
-from hlmat_bench.actions import Action, parse
+from hlmat_bench.actions import Action
 from hlmat_bench.board.entry import Manifest
 from hlmat_bench.board.findings import Finding, at
 from hlmat_bench.clicks import Click
@@ -135,9 +135,8 @@ class Rules:
             by_truth, draws = self._prm in ("oracle", "noisy"), each["action"]["kind"] in ("click", "box")
             if judgement is None and (by_truth or not draws):
                 continue  # nobody was asked
-            withheld = each.get("finish") in ("content_filter", "refusal")
-            read = None if judgement is None or withheld else parse(judgement, self._points, episode.size)
-            found = None if read is None else read.predicted_iou
+            reply = Reply(judgement or "", finish=each.get("finish"))
+            found = self._meaning(episode, reply).predicted_iou
             if each["predicted_iou"] != found:
                 yield Finding(place, f"one is said to be worth {each['predicted_iou']}, but the reply says {found}")
 

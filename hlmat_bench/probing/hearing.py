@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from hlmat_bench.answers import answer_in
 from hlmat_bench.points import PointFormat
 from hlmat_bench.syntaxes import SYNTAXES, Syntax
 
@@ -46,12 +47,13 @@ def hear(replies: Sequence[str | None], declared: PointFormat) -> list[Heard | N
             as in a run.
     """
     own = SYNTAXES[declared.syntax]
-    texts = [reply for reply in replies if reply and _pair(own, reply, declared) is None]
+    answers = [declared.without_marks(answer_in(reply).final) if reply else None for reply in replies]
+    texts = [answer for answer in answers if answer and _pair(own, answer, declared) is None]
     others = sorted(
         SYNTAXES, key=lambda name: -sum(_pair(SYNTAXES[name], text, declared) is not None for text in texts)
     )
     names = [declared.syntax, *(name for name in others if name != declared.syntax)]
-    return [_hear(reply, names, declared) if reply else None for reply in replies]
+    return [_hear(answer, names, declared) if answer else None for answer in answers]
 
 
 def _hear(text: str, names: Sequence[str], declared: PointFormat) -> Heard | None:
@@ -69,7 +71,7 @@ def _pair(syntax: Syntax, text: str, declared: PointFormat) -> tuple[float, floa
     if reading.point is not None:
         first, second = reading.point.first, reading.point.second
         return _sane(second, first) if reading.point.named and declared.order == "yx" else _sane(first, second)
-    if reading.box is not None and reading.words:
+    if reading.box is not None and reading.centred:
         a, b, c, d = reading.box
         return _sane((a + c) / 2, (b + d) / 2)
     return None
