@@ -162,9 +162,8 @@ _WITHHELD = _rule(
     "content_filter content_policy_violation responsibleaipolicyviolation data_inspection_failed datainspectionfailed "
     "moderation_blocked content_moderation contentfilter content_filtered image_content_policy_violation 1301",
     r"content[ _-](?:policy|filter|management policy|moderation|exists risk|violates)",
-    r"input was flagged",
+    r"(?:input|prompt|content|request|message|image|text|output)s? (?:was|were|is|are|has been|have been) flagged",
     r"blocked by (?:\w+ )?(?:safety|content|moderation)",
-    r"flagged (?:by|as|for) ",
     r"safety (?:system|check|filter|guideline|polic|reason)",
     r"(?:violat|against)\w* [^.]{0,40}(?:usage|content|safety) (?:polic|guideline)",
     r"inappropriate content",
@@ -310,7 +309,7 @@ _FIELD = _rule(  # that the words do not name as we do
     r"unexpected fields?\b",
     r"unrecognized request argument",
 )
-_RULES = (_SCHEME, _CREDIT, _WITHHELD, _REGION, _CONTEXT, _SIZE, _STREAM)
+_RULES = (_SCHEME, _WITHHELD, _CREDIT, _REGION, _CONTEXT, _SIZE, _STREAM)
 # Looked at after too many requests and refused fields.
 _LATE_RULES = (_FIELD, _VISION, _KEY, _MODEL, _MODEL_OF_BROKEN, _PATH, _IMAGE)
 

@@ -163,6 +163,10 @@ WITHHELD = {
     "OpenAI": (400, error("no", code="content_policy_violation")),
     "Azure": (400, error("The response was filtered", innererror={"code": "ResponsibleAIPolicyViolation"})),
     "a router": (403, error("Your chosen model requires moderation and your input was flagged", code=403)),
+    "a router that charged nothing": (
+        403,
+        error("Your input was flagged for violence. No credits were charged", code=403),
+    ),
     "a router's 200": (200, error("your input was flagged", code=403)),
     "xAI": (403, error("Content violates usage guidelines.")),
     "DashScope": (400, error("Input data may contain inappropriate content.", code="data_inspection_failed")),
@@ -174,6 +178,11 @@ WITHHELD = {
 @pytest.mark.parametrize("case", WITHHELD)
 def test_a_prompt_that_a_service_withholds_is_no_fault_of_the_key(case: str) -> None:
     assert decided(*WITHHELD[case]).fate == "withheld"
+
+
+def test_an_account_that_is_flagged_is_no_prompt_that_is_withheld() -> None:
+    body = error("Your account has been flagged for review; contact support", code=403)
+    assert decided(403, body).fate == "ends"
 
 
 AGAIN: dict[str, tuple[int, Any, dict[str, str], float | None, bool]] = {
