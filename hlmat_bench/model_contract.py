@@ -73,13 +73,13 @@ def keeps_questions_apart(model: Model) -> None:
 def can_be_asked_again_in_another_event_loop(model: Model) -> None:
     """It can be closed twice, and asked again afterwards: every run has an event loop of its own."""
 
-    async def life() -> None:
-        await _asked(model, [_question(model)])
+    async def closed_twice() -> None:
         await _close(model)
         await _close(model)
 
-    asyncio.run(life())
-    asyncio.run(life())
+    for _ in range(2):
+        _ask(model, [_question(model)])
+        asyncio.run(closed_twice())
 
 
 RULES: tuple[Rule[Model], ...] = (
@@ -124,14 +124,20 @@ async def _close(model: Model) -> None:
 
 
 async def _asked(model: Model, questions: Sequence[Request]) -> list[list[Reply]]:
-    """The replies to questions asked at once, in one batch where the model takes batches."""
+    """Return the replies to questions asked at once, in one batch where the model takes batches.
+
+    Where one fails, the others are waited for: the model is closed after that.
+    """
+    answers: Sequence[list[Reply] | BaseException]
     if isinstance(model, BatchModel):
-        return [_replies(answer) for answer in model.reply_batch(questions)]
-    return await asyncio.gather(*(model.reply(question) for question in questions))
+        answers = model.reply_batch(questions)
+    else:
+        answers = await asyncio.gather(*(model.reply(question) for question in questions), return_exceptions=True)
+    return [_replies(answer) for answer in answers]
 
 
-def _replies(answer: list[Reply] | RequestFailed) -> list[Reply]:
-    if isinstance(answer, RequestFailed):
+def _replies(answer: list[Reply] | BaseException) -> list[Reply]:
+    if isinstance(answer, BaseException):
         raise answer
     return answer
 

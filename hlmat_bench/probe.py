@@ -24,6 +24,7 @@ from hlmat_bench.batching import Front, suitable_concurrency
 from hlmat_bench.catalog import Catalog, Choice
 from hlmat_bench.engine import Progress, all_or_none, in_own_loop
 from hlmat_bench.errors import RequestFailed, UsageError
+from hlmat_bench.failures import FailureWatch
 from hlmat_bench.framing import UNCHANGED, Frame
 from hlmat_bench.interfaces import Model
 from hlmat_bench.manifest import redact
@@ -232,7 +233,8 @@ class _Interview:
     async def hold(self, seats: int, batch_size: int | None) -> None:
         """Fill `answers` and `failures`."""
         remaining = iter(self._questions)
-        front = Front(self._model, batch_size=batch_size, concurrency=seats)
+        watch = FailureWatch(self._model.name)
+        front = Front(self._model, batch_size=batch_size, concurrency=seats, watch=watch)
 
         async def seat() -> None:
             for question in remaining:
@@ -243,9 +245,7 @@ class _Interview:
 
         async with AsyncExitStack() as stack:
             pool = stack.enter_context(ThreadPoolExecutor(2, "pixels"))
-            stack.callback(front.close)
-            if (close := getattr(self._model, "close", None)) is not None:
-                stack.push_async_callback(close)
+            stack.push_async_callback(front.close)
             await all_or_none([seat() for _ in range(min(seats, len(self._questions)))])
 
     async def _ask(self, question: Question, front: Front, pool: ThreadPoolExecutor) -> None:

@@ -42,7 +42,6 @@ def speaker(body: dict[str, Any], image: Any, prompt: str) -> Answer:
         1: "I'm sorry, I cannot help with that.",
         2: f"{worth}Positive point: (500, 500)",
         3: Failure(400, code="content_filter"),
-        4: Failure(413),
         5: f"{worth}<box>(100, 200), (400, 500)</box>",
         6: f"{worth}<box>(100, 200), (400, 500)</box> {said}",
     }.get(number % 17, f"{worth}{said}")
@@ -88,12 +87,15 @@ def test_an_honest_run_is_verified_however_it_was_played(how: str, task: str, to
     assert level(run, task, tool) == ("replayed", [])
 
 
-def test_failed_requests_are_said(task: str, tool: str, tmp_path: Path) -> None:
-    run = play(tmp_path / "run", task, tool)
-    failed = sum(step.action.reason == "api" for episode in run.episodes() for step in episode.steps)
-    assert failed > 0
-    verdict = verify(make_entry(run, boards.DECLARED), Means(run.folder, f"{tool},radius=10", task=task))
-    assert verdict.notes == [f"requests that failed: {failed}, by the record alone"]
+def test_failed_requests_are_said(tool: str, tmp_path: Path) -> None:
+    """One episode of 120 failed, a share that an entry may have."""
+    failures = [Failure(413)]
+    with ChatServer(lambda *question: failures.pop() if failures else speaker(*question)) as server:
+        model = f"openai,model=fake,base_url={server.base_url},points=xy1000,image_format=png,retries=0"
+        run = hlmat_bench.run(model, "hres_synth", f"{tool},radius=10", out=tmp_path / "run", budget=2, limit=120)
+    assert [episode.stop for episode in run.episodes()].count("error") == 1
+    verdict = verify(make_entry(run, boards.DECLARED), Means(run.folder, f"{tool},radius=10"))
+    assert (verdict.level, verdict.notes) == ("replayed", ["requests that failed: 1, by the record alone"])
 
 
 @pytest.mark.parametrize("player", ["oracle", "gt-box", "center", "random", "empty"])
