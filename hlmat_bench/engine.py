@@ -191,19 +191,31 @@ class Ledger:
         self.count = sum(sample.id in self.done for sample in samples)
         self.watch = FailureWatch(str(contest.model_spec["name"]), max_failures, begun=self.count > 0)
         self.journal = ReplyJournal(folder, self.done)
-        self._held: list[Episode] = []
+        self._held: deque[Episode] = deque()
+        self._failed = 0
         self._log = EpisodeLog(folder, [sample.id for sample in samples])
 
-    def append(self, episode: Episode) -> None:
+    def begin(self) -> int:
+        """Return what `append` wants to know of an episode that begins now: how many have failed so far."""
+        return self._failed
+
+    def append(self, episode: Episode, began: int) -> None:
         """Hand a finished episode over.
 
-        One that failed is held back until a later one succeeds: where the run ends because nothing works any more, its
-        failures are not recorded.
+        One that failed is held back until an episode succeeds that began after it: where the run ends because nothing
+        works any more, its failures are not recorded.
+
+        Args:
+            episode: the episode.
+            began: what `begin` returned before it.
         """
         self.count += 1
-        self._held.append(episode)
-        if episode.stop != "error":
-            self._write_held()
+        if episode.stop == "error":
+            self._failed += 1
+            self._held.append(episode)
+            return
+        self._write_held(began)
+        self._write(episode)
 
     def finish(self) -> None:
         """Write what was held back, now that all samples are played.
@@ -212,7 +224,7 @@ class Ledger:
             UsageError: when nothing worked.
         """
         self.watch.finish()
-        self._write_held()
+        self._write_held(self._failed)
 
     def close(self) -> None:
         """Write what is left."""
@@ -235,13 +247,16 @@ class Ledger:
                 file.writelines(traceback.format_exception(failure.__cause__))
             log.warning("The whole traceback is in %s.", self.folder / ERRORS_LOG)
 
-    def _write_held(self) -> None:
-        for episode in self._held:
-            self._log.append(episode)
-            self.done[episode.sample_id] = Recorded(episode.stop, episode.data)
-            if episode.stop != "error":
-                self.journal.forget(episode.sample_id)
-        self._held.clear()
+    def _write_held(self, count: int) -> None:
+        """Write the first so many episodes that failed, where they are not written yet."""
+        while self._held and self._failed - len(self._held) < count:
+            self._write(self._held.popleft())
+
+    def _write(self, episode: Episode) -> None:
+        self._log.append(episode)
+        self.done[episode.sample_id] = Recorded(episode.stop, episode.data)
+        if episode.stop != "error":
+            self.journal.forget(episode.sample_id)
 
 
 def _failed(episode: Mapping[str, Any]) -> bool:
@@ -330,11 +345,13 @@ async def _play_async(
         """Play one sample after the other, as long as the limits allow one more."""
         while waiting and waiting[0][0].contest.meter.begin(waiting[0][1].id):
             ledger, sample = waiting.popleft()
+            began = ledger.begin()
             contest, front = ledger.contest, fronts.get(ledger.contest)
             try:
                 with front.episode() if front else contextlib.nullcontext():
                     seated = await loop.run_in_executor(pool, contest.seat, sample, source, front, pool, encoders)
-                    ledger.append(await play(seated, contest.manner.strategy.play, contest.manner.initial.begin))
+                    episode = await play(seated, contest.manner.strategy.play, contest.manner.initial.begin)
+                    ledger.append(episode, began)
                     report()
             except Spent:
                 return
