@@ -173,6 +173,14 @@ _SIGNED = re.compile(
     rf"(?:[xy]\"?\s{{0,3}}[=:]\s{{0,3}})?{_NUMBER})(?:\s{{0,9}}[\])}}>]|(?!\s{{0,9}}[,;]?\s{{0,9}}[-+.]?\d))",
     re.IGNORECASE | re.ASCII,
 )
+# A line that holds a point and its sign and nothing else, in either order.
+_SIGN_AND_POINT = re.compile(
+    r"^[ \t*_`\"'>]{0,5}(?:current m?iou[\s:=]{0,3}[\d.]{1,6}\s?%?[\s,;.]{0,3})?"
+    r"(?:(?P<before>positive|negative)[\s,:;]{1,3})?(?:(?:point|click)[\s:=]{0,3})?"
+    rf"[\[(]{{0,2}}\s?(?P<pair>{_NUMBER}(?:\s?[,;]\s?|\s){_NUMBER})\s?[\])]{{0,2}}"
+    r"(?:[\s,:;]{1,3}[\[(]?(?P<after>positive|negative)[\])]?)?[ \t.*_`\"']{0,5}$",
+    re.IGNORECASE | re.ASCII | re.MULTILINE,
+)
 _THOUGHT = re.compile(r"[\s*#_]*+(?:Thought|Reflection|Action_Summary)\b", re.IGNORECASE)
 _ACTION = re.compile(r"^[ \t*#_]{0,9}Action\s{0,9}:", re.IGNORECASE | re.MULTILINE)
 _CALL = re.compile(
@@ -200,6 +208,11 @@ def _read_text(text: str) -> Reading:
         if point is None or point.named is not bool(re.search("[xy]", match["pair"], re.IGNORECASE)):
             return Reading()
         return Reading(point, boxed.box, sign, start=match.start(), end=match.end())
+    if (plain := last(_SIGN_AND_POINT, text[begin:])) is not None and bool(plain["before"]) != bool(plain["after"]):
+        sign = signs.of_truth((plain["before"] or plain["after"]).lower() == "positive")
+        return Reading(
+            _in_group(plain["pair"]).point, boxed.box, sign, start=begin + plain.start(), end=begin + plain.end()
+        )
     if (call := last(_CALL, text[begin:])) is not None:
         return _called(text, call, begin)
     tokens = [group for group in _box_tags(text) if group[1] >= begin and text.startswith("<|", group[1])]
