@@ -3,7 +3,7 @@
     python benchmarks/segmenters.py [--images 10] [--clicks 3] [--memory-images 2000]
 
 The reference is segment-anything's own SamPredictor, which encodes the image for every expression. Both get the same
-clicks; the masks are compared.
+clicks, on the accelerator where there is one; the masks are compared.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from hlmat_bench import plugins
+from hlmat_bench import local, plugins
 from hlmat_bench.clicks import Click
 from hlmat_bench.interfaces import Image, Mask, Segmenter
 from hlmat_bench.testing import tiny_sam
@@ -124,7 +124,7 @@ def _reference(checkpoint: Path, episodes: Sequence[tuple[Image, Episode]]) -> l
     """Every episode encodes its image; every click gives all clicks and the last logits, and takes the best mask."""
     from segment_anything import SamPredictor, sam_model_registry
 
-    predictor = SamPredictor(sam_model_registry["vit_b"](str(checkpoint)).eval())
+    predictor = SamPredictor(sam_model_registry["vit_b"](str(checkpoint)).eval().to(local.device()))
     masks: list[Mask] = []
     for image, clicks in episodes:
         predictor.set_image(image)

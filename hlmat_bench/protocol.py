@@ -103,6 +103,11 @@ class Play:
             clicks=self.drawing.clicks,
         )
 
+    def ended(self) -> str | None:
+        """Return why the episode is over by the protocol's rules; see `ended`."""
+        actions = [step.action for step in self.steps]
+        return ended(actions, self.settings.budget, deterministic=self.player.deterministic)
+
     async def try_each(self, actions: Sequence[Action]) -> list[Mask]:
         """The masks that clicks or boxes would lead to from here; the play stays as it is."""
         return await self.work(self.drawing.try_each, actions)
@@ -204,17 +209,34 @@ def meaning(
     return action
 
 
+def ended(actions: Sequence[Action], budget: int, *, deterministic: bool) -> str | None:
+    """Return why an episode is over after these actions, as its record says it; None where it goes on.
+
+    A strategy may end an episode earlier, for a reason of its own.
+
+    Args:
+        actions: what was done so far, one action a step.
+        budget: most steps.
+        deterministic: the same picture gets the same reply, so that an invalid reply would be repeated for ever.
+
+    Returns:
+        ``stop``, ``error`` and ``stuck`` are ends by what was last done (terminated); ``budget`` is a limit from
+        outside (truncated), and comes last.
+    """
+    last = actions[-1] if actions else None
+    if last is not None and last.kind == "stop":
+        return "stop"
+    if last is not None and last.kind == "invalid" and (last.reason == "api" or deterministic):
+        return "error" if last.reason == "api" else "stuck"
+    return "budget" if len(actions) >= budget else None
+
+
 async def greedy(play: Play) -> str:
-    """One reply a step, taken as it is."""
-    while len(play.steps) < play.settings.budget:
+    """Take one reply a step as it is."""
+    while (end := play.ended()) is None:
         [reply] = await play.ask()
-        action = play.read(reply)
-        await play.do(action, reply)
-        if action.kind == "stop":
-            return "stop"
-        if action.kind == "invalid" and play.player.deterministic:
-            return "stuck"
-    return "budget"
+        await play.do(play.read(reply), reply)
+    return end
 
 
 async def begin_empty(play: Play) -> None:

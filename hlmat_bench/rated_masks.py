@@ -27,7 +27,7 @@ class Predict:
     async def __call__(self, play: Play) -> str:
         """Play to the end, which is the budget."""
         generator = generator_of(self._settings.seed, play.sample.id)
-        while len(play.steps) < play.settings.budget:
+        while (end := play.ended()) is None:
             positive, negative = (
                 int(generator.integers(*numbers, endpoint=True))
                 for numbers in (self._settings.positive, self._settings.negative)
@@ -36,7 +36,7 @@ class Predict:
             await play.draw(play.drawing.show_alone, clicks)
             reward = await self._reward(play)
             await play.do(Action("predict", predicted_iou=reward.value), reward.reply)
-        return "budget"
+        return end
 
     async def _reward(self, play: Play) -> Reward:
         try:

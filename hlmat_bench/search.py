@@ -92,22 +92,18 @@ class Search:
 
     async def run(self) -> str:
         """Play to the end, and say why it ended."""
-        play, rules = self._play, self._play.settings
+        play = self._play
         current = await self._first_reward()
-        convergence = Convergence(rules.stop or StopSettings(), current.value)
-        while len(play.steps) < rules.budget:
+        convergence = Convergence(play.settings.stop or StopSettings(), current.value)
+        while (end := play.ended()) is None:
             candidates = self._merged(await self._replies(current), current)
             await self._try_and_judge([each for each in candidates if each.draws])
             best = max(candidates, key=lambda each: preference(each.action.kind, each.reward.value))
             await play.do(best.action, best.replies[0], await play.work(self._records, (candidates, best)))
-            if best.action.kind == "stop":
-                return "stop"
-            if not best.draws and play.player.deterministic:
-                return "stuck"
             current = best.reward if best.draws else Reward(current.value)
-            if (why := convergence.after(current.value)) is not None:
+            if play.ended() in (None, "budget") and (why := convergence.after(current.value)) is not None:
                 return why
-        return "budget"
+        return end
 
     async def _first_reward(self) -> Reward:
         """That of the initial state. An empty mask is worth nothing, which nobody has to say."""

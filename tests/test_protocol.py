@@ -11,9 +11,10 @@ import pytest
 from pycocotools import mask as coco
 
 from hlmat_bench import plugins
+from hlmat_bench.actions import Action
 from hlmat_bench.clicks import Click
 from hlmat_bench.initial import BEGINNINGS
-from hlmat_bench.protocol import Play, play
+from hlmat_bench.protocol import Play, ended, play
 from hlmat_bench.records import Episode
 from hlmat_bench.runs import run
 from hlmat_bench.samples import Sample, Truth
@@ -224,3 +225,32 @@ def test_the_image_is_opened_while_the_model_thinks_and_only_then(task: str, tmp
     assert len(images) == 1
     episodes = run(f"{file}:finishes", task, f"{file}:broken", out=tmp_path / "b", limit=3).episodes()
     assert [episode.stop for episode in episodes] == ["stop"] * 3, "an image that nobody clicks on fails nothing"
+
+
+@pytest.mark.parametrize(
+    ("actions", "deterministic", "end"),
+    [
+        ([], True, None),
+        (["click"], True, None),
+        (["click", "stop"], True, "stop"),
+        (["click", "click", "stop"], False, "stop"),
+        (["click", "invalid"], True, "stuck"),
+        (["click", "invalid"], False, None),
+        (["invalid", "click"], True, None),
+        (["click", "click", "invalid"], True, "stuck"),
+        (["click", "click", "invalid"], False, "budget"),
+        (["click", "api"], False, "error"),
+        (["box", "click", "click"], True, "budget"),
+    ],
+)
+def test_an_episode_of_three_steps_ends_by_its_last_action_or_at_the_budget(
+    actions: list[str], deterministic: bool, end: str | None
+) -> None:
+    made = {
+        "click": Action("click", True, 1, 1),
+        "box": Action("box", box=(0, 0, 1, 1)),
+        "stop": Action("stop"),
+        "invalid": Action("invalid", reason="parse"),
+        "api": Action("invalid", reason="api"),
+    }
+    assert ended([made[name] for name in actions], 3, deterministic=deterministic) == end

@@ -17,7 +17,7 @@ from hlmat_bench.initial import box_alone
 from hlmat_bench.interfaces import Reply
 from hlmat_bench.masks import bounding_box
 from hlmat_bench.points import PointFormat
-from hlmat_bench.protocol import meaning
+from hlmat_bench.protocol import ended, meaning
 from hlmat_bench.records import Episode, Step
 from hlmat_bench.search import Convergence, preference
 from hlmat_bench.settings import BOX_STATES, StopSettings, is_state
@@ -142,20 +142,22 @@ class Rules:
 
     def _end(self, episode: Episode) -> Iterator[Finding]:
         """Whether the episode ended where it had to: the last mask is the answer, and nobody may choose it."""
-        steps, stop, why = episode.steps, episode.stop, self._converged(episode)
-        last = steps[-1].action if steps else Action("invalid")
+        stop, why = episode.stop, self._converged(episode)
+        actions = [step.action for step in episode.steps]
+        # Whether the model repeats itself is not in the manifest, so an end by either is right.
+        ends = {ended(actions, self._budget, deterministic=repeats) for repeats in (True, False)}
         right = {
-            "budget": len(steps) == self._budget and why in (None, "unknown"),
-            "stop": last.kind == "stop",
-            "stuck": last.kind == "invalid",
-            "error": last.reason == "api",
+            **dict.fromkeys(ends, True),
+            "budget": "budget" in ends and why in (None, "unknown"),
             "box": self._strategy == "box-only",
             "converged": why in ("converged", "unknown"),
             "falling": why in ("falling", "unknown"),
         }
-        over = why == "over" or any(step.action.kind == "stop" or step.action.reason == "api" for step in steps[:-1])
+        over = why == "over" or any(
+            ended(actions[:t], self._budget, deterministic=False) is not None for t in range(len(actions))
+        )
         if over or not right.get(stop) or (stop == "error") != (episode.error is not None):
-            problem = f"says {stop} after step {len(steps)} of {self._budget}, where it cannot have ended so"
+            problem = f"says {stop} after step {len(actions)} of {self._budget}, where it cannot have ended so"
             yield Finding(at(episode.sample_id, None, "stop"), problem)
 
     def _converged(self, episode: Episode) -> str | None:
