@@ -81,7 +81,7 @@ async def _ask(model: Any, episodes: int, seconds: float) -> Measured:
     sample = Sample(id="s", image="i.jpg", image_id="i", expression="the second red disc")
 
     def player(seed: int) -> ModelPlayer:
-        return ModelPlayer(model, front, sample, image, ProtocolSettings(), seed=seed, pool=pool)
+        return ModelPlayer(model, front.reply, sample, image, ProtocolSettings(), seed=seed, pool=pool)
 
     async def seat(number: int) -> None:
         nonlocal replies

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hlmat_bench.interfaces import Mask
-from hlmat_bench.reference import bounding_box
+from hlmat_bench.masks import bounding_box
 
 Distortion: TypeAlias = Callable[[float], Mask]
 #: (object, bool (H, W) and not empty; masks of other objects of the image; random numbers) -> distortion

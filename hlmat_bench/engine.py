@@ -134,7 +134,9 @@ class Contest:
         else:
             assert self.model is not None and front is not None
             opening = encoders.submit(self.segmenter.open, image)
-            player = ModelPlayer(self.model, front, sample, image, self.rules, points=self.points, seed=seed, pool=pool)
+            player = ModelPlayer(
+                self.model, front.reply, sample, image, self.rules, points=self.points, seed=seed, pool=pool
+            )
         data = digests_of(source, sample)
         return Play(sample, image, truth, player, self.segmenter, self.rules, pool, opening, self.seed, data)
 

@@ -17,10 +17,10 @@ import numpy as np
 from hlmat_bench.defects import DEFECTS, Distortion
 from hlmat_bench.interfaces import Image, Mask, Segmenter
 from hlmat_bench.mask_settings import RefinementSettings
+from hlmat_bench.masks import bounding_box
 from hlmat_bench.random_points import generator_of, random_points
-from hlmat_bench.reference import bounding_box
 from hlmat_bench.samples import Truth
-from hlmat_bench.scores import CachedTruth
+from hlmat_bench.truth import CachedTruth
 
 _HALVINGS = 12
 _DRAWS = 6

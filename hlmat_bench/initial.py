@@ -17,10 +17,9 @@ from hlmat_bench import manifest, masks
 from hlmat_bench.actions import Action
 from hlmat_bench.errors import UsageError
 from hlmat_bench.interfaces import Box, Mask, Reply, Size
-from hlmat_bench.masks import RLE
+from hlmat_bench.masks import RLE, bounding_box
 from hlmat_bench.protocol import Begin, Play, begin_empty
 from hlmat_bench.records import EPISODES, Episode, read_episodes
-from hlmat_bench.reference import bounding_box
 from hlmat_bench.samples import Sample
 from hlmat_bench.settings import digest
 from hlmat_bench.sources.pixels import read_values

@@ -1,9 +1,6 @@
 """What a plug-in implements: models, segmenters and the values they exchange with the engine.
 
-Axis order and units, everywhere in this package: images are ``uint8`` arrays of shape (H, W, 3) in
-RGB; masks are ``bool`` arrays of shape (H, W); a point is ``(x, y)`` in pixels of the original image,
-origin at the top left, x to the right; a box is ``(x0, y0, x1, y1)`` in the same pixels; a size is
-``(height, width)``.
+Axis order and units are those of `hlmat_bench.types`.
 """
 
 from __future__ import annotations
@@ -12,19 +9,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
-import numpy as np
-from numpy.typing import NDArray
-
 from hlmat_bench.errors import RequestFailed
+from hlmat_bench.types import Box as Box
+from hlmat_bench.types import Image as Image
+from hlmat_bench.types import Mask as Mask
+from hlmat_bench.types import Size as Size
 
 if TYPE_CHECKING:
     from hlmat_bench.clicks import Click
     from hlmat_bench.points import PointFormat
 
-Image: TypeAlias = NDArray[np.uint8]
-Mask: TypeAlias = NDArray[np.bool_]
-Size: TypeAlias = tuple[int, int]
-Box: TypeAlias = tuple[int, int, int, int]
 #: What a model may be asked: for a click, for the IoU of the mask it is shown, or for the object's box.
 Question: TypeAlias = Literal["click", "iou", "box"]
 

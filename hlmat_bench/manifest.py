@@ -6,13 +6,13 @@ import importlib.metadata
 import json
 import os
 import platform
-import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from hlmat_bench.errors import UsageError
+from hlmat_bench.pages.text import redact
 from hlmat_bench.settings import digest, json_text
 
 RUN_SCHEMA = "hlmat-run/1"
@@ -29,8 +29,6 @@ _PACKAGES = (
     "openai",
     "lmms-eval",
 )
-#: Options that name or count keys and tokens, and hold none.
-_NO_SECRETS = r"key_env|key_header|max_tokens\w*|max_completion_tokens"
 #: What must agree for a run to be continued in the same folder; `limit` may grow.
 _IDENTITY = ("model", "task", "segmenter", "protocol", "points", "resize", "seed", "shard")
 #: What may differ of a task: a file of a sample that is not yet played may be corrected. Episodes hold digests of the
@@ -116,21 +114,6 @@ def versions() -> dict[str, str]:
 def machine() -> dict[str, Any]:
     """The kind of machine, without its name or its user's."""
     return {"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count()}
-
-
-def redact(word: str) -> str:
-    """Blot the values of keys, tokens, passwords and headers out of a word of a command line, also in addresses.
-
-    >>> redact("openai,api_key=k1,key_env=MY_KEY,headers=X-Key:a b,base_url=http://me:pw@host/v1?key=k2")
-    'openai,api_key=***,key_env=MY_KEY,headers=***,base_url=http://***@host/v1?key=***'
-    """
-    word = re.sub(r"://[^/@,\s]*@", "://***@", word)
-    word = re.sub(r"\b(headers=)[^,]+", r"\1***", word)
-    return re.sub(
-        rf"(?i)(\b(?!(?:{_NO_SECRETS})=)[\w-]*(?:key|token|secret|password|signature|\bsig\b)[\w-]*=)(?!env\b)[^,\s&]+",
-        r"\1***",
-        word,
-    )
 
 
 def read(folder: Path) -> dict[str, Any]:

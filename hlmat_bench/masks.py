@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hlmat_bench.errors import UsageError
-from hlmat_bench.interfaces import Mask
+from hlmat_bench.types import Box, Mask
 
 Packed: TypeAlias = NDArray[np.uint8]
 Words: TypeAlias = NDArray[np.uint64]
@@ -75,6 +75,14 @@ def _binary(array: NDArray[Any]) -> Mask:
     if array.ndim != 2 or array.size == 0:
         raise UsageError(f"A mask has the shape (height, width) and at least one pixel, not {array.shape}.")
     return np.ascontiguousarray(array if array.dtype == np.bool_ else array != 0)
+
+
+def bounding_box(mask: Mask) -> Box | None:
+    """(x0, y0, x1, y1) around a mask (bool (H, W)), the last row and column excluded; None for an empty one."""
+    columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
+    if not len(columns):
+        return None
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
 def encode(mask: ArrayLike) -> RLE:

@@ -17,8 +17,9 @@ from hlmat_bench.failure_scores import EpisodeFailures, episode_failures
 from hlmat_bench.interfaces import Mask
 from hlmat_bench.intervals import bootstrap
 from hlmat_bench.records import Episode
-from hlmat_bench.scores import CachedTruth, ciou, first_success, miou, noc
+from hlmat_bench.scores import ciou, first_success, miou, noc
 from hlmat_bench.search_scores import Tried, tried
+from hlmat_bench.truth import CachedTruth
 
 NOC_THRESHOLDS = (0.80, 0.85, 0.90)
 RULES = ("final", "self", "best")

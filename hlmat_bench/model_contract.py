@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from hlmat_bench.contract import SIZES, Broken, Rule, describes_itself, picture
+from hlmat_bench.contract_rules import SIZES, Broken, Rule, describes_itself, picture
 from hlmat_bench.errors import RequestFailed
 from hlmat_bench.framing import UNCHANGED, Resize
 from hlmat_bench.interfaces import BatchModel, Model, Reply, Request, Size

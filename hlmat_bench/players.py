@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from hlmat_bench import images
-from hlmat_bench.batching import Front
 from hlmat_bench.clicks import Click
 from hlmat_bench.framing import UNCHANGED, Frame, Resize
 from hlmat_bench.interfaces import Image, Mask, Model, Question, Reply, Request, Size
@@ -72,12 +71,22 @@ class Player(Protocol):
 
 
 class ModelPlayer:
-    """A model behind the batching front: makes the picture it sees, mask painted, and writes the prompt."""
+    """A model that one sample is played with: makes the picture it sees, mask painted, and writes the prompt.
+
+    Args:
+        model: whose formats the pictures and prompts are in.
+        send: sends a request to the model.
+        sample, image: what is played; the image is uint8 (H, W, 3) RGB.
+        settings: of the protocol.
+        points: the format of points, where it is not the model's own.
+        seed: what the model's random choices depend on.
+        pool: where pictures are painted.
+    """
 
     def __init__(
         self,
         model: Model,
-        front: Front,
+        send: Callable[[Request], Awaitable[list[Reply]]],
         sample: Sample,
         image: Image,
         settings: ProtocolSettings,
@@ -91,7 +100,7 @@ class ModelPlayer:
         self._resize: Resize = getattr(model, "resize", UNCHANGED)
         self.frame: Frame | None = self._resize.frame(self._size)
         self.deterministic = settings.temperature == 0 and getattr(model, "deterministic", True)
-        self._front = front
+        self._send = send
         self._sample = sample
         self._settings = settings
         self._templates = settings.templates()
@@ -126,7 +135,7 @@ class ModelPlayer:
             t=view.t,
         )
         started = time.perf_counter()
-        replies = await self._front.reply(request)
+        replies = await self._send(request)
         waited = time.perf_counter() - started
         self._canvases.append(canvas)
         return [reply if reply.seconds else replace(reply, seconds=waited) for reply in replies]

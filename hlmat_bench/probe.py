@@ -27,7 +27,7 @@ from hlmat_bench.errors import RequestFailed, UsageError
 from hlmat_bench.failures import FailureWatch
 from hlmat_bench.framing import UNCHANGED, Frame
 from hlmat_bench.interfaces import Model
-from hlmat_bench.manifest import redact
+from hlmat_bench.pages.text import redact
 from hlmat_bench.players import ModelPlayer, View
 from hlmat_bench.points import PointFormat
 from hlmat_bench.probing.diagnosis import FEWEST, Answer, Diagnosis, diagnose
@@ -252,7 +252,7 @@ class _Interview:
         image = await asyncio.get_running_loop().run_in_executor(pool, self._reader.image, question.image)
         sample = Sample(question.id, question.image.name, question.image.stem, question.expression)
         player = ModelPlayer(
-            self._model, front, sample, image, self._rules, points=self._points, seed=self._seed, pool=pool
+            self._model, front.reply, sample, image, self._rules, points=self._points, seed=self._seed, pool=pool
         )
         size = (image.shape[0], image.shape[1])
         reply = None

@@ -12,7 +12,7 @@ import numpy as np
 
 from hlmat_bench.clicks import Click
 from hlmat_bench.interfaces import Mask
-from hlmat_bench.reference import bounding_box
+from hlmat_bench.masks import bounding_box
 from hlmat_bench.samples import Truth
 
 

@@ -19,10 +19,11 @@ from hlmat_bench.clicks import Click, next_click
 from hlmat_bench.errors import UsageError
 from hlmat_bench.framing import Frame
 from hlmat_bench.interfaces import Mask, Reply
+from hlmat_bench.masks import bounding_box
 from hlmat_bench.players import View
 from hlmat_bench.points import PointFormat
 from hlmat_bench.samples import Truth
-from hlmat_bench.scores import iou
+from hlmat_bench.truth import CachedTruth
 
 PIXELS = PointFormat.named("pixel")
 FINISH = "Finish"
@@ -131,20 +132,12 @@ def true_box(view: View, truth: Truth, generator: np.random.Generator) -> str:
 
 def true_iou(view: View, truth: Truth, generator: np.random.Generator) -> str:
     """The IoU of the mask and the ground truth."""
-    return _say_iou(iou(truth.mask, view.mask, ignore=truth.ignore))
+    return _say_iou(CachedTruth(truth.mask, truth.ignore).iou(view.mask))
 
 
 def random_iou(view: View, truth: Truth, generator: np.random.Generator) -> str:
     """A uniformly drawn IoU."""
     return _say_iou(float(generator.random()))
-
-
-def bounding_box(mask: Mask) -> tuple[int, int, int, int] | None:
-    """(x0, y0, x1, y1) around a mask (bool (H, W)), the last row and column excluded; None for an empty one."""
-    columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
-    if not len(columns):
-        return None
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
 #: By the name that ``--model`` takes.

@@ -18,6 +18,7 @@ from hlmat_bench.episode_log import EARLY, Recorded, RunLock, recorded
 from hlmat_bench.errors import UsageError
 from hlmat_bench.failures import IN_A_ROW
 from hlmat_bench.interfaces import Model, Segmenter
+from hlmat_bench.pages.text import redact
 from hlmat_bench.prompts import check_template
 from hlmat_bench.records import EPISODES, Episode, read_episodes
 from hlmat_bench.samples import Sample, Source
@@ -362,7 +363,7 @@ def folder_name(
     shard: str | None = None,
 ) -> str:
     """The name of a run's folder where none is given; keys and tokens are blotted out."""
-    parts = [manifest.redact(model), task, segmenter]
+    parts = [redact(model), task, segmenter]
     parts += [part for part in (strategy, initial) if part not in (None, "greedy", "empty")]
     parts += [f"shard {shard}"] if shard else []
     return "__".join(re.sub(r"[^\w.=-]+", "-", part).strip("-.")[-80:] for part in parts)

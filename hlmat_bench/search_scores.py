@@ -10,7 +10,7 @@ import numpy as np
 
 from hlmat_bench import masks
 from hlmat_bench.records import Step
-from hlmat_bench.scores import CachedTruth
+from hlmat_bench.truth import CachedTruth
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from hlmat_bench.clicks import Click
-from hlmat_bench.contract import SIZES, Broken, Rule, describes_itself, picture
+from hlmat_bench.contract_rules import SIZES, Broken, Rule, describes_itself, picture
 from hlmat_bench.interfaces import BatchSession, Mask, RefiningSession, Segmenter, Size
 
 

@@ -22,7 +22,7 @@ import pytest
 import hlmat_bench
 from hlmat_bench.episode_log import recorded
 from hlmat_bench.errors import UsageError
-from hlmat_bench.manifest import redact
+from hlmat_bench.pages.text import redact
 from hlmat_bench.testing import Answer, ChatServer, Failure, completion
 
 TRAP = "Positive point: (1, 1)"  # what error texts say; no reply ever does

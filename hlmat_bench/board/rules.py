@@ -15,10 +15,10 @@ from hlmat_bench.errors import UsageError
 from hlmat_bench.framing import Resize
 from hlmat_bench.initial import box_alone
 from hlmat_bench.interfaces import Reply
+from hlmat_bench.masks import bounding_box
 from hlmat_bench.points import PointFormat
 from hlmat_bench.protocol import ended, meaning
 from hlmat_bench.records import Episode, Step
-from hlmat_bench.reference import bounding_box
 from hlmat_bench.search import Convergence, preference
 from hlmat_bench.settings import BOX_STATES, StopSettings, is_state
 from hlmat_bench.strategies import STRATEGIES

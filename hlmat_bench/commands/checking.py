@@ -45,7 +45,7 @@ def probe(
 ) -> None:
     """Ask a model for markers at known places: is its point format right? Exit code 1 when it is not."""
     from hlmat_bench import console
-    from hlmat_bench.manifest import redact
+    from hlmat_bench.pages.text import redact
     from hlmat_bench.probe import probe as probe_one
 
     with console.progress(f"probing {redact(model)}") as progress:

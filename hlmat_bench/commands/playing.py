@@ -50,7 +50,7 @@ def run(
     """
     from hlmat_bench import console
     from hlmat_bench.catalog import Catalog
-    from hlmat_bench.manifest import redact
+    from hlmat_bench.pages.text import redact
     from hlmat_bench.runs import Run
     from hlmat_bench.runs import run as run_one
     from hlmat_bench.score_tables import failed

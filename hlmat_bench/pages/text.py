@@ -6,8 +6,6 @@ import re
 from typing import Any
 from urllib.parse import urlsplit
 
-from hlmat_bench.manifest import redact
-
 NAME_LENGTH = 200
 LINK_LENGTH = 500
 
@@ -66,6 +64,8 @@ _PATH = re.compile(
     r"([^\s/\\,;'\"=:)\]]*)"
 )
 _HOME = re.compile(r"(?:[A-Za-z]:)?[/\\](?:home|users)[/\\][^/\\]+", re.IGNORECASE)
+#: Options that name or count keys and tokens, and hold none.
+_NO_SECRETS = r"key_env|key_header|max_tokens\w*|max_completion_tokens"
 _SECRET = re.compile(r"(?i)(?:key|token|secret|password)$")
 
 
@@ -76,6 +76,21 @@ def without_paths(text: str) -> str:
     '--out …/x --data-root ~'
     """
     return _PATH.sub(lambda found: "~" if _HOME.fullmatch(found[0]) else f"…/{found[1]}", text)
+
+
+def redact(word: str) -> str:
+    """Blot the values of keys, tokens, passwords and headers out of a word of a command line, also in addresses.
+
+    >>> redact("openai,api_key=k1,key_env=MY_KEY,headers=X-Key:a b,base_url=http://me:pw@host/v1?key=k2")
+    'openai,api_key=***,key_env=MY_KEY,headers=***,base_url=http://***@host/v1?key=***'
+    """
+    word = re.sub(r"://[^/@,\s]*@", "://***@", word)
+    word = re.sub(r"\b(headers=)[^,]+", r"\1***", word)
+    return re.sub(
+        rf"(?i)(\b(?!(?:{_NO_SECRETS})=)[\w-]*(?:key|token|secret|password|signature|\bsig\b)[\w-]*=)(?!env\b)[^,\s&]+",
+        r"\1***",
+        word,
+    )
 
 
 def public(value: Any) -> Any:

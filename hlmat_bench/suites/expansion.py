@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from hlmat_bench import kinds, manifest, plugins
+from hlmat_bench import kinds, plugins
 from hlmat_bench.catalog import Catalog
 from hlmat_bench.errors import UsageError, unknown
+from hlmat_bench.pages.text import redact
 from hlmat_bench.published import published_table
 from hlmat_bench.runs import rules_of, split_settings
 from hlmat_bench.settings import applying, setting_names
@@ -130,9 +131,7 @@ class _Expansion:
     def plan(self) -> Plan:
         cells = {table.name: [*self._cells(table)] for table in self.suite.tables}
         pairs = (*self.changes.models, *self.changes.segmenters, *self.changes.tasks)
-        names = [
-            f"{name} is {manifest.redact(spec)} here." for name, _, spec in (pair.partition("=") for pair in pairs)
-        ]
+        names = [f"{name} is {redact(spec)} here." for name, _, spec in (pair.partition("=") for pair in pairs)]
         _check_names([table.name for table in self.suite.tables])
         return Plan(self.suite, list(self.runs.values()), cells, names)
 

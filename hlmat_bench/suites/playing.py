@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from hlmat_bench import manifest, plugins
 from hlmat_bench.errors import UsageError
+from hlmat_bench.pages.text import redact
 from hlmat_bench.runs import Run
 from hlmat_bench.runs import run as play_run
 from hlmat_bench.sealed_scores import SCORES
@@ -201,7 +202,7 @@ class _State:
 def _request(wanted: Wanted, means: Means) -> dict[str, Any]:
     """What a finished run depends on, as JSON; keys and tokens are blotted out."""
     return {
-        "model": manifest.redact(wanted.model),
+        "model": redact(wanted.model),
         "task": wanted.task,
         "segmenter": wanted.segmenter,
         "strategy": wanted.strategy,
