@@ -24,12 +24,12 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from hlmat_bench import plugins
-from hlmat_bench.batching import Front
-from hlmat_bench.interfaces import Image, Mask
-from hlmat_bench.players import ModelPlayer, View
-from hlmat_bench.samples import Sample
-from hlmat_bench.settings import ProtocolSettings
+from hlmat_bench.core.samples import Sample
+from hlmat_bench.core.types import Image, Mask
+from hlmat_bench.protocol import plugins
+from hlmat_bench.protocol.players import ModelPlayer, View
+from hlmat_bench.protocol.settings import ProtocolSettings
+from hlmat_bench.runs.batching import Front
 from hlmat_bench.testing import completion
 
 _HEIGHT, _WIDTH = 480, 640

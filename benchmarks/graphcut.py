@@ -19,12 +19,13 @@ from pathlib import Path
 
 import numpy as np
 
-from hlmat_bench import plugins
 from hlmat_bench.clicks import Click, next_click
-from hlmat_bench.errors import UsageError
-from hlmat_bench.interfaces import Image
-from hlmat_bench.scores import CachedTruth, noc
-from hlmat_bench.tasks import load_task
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.truth import CachedTruth
+from hlmat_bench.core.types import Image
+from hlmat_bench.data.tasks import load_task
+from hlmat_bench.protocol import plugins
+from hlmat_bench.scores import noc
 
 TASKS = ("grabcut", "berkeley", "davis", "coco_mval")
 

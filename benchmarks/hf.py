@@ -18,8 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from hlmat_bench import local, plugins
-from hlmat_bench.interfaces import Request
+from hlmat_bench.core.networks import device
+from hlmat_bench.protocol import plugins
+from hlmat_bench.protocol.interfaces import Request
 from hlmat_bench.testing import tiny_vlm
 
 # https://huggingface.co/Qwen/Qwen2.5-VL-7B-Instruct/blob/main/config.json
@@ -56,7 +57,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=32, help="length of a reply")
     parser.add_argument("--tiny", action="store_true")
     given = parser.parse_args()
-    if not given.pretrained and not given.tiny and local.device().type == "cpu":
+    if not given.pretrained and not given.tiny and device.device().type == "cpu":
         parser.error("there is no accelerator here for a model of a real size; add --tiny")
     with tempfile.TemporaryDirectory() as folder:
         name = given.pretrained or str(_random_checkpoint(Path(folder), given.tiny))
@@ -76,7 +77,7 @@ def _random_checkpoint(folder: Path, tiny: bool) -> Path:
     config = hf.AutoConfig.from_pretrained(folder)
     config.text_config.update(_TEXT_7B)
     config.vision_config.update(_VISION_7B)
-    with torch.device(local.device()):
+    with torch.device(device.device()):
         hf.AutoModelForImageTextToText.from_config(config, dtype=torch.bfloat16).save_pretrained(folder)
     processor = hf.AutoProcessor.from_pretrained(folder)
     processor.image_processor = hf.Qwen2VLImageProcessor()

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
-from hlmat_bench import masks
 from hlmat_bench.actions import Action
-from hlmat_bench.episode_log import EpisodeLog
-from hlmat_bench.records import EPISODES, Episode, Step, select
+from hlmat_bench.core import masks
+from hlmat_bench.protocol.records import EPISODES, Episode, Step, select
+from hlmat_bench.runs.episode_log import EpisodeLog
 
 
 def main() -> None:

@@ -27,12 +27,13 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from pycocotools import mask as coco
 
-from hlmat_bench import images, masks
 from hlmat_bench.clicks import Click, Oracle
-from hlmat_bench.interfaces import Image, Mask
-from hlmat_bench.intervals import bootstrap
+from hlmat_bench.core import images, masks
+from hlmat_bench.core.truth import CachedTruth
+from hlmat_bench.core.types import Image, Mask
 from hlmat_bench.overlay import GREEN, Overlay
-from hlmat_bench.scores import CachedTruth, boundary_width
+from hlmat_bench.scores import boundary_width
+from hlmat_bench.scores.intervals import bootstrap
 
 SIZES = {"A": (480, 640), "B": (1024, 1024), "C": (1536, 2048), "D": (3000, 4000)}
 ROUNDS = {"A": 25, "B": 15, "C": 9, "D": 7}

@@ -21,11 +21,12 @@ from typing import Any
 import cv2
 import numpy as np
 
-from hlmat_bench import manifest, masks
-from hlmat_bench.records import EPISODES
-from hlmat_bench.runs import Run, task_spec
-from hlmat_bench.settings import PROTOCOL_ID, ProtocolSettings
-from hlmat_bench.tasks import load_task
+from hlmat_bench.core import masks
+from hlmat_bench.data.tasks import load_task
+from hlmat_bench.protocol import manifest
+from hlmat_bench.protocol.records import EPISODES
+from hlmat_bench.protocol.settings import PROTOCOL_ID, ProtocolSettings
+from hlmat_bench.runs.run import Run, task_spec
 
 HEIGHT, WIDTH, BUDGET, OBJECTS = 480, 640, 7, 64
 WORDS = [

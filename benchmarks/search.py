@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import hlmat_bench
-from hlmat_bench.interfaces import Reply, Request
 from hlmat_bench.points import PointFormat
+from hlmat_bench.protocol.interfaces import Reply, Request
 
 BATCH = 16
 
@@ -82,11 +82,11 @@ class _Drawing:
         self.batches: list[int] = []
 
     async def reply(self, request: Request) -> list[Reply]:
-        """See `hlmat_bench.interfaces.Model.reply`."""
+        """See `hlmat_bench.protocol.interfaces.Model.reply`."""
         return self.reply_batch([request])[0]
 
     def reply_batch(self, requests: Sequence[Request]) -> list[list[Reply]]:
-        """See `hlmat_bench.interfaces.BatchModel.reply_batch`."""
+        """See `hlmat_bench.protocol.interfaces.BatchModel.reply_batch`."""
         time.sleep(0.5)
         self.batches.append(len(requests))
         return [[self._say(request, draw) for draw in range(request.n)] for request in requests]

@@ -23,9 +23,9 @@ from pathlib import Path
 
 import numpy as np
 
-from hlmat_bench import plugins
 from hlmat_bench.clicks import Click
-from hlmat_bench.interfaces import Segmenter
+from hlmat_bench.protocol import plugins
+from hlmat_bench.protocol.interfaces import Segmenter
 
 _PROCESSES = 4
 _EPISODE = 20

@@ -20,9 +20,11 @@ from typing import Any
 
 import numpy as np
 
-from hlmat_bench import local, plugins
 from hlmat_bench.clicks import Click
-from hlmat_bench.interfaces import Image, Mask, Segmenter
+from hlmat_bench.core.networks import device
+from hlmat_bench.core.types import Image, Mask
+from hlmat_bench.protocol import plugins
+from hlmat_bench.protocol.interfaces import Segmenter
 from hlmat_bench.testing import tiny_sam
 
 EXPRESSIONS = 6
@@ -124,7 +126,7 @@ def _reference(checkpoint: Path, episodes: Sequence[tuple[Image, Episode]]) -> l
     """Every episode encodes its image; every click gives all clicks and the last logits, and takes the best mask."""
     from segment_anything import SamPredictor, sam_model_registry
 
-    predictor = SamPredictor(sam_model_registry["vit_b"](str(checkpoint)).eval().to(local.device()))
+    predictor = SamPredictor(sam_model_registry["vit_b"](str(checkpoint)).eval().to(device.device()))
     masks: list[Mask] = []
     for image, clicks in episodes:
         predictor.set_image(image)

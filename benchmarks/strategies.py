@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import hlmat_bench
-from hlmat_bench.intervals import bootstrap_difference
-from hlmat_bench.records import Episode, select
+from hlmat_bench.protocol.records import Episode, select
+from hlmat_bench.scores.intervals import bootstrap_difference
 
 MODEL, BUDGET = "oracle,misplaced=0.3333", 7
 Values = NDArray[np.float64]

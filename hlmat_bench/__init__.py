@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hlmat_bench import actions, clicks, overlay, points, scores
-    from hlmat_bench.runs import Run, run
+    from hlmat_bench.runs.run import Run, run
 
 __all__ = ["Run", "actions", "clicks", "overlay", "points", "run", "scores"]
 
@@ -25,7 +25,7 @@ def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return importlib.import_module(f"hlmat_bench.{name}")
     if name in __all__:
-        return getattr(importlib.import_module("hlmat_bench.runs"), name)
+        return getattr(importlib.import_module("hlmat_bench.runs.run"), name)
     raise AttributeError(f"module 'hlmat_bench' has no attribute {name!r}")
 
 

@@ -7,14 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
-from hlmat_bench.answers import answer_in, begins_with_stop, last, refuses, says_stop, stops_at_last
 from hlmat_bench.clicks import Click
-from hlmat_bench.errors import UsageError
-from hlmat_bench.framing import Frame
-from hlmat_bench.interfaces import Box, Size
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.types import Box, Size
 from hlmat_bench.points import IouUnit, PointFormat, Unit
-from hlmat_bench.signs import Sign, of_words, says_nothing_else
-from hlmat_bench.syntaxes import SYNTAXES, Point, Reading, without_names
+from hlmat_bench.points.answers import answer_in, begins_with_stop, last, refuses, says_stop, stops_at_last
+from hlmat_bench.points.resize import Frame
+from hlmat_bench.points.signs import Sign, of_words, says_nothing_else
+from hlmat_bench.points.syntaxes import SYNTAXES, Point, Reading, without_names
 
 Kind: TypeAlias = Literal["click", "box", "stop", "invalid", "predict"]
 

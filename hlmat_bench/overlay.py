@@ -11,9 +11,9 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hlmat_bench import images, masks
-from hlmat_bench.errors import UsageError
-from hlmat_bench.interfaces import Image
+from hlmat_bench.core import images, masks
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.types import Image
 
 Color: TypeAlias = tuple[int, int, int]
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hlmat_bench import plugins
-from hlmat_bench.content import folder
-from hlmat_bench.errors import HlmatError
-from hlmat_bench.interfaces import Model, Reply, Request
+from hlmat_bench.core.content import folder
+from hlmat_bench.core.errors import HlmatError
+from hlmat_bench.protocol import plugins
+from hlmat_bench.protocol.interfaces import Model, Reply, Request
 from hlmat_bench.testing import Answer, ChatServer
 
 PLUGIN = folder("adapters") / "models" / "openai.py"
@@ -28,7 +28,7 @@ def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     payers = ["OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "SSL_CERT_FILE", "SSL_CERT_DIR"]
     for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", *proxies, *map(str.upper, proxies), *payers):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("hlmat_bench.retries._FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("hlmat_bench.models.api.retries._FIRST_PAUSE", 0.01)
 
 
 def picture(height: int = 48, width: int = 64) -> np.ndarray:

@@ -17,7 +17,7 @@ from tests.browsing import ARGUMENTS, find_browser
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-    from hlmat_bench.runs import Run
+    from hlmat_bench.runs.run import Run
 
 TOOL = """
 from hlmat_bench.testing import DiscSegmenter
@@ -110,7 +110,7 @@ def played(tmp_path_factory: pytest.TempPathFactory, tool: str) -> list[Run]:
 @pytest.fixture(scope="session")
 def single(played: list[Run]) -> Path:
     """The report of the first of them."""
-    from hlmat_bench.reporting.build import report
+    from hlmat_bench.reports.run.build import report
 
     return report([played[0].folder]).parent
 
@@ -118,7 +118,7 @@ def single(played: list[Run]) -> Path:
 @pytest.fixture(scope="session")
 def comparison(played: list[Run]) -> Path:
     """The comparison of all three."""
-    from hlmat_bench.reporting.build import report
+    from hlmat_bench.reports.run.build import report
 
     return report([one.folder for one in played]).parent
 

@@ -8,8 +8,8 @@ import numpy as np
 from pycocotools import mask as coco
 
 from hlmat_bench.actions import Action
-from hlmat_bench.masks import RLE
-from hlmat_bench.records import Episode, Step, select
+from hlmat_bench.core.masks import RLE
+from hlmat_bench.protocol.records import Episode, Step, select
 
 
 def rle(mask: np.ndarray) -> RLE:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hlmat_bench.errors import RequestFailed
-from hlmat_bench.framing import Frame
-from hlmat_bench.interfaces import Mask, Reply
-from hlmat_bench.players import View
+from hlmat_bench.core.errors import RequestFailed
+from hlmat_bench.core.types import Mask
 from hlmat_bench.points import PointFormat
+from hlmat_bench.points.resize import Frame
+from hlmat_bench.protocol.interfaces import Reply
+from hlmat_bench.protocol.players import View
 
 
 class ScriptPlayer:

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from PIL import Image as Pillow
 
-from hlmat_bench import plugins
-from hlmat_bench.content import folder
-from hlmat_bench.interfaces import Reply, Request
+from hlmat_bench.core.content import folder
+from hlmat_bench.protocol import plugins
+from hlmat_bench.protocol.interfaces import Reply, Request
 
 PLUGIN = folder("adapters") / "models" / "hf.py"
 HfModel = plugins.find("model", str(PLUGIN)).factory

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import ImageFile
 
-from hlmat_bench import plugins
+from hlmat_bench.protocol import plugins
 
 ON_CPU = {"device": "cpu", "device_map": "cpu"}
 

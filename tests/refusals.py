@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from hlmat_bench.errors import UsageError
+from hlmat_bench.core.errors import UsageError
 
 
 def refused(call: Callable[[], object]) -> str:

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 import transformers as hf
 
-from hlmat_bench import plugins
 from hlmat_bench.clicks import Click
+from hlmat_bench.protocol import plugins
 from hlmat_bench.testing import tiny_sam, tiny_sam_of
 
 LATER = ("samhq", "sam2", "sam3", "edgetam")

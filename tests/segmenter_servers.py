@@ -15,9 +15,9 @@ import numpy as np
 import uvicorn
 from PIL import Image as Pillow
 
-from hlmat_bench import plugins
 from hlmat_bench.clicks import Click
-from hlmat_bench.segmenter_server import Limits, Service, make_app
+from hlmat_bench.protocol import plugins
+from hlmat_bench.segmenters.server.app import Limits, Service, make_app
 
 
 @dataclass

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from hlmat_bench.actions import REASONS, Action, parse, predicted_iou
 from hlmat_bench.points import PointFormat
-from hlmat_bench.syntaxes import SYNTAXES
+from hlmat_bench.points.syntaxes import SYNTAXES
 
 SEGAGENT = PointFormat.named("segagent-qwen")
 SIZE = (480, 640)

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hlmat_bench.api_errors import Asked, Decision, decide
-from hlmat_bench.error_bodies import read_error
-from hlmat_bench.refused_fields import refused_field
+from hlmat_bench.models.api.error_bodies import read_error
+from hlmat_bench.models.api.errors import Asked, Decision, decide
+from hlmat_bench.models.api.refused_fields import refused_field
 
 FIELDS = frozenset({"seed", "temperature", "max_tokens", "n", "skip_special_tokens", "detail", "reasoning_effort"})
 

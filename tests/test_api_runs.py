@@ -20,9 +20,9 @@ from typing import Any, TypeAlias
 import pytest
 
 import hlmat_bench
-from hlmat_bench.episode_log import recorded
-from hlmat_bench.errors import UsageError
-from hlmat_bench.pages.text import redact
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.text import redact
+from hlmat_bench.runs.episode_log import recorded
 from hlmat_bench.testing import Answer, ChatServer, Failure, completion
 
 TRAP = "Positive point: (1, 1)"  # what error texts say; no reply ever does
@@ -112,7 +112,7 @@ def check(run: hlmat_bench.Run, undisturbed: Undisturbed) -> None:
 def test_a_server_that_fails_in_every_way_changes_nothing(
     task: str, tool: str, tmp_path: Path, undisturbed: Undisturbed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hlmat_bench.retries._FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("hlmat_bench.models.api.retries._FIRST_PAUSE", 0.01)
     flaky = Flaky(list(FAILURES.values()))
     with ChatServer(flaky) as server:
         run = hlmat_bench.run(spec(server, ",timeout=4"), task, tool, out=tmp_path / "run", budget=4)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from hlmat_bench.actions import Action
-from hlmat_bench.bands import bands_of, thinness
-from hlmat_bench.scoring import score_episodes
+from hlmat_bench.scores.bands import bands_of, thinness
+from hlmat_bench.scores.scoring import score_episodes
 
 from .episodes import click, episode
 

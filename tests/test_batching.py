@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from hlmat_bench.batching import Front
-from hlmat_bench.errors import RequestFailed
-from hlmat_bench.interfaces import Reply, Request
+from hlmat_bench.core.errors import RequestFailed
 from hlmat_bench.points import PointFormat
+from hlmat_bench.protocol.interfaces import Reply, Request
+from hlmat_bench.runs.batching import Front
 
 IMAGE = np.zeros((2, 2, 3), np.uint8)
 

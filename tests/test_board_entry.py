@@ -17,13 +17,13 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco
 
-from hlmat_bench.board import entry as entries
-from hlmat_bench.board.entry import Entry, read_entry
-from hlmat_bench.board.files import MAX_BYTES, MAX_VALUES
-from hlmat_bench.board.submission import make_entry
-from hlmat_bench.content import folder
-from hlmat_bench.errors import UsageError
-from hlmat_bench.runs import Run
+from hlmat_bench.core.content import folder
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.reports.leaderboard import entry as entries
+from hlmat_bench.reports.leaderboard.entry import Entry, read_entry
+from hlmat_bench.reports.leaderboard.files import MAX_BYTES, MAX_VALUES
+from hlmat_bench.reports.leaderboard.submission import make_entry
+from hlmat_bench.runs.run import Run
 from tests import boards
 
 
@@ -39,7 +39,9 @@ def entry(run: Run) -> Entry:
 
 def test_the_published_json_schema_is_that_of_the_code() -> None:
     published = (folder("leaderboard") / "entry.schema.json").read_text()
-    assert published == entries.json_schema(), "run: python -m hlmat_bench.board.entry > leaderboard/entry.schema.json"
+    assert published == entries.json_schema(), (
+        "run: python -m hlmat_bench.reports.leaderboard.entry > leaderboard/entry.schema.json"
+    )
 
 
 def test_an_entry_holds_what_the_masks_give(run: Run, entry: Entry) -> None:

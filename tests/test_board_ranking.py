@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hlmat_bench
-from hlmat_bench.board.entry import Entry
-from hlmat_bench.board.ranking import rank_ranges, rankings
-from hlmat_bench.board.repository import Listed
-from hlmat_bench.board.submission import make_entry
-from hlmat_bench.runs import Run
+from hlmat_bench.reports.leaderboard.entry import Entry
+from hlmat_bench.reports.leaderboard.ranking import rank_ranges, rankings
+from hlmat_bench.reports.leaderboard.repository import Listed
+from hlmat_bench.reports.leaderboard.submission import make_entry
+from hlmat_bench.runs.run import Run
 from tests import boards
 
 IMAGES = [str(number // 2) for number in range(80)]

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco
 
 import hlmat_bench
-from hlmat_bench.board.submission import make_entry
-from hlmat_bench.board.verification import Means, verify
-from hlmat_bench.errors import UsageError
-from hlmat_bench.records import Episode, select
-from hlmat_bench.runs import Run
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.protocol.records import Episode, select
+from hlmat_bench.reports.leaderboard.submission import make_entry
+from hlmat_bench.reports.leaderboard.verify.verification import Means, verify
+from hlmat_bench.runs.run import Run
 from hlmat_bench.testing import Answer, ChatServer, Failure
 from tests import boards
 

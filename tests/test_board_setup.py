@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
-from hlmat_bench.board import setup, site
-from hlmat_bench.board.submission import make_entry
-from hlmat_bench.errors import UsageError
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.reports.leaderboard import setup, site
+from hlmat_bench.reports.leaderboard.submission import make_entry
 from tests import boards
 
 ROOT = Path(__file__).resolve().parents[1]

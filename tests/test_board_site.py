@@ -13,12 +13,13 @@ import pytest
 from typer.testing import CliRunner
 
 import hlmat_bench
-from hlmat_bench.board import consistency, repository, site
-from hlmat_bench.board.entry import Entry, read_entry
-from hlmat_bench.board.submission import make_entry
-from hlmat_bench.board.verification import Means, verify
 from hlmat_bench.cli import app
-from hlmat_bench.runs import Run
+from hlmat_bench.reports.leaderboard import repository, site
+from hlmat_bench.reports.leaderboard.entry import Entry, read_entry
+from hlmat_bench.reports.leaderboard.submission import make_entry
+from hlmat_bench.reports.leaderboard.verify import schema_level
+from hlmat_bench.reports.leaderboard.verify.verification import Means, verify
+from hlmat_bench.runs.run import Run
 from tests import boards, browsing
 
 if TYPE_CHECKING:
@@ -290,7 +291,7 @@ def test_hostile_texts_in_every_field_are_only_texts(browser: Browser, runs: dic
     entry = make_entry(runs["good"], boards.DECLARED)
     for number, text in enumerate(HOSTILE):
         value = _hostile(entry, text, number)
-        value["manifest"]["protocol_fingerprint"] = consistency.fingerprint_of(Entry.model_validate(value))
+        value["manifest"]["protocol_fingerprint"] = schema_level.fingerprint_of(Entry.model_validate(value))
         path = boards.put(tmp_path / "board", value)
         assert CliRunner().invoke(app, ["leaderboard", "verify", str(path)]).exit_code == 0
         repository.record(path, "rerun", [text])

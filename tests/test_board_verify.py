@@ -15,14 +15,14 @@ from pycocotools import mask as coco
 from typer.testing import CliRunner
 
 import hlmat_bench
-from hlmat_bench.board import repository
-from hlmat_bench.board.entry import Entry
-from hlmat_bench.board.findings import Verdict
-from hlmat_bench.board.submission import make_entry
-from hlmat_bench.board.verification import Means, verify
 from hlmat_bench.cli import app
-from hlmat_bench.errors import UsageError
-from hlmat_bench.runs import Run
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.reports.leaderboard import repository
+from hlmat_bench.reports.leaderboard.entry import Entry
+from hlmat_bench.reports.leaderboard.submission import make_entry
+from hlmat_bench.reports.leaderboard.verify.findings import Verdict
+from hlmat_bench.reports.leaderboard.verify.verification import Means, verify
+from hlmat_bench.runs.run import Run
 from hlmat_bench.testing import ChatServer
 from tests import boards
 

@@ -7,9 +7,9 @@ import pytest
 
 import hlmat_bench
 from hlmat_bench import testing
-from hlmat_bench.catalog import Catalog
 from hlmat_bench.cli import app
-from hlmat_bench.errors import UsageError
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.models.catalog import Catalog
 
 MINE = """
 schema: hlmat-catalog/1

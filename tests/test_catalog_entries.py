@@ -13,11 +13,11 @@ import pytest
 import hlmat_bench
 from hlmat_bench import testing
 from hlmat_bench.actions import Action, parse
-from hlmat_bench.catalog import Catalog, Entry
-from hlmat_bench.framing import Resize
+from hlmat_bench.models.catalog import Catalog, Entry
 from hlmat_bench.points import PointFormat
-from hlmat_bench.prompts import check_template, instruction
-from hlmat_bench.settings import ProtocolSettings
+from hlmat_bench.points.resize import Resize
+from hlmat_bench.protocol.prompts import check_template, instruction
+from hlmat_bench.protocol.settings import ProtocolSettings
 from tests.families import FAMILIES, RECORDED, RECORDED_SIZE, Family, family_of
 
 CATALOG = Catalog.load()

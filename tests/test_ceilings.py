@@ -15,14 +15,15 @@ import pytest
 from typer.testing import CliRunner
 
 import hlmat_bench
-from hlmat_bench import ceilings, plugins
 from hlmat_bench.cli import app
-from hlmat_bench.errors import UsageError
-from hlmat_bench.runs import Run
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.protocol import plugins
+from hlmat_bench.runs import ceilings
+from hlmat_bench.runs.run import Run
 from tests.sam_weights import weights_of
 
 COUNTED = """
-from hlmat_bench import plugins
+from hlmat_bench.protocol import plugins
 
 PASSES = []
 
@@ -137,7 +138,7 @@ def test_the_command_prints_the_table_of_run(task: str, tool: str, tmp_path: Pat
 
 
 def test_a_second_process_is_kept_out(task: str, tool: str, tmp_path: Path) -> None:
-    from hlmat_bench.episode_log import RunLock
+    from hlmat_bench.runs.episode_log import RunLock
 
     made = ceilings.play(task, tool, out=tmp_path, limit=1)
     with RunLock(made["center"].folder), pytest.raises(UsageError, match="Another process is writing"):

@@ -16,7 +16,7 @@ from hypothesis.extra import numpy as hnp
 from pycocotools import mask as coco
 
 from hlmat_bench.clicks import Click, Oracle, next_click
-from hlmat_bench.errors import UsageError
+from hlmat_bench.core.errors import UsageError
 
 
 def brute_depths(region):

@@ -19,11 +19,11 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from hlmat_bench.errors import UsageError
-from hlmat_bench.interfaces import BatchModel, Model
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.models.worker.messages import Answer, Failure, Hello, read
 from hlmat_bench.points import PointFormat
-from hlmat_bench.runs import run
-from hlmat_bench.worker_messages import Answer, Failure, Hello, read
+from hlmat_bench.protocol.interfaces import BatchModel, Model
+from hlmat_bench.runs.run import run
 from tests.workers import (  # noqa: F401  (fixtures)
     CANARY,
     EXAMPLE,
@@ -43,7 +43,7 @@ from tests.workers import (  # noqa: F401  (fixtures)
 
 IN_PROCESS = """
 import hashlib, pathlib
-from hlmat_bench import images
+from hlmat_bench.core import images
 from hlmat_bench.interfaces import Reply
 from hlmat_bench.points import PointFormat
 

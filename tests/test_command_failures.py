@@ -16,10 +16,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hlmat_bench import images
-from hlmat_bench.errors import RequestFailed, UsageError
-from hlmat_bench.runs import run
-from hlmat_bench.worker_process import WorkerLost, WorkerProcess
+from hlmat_bench.core import images
+from hlmat_bench.core.errors import RequestFailed, UsageError
+from hlmat_bench.models.worker.process import WorkerLost, WorkerProcess
+from hlmat_bench.runs.run import run
 from tests.workers import (  # noqa: F401  (fixtures)
     CANARY,
     EXAMPLE,

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from hlmat_bench import contract, testing
+from hlmat_bench import testing
 from hlmat_bench.cli import app
-from hlmat_bench.errors import RequestFailed
-from hlmat_bench.interfaces import Reply, Request
-from hlmat_bench.plugins import make
+from hlmat_bench.core.errors import RequestFailed
 from hlmat_bench.points import PointFormat
+from hlmat_bench.protocol.interfaces import Reply, Request
+from hlmat_bench.protocol.plugins import make
+from hlmat_bench.testing import contract
 
 
 class Good:

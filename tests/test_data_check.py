@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hlmat_bench.data_check import check
-from hlmat_bench.errors import UsageError
-from hlmat_bench.tasks import Task, load_task
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.data.check import check
+from hlmat_bench.data.tasks import Task, load_task
 from tests.data_files import blob, noise, save, write_task
 
 NAMES = [f"n{n}" for n in range(6)]

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hlmat_bench.data_check import LOOKED_INTO, check, look
-from hlmat_bench.errors import UsageError
-from hlmat_bench.sources.files import FileSource
-from hlmat_bench.sources.problems import valid, valid_name
-from hlmat_bench.tasks import load_task
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.data.check import LOOKED_INTO, check, look
+from hlmat_bench.data.layouts.errors import valid, valid_name
+from hlmat_bench.data.layouts.files import FileSource
+from hlmat_bench.data.tasks import load_task
 from tests.data_files import blob, noise, save, write_json, write_task
 
 FOLDERS = {"kind": "mask_folder", "images": "im", "masks": "gt", "expression": "it"}

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hlmat_bench.defects import DEFECTS
-from hlmat_bench.imperfect import imperfect
-from hlmat_bench.mask_settings import RefinementSettings
-from hlmat_bench.samples import Truth
+from hlmat_bench.core.samples import Truth
+from hlmat_bench.data.defects import DEFECTS
+from hlmat_bench.data.imperfect import imperfect
+from hlmat_bench.protocol.mask_settings import RefinementSettings
 from hlmat_bench.testing import DiscSegmenter
 from tests.episodes import iou
 

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hlmat_bench.catalog import Catalog
-from hlmat_bench.framing import Frame, Resize
+from hlmat_bench.models.catalog import Catalog
 from hlmat_bench.points import PointFormat
-from hlmat_bench.probing.diagnosis import Answer, Diagnosis, diagnose
-from hlmat_bench.probing.readings import Reading, View
-from hlmat_bench.probing.words import sentences
+from hlmat_bench.points.resize import Frame, Resize
+from hlmat_bench.runs.probe.diagnosis import Answer, Diagnosis, diagnose
+from hlmat_bench.runs.probe.explanations import sentences
+from hlmat_bench.runs.probe.hypotheses import Reading, View
 
 SIZES = [(480, 640), (300, 1000), (48, 64), (1500, 2400), (500, 320), (640, 480), (800, 300), (720, 1280)]
 TOPS = {"1": 1, "100": 100, "999": 999, "1000": 1000, "1023": 1023}

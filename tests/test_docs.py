@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from hlmat_bench import plugins, testing
-from hlmat_bench.catalog import Catalog
-from hlmat_bench.runs import run
+from hlmat_bench import testing
+from hlmat_bench.models.catalog import Catalog
+from hlmat_bench.protocol import plugins
+from hlmat_bench.runs.run import run
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -113,8 +114,8 @@ def test_the_options_of_an_adapter_are_in_its_table(adapter: str, page: str) -> 
 
 def test_the_names_in_the_readme_exist() -> None:
     text = (ROOT / "README.md").read_text()
-    from hlmat_bench.reference import POLICIES
-    from hlmat_bench.tasks import expand, task_names
+    from hlmat_bench.data.tasks import expand, task_names
+    from hlmat_bench.protocol.reference import POLICIES
 
     for name in re.findall(r"--task (\w+)", text):
         assert set(expand(name)) <= set(task_names())

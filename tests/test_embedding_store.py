@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 import hlmat_bench
-from hlmat_bench import plugins
 from hlmat_bench.clicks import Click
-from hlmat_bench.embedding_store import EmbeddingStore
-from hlmat_bench.errors import UsageError
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.protocol import plugins
+from hlmat_bench.segmenters.embeddings.disk import EmbeddingStore
 from tests.sam_weights import EVERY, picture, segmenter, weights_of
 
 CPU = torch.device("cpu")
@@ -177,7 +177,7 @@ SHARING = """
 import sys, warnings
 import numpy as np, torch
 from pathlib import Path
-from hlmat_bench.embedding_store import EmbeddingStore
+from hlmat_bench.segmenters.embeddings.disk import EmbeddingStore
 
 warnings.simplefilter("error")
 store = EmbeddingStore(Path(sys.argv[1]), {}, 40_000, torch.device("cpu"))

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from hlmat_bench.embeddings import EmbeddingCache, image_key
+from hlmat_bench.segmenters.embeddings.memory import EmbeddingCache, image_key
 
 
 def picture() -> np.ndarray:

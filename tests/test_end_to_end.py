@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 
 import hlmat_bench
-from hlmat_bench import plugins, testing
+from hlmat_bench import testing
 from hlmat_bench.actions import write
 from hlmat_bench.clicks import Click, next_click
-from hlmat_bench.drawing import Drawing
 from hlmat_bench.points import FORMATS, PointFormat
-from hlmat_bench.syntaxes import SYNTAXES
+from hlmat_bench.points.syntaxes import SYNTAXES
+from hlmat_bench.protocol import plugins
+from hlmat_bench.protocol.canvas import Drawing
 
 EVERY_FORMAT = [
     *FORMATS,
@@ -99,7 +100,7 @@ def test_a_server_that_fails_for_good_leaves_every_episode_in_place(boxes: Path,
 
 
 def test_a_wrong_key_stops_the_run_in_one_sentence_without_the_key(boxes: Path, tool: str, tmp_path: Path) -> None:
-    from hlmat_bench.errors import UsageError
+    from hlmat_bench.core.errors import UsageError
 
     with testing.ChatServer(lambda *_: "Finish", key="right") as server:
         model = f"openai,model=fake,base_url={server.base_url},points=xy1000,api_key=canary-4711"

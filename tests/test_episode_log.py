@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hlmat_bench.episode_log import EARLY, EpisodeLog, RunLock, recorded
-from hlmat_bench.errors import UsageError
-from hlmat_bench.records import EPISODES, Episode, read_episodes
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.protocol.records import EPISODES, Episode, read_episodes
+from hlmat_bench.runs.episode_log import EARLY, EpisodeLog, RunLock, recorded
 
 from .episodes import simple
 
@@ -89,7 +89,7 @@ def test_a_full_disk_is_one_sentence_and_keeps_what_was_written(tmp_path: Path) 
     """The system refuses to let the file grow (a limit on file sizes stands in for a full disk)."""
     code = (
         "import pathlib, resource, sys, time\n"
-        "from hlmat_bench.episode_log import EpisodeLog\n"
+        "from hlmat_bench.runs.episode_log import EpisodeLog\n"
         "from hlmat_bench.errors import UsageError\n"
         "from tests.episodes import simple\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (2500, 2500))\n"
@@ -112,7 +112,7 @@ def test_a_full_disk_is_one_sentence_and_keeps_what_was_written(tmp_path: Path) 
 
 def test_a_second_process_is_refused_and_a_dead_one_leaves_no_lock(tmp_path: Path) -> None:
     code = (
-        "import sys, os, pathlib; from hlmat_bench.episode_log import RunLock\n"
+        "import sys, os, pathlib; from hlmat_bench.runs.episode_log import RunLock\n"
         "lock = RunLock(pathlib.Path(sys.argv[1])); lock.__enter__(); print('locked', flush=True); sys.stdin.read()"
     )
     other = subprocess.Popen(

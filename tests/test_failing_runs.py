@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 
 import hlmat_bench
-from hlmat_bench import shards
-from hlmat_bench.episode_log import EARLY, HISTORY, EpisodeLog, RunLock, recorded, set_aside
-from hlmat_bench.errors import PluginFailed, UsageError
-from hlmat_bench.records import EPISODES
-from hlmat_bench.reply_journal import JOURNAL
-from hlmat_bench.runs import Run
+from hlmat_bench.core.errors import PluginFailed, UsageError
+from hlmat_bench.protocol.records import EPISODES
+from hlmat_bench.runs import shards
+from hlmat_bench.runs.episode_log import EARLY, HISTORY, EpisodeLog, RunLock, recorded, set_aside
+from hlmat_bench.runs.reply_journal import JOURNAL
+from hlmat_bench.runs.run import Run
 from hlmat_bench.testing import Answer, ChatServer, Failure, completion
 from tests.episodes import simple
 
@@ -195,7 +195,7 @@ def test_a_kill_while_failed_episodes_move_loses_none(tmp_path: Path, cut: str) 
 
 
 def test_a_leaderboard_takes_no_run_of_failures(task: str, tool: str, tmp_path: Path) -> None:
-    from hlmat_bench.board.submission import Declaration, make_entry
+    from hlmat_bench.reports.leaderboard.submission import Declaration, make_entry
 
     with ChatServer(Server(broken=lambda prompt: "box 1\n" in prompt)) as server:
         made = play(server, task, tool, tmp_path / "run")
@@ -208,7 +208,7 @@ def test_a_leaderboard_takes_no_run_of_failures(task: str, tool: str, tmp_path: 
 
 
 def test_a_report_says_what_failed_and_what_is_missing(task: str, tool: str, tmp_path: Path) -> None:
-    from hlmat_bench.reporting.build import report
+    from hlmat_bench.reports.run.build import report
 
     with ChatServer(Server(broken=lambda prompt: "box 1\n" in prompt)) as server:
         made = play(server, task, tool, tmp_path / "run")
@@ -314,7 +314,7 @@ def test_numbers_of_numpy_and_half_a_surrogate_pair_are_recorded(
     (tmp_path / "run" / EPISODES).read_bytes().decode("utf-8")
     said = {step.raw for episode in made.episodes() for step in episode.steps}
     assert said <= {"Finish", "Finish \ud83d"}
-    from hlmat_bench.reporting.build import report
+    from hlmat_bench.reports.run.build import report
 
     report([made.folder], images=False)
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import hlmat_bench
-from hlmat_bench.errors import UsageError
+from hlmat_bench.core.errors import UsageError
 from hlmat_bench.testing import Answer, ChatServer, Failure, completion
 from tests.test_api_runs import Flaky, Undisturbed, spec, timeless
 

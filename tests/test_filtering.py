@@ -18,11 +18,11 @@ from typer.testing import CliRunner
 
 import hlmat_bench
 from hlmat_bench.cli import app
-from hlmat_bench.errors import UsageError
-from hlmat_bench.filtering import correlation, filtering_scores, ranked
-from hlmat_bench.random_points import generator_of, random_points
-from hlmat_bench.runs import Run
-from hlmat_bench.samples import Truth
+from hlmat_bench.clicks.random import generator_of, random_points
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.samples import Truth
+from hlmat_bench.runs.run import Run
+from hlmat_bench.scores.filtering import correlation, filtering_scores, ranked
 from hlmat_bench.testing import ChatServer, Failure
 from tests.episodes import iou
 from tests.test_recompute import leaves

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 import hlmat_bench
-from hlmat_bench.interfaces import Reply, Request
 from hlmat_bench.points import PointFormat
-from hlmat_bench.runs import Run
+from hlmat_bench.protocol.interfaces import Reply, Request
+from hlmat_bench.runs.run import Run
 
 from .protocol_settings import OTHERS
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hlmat_bench.errors import UsageError
-from hlmat_bench.framing import BACKGROUND, Resize, fit_size, smart_size
+from hlmat_bench.core.errors import UsageError
 from hlmat_bench.points import FORMATS, PointFormat
+from hlmat_bench.points.resize import BACKGROUND, Resize, fit_size, smart_size
 
 SIDES = st.integers(1, 4000)
 EVERY_FORMAT = [

@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hlmat_bench import plugins
 from hlmat_bench.clicks import Click, next_click
-from hlmat_bench.cuts import cheapest
-from hlmat_bench.errors import UsageError
-from hlmat_bench.interfaces import Image, Mask, RefiningSession, Segmenter
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.types import Image, Mask
+from hlmat_bench.data.tasks import load_task
+from hlmat_bench.protocol import plugins
+from hlmat_bench.protocol.interfaces import RefiningSession, Segmenter
 from hlmat_bench.scores import iou
-from hlmat_bench.tasks import load_task
+from hlmat_bench.segmenters.graphcut.min_cut import cheapest
 
 
 @pytest.fixture(scope="module")

@@ -18,9 +18,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
-from hlmat_bench.errors import RequestFailed, UsageError
-from hlmat_bench.interfaces import BatchModel, Model
+from hlmat_bench.core.errors import RequestFailed, UsageError
 from hlmat_bench.points import PointFormat
+from hlmat_bench.protocol.interfaces import BatchModel, Model
 from hlmat_bench.testing import tiny_vlm
 from tests.hf_models import PLUGIN, HfModel, next_logits, questions, texts
 
@@ -243,7 +243,7 @@ def test_the_spec_names_the_checkpoint_by_its_content(tmp_path: Path, checkpoint
 
 def test_listing_imports_no_network() -> None:
     code = (
-        "import sys; from hlmat_bench import plugins; "
+        "import sys; from hlmat_bench.protocol import plugins; "
         f"print(plugins.find('model', {str(PLUGIN)!r}).missing, "
         "[m for m in ('torch', 'transformers', 'cv2') if m in sys.modules])"
     )

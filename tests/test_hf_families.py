@@ -9,8 +9,8 @@ from typing import Any, get_args
 import pytest
 import torch
 
-from hlmat_bench.errors import UsageError
-from hlmat_bench.interfaces import Request
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.protocol.interfaces import Request
 from hlmat_bench.testing import Family, tiny_vlm
 from tests.hf_models import WRITTEN, HfModel, next_logits, questions, texts
 

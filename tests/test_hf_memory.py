@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from hlmat_bench.batching import Front
-from hlmat_bench.errors import RequestFailed, UsageError
-from hlmat_bench.interfaces import Reply, Request
+from hlmat_bench.core.errors import RequestFailed, UsageError
+from hlmat_bench.protocol.interfaces import Reply, Request
+from hlmat_bench.runs.batching import Front
 from hlmat_bench.testing import tiny_vlm
 from tests.hf_models import HfModel, questions, texts
 

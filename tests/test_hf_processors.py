@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer
 
-from hlmat_bench.errors import RequestFailed, UsageError
+from hlmat_bench.core.errors import RequestFailed, UsageError
 from hlmat_bench.testing import tiny_vlm
 from tests.hf_models import WRITTEN, HfModel, questions, texts
 

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 import hlmat_bench
-from hlmat_bench import images
-from hlmat_bench.errors import RequestFailed, UsageError
-from hlmat_bench.interfaces import Request
-from hlmat_bench.plugins import make
+from hlmat_bench.core import images
+from hlmat_bench.core.errors import RequestFailed, UsageError
+from hlmat_bench.protocol.interfaces import Request
+from hlmat_bench.protocol.plugins import make
 
 Answer = Callable[[dict[str, Any]], tuple[int, bytes]]
 

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image as Pillow
 from PIL import JpegImagePlugin
 
-from hlmat_bench import images
-from hlmat_bench.errors import UsageError
+from hlmat_bench.core import images
+from hlmat_bench.core.errors import UsageError
 
 SAMPLINGS = {"4:4:4": 0, "4:2:2": 1, "4:2:0": 2}  # as Pillow numbers them
 

@@ -15,10 +15,10 @@ from typer.testing import CliRunner
 
 import hlmat_bench
 from hlmat_bench.cli import app
-from hlmat_bench.errors import UsageError
-from hlmat_bench.initial import mask_names
-from hlmat_bench.records import Episode
-from hlmat_bench.runs import Run
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.protocol.records import Episode
+from hlmat_bench.runs.initial_states import mask_names
+from hlmat_bench.runs.run import Run
 from hlmat_bench.testing import ChatServer, Failure
 from tests.episodes import iou, rle
 

@@ -7,8 +7,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from hlmat_bench.errors import UsageError
-from hlmat_bench.intervals import bootstrap, bootstrap_difference
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.scores.intervals import bootstrap, bootstrap_difference
 
 
 def simulated(rng, images, mean=0.7):

@@ -12,9 +12,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hlmat_bench import plugins, weights
 from hlmat_bench.clicks import Click
-from hlmat_bench.content import folder
+from hlmat_bench.core.content import folder
+from hlmat_bench.core.networks import weights
+from hlmat_bench.protocol import plugins
 from hlmat_bench.testing import TINY_SAM, TinySam, tiny_sam, tiny_sam_of, tiny_simpleclick
 from tests.refusals import refused
 

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import yaml
 
-from hlmat_bench.content import folder
-from hlmat_bench.runs import Run, folder_name, run
+from hlmat_bench.core.content import folder
+from hlmat_bench.runs.run import Run, folder_name, run
 from hlmat_bench.testing import tiny_vlm
 from tests import lmms_site
 from tests.lmms_site import ON_CPU
@@ -33,7 +33,7 @@ command_line.cli_evaluate()
 #: A user's own task file for lmms-eval.
 MINE = """
 task: mine
-class: !function hlmat_bench.lmms.task.HlmatTask
+class: !function hlmat_bench.runs.lmms_eval.task.HlmatTask
 metadata: {hlmat: {task: hres_synth, model: drawn, settings: {temperature: 0.9}}}
 """
 

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hlmat_bench import contract, plugins
-from hlmat_bench.errors import RequestFailed, UsageError
-from hlmat_bench.interfaces import BatchModel, Model, Request
-from hlmat_bench.lmms import convention
-from hlmat_bench.records import read_episodes
-from hlmat_bench.runs import folder_name, run
-from hlmat_bench.testing import ChatServer, Failure, tiny_vlm
+from hlmat_bench.core.errors import RequestFailed, UsageError
+from hlmat_bench.models import lmms_eval as convention
+from hlmat_bench.protocol import plugins
+from hlmat_bench.protocol.interfaces import BatchModel, Model, Request
+from hlmat_bench.protocol.records import read_episodes
+from hlmat_bench.runs.run import folder_name, run
+from hlmat_bench.testing import ChatServer, Failure, contract, tiny_vlm
 from tests import lmms_site
 from tests.lmms_site import ON_CPU, model
 

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from PIL import ImageFile
 
-from hlmat_bench.content import folder
-from hlmat_bench.lmms.options import Options
-from hlmat_bench.tasks import load_task, task_names
+from hlmat_bench.core.content import folder
+from hlmat_bench.data.tasks import load_task, task_names
+from hlmat_bench.runs.lmms_eval.options import Options
 from tests import lmms_site
 
 TASKS = folder("tasks") / "lmms"
@@ -47,7 +47,7 @@ def test_the_command_prints_the_folder() -> None:
 
 def inner(**fields: Any) -> Any:
     """The task as lmms-eval makes it from a YAML file."""
-    from hlmat_bench.lmms.task import HlmatTask
+    from hlmat_bench.runs.lmms_eval.task import HlmatTask
 
     return HlmatTask({"task": "mine", "metadata": {"hlmat": {"task": "hres_synth", "points": "xy1000", **fields}}})
 

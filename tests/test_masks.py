@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pycocotools import mask as coco
 
-from hlmat_bench import masks
-from hlmat_bench.errors import UsageError
+from hlmat_bench.core import masks
+from hlmat_bench.core.errors import UsageError
 
 ARRAYS = hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, max_side=80))
 

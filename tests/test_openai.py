@@ -17,9 +17,9 @@ import pytest
 from PIL import Image as Pillow
 from PIL import JpegImagePlugin
 
-from hlmat_bench.errors import RequestFailed, UsageError
-from hlmat_bench.interfaces import Reply
+from hlmat_bench.core.errors import RequestFailed, UsageError
 from hlmat_bench.points import PointFormat
+from hlmat_bench.protocol.interfaces import Reply
 from hlmat_bench.testing import Answer, ChatServer, Failure, completion
 from tests.asking import (
     KEY,
@@ -356,7 +356,7 @@ def test_a_model_that_draws_at_temperature_0_is_not_deterministic() -> None:
 
 def test_listing_imports_no_client() -> None:
     code = (
-        "import sys; from hlmat_bench import plugins; "
+        "import sys; from hlmat_bench.protocol import plugins; "
         f"print(plugins.find('model', {str(PLUGIN)!r}).missing, 'openai' in sys.modules, 'cv2' in sys.modules)"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).split() == ["None", "False", "False"]

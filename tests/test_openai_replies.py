@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hlmat_bench import chat
-from hlmat_bench.api_errors import ErrorAnswer
-from hlmat_bench.errors import RequestFailed, TryAgain
-from hlmat_bench.interfaces import Reply
+from hlmat_bench.core.errors import RequestFailed, TryAgain
+from hlmat_bench.models.api import chat
+from hlmat_bench.models.api.errors import ErrorAnswer
+from hlmat_bench.protocol.interfaces import Reply
 from hlmat_bench.testing import ChatServer, Failure, completion
 from tests.asking import (
     KEY,

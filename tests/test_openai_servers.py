@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hlmat_bench.errors import RequestFailed, UsageError
-from hlmat_bench.plugins import make
+from hlmat_bench.core.errors import RequestFailed, UsageError
+from hlmat_bench.protocol.plugins import make
 from hlmat_bench.testing import Answer, ChatServer, Failure
 from tests.asking import (
     KEY,

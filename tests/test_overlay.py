@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from hlmat_bench.errors import UsageError
+from hlmat_bench.core.errors import UsageError
 from hlmat_bench.overlay import Overlay, paint
 
 COLORS = st.tuples(*[st.integers(0, 255)] * 3)

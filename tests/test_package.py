@@ -51,6 +51,17 @@ def test_the_public_names_are_these() -> None:
         hlmat_bench.runn  # noqa: B018
 
 
+def test_what_plug_ins_import_stays_where_it_was() -> None:
+    code = (
+        "from hlmat_bench.interfaces import Box, Facts, Image, Mask, Model, Reply, Request, Segmenter, Session, Size\n"
+        "from hlmat_bench.errors import RequestFailed, UsageError\n"
+        "import hlmat_bench.protocol.loop\n"
+        "from hlmat_bench.protocol import Play, Strategy, play\n"
+        "print(Reply('x').text, play.__name__)"
+    )
+    assert _python(code).split() == ["x", "play"]
+
+
 def test_the_wheel_works_in_a_clean_environment_from_an_empty_folder(tmp_path: Path) -> None:
     """Built, installed without the checkout, and run; the dependencies are the ones already installed here."""
     subprocess.run(

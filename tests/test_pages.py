@@ -16,11 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jinja2 import UndefinedError
 
-from hlmat_bench.errors import UsageError
-from hlmat_bench.pages import plots, templates
-from hlmat_bench.pages.data import csv_text, json_text, script
-from hlmat_bench.pages.site import Site
-from hlmat_bench.pages.text import clean, neutral, safe_link
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.text import clean, neutral, safe_link
+from hlmat_bench.reports.pages import plots, templates
+from hlmat_bench.reports.pages.data import csv_text, json_text, script
+from hlmat_bench.reports.pages.site import Site
 
 HOSTILE = "<script>alert(1)</script>\"'&{{7*7}}\u202eevil"
 

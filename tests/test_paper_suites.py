@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
-from hlmat_bench import plugins
-from hlmat_bench.catalog import Catalog
+from hlmat_bench.data.published import published_table
+from hlmat_bench.data.tasks import load_task, task_names
+from hlmat_bench.models.catalog import Catalog
 from hlmat_bench.points import PointFormat
-from hlmat_bench.published import published_table
-from hlmat_bench.reference import POLICIES
-from hlmat_bench.runs import rules_of, split_settings
-from hlmat_bench.strategies import STRATEGIES
-from hlmat_bench.suites.definition import load_suite, suite_names
-from hlmat_bench.suites.expansion import Changes, Plan, expand
-from hlmat_bench.tasks import load_task, task_names
+from hlmat_bench.protocol import plugins
+from hlmat_bench.protocol.reference import POLICIES
+from hlmat_bench.protocol.strategies import STRATEGIES
+from hlmat_bench.runs.run import rules_of, split_settings
+from hlmat_bench.runs.suites.definition import load_suite, suite_names
+from hlmat_bench.runs.suites.expansion import Changes, Plan, expand
 
 PAPER = ["paper-fig3", "paper-fig4", *(f"paper-table{number}" for number in range(1, 7))]
 

@@ -13,10 +13,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from hlmat_bench.cli import app
-from hlmat_bench.interfaces import Image
-from hlmat_bench.runs import Run
-from hlmat_bench.suites.definition import load_suite
-from hlmat_bench.suites.expansion import expand
+from hlmat_bench.core.types import Image
+from hlmat_bench.runs.run import Run
+from hlmat_bench.runs.suites.definition import load_suite
+from hlmat_bench.runs.suites.expansion import expand
 from hlmat_bench.testing import ChatServer
 from tests.test_suite_runs import cells
 

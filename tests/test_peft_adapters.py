@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from hlmat_bench.errors import UsageError
+from hlmat_bench.core.errors import UsageError
 from hlmat_bench.testing import tiny_vlm
 from tests.hf_models import HfModel, questions, texts
 

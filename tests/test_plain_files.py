@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from hlmat_bench import plain_files, yaml_files
-from hlmat_bench.errors import UsageError
-from hlmat_bench.sources.place import Place, inside
-from hlmat_bench.sources.reading import read_csv, read_json, read_text
-from hlmat_bench.tasks import load_task
+from hlmat_bench.core import files, plain_files
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.data.layouts.data_root import Place, inside
+from hlmat_bench.data.layouts.json_csv import read_csv, read_json, read_text
+from hlmat_bench.data.tasks import load_task
 from tests.data_files import write_task
 
 LONG = "x" * 5000
@@ -20,7 +20,7 @@ READERS = [
     read_text,
     read_json,
     read_csv,
-    lambda p: yaml_files.read(p, "file"),
+    lambda p: files.read(p, "file"),
 ]
 
 
@@ -103,7 +103,7 @@ def test_other_formats_are_named(tmp_path, start, said):
 )
 def test_dates_stay_text(tmp_path, text, value):
     (tmp_path / "a.yaml").write_text(text)
-    assert yaml_files.read(tmp_path / "a.yaml", "file") == value
+    assert files.read(tmp_path / "a.yaml", "file") == value
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_dates_stay_text(tmp_path, text, value):
 def test_what_is_no_yaml_is_one_short_sentence(tmp_path, text):
     (tmp_path / "a.yaml").write_text(text)
     with pytest.raises(UsageError, match="a.yaml is no readable YAML") as caught:
-        yaml_files.read(tmp_path / "a.yaml", "file")
+        files.read(tmp_path / "a.yaml", "file")
     assert len(str(caught.value)) < 500
     assert "\n" not in str(caught.value)
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from hlmat_bench import plugins
-from hlmat_bench.errors import UsageError
-from hlmat_bench.reference import policy_of
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.protocol import plugins
+from hlmat_bench.protocol.reference import policy_of
 
 GOOD = """
 from hlmat_bench.points import PointFormat

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from hlmat_bench.actions import Action, box_form, parse, write, write_box
 from hlmat_bench.clicks import Click
-from hlmat_bench.errors import UsageError
-from hlmat_bench.framing import Frame, Resize
+from hlmat_bench.core.errors import UsageError
 from hlmat_bench.points import FORMATS, PointFormat
+from hlmat_bench.points.resize import Frame, Resize
 
 BOXED = ["text", "segagent", "json", "point", "box", "det"]
 SIZES = st.tuples(st.integers(1, 5000), st.integers(1, 5000))

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hlmat_bench import prices
-from hlmat_bench.content import folder
-from hlmat_bench.errors import UsageError
-from hlmat_bench.prices import Price
+from hlmat_bench.core.content import folder
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.models.api import prices
+from hlmat_bench.models.api.prices import Price
 
 FILE = """
 - {model: "big-*", input: 3, output: 15}

@@ -13,11 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from hlmat_bench.errors import UsageError
-from hlmat_bench.interfaces import Request
-from hlmat_bench.probe import ProbeReport, probe
-from hlmat_bench.probing import images, picture
-from hlmat_bench.sources.pixels import read_image
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.data.layouts.image_files import read_image
+from hlmat_bench.protocol.interfaces import Request
+from hlmat_bench.runs.probe import ProbeReport, markers, picture, probe
 from hlmat_bench.testing import Answer, Asked, ChatServer, Failure, MarkerFinder
 
 PLUGIN = """
@@ -116,7 +115,7 @@ def test_every_image_is_read_the_right_way_up(plugin: str, tmp_path: Path) -> No
 
 
 def test_markers_are_near_every_edge_and_distinct(tmp_path: Path) -> None:
-    questions = images.write_images(tmp_path, 32, seed=0)
+    questions = markers.write_images(tmp_path, 32, seed=0)
     near: set[tuple[str, bool]] = set()
     for file in {question.image for question in questions}:
         asked = [question for question in questions if question.image == file]
@@ -217,7 +216,7 @@ def test_a_wrong_key_ends_the_probe(tmp_path: Path) -> None:
             probe(model, samples=8, out=tmp_path)
 
 
-def _is_about(asked: Asked, question: images.Question) -> bool:
+def _is_about(asked: Asked, question: markers.Question) -> bool:
     named = f"The object: {question.expression}\n" in asked.prompt
     return named and np.array_equal(np.asarray(asked.image), read_image(question.image))
 

@@ -4,10 +4,16 @@ import pytest
 
 from hlmat_bench.actions import parse
 from hlmat_bench.clicks import Click
-from hlmat_bench.errors import UsageError
+from hlmat_bench.core.errors import UsageError
 from hlmat_bench.points import PointFormat
-from hlmat_bench.prompts import DEFAULT_BOX_PROMPT, DEFAULT_PRM_PROMPT, DEFAULT_PROMPT, check_template, instruction
-from hlmat_bench.syntaxes import SYNTAXES
+from hlmat_bench.points.syntaxes import SYNTAXES
+from hlmat_bench.protocol.prompts import (
+    DEFAULT_BOX_PROMPT,
+    DEFAULT_PRM_PROMPT,
+    DEFAULT_PROMPT,
+    check_template,
+    instruction,
+)
 
 
 def _say(points: str, **more: object) -> str:

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco
 
-from hlmat_bench import plugins
 from hlmat_bench.actions import Action
 from hlmat_bench.clicks import Click
-from hlmat_bench.initial import BEGINNINGS
-from hlmat_bench.protocol import Play, ended, play
-from hlmat_bench.records import Episode
-from hlmat_bench.runs import run
-from hlmat_bench.samples import Sample, Truth
-from hlmat_bench.settings import ProtocolSettings
+from hlmat_bench.core.samples import Sample, Truth
+from hlmat_bench.protocol import plugins
+from hlmat_bench.protocol.initial import BEGINNINGS
+from hlmat_bench.protocol.loop import Play, ended, play
+from hlmat_bench.protocol.records import Episode
+from hlmat_bench.protocol.settings import ProtocolSettings
+from hlmat_bench.runs.run import run
 from hlmat_bench.testing import DiscSegmenter
 
 from .episodes import iou

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import hlmat_bench
-from hlmat_bench.records import Episode
+from hlmat_bench.protocol.records import Episode
 from hlmat_bench.testing import ChatServer, Failure
 from tests.episodes import click, episode
 
@@ -161,7 +161,7 @@ def test_a_run_with_boxes_costs_ends_and_failures(varied: str, tool: str, tmp_pa
 
 @pytest.mark.parametrize("change", [lambda gt: np.zeros_like(gt), lambda gt: gt, lambda gt: ~gt])
 def test_objects_that_are_empty_or_everything(change: Callable[[np.ndarray], np.ndarray], tmp_path: Path) -> None:
-    from hlmat_bench.scoring import score_episodes
+    from hlmat_bench.scores.scoring import score_episodes
 
     gt = np.zeros((12, 9), bool)
     rest = np.ones_like(gt)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from hlmat_bench.actions import Action, predicted_iou
-from hlmat_bench.errors import UsageError
-from hlmat_bench.records import Episode, read_episodes, select
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.protocol.records import Episode, read_episodes, select
 
 from .episodes import click, episode, simple
 

@@ -12,11 +12,11 @@ from pycocotools import mask as coco
 from typer.testing import CliRunner
 
 import hlmat_bench
-from hlmat_bench import ceilings
 from hlmat_bench.cli import app
-from hlmat_bench.errors import UsageError
-from hlmat_bench.records import select
-from hlmat_bench.scoring import score_episodes
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.protocol.records import select
+from hlmat_bench.runs import ceilings
+from hlmat_bench.scores.scoring import score_episodes
 from hlmat_bench.testing import ChatServer
 from tests.episodes import click, episode, rle
 from tests.test_recompute import check

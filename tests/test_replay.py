@@ -15,11 +15,11 @@ from typer.testing import CliRunner
 import hlmat_bench
 from hlmat_bench.cli import app
 from hlmat_bench.clicks import Click, next_click
-from hlmat_bench.errors import UsageError
-from hlmat_bench.intervals import bootstrap
-from hlmat_bench.records import EPISODES
-from hlmat_bench.replay import ReplayedStep, reopened, replay_folder, replayed, tolerance
-from hlmat_bench.runs import Run
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.protocol.records import EPISODES
+from hlmat_bench.runs.replay import ReplayedStep, reopened, replay_folder, replayed, tolerance
+from hlmat_bench.runs.run import Run
+from hlmat_bench.scores.intervals import bootstrap
 from hlmat_bench.testing import DiscSegmenter
 from tests.episodes import iou, rle
 from tests.sam_weights import weights_of

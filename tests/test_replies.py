@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from hlmat_bench.actions import parse, write
 from hlmat_bench.clicks import Click
-from hlmat_bench.interfaces import Reply
 from hlmat_bench.points import PointFormat
-from hlmat_bench.protocol import meaning
-from hlmat_bench.syntaxes import SYNTAXES
+from hlmat_bench.points.syntaxes import SYNTAXES
+from hlmat_bench.protocol.interfaces import Reply
+from hlmat_bench.protocol.loop import meaning
 
 SIZE = (480, 640)
 #: The middle of a picture's width and the upper quarter of its height, in `SIZE`.

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 import hlmat_bench
-from hlmat_bench.errors import RequestFailed, UsageError
-from hlmat_bench.interfaces import Model, Reply, Request
+from hlmat_bench.core.errors import RequestFailed, UsageError
+from hlmat_bench.models.api.reply_cache import CachedModel
 from hlmat_bench.points import PointFormat
-from hlmat_bench.reply_cache import CachedModel
+from hlmat_bench.protocol.interfaces import Model, Reply, Request
 from hlmat_bench.testing import ChatServer
 
 IMAGE = np.arange(5 * 4 * 3, dtype=np.uint8).reshape(5, 4, 3)

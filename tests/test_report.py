@@ -18,13 +18,14 @@ import pytest
 from pycocotools import mask as coco
 from typer.testing import CliRunner
 
-from hlmat_bench import cli, run_data
-from hlmat_bench.ceilings import play as play_ceilings
-from hlmat_bench.errors import UsageError
-from hlmat_bench.intervals import bootstrap_difference
-from hlmat_bench.pages.text import public, without_paths
-from hlmat_bench.reporting.build import report
-from hlmat_bench.runs import Run, run
+from hlmat_bench import cli
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.text import public, without_paths
+from hlmat_bench.reports.run.build import report
+from hlmat_bench.runs import reopen as run_data
+from hlmat_bench.runs.ceilings import play as play_ceilings
+from hlmat_bench.runs.run import Run, run
+from hlmat_bench.scores.intervals import bootstrap_difference
 from tests.report_runs import write_task
 
 

@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hlmat_bench.actions import Action
-from hlmat_bench.bands import perimeter
-from hlmat_bench.errors import UsageError
-from hlmat_bench.reporting.facts import facts
-from hlmat_bench.reporting.outcomes import Place, outcome, step_kind
-from hlmat_bench.reporting.regions import Region
-from hlmat_bench.reporting.sections import click_tables, tables
-from hlmat_bench.runs import Run
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.reports.run.sections import click_tables, tables
+from hlmat_bench.runs.run import Run
+from hlmat_bench.scores.bands import perimeter
+from hlmat_bench.scores.facts import facts
+from hlmat_bench.scores.outcomes import Place, outcome, step_kind
+from hlmat_bench.scores.regions import Region
 from tests import episodes
 
 

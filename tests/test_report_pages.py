@@ -13,8 +13,8 @@ from urllib.parse import urlencode
 import pytest
 
 from benchmarks.report import look, make_run
-from hlmat_bench.reporting.build import report
-from hlmat_bench.runs import Run
+from hlmat_bench.reports.run.build import report
+from hlmat_bench.runs.run import Run
 from tests.browsing import Visit, accessibility, open_sample, served, visit
 from tests.report_runs import HOSTILE
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco
 
-from hlmat_bench.reporting.build import report
-from hlmat_bench.runs import Run, run
+from hlmat_bench.reports.run.build import report
+from hlmat_bench.runs.run import Run, run
 from tests.browsing import open_sample, visit
 from tests.report_runs import HOSTILE, MODEL, write_task
 

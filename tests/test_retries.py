@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hlmat_bench.errors import HlmatError, RequestFailed, TryAgain, UsageError
-from hlmat_bench.retries import insist, persist
-from hlmat_bench.throttle import Throttle
-from hlmat_bench.waiting_times import retry_after, seconds
+from hlmat_bench.core.errors import HlmatError, RequestFailed, TryAgain, UsageError
+from hlmat_bench.models.api.retries import insist, persist
+from hlmat_bench.models.api.throttle import Throttle
+from hlmat_bench.models.api.waiting_times import retry_after, seconds
 
 
 class Asked:

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 import hlmat_bench
-from hlmat_bench import shards
-from hlmat_bench.errors import UsageError
-from hlmat_bench.runs import Run
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.runs import shards
+from hlmat_bench.runs.run import Run
 
 
 def _without_seconds(folder: Path) -> list[dict[str, Any]]:

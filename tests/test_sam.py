@@ -20,12 +20,13 @@ import pytest
 import torch
 from PIL import Image as Pillow
 
-from hlmat_bench import plugins, weights
 from hlmat_bench.clicks import Click
-from hlmat_bench.content import folder
-from hlmat_bench.errors import UsageError
-from hlmat_bench.interfaces import Segmenter
-from hlmat_bench.sam_networks import VIT_B, VIT_H, Architecture
+from hlmat_bench.core.content import folder
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.networks import weights
+from hlmat_bench.protocol import plugins
+from hlmat_bench.protocol.interfaces import Segmenter
+from hlmat_bench.segmenters.sam.official import VIT_B, VIT_H, Architecture
 from hlmat_bench.testing import TINY_SAM, TinySam, tiny_sam
 
 PLUGIN = folder("adapters") / "segmenters" / "sam.py"
@@ -370,7 +371,7 @@ def test_the_spec_holds_all_that_can_change_a_mask(tiny: TinySam, sam: Any) -> N
 
 def test_listing_the_segmenters_imports_no_network() -> None:
     code = (
-        "import sys; from hlmat_bench import plugins; "
+        "import sys; from hlmat_bench.protocol import plugins; "
         f"print(plugins.find('segmenter', {str(PLUGIN)!r} + ':sam_h').missing); "
         "print([m for m in ('torch', 'transformers', 'segment_anything', 'cv2') if m in sys.modules])"
     )

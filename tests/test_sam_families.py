@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from hlmat_bench import contract, manifest
 from hlmat_bench.clicks import Click
-from hlmat_bench.interfaces import BatchSession
+from hlmat_bench.protocol import manifest
+from hlmat_bench.protocol.interfaces import BatchSession
+from hlmat_bench.testing import contract
 from tests.sam_weights import EVERY, LATER, Plain, picture, segmenter, weights_of
 
 CLICKS = [Click(True, 40, 30), Click(False, 5, 5), Click(True, 80, 50), Click(False, 60, 10)]

@@ -13,9 +13,9 @@ import pytest
 import torch
 import transformers as hf
 
-from hlmat_bench import plugins
 from hlmat_bench.clicks import Click
-from hlmat_bench.errors import UsageError
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.protocol import plugins
 from tests.sam_weights import EVERY, picture, segmenter, weights_of
 
 HUB_IDS = {

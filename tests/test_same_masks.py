@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 import hlmat_bench
-from hlmat_bench import masks, plugins, testing
-from hlmat_bench.runs import Run
+from hlmat_bench import testing
+from hlmat_bench.core import masks
+from hlmat_bench.protocol import plugins
+from hlmat_bench.runs.run import Run
 from tests.segmenter_servers import served
 
 EPISODES = 12
@@ -20,7 +22,7 @@ SHARE = {"graphcut": 0.0, "sam": 1e-4, "simpleclick": 1e-4}
 
 # A segmenter that tries another click before each of an episode, and takes it back.
 DETOUR = """
-from hlmat_bench import plugins
+from hlmat_bench.protocol import plugins
 from hlmat_bench.clicks import Click
 
 class Detour:

@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from hlmat_bench import masks, scores
-from hlmat_bench.errors import UsageError
+from hlmat_bench import scores
+from hlmat_bench.core import masks
+from hlmat_bench.core.errors import UsageError
 
 THREE = hnp.array_shapes(min_dims=2, max_dims=2, max_side=30).flatmap(
     lambda shape: st.tuples(*[hnp.arrays(bool, shape)] * 3)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from hlmat_bench.actions import Action
-from hlmat_bench.records import Episode
-from hlmat_bench.scoring import score_episodes
+from hlmat_bench.protocol.records import Episode
+from hlmat_bench.scores.scoring import score_episodes
 
 from .episodes import click, episode, iou, simple
 

@@ -15,22 +15,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import hlmat_bench
-from hlmat_bench import masks
 from hlmat_bench.clicks import Click
-from hlmat_bench.errors import RequestFailed, UsageError
-from hlmat_bench.fake_segmenter import DiscSession
-from hlmat_bench.framing import Frame
-from hlmat_bench.interfaces import Box, Mask, Reply
-from hlmat_bench.players import View
+from hlmat_bench.core import masks
+from hlmat_bench.core.errors import RequestFailed, UsageError
+from hlmat_bench.core.samples import Sample, Truth
+from hlmat_bench.core.types import Box, Mask
 from hlmat_bench.points import PointFormat
-from hlmat_bench.protocol import Play, play
-from hlmat_bench.records import Episode
-from hlmat_bench.rewards import noisy
-from hlmat_bench.samples import Sample, Truth
-from hlmat_bench.search import Convergence
-from hlmat_bench.settings import ProtocolSettings, StopSettings
-from hlmat_bench.strategies import strategy
+from hlmat_bench.points.resize import Frame
+from hlmat_bench.protocol.interfaces import Reply
+from hlmat_bench.protocol.loop import Play, play
+from hlmat_bench.protocol.players import View
+from hlmat_bench.protocol.records import Episode
+from hlmat_bench.protocol.reward_models import noisy
+from hlmat_bench.protocol.search import Convergence
+from hlmat_bench.protocol.settings import ProtocolSettings, StopSettings
+from hlmat_bench.protocol.strategies import strategy
 from hlmat_bench.testing import ChatServer, DiscSegmenter
+from hlmat_bench.testing.discs import DiscSession
 
 from .episodes import iou
 

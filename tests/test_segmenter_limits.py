@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from hlmat_bench import plugins
 from hlmat_bench.clicks import Click
-from hlmat_bench.content import folder
-from hlmat_bench.errors import RequestFailed, UsageError
-from hlmat_bench.memory import explain
-from hlmat_bench.sam_frames import Frame
+from hlmat_bench.core.content import folder
+from hlmat_bench.core.errors import RequestFailed, UsageError
+from hlmat_bench.core.networks.memory import explain
+from hlmat_bench.protocol import plugins
+from hlmat_bench.segmenters.sam.preprocessing import Frame
 from hlmat_bench.testing import TINY_SAM, tiny_sam, tiny_simpleclick
 from tests.refusals import refused
 from tests.sam_weights import LATER, segmenter, weights_of

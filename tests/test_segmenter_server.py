@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 
 import hlmat_bench
-from hlmat_bench import contract, plugins
 from hlmat_bench.clicks import Click
-from hlmat_bench.errors import UsageError
-from hlmat_bench.interfaces import BatchSession
-from hlmat_bench.segmenter_sessions import STATES_KEPT
-from hlmat_bench.testing import DiscSegmenter
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.protocol import plugins
+from hlmat_bench.protocol.interfaces import BatchSession
+from hlmat_bench.segmenters.server.sessions import STATES_KEPT
+from hlmat_bench.testing import DiscSegmenter, contract
 from tests import sam_weights
 from tests.segmenter_servers import Served, clicks_on, picture, served
 

@@ -15,10 +15,11 @@ import httpx2
 import numpy as np
 import pytest
 
-from hlmat_bench import masks, plugins
 from hlmat_bench.clicks import Click
-from hlmat_bench.errors import UsageError
-from hlmat_bench.segmenter_requests import MOST_JSON_BYTES
+from hlmat_bench.core import masks
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.protocol import plugins
+from hlmat_bench.segmenters.server.requests import MOST_JSON_BYTES
 from hlmat_bench.testing import DiscSegmenter
 from tests.segmenter_servers import Served, clicks_on, picture, png, served
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hlmat_bench.errors import UsageError
-from hlmat_bench.settings import ProtocolSettings, digest, setting_names
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.protocol.settings import ProtocolSettings, digest, setting_names
 
 from .protocol_settings import OTHERS
 

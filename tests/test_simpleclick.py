@@ -16,9 +16,10 @@ import pytest
 import torch
 
 import hlmat_bench
-from hlmat_bench import contract, plugins, simpleclick_weights
 from hlmat_bench.clicks import Click
-from hlmat_bench.testing import TINY_SIMPLECLICK, tiny_simpleclick
+from hlmat_bench.protocol import plugins
+from hlmat_bench.segmenters.simpleclick import checkpoints as simpleclick_weights
+from hlmat_bench.testing import TINY_SIMPLECLICK, contract, tiny_simpleclick
 from tests.refusals import refused
 
 CLICKS = [Click(True, 40, 30), Click(False, 5, 5), Click(True, 80, 50)]
@@ -236,7 +237,7 @@ def test_a_box_is_refused(segmenter: Any) -> None:
 
 def test_listing_the_segmenters_imports_no_torch() -> None:
     code = (
-        "import sys; from hlmat_bench import plugins; print([n for n in plugins.available('segmenter') "
+        "import sys; from hlmat_bench.protocol import plugins; print([n for n in plugins.available('segmenter') "
         "if n.startswith('simpleclick')], 'torch' in sys.modules)"
     )
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

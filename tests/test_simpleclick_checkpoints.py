@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 import torch
 
-from hlmat_bench import plugins, weights
+from hlmat_bench.core.networks import weights
+from hlmat_bench.protocol import plugins
 from hlmat_bench.testing import TINY_SIMPLECLICK, tiny_sam, tiny_simpleclick
 from tests.refusals import refused
 

@@ -14,12 +14,12 @@ import pytest
 import torch
 from PIL import Image as Pillow
 
-from hlmat_bench import simpleclick_predictor
 from hlmat_bench.clicks import Click
-from hlmat_bench.simpleclick_network import PlainVit, SimpleClick, click_maps, positions
-from hlmat_bench.simpleclick_predictor import Predictor, State, extent
+from hlmat_bench.segmenters.simpleclick import predictor as simpleclick_predictor
+from hlmat_bench.segmenters.simpleclick.network import PlainVit, SimpleClick, click_maps, positions
+from hlmat_bench.segmenters.simpleclick.predictor import Predictor, State, extent
+from hlmat_bench.segmenters.simpleclick.zoom_in import Crop, ZoomIn
 from hlmat_bench.testing import TINY_SIMPLECLICK
-from hlmat_bench.zoom_in import Crop, ZoomIn
 
 
 @pytest.fixture(scope="module", autouse=True)

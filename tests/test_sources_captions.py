@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hlmat_bench.errors import UsageError
-from hlmat_bench.sources.captions import read_captions, stem
-from hlmat_bench.sources.words import words
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.data.layouts.captions import read_captions, stem
+from hlmat_bench.data.layouts.words import words
 
 
 @pytest.mark.parametrize(

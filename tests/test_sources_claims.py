@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hlmat_bench.data_check import check, look
-from hlmat_bench.errors import UsageError
-from hlmat_bench.tasks import load_task
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.data.check import check, look
+from hlmat_bench.data.tasks import load_task
 from tests.data_files import noise, save, write_json, write_task
 from tests.test_sources_shapes import compressed, uncompressed
 

@@ -7,9 +7,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hlmat_bench.errors import UsageError
-from hlmat_bench.sources.pixels import Header, ImageReader, Reading, read_header, read_image, read_size, read_values
-from hlmat_bench.sources.problems import Unreadable
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.data.layouts.errors import Unreadable
+from hlmat_bench.data.layouts.image_files import (
+    Header,
+    ImageReader,
+    Reading,
+    read_header,
+    read_image,
+    read_size,
+    read_values,
+)
 from tests.data_files import blob, noise, save
 
 # What each value of the tag does to the stored pixels, as the EXIF standard words it (row 0 and column 0 of the

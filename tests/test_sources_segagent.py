@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco
 
-from hlmat_bench.errors import UsageError
-from hlmat_bench.tasks import load_task
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.data.tasks import load_task
 from tests.data_files import blob, noise, save, write_json, write_task
 
 SOURCE = {"kind": "segagent", "annotations": "val.json", "images": "images"}

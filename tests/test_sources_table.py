@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hlmat_bench.errors import UsageError
-from hlmat_bench.tasks import load_task
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.data.tasks import load_task
 from tests.data_files import blob, noise, save, write_task
 
 
@@ -134,7 +134,7 @@ def test_tables_as_other_programs_write_them(data, table):
 
 
 def test_columns_that_are_not_read_are_reported(data):
-    from hlmat_bench.data_check import check
+    from hlmat_bench.data.check import check
 
     (data / "expressions.csv").write_text("image,mask,expression,caption,tag:x\na.png,a1.png,cup,more,y\n")
     report = check(load_task(write_task(data, {"kind": "table"})))
@@ -178,7 +178,7 @@ def test_masks_of_one_stem_are_different_objects(data):
 
 def test_every_different_mask_is_checked(data):
     """Also two rows with one ref_id."""
-    from hlmat_bench.data_check import check
+    from hlmat_bench.data.check import check
 
     (data / "masks" / "b1.png").write_text("xx")
     (data / "expressions.csv").write_text("ref_id,image,mask,expression\nr,a.png,a1.png,x\nr,a.png,b1.png,y\n")

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 import hlmat_bench
-from hlmat_bench.errors import UsageError
-from hlmat_bench.spending import Spent
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.models.api.limits import Spent
 from hlmat_bench.testing import Answer, ChatServer, Failure, completion
 
 TOKENS_IN, TOKENS_OUT = 400, 10

@@ -12,12 +12,12 @@ import torch
 from PIL import Image as Pillow
 from torch.nn.functional import interpolate
 
-from hlmat_bench import plugins
 from hlmat_bench.clicks import Click
-from hlmat_bench.errors import UsageError
-from hlmat_bench.interfaces import BatchSession, RefiningSession, accepts_mask
-from hlmat_bench.sam_families import EDGETAM, SAM
-from hlmat_bench.sam_networks import build
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.protocol import plugins
+from hlmat_bench.protocol.interfaces import BatchSession, RefiningSession, accepts_mask
+from hlmat_bench.segmenters.sam.families import EDGETAM, SAM
+from hlmat_bench.segmenters.sam.official import build
 from hlmat_bench.testing import TINY_SAM, DiscSegmenter, tiny_sam, tiny_simpleclick
 from tests.sam_weights import EVERY, LATER, Plain, segmenter, weights_of
 from tests.segmenter_servers import picture, served

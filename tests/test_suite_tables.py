@@ -12,17 +12,25 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hlmat_bench import masks
 from hlmat_bench.actions import Action
-from hlmat_bench.errors import UsageError
-from hlmat_bench.records import Episode, Step
-from hlmat_bench.runs import Run
-from hlmat_bench.suites.definition import Line, Suite, Table
-from hlmat_bench.suites.expansion import Cell, Plan, Wanted
-from hlmat_bench.suites.measures import Measure
-from hlmat_bench.suites.playing import Outcome
-from hlmat_bench.suites.results import missing, results
-from hlmat_bench.suites.tables import as_json, csv_text, escape_latex, escape_markdown, latex, markdown, write_tables
+from hlmat_bench.core import masks
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.protocol.records import Episode, Step
+from hlmat_bench.runs.run import Run
+from hlmat_bench.runs.suites.definition import Line, Suite, Table
+from hlmat_bench.runs.suites.expansion import Cell, Plan, Wanted
+from hlmat_bench.runs.suites.export import (
+    as_json,
+    csv_text,
+    escape_latex,
+    escape_markdown,
+    latex,
+    markdown,
+    write_tables,
+)
+from hlmat_bench.runs.suites.measures import Measure
+from hlmat_bench.runs.suites.play import Outcome
+from hlmat_bench.runs.suites.results import missing, results
 
 NASTY = r"50% | A_b & $c$ {#} ~^ \x <b> *d* `e` [f](g)"
 

@@ -10,14 +10,14 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from hlmat_bench.catalog import Catalog
 from hlmat_bench.cli import app
-from hlmat_bench.errors import UsageError
-from hlmat_bench.runs import rules_of, split_settings
-from hlmat_bench.suites import listing
-from hlmat_bench.suites.definition import load_suite, suite_names
-from hlmat_bench.suites.expansion import Changes, expand
-from hlmat_bench.tasks import load_task
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.data.tasks import load_task
+from hlmat_bench.models.catalog import Catalog
+from hlmat_bench.runs.run import rules_of, split_settings
+from hlmat_bench.runs.suites import listing
+from hlmat_bench.runs.suites.definition import load_suite, suite_names
+from hlmat_bench.runs.suites.expansion import Changes, expand
 
 GRID: dict[str, Any] = {
     "schema": "hlmat-suite/1",

@@ -17,15 +17,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hlmat_bench.errors import UsageError
-from hlmat_bench.samples import Sample
-from hlmat_bench.synth import SynthSource
-from hlmat_bench.synth.dice import Dice, cos, sin
-from hlmat_bench.synth.kinds import KINDS
-from hlmat_bench.synth.palette import COLOURS
-from hlmat_bench.synth.raster import Shape, coverage
-from hlmat_bench.synth.scenes import Scene, Thing, outline, turned_half
-from hlmat_bench.synth.source import script
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.samples import Sample
+from hlmat_bench.data.synth import SynthSource
+from hlmat_bench.data.synth.integer_rng import Dice, cos, sin
+from hlmat_bench.data.synth.kinds import KINDS
+from hlmat_bench.data.synth.palette import COLOURS
+from hlmat_bench.data.synth.raster import Shape, coverage
+from hlmat_bench.data.synth.scenes import Scene, Thing, outline, turned_half
+from hlmat_bench.data.synth.source import script
 
 GOLDEN = {
     "hres_synth/0/0000/0": "3f6474b2967081d7280f349f5a3baeb589a613d34c62c12abb13f1eed01d7fcb",
@@ -66,7 +66,7 @@ def test_golden_samples() -> None:
 
 SCRIPT = """
 import hashlib
-from hlmat_bench.synth import SynthSource
+from hlmat_bench.data.synth import SynthSource
 source = SynthSource(seed=5, count=12)
 digest = hashlib.sha256(source.digest().encode())
 for sample in source.samples()[::4]:

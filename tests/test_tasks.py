@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hlmat_bench.content import folder
-from hlmat_bench.errors import UsageError
-from hlmat_bench.tasks import expand, groups, load_task, task_names
+from hlmat_bench.core.content import folder
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.data.tasks import expand, groups, load_task, task_names
 from tests.data_files import blob, noise, save, write_task
 
 RES = [
@@ -249,7 +249,7 @@ def test_our_files_use_no_field_twice():
 
 def test_loading_a_task_imports_nothing_heavy():
     code = (
-        "import sys, hlmat_bench.tasks as t; t.load_task('res_refcoco_val'); "
+        "import sys, hlmat_bench.data.tasks as t; t.load_task('res_refcoco_val'); "
         "print([m for m in ('torch', 'transformers', 'openai', 'pandas', 'cv2') if m in sys.modules])"
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

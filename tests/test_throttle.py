@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from hlmat_bench.errors import RequestFailed, TryAgain
-from hlmat_bench.throttle import Throttle
+from hlmat_bench.core.errors import RequestFailed, TryAgain
+from hlmat_bench.models.api.throttle import Throttle
 
 
 class Rounds:

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from hlmat_bench import unpickle
-from hlmat_bench.errors import UsageError
+from hlmat_bench.core import unpickle
+from hlmat_bench.core.errors import UsageError
 
 plain = st.recursive(
     st.none()
@@ -145,7 +145,7 @@ ALLOWED = {
     *((f"numpy.{core}.numeric", "_frombuffer") for core in ("core", "_core")),
 }
 names = st.sampled_from(
-    ["builtins", "__builtin__", "os", "posix", "numpy", "_codecs", "pickle", "collections", "hlmat_bench.unpickle"]
+    ["builtins", "__builtin__", "os", "posix", "numpy", "_codecs", "pickle", "collections", "hlmat_bench.core.unpickle"]
 ) | st.text("abcdefghijklmnop._", min_size=1, max_size=12)
 members = st.sampled_from(
     ["eval", "exec", "getattr", "system", "set", "encode", "dtype", "loads", "_build", "__class__", "OrderedDict"]

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from hlmat_bench import local, weights
-from hlmat_bench.errors import UsageError
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.networks import device, weights
 
 
 def test_the_hash_of_a_folder_is_what_sha256sum_prints(tmp_path: Path) -> None:
@@ -65,13 +65,13 @@ def test_a_model_that_the_device_does_not_hold_is_told_to_the_user() -> None:
 
 
 def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert local.missing_packages("numpy") is None
-    sentence = local.missing_packages("numpy", "no_such_package_a", "no_such_package_b")
+    assert device.missing_packages("numpy") is None
+    sentence = device.missing_packages("numpy", "no_such_package_a", "no_such_package_b")
     assert sentence is not None
     assert "no_such_package_a, no_such_package_b are not installed" in sentence
     assert "pip install 'hlmat-bench[local]'" in sentence
     with pytest.raises(UsageError, match="no_such_package_a is not installed"):
-        local.require("no_such_package_a")
+        device.require("no_such_package_a")
 
 
 def test_a_file_given_as_a_folder_is_told_to_the_user(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hlmat_bench.clicks import Click
-from hlmat_bench.zoom_in import Crop, ZoomIn, overlap
+from hlmat_bench.segmenters.simpleclick.zoom_in import Crop, ZoomIn, overlap
 
 SIZE = (300, 420)
 WHOLE = Crop(0, 299, 0, 419)

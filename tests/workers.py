@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hlmat_bench import plugins
-from hlmat_bench.content import folder
-from hlmat_bench.interfaces import Request
-from hlmat_bench.runs import Run
+from hlmat_bench.core.content import folder
+from hlmat_bench.protocol import plugins
+from hlmat_bench.protocol.interfaces import Request
+from hlmat_bench.runs.run import Run
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLE = ROOT / "examples" / "worker.py"

@@ -19,13 +19,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hlmat_bench import images
-from hlmat_bench.errors import RequestFailed, UsageError
-from hlmat_bench.framing import Resize
-from hlmat_bench.interfaces import Reply, Request
+from hlmat_bench.core import images
+from hlmat_bench.core.errors import RequestFailed, UsageError
+from hlmat_bench.models.worker.messages import Answer, Failure, Hello, generate, read, wanted
+from hlmat_bench.models.worker.process import WorkerLost, WorkerProcess
 from hlmat_bench.points import PointFormat
-from hlmat_bench.worker_messages import Answer, Failure, Hello, generate, read, wanted
-from hlmat_bench.worker_process import WorkerLost, WorkerProcess
+from hlmat_bench.points.resize import Resize
+from hlmat_bench.protocol.interfaces import Reply, Request
 
 _EXAMPLE = 'command,run="conda run -n old python worker.py",points=xy1000'
 
@@ -107,14 +107,14 @@ class CommandModel:
         }
 
     async def reply(self, request: Request) -> list[Reply]:
-        """See `hlmat_bench.interfaces.Model.reply`."""
+        """See `hlmat_bench.protocol.interfaces.Model.reply`."""
         return (await asyncio.to_thread(self.reply_batch, [request]))[0]
 
     def reply_batch(self, requests: Sequence[Request]) -> list[list[Reply]]:
         """For each request, in order, its ``n`` replies; at temperature 0 they are one reply, n times.
 
         A request that was alone when the worker was lost is asked once again. A batch is not: it is asked for in
-        parts, by `hlmat_bench.batching.Front`, and what does not fit into memory together may fit alone.
+        parts, by `hlmat_bench.runs.batching.Front`, and what does not fit into memory together may fit alone.
 
         Raises:
             RequestFailed: when the worker says so of a request, or was lost over them.

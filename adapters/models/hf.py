@@ -18,11 +18,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hlmat_bench import chat_processors, local, memory, peft_adapters, weights
-from hlmat_bench.chat_processors import ChatProcessor, EndOfTurn, Text
-from hlmat_bench.errors import HlmatError, RequestFailed, UsageError
-from hlmat_bench.interfaces import Reply, Request
+from hlmat_bench.core.errors import HlmatError, RequestFailed, UsageError
+from hlmat_bench.core.networks import device as local
+from hlmat_bench.core.networks import memory, weights
+from hlmat_bench.models import chat_processors
+from hlmat_bench.models import peft as peft_adapters
+from hlmat_bench.models.chat_processors import ChatProcessor, EndOfTurn, Text
 from hlmat_bench.points import PointFormat
+from hlmat_bench.protocol.interfaces import Reply, Request
 
 if TYPE_CHECKING:
     import torch
@@ -157,7 +160,7 @@ class HfModel:
         }
 
     async def reply(self, request: Request) -> list[Reply]:
-        """See `hlmat_bench.interfaces.Model.reply`."""
+        """See `hlmat_bench.protocol.interfaces.Model.reply`."""
         return (await asyncio.to_thread(self.reply_batch, [request]))[0]
 
     def reply_batch(self, requests: Sequence[Request]) -> list[list[Reply]]:

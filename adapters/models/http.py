@@ -12,13 +12,13 @@ import json
 from functools import partial
 from typing import Any
 
-from hlmat_bench import images
-from hlmat_bench.api_client import ApiClient
-from hlmat_bench.error_bodies import json_object
-from hlmat_bench.errors import RequestFailed
-from hlmat_bench.framing import Resize
-from hlmat_bench.interfaces import Reply, Request
+from hlmat_bench.core import images
+from hlmat_bench.core.errors import RequestFailed
+from hlmat_bench.models.api.client import ApiClient
+from hlmat_bench.models.api.error_bodies import json_object
 from hlmat_bench.points import PointFormat
+from hlmat_bench.points.resize import Resize
+from hlmat_bench.protocol.interfaces import Reply, Request
 
 DECODING = ("prompt", "n", "temperature", "max_tokens", "seed")
 ADVICE = {"key": "check the login or the token in url=", "path": "check url=", "size": "take a smaller resize="}
@@ -38,7 +38,7 @@ class HttpModel:
         return {"adapter": "http", "image": {"format": "png"}}
 
     async def reply(self, request: Request) -> list[Reply]:
-        """See `hlmat_bench.interfaces.Model.reply`."""
+        """See `hlmat_bench.protocol.interfaces.Model.reply`."""
         image = await asyncio.to_thread(images.encode, request.image, "png")
         question = {name: getattr(request, name) for name in DECODING} | {"image": base64.b64encode(image).decode()}
         return await self._server.ask(json.dumps(question).encode(), partial(read, wanted=request.n))

@@ -13,12 +13,12 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from hlmat_bench import local, memory
-from hlmat_bench.errors import HlmatError, RequestFailed, UsageError, unknown
-from hlmat_bench.framing import Resize
-from hlmat_bench.interfaces import Reply, Request
-from hlmat_bench.lmms import convention
+from hlmat_bench.core.errors import HlmatError, RequestFailed, UsageError, unknown
+from hlmat_bench.core.networks import device, memory
+from hlmat_bench.models import lmms_eval as convention
 from hlmat_bench.points import PointFormat
+from hlmat_bench.points.resize import Resize
+from hlmat_bench.protocol.interfaces import Reply, Request
 
 _TASK, _SPLIT = "hlmat", "test"
 _OWN_CACHE = ("continual_mode", "response_persistent_folder")
@@ -92,7 +92,7 @@ class LmmsModel:
         return self._spec
 
     async def reply(self, request: Request) -> list[Reply]:
-        """See `hlmat_bench.interfaces.Model.reply`."""
+        """See `hlmat_bench.protocol.interfaces.Model.reply`."""
         [answer] = await asyncio.to_thread(self.reply_batch, [request])
         if isinstance(answer, RequestFailed):
             raise answer
@@ -141,7 +141,7 @@ class LmmsModel:
 
     def _failure(self, error: Exception, count: int) -> HlmatError:
         """What an error of the model's class means for the run."""
-        model, words = self._spec["model"], convention.blot(local.described(error), self._secrets)
+        model, words = self._spec["model"], convention.blot(device.described(error), self._secrets)
         if memory.explain(error):
             return UsageError(
                 f"The device ran out of memory with {count} requests at once: take a batch_size below "
@@ -149,8 +149,8 @@ class LmmsModel:
             )
         if isinstance(error, (AssertionError, NotImplementedError)):  # e.g. no CUDA here, no generate_until
             return UsageError(f"lmms-eval's {model} does not run here: {words}.")
-        if local.lost_device(words):
-            return UsageError(f"{local.LOST_DEVICE} ({words}): run the same command again, or take other options.")
+        if device.lost_device(words):
+            return UsageError(f"{device.LOST_DEVICE} ({words}): run the same command again, or take other options.")
         return RequestFailed(
             f"lmms-eval's {model} failed: {words}",
             advice="check the options of its class (pretrained=, device=, dtype or attention), or take smaller images "
@@ -203,7 +203,7 @@ def _find(name: str, force_simple: bool) -> Any:
     except ImportError as error:
         package = (error.name or "").partition(".")[0]
         advice = f"; run: pip install {package}" if package and importlib.util.find_spec(package) is None else ""
-        raise UsageError(f"lmms-eval's {name} cannot be imported ({local.described(error)}){advice}.") from error
+        raise UsageError(f"lmms-eval's {name} cannot be imported ({device.described(error)}){advice}.") from error
 
 
 def _load(kind: Any, name: str, options: dict[str, Any]) -> Any:
@@ -211,7 +211,7 @@ def _load(kind: Any, name: str, options: dict[str, Any]) -> Any:
         return kind.create_from_arg_string("", options)
     except Exception as error:
         raise UsageError(
-            f"lmms-eval's {name} cannot be made with {', '.join(options)} ({local.described(error)}); "
+            f"lmms-eval's {name} cannot be made with {', '.join(options)} ({device.described(error)}); "
             "check its options."
         ) from error
 

@@ -1,8 +1,8 @@
 """Any model behind an OpenAI-compatible chat completions API: vendors' services, vLLM, SGLang, Ollama, ...
 
 Requests are those of https://platform.openai.com/docs/api-reference/chat: one user message of an image, as a data
-URL, and the prompt. `hlmat_bench.api_client` sends them, `hlmat_bench.chat` reads the answers, `hlmat_bench.api_errors`
-decides what a refusal means, and `hlmat_bench.retries` asks again.
+URL, and the prompt. `hlmat_bench.models.api.client` sends them, `hlmat_bench.models.api.chat` reads the answers,
+`hlmat_bench.models.api.errors` decides what a refusal means, and `hlmat_bench.models.api.retries` asks again.
 """
 
 from __future__ import annotations
@@ -20,14 +20,18 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from hlmat_bench import api_errors, chat, images, local
-from hlmat_bench.api_address import environment_headers, header_value
-from hlmat_bench.api_client import ApiClient
-from hlmat_bench.errors import UsageError
-from hlmat_bench.framing import Resize
-from hlmat_bench.interfaces import Image, Reply, Request
+from hlmat_bench.core import images
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.networks import device
+from hlmat_bench.core.types import Image
+from hlmat_bench.models.api import chat
+from hlmat_bench.models.api import errors as api_errors
+from hlmat_bench.models.api.address import environment_headers, header_value
+from hlmat_bench.models.api.client import ApiClient
+from hlmat_bench.models.api.prices import find as find_price
 from hlmat_bench.points import PointFormat
-from hlmat_bench.prices import find as find_price
+from hlmat_bench.points.resize import Resize
+from hlmat_bench.protocol.interfaces import Reply, Request
 
 _OPENAI_URL = "https://api.openai.com/v1"
 _PAYERS = {"OpenAI-Organization": "OPENAI_ORG_ID", "OpenAI-Project": "OPENAI_PROJECT_ID"}
@@ -40,7 +44,7 @@ _TAGS = ("point", "points", "box", "det", "loc")
 
 def missing(name: str) -> str | None:
     """What a model behind an API lacks here; None when it lacks nothing. Keys and servers are not looked at."""
-    return local.missing_packages("openai", "aiohttp")
+    return device.missing_packages("openai", "aiohttp")
 
 
 class OpenAIModel:
@@ -70,7 +74,7 @@ class OpenAIModel:
             coordinates stand between tags, ``skip_special_tokens`` is one of them.
         reasoning_effort: for models that think before they answer.
         deterministic: at temperature 0 the same question gets the same answer, so it need not be asked twice.
-        prices: a file of prices, as `hlmat_bench.prices.find` reads it; None: our own.
+        prices: a file of prices, as `hlmat_bench.models.api.prices.find` reads it; None: our own.
         name: what to call it in tables; by default ``model``.
 
     Attributes:
@@ -113,7 +117,7 @@ class OpenAIModel:
                 "openai needs model= and points=, the way the model writes coordinates: for example "
                 "openai,model=gpt-4o,points=xypixel."
             )
-        local.require("openai", "aiohttp")
+        device.require("openai", "aiohttp")
         self.model, self.name, self.concurrency = str(model), str(name or model), concurrency
         self.points = points if isinstance(points, PointFormat) else PointFormat.named(points)
         self.resize = Resize.named(resize)
@@ -157,7 +161,8 @@ class OpenAIModel:
         }
 
     async def reply(self, request: Request) -> list[Reply]:
-        """See `hlmat_bench.interfaces.Model.reply`; a server that gives fewer than ``n`` choices is asked again.
+        """See `hlmat_bench.protocol.interfaces.Model.reply`; a server that gives fewer than ``n`` choices is asked
+        again.
 
         Raises:
             RequestFailed, UsageError: as `ApiClient.ask`, without the key in it.

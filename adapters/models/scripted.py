@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from hlmat_bench.actions import write
-from hlmat_bench.errors import UsageError
-from hlmat_bench.interfaces import Reply, Request
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.networks.weights import sha256
 from hlmat_bench.points import PointFormat
-from hlmat_bench.records import EPISODES, Step, read_episodes
-from hlmat_bench.weights import sha256
+from hlmat_bench.protocol.interfaces import Reply, Request
+from hlmat_bench.protocol.records import EPISODES, Step, read_episodes
 
 FINISH = "Finish"
 

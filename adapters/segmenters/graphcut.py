@@ -10,7 +10,8 @@ A session may start from a given mask. It then stands where no click is against 
 move its whole outline, except for parts that lie apart: a given mask is often wrong all around, by as much as the click
 is away from its edge.
 
-What a labelling costs is the energy of Boykov and Jolly (ICCV 2001); `hlmat_bench.cuts` finds the cheapest. Nothing is
+What a labelling costs is the energy of Boykov and Jolly (ICCV 2001); `hlmat_bench.segmenters.graphcut.min_cut` finds
+the cheapest. Nothing is
 random: the mask is a function of the image, the given mask and the clicks in their order.
 """
 
@@ -24,12 +25,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hlmat_bench import masks
 from hlmat_bench.clicks import Click
-from hlmat_bench.cuts import resized
-from hlmat_bench.errors import UsageError
-from hlmat_bench.interfaces import Box, Facts, Image, Mask, Size
-from hlmat_bench.local_cuts import Answer, Outline, Settings, Window, anchored
+from hlmat_bench.core import masks
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.types import Box, Image, Mask, Size
+from hlmat_bench.protocol.interfaces import Facts
+from hlmat_bench.segmenters.graphcut.min_cut import resized
+from hlmat_bench.segmenters.graphcut.window import Answer, Outline, Settings, Window, anchored
 
 
 class GraphCut:
@@ -43,12 +45,12 @@ class GraphCut:
         self.settings = Settings()
 
     def spec(self) -> dict[str, Any]:
-        """See `hlmat_bench.interfaces.Segmenter.spec`."""
+        """See `hlmat_bench.protocol.interfaces.Segmenter.spec`."""
         version = importlib.metadata.version("opencv-python-headless")
         return {"algorithm": "local cuts 1", "settings": asdict(self.settings), "versions": {"opencv": version}}
 
     def open(self, image: Image) -> GraphCutSession:
-        """See `hlmat_bench.interfaces.Segmenter.open`."""
+        """See `hlmat_bench.protocol.interfaces.Segmenter.open`."""
         return GraphCutSession(_reduced(image, self.settings.canvas), (image.shape[0], image.shape[1]), self.settings)
 
 
@@ -81,7 +83,7 @@ class GraphCutSession:
         self._start = self._state = _State((), np.zeros(canvas.shape[:2], np.bool_), math.inf)
 
     def start_from(self, mask: Mask) -> None:
-        """See `hlmat_bench.interfaces.RefiningSession.start_from`.
+        """See `hlmat_bench.protocol.interfaces.RefiningSession.start_from`.
 
         Raises:
             UsageError: when the mask has another shape than the image.
@@ -93,7 +95,8 @@ class GraphCutSession:
             self._start = self._state = _State((), on_canvas, math.inf)
 
     def predict(self, clicks: Sequence[Click], box: Box | None = None) -> Mask:
-        """See `hlmat_bench.interfaces.Session.predict`; a click that was answered before is not computed again.
+        """See `hlmat_bench.protocol.interfaces.Session.predict`; a click that was answered before is not computed
+        again.
 
         Raises:
             UsageError: when a box is given.
@@ -112,7 +115,7 @@ class GraphCutSession:
         return self._state
 
     def restore(self, state: _State) -> None:
-        """See `hlmat_bench.interfaces.Session.restore`."""
+        """See `hlmat_bench.protocol.interfaces.Session.restore`."""
         self._state = state
 
     def _answer(self, click: Click) -> None:

@@ -1,20 +1,21 @@
 """The Segment Anything Models as interactive segmenters: SAM, SAM-HQ, SAM 2 and 2.1, SAM 3 and EdgeTAM.
 
 All run through transformers (``pretrained=``); SAM also through the package segment-anything (``checkpoint=``), with
-the same masks. What they share is in `hlmat_bench.sam_segmenter`, what tells them apart in `hlmat_bench.sam_families`.
+the same masks. What they share is in `hlmat_bench.segmenters.sam.segmenter`, what tells them apart in
+`hlmat_bench.segmenters.sam.families`.
 """
 
 from __future__ import annotations
 
 import functools
 
-from hlmat_bench import local
-from hlmat_bench.errors import UsageError
-from hlmat_bench.interfaces import Facts
-from hlmat_bench.sam_families import SAM, VARIANTS, Variant
-from hlmat_bench.sam_networks import VIT_B, VIT_H, VIT_L, Architecture, OfficialNetwork
-from hlmat_bench.sam_segmenter import SamSegmenter
-from hlmat_bench.sam_transformers import TransformersNetwork
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.networks import device as local
+from hlmat_bench.protocol.interfaces import Facts
+from hlmat_bench.segmenters.sam.families import SAM, VARIANTS, Variant
+from hlmat_bench.segmenters.sam.official import VIT_B, VIT_H, VIT_L, Architecture, OfficialNetwork
+from hlmat_bench.segmenters.sam.segmenter import SamSegmenter
+from hlmat_bench.segmenters.sam.transformers import TransformersNetwork
 
 _OFFICIAL = ("torch", "torchvision", "segment_anything")
 _TRANSFORMERS = ("torch", "transformers", "safetensors")

@@ -12,10 +12,11 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar
 
-from hlmat_bench import images, masks, retries, waiting_times
 from hlmat_bench.clicks import Click
-from hlmat_bench.errors import RequestFailed, TryAgain, UsageError
-from hlmat_bench.interfaces import Box, Image, Mask
+from hlmat_bench.core import images, masks
+from hlmat_bench.core.errors import RequestFailed, TryAgain, UsageError
+from hlmat_bench.core.types import Box, Image, Mask
+from hlmat_bench.models.api import retries, waiting_times
 
 T = TypeVar("T")
 Calls: TypeAlias = tuple[dict[str, Any], ...]
@@ -49,11 +50,11 @@ class ServedSegmenter:
         self.accepts_mask: bool = self._description.get("accepts_mask", False)
 
     def spec(self) -> dict[str, Any]:
-        """See `hlmat_bench.interfaces.Segmenter.spec`; the server's place is no part of it."""
+        """See `hlmat_bench.protocol.interfaces.Segmenter.spec`; the server's place is no part of it."""
         return dict(self._description["spec"])
 
     def open(self, image: Image) -> ServedSession:
-        """See `hlmat_bench.interfaces.Segmenter.open`.
+        """See `hlmat_bench.protocol.interfaces.Segmenter.open`.
 
         Raises:
             UsageError: when the server refuses the image, is gone, or serves another segmenter by now.
@@ -70,7 +71,7 @@ class ServedSession:
         self._calls: Calls = ()
 
     def start_from(self, mask: Mask) -> None:
-        """See `hlmat_bench.interfaces.RefiningSession.start_from`.
+        """See `hlmat_bench.protocol.interfaces.RefiningSession.start_from`.
 
         Raises:
             UsageError: when the mask has another shape than the image, or as `predict`.
@@ -80,7 +81,7 @@ class ServedSession:
             self._opened.start_from(masks.encode(given))
 
     def predict(self, clicks: Sequence[Click], box: Box | None = None) -> Mask:
-        """See `hlmat_bench.interfaces.Session.predict`.
+        """See `hlmat_bench.protocol.interfaces.Session.predict`.
 
         Raises:
             UsageError: when the server refuses the clicks, fails, or is gone for longer than the patience lasts.
@@ -95,7 +96,7 @@ class ServedSession:
         return self._calls
 
     def restore(self, state: Calls) -> None:
-        """See `hlmat_bench.interfaces.Session.restore`; the server goes there with the next prediction."""
+        """See `hlmat_bench.protocol.interfaces.Session.restore`; the server goes there with the next prediction."""
         self._calls = state
 
     def _mask(self, rle: dict[str, Any]) -> Mask:
@@ -106,7 +107,7 @@ class BatchServedSession(ServedSession):
     """A session of a segmenter that decodes several candidates in one pass."""
 
     def predict_each(self, candidates: Sequence[Sequence[Click]], box: Box | None = None) -> list[Mask]:
-        """See `hlmat_bench.interfaces.BatchSession.predict_each`; raises as `predict`."""
+        """See `hlmat_bench.protocol.interfaces.BatchSession.predict_each`; raises as `predict`."""
         if not candidates:
             return []
         asked = {"calls": self._calls, "candidates": [_call(clicks, box) for clicks in candidates]}

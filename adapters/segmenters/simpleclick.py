@@ -15,14 +15,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hlmat_bench import local, masks, simpleclick_weights, weights
 from hlmat_bench.clicks import Click
-from hlmat_bench.errors import UsageError
-from hlmat_bench.interfaces import Box, Facts, Image, Mask
-from hlmat_bench.zoom_in import ZoomIn
+from hlmat_bench.core import masks
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.networks import device as local
+from hlmat_bench.core.networks import weights
+from hlmat_bench.core.types import Box, Image, Mask
+from hlmat_bench.protocol.interfaces import Facts
+from hlmat_bench.segmenters.simpleclick import checkpoints as simpleclick_weights
+from hlmat_bench.segmenters.simpleclick.zoom_in import ZoomIn
 
 if TYPE_CHECKING:
-    from hlmat_bench.simpleclick_predictor import State
+    from hlmat_bench.segmenters.simpleclick.predictor import State
 
 
 def missing(name: str) -> str | None:
@@ -67,7 +71,7 @@ class SimpleClick:
             raise UsageError(f"{wanted} needs its weights. {simpleclick_weights.source(wanted)}")
         _check_options(input_size, flip, threshold, click_limit)
         local.require("torch")
-        from hlmat_bench import simpleclick_predictor
+        from hlmat_bench.segmenters.simpleclick import predictor as simpleclick_predictor
 
         self._file = weights.checkpoint_file(str(checkpoint), what=wanted, source=simpleclick_weights.source(wanted))
         self.device, self._dtype = local.device(device), local.dtype(dtype)
@@ -85,7 +89,7 @@ class SimpleClick:
         )
 
     def spec(self) -> dict[str, Any]:
-        """See `hlmat_bench.interfaces.Segmenter.spec`."""
+        """See `hlmat_bench.protocol.interfaces.Segmenter.spec`."""
         return {
             "name": self.name,
             "family": "SimpleClick",
@@ -102,7 +106,7 @@ class SimpleClick:
         }
 
     def open(self, image: Image) -> SimpleClickSession:
-        """See `hlmat_bench.interfaces.Segmenter.open`; nothing is encoded, as the encoder takes the clicks."""
+        """See `hlmat_bench.protocol.interfaces.Segmenter.open`; nothing is encoded, as the encoder takes the clicks."""
         with local.computing(self.name):
             return SimpleClickSession(self, image)
 
@@ -116,7 +120,7 @@ class SimpleClickSession:
     def __init__(self, segmenter: SimpleClick, image: Image) -> None:
         import torch
 
-        from hlmat_bench.simpleclick_predictor import State
+        from hlmat_bench.segmenters.simpleclick.predictor import State
 
         self._segmenter = segmenter
         self._image = torch.from_numpy(np.array(image)).to(segmenter.device).permute(2, 0, 1)
@@ -124,21 +128,22 @@ class SimpleClickSession:
         self._state = self._start
 
     def start_from(self, mask: Mask) -> None:
-        """See `hlmat_bench.interfaces.RefiningSession.start_from`; its pixels get the probability 1, all others 0.
+        """See `hlmat_bench.protocol.interfaces.RefiningSession.start_from`; its pixels get the probability 1, all
+        others 0.
 
         Raises:
             UsageError: when the mask has another shape than the image.
         """
         import torch
 
-        from hlmat_bench.simpleclick_predictor import State
+        from hlmat_bench.segmenters.simpleclick.predictor import State
 
         given = masks.of_shape(mask, tuple(self._image.shape[1:]))
         with local.computing(self._segmenter.name):
             self._start = self._state = State(torch.from_numpy(given).to(self._image.device, torch.float32))
 
     def predict(self, clicks: Sequence[Click], box: Box | None = None) -> Mask:
-        """See `hlmat_bench.interfaces.Session.predict`; without clicks it is the mask of the start, or empty.
+        """See `hlmat_bench.protocol.interfaces.Session.predict`; without clicks it is the mask of the start, or empty.
 
         The network runs once for each click that follows those of the last prediction. Where other clicks than those
         come first, the session starts again and runs once for every click.
@@ -165,7 +170,7 @@ class SimpleClickSession:
         return self._state
 
     def restore(self, state: State) -> None:
-        """See `hlmat_bench.interfaces.Session.restore`."""
+        """See `hlmat_bench.protocol.interfaces.Session.restore`."""
         self._state = state
 
 

@@ -1,4 +1,4 @@
-"""The command line: which commands there are. Each is a few lines over the Python interface, in `commands/`."""
+"""The command line: which commands there are."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from hlmat_bench.commands import checking, leaderboard, listing, playing, results, serving, suites
-from hlmat_bench.errors import UsageError
+from hlmat_bench.cli import checks, leaderboard, listing, results, run, serve, suites
+from hlmat_bench.core.errors import UsageError
 
 app = typer.Typer(
     name="hlmat-bench",
@@ -23,9 +23,9 @@ data_app = typer.Typer(help="The data sets of the tasks.", no_args_is_help=True)
 lmms_app = typer.Typer(help="Our tasks inside lmms-eval.", no_args_is_help=True)
 
 for command in (
-    playing.run,
-    playing.ceilings,
-    playing.merge,
+    run.run,
+    run.ceilings,
+    run.merge,
     suites.suite,
     results.score,
     results.report,
@@ -34,13 +34,13 @@ for command in (
     listing.segmenters,
     listing.tasks,
     suites.suites,
-    checking.probe,
-    checking.check,
-    serving.serve_segmenter,
+    checks.probe,
+    checks.check,
+    serve.serve_segmenter,
 ):
     app.command()(command)
-data_app.command("check")(checking.data_check)
-lmms_app.command("tasks")(serving.lmms_tasks)
+data_app.command("check")(checks.data_check)
+lmms_app.command("tasks")(serve.lmms_tasks)
 app.add_typer(data_app, name="data")
 app.add_typer(leaderboard.app, name="leaderboard")
 app.add_typer(lmms_app, name="lmms")
@@ -52,7 +52,7 @@ def main() -> None:
     try:
         app()
     except UsageError as error:
-        from hlmat_bench import console
+        from hlmat_bench.cli import console
 
         console.error(str(error))
         sys.exit(2)
@@ -63,7 +63,7 @@ class _Notes(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """See `logging.Handler.emit`."""
-        from hlmat_bench import console
+        from hlmat_bench.cli import console
 
         console.note(record.getMessage())
 

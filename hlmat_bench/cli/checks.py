@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from hlmat_bench.commands import options
-from hlmat_bench.words import settings as settings_of
+from hlmat_bench.cli import options
+from hlmat_bench.cli.settings import settings as settings_of
 
 
 def check(
@@ -16,9 +16,10 @@ def check(
     catalog: options.CatalogFile = None,
 ) -> None:
     """Hold a model or a segmenter against the public contract; exit code 1 when it breaks a rule."""
-    from hlmat_bench import console, contract
-    from hlmat_bench.catalog import Catalog
-    from hlmat_bench.plugins import kind_of, make
+    from hlmat_bench.cli import console
+    from hlmat_bench.models.catalog import Catalog
+    from hlmat_bench.protocol.plugins import kind_of, make
+    from hlmat_bench.testing import contract
 
     choice = Catalog.load(catalog).choose(plugin)
     kind = kind_of(choice.plugin)
@@ -44,9 +45,9 @@ def probe(
     set_: Annotated[list[str] | None, typer.Option("--set", help="A setting, key=value: points=yx1000, ...")] = None,
 ) -> None:
     """Ask a model for markers at known places: is its point format right? Exit code 1 when it is not."""
-    from hlmat_bench import console
-    from hlmat_bench.pages.text import redact
-    from hlmat_bench.probe import probe as probe_one
+    from hlmat_bench.cli import console
+    from hlmat_bench.core.text import redact
+    from hlmat_bench.runs.probe import probe as probe_one
 
     with console.progress(f"probing {redact(model)}") as progress:
         report = probe_one(
@@ -74,9 +75,9 @@ def data_check(
     set_: options.Settings = None,
 ) -> None:
     """Count a task's images, refs and expressions and look at every file; exit code 1 when something is off."""
-    from hlmat_bench import console
-    from hlmat_bench.data_check import check
-    from hlmat_bench.tasks import load_task
+    from hlmat_bench.cli import console
+    from hlmat_bench.data.check import check
+    from hlmat_bench.data.tasks import load_task
 
     overrides = {key.removeprefix("data."): value for key, value in settings_of(set_ or []).items()}
     with console.progress(f"checking {task}") as progress:

@@ -14,7 +14,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from hlmat_bench.plugins import Plugin
+    from hlmat_bench.protocol.plugins import Plugin
 
 #: Where there is no terminal, a line is printed so often.
 PLAIN_SECONDS = 10.0

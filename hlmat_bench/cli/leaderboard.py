@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from hlmat_bench.commands import options
-from hlmat_bench.errors import UsageError
+from hlmat_bench.cli import options
+from hlmat_bench.core.errors import UsageError
 
 app = typer.Typer(help="Entries of a leaderboard, their verification, and its pages.", no_args_is_help=True)
 
@@ -29,10 +29,11 @@ def submit(
     out: Annotated[Path, typer.Option(help="The folder to write to.")] = Path(),
 ) -> None:
     """Write the entry of a run, ID.json; everything in it is computed again from the run's masks."""
-    from hlmat_bench import console, manifest
-    from hlmat_bench.board.entry import read_entry
-    from hlmat_bench.board.submission import Declaration, make_entry
-    from hlmat_bench.runs import Run
+    from hlmat_bench.cli import console
+    from hlmat_bench.protocol import manifest
+    from hlmat_bench.reports.leaderboard.entry import read_entry
+    from hlmat_bench.reports.leaderboard.submission import Declaration, make_entry
+    from hlmat_bench.runs.run import Run
 
     declared = Declaration(submitter, training_data, open_weights, title, link or [])
     entry = make_entry(Run(run), declared, name)
@@ -59,12 +60,12 @@ def verify(
     """Check entries, from their form to the model itself; exit code 1 where one fails."""
     import tempfile
 
-    from hlmat_bench import console
-    from hlmat_bench.board import repository
-    from hlmat_bench.board.entry import read_entry
-    from hlmat_bench.board.findings import LEVELS
-    from hlmat_bench.board.verification import MAX_FINDINGS, Means
-    from hlmat_bench.board.verification import verify as verify_one
+    from hlmat_bench.cli import console
+    from hlmat_bench.reports.leaderboard import repository
+    from hlmat_bench.reports.leaderboard.entry import read_entry
+    from hlmat_bench.reports.leaderboard.verify.findings import LEVELS
+    from hlmat_bench.reports.leaderboard.verify.verification import MAX_FINDINGS, Means
+    from hlmat_bench.reports.leaderboard.verify.verification import verify as verify_one
 
     if run is not None and len(entry) > 1:
         raise UsageError("--run belongs to one entry; verify them one by one.")
@@ -95,8 +96,8 @@ def withdraw(
     reason: Annotated[str, typer.Option(help="Why, in a sentence or two; the site shows it.")],
 ) -> None:
     """Take an entry back: its row stays with the reason, its numbers go."""
-    from hlmat_bench import console
-    from hlmat_bench.board import repository
+    from hlmat_bench.cli import console
+    from hlmat_bench.reports.leaderboard import repository
 
     console.say(f"Wrote {repository.withdraw(entry, reason)} and removed {entry}.")
 
@@ -107,8 +108,8 @@ def build(
     out: Annotated[Path | None, typer.Option(help="The site's folder; default: DIR/site.")] = None,
 ) -> None:
     """Make the site: static pages that need no network and no server."""
-    from hlmat_bench import console
-    from hlmat_bench.board import site
+    from hlmat_bench.cli import console
+    from hlmat_bench.reports.leaderboard import site
 
     made = site.build(folder, out or folder / "site")
     console.say(f"Wrote {made / 'index.html'}.")
@@ -117,8 +118,8 @@ def build(
 @app.command()
 def init(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder.")]) -> None:
     """Make a leaderboard that GitHub Pages or a Hugging Face static Space can show."""
-    from hlmat_bench import console
-    from hlmat_bench.board import setup
+    from hlmat_bench.cli import console
+    from hlmat_bench.reports.leaderboard import setup
 
     for path in setup.init(folder):
         console.say(f"Wrote {path}.")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from hlmat_bench.commands import options
+from hlmat_bench.cli import options
 
 
 def models(
@@ -14,8 +14,8 @@ def models(
     catalog: options.CatalogFile = None,
 ) -> None:
     """The models there are: what they are, how they write coordinates, and whether they can run here."""
-    from hlmat_bench import console
-    from hlmat_bench.catalog import Catalog
+    from hlmat_bench.cli import console
+    from hlmat_bench.models.catalog import Catalog
 
     known = Catalog.load(catalog)
     if name is not None:
@@ -27,8 +27,8 @@ def models(
 
 def segmenters() -> None:
     """The segmenters there are, what they take, and whether they can run here."""
-    from hlmat_bench import console
-    from hlmat_bench.plugins import available
+    from hlmat_bench.cli import console
+    from hlmat_bench.protocol.plugins import available
 
     found = sorted(available("segmenter").values(), key=lambda plugin: plugin.name)
     console.table(console.SEGMENTER_HEADERS, [console.segmenter_row(plugin) for plugin in found])
@@ -36,8 +36,8 @@ def segmenters() -> None:
 
 def tasks(data_root: options.DataRoot = None) -> None:
     """The tasks there are, and whether their data is here."""
-    from hlmat_bench import console
-    from hlmat_bench.tasks import load_task, task_names
+    from hlmat_bench.cli import console
+    from hlmat_bench.data.tasks import load_task, task_names
 
     rows = []
     for name in task_names():

@@ -8,9 +8,9 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from hlmat_bench import console
-from hlmat_bench.errors import UsageError
-from hlmat_bench.reporting import build, comparing, entrants, ratings
+from hlmat_bench.cli import console
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.reports.run import build, comparison, loaded, ratings
 
 
 def report(runs: Sequence[Path], out: Path | None, show: bool, **options: Any) -> None:
@@ -28,14 +28,14 @@ def compare(runs: Sequence[Path], out: Path | None, **options: Any) -> None:
     """
     if len(runs) < 2:
         raise UsageError("A comparison needs two runs or more; `hlmat-bench report` shows one.")
-    played = entrants.read(runs)
+    played = loaded.read(runs)
     if all(entrant.taken is None for entrant in played):
         headers, rows = ratings.pair_table(played)
     else:
-        headers, rows = comparing.pair_table(comparing.pairs(played))
+        headers, rows = comparison.pair_table(comparison.pairs(played))
     console.table(headers, rows, right=range(2, len(headers)))
     for first, second in combinations(played, 2):
-        if warnings := entrants.differing_settings(first, second):
+        if warnings := loaded.differing_settings(first, second):
             console.note(f"Not only the model differs between {first.name} and {second.name}: {'; '.join(warnings)}.")
     if out is not None:
         _built(runs, out, **options)

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from hlmat_bench.commands import options
-from hlmat_bench.words import settings as settings_of
+from hlmat_bench.cli import options
+from hlmat_bench.cli.settings import settings as settings_of
 
 
 def score(
@@ -20,10 +20,10 @@ def score(
     set_: options.Settings = None,
 ) -> None:
     """Compute the scores again, from the episodes alone; with --replay, exit code 1 when a mask is another."""
-    from hlmat_bench import console
-    from hlmat_bench.replay import replay_folder
-    from hlmat_bench.runs import Run
-    from hlmat_bench.score_tables import print_scores
+    from hlmat_bench.cli import console
+    from hlmat_bench.cli.score_tables import print_scores
+    from hlmat_bench.runs.replay import replay_folder
+    from hlmat_bench.runs.run import Run
 
     found = {}
     for folder in run if replay else []:
@@ -53,9 +53,9 @@ def report(
     ceilings: options.Ceilings = None,
 ) -> None:
     """Write pages about a run, or the comparison of several: curves, slices, and every sample step by step."""
-    from hlmat_bench.reporting import commands
+    from hlmat_bench.cli import report_pages
 
-    commands.report(run, out, open_, images=images, data_root=data_root, task=task, ceilings=ceilings)
+    report_pages.report(run, out, open_, images=images, data_root=data_root, task=task, ceilings=ceilings)
 
 
 def compare(
@@ -67,6 +67,6 @@ def compare(
     ceilings: options.Ceilings = None,
 ) -> None:
     """Compare runs on the same samples: paired differences with 95 % intervals, and who is better how often."""
-    from hlmat_bench.reporting import commands
+    from hlmat_bench.cli import report_pages
 
-    commands.compare(run, out, images=images, data_root=data_root, task=task, ceilings=ceilings)
+    report_pages.compare(run, out, images=images, data_root=data_root, task=task, ceilings=ceilings)

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from hlmat_bench.commands import options
-from hlmat_bench.words import settings as settings_of
+from hlmat_bench.cli import options
+from hlmat_bench.cli.settings import settings as settings_of
 
 
 def run(
@@ -48,13 +48,13 @@ def run(
 
     Exit code 3: the run is complete, and some of its episodes failed; the same command asks these again.
     """
-    from hlmat_bench import console
-    from hlmat_bench.catalog import Catalog
-    from hlmat_bench.pages.text import redact
-    from hlmat_bench.runs import Run
-    from hlmat_bench.runs import run as run_one
-    from hlmat_bench.score_tables import failed
-    from hlmat_bench.tasks import expand
+    from hlmat_bench.cli import console
+    from hlmat_bench.cli.score_tables import failed
+    from hlmat_bench.core.text import redact
+    from hlmat_bench.data.tasks import expand
+    from hlmat_bench.models.catalog import Catalog
+    from hlmat_bench.runs.run import Run
+    from hlmat_bench.runs.run import run as run_one
 
     aliases = Catalog.load(catalog).aliases
     for short in {who.partition(",")[0] for who in model} & set(aliases):
@@ -115,7 +115,8 @@ def ceilings(
     set_: options.Settings = None,
 ) -> None:
     """Play a task with all reference players in one pass; the same command again continues where it stopped."""
-    from hlmat_bench import ceilings, console
+    from hlmat_bench.cli import console
+    from hlmat_bench.runs import ceilings
 
     with console.resumable(), console.progress(f"reference players on {task}") as progress:
         runs = ceilings.play(
@@ -144,8 +145,8 @@ def merge(
     ] = False,
 ) -> None:
     """Put the shards of a run together; it is an error where one lacks episodes."""
-    from hlmat_bench import shards
-    from hlmat_bench.runs import Run
+    from hlmat_bench.runs import shards
+    from hlmat_bench.runs.run import Run
 
     shards.merge(run, out, allow_incomplete=allow_incomplete)
     Run(out).score()
@@ -153,16 +154,16 @@ def merge(
 
 
 def _out(out: Path | None, model: str, task: str, segmenter: str, *more: str | None) -> Path:
-    from hlmat_bench.runs import folder_name
-    from hlmat_bench.tasks import load_task
+    from hlmat_bench.data.tasks import load_task
+    from hlmat_bench.runs.run import folder_name
 
     return (out or Path("runs")) / folder_name(model, load_task(task).name, segmenter, *more)
 
 
 def _show(segmenter: str, runs: list[tuple[str, Any]]) -> None:
-    from hlmat_bench import console
-    from hlmat_bench.failure_scores import remarks
-    from hlmat_bench.score_tables import print_scores
+    from hlmat_bench.cli import console
+    from hlmat_bench.cli.score_tables import print_scores
+    from hlmat_bench.scores.failures import remarks
 
     first = runs[0][1].manifest
     of_what = "masks a sample" if first["task"]["kind"] == "filtering" else "clicks"

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from hlmat_bench import console
-from hlmat_bench.console import with_interval
-from hlmat_bench.failure_scores import left_out_words
-from hlmat_bench.settings import headline
+from hlmat_bench.cli import console
+from hlmat_bench.cli.console import with_interval
+from hlmat_bench.protocol.settings import headline
+from hlmat_bench.scores.failures import left_out_words
 
 if TYPE_CHECKING:
-    from hlmat_bench.runs import Run
+    from hlmat_bench.runs.run import Run
 
 Scores: TypeAlias = Mapping[str, Any]
 

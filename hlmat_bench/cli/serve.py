@@ -20,10 +20,12 @@ def serve_segmenter(
     max_megapixels: Annotated[float, typer.Option(min=0.1, help="Larger images are refused.")] = 64.0,
 ) -> None:
     """Share one segmenter among many runs, over HTTP: --segmenter server,url=http://HOST:PORT."""
-    from hlmat_bench import console, local, plugins
+    from hlmat_bench.cli import console
+    from hlmat_bench.core.networks import device
+    from hlmat_bench.protocol import plugins
 
-    local.require("starlette", "uvicorn", extra="serve")
-    from hlmat_bench.segmenter_server import Limits, serve
+    device.require("starlette", "uvicorn", extra="serve")
+    from hlmat_bench.segmenters.server.app import Limits, serve
 
     made = plugins.make("segmenter", segmenter)
     limits = Limits(threads, queue, sessions, idle, max_megapixels)
@@ -32,6 +34,6 @@ def serve_segmenter(
 
 def lmms_tasks() -> None:
     """Print the folder with our tasks for lmms-eval, which takes it as --include_path."""
-    from hlmat_bench.content import folder
+    from hlmat_bench.core.content import folder
 
     typer.echo(folder("tasks") / "lmms")

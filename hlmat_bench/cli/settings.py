@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from hlmat_bench.errors import UsageError
+from hlmat_bench.core.errors import UsageError
 
 
 def settings(pairs: list[str]) -> dict[str, Any]:
@@ -14,7 +14,7 @@ def settings(pairs: list[str]) -> dict[str, Any]:
     Raises:
         UsageError: for a word of another form, or a file that cannot be read.
     """
-    from hlmat_bench.plugins import scalar
+    from hlmat_bench.protocol.plugins import scalar
 
     values: dict[str, Any] = {}
     for pair in pairs:

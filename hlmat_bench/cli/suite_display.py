@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import Progress
 
-from hlmat_bench import console
-from hlmat_bench.suites.playing import Watcher
-from hlmat_bench.suites.results import TableResult
-from hlmat_bench.suites.tables import lines, reasons
+from hlmat_bench.cli import console
+from hlmat_bench.runs.suites.export import lines, reasons
+from hlmat_bench.runs.suites.play import Watcher
+from hlmat_bench.runs.suites.results import TableResult
 
 
 @contextmanager

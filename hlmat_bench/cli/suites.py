@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from hlmat_bench.commands import options
+from hlmat_bench.cli import options
 
 _Replaced = "NAME=SPEC: the suite's {} of that name is this one; may be given several times."
 
@@ -34,27 +34,27 @@ def suite(
 
     Exit code 1: numbers are missing. Exit code 3: some episodes failed; the same command asks them again.
     """
-    from hlmat_bench import console
-    from hlmat_bench.failure_scores import remarks
-    from hlmat_bench.score_tables import failed
-    from hlmat_bench.suites import display, tables
-    from hlmat_bench.suites.definition import load_suite
-    from hlmat_bench.suites.expansion import Changes, expand
-    from hlmat_bench.suites.playing import Means, play_suite
-    from hlmat_bench.suites.results import missing, results
-    from hlmat_bench.words import settings
+    from hlmat_bench.cli import console, suite_display
+    from hlmat_bench.cli.score_tables import failed
+    from hlmat_bench.cli.settings import settings
+    from hlmat_bench.runs.suites import export
+    from hlmat_bench.runs.suites.definition import load_suite
+    from hlmat_bench.runs.suites.expansion import Changes, expand
+    from hlmat_bench.runs.suites.play import Means, play_suite
+    from hlmat_bench.runs.suites.results import missing, results
+    from hlmat_bench.scores.failures import remarks
 
     changes = Changes(model or [], segmenter or [], task or [], limit, settings(set_ or []), catalog)
     plan = expand(load_suite(name), changes)
     folder = out or Path("runs") / plan.suite.name
     argv = ["hlmat-bench", *sys.argv[1:]]
     means = Means(folder, data_root, seed, concurrency, batch_size, catalog, embedding_cache, argv)
-    with console.resumable(), display.watcher(plan.suite.name) as watcher:
+    with console.resumable(), suite_display.watcher(plan.suite.name) as watcher:
         outcomes = play_suite(plan, means, watcher)
     made = results(plan, outcomes)
-    files = tables.write_tables(folder, plan.suite.title, made, plan.notes())
+    files = export.write_tables(folder, plan.suite.title, made, plan.notes())
     for table in made:
-        display.show(table)
+        suite_display.show(table)
     for line in (*plan.notes(), *map(str, files)):
         console.say(line)
     played = [(name, outcome.run) for name, outcome in outcomes.items() if outcome.run is not None]
@@ -72,8 +72,8 @@ def suites(
     data_root: options.DataRoot = None,
 ) -> None:
     """The suites there are, and what is missing to play them here."""
-    from hlmat_bench import console
-    from hlmat_bench.suites import listing
+    from hlmat_bench.cli import console
+    from hlmat_bench.runs.suites import listing
 
     if name is not None:
         console.say(listing.page(name, data_root))

@@ -3,7 +3,7 @@
 The oracle is the click simulator of interactive segmentation (RITM, https://arxiv.org/abs/2102.06583, and
 its successors): it clicks the middle of the largest error. Its rule, to the pixel, is in `next_click`.
 Depths are compared as squared integers, so that no rounding decides between equal ones.
-How the deepest pixel is found fast is in `regions.py`.
+How the deepest pixel is found fast is in `clicks/deepest.py`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from numpy.typing import ArrayLike
 
-from hlmat_bench import masks
+from hlmat_bench.core import masks
 
 
 class Click(NamedTuple):
@@ -51,7 +51,7 @@ class Oracle:
         Raises:
             UsageError: when it is no mask of the ground truth's shape.
         """
-        from hlmat_bench.regions import Region, extent
+        from hlmat_bench.clicks.deepest import Region, extent
 
         found = masks.pack(masks.of_shape(mask, self.shape))
         errors = self._gt ^ found

@@ -19,8 +19,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hlmat_bench import masks
-from hlmat_bench.interfaces import Mask
+from hlmat_bench.core import masks
+from hlmat_bench.core.types import Mask
 
 _BLOCK = 8
 _IN_BLOCK = (_BLOCK - 1) * math.sqrt(2)

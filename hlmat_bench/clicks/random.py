@@ -11,9 +11,9 @@ import hashlib
 import numpy as np
 
 from hlmat_bench.clicks import Click
-from hlmat_bench.interfaces import Mask
-from hlmat_bench.masks import bounding_box
-from hlmat_bench.samples import Truth
+from hlmat_bench.core.masks import bounding_box
+from hlmat_bench.core.samples import Truth
+from hlmat_bench.core.types import Mask
 
 
 def generator_of(seed: int, sample_id: str) -> np.random.Generator:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from hlmat_bench import plain_files
-from hlmat_bench.errors import UsageError
+from hlmat_bench.core import plain_files
+from hlmat_bench.core.errors import UsageError
 
 _MAX_BYTES = 2**24
 _TIMESTAMP = "tag:yaml.org,2002:timestamp"

@@ -6,8 +6,8 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from hlmat_bench.errors import UsageError, unknown
-from hlmat_bench.interfaces import Image
+from hlmat_bench.core.errors import UsageError, unknown
+from hlmat_bench.core.types import Image
 
 Format: TypeAlias = Literal["jpeg", "png"]
 Subsampling: TypeAlias = Literal["4:4:4", "4:2:2", "4:2:0"]

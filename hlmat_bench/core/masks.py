@@ -19,8 +19,8 @@ from typing import Any, TypeAlias, TypedDict
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hlmat_bench.errors import UsageError
-from hlmat_bench.types import Box, Mask
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.types import Box, Mask
 
 Packed: TypeAlias = NDArray[np.uint8]
 Words: TypeAlias = NDArray[np.uint64]

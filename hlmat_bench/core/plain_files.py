@@ -6,7 +6,7 @@ import codecs
 import re
 from pathlib import Path
 
-from hlmat_bench.errors import UsageError
+from hlmat_bench.core.errors import UsageError
 
 MAX_TEXT = 2**28
 """Most bytes of a table, a list or a settings file."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from hlmat_bench.interfaces import Image, Mask
+from hlmat_bench.core.types import Image, Mask
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Truth:
 
 
 class Source(Protocol):
-    """Where a task's samples come from. One implementation per annotation layout, in `sources/`.
+    """Where a task's samples come from. One implementation per annotation layout, in `data/layouts/`.
 
     Optional method: ``digests(sample) -> {"image": hex, "truth": hex}``, the SHA-256 of the bytes that the image and
     the ground truth of a sample are made from as they are now; see `FileSource.digests`.

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hlmat_bench import masks
-from hlmat_bench.errors import UsageError
+from hlmat_bench.core import masks
+from hlmat_bench.core.errors import UsageError
 
 
 class CachedTruth:

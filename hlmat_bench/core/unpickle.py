@@ -22,8 +22,8 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from hlmat_bench import plain_files
-from hlmat_bench.errors import UsageError
+from hlmat_bench.core import plain_files
+from hlmat_bench.core.errors import UsageError
 
 _PLAIN = (str, bytes, bool, int, float, complex, type(None))
 _CONTAINERS = (list, tuple, set, frozenset)

@@ -8,11 +8,11 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from hlmat_bench.errors import UsageError
-from hlmat_bench.samples import Sample, Source, Truth
-from hlmat_bench.sources.files import FileSource
-from hlmat_bench.sources.problems import DataProblem, Doubt
-from hlmat_bench.tasks import Task
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.samples import Sample, Source, Truth
+from hlmat_bench.data.layouts.errors import DataProblem, Doubt
+from hlmat_bench.data.layouts.files import FileSource
+from hlmat_bench.data.tasks import Task
 
 _T = TypeVar("_T")
 

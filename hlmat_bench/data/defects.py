@@ -2,7 +2,7 @@
 
 A defect is made for one object and gives a `Distortion`: a function from a strength in [0, 1] to a mask. Near 0 the
 mask is the ground truth, as far as the defect allows. All are geometric; masks that a segmenter draws badly are in
-`hlmat_bench.imperfect`.
+`hlmat_bench.data.imperfect`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from hlmat_bench.interfaces import Mask
-from hlmat_bench.masks import bounding_box
+from hlmat_bench.core.masks import bounding_box
+from hlmat_bench.core.types import Mask
 
 Distortion: TypeAlias = Callable[[float], Mask]
 #: (object, bool (H, W) and not empty; masks of other objects of the image; random numbers) -> distortion

@@ -14,13 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from hlmat_bench.defects import DEFECTS, Distortion
-from hlmat_bench.interfaces import Image, Mask, Segmenter
-from hlmat_bench.mask_settings import RefinementSettings
-from hlmat_bench.masks import bounding_box
-from hlmat_bench.random_points import generator_of, random_points
-from hlmat_bench.samples import Truth
-from hlmat_bench.truth import CachedTruth
+from hlmat_bench.clicks.random import generator_of, random_points
+from hlmat_bench.core.masks import bounding_box
+from hlmat_bench.core.samples import Truth
+from hlmat_bench.core.truth import CachedTruth
+from hlmat_bench.core.types import Image, Mask
+from hlmat_bench.data.defects import DEFECTS, Distortion
+from hlmat_bench.protocol.interfaces import Segmenter
+from hlmat_bench.protocol.mask_settings import RefinementSettings
 
 _HALVINGS = 12
 _DRAWS = 6

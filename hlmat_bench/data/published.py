@@ -7,9 +7,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from hlmat_bench import yaml_files
-from hlmat_bench.content import folder
-from hlmat_bench.errors import UsageError, unknown
+from hlmat_bench.core import files
+from hlmat_bench.core.content import folder
+from hlmat_bench.core.errors import UsageError, unknown
 
 
 class _Strict(BaseModel):
@@ -21,7 +21,7 @@ class PublishedTable(_Strict):
 
     Attributes:
         title: what it is, and where it stands.
-        scale: what its numbers are multiplied by to be in the unit of `hlmat_bench.suites.measures.Measure`.
+        scale: what its numbers are multiplied by to be in the unit of `hlmat_bench.runs.suites.measures.Measure`.
         caveat: what a reader must know of them, as a sentence.
         columns: their names.
         rows: for each name a number per column, as printed; None where the table has none.
@@ -76,6 +76,6 @@ def _publication(name: str) -> Publication:
     if not path.is_file():
         raise unknown("file of published numbers", name, [known.stem for known in place.glob("*.yaml")])
     try:
-        return Publication.model_validate(yaml_files.read(path, "file of published numbers"))
+        return Publication.model_validate(files.read(path, "file of published numbers"))
     except ValidationError as error:
         raise UsageError(f"{path} is not of schema hlmat-published/1: {' '.join(str(error).split())}.") from error

@@ -13,22 +13,22 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
-from hlmat_bench import yaml_files
-from hlmat_bench.content import folder
-from hlmat_bench.errors import UsageError, unknown
-from hlmat_bench.mask_settings import FilteringSettings, RefinementSettings
-from hlmat_bench.plain_files import cut, exists
-from hlmat_bench.samples import Source
-from hlmat_bench.settings import ProtocolSettings
-from hlmat_bench.sources.coco import CocoSettings
-from hlmat_bench.sources.files import SourceSettings
-from hlmat_bench.sources.mask_folder import MaskFolderSettings
-from hlmat_bench.sources.place import Place
-from hlmat_bench.sources.problems import MissingFile
-from hlmat_bench.sources.refer import ReferSettings
-from hlmat_bench.sources.segagent import SegAgentSettings
-from hlmat_bench.sources.synth import SynthSettings
-from hlmat_bench.sources.table import TableSettings
+from hlmat_bench.core import files as yaml_files
+from hlmat_bench.core.content import folder
+from hlmat_bench.core.errors import UsageError, unknown
+from hlmat_bench.core.plain_files import cut, exists
+from hlmat_bench.core.samples import Source
+from hlmat_bench.data.layouts.coco import CocoSettings
+from hlmat_bench.data.layouts.data_root import Place
+from hlmat_bench.data.layouts.errors import MissingFile
+from hlmat_bench.data.layouts.files import SourceSettings
+from hlmat_bench.data.layouts.mask_folder import MaskFolderSettings
+from hlmat_bench.data.layouts.refer import ReferSettings
+from hlmat_bench.data.layouts.segagent import SegAgentSettings
+from hlmat_bench.data.layouts.synth import SynthSettings
+from hlmat_bench.data.layouts.table import TableSettings
+from hlmat_bench.protocol.mask_settings import FilteringSettings, RefinementSettings
+from hlmat_bench.protocol.settings import ProtocolSettings
 
 ENVIRONMENT = "HLMAT_DATA"
 """The environment's variable for the data root."""

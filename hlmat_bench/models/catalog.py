@@ -17,14 +17,15 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from hlmat_bench import plugins, yaml_files
-from hlmat_bench.content import folder
-from hlmat_bench.errors import UsageError, unknown
-from hlmat_bench.framing import Resize
-from hlmat_bench.interfaces import Model
+from hlmat_bench.core import files as yaml_files
+from hlmat_bench.core.content import folder
+from hlmat_bench.core.errors import UsageError, unknown
 from hlmat_bench.points import PointFormat
-from hlmat_bench.reference import POLICIES
-from hlmat_bench.settings import ProtocolSettings
+from hlmat_bench.points.resize import Resize
+from hlmat_bench.protocol import plugins
+from hlmat_bench.protocol.interfaces import Model
+from hlmat_bench.protocol.reference import POLICIES
+from hlmat_bench.protocol.settings import ProtocolSettings
 
 SCHEMA = "hlmat-catalog/1"
 

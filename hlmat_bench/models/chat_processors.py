@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from hlmat_bench import local
-from hlmat_bench.errors import UsageError
-from hlmat_bench.framing import Resize
-from hlmat_bench.interfaces import Image
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.networks import device
+from hlmat_bench.core.types import Image
+from hlmat_bench.points.resize import Resize
 
 if TYPE_CHECKING:
     import torch
@@ -160,7 +160,7 @@ class ChatProcessor:
             ids = self.inputs([np.full((224, 224, 3), 127, np.uint8)], ["Click."])["input_ids"]
         except Exception as error:  # a boundary: the template and the code are the checkpoint's
             raise UsageError(
-                f"{self._what()} cannot prepare a request: {local.described(error)}. {self._advice()}"
+                f"{self._what()} cannot prepare a request: {device.described(error)}. {self._advice()}"
             ) from error
         if self._image_tokens and not any(token in self._image_tokens for token in ids.flatten().tolist()):
             raise UsageError(f"{self._what()} has no place for the image. {self._advice()}")

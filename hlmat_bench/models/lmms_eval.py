@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hlmat_bench import weights
-from hlmat_bench.errors import RequestFailed
-from hlmat_bench.interfaces import Reply, Request
+from hlmat_bench.core.errors import RequestFailed
+from hlmat_bench.core.networks import weights
+from hlmat_bench.protocol.interfaces import Reply, Request
 
 #: How the text begins that lmms-eval's API models return for a request that failed for good (models/chat/openai.py).
 FAILED = "[LMMS_EVAL_REQUEST_FAILED"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from hlmat_bench import weights
-from hlmat_bench.errors import UsageError
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.networks import weights
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model*")
 """The files of a folder that define an adapter."""

@@ -10,9 +10,9 @@ import re
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
-from hlmat_bench.errors import unknown
-from hlmat_bench.framing import Frame
-from hlmat_bench.interfaces import Box, Size
+from hlmat_bench.core.errors import unknown
+from hlmat_bench.core.types import Box, Size
+from hlmat_bench.points.resize import Frame
 
 Order: TypeAlias = Literal["xy", "yx"]
 Unit: TypeAlias = Literal["pixel", "0-1", "0-100", "0-999", "0-1000", "0-1023"]

@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hlmat_bench.errors import UsageError
-from hlmat_bench.interfaces import Image, Size
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.types import Image, Size
 
 #: What LLaVA-1.5 pads with: the mean colour of CLIP's training images.
 #: https://github.com/haotian-liu/LLaVA/blob/main/llava/mm_utils.py, `expand2square`.

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-from hlmat_bench import loose_json, signs
-from hlmat_bench.answers import is_stop_word, last
-from hlmat_bench.signs import Sign
+from hlmat_bench.points import loose_json, signs
+from hlmat_bench.points.answers import is_stop_word, last
+from hlmat_bench.points.signs import Sign
 
 # A number that no unit, letter or further digit follows: "50%" and "50px" are read only where the unit says so.
 _NUMBER = r"(?<![\w.+-])[-+]?(?:\d+\.?\d*|\.\d+)(?!\w|\s{0,3}%|\s{0,3}px)"

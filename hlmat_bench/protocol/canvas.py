@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from hlmat_bench import masks, memory
 from hlmat_bench.actions import Action
 from hlmat_bench.clicks import Click
-from hlmat_bench.errors import PluginFailed, UsageError, failure_words
-from hlmat_bench.interfaces import BatchSession, Box, Image, Mask, RefiningSession, Segmenter, Session
+from hlmat_bench.core import masks
+from hlmat_bench.core.errors import PluginFailed, UsageError, failure_words
+from hlmat_bench.core.networks import memory
+from hlmat_bench.core.types import Box, Image, Mask
+from hlmat_bench.protocol.interfaces import BatchSession, RefiningSession, Segmenter, Session
 
 
 class Drawing:

@@ -7,11 +7,11 @@ ground truth's box, and the model predicts the IoU of each.
 from __future__ import annotations
 
 from hlmat_bench.actions import Action
-from hlmat_bench.errors import RequestFailed
-from hlmat_bench.mask_settings import FilteringSettings
-from hlmat_bench.protocol import Play
-from hlmat_bench.random_points import generator_of, random_points
-from hlmat_bench.rewards import JUDGES, Reward
+from hlmat_bench.clicks.random import generator_of, random_points
+from hlmat_bench.core.errors import RequestFailed
+from hlmat_bench.protocol.loop import Play
+from hlmat_bench.protocol.mask_settings import FilteringSettings
+from hlmat_bench.protocol.reward_models import JUDGES, Reward
 
 
 class Predict:

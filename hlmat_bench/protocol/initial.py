@@ -9,9 +9,10 @@ from dataclasses import replace
 from typing import Any
 
 from hlmat_bench.actions import Action
-from hlmat_bench.interfaces import Box, Mask, Reply
-from hlmat_bench.masks import bounding_box
-from hlmat_bench.protocol import Begin, Play, begin_empty
+from hlmat_bench.core.masks import bounding_box
+from hlmat_bench.core.types import Box, Mask
+from hlmat_bench.protocol.interfaces import Reply
+from hlmat_bench.protocol.loop import Begin, Play, begin_empty
 
 
 async def from_gt_box(play: Play) -> None:

@@ -1,6 +1,6 @@
 """What a plug-in implements: models, segmenters and the values they exchange with the engine.
 
-Axis order and units are those of `hlmat_bench.types`.
+Axis order and units are those of `hlmat_bench.core.types`.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
-from hlmat_bench.errors import RequestFailed
-from hlmat_bench.types import Box as Box
-from hlmat_bench.types import Image as Image
-from hlmat_bench.types import Mask as Mask
-from hlmat_bench.types import Size as Size
+from hlmat_bench.core.errors import RequestFailed
+from hlmat_bench.core.types import Box as Box
+from hlmat_bench.core.types import Image as Image
+from hlmat_bench.core.types import Mask as Mask
+from hlmat_bench.core.types import Size as Size
 
 if TYPE_CHECKING:
     from hlmat_bench.clicks import Click
@@ -81,9 +81,9 @@ class Model(Protocol):
     Optional attributes: ``deterministic`` (default True): at temperature 0 the same image and prompt give the same
     reply. ``seeded`` (default True): above temperature 0, the same seed as well does. ``predicts_iou`` (default False):
     its reply with a click also says what the mask it is shown is worth ("Current IOU: 74"). ``resize`` (a
-    `hlmat_bench.framing.Resize`, by default none): how the image is changed before it is in a request; the prompt names
-    the new size, and replies are mapped back from it. ``price``: what it computes the ``cost`` of its replies from;
-    None or absent where that is unknown. ``concurrency`` (an int): how many requests it takes at once. ``log`` (a
+    `hlmat_bench.points.resize.Resize`, by default none): how the image is changed before it is in a request; the prompt
+    names the new size, and replies are mapped back from it. ``price``: what it computes the ``cost`` of its replies
+    from; None or absent where that is unknown. ``concurrency`` (an int): how many requests it takes at once. ``log`` (a
     path): a file that is copied into the run folder when the run ends. ``async def close()``: called at its end.
     """
 

@@ -13,20 +13,21 @@ from concurrent.futures import Executor, Future
 from dataclasses import replace
 from typing import Any, TypeAlias, TypeVar
 
-from hlmat_bench import masks
 from hlmat_bench.actions import Action, parse
 from hlmat_bench.clicks import Click
-from hlmat_bench.drawing import Drawing
-from hlmat_bench.errors import RequestFailed
-from hlmat_bench.framing import Frame
-from hlmat_bench.interfaces import Image, Mask, Reply, Segmenter, Session, Size
-from hlmat_bench.players import Player, View
+from hlmat_bench.core import masks
+from hlmat_bench.core.errors import RequestFailed
+from hlmat_bench.core.samples import Sample, Truth
+from hlmat_bench.core.truth import CachedTruth
+from hlmat_bench.core.types import Image, Mask, Size
 from hlmat_bench.points import PointFormat
-from hlmat_bench.records import Episode, Step, select
-from hlmat_bench.samples import Sample, Truth
-from hlmat_bench.scores import CachedTruth
-from hlmat_bench.settings import ProtocolSettings
-from hlmat_bench.step_costs import Spent
+from hlmat_bench.points.resize import Frame
+from hlmat_bench.protocol.canvas import Drawing
+from hlmat_bench.protocol.interfaces import Reply, Segmenter, Session
+from hlmat_bench.protocol.players import Player, View
+from hlmat_bench.protocol.records import Episode, Step, select
+from hlmat_bench.protocol.settings import ProtocolSettings
+from hlmat_bench.protocol.step_costs import Spent
 
 A = TypeVar("A")
 T = TypeVar("T")
@@ -243,9 +244,9 @@ async def begin_empty(play: Play) -> None:
     """Begin as a play is made: with an empty mask."""
 
 
-#: Plays to the end and says why it ended. By name: `hlmat_bench.strategies`.
+#: Plays to the end and says why it ended. By name: `hlmat_bench.protocol.strategies`.
 Strategy: TypeAlias = Callable[[Play], Awaitable[str]]
-#: Sets the initial state. By name: `hlmat_bench.initial`.
+#: Sets the initial state. By name: `hlmat_bench.protocol.initial`.
 Begin: TypeAlias = Callable[[Play], Awaitable[None]]
 
 

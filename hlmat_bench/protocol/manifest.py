@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from hlmat_bench.errors import UsageError
-from hlmat_bench.pages.text import redact
-from hlmat_bench.settings import digest, json_text
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.text import redact
+from hlmat_bench.protocol.settings import digest, json_text
 
 RUN_SCHEMA = "hlmat-run/1"
 MANIFEST = "run.json"

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-#: Of `hlmat_bench.defects`, and those that the run's segmenter draws: from a misplaced box, from points at random.
+#: Of `hlmat_bench.data.defects`, and those that the run's segmenter draws: from a misplaced box, from points at random.
 DefectName: TypeAlias = Literal["eroded", "dilated", "coarsened", "shifted", "merged", "cropped", "box", "points"]
 
 

@@ -13,15 +13,16 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from hlmat_bench import images
 from hlmat_bench.clicks import Click
-from hlmat_bench.framing import UNCHANGED, Frame, Resize
-from hlmat_bench.interfaces import Image, Mask, Model, Question, Reply, Request, Size
+from hlmat_bench.core import images
+from hlmat_bench.core.samples import Sample
+from hlmat_bench.core.types import Image, Mask, Size
 from hlmat_bench.overlay import Overlay
 from hlmat_bench.points import PointFormat
-from hlmat_bench.prompts import instruction
-from hlmat_bench.samples import Sample
-from hlmat_bench.settings import ProtocolSettings
+from hlmat_bench.points.resize import UNCHANGED, Frame, Resize
+from hlmat_bench.protocol.interfaces import Model, Question, Reply, Request
+from hlmat_bench.protocol.prompts import instruction
+from hlmat_bench.protocol.settings import ProtocolSettings
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,8 @@
 
 A plug-in is a Python file with a module-level dict ``MODELS`` or ``SEGMENTERS`` from short names to factories,
 and, where it needs something, a function ``missing(name) -> str | None`` that says in a sentence what that is.
-A strategy's file has ``STRATEGIES``, of coroutine functions: see `hlmat_bench.strategies`.
-``FACTS``, a dict from the names of segmenters to `hlmat_bench.interfaces.Facts`, says what to list of them.
+A strategy's file has ``STRATEGIES``, of coroutine functions: see `hlmat_bench.protocol.strategies`.
+``FACTS``, a dict from the names of segmenters to `hlmat_bench.protocol.interfaces.Facts`, says what to list of them.
 Ours lie in `adapters/`; an installed package names its factories in the entry-point groups
 ``hlmat_bench.models`` and ``hlmat_bench.segmenters``; a user's file is named by its path.
 """
@@ -22,9 +22,9 @@ from pathlib import Path
 from types import ModuleType, NoneType, UnionType
 from typing import Any, Literal, TypeAlias, Union, get_args, get_origin
 
-from hlmat_bench.content import folder
-from hlmat_bench.errors import HlmatError, PluginFailed, UsageError, failure_words, unknown
-from hlmat_bench.interfaces import Facts
+from hlmat_bench.core.content import folder
+from hlmat_bench.core.errors import HlmatError, PluginFailed, UsageError, failure_words, unknown
+from hlmat_bench.protocol.interfaces import Facts
 
 Kind: TypeAlias = Literal["model", "segmenter", "strategy"]
 _LOADING = threading.RLock()

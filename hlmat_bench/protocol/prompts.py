@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 from hlmat_bench.actions import box_form, write
 from hlmat_bench.clicks import Click
-from hlmat_bench.errors import UsageError
-from hlmat_bench.framing import Frame
-from hlmat_bench.interfaces import Question, Size
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.types import Size
 from hlmat_bench.points import IouUnit, Order, PointFormat, Unit
-from hlmat_bench.syntaxes import SYNTAXES
+from hlmat_bench.points.resize import Frame
+from hlmat_bench.points.syntaxes import SYNTAXES
+from hlmat_bench.protocol.interfaces import Question
 
 DEFAULT_PROMPT = """\
 You are annotating one object in this image with an interactive segmentation tool.

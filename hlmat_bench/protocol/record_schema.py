@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from hlmat_bench.errors import UsageError
+from hlmat_bench.core.errors import UsageError
 
 Pixel: TypeAlias = Annotated[int, Field(ge=0)]
 Size: TypeAlias = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=2, max_length=2)]

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hlmat_bench import record_schema
 from hlmat_bench.actions import Action
-from hlmat_bench.errors import UsageError
-from hlmat_bench.interfaces import Size
-from hlmat_bench.masks import RLE
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.masks import RLE
+from hlmat_bench.core.types import Size
+from hlmat_bench.protocol import record_schema
 
 EPISODE_SCHEMA = "hlmat-episode/1"
 EPISODES = "episodes.jsonl"
@@ -35,7 +35,7 @@ class Step:
         cost: of these replies in US dollars; None where unknown.
         finish: why the reply ended, as in `Reply`.
         thought: the service returned thoughts in a field of their own, as in `Reply`.
-        candidates: what a search tried for this step: see `hlmat_bench.search`.
+        candidates: what a search tried for this step: see `hlmat_bench.protocol.search`.
     """
 
     t: int
@@ -108,7 +108,7 @@ class Episode:
         gt: the ground-truth mask.
         ignore: pixels that no score counts; or None.
         initial: ``kind`` (a name of `settings.INITIAL_STATES`), ``mask`` (None when empty), ``iou``, and what made it:
-            see `hlmat_bench.initial`.
+            see `hlmat_bench.protocol.initial`.
         steps: what happened.
         selected: per selection rule the step whose mask is taken (0 = the initial state): see `select`.
         stop: why it ended: ``budget``, ``stop`` (the model's decision), ``stuck`` (an invalid reply that a

@@ -13,17 +13,18 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from hlmat_bench import plugins
 from hlmat_bench.actions import write, write_box
 from hlmat_bench.clicks import Click, next_click
-from hlmat_bench.errors import UsageError
-from hlmat_bench.framing import Frame
-from hlmat_bench.interfaces import Mask, Reply
-from hlmat_bench.masks import bounding_box
-from hlmat_bench.players import View
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.masks import bounding_box
+from hlmat_bench.core.samples import Truth
+from hlmat_bench.core.truth import CachedTruth
+from hlmat_bench.core.types import Mask
 from hlmat_bench.points import PointFormat
-from hlmat_bench.samples import Truth
-from hlmat_bench.truth import CachedTruth
+from hlmat_bench.points.resize import Frame
+from hlmat_bench.protocol import plugins
+from hlmat_bench.protocol.interfaces import Reply
+from hlmat_bench.protocol.players import View
 
 PIXELS = PointFormat.named("pixel")
 FINISH = "Finish"

@@ -15,11 +15,12 @@ from typing import TypeAlias
 
 import numpy as np
 
-from hlmat_bench.errors import UsageError
-from hlmat_bench.interfaces import Mask, Reply
-from hlmat_bench.players import View
-from hlmat_bench.protocol import Play
-from hlmat_bench.settings import ProtocolSettings
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.types import Mask
+from hlmat_bench.protocol.interfaces import Reply
+from hlmat_bench.protocol.loop import Play
+from hlmat_bench.protocol.players import View
+from hlmat_bench.protocol.settings import ProtocolSettings
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """PRM stop and PRM-guided tree search (SegAgent, arXiv 2503.08625, section 4.4 and its algorithm 2).
 
 At each step candidate actions are drawn, each is tried on the segmenter, its mask is judged by the process reward model
-(`hlmat_bench.rewards`), and the best is kept; until the budget, or until the reward converges or falls. The mask with
+(`hlmat_bench.protocol.reward_models`), and the best is kept; until the budget, or until the reward converges or falls.
+The mask with
 the highest reward is the answer: the selection rule ``self``. With one candidate this is PRM stop.
 """
 
@@ -12,13 +13,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hlmat_bench import masks
 from hlmat_bench.actions import Action
-from hlmat_bench.interfaces import Mask, Reply
-from hlmat_bench.players import View
-from hlmat_bench.protocol import Play
-from hlmat_bench.rewards import JUDGES, Reward
-from hlmat_bench.settings import StopSettings
+from hlmat_bench.core import masks
+from hlmat_bench.core.types import Mask
+from hlmat_bench.protocol.interfaces import Reply
+from hlmat_bench.protocol.loop import Play
+from hlmat_bench.protocol.players import View
+from hlmat_bench.protocol.reward_models import JUDGES, Reward
+from hlmat_bench.protocol.settings import StopSettings
 
 
 @dataclass

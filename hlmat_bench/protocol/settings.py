@@ -9,9 +9,9 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from hlmat_bench.errors import UsageError, unknown
-from hlmat_bench.interfaces import Question
-from hlmat_bench.prompts import DEFAULT_BOX_PROMPT, DEFAULT_PRM_PROMPT, DEFAULT_PROMPT
+from hlmat_bench.core.errors import UsageError, unknown
+from hlmat_bench.protocol.interfaces import Question
+from hlmat_bench.protocol.prompts import DEFAULT_BOX_PROMPT, DEFAULT_PRM_PROMPT, DEFAULT_PROMPT
 
 PROTOCOL_ID = "hlmat/1"
 COLORS = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 
-from hlmat_bench.interfaces import Reply
+from hlmat_bench.protocol.interfaces import Reply
 
 
 class Spent:

@@ -1,7 +1,7 @@
 """The strategies: who chooses the next action from the model's replies. Ours by name, a user's own from a file.
 
-A user's file holds a dict ``STRATEGIES`` from names to coroutine functions that play a `hlmat_bench.protocol.Play` to
-its end and say why it ended.
+A user's file holds a dict ``STRATEGIES`` from names to coroutine functions that play a `hlmat_bench.protocol.loop.Play`
+to its end and say why it ended.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
-from hlmat_bench import plugins
-from hlmat_bench.errors import unknown
-from hlmat_bench.initial import ask_for_box
-from hlmat_bench.protocol import Play, Strategy, greedy
-from hlmat_bench.search import prm, tree
+from hlmat_bench.core.errors import unknown
+from hlmat_bench.protocol import plugins
+from hlmat_bench.protocol.initial import ask_for_box
+from hlmat_bench.protocol.loop import Play, Strategy, greedy
+from hlmat_bench.protocol.search import prm, tree
 
 
 async def box_only(play: Play) -> str:

@@ -19,9 +19,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from hlmat_bench.errors import HlmatError, PluginFailed, RequestFailed, failure_words
-from hlmat_bench.failures import FailureWatch
-from hlmat_bench.interfaces import BatchModel, Model, Reply, Request
+from hlmat_bench.core.errors import HlmatError, PluginFailed, RequestFailed, failure_words
+from hlmat_bench.protocol.interfaces import BatchModel, Model, Reply, Request
+from hlmat_bench.runs.failures import FailureWatch
 
 
 def suitable_concurrency(model: Model | None, batch_size: int | None) -> int:

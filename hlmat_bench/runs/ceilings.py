@@ -8,15 +8,26 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hlmat_bench import data_check, kinds, manifest
-from hlmat_bench.catalog import Catalog
-from hlmat_bench.engine import Contest, Progress
-from hlmat_bench.interfaces import Segmenter
-from hlmat_bench.reference import POLICIES
-from hlmat_bench.runs import Planned, Run, describe, make_segmenter, play_planned, rules_of, split_settings, task_spec
-from hlmat_bench.settings import digest
-from hlmat_bench.shards import select_samples
-from hlmat_bench.tasks import load_task
+from hlmat_bench.data import check as data_check
+from hlmat_bench.data.tasks import load_task
+from hlmat_bench.models.catalog import Catalog
+from hlmat_bench.protocol import manifest
+from hlmat_bench.protocol.interfaces import Segmenter
+from hlmat_bench.protocol.reference import POLICIES
+from hlmat_bench.protocol.settings import digest
+from hlmat_bench.runs import kinds
+from hlmat_bench.runs.engine import Contest, Progress
+from hlmat_bench.runs.run import (
+    Planned,
+    Run,
+    describe,
+    make_segmenter,
+    play_planned,
+    rules_of,
+    split_settings,
+    task_spec,
+)
+from hlmat_bench.runs.shards import select_samples
 
 #: Where they are kept by default.
 FOLDER = Path("runs") / "ceilings"
@@ -40,12 +51,12 @@ def play(
 ) -> dict[str, Run]:
     """Play a task with every reference player in one pass over the images, each image encoded once.
 
-    Each player's run is the one that `hlmat_bench.runs.run` makes of it, and goes on where it stopped. They lie side
-    by side in ``OUT/TASK__SEGMENTER__FINGERPRINT``. ``gt-box`` plays where the segmenter takes boxes.
+    Each player's run is the one that `hlmat_bench.runs.run.run` makes of it, and goes on where it stopped. They lie
+    side by side in ``OUT/TASK__SEGMENTER__FINGERPRINT``. ``gt-box`` plays where the segmenter takes boxes.
 
     Args:
         task, segmenter, budget, initial, limit, seed, data_root, concurrency, embedding_cache, settings, argv,
-            progress: see `hlmat_bench.runs.run`.
+            progress: see `hlmat_bench.runs.run.run`.
         out: the folder of all ceilings.
 
     Returns:

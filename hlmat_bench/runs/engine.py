@@ -17,25 +17,25 @@ from pathlib import Path
 from typing import Any
 
 from hlmat_bench.actions import box_form
-from hlmat_bench.batching import Front, suitable_concurrency
-from hlmat_bench.catalog import Choice
-from hlmat_bench.episode_log import EpisodeLog, Recorded, recorded, set_aside
-from hlmat_bench.errors import PluginFailed, UsageError
-from hlmat_bench.failures import IN_A_ROW, FailureWatch
-from hlmat_bench.framing import UNCHANGED
-from hlmat_bench.interfaces import BatchModel, Model, Segmenter, Session, accepts_mask
-from hlmat_bench.kinds import Manner
-from hlmat_bench.players import ModelPlayer, Player
+from hlmat_bench.core.errors import PluginFailed, UsageError
+from hlmat_bench.core.samples import Sample, Source
+from hlmat_bench.models.api.limits import Meter, Metered, Spent
+from hlmat_bench.models.api.reply_cache import CachedModel
+from hlmat_bench.models.catalog import Choice
 from hlmat_bench.points import PointFormat
-from hlmat_bench.protocol import Play, play
-from hlmat_bench.records import Episode
-from hlmat_bench.reference import PIXELS, ReferencePlayer, policy_of
-from hlmat_bench.reply_cache import CachedModel
-from hlmat_bench.reply_journal import JournaledModel, ReplyJournal
-from hlmat_bench.rewards import with_reward_model
-from hlmat_bench.samples import Sample, Source
-from hlmat_bench.settings import MASK_STATES, ProtocolSettings, is_state
-from hlmat_bench.spending import Meter, Metered, Spent
+from hlmat_bench.points.resize import UNCHANGED
+from hlmat_bench.protocol.interfaces import BatchModel, Model, Segmenter, Session, accepts_mask
+from hlmat_bench.protocol.loop import Play, play
+from hlmat_bench.protocol.players import ModelPlayer, Player
+from hlmat_bench.protocol.records import Episode
+from hlmat_bench.protocol.reference import PIXELS, ReferencePlayer, policy_of
+from hlmat_bench.protocol.reward_models import with_reward_model
+from hlmat_bench.protocol.settings import MASK_STATES, ProtocolSettings, is_state
+from hlmat_bench.runs.batching import Front, suitable_concurrency
+from hlmat_bench.runs.episode_log import EpisodeLog, Recorded, recorded, set_aside
+from hlmat_bench.runs.failures import IN_A_ROW, FailureWatch
+from hlmat_bench.runs.kinds import Manner
+from hlmat_bench.runs.reply_journal import JournaledModel, ReplyJournal
 
 #: The file in a run folder that keeps what the model's process printed, for models with a ``log``.
 MODEL_LOG = "model.log"

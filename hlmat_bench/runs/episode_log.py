@@ -19,8 +19,8 @@ from typing import IO, Any
 
 from filelock import FileLock, Timeout
 
-from hlmat_bench.errors import UsageError
-from hlmat_bench.records import EPISODES, Episode, read_values, to_line
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.protocol.records import EPISODES, Episode, read_values, to_line
 
 EARLY = "episodes.early.jsonl"
 HISTORY = "history.jsonl"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from hlmat_bench.errors import RequestFailed, UsageError
+from hlmat_bench.core.errors import RequestFailed, UsageError
 
 #: So many requests at the beginning of a run, if all fail alike, end it.
 FIRST = 3

@@ -9,17 +9,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hlmat_bench import manifest, masks
-from hlmat_bench.errors import UsageError
-from hlmat_bench.initial import BEGINNINGS, draw_box, draw_mask
-from hlmat_bench.interfaces import Box, Mask, Size
-from hlmat_bench.masks import RLE
-from hlmat_bench.protocol import Begin, Play
-from hlmat_bench.records import EPISODES, Episode, read_episodes
-from hlmat_bench.samples import Sample
-from hlmat_bench.settings import digest
-from hlmat_bench.sources.pixels import read_values
-from hlmat_bench.sources.shapes import MaskRule, wrong_size
+from hlmat_bench.core import masks
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.masks import RLE
+from hlmat_bench.core.samples import Sample
+from hlmat_bench.core.types import Box, Mask, Size
+from hlmat_bench.data.layouts.image_files import read_values
+from hlmat_bench.data.layouts.masks import MaskRule, wrong_size
+from hlmat_bench.protocol import manifest
+from hlmat_bench.protocol.initial import BEGINNINGS, draw_box, draw_mask
+from hlmat_bench.protocol.loop import Begin, Play
+from hlmat_bench.protocol.records import EPISODES, Episode, read_episodes
+from hlmat_bench.protocol.settings import digest
 
 
 class Initial(NamedTuple):

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from hlmat_bench.errors import UsageError
-from hlmat_bench.imperfect import Imperfect, imperfect
-from hlmat_bench.initial import Initial, draw_mask, initial_state
-from hlmat_bench.interfaces import Image, Mask, Segmenter
-from hlmat_bench.mask_settings import RefinementSettings
-from hlmat_bench.protocol import Play
-from hlmat_bench.rated_masks import Predict
-from hlmat_bench.samples import Sample, Source, Truth
-from hlmat_bench.settings import MASK_STATES, ProtocolSettings, is_state
-from hlmat_bench.strategies import Named, strategy
-from hlmat_bench.tasks import Task
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.samples import Sample, Source, Truth
+from hlmat_bench.core.types import Image, Mask
+from hlmat_bench.data.imperfect import Imperfect, imperfect
+from hlmat_bench.data.tasks import Task
+from hlmat_bench.protocol.filtering import Predict
+from hlmat_bench.protocol.initial import draw_mask
+from hlmat_bench.protocol.interfaces import Segmenter
+from hlmat_bench.protocol.loop import Play
+from hlmat_bench.protocol.mask_settings import RefinementSettings
+from hlmat_bench.protocol.settings import MASK_STATES, ProtocolSettings, is_state
+from hlmat_bench.protocol.strategies import Named, strategy
+from hlmat_bench.runs.initial_states import Initial, initial_state
 
 #: Settings that a kind has unless the user says otherwise.
 DEFAULTS: Mapping[str, Mapping[str, Any]] = {
@@ -107,7 +109,7 @@ class Generated:
         await draw_mask(play, made.mask, kind="generated", **made.record())
 
     def mask(self, sample: Sample, image: Image, truth: Truth, segmenter: Segmenter) -> Imperfect:
-        """The imperfect mask of a sample; see `hlmat_bench.imperfect.imperfect`."""
+        """The imperfect mask of a sample; see `hlmat_bench.data.imperfect.imperfect`."""
         return imperfect(self._settings, sample.id, image, truth, self._others(sample), segmenter)
 
     def _others(self, sample: Sample) -> list[Mask]:

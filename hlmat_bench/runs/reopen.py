@@ -8,10 +8,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from hlmat_bench.errors import UsageError
-from hlmat_bench.plugins import scalar
-from hlmat_bench.samples import Source
-from hlmat_bench.tasks import load_task
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.samples import Source
+from hlmat_bench.data.tasks import load_task
+from hlmat_bench.protocol.plugins import scalar
 
 
 def reopened(

@@ -1,7 +1,7 @@
 """Playing a run's clicks again: are its masks those of its segmenter, and what would the oracle have gained?
 
 A record holds every action, so the segmenter alone brings back every mask, without the model. `replayed` does it step
-by step; `replay` does it for a whole run and keeps what it found in the run folder (`hlmat_bench.regret`).
+by step; `replay` does it for a whole run and keeps what it found in the run folder (`hlmat_bench.runs.replay_result`).
 """
 
 from __future__ import annotations
@@ -16,19 +16,22 @@ from typing import Any
 
 import numpy as np
 
-from hlmat_bench import masks, plugins, run_data
 from hlmat_bench.actions import Action
 from hlmat_bench.clicks import Oracle
-from hlmat_bench.drawing import Drawing
-from hlmat_bench.engine import Progress
-from hlmat_bench.errors import UsageError
-from hlmat_bench.interfaces import Mask, Segmenter, accepts_mask
-from hlmat_bench.manifest import first_difference
-from hlmat_bench.records import Episode
-from hlmat_bench.regret import Difference, ReplayResult, digest_of
-from hlmat_bench.runs import Run, make_segmenter, split_settings
-from hlmat_bench.samples import Source
-from hlmat_bench.scores import CachedTruth
+from hlmat_bench.core import masks
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.samples import Source
+from hlmat_bench.core.truth import CachedTruth
+from hlmat_bench.core.types import Mask
+from hlmat_bench.protocol import plugins
+from hlmat_bench.protocol.canvas import Drawing
+from hlmat_bench.protocol.interfaces import Segmenter, accepts_mask
+from hlmat_bench.protocol.manifest import first_difference
+from hlmat_bench.protocol.records import Episode
+from hlmat_bench.runs import reopen as run_data
+from hlmat_bench.runs.engine import Progress
+from hlmat_bench.runs.replay_result import Difference, ReplayResult, digest_of
+from hlmat_bench.runs.run import Run, make_segmenter, split_settings
 
 #: The share of a mask's pixels that may differ where a network drew it: the last bits of floats depend on the batch
 #: and the machine. All other segmenters give the same mask to the pixel.
@@ -77,7 +80,7 @@ def reopened(
     Args:
         document: the manifest.
         segmenter: a name with options, or a file; None: the manifest's name.
-        task, data_root, data: see `hlmat_bench.run_data.reopened`.
+        task, data_root, data: see `hlmat_bench.runs.reopen.reopened`.
 
     Raises:
         UsageError: when one of them is not there or is not the run's.

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hlmat_bench.errors import UsageError
-from hlmat_bench.manifest import write_json
-from hlmat_bench.records import EPISODES
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.protocol.manifest import write_json
+from hlmat_bench.protocol.records import EPISODES
 
 REPLAY_SCHEMA = "hlmat-replay/1"
 REPLAY = "replay.json"

@@ -12,11 +12,11 @@ from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from hlmat_bench.batching import checked
-from hlmat_bench.errors import UsageError
-from hlmat_bench.interfaces import Model, Reply, Request
-from hlmat_bench.records import to_line
-from hlmat_bench.reply_cache import request_digest, to_json
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.models.api.reply_cache import request_digest, to_json
+from hlmat_bench.protocol.interfaces import Model, Reply, Request
+from hlmat_bench.protocol.records import to_line
+from hlmat_bench.runs.batching import checked
 
 JOURNAL = "replies.jsonl"
 #: The file is written anew after so many lines, without those whose episodes are recorded.
@@ -104,7 +104,7 @@ class JournaledModel:
         return getattr(self._model, name)
 
     async def reply(self, request: Request) -> list[Reply]:
-        """See `hlmat_bench.interfaces.Model.reply`; a kept reply has the tokens and the cost it had."""
+        """See `hlmat_bench.protocol.interfaces.Model.reply`; a kept reply has the tokens and the cost it had."""
         task = asyncio.create_task(self._answered(request))
         self._under_way.add(task)
         task.add_done_callback(self._end)

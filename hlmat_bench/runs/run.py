@@ -11,22 +11,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hlmat_bench import data_check, kinds, manifest, plugins, regret, sealed_scores
-from hlmat_bench.catalog import Catalog, Choice
-from hlmat_bench.engine import Contest, Progress, digests_of, play_all
-from hlmat_bench.episode_log import EARLY, Recorded, RunLock, recorded
-from hlmat_bench.errors import UsageError
-from hlmat_bench.failures import IN_A_ROW
-from hlmat_bench.interfaces import Model, Segmenter
-from hlmat_bench.pages.text import redact
-from hlmat_bench.prompts import check_template
-from hlmat_bench.records import EPISODES, Episode, read_episodes
-from hlmat_bench.samples import Sample, Source
-from hlmat_bench.scoring import score_episodes
-from hlmat_bench.settings import PROTOCOL_ID, ProtocolSettings
-from hlmat_bench.shards import select_samples
-from hlmat_bench.spending import Meter, Spent
-from hlmat_bench.tasks import Task, load_task
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.samples import Sample, Source
+from hlmat_bench.core.text import redact
+from hlmat_bench.data import check as data_check
+from hlmat_bench.data.tasks import Task, load_task
+from hlmat_bench.models.api.limits import Meter, Spent
+from hlmat_bench.models.catalog import Catalog, Choice
+from hlmat_bench.protocol import manifest, plugins
+from hlmat_bench.protocol.interfaces import Model, Segmenter
+from hlmat_bench.protocol.prompts import check_template
+from hlmat_bench.protocol.records import EPISODES, Episode, read_episodes
+from hlmat_bench.protocol.settings import PROTOCOL_ID, ProtocolSettings
+from hlmat_bench.runs import kinds, replay_result, sealed_scores
+from hlmat_bench.runs.engine import Contest, Progress, digests_of, play_all
+from hlmat_bench.runs.episode_log import EARLY, Recorded, RunLock, recorded
+from hlmat_bench.runs.failures import IN_A_ROW
+from hlmat_bench.runs.shards import select_samples
+from hlmat_bench.scores.scoring import score_episodes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,9 +60,9 @@ class Run:
 
     def score(self) -> dict[str, Any]:
         """Compute the scores from the episodes alone and write scores.json; add what a replay of them found."""
-        protocol, found = self.manifest["protocol"], regret.load(self.folder)
+        protocol, found = self.manifest["protocol"], replay_result.load(self.folder)
         regrets = None if found is None else found.regrets
-        digest = regret.digest_of(self.folder)
+        digest = replay_result.digest_of(self.folder)
         scores = score_episodes(self.episodes(), budget=protocol["budget"], track=protocol["track"], regrets=regrets)
         if found is not None:
             scores["replay"] = found.summary()
@@ -130,7 +132,7 @@ def run(
             another.
         embedding_cache: a folder for what the segmenter's encoder makes of images, which are then not encoded again.
         max_failures: failed requests in a row that end the run. It ends, too, when its first
-            `hlmat_bench.failures.FIRST` requests fail alike. In both cases the failures are not recorded.
+            `hlmat_bench.runs.failures.FIRST` requests fail alike. In both cases the failures are not recorded.
         lock: keep other processes out of the run folder; False where its file system has no locks.
         settings: more settings of the protocol (``{"overlay.color": "blue"}``) and of the data
             (``{"data.missing": "skip"}``), and ``points``, a format that replaces the model's declared one.

@@ -13,8 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hlmat_bench import manifest, regret
-from hlmat_bench.records import EPISODES
+from hlmat_bench.protocol import manifest
+from hlmat_bench.protocol.records import EPISODES
+from hlmat_bench.runs import replay_result
 
 SCORES = "scores.json"
 SEAL = ".scores.json"
@@ -27,7 +28,7 @@ def write(folder: Path, scores: Mapping[str, Any], episodes_sha256: str) -> None
 
     Args:
         folder: the run folder.
-        scores: the scores, as `hlmat_bench.scoring.score_episodes` makes them.
+        scores: the scores, as `hlmat_bench.scores.scoring.score_episodes` makes them.
         episodes_sha256: of the episodes.jsonl that they are of.
     """
     manifest.write_json(folder / SCORES, scores)
@@ -42,7 +43,7 @@ def read(folder: Path) -> dict[str, Any] | None:
         seal = json.loads((folder / SEAL).read_bytes())
     except (FileNotFoundError, ValueError, RecursionError):
         seal = None
-    if seal == {"episodes": regret.digest_of(folder), "scores": _sha256(folder / SCORES)}:
+    if seal == {"episodes": replay_result.digest_of(folder), "scores": _sha256(folder / SCORES)}:
         value: dict[str, Any] = json.loads((folder / SCORES).read_bytes())
         return value
     log.warning(

@@ -7,11 +7,11 @@ from itertools import groupby, zip_longest
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hlmat_bench import manifest
-from hlmat_bench.episode_log import RunLock
-from hlmat_bench.errors import UsageError
-from hlmat_bench.records import EPISODES, read_episodes, read_values, to_line
-from hlmat_bench.samples import Sample
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.samples import Sample
+from hlmat_bench.protocol import manifest
+from hlmat_bench.protocol.records import EPISODES, read_episodes, read_values, to_line
+from hlmat_bench.runs.episode_log import RunLock
 
 T = TypeVar("T")
 

@@ -1,6 +1,6 @@
 """The scores, as pure functions of masks, areas and curves.
 
-Scores are computed from records, never inside the click loop; `hlmat_bench.masks` has the areas of two
+Scores are computed from records, never inside the click loop; `hlmat_bench.core.masks` has the areas of two
 run-length encodings. Boundary IoU is that of Cheng et al., "Boundary IoU: Improving Object-Centric Image
 Segmentation Evaluation", CVPR 2021 (https://arxiv.org/abs/2103.16562); the number of clicks is that of the
 interactive segmentation literature, e.g. RITM (https://arxiv.org/abs/2102.06583), except that a success at
@@ -16,10 +16,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hlmat_bench.errors import UsageError
-from hlmat_bench.truth import CachedTruth as CachedTruth
-from hlmat_bench.truth import boundary_width as boundary_width
-from hlmat_bench.truth import ratio as ratio
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.truth import CachedTruth as CachedTruth
+from hlmat_bench.core.truth import boundary_width as boundary_width
+from hlmat_bench.core.truth import ratio as ratio
 
 
 class NoC(NamedTuple):

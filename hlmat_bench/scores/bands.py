@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from hlmat_bench.interfaces import Mask
+from hlmat_bench.core.types import Mask
 
 #: Each band with the first value above it, from the lowest on.
 Scale: TypeAlias = Sequence[tuple[str, float]]

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from hlmat_bench.interfaces import Mask
-from hlmat_bench.intervals import bootstrap
-from hlmat_bench.records import Step
+from hlmat_bench.core.types import Mask
+from hlmat_bench.protocol.records import Step
+from hlmat_bench.scores.intervals import bootstrap
 
 
 @dataclass(frozen=True, slots=True)

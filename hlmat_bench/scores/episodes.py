@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hlmat_bench import masks
-from hlmat_bench.bands import bands_of
-from hlmat_bench.click_scores import EpisodeClicks
-from hlmat_bench.errors import UsageError
-from hlmat_bench.failure_scores import EpisodeFailures, episode_failures
-from hlmat_bench.interfaces import Mask
-from hlmat_bench.intervals import bootstrap
-from hlmat_bench.records import Episode
+from hlmat_bench.core import masks
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.truth import CachedTruth
+from hlmat_bench.core.types import Mask
+from hlmat_bench.protocol.records import Episode
 from hlmat_bench.scores import ciou, first_success, miou, noc
-from hlmat_bench.search_scores import Tried, tried
-from hlmat_bench.truth import CachedTruth
+from hlmat_bench.scores.bands import bands_of
+from hlmat_bench.scores.clicks import EpisodeClicks
+from hlmat_bench.scores.failures import EpisodeFailures, episode_failures
+from hlmat_bench.scores.intervals import bootstrap
+from hlmat_bench.scores.search import Tried, tried
 
 NOC_THRESHOLDS = (0.80, 0.85, 0.90)
 RULES = ("final", "self", "best")
@@ -30,7 +30,7 @@ class Measured:
     """What the scores need of one episode; arrays run over t = 0..budget, carried forward.
 
     Attributes:
-        bands: the band of each of the sample's measures; see `hlmat_bench.bands`.
+        bands: the band of each of the sample's measures; see `hlmat_bench.scores.bands`.
         iou, boundary_iou: float (T + 1,).
         intersection, union: pixels, int (T + 1,), ignored pixels left out.
         tried: the candidates of each step of a search.

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from hlmat_bench import masks
-from hlmat_bench.bands import bands_from
-from hlmat_bench.masks import RLE
-from hlmat_bench.records import Episode
-from hlmat_bench.reporting.outcomes import Place, outcome, step_kind
-from hlmat_bench.reporting.regions import Region
+from hlmat_bench.core import masks
+from hlmat_bench.core.masks import RLE
+from hlmat_bench.protocol.records import Episode
 from hlmat_bench.scores import first_success, ratio
+from hlmat_bench.scores.bands import bands_from
+from hlmat_bench.scores.outcomes import Place, outcome, step_kind
+from hlmat_bench.scores.regions import Region
 
 #: The thresholds of NoC that the pages show.
 THRESHOLDS = (0.80, 0.85)
@@ -27,7 +27,7 @@ class Facts:
         iou: their ratio.
         selected: per selection rule the step whose mask is taken.
         answer: the one of these that the run is scored by.
-        bands: the sample's, as `hlmat_bench.bands` names them.
+        bands: the sample's, as `hlmat_bench.scores.bands` names them.
         clicks: per threshold of NoC the click that reached it; None for a miss.
         kinds: per step what it was; see `outcomes.STEPS`.
         outcome: see `outcomes.OUTCOMES`.
@@ -68,7 +68,7 @@ def facts(episode: Episode, budget: int, rule: str = "final") -> Facts:
     Args:
         episode: the record.
         budget: clicks allowed.
-        rule: which selection rule's mask is the answer; see `hlmat_bench.settings.headline`.
+        rule: which selection rule's mask is the answer; see `hlmat_bench.protocol.settings.headline`.
 
     Raises:
         UsageError: when a mask is none.

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hlmat_bench.records import Episode, Step
+from hlmat_bench.protocol.records import Episode, Step
 
 #: So many different reasons of failed episodes are kept in the scores, the commonest first.
 _REASONS = 5

@@ -14,8 +14,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from hlmat_bench.intervals import bootstrap, bootstrap_statistic
-from hlmat_bench.measured import Measured
+from hlmat_bench.scores.episodes import Measured
+from hlmat_bench.scores.intervals import bootstrap, bootstrap_statistic
 
 Floats: TypeAlias = NDArray[np.float64]
 

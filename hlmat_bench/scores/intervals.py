@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hlmat_bench.errors import UsageError
+from hlmat_bench.core.errors import UsageError
 
 Floats: TypeAlias = NDArray[np.float64]
 

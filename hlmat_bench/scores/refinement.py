@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hlmat_bench.measured import NOC_THRESHOLDS, RULES, Measured, Table
 from hlmat_bench.scores import first_success
+from hlmat_bench.scores.episodes import NOC_THRESHOLDS, RULES, Measured, Table
 
 
 def refinement_scores(samples: Sequence[Measured], budget: int) -> dict[str, Any] | None:

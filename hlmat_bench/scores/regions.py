@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hlmat_bench import masks
-from hlmat_bench.errors import UsageError
+from hlmat_bench.core import masks
+from hlmat_bench.core.errors import UsageError
 
 
 class Region:
@@ -49,7 +49,8 @@ class Region:
         return int(np.searchsorted(self._ends, x * self.size[0] + y, side="right")) % 2 == 1
 
     def perimeter(self) -> int:
-        """How many sides of its pixels border another pixel or the image's edge; see `hlmat_bench.bands.perimeter`."""
+        """How many sides of its pixels border another pixel or the image's edge; see
+        `hlmat_bench.scores.bands.perimeter`."""
         if self.size is None:
             return 0
         height = self.size[0]

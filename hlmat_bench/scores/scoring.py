@@ -1,6 +1,6 @@
 """From episodes to scores.json (`hlmat-scores/1`): pure recomputation, without model, segmenter or images.
 
-An episode is measured once (`measured.py`); each section of the scores is made from all that were measured.
+An episode is measured once (`scores/episodes.py`); each section of the scores is made from all that were measured.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ from typing import Any
 
 import numpy as np
 
-from hlmat_bench.bands import BANDS
-from hlmat_bench.click_scores import click_scores
-from hlmat_bench.failure_scores import failure_scores
-from hlmat_bench.filtering import filtering_scores
-from hlmat_bench.measured import NOC_THRESHOLDS, RULES, Measured, Table, measure
-from hlmat_bench.records import Episode
-from hlmat_bench.refinement import refinement_scores
+from hlmat_bench.protocol.records import Episode
 from hlmat_bench.scores import precision
-from hlmat_bench.search_scores import search_scores
+from hlmat_bench.scores.bands import BANDS
+from hlmat_bench.scores.clicks import click_scores
+from hlmat_bench.scores.episodes import NOC_THRESHOLDS, RULES, Measured, Table, measure
+from hlmat_bench.scores.failures import failure_scores
+from hlmat_bench.scores.filtering import filtering_scores
+from hlmat_bench.scores.refinement import refinement_scores
+from hlmat_bench.scores.search import search_scores
 
 SCORES_SCHEMA = "hlmat-scores/1"
 PRECISION_THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
 
-#: The regret of each valid click, by sample and step; see `hlmat_bench.replay`.
+#: The regret of each valid click, by sample and step; see `hlmat_bench.runs.replay`.
 Regrets = Mapping[str, Mapping[int, float]]
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from hlmat_bench import masks
-from hlmat_bench.records import Step
-from hlmat_bench.truth import CachedTruth
+from hlmat_bench.core import masks
+from hlmat_bench.core.truth import CachedTruth
+from hlmat_bench.protocol.records import Step
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hlmat_bench.bands import BANDS
-from hlmat_bench.intervals import Interval, bootstrap, bootstrap_difference
-from hlmat_bench.pages.text import clean
-from hlmat_bench.reporting.facts import Facts
+from hlmat_bench.core.text import clean
 from hlmat_bench.scores import ratio
+from hlmat_bench.scores.bands import BANDS
+from hlmat_bench.scores.facts import Facts
+from hlmat_bench.scores.intervals import Interval, bootstrap, bootstrap_difference
 
 THRESHOLD = "0.85"
 _MOST_VALUES = 40

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from hlmat_bench.sam_families import SAM, SAM_2, SAM_HQ, VARIANTS, Family
+from hlmat_bench.segmenters.sam.families import SAM, SAM_2, SAM_HQ, VARIANTS, Family
 
 SAM_1, SIMPLECLICK = "a SAM", "a SimpleClick"
 """What `Known.what` says of these two, which are read from their authors' files."""

@@ -28,14 +28,14 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from hlmat_bench.fake_models import MarkerFinder
-from hlmat_bench.fake_segmenter import DiscSegmenter, DiscSession
-from hlmat_bench.interfaces import Image
-from hlmat_bench.tiny_families import GROUNDING_TOKENS, Family
-from hlmat_bench.tiny_sam import TINY_SAM, TinySam, tiny_sam
-from hlmat_bench.tiny_sam_families import SamFamily, tiny_sam_of
-from hlmat_bench.tiny_simpleclick import TINY_SIMPLECLICK, tiny_simpleclick
-from hlmat_bench.tiny_vlms import tiny_vlm
+from hlmat_bench.core.types import Image
+from hlmat_bench.testing.discs import DiscSegmenter, DiscSession
+from hlmat_bench.testing.marker_finder import MarkerFinder
+from hlmat_bench.testing.tiny.sam import TINY_SAM, TinySam, tiny_sam
+from hlmat_bench.testing.tiny.sam_families import SamFamily, tiny_sam_of
+from hlmat_bench.testing.tiny.simpleclick import TINY_SIMPLECLICK, tiny_simpleclick
+from hlmat_bench.testing.tiny.vlm import tiny_vlm
+from hlmat_bench.testing.tiny.vlm_families import GROUNDING_TOKENS, Family
 
 __all__ = [
     "GROUNDING_TOKENS",

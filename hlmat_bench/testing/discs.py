@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from hlmat_bench import masks
 from hlmat_bench.clicks import Click
-from hlmat_bench.interfaces import Box, Image, Mask, Size
+from hlmat_bench.core import masks
+from hlmat_bench.core.types import Box, Image, Mask, Size
 
 
 class DiscSegmenter:
@@ -30,11 +30,11 @@ class DiscSegmenter:
         self.sessions: list[DiscSession] = []
 
     def spec(self) -> dict[str, Any]:
-        """See `hlmat_bench.interfaces.Segmenter.spec`."""
+        """See `hlmat_bench.protocol.interfaces.Segmenter.spec`."""
         return {"radius": self.radius}
 
     def open(self, image: Image) -> DiscSession:
-        """See `hlmat_bench.interfaces.Segmenter.open`; the sessions are kept in `sessions`."""
+        """See `hlmat_bench.protocol.interfaces.Segmenter.open`; the sessions are kept in `sessions`."""
         self.sessions.append(DiscSession((image.shape[0], image.shape[1]), self))
         return self.sessions[-1]
 
@@ -53,11 +53,11 @@ class DiscSession:
         self.start: Mask = np.zeros(size, bool)
 
     def start_from(self, mask: Mask) -> None:
-        """See `hlmat_bench.interfaces.RefiningSession.start_from`."""
+        """See `hlmat_bench.protocol.interfaces.RefiningSession.start_from`."""
         self.start = masks.of_shape(mask, self.size).copy()
 
     def predict(self, clicks: Sequence[Click], box: Box | None = None) -> Mask:
-        """See `hlmat_bench.interfaces.Session.predict`."""
+        """See `hlmat_bench.protocol.interfaces.Session.predict`."""
         time.sleep(self.segmenter.pause)
         self.calls.append((list(clicks), box))
         mask = self.start.copy()
@@ -70,9 +70,9 @@ class DiscSession:
         return mask
 
     def snapshot(self) -> int:
-        """See `hlmat_bench.interfaces.Session.snapshot`."""
+        """See `hlmat_bench.protocol.interfaces.Session.snapshot`."""
         return len(self.calls)
 
     def restore(self, state: int) -> None:
-        """See `hlmat_bench.interfaces.Session.restore`."""
+        """See `hlmat_bench.protocol.interfaces.Session.restore`."""
         del self.calls[state:]

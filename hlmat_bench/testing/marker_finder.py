@@ -8,10 +8,11 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from hlmat_bench.framing import Resize
-from hlmat_bench.interfaces import Image, Reply, Request
+from hlmat_bench.core.types import Image
 from hlmat_bench.points import PointFormat
-from hlmat_bench.syntaxes import SYNTAXES
+from hlmat_bench.points.resize import Resize
+from hlmat_bench.points.syntaxes import SYNTAXES
+from hlmat_bench.protocol.interfaces import Reply, Request
 
 Blindness: TypeAlias = Literal["", "random", "constant"]
 
@@ -61,7 +62,7 @@ class MarkerFinder:
         self.refuses, self.blind, self.seed = refuses, blind, seed
 
     async def reply(self, request: Request) -> list[Reply]:
-        """See `hlmat_bench.interfaces.Model.reply`."""
+        """See `hlmat_bench.protocol.interfaces.Model.reply`."""
         return self.replies(request)
 
     def replies(self, request: Request) -> list[Reply]:

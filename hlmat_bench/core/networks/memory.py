@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from hlmat_bench.errors import HlmatError
+from hlmat_bench.core.errors import HlmatError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

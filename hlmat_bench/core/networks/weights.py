@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hlmat_bench import memory
-from hlmat_bench.errors import UsageError
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.networks import memory
 
 NETWORK_FILES = ("config.json", "*.safetensors", "pytorch_model*.bin")
 """The files of a folder that define a network."""

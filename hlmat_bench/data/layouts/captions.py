@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from hlmat_bench.sources.pixels import SUFFIXES
-from hlmat_bench.sources.problems import BadAnnotation
-from hlmat_bench.sources.reading import parse_json, read_csv, read_text, same
+from hlmat_bench.data.layouts.errors import BadAnnotation
+from hlmat_bench.data.layouts.image_files import SUFFIXES
+from hlmat_bench.data.layouts.json_csv import parse_json, read_csv, read_text, same
 
 _NAME_KEYS = ("image", "img", "file_name", "name", "stem")
 _TEXT_KEYS = ("expression", "caption", "prompt", "text")

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from hlmat_bench.errors import UsageError
-from hlmat_bench.interfaces import Mask
-from hlmat_bench.sources.problems import Doubt
-from hlmat_bench.sources.shapes import Segmentation, decode
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.types import Mask
+from hlmat_bench.data.layouts.errors import Doubt
+from hlmat_bench.data.layouts.masks import Segmentation, decode
 
 _SAME_BOX = 0.5
 """Boxes of at least this IoU are one box: outlines are drawn roughly."""

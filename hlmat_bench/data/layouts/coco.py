@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Literal
 
-from hlmat_bench.samples import Sample
-from hlmat_bench.sources.files import DataPath, FileSettings, FileSource, LeftOut, Pixels
-from hlmat_bench.sources.instances import Id, Instances
-from hlmat_bench.sources.place import Place
-from hlmat_bench.sources.problems import BadAnnotation, Unannotated
-from hlmat_bench.sources.reading import take_id, take_texts
+from hlmat_bench.core.samples import Sample
+from hlmat_bench.data.layouts.coco_file import Id, Instances
+from hlmat_bench.data.layouts.data_root import Place
+from hlmat_bench.data.layouts.errors import BadAnnotation, Unannotated
+from hlmat_bench.data.layouts.files import DataPath, FileSettings, FileSource, LeftOut, Pixels
+from hlmat_bench.data.layouts.json_csv import take_id, take_texts
 
 _CATEGORY = "category"
 

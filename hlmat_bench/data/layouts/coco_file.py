@@ -8,11 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
-from hlmat_bench.interfaces import Size
-from hlmat_bench.sources.place import inside
-from hlmat_bench.sources.problems import BadAnnotation, Unannotated
-from hlmat_bench.sources.reading import UniqueIds, read_json, take, take_id
-from hlmat_bench.sources.shapes import Segmentation
+from hlmat_bench.core.types import Size
+from hlmat_bench.data.layouts.data_root import inside
+from hlmat_bench.data.layouts.errors import BadAnnotation, Unannotated
+from hlmat_bench.data.layouts.json_csv import UniqueIds, read_json, take, take_id
+from hlmat_bench.data.layouts.masks import Segmentation
 
 _T = TypeVar("_T")
 Id: TypeAlias = int | str

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
-from hlmat_bench.plain_files import cut, exists, is_file
-from hlmat_bench.sources.problems import BadAnnotation, MissingFile, valid_name
-from hlmat_bench.sources.reading import same
+from hlmat_bench.core.plain_files import cut, exists, is_file
+from hlmat_bench.data.layouts.errors import BadAnnotation, MissingFile, valid_name
+from hlmat_bench.data.layouts.json_csv import same
 
 _MOST_FOLDERS = 100
 

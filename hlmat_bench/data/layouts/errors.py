@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hlmat_bench.errors import UsageError
+from hlmat_bench.core.errors import UsageError
 
 
 class DataProblem(UsageError):

@@ -13,14 +13,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from hlmat_bench.errors import unknown
-from hlmat_bench.interfaces import Image
-from hlmat_bench.plain_files import is_file
-from hlmat_bench.samples import Sample, Source, Truth
-from hlmat_bench.sources import claims
-from hlmat_bench.sources.pixels import AS_USUAL, MAX_PIXELS, ImageReader, Reading, Resize, read_header
-from hlmat_bench.sources.place import Place
-from hlmat_bench.sources.problems import (
+from hlmat_bench.core.errors import unknown
+from hlmat_bench.core.plain_files import is_file
+from hlmat_bench.core.samples import Sample, Source, Truth
+from hlmat_bench.core.types import Image
+from hlmat_bench.data.layouts import claims
+from hlmat_bench.data.layouts.data_root import Place
+from hlmat_bench.data.layouts.errors import (
     BadAnnotation,
     DataProblem,
     Doubt,
@@ -30,8 +29,9 @@ from hlmat_bench.sources.problems import (
     valid,
     valid_name,
 )
-from hlmat_bench.sources.reading import read_text, same
-from hlmat_bench.sources.shapes import MaskFile, Segmentation, Shape
+from hlmat_bench.data.layouts.image_files import AS_USUAL, MAX_PIXELS, ImageReader, Reading, Resize, read_header
+from hlmat_bench.data.layouts.json_csv import read_text, same
+from hlmat_bench.data.layouts.masks import MaskFile, Segmentation, Shape
 
 KINDS = ("missing", "unreadable", "missized", "unannotated", "crowd")
 """Kinds of samples that can be left out: a file is not there; an image, mask or segmentation cannot be decoded; the
@@ -91,7 +91,7 @@ class FileSettings(SourceSettings):
         skip: kinds of samples that are left out and counted, joined by ``+``; see `KINDS`.
         missing: ``skip`` is an older spelling of ``skip: missing``.
         only: a file that names the samples to be played, one a line: a sample's id, its image or its object; None: all.
-        resize: what becomes of a mask whose sides are a little off its image's; see `shapes.fitted`.
+        resize: what becomes of a mask whose sides are a little off its image's; see `masks.fitted`.
         orientation: images and masks are shown as their EXIF tag says (``applied``), or as they are ``stored``.
         max_pixels: larger images and masks are refused before they are decoded.
         allow_empty: whether a set of which nearly all masks are empty or full may be played; see `data_check.look`.
@@ -153,7 +153,7 @@ class LeftOut:
 
 
 class FileSource:
-    """Samples whose images are files; implements `hlmat_bench.samples.Source`.
+    """Samples whose images are files; implements `hlmat_bench.core.samples.Source`.
 
     Args:
         place: where the task's files lie.

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from PIL import ImageOps, UnidentifiedImageError
 
-from hlmat_bench.interfaces import Image, Size
-from hlmat_bench.sources.problems import Unreadable
+from hlmat_bench.core.types import Image, Size
+from hlmat_bench.data.layouts.errors import Unreadable
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 """Of the files that count as images, in small letters."""
@@ -49,7 +49,7 @@ class Reading:
 
     Attributes:
         turned: whether images and masks are shown as their orientation tag says; else as they are stored.
-        resize: what becomes of a mask of another size than its image; see `shapes.fitted`.
+        resize: what becomes of a mask of another size than its image; see `masks.fitted`.
         max_pixels: larger images are refused.
     """
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hlmat_bench import plain_files
-from hlmat_bench.errors import UsageError
-from hlmat_bench.sources.problems import BadAnnotation, Unannotated
+from hlmat_bench.core import plain_files
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.data.layouts.errors import BadAnnotation, Unannotated
 
 _T = TypeVar("_T")
 _NAMES = {dict: "an object", list: "a list", str: "a string", int: "an integer"}

@@ -14,16 +14,16 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from hlmat_bench.plain_files import is_file
-from hlmat_bench.samples import Sample
-from hlmat_bench.sources.captions import read_captions
-from hlmat_bench.sources.files import DataPath, FileSettings, FileSource, LeftOut, OptionalPath, Pixels
-from hlmat_bench.sources.pixels import SUFFIXES
-from hlmat_bench.sources.place import Place
-from hlmat_bench.sources.problems import BadAnnotation, Unannotated
-from hlmat_bench.sources.reading import same
-from hlmat_bench.sources.shapes import Channel, MaskFile, MaskRule
-from hlmat_bench.sources.words import words
+from hlmat_bench.core.plain_files import is_file
+from hlmat_bench.core.samples import Sample
+from hlmat_bench.data.layouts.captions import read_captions
+from hlmat_bench.data.layouts.data_root import Place
+from hlmat_bench.data.layouts.errors import BadAnnotation, Unannotated
+from hlmat_bench.data.layouts.files import DataPath, FileSettings, FileSource, LeftOut, OptionalPath, Pixels
+from hlmat_bench.data.layouts.image_files import SUFFIXES
+from hlmat_bench.data.layouts.json_csv import same
+from hlmat_bench.data.layouts.masks import Channel, MaskFile, MaskRule
+from hlmat_bench.data.layouts.words import words
 
 _EXPRESSION, _IMAGE = "expression", "image"
 _ORIGINS = frozenset({"captions", "expression", "pattern"})

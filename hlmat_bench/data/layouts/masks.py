@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from hlmat_bench import masks
-from hlmat_bench.errors import UsageError
-from hlmat_bench.interfaces import Mask, Size
-from hlmat_bench.samples import Truth
-from hlmat_bench.sources.pixels import AS_USUAL, Reading, read_header, read_values
-from hlmat_bench.sources.problems import BadAnnotation, WrongSize
+from hlmat_bench.core import masks
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.samples import Truth
+from hlmat_bench.core.types import Mask, Size
+from hlmat_bench.data.layouts.errors import BadAnnotation, WrongSize
+from hlmat_bench.data.layouts.image_files import AS_USUAL, Reading, read_header, read_values
 
 Channel: TypeAlias = Literal["first", "any", "alpha"]
 

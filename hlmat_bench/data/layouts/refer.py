@@ -10,13 +10,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from hlmat_bench import unpickle
-from hlmat_bench.samples import Sample
-from hlmat_bench.sources.files import DataPath, FileSettings, FileSource, LeftOut, Pixels
-from hlmat_bench.sources.instances import Id, Instances
-from hlmat_bench.sources.place import Place
-from hlmat_bench.sources.problems import BadAnnotation, Unannotated
-from hlmat_bench.sources.reading import UniqueIds, read_json, take, take_id
+from hlmat_bench.core import unpickle
+from hlmat_bench.core.samples import Sample
+from hlmat_bench.data.layouts.coco_file import Id, Instances
+from hlmat_bench.data.layouts.data_root import Place
+from hlmat_bench.data.layouts.errors import BadAnnotation, Unannotated
+from hlmat_bench.data.layouts.files import DataPath, FileSettings, FileSource, LeftOut, Pixels
+from hlmat_bench.data.layouts.json_csv import UniqueIds, read_json, take, take_id
 
 _NO_OBJECT = -1
 """The annotation of gRefCOCO's references to nothing (https://github.com/henghuiding/gRefCOCO, grefer.py)."""

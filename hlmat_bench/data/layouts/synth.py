@@ -6,9 +6,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from hlmat_bench.samples import Source
-from hlmat_bench.sources.files import SourceSettings
-from hlmat_bench.sources.place import Place
+from hlmat_bench.core.samples import Source
+from hlmat_bench.data.layouts.data_root import Place
+from hlmat_bench.data.layouts.files import SourceSettings
 
 
 class SynthSettings(SourceSettings):
@@ -27,6 +27,6 @@ class SynthSettings(SourceSettings):
 
     def open(self, place: Place) -> Source:
         """See `SourceSettings.open`."""
-        from hlmat_bench.synth.source import SynthSource
+        from hlmat_bench.data.synth.source import SynthSource
 
         return SynthSource(seed=place.seed, count=self.count, name=place.task)

@@ -13,14 +13,14 @@ from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from hlmat_bench.samples import Sample
-from hlmat_bench.sources.captions import stem
-from hlmat_bench.sources.files import DataPath, FileSource, LeftOut, Pixels
-from hlmat_bench.sources.mask_folder import MaskSettings
-from hlmat_bench.sources.place import Place, inside
-from hlmat_bench.sources.problems import BadAnnotation, Doubt, Unannotated
-from hlmat_bench.sources.reading import TAG, Table, read_csv
-from hlmat_bench.sources.shapes import MaskFile, MaskRule
+from hlmat_bench.core.samples import Sample
+from hlmat_bench.data.layouts.captions import stem
+from hlmat_bench.data.layouts.data_root import Place, inside
+from hlmat_bench.data.layouts.errors import BadAnnotation, Doubt, Unannotated
+from hlmat_bench.data.layouts.files import DataPath, FileSource, LeftOut, Pixels
+from hlmat_bench.data.layouts.json_csv import TAG, Table, read_csv
+from hlmat_bench.data.layouts.mask_folder import MaskSettings
+from hlmat_bench.data.layouts.masks import MaskFile, MaskRule
 
 _NEEDED = ("image", "mask", "expression")
 _KNOWN = (*_NEEDED, "id", "ref_id", "ignore")

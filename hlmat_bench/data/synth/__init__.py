@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from hlmat_bench.synth.source import VERSION, SynthSource
+from hlmat_bench.data.synth.source import VERSION, SynthSource
 
 __all__ = ["VERSION", "SynthSource"]

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TypeAlias
 
-from hlmat_bench.interfaces import Size
-from hlmat_bench.synth.kinds import KINDS
-from hlmat_bench.synth.scenes import Thing
+from hlmat_bench.core.types import Size
+from hlmat_bench.data.synth.kinds import KINDS
+from hlmat_bench.data.synth.scenes import Thing
 
 Group: TypeAlias = list[int]
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from hlmat_bench.synth import letters, nature, structures, tools
-from hlmat_bench.synth.dice import Dice
-from hlmat_bench.synth.sketch import Sketch
+from hlmat_bench.data.synth import shapes_letters, shapes_nature, shapes_structures, shapes_tools
+from hlmat_bench.data.synth.integer_rng import Dice
+from hlmat_bench.data.synth.strokes import Sketch
 
 
 class Draw(Protocol):
@@ -49,33 +49,40 @@ def _kind(noun: str, plural: str, draw: Draw, low: int, high: int, tilt: int, we
 
 
 _THINGS = (
-    _kind("wheel", "wheels", tools.wheel, 75, 100, 25, 100),
-    _kind("bicycle", "bicycles", tools.bicycle, 140, 160, 12, 75),
-    _kind("key", "keys", tools.key, 40, 52, 180, 110),
-    _kind("comb", "combs", tools.comb, 190, 260, 45, 70),
-    _kind("pair of scissors", "pairs of scissors", tools.scissors, 50, 68, 180, 100),
-    _kind("rake", "rakes", tools.rake, 48, 66, 30, 90),
-    _kind("pair of glasses", "pairs of glasses", tools.glasses, 230, 280, 30, 90),
-    _kind("coat hanger", "coat hangers", tools.hanger, 140, 180, 25, 90),
-    _kind("ladder", "ladders", structures.ladder, 32, 45, 40, 100),
-    _kind("fence", "fences", structures.fence, 130, 200, 8, 85),
-    _kind("antenna", "antennas", structures.antenna, 70, 100, 12, 80),
-    _kind("lattice tower", "lattice towers", structures.tower, 48, 62, 5, 75),
-    _kind("net", "nets", structures.net, 90, 150, 20, 70),
-    _kind("chair", "chairs", structures.chair, 60, 75, 8, 100),
-    _kind("rack", "racks", structures.rack, 70, 120, 5, 95),
-    _kind("birdcage", "birdcages", structures.birdcage, 60, 78, 8, 75),
-    _kind("spider web", "spider webs", structures.web, 85, 115, 30, 65),
-    _kind("insect", "insects", nature.insect, 78, 100, 180, 70),
-    _kind("spider", "spiders", nature.spider, 95, 125, 180, 75),
-    _kind("tree", "trees", nature.tree, 80, 110, 5, 70),
-    _kind("snowflake", "snowflakes", nature.snowflake, 100, 100, 30, 90),
+    _kind("wheel", "wheels", shapes_tools.wheel, 75, 100, 25, 100),
+    _kind("bicycle", "bicycles", shapes_tools.bicycle, 140, 160, 12, 75),
+    _kind("key", "keys", shapes_tools.key, 40, 52, 180, 110),
+    _kind("comb", "combs", shapes_tools.comb, 190, 260, 45, 70),
+    _kind("pair of scissors", "pairs of scissors", shapes_tools.scissors, 50, 68, 180, 100),
+    _kind("rake", "rakes", shapes_tools.rake, 48, 66, 30, 90),
+    _kind("pair of glasses", "pairs of glasses", shapes_tools.glasses, 230, 280, 30, 90),
+    _kind("coat hanger", "coat hangers", shapes_tools.hanger, 140, 180, 25, 90),
+    _kind("ladder", "ladders", shapes_structures.ladder, 32, 45, 40, 100),
+    _kind("fence", "fences", shapes_structures.fence, 130, 200, 8, 85),
+    _kind("antenna", "antennas", shapes_structures.antenna, 70, 100, 12, 80),
+    _kind("lattice tower", "lattice towers", shapes_structures.tower, 48, 62, 5, 75),
+    _kind("net", "nets", shapes_structures.net, 90, 150, 20, 70),
+    _kind("chair", "chairs", shapes_structures.chair, 60, 75, 8, 100),
+    _kind("rack", "racks", shapes_structures.rack, 70, 120, 5, 95),
+    _kind("birdcage", "birdcages", shapes_structures.birdcage, 60, 78, 8, 75),
+    _kind("spider web", "spider webs", shapes_structures.web, 85, 115, 30, 65),
+    _kind("insect", "insects", shapes_nature.insect, 78, 100, 180, 70),
+    _kind("spider", "spiders", shapes_nature.spider, 95, 125, 180, 75),
+    _kind("tree", "trees", shapes_nature.tree, 80, 110, 5, 70),
+    _kind("snowflake", "snowflakes", shapes_nature.snowflake, 100, 100, 30, 90),
 )
 _LETTERS = tuple(
     Kind(
-        f"letter {glyph}", f"letters {glyph}", "letter", partial(letters.draw, glyph), (68, 84), 15, 100, mirrors=False
+        f"letter {glyph}",
+        f"letters {glyph}",
+        "letter",
+        partial(shapes_letters.draw, glyph),
+        (68, 84),
+        15,
+        100,
+        mirrors=False,
     )
-    for glyph in letters.STROKES
+    for glyph in shapes_letters.STROKES
 )
 
 KINDS: dict[str, Kind] = {kind.noun: kind for kind in (*_THINGS, *_LETTERS)}

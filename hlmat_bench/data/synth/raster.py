@@ -10,8 +10,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from hlmat_bench.interfaces import Box, Size
-from hlmat_bench.synth.sketch import UNIT, Polygon
+from hlmat_bench.core.types import Box, Size
+from hlmat_bench.data.synth.strokes import UNIT, Polygon
 
 Alpha: TypeAlias = NDArray[np.int32]
 """How much of each pixel is covered: int32 (H, W), from 0 (nothing) to 256 (all of it)."""

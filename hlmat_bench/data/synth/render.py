@@ -9,14 +9,14 @@ from operator import add, itemgetter
 import numpy as np
 from numpy.typing import NDArray
 
-from hlmat_bench.interfaces import Box, Image, Mask
-from hlmat_bench.synth import palette
-from hlmat_bench.synth.dice import TRIG_BITS, Dice, cos, sin
-from hlmat_bench.synth.palette import RGB
-from hlmat_bench.synth.raster import Alpha, Shape, box_blur, coverage
-from hlmat_bench.synth.scenes import Layers, Scene, Thing, outline
-from hlmat_bench.synth.sketch import UNIT
-from hlmat_bench.synth.textures import MATERIALS, Material, smooth_noise
+from hlmat_bench.core.types import Box, Image, Mask
+from hlmat_bench.data.synth import palette
+from hlmat_bench.data.synth.integer_rng import TRIG_BITS, Dice, cos, sin
+from hlmat_bench.data.synth.palette import RGB
+from hlmat_bench.data.synth.raster import Alpha, Shape, box_blur, coverage
+from hlmat_bench.data.synth.scenes import Layers, Scene, Thing, outline
+from hlmat_bench.data.synth.strokes import UNIT
+from hlmat_bench.data.synth.textures import MATERIALS, Material, smooth_noise
 
 _PICTURE = 0
 """The random stream of a picture, beside those of its objects, which start at 1."""

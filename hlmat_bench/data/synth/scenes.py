@@ -9,12 +9,12 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from hlmat_bench.interfaces import Box, Size
-from hlmat_bench.synth import palette
-from hlmat_bench.synth.dice import TRIG_BITS, Dice, cos, sin
-from hlmat_bench.synth.kinds import ALIKE, FAMILIES, KINDS
-from hlmat_bench.synth.raster import Shape
-from hlmat_bench.synth.sketch import UNIT, Polygon, Sketch
+from hlmat_bench.core.types import Box, Size
+from hlmat_bench.data.synth import palette
+from hlmat_bench.data.synth.integer_rng import TRIG_BITS, Dice, cos, sin
+from hlmat_bench.data.synth.kinds import ALIKE, FAMILIES, KINDS
+from hlmat_bench.data.synth.raster import Shape
+from hlmat_bench.data.synth.strokes import UNIT, Polygon, Sketch
 
 Layers: TypeAlias = list[tuple[int, Shape]]
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from hlmat_bench.synth.dice import Dice
-from hlmat_bench.synth.sketch import Point, Sketch
+from hlmat_bench.data.synth.integer_rng import Dice
+from hlmat_bench.data.synth.strokes import Point, Sketch
 
 Arc: TypeAlias = tuple[int, int, int, int, int, int]
 """Centre x, centre y, radius x, radius y, first and last angle in degrees: 0 right, 90 down."""

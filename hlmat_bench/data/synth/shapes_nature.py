@@ -6,8 +6,8 @@ strokes of about half width ``p``, and comes near all four sides of the frame.
 
 from __future__ import annotations
 
-from hlmat_bench.synth.dice import TRIG_BITS, Dice, cos, sin
-from hlmat_bench.synth.sketch import UNIT, Point, Sketch, between, polar
+from hlmat_bench.data.synth.integer_rng import TRIG_BITS, Dice, cos, sin
+from hlmat_bench.data.synth.strokes import UNIT, Point, Sketch, between, polar
 
 _INSECT_LEGS = ((88, -42, -62), (100, -6, 18), (90, 30, 86))
 """Reach, knee and foot of the legs of one side, in percent of the frame."""

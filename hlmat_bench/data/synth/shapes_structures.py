@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from hlmat_bench.synth.dice import TRIG_BITS, Dice, sin
-from hlmat_bench.synth.sketch import Point, Sketch, between, polar
+from hlmat_bench.data.synth.integer_rng import TRIG_BITS, Dice, sin
+from hlmat_bench.data.synth.strokes import Point, Sketch, between, polar
 
 
 def ladder(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:

@@ -6,8 +6,8 @@ strokes of about half width ``p``, and reaches all four sides of the frame.
 
 from __future__ import annotations
 
-from hlmat_bench.synth.dice import Dice
-from hlmat_bench.synth.sketch import Point, Sketch, between, polar
+from hlmat_bench.data.synth.integer_rng import Dice
+from hlmat_bench.data.synth.strokes import Point, Sketch, between, polar
 
 
 def wheel(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:

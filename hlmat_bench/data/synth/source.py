@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import count
 
-from hlmat_bench.errors import UsageError
-from hlmat_bench.interfaces import Image
-from hlmat_bench.samples import Sample, Truth
-from hlmat_bench.synth.dice import Dice
-from hlmat_bench.synth.expressions import Referral, referrals
-from hlmat_bench.synth.kinds import KINDS
-from hlmat_bench.synth.render import Picture, paint
-from hlmat_bench.synth.scenes import Scene, Thing, draw_scene
-from hlmat_bench.synth.visibility import visible_percent
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.samples import Sample, Truth
+from hlmat_bench.core.types import Image
+from hlmat_bench.data.synth.expressions import Referral, referrals
+from hlmat_bench.data.synth.integer_rng import Dice
+from hlmat_bench.data.synth.kinds import KINDS
+from hlmat_bench.data.synth.render import Picture, paint
+from hlmat_bench.data.synth.scenes import Scene, Thing, draw_scene
+from hlmat_bench.data.synth.visibility import visible_percent
 
 VERSION = 1
 """Of the generator: a change of any pixel or expression raises it."""
@@ -79,7 +79,7 @@ def _picture(seed: int, index: int) -> Picture:
 
 
 class SynthSource:
-    """Scenes made from a seed; implements `hlmat_bench.samples.Source`.
+    """Scenes made from a seed; implements `hlmat_bench.core.samples.Source`.
 
     A sample depends on the seed and its own number only: a larger ``count`` adds samples behind.
     """

@@ -2,7 +2,7 @@
 
 Lengths are in sixteenths of a pixel (`UNIT` to the pixel), x to the right, y down, around the object's
 centre. Nothing is rounded twice and no floating point is used: lengths come from `math.isqrt`, directions
-from the tables of `dice`.
+from the tables of `integer_rng`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from hlmat_bench.synth.dice import TRIG_BITS, cos, sin
+from hlmat_bench.data.synth.integer_rng import TRIG_BITS, cos, sin
 
 UNIT = 16
 

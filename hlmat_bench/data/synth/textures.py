@@ -9,8 +9,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from hlmat_bench.synth.dice import Dice
-from hlmat_bench.synth.palette import RGB
+from hlmat_bench.data.synth.integer_rng import Dice
+from hlmat_bench.data.synth.palette import RGB
 
 Grain: TypeAlias = NDArray[np.int32]
 """int32 (H, W) in [0, 255]: 0 is a material's first colour, 255 its second."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import reduce
 from operator import add
 
-from hlmat_bench.interfaces import Box, Size
-from hlmat_bench.synth.raster import Shape, coverage
-from hlmat_bench.synth.scenes import Scene, Thing, outline
+from hlmat_bench.core.types import Box, Size
+from hlmat_bench.data.synth.raster import Shape, coverage
+from hlmat_bench.data.synth.scenes import Scene, Thing, outline
 
 _COARSE = 4
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
-from hlmat_bench.errors import UsageError
+from hlmat_bench.core.errors import UsageError
 
 PORTS = {"http": 80, "https": 443}
 _BLANKS = " \t\r\n\v\f\ufeff\u200b\u00a0"

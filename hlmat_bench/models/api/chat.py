@@ -11,11 +11,11 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from hlmat_bench.api_errors import ErrorAnswer
-from hlmat_bench.error_bodies import json_object
-from hlmat_bench.errors import TryAgain
-from hlmat_bench.interfaces import Reply
-from hlmat_bench.prices import Price
+from hlmat_bench.core.errors import TryAgain
+from hlmat_bench.models.api.error_bodies import json_object
+from hlmat_bench.models.api.errors import ErrorAnswer
+from hlmat_bench.models.api.prices import Price
+from hlmat_bench.protocol.interfaces import Reply
 
 #: Characters of a reply that are kept; what is longer is cut off there.
 LONGEST_REPLY = 1_000_000

@@ -16,11 +16,11 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import parse_qsl, unquote
 
-from hlmat_bench import api_errors
-from hlmat_bench.api_address import PORTS, no_address, parts_of, proxy_for
-from hlmat_bench.errors import HlmatError, RequestFailed, TryAgain, UsageError
-from hlmat_bench.retries import persist
-from hlmat_bench.throttle import Throttle
+from hlmat_bench.core.errors import HlmatError, RequestFailed, TryAgain, UsageError
+from hlmat_bench.models.api import errors as api_errors
+from hlmat_bench.models.api.address import PORTS, no_address, parts_of, proxy_for
+from hlmat_bench.models.api.retries import persist
+from hlmat_bench.models.api.throttle import Throttle
 
 if TYPE_CHECKING:
     import httpx2

@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
-from hlmat_bench.error_bodies import Refusal, read_error
-from hlmat_bench.errors import HlmatError, RequestFailed, TryAgain, UsageError
-from hlmat_bench.refused_fields import field_advice, refused_field
-from hlmat_bench.waiting_times import moment, pause
+from hlmat_bench.core.errors import HlmatError, RequestFailed, TryAgain, UsageError
+from hlmat_bench.models.api.error_bodies import Refusal, read_error
+from hlmat_bench.models.api.refused_fields import field_advice, refused_field
+from hlmat_bench.models.api.waiting_times import moment, pause
 
 #: What becomes of the request: ``again`` it is asked again; ``fails`` it failed for good; ``ends`` no request can ever
 #: succeed; ``withheld`` the service does not let this prompt through; ``field`` the server does not take a field.

@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from hlmat_bench.errors import UsageError
-from hlmat_bench.interfaces import Model, Reply, Request
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.protocol.interfaces import Model, Reply, Request
 
 
 class Spent(UsageError):
@@ -117,7 +117,7 @@ class Metered:
         return getattr(self._model, name)
 
     async def reply(self, request: Request) -> list[Reply]:
-        """See `hlmat_bench.interfaces.Model.reply`.
+        """See `hlmat_bench.protocol.interfaces.Model.reply`.
 
         Raises:
             Spent: when a limit is reached.

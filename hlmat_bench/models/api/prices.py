@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hlmat_bench import yaml_files
-from hlmat_bench.content import folder
-from hlmat_bench.errors import UsageError
+from hlmat_bench.core import files
+from hlmat_bench.core.content import folder
+from hlmat_bench.core.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ def find(model: str, file: str | Path | None = None) -> Price | None:
 
 
 def _entries(path: Path) -> Sequence[tuple[str, Price]]:
-    values = yaml_files.read(path, "prices= file")
+    values = files.read(path, "prices= file")
     if not isinstance(values, list):
         raise UsageError(f"{path} must be a list of entries with model, input and output.")
     return [_entry(path, value) for value in values]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from hlmat_bench.error_bodies import Refusal
+from hlmat_bench.models.api.error_bodies import Refusal
 
 _REFUSES = re.compile(
     r"unrecogni[sz]ed|unknown|unexpected|unsupported|n[o']t support|not (?:supported|permitted|allowed|accepted|valid)"

@@ -18,9 +18,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from hlmat_bench.errors import UsageError
-from hlmat_bench.interfaces import Model, Reply, Request
-from hlmat_bench.settings import digest
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.protocol.interfaces import Model, Reply, Request
+from hlmat_bench.protocol.settings import digest
 
 T = TypeVar("T")
 
@@ -47,7 +47,7 @@ class CachedModel:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="reply-cache")
 
     async def reply(self, request: Request) -> list[Reply]:
-        """See `hlmat_bench.interfaces.Model.reply`; a kept reply has the tokens and the cost it had.
+        """See `hlmat_bench.protocol.interfaces.Model.reply`; a kept reply has the tokens and the cost it had.
 
         Raises:
             UsageError: when the cache cannot be read or written.

@@ -8,8 +8,8 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
-from hlmat_bench.errors import RequestFailed, TryAgain
-from hlmat_bench.throttle import Throttle
+from hlmat_bench.core.errors import RequestFailed, TryAgain
+from hlmat_bench.models.api.throttle import Throttle
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState

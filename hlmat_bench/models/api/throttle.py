@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from hlmat_bench.errors import TryAgain
+from hlmat_bench.core.errors import TryAgain
 
 
 class Throttle:

@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from hlmat_bench.interfaces import Image, Reply, Request
-from hlmat_bench.worker_process import WorkerLost
+from hlmat_bench.core.types import Image
+from hlmat_bench.models.worker.process import WorkerLost
+from hlmat_bench.protocol.interfaces import Reply, Request
 
 SCHEMA = "hlmat-worker/1"
 Finish: TypeAlias = Literal["stop", "length", "content_filter", "refusal"]

@@ -18,7 +18,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import IO, Any, TypeAlias
 
-from hlmat_bench.errors import RequestFailed
+from hlmat_bench.core.errors import RequestFailed
 
 Message: TypeAlias = dict[str, Any]
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from hlmat_bench.records import Episode
-from hlmat_bench.settings import digest
+from hlmat_bench.protocol.records import Episode
+from hlmat_bench.protocol.settings import digest
 
 MARK = 8
 """Hex digits of a mark: enough to say where two runs differ; that they differ, the whole digest says."""

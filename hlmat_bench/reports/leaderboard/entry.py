@@ -1,7 +1,7 @@
 """An entry of the leaderboard, `hlmat-entry/1`: what a submitter hands in, as a strict schema.
 
 The same classes give the JSON schema `leaderboard/entry.schema.json`, for tools that are not ours:
-``python -m hlmat_bench.board.entry`` prints it.
+``python -m hlmat_bench.reports.leaderboard.entry`` prints it.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from hlmat_bench.actions import REASONS
-from hlmat_bench.board.files import MAX_TEXT, check_bounded, read_json
-from hlmat_bench.errors import UsageError
-from hlmat_bench.pages.text import LINK_LENGTH, safe_link
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.text import LINK_LENGTH, safe_link
+from hlmat_bench.protocol.settings import headline
+from hlmat_bench.reports.leaderboard.files import MAX_TEXT, check_bounded, read_json
 from hlmat_bench.scores import ratio
-from hlmat_bench.settings import headline
 
 ENTRY_SCHEMA = "hlmat-entry/1"
 MAX_SAMPLES = 100_000
@@ -189,7 +189,7 @@ class Manifest(Strict):
 
     @property
     def selection(self) -> Rule:
-        """Which mask of an episode is the model's answer; see `hlmat_bench.settings.headline`."""
+        """Which mask of an episode is the model's answer; see `hlmat_bench.protocol.settings.headline`."""
         return "self" if headline(self.protocol) == "self" else "final"
 
 
@@ -244,7 +244,7 @@ class Entry(Strict):
         training_data: what the model was trained on, in the submitter's words; whether the task's images are in it.
         weights: whether the model's weights can be had.
         links: to a paper, code, the run's folder.
-        episodes_sha256: over all episodes, times left out; see `hlmat_bench.board.digests`.
+        episodes_sha256: over all episodes, times left out; see `hlmat_bench.reports.leaderboard.digests`.
     """
 
     schema_id: Literal["hlmat-entry/1"] = Field(alias="schema")

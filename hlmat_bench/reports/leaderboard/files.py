@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from hlmat_bench.errors import UsageError
+from hlmat_bench.core.errors import UsageError
 
 MAX_BYTES = 4 * 2**20
 """The largest file. An entry of 10,834 samples and 7 clicks has 1.5 MB."""

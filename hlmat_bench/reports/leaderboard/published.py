@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from hlmat_bench import yaml_files
-from hlmat_bench.board.entry import Line, Link, Name, Strict, Text
-from hlmat_bench.content import folder
-from hlmat_bench.published import published_table
+from hlmat_bench.core import files
+from hlmat_bench.core.content import folder
+from hlmat_bench.data.published import published_table
+from hlmat_bench.reports.leaderboard.entry import Line, Link, Name, Strict, Text
 
 
 class Choice(Strict):
@@ -55,7 +55,7 @@ class PublishedTable(Strict):
 
 def published() -> list[PublishedTable]:
     """The tables that `leaderboard/published.yaml` chooses."""
-    values = yaml_files.read(folder("leaderboard") / "published.yaml", "choice of published numbers")
+    values = files.read(folder("leaderboard") / "published.yaml", "choice of published numbers")
     return [_table(Choice.model_validate(value)) for value in values]
 
 

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hlmat_bench.board.entry import Entry, TaskFacts, lasting
-from hlmat_bench.board.repository import Listed
-from hlmat_bench.intervals import bootstrap_difference
-from hlmat_bench.pages.text import clean
-from hlmat_bench.reference import POLICIES
-from hlmat_bench.settings import digest
+from hlmat_bench.core.text import clean
+from hlmat_bench.protocol.reference import POLICIES
+from hlmat_bench.protocol.settings import digest
+from hlmat_bench.reports.leaderboard.entry import Entry, TaskFacts, lasting
+from hlmat_bench.reports.leaderboard.repository import Listed
+from hlmat_bench.scores.intervals import bootstrap_difference
 
 _OWN_STARTS = ("empty", "model-box", "gt-box")
 

@@ -20,12 +20,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from hlmat_bench import manifest
-from hlmat_bench.board import consistency
-from hlmat_bench.board.entry import Date, Entry, Line, Name, Sha256, Strict, Text, checked, read_entry
-from hlmat_bench.board.files import read_json
-from hlmat_bench.board.findings import Level
-from hlmat_bench.errors import UsageError
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.protocol import manifest
+from hlmat_bench.reports.leaderboard.entry import Date, Entry, Line, Name, Sha256, Strict, Text, checked, read_entry
+from hlmat_bench.reports.leaderboard.files import read_json
+from hlmat_bench.reports.leaderboard.verify import schema_level
+from hlmat_bench.reports.leaderboard.verify.findings import Level
 
 ENTRIES, VERIFIED, WITHDRAWN = "entries", "verified", "withdrawn"
 
@@ -167,7 +167,7 @@ def _files(folder: Path) -> list[Path]:
 
 def _listed(path: Path) -> Listed:
     entry = read_entry(path)
-    for finding in consistency.check(entry):
+    for finding in schema_level.check(entry):
         raise UsageError(f"{path.name} contradicts itself: {finding}.")
     beside = path.parent.parent / VERIFIED / path.name
     if not beside.exists():

@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib.metadata
 from pathlib import Path
 
-from hlmat_bench.board.repository import ENTRIES, VERIFIED, WITHDRAWN
-from hlmat_bench.content import folder
-from hlmat_bench.errors import UsageError
+from hlmat_bench.core.content import folder
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.reports.leaderboard.repository import ENTRIES, VERIFIED, WITHDRAWN
 
 _FILES = {
     "README.md": "README.md",

@@ -8,14 +8,14 @@ from typing import Any
 
 from jinja2 import Environment
 
-from hlmat_bench.board import views
-from hlmat_bench.board.published import published
-from hlmat_bench.board.ranking import Ranking, Row, rankings
-from hlmat_bench.board.repository import ENTRIES, Repository, Withdrawal, read_repository
-from hlmat_bench.pages.data import csv_text, json_text
-from hlmat_bench.pages.site import Site
-from hlmat_bench.pages.templates import environment
-from hlmat_bench.pages.text import clean
+from hlmat_bench.core.text import clean
+from hlmat_bench.reports.leaderboard import views
+from hlmat_bench.reports.leaderboard.published import published
+from hlmat_bench.reports.leaderboard.ranking import Ranking, Row, rankings
+from hlmat_bench.reports.leaderboard.repository import ENTRIES, Repository, Withdrawal, read_repository
+from hlmat_bench.reports.pages.data import csv_text, json_text
+from hlmat_bench.reports.pages.site import Site
+from hlmat_bench.reports.pages.templates import environment
 
 _ASSETS = ("base.css", "hl.js", "board.css", "board.js")
 

@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from hlmat_bench import masks
-from hlmat_bench.board.digests import RunDigest, marks
-from hlmat_bench.board.entry import ENTRY_SCHEMA, MOST_FAILED, Entry, Manifest, Rule, Scores, checked
-from hlmat_bench.errors import UsageError
-from hlmat_bench.pages.text import public
-from hlmat_bench.records import Episode
-from hlmat_bench.runs import Run
+from hlmat_bench.core import masks
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.text import public
+from hlmat_bench.protocol.records import Episode
+from hlmat_bench.reports.leaderboard.digests import RunDigest, marks
+from hlmat_bench.reports.leaderboard.entry import ENTRY_SCHEMA, MOST_FAILED, Entry, Manifest, Rule, Scores, checked
+from hlmat_bench.runs.run import Run
 from hlmat_bench.scores import first_success, ratio
-from hlmat_bench.scoring import score_episodes
+from hlmat_bench.scores.scoring import score_episodes
 
 THRESHOLDS = ("0.80", "0.85")
 

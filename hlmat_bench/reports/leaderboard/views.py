@@ -8,15 +8,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hlmat_bench.board.entry import Entry
-from hlmat_bench.board.findings import LEVELS
-from hlmat_bench.board.published import PublishedTable
-from hlmat_bench.board.ranking import Ranking, Row
-from hlmat_bench.board.repository import Withdrawal
-from hlmat_bench.errors import UsageError
-from hlmat_bench.pages import plots
-from hlmat_bench.pages.text import clean
-from hlmat_bench.tasks import load_task
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.text import clean
+from hlmat_bench.data.tasks import load_task
+from hlmat_bench.reports.leaderboard.entry import Entry
+from hlmat_bench.reports.leaderboard.published import PublishedTable
+from hlmat_bench.reports.leaderboard.ranking import Ranking, Row
+from hlmat_bench.reports.leaderboard.repository import Withdrawal
+from hlmat_bench.reports.leaderboard.verify.findings import LEVELS
+from hlmat_bench.reports.pages import plots
 
 MOST_CURVES = 5
 """How many curves a plot can show that a reader tells apart."""

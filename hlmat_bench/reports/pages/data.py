@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from hlmat_bench.pages.text import neutral
+from hlmat_bench.core.text import neutral
 
 
 def json_text(value: Any, *, indent: int | None = None) -> str:

@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 
-from hlmat_bench.content import folder
-from hlmat_bench.errors import UsageError
+from hlmat_bench.core.content import folder
+from hlmat_bench.core.errors import UsageError
 
 SUMS = "SHA256SUMS"
 

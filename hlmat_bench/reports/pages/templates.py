@@ -8,8 +8,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from hlmat_bench.content import folder
-from hlmat_bench.pages.text import clean, safe_link
+from hlmat_bench.core.content import folder
+from hlmat_bench.core.text import clean, safe_link
 
 #: What a page may load: files of its own folder, and nothing from elsewhere or from its own text.
 POLICY = (

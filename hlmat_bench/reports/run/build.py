@@ -7,19 +7,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from hlmat_bench import run_data
-from hlmat_bench.errors import UsageError
-from hlmat_bench.pages.data import json_text
-from hlmat_bench.pages.site import Site
-from hlmat_bench.pages.templates import render
-from hlmat_bench.reporting import comparing, entrants, references, sections, views
-from hlmat_bench.reporting.entrants import Entrant
-from hlmat_bench.reporting.files import SHARD, write_data
-from hlmat_bench.reporting.pictures import write_pictures
-from hlmat_bench.reporting.references import Reference
-from hlmat_bench.reporting.slices import Slicing, slicings
-from hlmat_bench.reporting.words import DEFINITIONS
-from hlmat_bench.samples import Source
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.samples import Source
+from hlmat_bench.reports.pages.data import json_text
+from hlmat_bench.reports.pages.site import Site
+from hlmat_bench.reports.pages.templates import render
+from hlmat_bench.reports.run import comparison, loaded, references, sections, views
+from hlmat_bench.reports.run.data_files import SHARD, write_data
+from hlmat_bench.reports.run.definitions import DEFINITIONS
+from hlmat_bench.reports.run.images import write_pictures
+from hlmat_bench.reports.run.loaded import Entrant
+from hlmat_bench.reports.run.references import Reference
+from hlmat_bench.runs import reopen as run_data
+from hlmat_bench.scores.slices import Slicing, slicings
 
 _ASSETS = ("base.css", "hl.js", "report.css", "masks.js", "stage.js", "player.js", "gallery.js")
 
@@ -51,7 +51,7 @@ def report(
     Raises:
         UsageError: when a folder is no run, the runs are not on the same samples, or the data is not there.
     """
-    played = entrants.read([Path(folder) for folder in runs])
+    played = loaded.read([Path(folder) for folder in runs])
     if len(played) > 1 and any(entrant.taken is None for entrant in played):
         raise UsageError(
             "Runs without clicks have no pages that compare them; report each of them alone, or leave --out out of "
@@ -119,13 +119,13 @@ def _single(entrant: Entrant, players: Sequence[Reference], ways: Sequence[Slici
 
 
 def _comparison(played: Sequence[Entrant], ways: Sequence[Slicing]) -> dict[str, Any]:
-    found = comparing.pairs(played)
+    found = comparison.pairs(played)
     return {
-        "heads": comparing.head_rows(played),
+        "heads": comparison.head_rows(played),
         "pairs": found,
-        "pair_table": comparing.pair_table(found),
-        "differences": comparing.difference_plot(found),
-        "slices": comparing.slice_tables(played, ways),
+        "pair_table": comparison.pair_table(found),
+        "differences": comparison.difference_plot(found),
+        "slices": comparison.slice_tables(played, ways),
         "steps": [(entrant.name, views.step_rows(entrant)) for entrant in played],
     }
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from hlmat_bench.pages.plots import Plot, forest
-from hlmat_bench.pages.templates import number
-from hlmat_bench.reporting.entrants import Entrant, differing_settings
-from hlmat_bench.reporting.slices import Slicing, differences, scores_of
-from hlmat_bench.reporting.views import with_range
+from hlmat_bench.reports.pages.plots import Plot, forest
+from hlmat_bench.reports.pages.templates import number
+from hlmat_bench.reports.run.loaded import Entrant, differing_settings
+from hlmat_bench.reports.run.views import with_range
+from hlmat_bench.scores.slices import Slicing, differences, scores_of
 
 _SHORT = 16
 
@@ -25,7 +25,7 @@ class Pair:
     Attributes:
         first, second: their numbers in the report.
         names: their names.
-        found: first minus second, as `hlmat_bench.reporting.slices.differences` gives it.
+        found: first minus second, as `hlmat_bench.scores.slices.differences` gives it.
         warnings: what besides the model differs between them.
     """
 

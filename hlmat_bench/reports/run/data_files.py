@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from hlmat_bench.pages.data import csv_text, json_text, script
-from hlmat_bench.pages.site import Site
-from hlmat_bench.pages.text import clean, public
-from hlmat_bench.reporting.entrants import Entrant
-from hlmat_bench.reporting.outcomes import OUTCOMES
-from hlmat_bench.reporting.slices import Slicing
+from hlmat_bench.core.text import clean, public
+from hlmat_bench.reports.pages.data import csv_text, json_text, script
+from hlmat_bench.reports.pages.site import Site
+from hlmat_bench.reports.run.loaded import Entrant
+from hlmat_bench.scores.outcomes import OUTCOMES
+from hlmat_bench.scores.slices import Slicing
 
 SHARD = 32
 """Samples in a shard."""

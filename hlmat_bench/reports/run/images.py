@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 from PIL import Image as Pillow
 
-from hlmat_bench.interfaces import Image
-from hlmat_bench.pages.site import Site
-from hlmat_bench.samples import Sample, Source
+from hlmat_bench.core.samples import Sample, Source
+from hlmat_bench.core.types import Image
+from hlmat_bench.reports.pages.site import Site
 
 THUMBNAIL = 160
 """Longest side of a thumbnail, in pixels."""

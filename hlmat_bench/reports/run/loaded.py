@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hlmat_bench.errors import UsageError
-from hlmat_bench.masks import RLE
-from hlmat_bench.pages.data import json_text
-from hlmat_bench.pages.text import clean, public
-from hlmat_bench.records import EPISODES, Episode, read_values
-from hlmat_bench.reporting.facts import Facts, facts
-from hlmat_bench.runs import Run
-from hlmat_bench.settings import headline
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.masks import RLE
+from hlmat_bench.core.text import clean, public
+from hlmat_bench.protocol.records import EPISODES, Episode, read_values
+from hlmat_bench.protocol.settings import headline
+from hlmat_bench.reports.pages.data import json_text
+from hlmat_bench.runs.run import Run
+from hlmat_bench.scores.facts import Facts, facts
 
 NAME_LENGTH = 60
 

@@ -8,13 +8,13 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from hlmat_bench.errors import UsageError
-from hlmat_bench.filtering import as_numbers, errors
-from hlmat_bench.intervals import bootstrap_difference
-from hlmat_bench.reporting.comparing import separated
-from hlmat_bench.reporting.entrants import Entrant
-from hlmat_bench.reporting.slices import ends_of
-from hlmat_bench.reporting.views import with_range
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.reports.run.comparison import separated
+from hlmat_bench.reports.run.loaded import Entrant
+from hlmat_bench.reports.run.views import with_range
+from hlmat_bench.scores.filtering import as_numbers, errors
+from hlmat_bench.scores.intervals import bootstrap_difference
+from hlmat_bench.scores.slices import ends_of
 
 
 def pair_table(entrants: Sequence[Entrant]) -> tuple[list[str], list[list[str]]]:

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from hlmat_bench import ceilings
-from hlmat_bench.records import EPISODES, read_episodes
-from hlmat_bench.reference import POLICIES
-from hlmat_bench.reporting.entrants import Entrant
-from hlmat_bench.reporting.facts import Facts, facts
-from hlmat_bench.runs import Run
+from hlmat_bench.protocol.records import EPISODES, read_episodes
+from hlmat_bench.protocol.reference import POLICIES
+from hlmat_bench.reports.run.loaded import Entrant
+from hlmat_bench.runs import ceilings
+from hlmat_bench.runs.run import Run
 from hlmat_bench.scores import ciou, miou
+from hlmat_bench.scores.facts import Facts, facts
 
 
 @dataclass(frozen=True, slots=True)

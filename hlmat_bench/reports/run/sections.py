@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from hlmat_bench.pages.templates import number, percent
-from hlmat_bench.pages.text import clean
-from hlmat_bench.reporting.words import CLICKS, WORTH
+from hlmat_bench.core.text import clean
+from hlmat_bench.reports.pages.templates import number, percent
+from hlmat_bench.reports.run.definitions import CLICKS, WORTH
 
 _NAMES = {"miou": "mIoU", "noc": "NoC", "mae": "MAE", "mse": "MSE", "ci": "interval"}
 _SHARES = ("rate", "inside", "overshoot", "worsened", "accuracy", "precision", "recall")

@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from hlmat_bench.failure_scores import left_out_words, remarks
-from hlmat_bench.pages.plots import Bar, Plot, Series, bars, lines
-from hlmat_bench.pages.templates import number, percent
-from hlmat_bench.pages.text import clean
-from hlmat_bench.reporting.entrants import Entrant
-from hlmat_bench.reporting.outcomes import OUTCOMES, STEPS
-from hlmat_bench.reporting.references import Reference
-from hlmat_bench.reporting.slices import Slicing, scores_of
-from hlmat_bench.reporting.words import RULES
+from hlmat_bench.core.text import clean
+from hlmat_bench.reports.pages.plots import Bar, Plot, Series, bars, lines
+from hlmat_bench.reports.pages.templates import number, percent
+from hlmat_bench.reports.run.definitions import RULES
+from hlmat_bench.reports.run.loaded import Entrant
+from hlmat_bench.reports.run.references import Reference
+from hlmat_bench.scores.failures import left_out_words, remarks
+from hlmat_bench.scores.outcomes import OUTCOMES, STEPS
+from hlmat_bench.scores.slices import Slicing, scores_of
 
 
 def about(entrant: Entrant) -> dict[str, Any]:

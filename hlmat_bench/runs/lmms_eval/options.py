@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from hlmat_bench.errors import UsageError, unknown
+from hlmat_bench.core.errors import UsageError, unknown
 
 
 class Options(BaseModel):

@@ -13,11 +13,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hlmat_bench.framing import Resize
-from hlmat_bench.interfaces import Reply, Request
-from hlmat_bench.lmms import convention
+from hlmat_bench.models import lmms_eval as convention
 from hlmat_bench.points import PointFormat
-from hlmat_bench.runs import Run
+from hlmat_bench.points.resize import Resize
+from hlmat_bench.protocol.interfaces import Reply, Request
+from hlmat_bench.runs.run import Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class RelayModel:
         return self._spec
 
     async def reply(self, request: Request) -> list[Reply]:
-        """See `hlmat_bench.interfaces.Model.reply`."""
+        """See `hlmat_bench.protocol.interfaces.Model.reply`."""
         replies = []
         for n in range(request.n):
             question = Question(request, n, asyncio.get_running_loop().create_future())

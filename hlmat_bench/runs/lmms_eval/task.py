@@ -23,16 +23,16 @@ from loguru import logger
 from PIL import Image as Pillow
 from PIL import ImageFile
 
-from hlmat_bench.errors import UsageError
-from hlmat_bench.failure_scores import remarks
-from hlmat_bench.framing import Resize
-from hlmat_bench.interfaces import Request
-from hlmat_bench.lmms import convention
-from hlmat_bench.lmms.options import Options
-from hlmat_bench.lmms.relay import RelayedRun, RelayModel
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.data.tasks import load_task
+from hlmat_bench.models import lmms_eval as convention
 from hlmat_bench.points import PointFormat
-from hlmat_bench.runs import Run, folder_name, run, split_settings
-from hlmat_bench.tasks import load_task
+from hlmat_bench.points.resize import Resize
+from hlmat_bench.protocol.interfaces import Request
+from hlmat_bench.runs.lmms_eval.options import Options
+from hlmat_bench.runs.lmms_eval.relay import RelayedRun, RelayModel
+from hlmat_bench.runs.run import Run, folder_name, run, split_settings
+from hlmat_bench.scores.failures import remarks
 
 SPLIT = "test"
 METRICS = {"miou": True, "ciou": True, "biou": True, "noc@80": False, "noc@85": False, "noc@90": False, "auc": True}

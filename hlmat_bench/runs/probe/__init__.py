@@ -20,26 +20,26 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from hlmat_bench.batching import Front, suitable_concurrency
-from hlmat_bench.catalog import Catalog, Choice
-from hlmat_bench.engine import Progress, all_or_none, in_own_loop
-from hlmat_bench.errors import RequestFailed, UsageError
-from hlmat_bench.failures import FailureWatch
-from hlmat_bench.framing import UNCHANGED, Frame
-from hlmat_bench.interfaces import Model
-from hlmat_bench.pages.text import redact
-from hlmat_bench.players import ModelPlayer, View
+from hlmat_bench.core.errors import RequestFailed, UsageError
+from hlmat_bench.core.samples import Sample
+from hlmat_bench.core.text import redact
+from hlmat_bench.data.layouts.image_files import ImageReader
+from hlmat_bench.models.catalog import Catalog, Choice
 from hlmat_bench.points import PointFormat
-from hlmat_bench.probing.diagnosis import FEWEST, Answer, Diagnosis, diagnose
-from hlmat_bench.probing.fitting import NEAR
-from hlmat_bench.probing.images import Question, write_images
-from hlmat_bench.probing.picture import write_picture
-from hlmat_bench.probing.words import sentences
-from hlmat_bench.prompts import check_template
-from hlmat_bench.reference import POLICIES
-from hlmat_bench.samples import Sample
-from hlmat_bench.settings import ProtocolSettings
-from hlmat_bench.sources.pixels import ImageReader
+from hlmat_bench.points.resize import UNCHANGED, Frame
+from hlmat_bench.protocol.interfaces import Model
+from hlmat_bench.protocol.players import ModelPlayer, View
+from hlmat_bench.protocol.prompts import check_template
+from hlmat_bench.protocol.reference import POLICIES
+from hlmat_bench.protocol.settings import ProtocolSettings
+from hlmat_bench.runs.batching import Front, suitable_concurrency
+from hlmat_bench.runs.engine import Progress, all_or_none, in_own_loop
+from hlmat_bench.runs.failures import FailureWatch
+from hlmat_bench.runs.probe.diagnosis import FEWEST, Answer, Diagnosis, diagnose
+from hlmat_bench.runs.probe.explanations import sentences
+from hlmat_bench.runs.probe.fitting import NEAR
+from hlmat_bench.runs.probe.markers import Question, write_images
+from hlmat_bench.runs.probe.picture import write_picture
 
 SCHEMA = "hlmat-probe/1"
 SAMPLES = 32

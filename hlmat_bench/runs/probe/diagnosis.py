@@ -14,11 +14,10 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from hlmat_bench.actions import parse
-from hlmat_bench.framing import Frame
-from hlmat_bench.interfaces import Size
+from hlmat_bench.core.types import Size
 from hlmat_bench.points import PointFormat
-from hlmat_bench.probing.dependence import depends
-from hlmat_bench.probing.fitting import (
+from hlmat_bench.points.resize import Frame
+from hlmat_bench.runs.probe.fitting import (
     NEAR,
     Data,
     Hypothesis,
@@ -30,8 +29,9 @@ from hlmat_bench.probing.fitting import (
     stretched,
     told_apart,
 )
-from hlmat_bench.probing.hearing import BARE, Heard, hear
-from hlmat_bench.probing.readings import SENT, Reading, View
+from hlmat_bench.runs.probe.hypotheses import SENT, Reading, View
+from hlmat_bench.runs.probe.numbers import BARE, Heard, hear
+from hlmat_bench.runs.probe.permutation import depends
 
 Status: TypeAlias = Literal["fits", "mistaken", "unclear", "blind", "silent"]
 Mistake: TypeAlias = Literal["order", "unit", "canvas", "offset", "scale", "syntax"]
@@ -132,7 +132,7 @@ def diagnose(
         answers: all questions.
         declared: the model's point format.
         resize: the name of its resize rule, by which the frames were made.
-        rules: names of resize rules that the model may follow, besides `hlmat_bench.probing.readings.RULES`.
+        rules: names of resize rules that the model may follow, besides `hlmat_bench.runs.probe.hypotheses.RULES`.
         seed: of the permutations by which chance is ruled out.
     """
     heard = tuple(hear([answer.reply for answer in answers], declared))

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from hlmat_bench.points import PointFormat
-from hlmat_bench.probing.diagnosis import Answer, Diagnosis, Spot
-from hlmat_bench.probing.fitting import NEAR, Hypothesis
-from hlmat_bench.probing.hearing import BARE
-from hlmat_bench.probing.readings import SENT, Reading
+from hlmat_bench.runs.probe.diagnosis import Answer, Diagnosis, Spot
+from hlmat_bench.runs.probe.fitting import NEAR, Hypothesis
+from hlmat_bench.runs.probe.hypotheses import SENT, Reading
+from hlmat_bench.runs.probe.numbers import BARE
 
 _MOST_NAMED = 3
 _ROUGH = 0.025

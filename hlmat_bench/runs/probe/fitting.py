@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hlmat_bench.points import Order
-from hlmat_bench.probing.readings import SENT, Floats, Reading, View, candidates, in_order
+from hlmat_bench.runs.probe.hypotheses import SENT, Floats, Reading, View, candidates, in_order
 
 NEAR = 0.05
 """An answer is explained by a reading that puts it this near to the marker's middle."""

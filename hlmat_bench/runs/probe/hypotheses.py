@@ -9,9 +9,9 @@ from typing import Literal, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from hlmat_bench.framing import UNCHANGED, Frame, Resize
-from hlmat_bench.interfaces import Size
+from hlmat_bench.core.types import Size
 from hlmat_bench.points import Order, PointFormat
+from hlmat_bench.points.resize import UNCHANGED, Frame, Resize
 
 Floats: TypeAlias = NDArray[np.float64]
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hlmat_bench.interfaces import Image, Mask, Size
+from hlmat_bench.core.types import Image, Mask, Size
 
 #: No green: that is what the overlay's colour is called in the prompt.
 COLORS = {"red": (214, 39, 40), "blue": (31, 80, 200), "yellow": (245, 200, 20), "purple": (140, 40, 160)}

@@ -10,9 +10,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hlmat_bench.answers import answer_in
 from hlmat_bench.points import PointFormat
-from hlmat_bench.syntaxes import SYNTAXES, Syntax
+from hlmat_bench.points.answers import answer_in
+from hlmat_bench.points.syntaxes import SYNTAXES, Syntax
 
 BARE = "bare"
 """What the syntax of two numbers is called that stand in none."""

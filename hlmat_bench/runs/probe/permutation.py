@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hlmat_bench.points import Order
-from hlmat_bench.probing.fitting import NEAR, Data
-from hlmat_bench.probing.readings import SENT, Floats, in_order
+from hlmat_bench.runs.probe.fitting import NEAR, Data
+from hlmat_bench.runs.probe.hypotheses import SENT, Floats, in_order
 
 Orders: TypeAlias = NDArray[np.intp]
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hlmat_bench.interfaces import Size
-from hlmat_bench.probing.diagnosis import Diagnosis, Spot
-from hlmat_bench.probing.images import Question
-from hlmat_bench.sources.pixels import read_image
+from hlmat_bench.core.types import Size
+from hlmat_bench.data.layouts.image_files import read_image
+from hlmat_bench.runs.probe.diagnosis import Diagnosis, Spot
+from hlmat_bench.runs.probe.markers import Question
 
 if TYPE_CHECKING:
     from PIL import Image as Pillow

@@ -12,10 +12,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from hlmat_bench import yaml_files
-from hlmat_bench.content import folder
-from hlmat_bench.errors import UsageError, unknown
-from hlmat_bench.suites.measures import Measure
+from hlmat_bench.core import files
+from hlmat_bench.core.content import folder
+from hlmat_bench.core.errors import UsageError, unknown
+from hlmat_bench.runs.suites.measures import Measure
 
 _LIST_HINT = "`hlmat-bench suites` lists them."
 
@@ -30,7 +30,7 @@ class Part(_Strict):
     Attributes:
         model, segmenter: names of the suite's `Suite.models` and `Suite.segmenters`.
         task: a task's name, or the path of its YAML file.
-        strategy, budget, limit: as of `hlmat_bench.runs.run`.
+        strategy, budget, limit: as of `hlmat_bench.runs.run.run`.
         initial: the state before the first click.
         boxes: instead of it: the boxes of another run, which is played first. It has this one's model, task, segmenter
             and limit, unless these parts say otherwise.
@@ -220,7 +220,7 @@ def _shipped(name: str) -> Suite:
 
 
 def _read(path: Path) -> Suite:
-    values = yaml_files.read(path, "suite file")
+    values = files.read(path, "suite file")
     try:
         return Suite.model_validate(values)
     except ValidationError as error:

@@ -8,16 +8,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from hlmat_bench import kinds, plugins
-from hlmat_bench.catalog import Catalog
-from hlmat_bench.errors import UsageError, unknown
-from hlmat_bench.pages.text import redact
-from hlmat_bench.published import published_table
-from hlmat_bench.runs import rules_of, split_settings
-from hlmat_bench.settings import applying, setting_names
-from hlmat_bench.suites.definition import Line, Part, Suite, Table, slug
-from hlmat_bench.suites.measures import Measure
-from hlmat_bench.tasks import load_task
+from hlmat_bench.core.errors import UsageError, unknown
+from hlmat_bench.core.text import redact
+from hlmat_bench.data.published import published_table
+from hlmat_bench.data.tasks import load_task
+from hlmat_bench.models.catalog import Catalog
+from hlmat_bench.protocol import plugins
+from hlmat_bench.protocol.settings import applying, setting_names
+from hlmat_bench.runs import kinds
+from hlmat_bench.runs.run import rules_of, split_settings
+from hlmat_bench.runs.suites.definition import Line, Part, Suite, Table, slug
+from hlmat_bench.runs.suites.measures import Measure
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Wanted:
 
     Attributes:
         name: of its folder.
-        model, task, segmenter, strategy, initial, budget, limit, settings: as of `hlmat_bench.runs.run`.
+        model, task, segmenter, strategy, initial, budget, limit, settings: as of `hlmat_bench.runs.run.run`.
         boxes: the run whose boxes are its initial state; or None.
     """
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hlmat_bench import manifest
-from hlmat_bench.errors import UsageError
-from hlmat_bench.suites.measures import Measure, Shown
-from hlmat_bench.suites.results import SCHEMA, CellResult, TableResult
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.protocol import manifest
+from hlmat_bench.runs.suites.measures import Measure, Shown
+from hlmat_bench.runs.suites.results import SCHEMA, CellResult, TableResult
 
 DASH = "–"
 _CSV_HEADERS = (

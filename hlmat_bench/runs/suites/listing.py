@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from hlmat_bench import plugins
-from hlmat_bench.catalog import Catalog
-from hlmat_bench.suites.definition import load_suite, suite_names
-from hlmat_bench.suites.expansion import Plan, expand
-from hlmat_bench.tasks import load_task
+from hlmat_bench.data.tasks import load_task
+from hlmat_bench.models.catalog import Catalog
+from hlmat_bench.protocol import plugins
+from hlmat_bench.runs.suites.definition import load_suite, suite_names
+from hlmat_bench.runs.suites.expansion import Plan, expand
 
 HEADERS = ("suite", "title", "runs", "missing here")
 

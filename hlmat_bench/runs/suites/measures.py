@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from hlmat_bench.errors import UsageError
-from hlmat_bench.measured import RULES
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.scores.episodes import RULES
 
 _MASK_SCORES = {"miou": "mIoU", "ciou": "cIoU", "biou": "boundary IoU"}
 _FILTERING = {"mae": "MAE", "mse": "MSE", "pearson": "Pearson", "spearman": "Spearman"}

@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from hlmat_bench import manifest, plugins
-from hlmat_bench.errors import UsageError
-from hlmat_bench.pages.text import redact
-from hlmat_bench.runs import Run
-from hlmat_bench.runs import run as play_run
-from hlmat_bench.sealed_scores import SCORES
-from hlmat_bench.suites.expansion import Plan, Wanted
-from hlmat_bench.tasks import load_task
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.text import redact
+from hlmat_bench.data.tasks import load_task
+from hlmat_bench.protocol import manifest, plugins
+from hlmat_bench.runs.run import Run
+from hlmat_bench.runs.run import run as play_run
+from hlmat_bench.runs.sealed_scores import SCORES
+from hlmat_bench.runs.suites.expansion import Plan, Wanted
 
 STATE = "suite.json"
 STATE_SCHEMA = "hlmat-suite-run/1"
@@ -24,7 +24,7 @@ STATE_SCHEMA = "hlmat-suite-run/1"
 
 @dataclass(frozen=True)
 class Means:
-    """What all runs of a suite are played with; see `hlmat_bench.runs.run`.
+    """What all runs of a suite are played with; see `hlmat_bench.runs.run.run`.
 
     Attributes:
         out: the folder of the suite; each run has its own in it.

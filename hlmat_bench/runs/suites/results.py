@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hlmat_bench.published import published_table
-from hlmat_bench.reporting.facts import Facts, facts
-from hlmat_bench.reporting.slices import differences
-from hlmat_bench.runs import Run
-from hlmat_bench.settings import headline
-from hlmat_bench.suites.definition import Table
-from hlmat_bench.suites.expansion import Cell, Plan, Wanted
-from hlmat_bench.suites.measures import Measure, Shown
-from hlmat_bench.suites.playing import Outcome
+from hlmat_bench.data.published import published_table
+from hlmat_bench.protocol.settings import headline
+from hlmat_bench.runs.run import Run
+from hlmat_bench.runs.suites.definition import Table
+from hlmat_bench.runs.suites.expansion import Cell, Plan, Wanted
+from hlmat_bench.runs.suites.measures import Measure, Shown
+from hlmat_bench.runs.suites.play import Outcome
+from hlmat_bench.scores.facts import Facts, facts
+from hlmat_bench.scores.slices import differences
 
 SCHEMA = "hlmat-suite-table/1"
 

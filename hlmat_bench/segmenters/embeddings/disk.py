@@ -17,10 +17,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from hlmat_bench.embeddings import image_key
-from hlmat_bench.errors import UsageError
-from hlmat_bench.interfaces import Image
-from hlmat_bench.settings import digest
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.types import Image
+from hlmat_bench.protocol.settings import digest
+from hlmat_bench.segmenters.embeddings.memory import image_key
 
 if TYPE_CHECKING:
     import torch

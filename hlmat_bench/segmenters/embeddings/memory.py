@@ -11,7 +11,7 @@ from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
-from hlmat_bench.interfaces import Image
+from hlmat_bench.core.types import Image
 
 
 class HasBytes(Protocol):

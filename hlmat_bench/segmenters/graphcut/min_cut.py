@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from hlmat_bench.interfaces import Size
+from hlmat_bench.core.types import Size
 
 Floats: TypeAlias = NDArray[np.float32]
 

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hlmat_bench.clicks import Click
-from hlmat_bench.cuts import Floats, cheapest, resized
-from hlmat_bench.interfaces import Image, Mask, Size
+from hlmat_bench.core.types import Image, Mask, Size
+from hlmat_bench.segmenters.graphcut.min_cut import Floats, cheapest, resized
 
 Span: TypeAlias = "slice[int, int, None]"
 

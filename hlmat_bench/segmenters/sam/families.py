@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hlmat_bench.sam_frames import IMAGENET_MEAN, IMAGENET_STD, Frame
+from hlmat_bench.segmenters.sam.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Frame
 
 _HALF = (127.5, 127.5, 127.5)
 
@@ -29,7 +29,7 @@ class Family:
         licence: of the public weights.
         gated: the hub gives them to those who accepted the licence there.
         side: of the square that the network sees, in pixels, in the public checkpoints.
-        stretched, mean, std: see `hlmat_bench.sam_frames.Frame`.
+        stretched, mean, std: see `hlmat_bench.segmenters.sam.preprocessing.Frame`.
         bound: logits that are fed back are first cut to [-bound, bound]; None leaves them as they are.
         needs: packages beside torch, transformers and safetensors.
     """

@@ -1,7 +1,7 @@
 """What the SAM segmenters ask of a network, and the official network of SAM.
 
-The networks of transformers are in `hlmat_bench.sam_transformers`. Source of all numbers: ``build_sam.py`` of the
-package segment-anything (Kirillov et al., arXiv 2304.02643).
+The networks of transformers are in `hlmat_bench.segmenters.sam.transformers`. Source of all numbers: ``build_sam.py``
+of the package segment-anything (Kirillov et al., arXiv 2304.02643).
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from hlmat_bench import known_checkpoints, weights
-from hlmat_bench.errors import UsageError
-from hlmat_bench.sam_families import SAM, VARIANTS, Family, Variant
-from hlmat_bench.sam_frames import IMAGENET_MEAN, IMAGENET_STD, Frame
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.networks import weights
+from hlmat_bench.segmenters import known_checkpoints
+from hlmat_bench.segmenters.sam.families import SAM, VARIANTS, Family, Variant
+from hlmat_bench.segmenters.sam.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Frame
 
 if TYPE_CHECKING:
     import torch
@@ -148,7 +149,7 @@ class Network(Protocol):
         frame: how images get into the square.
         mask_side: L.
         files: the checkpoint's file or folder.
-        wrapping: what its tensors were wrapped in, see `hlmat_bench.weights.unwrapped`.
+        wrapping: what its tensors were wrapped in, see `hlmat_bench.core.networks.weights.unwrapped`.
         device: where it runs.
         dtype: number type of the image encoder.
     """

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from hlmat_bench.interfaces import Image, Mask, Size
+from hlmat_bench.core.types import Image, Mask, Size
 
 if TYPE_CHECKING:
     import torch

@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hlmat_bench import local, masks, weights
 from hlmat_bench.clicks import Click
-from hlmat_bench.embedding_store import EmbeddingStore, Tensors
-from hlmat_bench.embeddings import EmbeddingCache
-from hlmat_bench.errors import UsageError
-from hlmat_bench.interfaces import Box, Image, Mask, Size
-from hlmat_bench.sam_networks import Features, Network, Prompt
+from hlmat_bench.core import masks
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.networks import device as local
+from hlmat_bench.core.networks import weights
+from hlmat_bench.core.types import Box, Image, Mask, Size
+from hlmat_bench.segmenters.embeddings.disk import EmbeddingStore, Tensors
+from hlmat_bench.segmenters.embeddings.memory import EmbeddingCache
+from hlmat_bench.segmenters.sam.official import Features, Network, Prompt
 
 if TYPE_CHECKING:
     import torch
@@ -68,7 +70,7 @@ class SamSegmenter:
         self._one_at_a_time = threading.Lock()
 
     def spec(self) -> dict[str, Any]:
-        """See `hlmat_bench.interfaces.Segmenter.spec`."""
+        """See `hlmat_bench.protocol.interfaces.Segmenter.spec`."""
         return {
             "name": self.name,
             **self._encoder(),
@@ -94,7 +96,7 @@ class SamSegmenter:
         }
 
     def open(self, image: Image) -> SamSession:
-        """See `hlmat_bench.interfaces.Segmenter.open`."""
+        """See `hlmat_bench.protocol.interfaces.Segmenter.open`."""
         with local.computing(self.name):
             features = self._features.get(image, self._kept_or_encoded)
         return SamSession(self.network, features, (image.shape[0], image.shape[1]), feedback=self.feedback)
@@ -125,7 +127,7 @@ class SamSession:
         self._logits: torch.Tensor | None = None
 
     def start_from(self, mask: Mask) -> None:
-        """See `hlmat_bench.interfaces.RefiningSession.start_from`; the mask becomes the network's mask prompt.
+        """See `hlmat_bench.protocol.interfaces.RefiningSession.start_from`; the mask becomes the network's mask prompt.
 
         Raises:
             UsageError: when the mask has another shape than the image, or no logits are fed back.
@@ -140,7 +142,7 @@ class SamSession:
                 self._logits = logits.to(self._network.device)
 
     def predict(self, clicks: Sequence[Click], box: Box | None = None) -> Mask:
-        """See `hlmat_bench.interfaces.Session.predict`; without clicks and box, the start mask."""
+        """See `hlmat_bench.protocol.interfaces.Session.predict`; without clicks and box, the start mask."""
         import torch
 
         if not clicks and box is None:
@@ -152,7 +154,7 @@ class SamSession:
             return self._mask(logits)
 
     def predict_each(self, candidates: Sequence[Sequence[Click]], box: Box | None = None) -> list[Mask]:
-        """See `hlmat_bench.interfaces.BatchSession.predict_each`.
+        """See `hlmat_bench.protocol.interfaces.BatchSession.predict_each`.
 
         Candidates with equally many clicks are decoded in one batch, on a CPU in batches of `_CPU_BATCH`. They are not
         padded to one length: these networks attend to padding.
@@ -179,7 +181,7 @@ class SamSession:
         return self._logits
 
     def restore(self, state: torch.Tensor | None) -> None:
-        """See `hlmat_bench.interfaces.Session.restore`."""
+        """See `hlmat_bench.protocol.interfaces.Session.restore`."""
         self._logits = state
 
     def _best(self, candidates: Sequence[Sequence[Click]], box: Box | None) -> torch.Tensor:

@@ -7,17 +7,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hlmat_bench import weights
-from hlmat_bench.errors import UsageError
-from hlmat_bench.sam_families import FAMILIES, SAM, SAM_HQ, VARIANTS, Family, Variant, encoder_size
-from hlmat_bench.sam_networks import Features, Prompt
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.networks import weights
+from hlmat_bench.segmenters.sam.families import FAMILIES, SAM, SAM_HQ, VARIANTS, Family, Variant, encoder_size
+from hlmat_bench.segmenters.sam.official import Features, Prompt
 
 if TYPE_CHECKING:
     import torch
 
 
 class TransformersNetwork:
-    """A SAM of any family; see `hlmat_bench.sam_networks.Network`.
+    """A SAM of any family; see `hlmat_bench.segmenters.sam.official.Network`.
 
     Args:
         variant: which; without a size, any of the family.
@@ -45,14 +45,14 @@ class TransformersNetwork:
         _encode_in(dtype, self._model.vision_encoder)
 
     def encode(self, pixels: torch.Tensor) -> Features:
-        """See `hlmat_bench.sam_networks.Network.encode`."""
+        """See `hlmat_bench.segmenters.sam.official.Network.encode`."""
         made = self._model.get_image_embeddings(pixels.to(self.dtype))
         if self.family is SAM_HQ:  # its decoder reads the first of the intermediate embeddings
             return Features({"image_embeddings": made[0], "intermediate_embeddings": made[1][:1]})
         return Features({"image_embeddings": made})
 
     def decode(self, features: Features, prompt: Prompt) -> tuple[torch.Tensor, torch.Tensor]:
-        """See `hlmat_bench.sam_networks.Network.decode`."""
+        """See `hlmat_bench.segmenters.sam.official.Network.decode`."""
         made = self._model(
             **features.arguments,
             input_points=None if prompt.points is None else prompt.points[None],

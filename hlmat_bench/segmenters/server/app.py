@@ -21,9 +21,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 
-from hlmat_bench.errors import UsageError
-from hlmat_bench.interfaces import Segmenter, accepts_mask
-from hlmat_bench.segmenter_requests import (
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.protocol.interfaces import Segmenter, accepts_mask
+from hlmat_bench.segmenters.server.requests import (
     MOST_JSON_BYTES,
     Predict,
     PredictEach,
@@ -34,7 +34,7 @@ from hlmat_bench.segmenter_requests import (
     read_mask,
     read_png,
 )
-from hlmat_bench.segmenter_sessions import Opened, Sessions
+from hlmat_bench.segmenters.server.sessions import Opened, Sessions
 
 T = TypeVar("T")
 

@@ -9,10 +9,10 @@ from typing import TypeVar
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from hlmat_bench import masks
 from hlmat_bench.clicks import Click
-from hlmat_bench.errors import UsageError
-from hlmat_bench.interfaces import Box, Image, Mask, Size
+from hlmat_bench.core import masks
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.types import Box, Image, Mask, Size
 
 MOST_JSON_BYTES = 4 << 20
 MOST_CALLS = 1000
@@ -63,7 +63,7 @@ class PredictEach(_Body):
 
 
 class Runs(_Body):
-    """A mask as COCO's run-length encoding; see `hlmat_bench.masks`."""
+    """A mask as COCO's run-length encoding; see `hlmat_bench.core.masks`."""
 
     size: tuple[int, int]
     counts: str

@@ -9,9 +9,10 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
-from hlmat_bench import masks
-from hlmat_bench.interfaces import BatchSession, Mask, Session, Size
-from hlmat_bench.segmenter_requests import Call, Refused, clicks_of
+from hlmat_bench.core import masks
+from hlmat_bench.core.types import Mask, Size
+from hlmat_bench.protocol.interfaces import BatchSession, Session
+from hlmat_bench.segmenters.server.requests import Call, Refused, clicks_of
 
 Calls: TypeAlias = tuple[Call, ...]
 

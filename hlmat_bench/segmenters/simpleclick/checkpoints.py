@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from hlmat_bench import weights
-from hlmat_bench.errors import UsageError
-from hlmat_bench.known_checkpoints import SIMPLECLICK, Known, describe
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.networks import weights
+from hlmat_bench.segmenters.known_checkpoints import SIMPLECLICK, Known, describe
 
 if TYPE_CHECKING:
     import torch
@@ -104,7 +104,7 @@ class Contents(NamedTuple):
     Attributes:
         architecture: as the file's config has it.
         tensors: by name, without those that are never used.
-        wrapping: what stood before the tensors' names, see `hlmat_bench.weights.unwrapped`.
+        wrapping: what stood before the tensors' names, see `hlmat_bench.core.networks.weights.unwrapped`.
     """
 
     architecture: Architecture

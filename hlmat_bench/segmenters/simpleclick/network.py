@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, interpolate, relu, scaled_dot_product_attention
 
-from hlmat_bench.interfaces import Size
-from hlmat_bench.simpleclick_weights import MEAN, STD, WINDOW, Architecture
+from hlmat_bench.core.types import Size
+from hlmat_bench.segmenters.simpleclick.checkpoints import MEAN, STD, WINDOW, Architecture
 
 
 class SimpleClick(nn.Module):

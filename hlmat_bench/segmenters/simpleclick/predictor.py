@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from hlmat_bench import simpleclick_weights
 from hlmat_bench.clicks import Click
-from hlmat_bench.interfaces import Size
-from hlmat_bench.simpleclick_network import SimpleClick, click_maps
-from hlmat_bench.simpleclick_weights import Contents
-from hlmat_bench.zoom_in import Crop, ZoomIn
+from hlmat_bench.core.types import Size
+from hlmat_bench.segmenters.simpleclick import checkpoints as simpleclick_weights
+from hlmat_bench.segmenters.simpleclick.checkpoints import Contents
+from hlmat_bench.segmenters.simpleclick.network import SimpleClick, click_maps
+from hlmat_bench.segmenters.simpleclick.zoom_in import Crop, ZoomIn
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,8 @@ def load(name: str, file: Path, device: torch.device, dtype: torch.dtype) -> tup
         dtype: number type of the network.
 
     Raises:
-        UsageError: as `hlmat_bench.simpleclick_weights.read`, or when tensors are missing or of other shapes.
+        UsageError: as `hlmat_bench.segmenters.simpleclick.checkpoints.read`, or when tensors are missing or of other
+            shapes.
     """
     contents = simpleclick_weights.read(name, file)
     with torch.device("meta"):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from hlmat_bench.clicks import Click
-from hlmat_bench.interfaces import Size
+from hlmat_bench.core.types import Size
 
 
 class Crop(NamedTuple):

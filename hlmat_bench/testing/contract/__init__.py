@@ -1,7 +1,8 @@
 """The public contract of a plug-in, as rules that any model or segmenter can be held against.
 
 A rule is a function of the plug-in whose docstring says what is asked of it; it raises `Broken` with what it saw. The
-rules themselves are in `model_contract.py` and `segmenter_contract.py`, what they share in `contract_rules.py`.
+rules themselves are in `testing/contract/model.py` and `testing/contract/segmenter.py`, what they share in
+`testing/contract/rules.py`.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hlmat_bench import model_contract, segmenter_contract
-from hlmat_bench.contract_rules import Broken, Rule, Subject
-from hlmat_bench.errors import UsageError
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.testing.contract import model as model_contract
+from hlmat_bench.testing.contract import segmenter as segmenter_contract
+from hlmat_bench.testing.contract.rules import Broken, Rule, Subject
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from hlmat_bench.contract_rules import SIZES, Broken, Rule, describes_itself, picture
-from hlmat_bench.errors import RequestFailed
-from hlmat_bench.framing import UNCHANGED, Resize
-from hlmat_bench.interfaces import BatchModel, Model, Reply, Request, Size
+from hlmat_bench.core.errors import RequestFailed
+from hlmat_bench.core.types import Size
 from hlmat_bench.points import PointFormat
-from hlmat_bench.prompts import DEFAULT_PROMPT, instruction
+from hlmat_bench.points.resize import UNCHANGED, Resize
+from hlmat_bench.protocol.interfaces import BatchModel, Model, Reply, Request
+from hlmat_bench.protocol.prompts import DEFAULT_PROMPT, instruction
+from hlmat_bench.testing.contract.rules import SIZES, Broken, Rule, describes_itself, picture
 
 
 def declares_itself(model: Model) -> None:

@@ -10,8 +10,8 @@ from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
-from hlmat_bench.errors import HlmatError
-from hlmat_bench.types import Image, Size
+from hlmat_bench.core.errors import HlmatError
+from hlmat_bench.core.types import Image, Size
 
 Subject = TypeVar("Subject")
 Rule: TypeAlias = Callable[[Subject], None]

@@ -7,8 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from hlmat_bench.clicks import Click
-from hlmat_bench.contract_rules import SIZES, Broken, Rule, describes_itself, picture
-from hlmat_bench.interfaces import BatchSession, Mask, RefiningSession, Segmenter, Size
+from hlmat_bench.core.types import Mask, Size
+from hlmat_bench.protocol.interfaces import BatchSession, RefiningSession, Segmenter
+from hlmat_bench.testing.contract.rules import SIZES, Broken, Rule, describes_itself, picture
 
 
 def declares_itself(segmenter: Segmenter) -> None:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hlmat_bench.local import seeded
-from hlmat_bench.sam_networks import Architecture, build
+from hlmat_bench.core.networks.device import seeded
+from hlmat_bench.segmenters.sam.official import Architecture, build
 
 TINY_SAM = Architecture(
     "tiny",

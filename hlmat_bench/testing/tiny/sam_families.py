@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from hlmat_bench.local import seeded
+from hlmat_bench.core.networks.device import seeded
 
 SamFamily: TypeAlias = Literal["samhq", "sam2", "sam3", "edgetam"]
 

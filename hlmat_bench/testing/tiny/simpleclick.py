@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from hlmat_bench.simpleclick_weights import Architecture
+from hlmat_bench.segmenters.simpleclick.checkpoints import Architecture
 
 TINY_SIMPLECLICK = Architecture(
     width=16, depth=8, heads=2, patch=16, grid=14, pyramid=(8, 8, 12, 16), channels=8, radius=5
@@ -46,7 +46,7 @@ def tiny_simpleclick(folder: Path, *, seed: int = 0, architecture: Architecture 
 def _state(a: Architecture) -> dict[str, Any]:
     import torch
 
-    from hlmat_bench.simpleclick_network import SimpleClick
+    from hlmat_bench.segmenters.simpleclick.network import SimpleClick
 
     network = SimpleClick(a).requires_grad_(False)
     for parameter in network.parameters():  # some are made as 0 or 1

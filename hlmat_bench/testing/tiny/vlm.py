@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hlmat_bench.local import seeded
-from hlmat_bench.tiny_families import BUILDERS, GROUNDING_TOKENS, Family
+from hlmat_bench.core.networks.device import seeded
+from hlmat_bench.testing.tiny.vlm_families import BUILDERS, GROUNDING_TOKENS, Family
 
 
 def tiny_vlm(
@@ -24,7 +24,7 @@ def tiny_vlm(
 
     Args:
         folder: where it goes; made if it is not there.
-        family: whose architecture, processor and tokens it has; `tiny_families` says what each one is.
+        family: whose architecture, processor and tokens it has; `vlm_families` says what each one is.
         says: pieces of text, all different: the weights are set so that every reply is these pieces and the
             end of the turn. Each becomes one token. Empty: replies are random characters that depend on the
             image and the prompt.

@@ -6,14 +6,14 @@ from collections.abc import Iterator, Mapping
 from itertools import zip_longest
 from typing import Any
 
-from hlmat_bench.board.digests import MARK, RunDigest
-from hlmat_bench.board.entry import Entry, Rule, Samples
-from hlmat_bench.board.findings import TOLERANCE, Finding, at, differences
-from hlmat_bench.board.rules import Rules
-from hlmat_bench.board.submission import THRESHOLDS, published_manifest, row, scores_of, state_areas
-from hlmat_bench.errors import UsageError
-from hlmat_bench.records import EPISODES, Episode, read_values, select
-from hlmat_bench.runs import Run
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.protocol.records import EPISODES, Episode, read_values, select
+from hlmat_bench.reports.leaderboard.digests import MARK, RunDigest
+from hlmat_bench.reports.leaderboard.entry import Entry, Rule, Samples
+from hlmat_bench.reports.leaderboard.submission import THRESHOLDS, published_manifest, row, scores_of, state_areas
+from hlmat_bench.reports.leaderboard.verify.findings import TOLERANCE, Finding, at, differences
+from hlmat_bench.reports.leaderboard.verify.rules import Rules
+from hlmat_bench.runs.run import Run
 from hlmat_bench.scores import ratio
 
 

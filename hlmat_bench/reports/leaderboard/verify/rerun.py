@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from hlmat_bench import runs
-from hlmat_bench.board.entry import Entry, Samples
-from hlmat_bench.board.findings import Finding, differences
-from hlmat_bench.board.submission import Tally
-from hlmat_bench.engine import Progress
-from hlmat_bench.intervals import bootstrap_difference
-from hlmat_bench.runs import Run
+from hlmat_bench.reports.leaderboard.entry import Entry, Samples
+from hlmat_bench.reports.leaderboard.submission import Tally
+from hlmat_bench.reports.leaderboard.verify.findings import Finding, differences
+from hlmat_bench.runs import run as runs
+from hlmat_bench.runs.engine import Progress
+from hlmat_bench.runs.run import Run
+from hlmat_bench.scores.intervals import bootstrap_difference
 
 
 def play(

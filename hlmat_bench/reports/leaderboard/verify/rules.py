@@ -6,22 +6,22 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from hlmat_bench import masks
 from hlmat_bench.actions import Action
-from hlmat_bench.board.entry import Manifest
-from hlmat_bench.board.findings import Finding, at
 from hlmat_bench.clicks import Click
-from hlmat_bench.errors import UsageError
-from hlmat_bench.framing import Resize
-from hlmat_bench.initial import box_alone
-from hlmat_bench.interfaces import Reply
-from hlmat_bench.masks import bounding_box
+from hlmat_bench.core import masks
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.masks import bounding_box
 from hlmat_bench.points import PointFormat
-from hlmat_bench.protocol import ended, meaning
-from hlmat_bench.records import Episode, Step
-from hlmat_bench.search import Convergence, preference
-from hlmat_bench.settings import BOX_STATES, StopSettings, is_state
-from hlmat_bench.strategies import STRATEGIES
+from hlmat_bench.points.resize import Resize
+from hlmat_bench.protocol.initial import box_alone
+from hlmat_bench.protocol.interfaces import Reply
+from hlmat_bench.protocol.loop import ended, meaning
+from hlmat_bench.protocol.records import Episode, Step
+from hlmat_bench.protocol.search import Convergence, preference
+from hlmat_bench.protocol.settings import BOX_STATES, StopSettings, is_state
+from hlmat_bench.protocol.strategies import STRATEGIES
+from hlmat_bench.reports.leaderboard.entry import Manifest
+from hlmat_bench.reports.leaderboard.verify.findings import Finding, at
 
 _SEARCHES = ("prm", "tree")
 

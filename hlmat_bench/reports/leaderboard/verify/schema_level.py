@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hlmat_bench.board.digests import MARK
-from hlmat_bench.board.entry import MOST_FAILED, Entry
-from hlmat_bench.board.findings import Finding, differences
-from hlmat_bench.intervals import bootstrap
-from hlmat_bench.manifest import fingerprint
+from hlmat_bench.protocol.manifest import fingerprint
+from hlmat_bench.reports.leaderboard.digests import MARK
+from hlmat_bench.reports.leaderboard.entry import MOST_FAILED, Entry
+from hlmat_bench.reports.leaderboard.verify.findings import Finding, differences
 from hlmat_bench.scores import ciou, miou
+from hlmat_bench.scores.intervals import bootstrap
 
 _FROM_SAMPLES = ("miou", "miou_ci", "ciou", "ciou_ci")
 

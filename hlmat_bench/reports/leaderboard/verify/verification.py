@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from hlmat_bench.board import consistency, recomputation, replaying, rerun
-from hlmat_bench.board.entry import Entry
-from hlmat_bench.board.findings import Finding, Verdict
-from hlmat_bench.errors import UsageError
-from hlmat_bench.runs import Run, make_segmenter
-from hlmat_bench.tasks import load_task
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.data.tasks import load_task
+from hlmat_bench.reports.leaderboard.entry import Entry
+from hlmat_bench.reports.leaderboard.verify import recomputed, replayed, rerun, schema_level
+from hlmat_bench.reports.leaderboard.verify.findings import Finding, Verdict
+from hlmat_bench.runs.run import Run, make_segmenter
 
 MAX_FINDINGS = 20
 """How many findings are reported; of a wrong file nearly everything is wrong."""
@@ -48,11 +48,11 @@ def verify(entry: Entry, means: Means) -> Verdict:
         UsageError: when something that was given to verify with cannot be used, or something before it is missing.
     """
     _check_complete(means)
-    found = _first(consistency.check(entry))
+    found = _first(schema_level.check(entry))
     if found or means.run is None:
         return Verdict(None if found else "schema", found)
     run = Run(means.run)
-    found = _first(recomputation.check(entry, run))
+    found = _first(recomputed.check(entry, run))
     if found or means.segmenter is None:
         return Verdict(None if found else "recomputed", found)
     return _replayed(entry, run, means, means.segmenter)
@@ -63,8 +63,8 @@ def _replayed(entry: Entry, run: Run, means: Means, named: str) -> Verdict:
     segmenter = make_segmenter(named)
     task = load_task(means.task or manifest.task.name)
     source = task.source(means.data_root, seed=manifest.seed)
-    found = _first(replaying.check(entry, run, task, source, segmenter, means.progress))
-    notes = list(replaying.notes(entry, segmenter))
+    found = _first(replayed.check(entry, run, task, source, segmenter, means.progress))
+    notes = list(replayed.notes(entry, segmenter))
     if found or means.model is None or means.scratch is None:
         return Verdict(None if found else "replayed", found, notes)
     again = rerun.play(

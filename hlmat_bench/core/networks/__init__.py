@@ -1,0 +1,1 @@
+"""What all local networks share: devices, memory, weights."""

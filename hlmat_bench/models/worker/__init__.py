@@ -1,0 +1,1 @@
+"""Models that are programs of their own: the process, and the messages that it exchanges."""

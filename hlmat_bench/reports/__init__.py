@@ -1,0 +1,1 @@
+"""Pages: of runs, of comparisons, of the leaderboard."""

@@ -1,0 +1,1 @@
+"""The levels at which an entry of the leaderboard is verified."""

@@ -1,0 +1,1 @@
+"""Playing a task: the engine, the folder of a run, resuming, shards, replay, suites, the probe."""

@@ -1,0 +1,1 @@
+"""Networks of the SAM families: checkpoints, preprocessing, masks from prompts."""

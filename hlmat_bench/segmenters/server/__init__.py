@@ -1,0 +1,1 @@
+"""A segmenter behind HTTP: the server, its requests and its sessions."""

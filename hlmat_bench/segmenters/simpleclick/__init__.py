@@ -1,0 +1,1 @@
+"""SimpleClick: checkpoints, network, and how clicks become masks."""

@@ -1,0 +1,1 @@
+"""Tiny checkpoints of real architectures, made on the spot."""
