@@ -90,6 +90,11 @@ class EmbeddingStore:
             return None
         except SafetensorError:
             whole = False
+        except RuntimeError:
+            # torch maps the file after safetensors has looked at it: meanwhile another process may have made room.
+            if path.exists():
+                raise
+            return None
         if not whole:
             path.unlink(missing_ok=True)
             with self._lock:
