@@ -16,9 +16,11 @@ import json
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
@@ -30,6 +32,7 @@ from hlmat_bench.protocol import plugins
 from hlmat_bench.protocol.players import ModelPlayer, View
 from hlmat_bench.protocol.settings import ProtocolSettings
 from hlmat_bench.runs.batching import Front
+from hlmat_bench.runs.reply_journal import JournaledModel, ReplyJournal
 from hlmat_bench.testing import completion
 
 _HEIGHT, _WIDTH = 480, 640
@@ -74,23 +77,26 @@ def _measure(episodes: int, encoding: str, options: argparse.Namespace) -> Measu
 
 
 async def _ask(model: Any, episodes: int, seconds: float) -> Measured:
-    """Ask with so many episodes for so long."""
+    """Ask with so many episodes for so long, as a run does: each reply is kept until its episode ends."""
     replies = 0
-    front = Front(model, concurrency=episodes)
     image, masks = _scene()
-    sample = Sample(id="s", image="i.jpg", image_id="i", expression="the second red disc")
 
     def player(seed: int) -> ModelPlayer:
+        sample = Sample(id=f"s/{seed}", image="i.jpg", image_id="i", expression="the second red disc")
         return ModelPlayer(model, front.reply, sample, image, ProtocolSettings(), seed=seed, pool=pool)
 
     async def seat(number: int) -> None:
         nonlocal replies
         asking = await asyncio.get_running_loop().run_in_executor(pool, player, number)
         while True:
-            await asking.ask(View(masks[replies % len(masks)], (), 1), 1)
-            replies += 1
+            for t, mask in enumerate(masks, 1):
+                await asking.ask(View(mask, (), t), 1)
+                replies += 1
+            journal.forget(f"s/{number}")
 
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(2) as pool, tempfile.TemporaryDirectory() as folder:
+        journal = ReplyJournal(Path(folder), ())
+        front = Front(JournaledModel(model, journal), concurrency=episodes)
         tasks = [asyncio.create_task(seat(number)) for number in range(episodes)]
         await asyncio.sleep(_WARM_UP_SECONDS)
         before = replies, time.perf_counter(), time.process_time(), time.thread_time()
@@ -99,7 +105,8 @@ async def _ask(model: Any, episodes: int, seconds: float) -> Measured:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await model.close()
+        await front.close()
+        journal.close()
     count, wall, cpu, loop = (later - earlier for earlier, later in zip(before, after, strict=True))
     return Measured(count / wall, 1000 * cpu / count, 1000 * loop / count)
 

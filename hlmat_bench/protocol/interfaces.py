@@ -37,6 +37,7 @@ class Request:
         seed: for sampling.
         sample_id: which sample this is about; for logs and for scripted models.
         t: which step of the episode, from 1.
+        state: a checksum of the mask that the image shows; with the sample it tells which picture this is.
     """
 
     image: Image
@@ -47,6 +48,7 @@ class Request:
     seed: int = 0
     sample_id: str = ""
     t: int = 1
+    state: int = 0
 
 
 @dataclass(frozen=True, slots=True)

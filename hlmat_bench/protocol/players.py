@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+import zlib
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from typing import Protocol
+
+import numpy as np
 
 from hlmat_bench.clicks import Click
 from hlmat_bench.core import images
@@ -112,7 +115,8 @@ class ModelPlayer:
 
     async def ask(self, view: View, n: int) -> list[Reply]:
         """See `Player.ask`."""
-        image, canvas = await asyncio.get_running_loop().run_in_executor(self._pool, self._shown, view.mask)
+        loop = asyncio.get_running_loop()
+        image, canvas, state = await loop.run_in_executor(self._pool, self._shown, view.mask)
         settings = self._settings
         temperature = 0.0 if view.greedy else settings.temperature
         prompt = instruction(
@@ -134,6 +138,7 @@ class ModelPlayer:
             seed=(self._seed + view.t) % 2**31 if temperature else self._seed,
             sample_id=self._sample.id,
             t=view.t,
+            state=state,
         )
         started = time.perf_counter()
         replies = await self._send(request)
@@ -141,11 +146,11 @@ class ModelPlayer:
         self._canvases.append(canvas)
         return [reply if reply.seconds else replace(reply, seconds=waited) for reply in replies]
 
-    def _shown(self, mask: Mask) -> tuple[Image, Image]:
-        """The image with the mask over it, as it is sent, and what it was painted on: memory of an earlier one."""
+    def _shown(self, mask: Mask) -> tuple[Image, Image, int]:
+        """Return the image with the mask over it, as it is sent, the memory it was painted on, and `Request.state`."""
         canvas = self._overlay.paint(mask, out=self._canvases.pop() if self._canvases else None)
         shown = self._resize.apply(canvas)
         quality = self._settings.jpeg
         if quality is not None:
             shown = images.decode(images.encode(shown, quality=quality, subsampling="4:2:0"))
-        return shown, canvas
+        return shown, canvas, zlib.crc32(np.ascontiguousarray(mask).data)

@@ -32,7 +32,7 @@ from hlmat_bench.protocol.reference import PIXELS, ReferencePlayer, policy_of
 from hlmat_bench.protocol.reward_models import with_reward_model
 from hlmat_bench.protocol.settings import MASK_STATES, ProtocolSettings, is_state
 from hlmat_bench.runs.batching import Front, suitable_concurrency
-from hlmat_bench.runs.episode_log import EpisodeLog, Recorded, recorded, set_aside
+from hlmat_bench.runs.episode_log import EpisodeLog, Recorded, set_aside
 from hlmat_bench.runs.failures import IN_A_ROW, FailureWatch
 from hlmat_bench.runs.kinds import Manner
 from hlmat_bench.runs.reply_journal import JournaledModel, ReplyJournal
@@ -173,10 +173,11 @@ class Ledger:
         contest: who plays.
         samples: all of the run, in their order.
         folder: the run folder; the caller holds its lock.
+        done: what is recorded, by sample; kept up to date. Failed episodes are taken out, to be asked again.
         max_failures: failed requests in a row that end the run.
 
     Attributes:
-        done: what is recorded, by sample.
+        done: as given.
         count: how many of the samples are done.
         watch: is told of every request.
         journal: keeps the replies of episodes that are not recorded.
@@ -185,11 +186,23 @@ class Ledger:
         UsageError: when the files of an earlier run are damaged or cannot be written.
     """
 
-    def __init__(self, contest: Contest, samples: Sequence[Sample], folder: Path, max_failures: int) -> None:
+    def __init__(
+        self,
+        contest: Contest,
+        samples: Sequence[Sample],
+        folder: Path,
+        done: dict[str, Recorded],
+        max_failures: int,
+    ) -> None:
         self.contest, self.folder, self.total = contest, folder, len(samples)
-        if again := set_aside(folder, _failed):
-            log.warning("%d episodes failed before and are asked again; their records are in history.jsonl.", again)
-        self.done = recorded(folder)
+        if again := {sample for sample, what in done.items() if what.stop == "error"}:
+            set_aside(folder, again)
+            log.warning(
+                "%d episodes failed before and are asked again; their records are in history.jsonl.", len(again)
+            )
+        self.done = done
+        for sample in again:
+            del done[sample]
         self.count = sum(sample.id in self.done for sample in samples)
         self.watch = FailureWatch(str(contest.model_spec["name"]), max_failures, begun=self.count > 0)
         self.journal = ReplyJournal(folder, self.done)
@@ -261,12 +274,9 @@ class Ledger:
             self.journal.forget(episode.sample_id)
 
 
-def _failed(episode: Mapping[str, Any]) -> bool:
-    return episode.get("stop") == "error"
-
-
 def play_all(
     contests: Mapping[Path, Contest],
+    done: Mapping[Path, dict[str, Recorded]],
     source: Source,
     samples: Sequence[Sample],
     *,
@@ -274,7 +284,7 @@ def play_all(
     batch_size: int | None = None,
     max_failures: int = IN_A_ROW,
     progress: Progress | None = None,
-) -> dict[Path, dict[str, Recorded]]:
+) -> None:
     """Play the samples that are not yet written and append their episodes.
 
     Several contests go on side by side: all play an image before any plays the next, so that a segmenter that they
@@ -282,15 +292,13 @@ def play_all(
 
     Args:
         contests: by run folder, of which the caller holds the locks.
+        done: what is recorded, by run folder and sample; kept up to date.
         source: of the samples.
         samples: all of them, those of one image together.
         concurrency: episodes under way at once; None: what suits the first contest.
         batch_size: requests per batch of a local model; None: its own.
         max_failures: failed requests in a row that end a run.
         progress: called with (episodes done, episodes in all).
-
-    Returns:
-        What is recorded, by run folder and sample.
 
     Raises:
         Spent: when a limit ended the play before all were played.
@@ -299,7 +307,7 @@ def play_all(
     with contextlib.ExitStack() as stack:
         ledgers = []
         for folder, contest in contests.items():
-            ledgers.append(Ledger(contest, samples, folder, max_failures))
+            ledgers.append(Ledger(contest, samples, folder, done[folder], max_failures))
             stack.callback(ledgers[-1].close)
 
         def report() -> None:
@@ -314,7 +322,6 @@ def play_all(
     for ledger in ledgers:
         if ledger.count < ledger.total:
             raise ledger.contest.meter.spent(ledger.count, ledger.total)
-    return {ledger.folder: ledger.done for ledger in ledgers}
 
 
 def _by_image(ledgers: Sequence[Ledger], samples: Sequence[Sample]) -> deque[tuple[Ledger, Sample]]:

@@ -12,7 +12,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -106,7 +106,7 @@ def recorded(folder: Path) -> dict[str, Recorded]:
     return {key: Recorded(str(value.get("stop")), value.get("data") or {}) for key, value in lines.items()}
 
 
-def set_aside(folder: Path, again: Callable[[Mapping[str, Any]], bool]) -> int:
+def set_aside(folder: Path, again: Container[str]) -> None:
     """Move episodes to history.jsonl, so that their samples are played again.
 
     A kill at any moment loses no episode: the history is written first, episodes.jsonl is cut last. What stood behind
@@ -114,28 +114,22 @@ def set_aside(folder: Path, again: Callable[[Mapping[str, Any]], bool]) -> int:
 
     Args:
         folder: the run folder; the caller holds its `RunLock`.
-        again: says of an episode's JSON object whether it moves.
-
-    Returns:
-        How many moved.
+        again: the samples whose episodes move.
     """
     moved: dict[str, bytes] = {}
     kept_from = 0
-    for key, line, value in _whole_lines(folder / EPISODES):
-        if again(value):
+    for key, line, _ in _whole_lines(folder / EPISODES):
+        if key in again:
             moved[key] = line
         elif not moved:
             kept_from += len(line)
     in_main = len(moved)
-    moved |= {key: line for key, line, value in _whole_lines(folder / EARLY) if again(value) and key not in moved}
-    if not moved:
-        return 0
+    moved |= {key: line for key, line, _ in _whole_lines(folder / EARLY) if key in again and key not in moved}
     _append_new(folder / HISTORY, moved.values())
     waiting = dict(_behind(folder / EPISODES, kept_from)) | dict(_behind(folder / EARLY, 0))
     _replace(folder / EARLY, [line for key, line in waiting.items() if key not in moved])
     if in_main:
         os.truncate(folder / EPISODES, kept_from)
-    return len(moved)
 
 
 class EpisodeLog:

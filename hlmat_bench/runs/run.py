@@ -25,7 +25,7 @@ from hlmat_bench.protocol.records import EPISODES, Episode, read_episodes
 from hlmat_bench.protocol.settings import PROTOCOL_ID, ProtocolSettings
 from hlmat_bench.runs import kinds, replay_result, sealed_scores
 from hlmat_bench.runs.engine import Contest, Progress, digests_of, play_all
-from hlmat_bench.runs.episode_log import EARLY, Recorded, RunLock, recorded
+from hlmat_bench.runs.episode_log import Recorded, RunLock, recorded
 from hlmat_bench.runs.failures import IN_A_ROW
 from hlmat_bench.runs.shards import select_samples
 from hlmat_bench.scores.scoring import score_episodes
@@ -140,7 +140,7 @@ def run(
         progress: called with (episodes done, episodes in all).
 
     Returns:
-        The run. Episodes whose model could not be asked have ``stop`` ``error``; ``scores()["outcomes"]`` counts them,
+        The run. Episodes whose model could not be asked have ``stop`` ``error``; ``scores()["failures"]`` counts them,
         and the same call asks them again.
 
     Raises:
@@ -209,17 +209,19 @@ def play_planned(
         UsageError: as `run` does.
     """
     with ExitStack() as stack:
-        documents = {}
+        documents, done = {}, {}
         known = {sample.id: sample for sample in source.samples()}
         for one in planned:
             _make_folder(one.folder)
             stack.enter_context(RunLock(one.folder, used=lock))
-            documents[one.folder] = _open_manifest(one.folder, one.document)
-            check_data(one.folder, recorded(one.folder), known, source)
+            done[one.folder] = recorded(one.folder)
+            documents[one.folder] = _open_manifest(one.folder, one.document, done[one.folder])
+            check_data(one.folder, done[one.folder], known, source)
         contests = {one.folder: one.contest for one in planned}
         try:
-            done = play_all(
+            play_all(
                 contests,
+                done,
                 source,
                 samples,
                 concurrency=concurrency,
@@ -379,7 +381,7 @@ def _make_folder(folder: Path) -> None:
         raise UsageError(f"{folder} cannot be written ({error.strerror}); choose another --out.") from error
 
 
-def _open_manifest(folder: Path, document: dict[str, Any]) -> dict[str, Any]:
+def _open_manifest(folder: Path, document: dict[str, Any], done: Mapping[str, Recorded]) -> dict[str, Any]:
     """Write the manifest of a new run, or check that the folder's run is the same one and keep its start.
 
     A smaller limit than before keeps what is there: the manifest says what the folder holds. Data whose source tells no
@@ -387,12 +389,11 @@ def _open_manifest(folder: Path, document: dict[str, Any]) -> dict[str, Any]:
     """
     if (folder / manifest.MANIFEST).exists():
         old = manifest.read(folder)
-        bound = all(what.data for what in recorded(folder).values())
-        manifest.check_same(folder, old, document, corrected=bound)
+        manifest.check_same(folder, old, document, corrected=all(what.data for what in done.values()))
         document = document | {"started": old["started"]}
         if old.get("samples", 0) > document["samples"]:
             document |= {"limit": old["limit"], "samples": old["samples"]}
-    elif any((folder / name).exists() and (folder / name).stat().st_size for name in (EPISODES, EARLY)):
+    elif done:
         raise UsageError(
             f"{folder} holds episodes but no {manifest.MANIFEST}, so it is unknown of which run they are; put that "
             "file back, or choose another --out."

@@ -76,8 +76,19 @@ class CachedModel:
         return _open(self._folder)
 
     def key(self, request: Request) -> str:
-        """Return the digest of a request to this model."""
-        return request_digest(request, model=self._spec)
+        """SHA-256 (hex) over the model, the image's pixels, the prompt and the decoding."""
+        return digest(
+            {
+                "model": self._spec,
+                "image": hashlib.sha256(np.ascontiguousarray(request.image).data).hexdigest(),
+                "shape": list(request.image.shape),
+                "prompt": request.prompt,
+                "n": request.n,
+                "temperature": request.temperature,
+                "max_tokens": request.max_tokens,
+                "seed": request.seed,
+            }
+        )
 
     def _look_up(self, request: Request) -> tuple[str, list[Reply] | None]:
         key = self.key(request)
@@ -107,22 +118,6 @@ def _open(folder: Path) -> sqlite3.Connection:
     database.execute("PRAGMA synchronous = NORMAL")
     database.execute("CREATE TABLE IF NOT EXISTS replies (key TEXT PRIMARY KEY, replies TEXT NOT NULL) WITHOUT ROWID")
     return database
-
-
-def request_digest(request: Request, **more: Any) -> str:
-    """Return the SHA-256 (hex) over the image's pixels, the prompt, the decoding, and more JSON values."""
-    return digest(
-        {
-            **more,
-            "image": hashlib.sha256(np.ascontiguousarray(request.image).data).hexdigest(),
-            "shape": list(request.image.shape),
-            "prompt": request.prompt,
-            "n": request.n,
-            "temperature": request.temperature,
-            "max_tokens": request.max_tokens,
-            "seed": request.seed,
-        }
-    )
 
 
 def to_json(reply: Reply) -> dict[str, Any]:
