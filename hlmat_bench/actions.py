@@ -12,9 +12,10 @@ from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.types import Box, Size
 from hlmat_bench.points import IouUnit, PointFormat, Unit
 from hlmat_bench.points.answers import answer_in, begins_with_stop, last, refuses, says_stop, stops_at_last
+from hlmat_bench.points.reading import Point, Reading, without_names
 from hlmat_bench.points.resize import Frame
 from hlmat_bench.points.signs import Sign, of_words, says_nothing_else
-from hlmat_bench.points.syntaxes import SYNTAXES, Point, Reading, without_names
+from hlmat_bench.points.syntaxes import SYNTAXES
 
 Kind: TypeAlias = Literal["click", "box", "stop", "invalid", "predict"]
 

@@ -62,25 +62,17 @@ _YES_NO = {"true": True, "yes": True, "false": False, "no": False, "1": True, "1
 _NEGATED = "not"
 _NEGATIONS = {"not", "no", "non", "never", "nor", "neither", "t", "nicht", "kein", "keine", "pas", "sin", "не"}
 # Words that say nothing of a sign and name nothing: what is done, and how an answer or a tool call is put.
-_ANSWER_WORDS = set(
-    re.findall(
-        r"\w+",
-        """
-    the my is final answer action response result output reply current iou miou json assistant
-    """,
-    )
-)
-_FILLERS = _ANSWER_WORDS | set(
-    re.findall(
-        r"\w+",
-        """
-    a an this that are it its at of on in here i click clicks clicked clicking point points pointing tap press left
-    single mouse prompt sample marker keypoint pt coordinate coordinates coords location position box bbox region area
-    part pixel pixels mask object target px label type sign kind next new best function tool call use computer text
-    message ref
-    """,
-    )
-)
+_ANSWER_WORDS = {
+    "the", "my", "is", "final", "answer", "action", "response", "result", "output", "reply", "current", "iou",
+    "miou", "json", "assistant",
+}  # fmt: skip
+_FILLERS = _ANSWER_WORDS | {
+    "a", "an", "this", "that", "are", "it", "its", "at", "of", "on", "in", "here", "i", "click", "clicks",
+    "clicked", "clicking", "point", "points", "pointing", "tap", "press", "left", "single", "mouse", "prompt",
+    "sample", "marker", "keypoint", "pt", "coordinate", "coordinates", "coords", "location", "position", "box",
+    "bbox", "region", "area", "part", "pixel", "pixels", "mask", "object", "target", "px", "label", "type",
+    "sign", "kind", "next", "new", "best", "function", "tool", "call", "use", "computer", "text", "message", "ref",
+}  # fmt: skip
 _CJK_FILLERS = re.compile("点击|點擊|点|點|样本|樣本|提示|标签|类型|答案|坐标|的|向|面|性|为|是")
 
 
