@@ -124,16 +124,22 @@ def comparison(played: list[Run]) -> Path:
 
 
 @pytest.fixture(scope="module")
-def offline_on_one_thread() -> Iterator[None]:
-    """For tests that run networks: no model hub, and no threads that fight over the cores."""
+def one_thread() -> Iterator[None]:
+    """Small networks are slower with more threads than free cores."""
     import torch
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def offline_on_one_thread(one_thread: None) -> Iterator[None]:
+    """For tests that run networks: no model hub, and no threads that compete for the cores."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_HUB_OFFLINE", "1")
         yield
-    torch.set_num_threads(threads)
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -33,13 +32,7 @@ PLUGIN = folder("adapters") / "segmenters" / "sam.py"
 Sam = plugins.find("segmenter", f"{PLUGIN}:sam").factory.func  # type: ignore[attr-defined]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small networks are slower with more threads than free cores."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def picture(seed: int = 0, height: int = 60, width: int = 100) -> np.ndarray:

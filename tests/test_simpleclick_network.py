@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -21,14 +20,7 @@ from hlmat_bench.segmenters.simpleclick.predictor import Predictor, State, exten
 from hlmat_bench.segmenters.simpleclick.zoom_in import Crop, ZoomIn
 from hlmat_bench.testing import TINY_SIMPLECLICK
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small networks are slower with more threads than free cores."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 # The reference

@@ -15,6 +15,7 @@ import numpy as np
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.networks import device
 from hlmat_bench.core.types import Image
+from hlmat_bench.points.answers import opened_thought
 from hlmat_bench.points.resize import Resize
 
 if TYPE_CHECKING:
@@ -33,12 +34,7 @@ _CHANNEL = re.compile(r"<\|channel\|>\s*(\w+)")
 _HARMONY_ENDS = ("<|return|>", "<|call|>")
 _THOUGHT_CHANNELS = ("analysis", "commentary")
 
-# What a chat template may end with, so that the model's reply begins inside a thought.
-_OPENED = re.compile(
-    r"(?:<(?:think|thinking|thought|reasoning|seed:think)>|\[THINK\]|◁think▷|<\|begin_of_thought\|>|"
-    r"<\|START_THINKING\|>|<\|channel>thought|<\|channel\|>analysis<\|message\|>)\s*\Z"
-)
-_TAIL = 64  # tokens that hold such an end even where each byte is one token
+_TAIL = 64  # tokens that hold the opening of a thought even where each byte is one token
 
 
 class Text(NamedTuple):
@@ -106,8 +102,7 @@ class ChatProcessor:
 
     def opened(self, prompt: Sequence[int]) -> str:
         """The text that opens a thought at the end of a prompt's token ids; empty where none is opened."""
-        found = _OPENED.search(self._decoded(prompt[-_TAIL:]))
-        return found[0] if found else ""
+        return opened_thought(self._decoded(prompt[-_TAIL:]))
 
     def text(self, ids: Sequence[int], opened: str) -> Text:
         """What a reply says.

@@ -15,14 +15,18 @@ _NAMES = (
     r"|plan(?:ning)?)"
 )
 _BEFORE = r"(?:\w{1,20}[:_])?"
-_MARK = re.compile(
-    rf"(?P<close></{_BEFORE}{_NAMES}\s?>|<\|/{_BEFORE}{_NAMES}\|>|<\|(?:end|stop)_(?:of_)?{_NAMES}\|>|◁/think▷"
+_CLOSING = (
+    rf"</{_BEFORE}{_NAMES}\s?>|<\|/{_BEFORE}{_NAMES}\|>|<\|(?:end|stop)_(?:of_)?{_NAMES}\|>|◁/think▷"
     rf"|\[/THINK(?:ING)?\]|<unused95>|<channel\|>|<\|{_NAMES}_end\|>|<\|inner_suffix\|>"
-    r"|\.\.\.done thinking\.|</details>)"
-    rf"|<\|?{_BEFORE}{_NAMES}(?:_start)?(?:\s[^<>]{{0,80}})?\|?>|<\|(?:begin|start)_(?:of_)?{_NAMES}\|>|◁think▷"
-    r"|\[THINK(?:ING)?\]|<unused94>|<\|channel>|<\|inner_prefix\|>|<details\b[^<>]{0,80}>",
-    re.IGNORECASE,
+    r"|\.\.\.done thinking\.|</details>"
 )
+_OPENING = (
+    rf"<\|?{_BEFORE}{_NAMES}(?:_start)?(?:\s[^<>]{{0,80}})?\|?>|<\|(?:begin|start)_(?:of_)?{_NAMES}\|>|◁think▷"
+    r"|\[THINK(?:ING)?\]|<unused94>|<\|channel>|<\|inner_prefix\|>|<details\b[^<>]{0,80}>"
+)
+_MARK = re.compile(rf"(?P<close>{_CLOSING})|{_OPENING}", re.IGNORECASE)
+# How a prompt ends that opens a thought: with a mark, the name of Gemma 4's channel after it, or harmony's channel.
+_OPENED_AT_END = re.compile(rf"(?:(?:{_OPENING})(?:thought)?|<\|channel\|>analysis<\|message\|>)\s*\Z", re.IGNORECASE)
 # Harmony, the format of gpt-oss (github.com/openai/harmony, docs/format.md); servers that drop special tokens leave
 # "analysis...assistantfinal...", and of Gemma 4's channel the word "thought" on a line of its own.
 _NO_TOKENS_FINAL = re.compile(r"assistant\s{0,9}final")
@@ -109,6 +113,12 @@ def answer_in(reply: str) -> Answer:
     said = _TOKEN.sub(" ", plain_text(raw))
     final = last(_FINAL_ANSWER, said)
     return Answer(raw, said, said if final is None else said[final.end() :], alone=channel is not None)
+
+
+def opened_thought(prompt: str) -> str:
+    """Return the text that opens a thought at the end of a prompt; empty where none is opened."""
+    found = _OPENED_AT_END.search(prompt)
+    return found[0] if found else ""
 
 
 def last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hlmat_bench.core.digests import sha256_of
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.networks import memory
 
@@ -46,8 +47,6 @@ _DAMAGED = (
     OSError,
 )
 
-_digests: dict[tuple[str, int, int], str] = {}
-_lock = threading.Lock()
 _loading = threading.Lock()
 
 
@@ -56,7 +55,7 @@ def sha256(path: Path, files: Sequence[str] = NETWORK_FILES) -> str:
 
     Of a file: of its bytes. Of a folder: of the lines that ``sha256sum`` prints for the files in it that
     match ``files``, sorted by name: ``cd FOLDER && sha256sum config.json *.safetensors | sha256sum`` gives
-    the same. A file is read again only when its size or its time of change differs.
+    the same. A file is read again only when it changed; see `sha256_of`.
 
     Args:
         path: a file or a folder.
@@ -66,35 +65,19 @@ def sha256(path: Path, files: Sequence[str] = NETWORK_FILES) -> str:
         UsageError: when nothing is there, or the folder holds no such files.
     """
     if path.is_file():
-        return _file_digest(path)
+        return sha256_of(path)
     if not path.is_dir():
         raise UsageError(f"There are no weights at {path}: no such file or folder.")
     members = _members(path, files)
     if not members:
         raise UsageError(f"The folder {path} holds no weights: none of {', '.join(files)}.")
-    lines = "".join(f"{_file_digest(member)}  {member.name}\n" for member in members)
+    lines = "".join(f"{sha256_of(member)}  {member.name}\n" for member in members)
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def _members(folder: Path, files: Iterable[str]) -> list[Path]:
     found = {member for pattern in files for member in folder.glob(pattern) if member.is_file()}
     return sorted((m for m in found if m.name not in _LEFT_BY_TRAINING), key=lambda member: member.name)
-
-
-def _file_digest(path: Path) -> str:
-    stat = path.stat()
-    key = (str(path.resolve()), stat.st_mtime_ns, stat.st_size)
-    with _lock:
-        known = _digests.get(key)
-    if known is None:
-        with path.open("rb") as stream:
-            digest = hashlib.sha256()
-            while chunk := stream.read(1 << 20):
-                digest.update(chunk)
-        known = digest.hexdigest()
-        with _lock:
-            _digests[key] = known
-    return known
 
 
 def checkpoint_file(path: str | Path, *, what: str, source: str) -> Path:

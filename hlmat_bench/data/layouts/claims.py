@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.masks import bounding_box
 from hlmat_bench.core.types import Mask
 from hlmat_bench.data.layouts.errors import Doubt
 from hlmat_bench.data.layouts.masks import Segmentation, decode
@@ -73,17 +74,13 @@ def _area_agrees(shape: Segmentation, mask: Mask, ratio: float) -> bool:
 
 def _box_agrees(shape: Segmentation, mask: Mask) -> bool:
     """Whether the box fits, be it [x, y, width, height] as COCO writes it or two corners."""
-    if shape.bbox is None or max(shape.bbox) <= 1 or not mask.any():
-        return shape.bbox is None or max(shape.bbox) <= 1
-    seen = _corners(mask)
+    if shape.bbox is None or max(shape.bbox) <= 1:
+        return True
+    seen = bounding_box(mask)
     x, y, a, b = shape.bbox
+    if seen is None:
+        return False
     return any(_near(box, seen) for box in ((x, y, x + a, y + b), (x, y, a, b)))
-
-
-def _corners(mask: Mask) -> tuple[int, int, int, int]:
-    """Return (x0, y0, x1, y1) around a mask that is not empty; the last pixel lies before x1 and y1."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
 def _near(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
@@ -97,9 +94,9 @@ def _near(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
 
 
 def _in_box(mask: Mask) -> str:
-    if not mask.any():
+    if (box := bounding_box(mask)) is None:
         return ""
-    x, y, right, below = _corners(mask)
+    x, y, right, below = box
     return f" in the box [{x}, {y}, {right - x}, {below - y}]"
 
 

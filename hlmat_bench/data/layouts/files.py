@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from hlmat_bench.core.digests import sha256_of
 from hlmat_bench.core.errors import unknown
 from hlmat_bench.core.plain_files import is_file
 from hlmat_bench.core.samples import Sample, Source, Truth
@@ -178,7 +179,6 @@ class FileSource:
         self._settings = settings
         self._how = settings.reading()
         self._reader = ImageReader(how=self._how)
-        self._digests = FileDigests()
         self._notes = tuple(notes)
         self._first_fault = ""
         skipped: Counter[str] = Counter()
@@ -257,7 +257,7 @@ class FileSource:
     def digests(self, sample: Sample) -> dict[str, str]:
         """Return the SHA-256 (hex) of a sample's files as they are now.
 
-        A file is read again only when its size, time or number changed since this object last read it.
+        A file is read again only when it changed; see `sha256_of`.
 
         Returns:
             ``image``: of the image file's bytes; ``truth``: of what the ground truth is made from: how it is read, and
@@ -270,8 +270,8 @@ class FileSource:
         self._check_there(sample)
         digest = hashlib.sha256(self._definition(shape))
         for part in shape.files():
-            digest.update(bytes.fromhex(self._digests.of(part)))
-        return {"image": self._digests.of(path), "truth": digest.hexdigest()}
+            digest.update(bytes.fromhex(_digest_of(part)))
+        return {"image": _digest_of(path), "truth": digest.hexdigest()}
 
     def digest(self) -> str:
         """SHA-256 (hex) over ids, names, expressions and tags in their order, and every ground truth."""
@@ -355,28 +355,11 @@ class FileSource:
         return None
 
 
-class FileDigests:
-    """SHA-256 digests of files, kept while the file system says that a file is unchanged."""
-
-    def __init__(self) -> None:
-        self._known: dict[Path, tuple[tuple[int, ...], str]] = {}
-
-    def of(self, path: Path) -> str:
-        """Return the SHA-256 (hex) of a file's bytes.
-
-        Raises:
-            Unreadable: when it cannot be read.
-        """
-        try:
-            stat = path.stat()
-            state = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
-            known = self._known.get(path)
-            if known is None or known[0] != state:
-                with path.open("rb") as file:
-                    known = self._known[path] = (state, hashlib.file_digest(file, "sha256").hexdigest())
-        except OSError as error:
-            raise Unreadable(f"{path} cannot be read ({error.strerror}); get the file again.") from error
-        return known[1]
+def _digest_of(path: Path) -> str:
+    try:
+        return sha256_of(path)
+    except OSError as error:
+        raise Unreadable(f"{path} cannot be read ({error.strerror}); get the file again.") from error
 
 
 def named(samples: Sequence[Sample], path: Path) -> list[Sample]:
