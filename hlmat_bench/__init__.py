@@ -14,18 +14,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hlmat_bench import actions, clicks, overlay, points, scores
-    from hlmat_bench.runs.run import Run, run
+    from hlmat_bench.runs.run import run
+    from hlmat_bench.runs.run_folder import Run
 
 __all__ = ["Run", "actions", "clicks", "overlay", "points", "run", "scores"]
 
 _MODULES = {"actions", "clicks", "overlay", "points", "scores"}
+_PLACES = {"run": "hlmat_bench.runs.run", "Run": "hlmat_bench.runs.run_folder"}
 
 
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return importlib.import_module(f"hlmat_bench.{name}")
-    if name in __all__:
-        return getattr(importlib.import_module("hlmat_bench.runs.run"), name)
+    if name in _PLACES:
+        return getattr(importlib.import_module(_PLACES[name]), name)
     raise AttributeError(f"module 'hlmat_bench' has no attribute {name!r}")
 
 

@@ -13,7 +13,7 @@ import hlmat_bench
 from hlmat_bench.protocol.manifest import write_json
 from hlmat_bench.reports.leaderboard.entry import Entry
 from hlmat_bench.reports.leaderboard.submission import Declaration, make_entry
-from hlmat_bench.runs.run import Run
+from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.testing import ChatServer
 
 DECLARED = Declaration("Example Lab", "Nothing.", True, links=["https://example.org/paper"], date="2026-01-02")

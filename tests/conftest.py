@@ -17,7 +17,7 @@ from tests.browsing import ARGUMENTS, find_browser
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-    from hlmat_bench.runs.run import Run
+    from hlmat_bench.runs.run_folder import Run
 
 TOOL = """
 from hlmat_bench.testing import DiscSegmenter

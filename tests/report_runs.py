@@ -8,7 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from hlmat_bench.runs.run import Run, run
+from hlmat_bench.runs.run import run
+from hlmat_bench.runs.run_folder import Run
 
 #: None of them may run, load or turn anything; `fired` is what they would set.
 HOSTILE = [

@@ -19,7 +19,7 @@ from hlmat_bench.reports.leaderboard.entry import Entry, read_entry
 from hlmat_bench.reports.leaderboard.submission import make_entry
 from hlmat_bench.reports.leaderboard.verify import schema_level
 from hlmat_bench.reports.leaderboard.verify.verification import Means, verify
-from hlmat_bench.runs.run import Run
+from hlmat_bench.runs.run_folder import Run
 from tests import boards, browsing
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from hlmat_bench.reports.leaderboard.entry import Entry
 from hlmat_bench.reports.leaderboard.submission import make_entry
 from hlmat_bench.reports.leaderboard.verify.findings import Verdict
 from hlmat_bench.reports.leaderboard.verify.verification import Means, verify
-from hlmat_bench.runs.run import Run
+from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.testing import ChatServer
 from tests import boards
 

@@ -19,7 +19,7 @@ from hlmat_bench.cli import app
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.protocol import plugins
 from hlmat_bench.runs import ceilings
-from hlmat_bench.runs.run import Run
+from hlmat_bench.runs.run_folder import Run
 from tests.sam_weights import weights_of
 
 COUNTED = """

@@ -21,7 +21,7 @@ from hlmat_bench.cli import app
 from hlmat_bench.clicks.random import generator_of, random_points
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.samples import Truth
-from hlmat_bench.runs.run import Run
+from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.scores.filtering import correlation, filtering_scores, ranked
 from hlmat_bench.testing import ChatServer, Failure
 from tests.episodes import iou

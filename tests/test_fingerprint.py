@@ -14,7 +14,7 @@ import pytest
 import hlmat_bench
 from hlmat_bench.points import PointFormat
 from hlmat_bench.protocol.interfaces import Reply, Request
-from hlmat_bench.runs.run import Run
+from hlmat_bench.runs.run_folder import Run
 
 from .protocol_settings import OTHERS
 

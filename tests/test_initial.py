@@ -18,7 +18,7 @@ from hlmat_bench.cli import app
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.protocol.records import Episode
 from hlmat_bench.runs.initial_states import mask_names
-from hlmat_bench.runs.run import Run
+from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.testing import ChatServer, Failure
 from tests.episodes import iou, rle
 

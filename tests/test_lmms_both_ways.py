@@ -15,7 +15,8 @@ import pytest
 import yaml
 
 from hlmat_bench.core.content import folder
-from hlmat_bench.runs.run import Run, folder_name, run
+from hlmat_bench.runs.run import folder_name, run
+from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.testing import tiny_vlm
 from tests import lmms_site
 from tests.lmms_site import ON_CPU

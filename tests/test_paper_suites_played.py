@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from hlmat_bench.cli import app
 from hlmat_bench.core.types import Image
-from hlmat_bench.runs.run import Run
+from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.runs.suites.definition import load_suite
 from hlmat_bench.runs.suites.expansion import expand
 from hlmat_bench.testing import ChatServer

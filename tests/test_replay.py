@@ -18,7 +18,7 @@ from hlmat_bench.clicks import Click, next_click
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.protocol.records import EPISODES
 from hlmat_bench.runs.replay import ReplayedStep, reopened, replay_folder, replayed, tolerance
-from hlmat_bench.runs.run import Run
+from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.scores.intervals import bootstrap
 from hlmat_bench.testing import DiscSegmenter
 from tests.episodes import iou, rle

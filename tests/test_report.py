@@ -24,7 +24,8 @@ from hlmat_bench.core.text import public, without_paths
 from hlmat_bench.reports.run.build import report
 from hlmat_bench.runs import reopen as run_data
 from hlmat_bench.runs.ceilings import play as play_ceilings
-from hlmat_bench.runs.run import Run, run
+from hlmat_bench.runs.run import run
+from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.scores.intervals import bootstrap_difference
 from tests.report_runs import write_task
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hlmat_bench.actions import Action
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.reports.run.sections import click_tables, tables
-from hlmat_bench.runs.run import Run
+from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.scores.bands import perimeter
 from hlmat_bench.scores.facts import facts
 from hlmat_bench.scores.outcomes import Place, outcome, step_kind

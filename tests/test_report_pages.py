@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks.report import look, make_run
 from hlmat_bench.reports.run.build import report
-from hlmat_bench.runs.run import Run
+from hlmat_bench.runs.run_folder import Run
 from tests.browsing import Visit, accessibility, open_sample, served, visit
 from tests.report_runs import HOSTILE
 

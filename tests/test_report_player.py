@@ -12,7 +12,8 @@ import pytest
 from pycocotools import mask as coco
 
 from hlmat_bench.reports.run.build import report
-from hlmat_bench.runs.run import Run, run
+from hlmat_bench.runs.run import run
+from hlmat_bench.runs.run_folder import Run
 from tests.browsing import open_sample, visit
 from tests.report_runs import HOSTILE, MODEL, write_task
 

@@ -18,7 +18,7 @@ import pytest
 import hlmat_bench
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.runs import shards
-from hlmat_bench.runs.run import Run
+from hlmat_bench.runs.run_folder import Run
 
 
 def _without_seconds(folder: Path) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ import hlmat_bench
 from hlmat_bench import testing
 from hlmat_bench.core import masks
 from hlmat_bench.protocol import plugins
-from hlmat_bench.runs.run import Run
+from hlmat_bench.runs.run_folder import Run
 from tests.segmenter_servers import served
 
 EPISODES = 12

@@ -15,8 +15,8 @@ import yaml
 from typer.testing import CliRunner
 
 from hlmat_bench.cli import app
-from hlmat_bench.runs.run import Run
 from hlmat_bench.runs.run import run as play_run
+from hlmat_bench.runs.run_folder import Run
 
 TABLES = ("table.md", "table.csv", "table.tex", "table.json")
 

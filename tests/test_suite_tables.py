@@ -16,7 +16,7 @@ from hlmat_bench.actions import Action
 from hlmat_bench.core import masks
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.protocol.records import Episode, Step
-from hlmat_bench.runs.run import Run
+from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.runs.suites.definition import Line, Suite, Table
 from hlmat_bench.runs.suites.expansion import Cell, Plan, Wanted
 from hlmat_bench.runs.suites.export import (

@@ -18,7 +18,7 @@ import pytest
 from hlmat_bench.core.content import folder
 from hlmat_bench.protocol import plugins
 from hlmat_bench.protocol.interfaces import Request
-from hlmat_bench.runs.run import Run
+from hlmat_bench.runs.run_folder import Run
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLE = ROOT / "examples" / "worker.py"

@@ -33,7 +33,7 @@ def submit(
     from hlmat_bench.protocol import manifest
     from hlmat_bench.reports.leaderboard.entry import read_entry
     from hlmat_bench.reports.leaderboard.submission import Declaration, make_entry
-    from hlmat_bench.runs.run import Run
+    from hlmat_bench.runs.run_folder import Run
 
     declared = Declaration(submitter, training_data, open_weights, title, link or [])
     entry = make_entry(Run(run), declared, name)

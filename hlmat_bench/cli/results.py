@@ -23,7 +23,7 @@ def score(
     from hlmat_bench.cli import console
     from hlmat_bench.cli.score_tables import print_scores
     from hlmat_bench.runs.replay import replay_folder
-    from hlmat_bench.runs.run import Run
+    from hlmat_bench.runs.run_folder import Run
 
     found = {}
     for folder in run if replay else []:

@@ -53,8 +53,8 @@ def run(
     from hlmat_bench.core.text import redact
     from hlmat_bench.data.tasks import expand
     from hlmat_bench.models.catalog import Catalog
-    from hlmat_bench.runs.run import Run
     from hlmat_bench.runs.run import run as run_one
+    from hlmat_bench.runs.run_folder import Run
 
     aliases = Catalog.load(catalog).aliases
     for short in {who.partition(",")[0] for who in model} & set(aliases):
@@ -146,7 +146,7 @@ def merge(
 ) -> None:
     """Put the shards of a run together; it is an error where one lacks episodes."""
     from hlmat_bench.runs import shards
-    from hlmat_bench.runs.run import Run
+    from hlmat_bench.runs.run_folder import Run
 
     shards.merge(run, out, allow_incomplete=allow_incomplete)
     Run(out).score()

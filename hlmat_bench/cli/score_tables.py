@@ -11,7 +11,7 @@ from hlmat_bench.protocol.settings import headline
 from hlmat_bench.scores.failures import left_out_words
 
 if TYPE_CHECKING:
-    from hlmat_bench.runs.run import Run
+    from hlmat_bench.runs.run_folder import Run
 
 Scores: TypeAlias = Mapping[str, Any]
 

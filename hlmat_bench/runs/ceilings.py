@@ -19,7 +19,6 @@ from hlmat_bench.runs import kinds
 from hlmat_bench.runs.engine import Contest, Progress
 from hlmat_bench.runs.run import (
     Planned,
-    Run,
     describe,
     make_segmenter,
     play_planned,
@@ -27,6 +26,7 @@ from hlmat_bench.runs.run import (
     split_settings,
     task_spec,
 )
+from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.runs.shards import select_samples
 
 #: Where they are kept by default.

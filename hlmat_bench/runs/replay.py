@@ -31,7 +31,8 @@ from hlmat_bench.protocol.records import Episode
 from hlmat_bench.runs import reopen as run_data
 from hlmat_bench.runs.engine import Progress
 from hlmat_bench.runs.replay_result import Difference, ReplayResult, digest_of
-from hlmat_bench.runs.run import Run, make_segmenter, split_settings
+from hlmat_bench.runs.run import make_segmenter, split_settings
+from hlmat_bench.runs.run_folder import Run
 
 #: The share of a mask's pixels that may differ where a network drew it: the last bits of floats depend on the batch
 #: and the machine. All other segmenters give the same mask to the pixel.

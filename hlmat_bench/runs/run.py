@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,64 +21,17 @@ from hlmat_bench.models.catalog import Catalog, Choice
 from hlmat_bench.protocol import manifest, plugins
 from hlmat_bench.protocol.interfaces import Model, Segmenter
 from hlmat_bench.protocol.prompts import check_template
-from hlmat_bench.protocol.records import EPISODES, Episode, read_episodes
+from hlmat_bench.protocol.records import EPISODES
 from hlmat_bench.protocol.settings import PROTOCOL_ID, ProtocolSettings
-from hlmat_bench.runs import kinds, replay_result, sealed_scores
+from hlmat_bench.runs import kinds
 from hlmat_bench.runs.engine import Contest, Progress, digests_of, play_all
 from hlmat_bench.runs.episode_log import Recorded, RunLock, recorded
 from hlmat_bench.runs.failures import IN_A_ROW
+from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.runs.shards import select_samples
-from hlmat_bench.scores.scoring import score_episodes
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-
-class Run:
-    """A run folder.
-
-    Args:
-        folder: where run.json and episodes.jsonl are.
-
-    Raises:
-        UsageError: when it is no run folder.
-    """
-
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self.folder = Path(folder)
-        self.manifest = manifest.read(self.folder)
-
-    def episodes(self) -> Iterator[Episode]:
-        """The finished episodes, in the samples' order."""
-        path = self.folder / EPISODES
-        return read_episodes(path) if path.exists() else iter(())
-
-    def scores(self) -> dict[str, Any]:
-        """Return what scores.json holds, where it is of these episodes and unchanged; else compute it again."""
-        found = sealed_scores.read(self.folder)
-        return self.score() if found is None else found
-
-    def score(self) -> dict[str, Any]:
-        """Compute the scores from the episodes alone and write scores.json; add what a replay of them found."""
-        protocol, found = self.manifest["protocol"], replay_result.load(self.folder)
-        regrets = None if found is None else found.regrets
-        digest = replay_result.digest_of(self.folder)
-        scores = score_episodes(self.episodes(), budget=protocol["budget"], track=protocol["track"], regrets=regrets)
-        if found is not None:
-            scores["replay"] = found.summary()
-        sealed_scores.write(self.folder, scores, digest)
-        return scores
-
-    def finished(self) -> bool:
-        """Tell whether the run was played to its end and all of its episodes are there."""
-        expected = self.manifest.get("samples")
-        return self.manifest["finished"] is not None and expected in (None, self.scores()["n"])
-
-    def to_dataframe(self) -> pd.DataFrame:
-        """One row per step; masks are left out."""
-        import pandas as pd
-
-        return pd.DataFrame([row for episode in self.episodes() for row in _rows(episode)])
+    pass
 
 
 def run(
@@ -400,28 +353,3 @@ def _open_manifest(folder: Path, document: dict[str, Any], done: Mapping[str, Re
         )
     manifest.write_json(folder / manifest.MANIFEST, document)
     return document
-
-
-def _rows(episode: Episode) -> Iterator[dict[str, Any]]:
-    for step in episode.steps:
-        action = step.action
-        yield {
-            "sample_id": episode.sample_id,
-            "image_id": episode.image_id,
-            "ref_id": episode.ref_id,
-            "expression": episode.expression,
-            "t": step.t,
-            "kind": action.kind,
-            "positive": action.positive,
-            "x": action.x,
-            "y": action.y,
-            "reason": action.reason,
-            "predicted_iou": action.predicted_iou,
-            "iou": step.iou,
-            "raw": step.raw,
-            "finish": step.finish,
-            "cost": step.cost,
-            **{f"seconds_{part}": value for part, value in step.seconds.items()},
-            **{f"tokens_{part}": value for part, value in step.tokens.items()},
-            "stop": episode.stop,
-        }

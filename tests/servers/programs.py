@@ -18,7 +18,7 @@ import httpx2
 import pytest
 
 from hlmat_bench.protocol.records import Episode
-from hlmat_bench.runs.run import Run
+from hlmat_bench.runs.run_folder import Run
 
 ENVIRONMENTS = Path(__file__).resolve().parents[2] / ".venv-servers"
 OFFLINE = {"HF_HUB_OFFLINE": "1", "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_TELEMETRY": "False"}

@@ -9,8 +9,9 @@ from hlmat_bench.core.samples import Sample
 from hlmat_bench.data.layouts.coco_file import Id, Instances
 from hlmat_bench.data.layouts.data_root import Place
 from hlmat_bench.data.layouts.errors import BadAnnotation, Unannotated
-from hlmat_bench.data.layouts.files import DataPath, FileSettings, FileSource, LeftOut, Pixels
+from hlmat_bench.data.layouts.files import FileSource, LeftOut, Pixels
 from hlmat_bench.data.layouts.json_csv import take_id, take_texts
+from hlmat_bench.data.layouts.settings import DataPath, FileSettings
 
 _CATEGORY = "category"
 

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from typing import Any
 
 from hlmat_bench.core.digests import sha256_of
 from hlmat_bench.core.errors import unknown
 from hlmat_bench.core.plain_files import is_file
-from hlmat_bench.core.samples import Sample, Source, Truth
+from hlmat_bench.core.samples import Sample, Truth
 from hlmat_bench.core.types import Image
 from hlmat_bench.data.layouts import claims
 from hlmat_bench.data.layouts.data_root import Place
@@ -30,106 +27,12 @@ from hlmat_bench.data.layouts.errors import (
     valid,
     valid_name,
 )
-from hlmat_bench.data.layouts.image_files import AS_USUAL, MAX_PIXELS, ImageReader, Reading, Resize, read_header
+from hlmat_bench.data.layouts.image_files import AS_USUAL, ImageReader, read_header
 from hlmat_bench.data.layouts.json_csv import read_text, same
 from hlmat_bench.data.layouts.masks import MaskFile, Segmentation, Shape
+from hlmat_bench.data.layouts.settings import FileSettings
 
-KINDS = ("missing", "unreadable", "missized", "unannotated", "crowd")
-"""Kinds of samples that can be left out: a file is not there; an image, mask or segmentation cannot be decoded; the
-mask has another size than the image; the segmentation or the expression is not there; the annotation is of a crowd."""
-_SPELLINGS = {"mis-sized": "missized", "size": "missized"}
 _FAULTS: dict[str, type[DataProblem]] = {"missing": MissingFile, "missized": WrongSize, "unreadable": DataProblem}
-_PATH = "path"
-DataPath = Annotated[str, _PATH]
-"""A file or folder, relative to the data root."""
-OptionalPath = Annotated[str | None, _PATH]
-
-
-class SourceSettings(BaseModel, ABC):
-    """The section ``source`` of a task: which layout, and where its parts lie.
-
-    Attributes:
-        kind: the layout.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    kind: str
-
-    @abstractmethod
-    def needed(self) -> list[str]:
-        """The files and folders without which there are no samples, relative to the data root."""
-
-    @abstractmethod
-    def open(self, place: Place) -> Source:
-        """Read the annotations.
-
-        Raises:
-            DataProblem: when they are missing or damaged.
-        """
-
-    def changed(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
-        """The settings with some replaced, not yet checked.
-
-        A path that begins with a dot is meant relative to the current folder.
-        """
-        new = {name: self._absolute(name, value) for name, value in overrides.items()}
-        return self.model_dump(exclude_unset=True) | new
-
-    def _absolute(self, name: str, value: Any) -> Any:
-        if self._is_path(name) and isinstance(value, str) and value.startswith("."):
-            return str(Path(value).resolve())
-        return value
-
-    def _is_path(self, name: str) -> bool:
-        field = type(self).model_fields.get(name)
-        return field is not None and _PATH in field.metadata
-
-
-class FileSettings(SourceSettings):
-    """What all layouts of files take.
-
-    Attributes:
-        skip: kinds of samples that are left out and counted, joined by ``+``; see `KINDS`.
-        missing: ``skip`` is an older spelling of ``skip: missing``.
-        only: a file that names the samples to be played, one a line: a sample's id, its image or its object; None: all.
-        resize: what becomes of a mask whose sides are a little off its image's; see `masks.fitted`.
-        orientation: images and masks are shown as their EXIF tag says (``applied``), or as they are ``stored``.
-        max_pixels: larger images and masks are refused before they are decoded.
-        allow_empty: whether a set of which nearly all masks are empty or full may be played; see `data_check.look`.
-    """
-
-    skip: str = ""
-    missing: Literal["error", "skip"] = "error"
-    only: OptionalPath = None
-    resize: Resize = "refuse"
-    orientation: Literal["applied", "stored"] = "applied"
-    max_pixels: int = Field(MAX_PIXELS, ge=1, le=2**31)
-    allow_empty: bool = False
-
-    @field_validator("skip", mode="before")
-    @classmethod
-    def _kinds(cls, value: Any) -> Any:
-        kinds = value if isinstance(value, list) else str("" if value is None else value).split("+")
-        known = {_SPELLINGS.get(str(kind).strip(), str(kind).strip()) for kind in kinds} - {""}
-        if not known <= set(KINDS):
-            raise ValueError(f"give one or more of {', '.join(KINDS)}, joined by +")
-        return "+".join(sorted(known))
-
-    def kinds_left_out(self) -> frozenset[str]:
-        """Return the kinds of samples that are left out instead of refused."""
-        kinds = {*self.skip.split("+")} - {""}
-        return frozenset(kinds | {"missing"} if self.missing == "skip" else kinds)
-
-    def reading(self) -> Reading:
-        """Return how the files are read."""
-        return Reading(self.orientation == "applied", self.resize, self.max_pixels)
-
-    def about(self, place: Place) -> dict[str, Any]:
-        """Return the settings for a manifest, without the paths of this machine."""
-        return {
-            name: valid(place.shown(place.root / value)) if self._is_path(name) else value
-            for name, value in self.model_dump(mode="json", exclude_none=True).items()
-        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,10 +19,11 @@ from hlmat_bench.core.samples import Sample
 from hlmat_bench.data.layouts.captions import read_captions
 from hlmat_bench.data.layouts.data_root import Place
 from hlmat_bench.data.layouts.errors import BadAnnotation, Unannotated
-from hlmat_bench.data.layouts.files import DataPath, FileSettings, FileSource, LeftOut, OptionalPath, Pixels
+from hlmat_bench.data.layouts.files import FileSource, LeftOut, Pixels
 from hlmat_bench.data.layouts.image_files import SUFFIXES
 from hlmat_bench.data.layouts.json_csv import same
 from hlmat_bench.data.layouts.masks import Channel, MaskFile, MaskRule
+from hlmat_bench.data.layouts.settings import DataPath, FileSettings, OptionalPath
 from hlmat_bench.data.layouts.words import words
 
 _EXPRESSION, _IMAGE = "expression", "image"

@@ -15,8 +15,9 @@ from hlmat_bench.core.samples import Sample
 from hlmat_bench.data.layouts.coco_file import Id, Instances
 from hlmat_bench.data.layouts.data_root import Place
 from hlmat_bench.data.layouts.errors import BadAnnotation, Unannotated
-from hlmat_bench.data.layouts.files import DataPath, FileSettings, FileSource, LeftOut, Pixels
+from hlmat_bench.data.layouts.files import FileSource, LeftOut, Pixels
 from hlmat_bench.data.layouts.json_csv import UniqueIds, read_json, take, take_id
+from hlmat_bench.data.layouts.settings import DataPath, FileSettings
 
 _NO_OBJECT = -1
 """The annotation of gRefCOCO's references to nothing (https://github.com/henghuiding/gRefCOCO, grefer.py)."""

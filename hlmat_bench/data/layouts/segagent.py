@@ -19,9 +19,10 @@ from pydantic import field_validator
 from hlmat_bench.core.samples import Sample
 from hlmat_bench.data.layouts.data_root import Place, inside
 from hlmat_bench.data.layouts.errors import Unannotated
-from hlmat_bench.data.layouts.files import DataPath, FileSettings, FileSource, LeftOut, Pixels
+from hlmat_bench.data.layouts.files import FileSource, LeftOut, Pixels
 from hlmat_bench.data.layouts.json_csv import read_json, take, take_id, take_texts
 from hlmat_bench.data.layouts.masks import Segmentation
+from hlmat_bench.data.layouts.settings import DataPath, FileSettings
 
 _UNKNOWN = "Unknown"
 _WIDTH = re.compile(r"(?:0?\d{1,2})?d?")

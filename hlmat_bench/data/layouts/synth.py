@@ -8,7 +8,7 @@ from pydantic import Field
 
 from hlmat_bench.core.samples import Source
 from hlmat_bench.data.layouts.data_root import Place
-from hlmat_bench.data.layouts.files import SourceSettings
+from hlmat_bench.data.layouts.settings import SourceSettings
 
 
 class SynthSettings(SourceSettings):

@@ -17,10 +17,11 @@ from hlmat_bench.core.samples import Sample
 from hlmat_bench.data.layouts.captions import stem
 from hlmat_bench.data.layouts.data_root import Place, inside
 from hlmat_bench.data.layouts.errors import BadAnnotation, Doubt, Unannotated
-from hlmat_bench.data.layouts.files import DataPath, FileSource, LeftOut, Pixels
+from hlmat_bench.data.layouts.files import FileSource, LeftOut, Pixels
 from hlmat_bench.data.layouts.json_csv import TAG, Table, read_csv
 from hlmat_bench.data.layouts.mask_folder import MaskSettings
 from hlmat_bench.data.layouts.masks import MaskFile, MaskRule
+from hlmat_bench.data.layouts.settings import DataPath
 
 _NEEDED = ("image", "mask", "expression")
 _KNOWN = (*_NEEDED, "id", "ref_id", "ignore")

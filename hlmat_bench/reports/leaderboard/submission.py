@@ -14,7 +14,7 @@ from hlmat_bench.core.text import public
 from hlmat_bench.protocol.records import Episode
 from hlmat_bench.reports.leaderboard.digests import RunDigest, marks
 from hlmat_bench.reports.leaderboard.entry import ENTRY_SCHEMA, MOST_FAILED, Entry, Manifest, Rule, Scores, checked
-from hlmat_bench.runs.run import Run
+from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.scores import first_success, ratio
 from hlmat_bench.scores.scoring import score_episodes
 

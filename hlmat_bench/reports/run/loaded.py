@@ -14,7 +14,7 @@ from hlmat_bench.core.text import clean, public
 from hlmat_bench.protocol.records import EPISODES, Episode, read_values
 from hlmat_bench.protocol.settings import headline
 from hlmat_bench.reports.pages.data import json_text
-from hlmat_bench.runs.run import Run
+from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.scores.facts import Facts, facts
 
 NAME_LENGTH = 60

@@ -13,7 +13,7 @@ from hlmat_bench.protocol.records import EPISODES, read_episodes
 from hlmat_bench.protocol.reference import POLICIES
 from hlmat_bench.reports.run.loaded import Entrant
 from hlmat_bench.runs import ceilings
-from hlmat_bench.runs.run import Run
+from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.scores import ciou, miou
 from hlmat_bench.scores.facts import Facts, facts
 

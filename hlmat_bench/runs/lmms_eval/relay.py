@@ -17,7 +17,7 @@ from hlmat_bench.models import lmms_eval as convention
 from hlmat_bench.points import PointFormat
 from hlmat_bench.points.resize import Resize
 from hlmat_bench.protocol.interfaces import Reply, Request
-from hlmat_bench.runs.run import Run
+from hlmat_bench.runs.run_folder import Run
 
 
 @dataclass(frozen=True, slots=True)

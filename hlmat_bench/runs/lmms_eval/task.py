@@ -31,7 +31,8 @@ from hlmat_bench.points.resize import Resize
 from hlmat_bench.protocol.interfaces import Request
 from hlmat_bench.runs.lmms_eval.options import Options
 from hlmat_bench.runs.lmms_eval.relay import RelayedRun, RelayModel
-from hlmat_bench.runs.run import Run, folder_name, run, split_settings
+from hlmat_bench.runs.run import folder_name, run, split_settings
+from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.scores.failures import remarks
 
 SPLIT = "test"

@@ -13,8 +13,8 @@ from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.text import redact
 from hlmat_bench.data.tasks import load_task
 from hlmat_bench.protocol import manifest, plugins
-from hlmat_bench.runs.run import Run
 from hlmat_bench.runs.run import run as play_run
+from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.runs.sealed_scores import SCORES
 from hlmat_bench.runs.suites.expansion import Plan, Wanted
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from hlmat_bench.data.published import published_table
 from hlmat_bench.protocol.settings import headline
-from hlmat_bench.runs.run import Run
+from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.runs.suites.definition import Table
 from hlmat_bench.runs.suites.expansion import Cell, Plan, Wanted
 from hlmat_bench.runs.suites.measures import Measure, Shown

@@ -13,7 +13,7 @@ from hlmat_bench.reports.leaderboard.entry import Entry, Rule, Samples
 from hlmat_bench.reports.leaderboard.submission import THRESHOLDS, published_manifest, row, scores_of, state_areas
 from hlmat_bench.reports.leaderboard.verify.findings import TOLERANCE, Finding, at, differences
 from hlmat_bench.reports.leaderboard.verify.rules import Rules
-from hlmat_bench.runs.run import Run
+from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.scores import ratio
 
 

@@ -18,7 +18,7 @@ from hlmat_bench.reports.leaderboard.verify.findings import Finding, at, differe
 from hlmat_bench.runs.engine import Progress
 from hlmat_bench.runs.kinds import Generated
 from hlmat_bench.runs.replay import ReplayedStep, replayed, tolerance
-from hlmat_bench.runs.run import Run
+from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.runs.shards import select_samples
 
 #: By the initial states that take something from elsewhere: what is taken, which nobody can make again here.

@@ -13,7 +13,7 @@ from hlmat_bench.reports.leaderboard.submission import Tally
 from hlmat_bench.reports.leaderboard.verify.findings import Finding, differences
 from hlmat_bench.runs import run as runs
 from hlmat_bench.runs.engine import Progress
-from hlmat_bench.runs.run import Run
+from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.scores.intervals import bootstrap_difference
 
 

@@ -1,0 +1,88 @@
+"""A run folder: its manifest, its episodes and its scores."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hlmat_bench.protocol import manifest
+from hlmat_bench.protocol.records import EPISODES, Episode, read_episodes
+from hlmat_bench.runs import replay_result, sealed_scores
+from hlmat_bench.scores.scoring import score_episodes
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Run:
+    """A run folder.
+
+    Args:
+        folder: where run.json and episodes.jsonl are.
+
+    Raises:
+        UsageError: when it is no run folder.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = Path(folder)
+        self.manifest = manifest.read(self.folder)
+
+    def episodes(self) -> Iterator[Episode]:
+        """The finished episodes, in the samples' order."""
+        path = self.folder / EPISODES
+        return read_episodes(path) if path.exists() else iter(())
+
+    def scores(self) -> dict[str, Any]:
+        """Return what scores.json holds, where it is of these episodes and unchanged; else compute it again."""
+        found = sealed_scores.read(self.folder)
+        return self.score() if found is None else found
+
+    def score(self) -> dict[str, Any]:
+        """Compute the scores from the episodes alone and write scores.json; add what a replay of them found."""
+        protocol, found = self.manifest["protocol"], replay_result.load(self.folder)
+        regrets = None if found is None else found.regrets
+        digest = replay_result.digest_of(self.folder)
+        scores = score_episodes(self.episodes(), budget=protocol["budget"], track=protocol["track"], regrets=regrets)
+        if found is not None:
+            scores["replay"] = found.summary()
+        sealed_scores.write(self.folder, scores, digest)
+        return scores
+
+    def finished(self) -> bool:
+        """Tell whether the run was played to its end and all of its episodes are there."""
+        expected = self.manifest.get("samples")
+        return self.manifest["finished"] is not None and expected in (None, self.scores()["n"])
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """One row per step; masks are left out."""
+        import pandas as pd
+
+        return pd.DataFrame([row for episode in self.episodes() for row in _rows(episode)])
+
+
+def _rows(episode: Episode) -> Iterator[dict[str, Any]]:
+    for step in episode.steps:
+        action = step.action
+        yield {
+            "sample_id": episode.sample_id,
+            "image_id": episode.image_id,
+            "ref_id": episode.ref_id,
+            "expression": episode.expression,
+            "t": step.t,
+            "kind": action.kind,
+            "positive": action.positive,
+            "x": action.x,
+            "y": action.y,
+            "reason": action.reason,
+            "predicted_iou": action.predicted_iou,
+            "iou": step.iou,
+            "raw": step.raw,
+            "finish": step.finish,
+            "cost": step.cost,
+            **{f"seconds_{part}": value for part, value in step.seconds.items()},
+            **{f"tokens_{part}": value for part, value in step.tokens.items()},
+            "stop": episode.stop,
+        }
