@@ -77,7 +77,7 @@ def _measure(episodes: int, encoding: str, options: argparse.Namespace) -> Measu
 
 
 async def _ask(model: Any, episodes: int, seconds: float) -> Measured:
-    """Ask with so many episodes for so long, as a run does: each reply is kept until its episode ends."""
+    """Ask with ``episodes`` under way for ``seconds``, as a run does: each reply is kept until its episode ends."""
     replies = 0
     image, masks = _scene()
 

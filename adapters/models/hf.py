@@ -79,9 +79,9 @@ class HfModel:
         name: what to call it in tables; by default the last part of ``pretrained``, and of ``peft`` after a plus.
 
     A reply ends where the turn does. Where a tokenizer has the tokens of harmony, the format of gpt-oss, ``<|end|>``
-    ends a message in the channels of thoughts, and the turn goes on to ``<|return|>``. Where the chat template opens
-    a thought (``<think>`` and others at the end of the prompt), the reply's text begins with that opening, so that its
-    reader can tell the thought from the answer; the opening's tokens count as part of the prompt.
+    ends a message in the channels of thoughts, and the turn continues until ``<|return|>``. Where the chat template
+    opens a thought (``<think>`` and others at the end of the prompt), the reply's text begins with that opening, so
+    that its reader can tell the thought from the answer; the opening's tokens count as part of the prompt.
 
     Raises:
         UsageError: when an option or a package is missing, the checkpoint cannot be loaded whole, or its processor

@@ -222,7 +222,7 @@ class OpenAIModel:
         except api_errors.FieldRefused as error:
             if error.field != "skip_special_tokens":
                 raise
-        self._keep_tags = False  # which nobody asked for
+        self._keep_tags = False  # a field of ours, not of the user's options: it is left out from here on
         return []
 
     def _read(self, body: bytes, wanted: int) -> list[Reply]:
@@ -272,7 +272,7 @@ def _secrets(key: str | None, headers: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _advice(model: str, key_env: str, url: str) -> dict[str, str]:
-    """Return what helps here against some kinds of refusals; see `api_errors.ADVICE`."""
+    """Return what helps here against some kinds of refusals; see `refusals.ADVICE`."""
     versioned = re.search(r"//[^?#]*/v\d", url)
     hint = "" if versioned else "; most servers want it to end in /v1, e.g. http://localhost:8000/v1"
     return {

@@ -30,7 +30,7 @@ def suite(
     ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="A setting of all runs, key=value.")] = None,
 ) -> None:
-    """Play a suite and write its tables; the same command again goes on.
+    """Play a suite and write its tables; the same command again continues it.
 
     Exit code 1: numbers are missing. Exit code 3: some episodes failed; the same command asks them again.
     """

@@ -16,7 +16,7 @@ class HlmatError(Exception):
 
 
 class UsageError(HlmatError):
-    """Something the user can mend; the message is one sentence that says how."""
+    """Something that the user can correct; the message is one sentence that says how."""
 
 
 class PluginFailed(UsageError):

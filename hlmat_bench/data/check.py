@@ -17,7 +17,7 @@ from hlmat_bench.data.tasks import Task
 _T = TypeVar("_T")
 
 LOOKED_INTO = 1000
-"""So many different ground truths, spread over the samples, are decoded before a run; of others, headers are read."""
+"""How many different ground truths, spread over the samples, are decoded before a run; of others, headers are read."""
 NEARLY_ALL = 0.9
 """A set of which this share of the ground truths is empty, or full, is refused, from `FEW_TRUTHS` on."""
 FEW_TRUTHS = 3

@@ -133,7 +133,7 @@ class ChatProcessor:
         return None
 
     def _ends_turn(self, before: Sequence[int], opened: str) -> bool:
-        """Whether a message's end after these tokens ends the turn: a thought goes on to the next message."""
+        """Whether a message's end after these tokens ends the turn: after a thought, the next message follows."""
         message = (opened + self._decoded(before)).rpartition(_MESSAGE_END)[2]
         channels = _CHANNEL.findall(message)
         return not channels or channels[-1] not in _THOUGHT_CHANNELS

@@ -67,7 +67,7 @@ def _placed(
 def _objects(found: loose_json.Value, strings: int = 2) -> Iterator[tuple[dict[str, Any], bool]]:
     """The dicts of a value, outermost first, with what their parents say of the sign, and whether they are finished.
 
-    Strings that hold JSON, such as the arguments of a tool call, are followed as well, so many levels deep.
+    Strings that hold JSON, such as the arguments of a tool call, are followed as well, ``strings`` levels deep.
     """
     stack: list[tuple[Any, dict[str, Any], bool, int]] = [(found.value, {}, True, strings)]
     unfinished = set(found.unfinished)
@@ -169,7 +169,7 @@ def _number(value: object) -> float | None:
 
 
 def _numbers_in(value: object, length: int) -> list[float] | None:
-    """So many numbers in a list, in the first of several lists, or in a text with nothing else but brackets."""
+    """The ``length`` numbers of a list, of the first of several lists, or of a text with nothing else but brackets."""
     while isinstance(value, list):
         numbers = [number for number in map(_number, value[: length + 1]) if number is not None]
         if len(numbers) == len(value) == length:

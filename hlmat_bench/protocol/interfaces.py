@@ -118,7 +118,7 @@ class BatchModel(Protocol):
         """For each request, in order, its ``n`` replies, or the error of one that failed for good.
 
         Raises:
-            RequestFailed: when the batch failed and nobody knows by whose fault; each request is then asked alone.
+            RequestFailed: when the batch failed, and which request caused it is unknown; each is then asked alone.
             UsageError: when no request can ever succeed.
         """
         ...

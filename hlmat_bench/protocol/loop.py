@@ -211,7 +211,7 @@ def meaning(
 
 
 def ended(actions: Sequence[Action], budget: int, *, deterministic: bool) -> str | None:
-    """Return why an episode is over after these actions, as its record says it; None where it goes on.
+    """Return why an episode is over after these actions, as its record says it; None where it is not over.
 
     A strategy may end an episode earlier, for a reason of its own.
 

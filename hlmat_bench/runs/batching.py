@@ -38,7 +38,7 @@ class Front:
         model: what is asked.
         batch_size: most requests per call of `reply_batch`, which the model is told; None: the model's own.
         concurrency: most requests under way at once, for a model without `reply_batch`.
-        watch: is told which requests are answered and which fail; None: nobody is.
+        watch: is told which requests are answered and which fail; None: no watch.
     """
 
     def __init__(

@@ -51,7 +51,7 @@ def play(
 ) -> dict[str, Run]:
     """Play a task with every reference player in one pass over the images, each image encoded once.
 
-    Each player's run is the one that `hlmat_bench.runs.run.run` makes of it, and goes on where it stopped. They lie
+    Each player's run is the one that `hlmat_bench.runs.run.run` makes of it, and continues where it stopped. They lie
     side by side in ``OUT/TASK__SEGMENTER__FINGERPRINT``. ``gt-box`` plays where the segmenter takes boxes.
 
     Args:

@@ -263,7 +263,7 @@ class Ledger:
             log.warning("The whole traceback is in %s.", self.folder / ERRORS_LOG)
 
     def _write_held(self, count: int) -> None:
-        """Write the first so many episodes that failed, where they are not written yet."""
+        """Write the first ``count`` episodes that failed, where they are not written yet."""
         while self._held and self._failed - len(self._held) < count:
             self._write(self._held.popleft())
 

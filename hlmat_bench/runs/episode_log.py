@@ -201,7 +201,7 @@ class EpisodeLog:
                     self._take(item)
             except queue.Empty:
                 pass
-            except Exception as error:  # noqa: BLE001  (raised again in the thread that appends; this one must go on)
+            except Exception as error:  # noqa: BLE001  (raised again in the thread that appends; this one must continue)
                 self._error = error
             if self._unsynced and (not open_for_more or time.monotonic() - synced > _SYNC_SECONDS):
                 self._sync()

@@ -6,9 +6,9 @@ import re
 
 from hlmat_bench.core.errors import RequestFailed, UsageError
 
-#: So many requests at the beginning of a run, if all fail alike, end it.
+#: How many requests at the beginning of a run end it, if all fail alike.
 FIRST = 3
-#: So many failed requests in a row end a run; ``--max-failures`` sets another number.
+#: How many failed requests in a row end a run; ``--max-failures`` sets another number.
 IN_A_ROW = 10
 
 
@@ -46,7 +46,7 @@ class FailureWatch:
         if len(self._row) >= self._most:
             raise self._end(
                 f"{len(self._row)} requests in a row to {self._model} failed",
-                f"; where single samples fail for good, --max-failures {10 * self._most} goes on and records them",
+                f"; if only these samples cannot be answered, --max-failures {10 * self._most} records them",
             )
 
     def finish(self) -> None:

@@ -20,7 +20,7 @@ from hlmat_bench.protocol.records import to_line
 from hlmat_bench.runs.batching import checked
 
 JOURNAL = "replies.jsonl"
-#: The file is written anew after so many lines, without those whose episodes are recorded.
+#: After how many lines the file is written anew, without those whose episodes are recorded.
 _MOST_LINES = 4096
 #: Seconds that the end of a run waits for replies that are under way.
 GRACE_SECONDS = 10.0
@@ -123,7 +123,7 @@ class JournaledModel:
     def _end(self, task: asyncio.Task[list[Reply]]) -> None:
         self._under_way.discard(task)
         if not task.cancelled():
-            task.exception()  # of a request that nobody waits for any more; asyncio would report it as never retrieved
+            task.exception()  # of a request whose episode ended meanwhile; asyncio would report it as never retrieved
 
     async def _answered(self, request: Request) -> list[Reply]:
         key = _key(request)

@@ -132,7 +132,7 @@ def run(
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A run that has not begun, or goes on.
+    """A run that has not begun, or continues.
 
     Attributes:
         folder: its run folder.

@@ -9,7 +9,7 @@ from typing import Any
 
 from hlmat_bench.protocol.records import Episode, Step
 
-#: So many different reasons of failed episodes are kept in the scores, the commonest first.
+#: How many different reasons of failed episodes are kept in the scores, the commonest first.
 _REASONS = 5
 #: A run whose clicks all lie within this share of the width and height from the upper left corner wrote fractions of 1.
 _CORNER = 0.01

@@ -96,7 +96,7 @@ def computing(name: str) -> Iterator[None]:
             f"It failed in torch ({described(error)}): take dtype=float32 or another device=, and run the same command "
             "again."
         )
-        raise UsageError(f"{name} cannot go on. {why}") from error
+        raise UsageError(f"{name} cannot be used any more. {why}") from error
 
 
 @contextmanager

@@ -28,7 +28,7 @@ _MOST_OFF = 0.25
 """How far a mask may be from its image's size, as a share of a side, to be resized or cropped."""
 _TOO_LARGE = 1e15
 _FEW = 2
-"""A mask has so many values; more of them under an alpha channel are a picture that was cut out."""
+"""How many values a mask has; more of them under an alpha channel are a picture that was cut out."""
 
 
 class Shape(Protocol):

@@ -42,7 +42,7 @@ class ApiClient:
         path: what is added to the path of the address, before the query.
         headers: sent with each request. A login in the address is sent where no ``Authorization`` is among them.
         secrets: words that no message shows, besides the login and what the query calls a key or a token.
-        advice: what helps against some kinds of refusals; see `api_errors.ADVICE`.
+        advice: what helps against some kinds of refusals; see `refusals.ADVICE`.
         timeout: seconds that the server may be silent.
         deadline: seconds for a request with all its repetitions.
         retries: most repetitions of a request; those after too many requests do not count.
