@@ -215,7 +215,7 @@ def main() -> None:
     """Measure, and print a table."""
     from playwright.sync_api import sync_playwright
 
-    from tests.browsing import ARGUMENTS, find_browser
+    from tests.support.browsing import ARGUMENTS, find_browser
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--samples", type=int, default=10_000)

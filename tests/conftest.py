@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.browsing import ARGUMENTS, find_browser
+from tests.support.browsing import ARGUMENTS, find_browser
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -101,7 +101,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="session")
 def played(tmp_path_factory: pytest.TempPathFactory, tool: str) -> list[Run]:
     """Three runs on one task, with hostile strings in all that is written: two strangers and the oracle."""
-    from tests.report_runs import play, write_task
+    from tests.support.report_runs import play, write_task
 
     folder = tmp_path_factory.mktemp("someone") / "data"
     return play(folder, write_task(folder), tool)

@@ -11,7 +11,7 @@ from hlmat_bench.core.errors import UsageError
 from hlmat_bench.data.layouts.data_root import Place, inside
 from hlmat_bench.data.layouts.json_csv import read_csv, read_json, read_text
 from hlmat_bench.data.tasks import load_task
-from tests.data_files import write_task
+from tests.support.data_files import write_task
 
 LONG = "x" * 5000
 READERS = [

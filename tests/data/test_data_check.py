@@ -9,7 +9,7 @@ from PIL import Image
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.data.check import check
 from hlmat_bench.data.tasks import Task, load_task
-from tests.data_files import blob, noise, save, write_task
+from tests.support.data_files import blob, noise, save, write_task
 
 NAMES = [f"n{n}" for n in range(6)]
 
@@ -86,8 +86,8 @@ def test_skipped_samples_are_something_off(data):
 
 
 def test_a_damaged_segmentation_is_a_bad_annotation(tmp_path):
-    from tests.test_sources_coco import SOURCE, value
-    from tests.test_sources_coco import open_task as open_coco
+    from tests.data.test_sources_coco import SOURCE, value
+    from tests.data.test_sources_coco import open_task as open_coco
 
     damaged = value()
     damaged["annotations"][0]["segmentation"] = {"size": [6, 7], "counts": [5]}

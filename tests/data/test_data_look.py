@@ -16,7 +16,7 @@ from hlmat_bench.data.check import LOOKED_INTO, check, look
 from hlmat_bench.data.layouts.errors import valid, valid_name
 from hlmat_bench.data.layouts.files import FileSource
 from hlmat_bench.data.tasks import load_task
-from tests.data_files import blob, noise, save, write_json, write_task
+from tests.support.data_files import blob, noise, save, write_json, write_task
 
 FOLDERS = {"kind": "mask_folder", "images": "im", "masks": "gt", "expression": "it"}
 NAMES = ["a", "b", "c", "d"]

@@ -16,7 +16,7 @@ from hlmat_bench.data.defects import DEFECTS
 from hlmat_bench.data.imperfect import imperfect
 from hlmat_bench.protocol.mask_settings import RefinementSettings
 from hlmat_bench.testing import DiscSegmenter
-from tests.episodes import iou
+from tests.support.episodes import iou
 
 SIZE = (90, 120)
 IMAGE = np.zeros((*SIZE, 3), np.uint8)

@@ -11,8 +11,8 @@ import pytest
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.data.check import check, look
 from hlmat_bench.data.tasks import load_task
-from tests.data_files import noise, save, write_json, write_task
-from tests.test_sources_shapes import compressed, uncompressed
+from tests.data.test_sources_shapes import compressed, uncompressed
+from tests.support.data_files import noise, save, write_json, write_task
 
 HEIGHT, WIDTH = 200, 300
 BOX = [30, 50, 120, 60]

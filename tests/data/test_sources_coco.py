@@ -9,7 +9,7 @@ from pycocotools import mask as coco
 
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.data.tasks import load_task
-from tests.data_files import noise, save, write_json, write_task
+from tests.support.data_files import noise, save, write_json, write_task
 
 SOURCE = {"kind": "coco", "annotations": "a.json", "images": "images"}
 SQUARE = [[1, 1, 4, 1, 4, 4, 1, 4]]

@@ -8,7 +8,7 @@ from PIL import Image
 
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.data.tasks import load_task
-from tests.data_files import blob, noise, save, write_json, write_task
+from tests.support.data_files import blob, noise, save, write_json, write_task
 
 SOURCE = {"kind": "mask_folder", "images": "im", "masks": "gt", "expression": "the main object"}
 NAMES = ["b", "a", "c.d"]

@@ -12,7 +12,7 @@ from pycocotools import mask as coco
 
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.data.tasks import load_task
-from tests.data_files import blob, noise, save, write_json, write_task
+from tests.support.data_files import blob, noise, save, write_json, write_task
 
 SOURCE = {"kind": "refer", "refs": "refs.json", "instances": "instances.json", "images": "images", "split": "val"}
 SHAPE = (12, 16)

@@ -12,7 +12,7 @@ from pycocotools import mask as coco
 
 from hlmat_bench.data.layouts.errors import BadAnnotation, Unreadable, WrongSize
 from hlmat_bench.data.layouts.masks import MaskFile, MaskRule, Segmentation, decode
-from tests.data_files import blob, save
+from tests.support.data_files import blob, save
 
 SIZE = (8, 10)
 RECTANGLE = [2, 1, 6, 1, 6, 4, 2, 4]

@@ -8,7 +8,7 @@ import pytest
 
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.data.tasks import load_task
-from tests.data_files import blob, noise, save, write_task
+from tests.support.data_files import blob, noise, save, write_task
 
 
 @pytest.fixture

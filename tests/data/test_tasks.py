@@ -11,7 +11,7 @@ import yaml
 from hlmat_bench.core.content import folder
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.data.tasks import expand, groups, load_task, task_names
-from tests.data_files import blob, noise, save, write_task
+from tests.support.data_files import blob, noise, save, write_task
 
 RES = [
     *(f"res_{name}_{split}" for name in ("refcoco", "refcocoplus") for split in ("val", "testA", "testB")),

@@ -18,7 +18,7 @@ from hlmat_bench.points import PointFormat
 from hlmat_bench.points.resize import Resize
 from hlmat_bench.protocol.prompts import check_template, instruction
 from hlmat_bench.protocol.settings import ProtocolSettings
-from tests.families import FAMILIES, RECORDED, RECORDED_SIZE, Family, family_of
+from tests.support.families import FAMILIES, RECORDED, RECORDED_SIZE, Family, family_of
 
 CATALOG = Catalog.load()
 PLACES = [((480, 640), (100, 420)), ((2000, 3000), (2811, 122)), ((4100, 1300), (1222, 3901)), ((90, 60), (31, 77))]

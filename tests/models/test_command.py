@@ -24,7 +24,7 @@ from hlmat_bench.models.worker.messages import Answer, Failure, Hello, read
 from hlmat_bench.points import PointFormat
 from hlmat_bench.protocol.interfaces import BatchModel, Model
 from hlmat_bench.runs.run import run
-from tests.workers import (  # noqa: F401  (fixtures)
+from tests.support.workers import (  # noqa: F401  (fixtures)
     CANARY,
     EXAMPLE,
     ROOT,

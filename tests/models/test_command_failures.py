@@ -20,7 +20,7 @@ from hlmat_bench.core import images
 from hlmat_bench.core.errors import RequestFailed, UsageError
 from hlmat_bench.models.worker.process import WorkerLost, WorkerProcess
 from hlmat_bench.runs.run import run
-from tests.workers import (  # noqa: F401  (fixtures)
+from tests.support.workers import (  # noqa: F401  (fixtures)
     CANARY,
     EXAMPLE,
     ROOT,

@@ -15,7 +15,7 @@ import pytest
 import hlmat_bench
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.testing import Answer, ChatServer, Failure, completion
-from tests.test_api_runs import Flaky, Undisturbed, spec, timeless
+from tests.models.test_api_runs import Flaky, Undisturbed, spec, timeless
 
 TRAP = "Positive point: (1, 1)"
 PLAYED: dict[str, Any] = {"limit": 12, "budget": 3}

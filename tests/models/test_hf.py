@@ -22,7 +22,7 @@ from hlmat_bench.core.errors import RequestFailed, UsageError
 from hlmat_bench.points import PointFormat
 from hlmat_bench.protocol.interfaces import BatchModel, Model
 from hlmat_bench.testing import tiny_vlm
-from tests.hf_models import PLUGIN, HfModel, next_logits, questions, texts
+from tests.support.hf_models import PLUGIN, HfModel, next_logits, questions, texts
 
 pytestmark = pytest.mark.usefixtures("offline_on_one_thread")
 FAMILIES = ("qwen2_5_vl", "llava")

@@ -12,7 +12,7 @@ import torch
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.protocol.interfaces import Request
 from hlmat_bench.testing import Family, tiny_vlm
-from tests.hf_models import WRITTEN, HfModel, next_logits, questions, texts
+from tests.support.hf_models import WRITTEN, HfModel, next_logits, questions, texts
 
 pytestmark = pytest.mark.usefixtures("offline_on_one_thread")
 

@@ -17,7 +17,7 @@ from hlmat_bench.core.errors import RequestFailed, UsageError
 from hlmat_bench.protocol.interfaces import Reply, Request
 from hlmat_bench.runs.batching import Front
 from hlmat_bench.testing import tiny_vlm
-from tests.hf_models import HfModel, questions, texts
+from tests.support.hf_models import HfModel, questions, texts
 
 pytestmark = pytest.mark.usefixtures("offline_on_one_thread")
 

@@ -13,7 +13,7 @@ from transformers import AutoTokenizer
 
 from hlmat_bench.core.errors import RequestFailed, UsageError
 from hlmat_bench.testing import tiny_vlm
-from tests.hf_models import WRITTEN, HfModel, questions, texts
+from tests.support.hf_models import WRITTEN, HfModel, questions, texts
 
 pytestmark = pytest.mark.usefixtures("offline_on_one_thread")
 

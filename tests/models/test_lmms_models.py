@@ -19,8 +19,8 @@ from hlmat_bench.protocol.interfaces import BatchModel, Model, Request
 from hlmat_bench.protocol.records import read_episodes
 from hlmat_bench.runs.run import folder_name, run
 from hlmat_bench.testing import ChatServer, Failure, contract, tiny_vlm
-from tests import lmms_site
-from tests.lmms_site import ON_CPU, model
+from tests.support import lmms_site
+from tests.support.lmms_site import ON_CPU, model
 
 
 @pytest.fixture(scope="module", autouse=True)

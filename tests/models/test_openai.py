@@ -21,7 +21,7 @@ from hlmat_bench.core.errors import RequestFailed, UsageError
 from hlmat_bench.points import PointFormat
 from hlmat_bench.protocol.interfaces import Reply
 from hlmat_bench.testing import Answer, ChatServer, Failure, completion
-from tests.asking import (
+from tests.support.asking import (
     KEY,
     PLUGIN,
     SAYS,

@@ -16,7 +16,7 @@ from hlmat_bench.models.api import chat
 from hlmat_bench.models.api.errors import ErrorAnswer
 from hlmat_bench.protocol.interfaces import Reply
 from hlmat_bench.testing import ChatServer, Failure, completion
-from tests.asking import (
+from tests.support.asking import (
     KEY,
     SAYS,
     ask,

@@ -21,7 +21,7 @@ import pytest
 from hlmat_bench.core.errors import RequestFailed, UsageError
 from hlmat_bench.protocol.plugins import make
 from hlmat_bench.testing import Answer, ChatServer, Failure
-from tests.asking import (
+from tests.support.asking import (
     KEY,
     SAYS,
     OpenAIModel,

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.testing import tiny_vlm
-from tests.hf_models import HfModel, questions, texts
+from tests.support.hf_models import HfModel, questions, texts
 
 pytestmark = pytest.mark.usefixtures("offline_on_one_thread")
 TENSORS = "adapter_model.safetensors"

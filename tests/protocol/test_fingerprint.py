@@ -15,8 +15,7 @@ import hlmat_bench
 from hlmat_bench.points import PointFormat
 from hlmat_bench.protocol.interfaces import Reply, Request
 from hlmat_bench.runs.run_folder import Run
-
-from .protocol_settings import OTHERS
+from tests.support.protocol_settings import OTHERS
 
 #: Options of `hlmat_bench.run` by what they may change.
 FINGERPRINT = {"segmenter", "strategy", "budget", "initial", "settings"}

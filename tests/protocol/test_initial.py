@@ -20,7 +20,7 @@ from hlmat_bench.protocol.records import Episode
 from hlmat_bench.runs.initial_states import mask_names
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.testing import ChatServer, Failure
-from tests.episodes import iou, rle
+from tests.support.episodes import iou, rle
 
 LIMIT = 6
 

@@ -20,9 +20,8 @@ from hlmat_bench.protocol.records import Episode
 from hlmat_bench.protocol.settings import ProtocolSettings
 from hlmat_bench.runs.run import run
 from hlmat_bench.testing import DiscSegmenter
-
-from .episodes import iou
-from .fakes import ScriptPlayer
+from tests.support.episodes import iou
+from tests.support.fakes import ScriptPlayer
 
 
 @pytest.fixture

@@ -9,8 +9,7 @@ import pytest
 from hlmat_bench.actions import Action, predicted_iou
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.protocol.records import Episode, read_episodes, select
-
-from .episodes import click, episode, simple
+from tests.support.episodes import click, episode, simple
 
 GT = np.zeros((4, 6), bool)
 GT[1:3, 1:5] = True

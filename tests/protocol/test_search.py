@@ -32,8 +32,7 @@ from hlmat_bench.protocol.settings import ProtocolSettings, StopSettings
 from hlmat_bench.protocol.strategies import strategy
 from hlmat_bench.testing import ChatServer, DiscSegmenter
 from hlmat_bench.testing.discs import DiscSession
-
-from .episodes import iou
+from tests.support.episodes import iou
 
 SIZE = (60, 80)
 Says = Callable[[View, int], str]

@@ -6,8 +6,7 @@ from hypothesis import strategies as st
 
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.protocol.settings import ProtocolSettings, digest, setting_names
-
-from .protocol_settings import OTHERS
+from tests.support.protocol_settings import OTHERS
 
 
 def test_the_defaults_are_the_papers() -> None:

@@ -19,8 +19,8 @@ from hlmat_bench.protocol.interfaces import BatchSession, RefiningSession, accep
 from hlmat_bench.segmenters.sam.families import EDGETAM, SAM
 from hlmat_bench.segmenters.sam.official import build
 from hlmat_bench.testing import TINY_SAM, DiscSegmenter, tiny_sam, tiny_simpleclick
-from tests.sam_weights import EVERY, LATER, Plain, segmenter, weights_of
-from tests.segmenter_servers import picture, served
+from tests.support.sam_weights import EVERY, LATER, Plain, segmenter, weights_of
+from tests.support.segmenter_servers import picture, served
 
 IMAGE = picture(2, 60, 100)
 CLICKS = [Click(True, 40, 30), Click(False, 70, 12), Click(True, 80, 50), Click(False, 20, 40)]

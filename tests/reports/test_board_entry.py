@@ -24,7 +24,7 @@ from hlmat_bench.reports.leaderboard.entry import Entry, read_entry
 from hlmat_bench.reports.leaderboard.files import MAX_BYTES, MAX_VALUES
 from hlmat_bench.reports.leaderboard.submission import make_entry
 from hlmat_bench.runs.run_folder import Run
-from tests import boards
+from tests.support import boards
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from hlmat_bench.reports.leaderboard.ranking import rank_ranges, rankings
 from hlmat_bench.reports.leaderboard.repository import Listed
 from hlmat_bench.reports.leaderboard.submission import make_entry
 from hlmat_bench.runs.run_folder import Run
-from tests import boards
+from tests.support import boards
 
 IMAGES = [str(number // 2) for number in range(80)]
 

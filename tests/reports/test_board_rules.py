@@ -22,7 +22,7 @@ from hlmat_bench.reports.leaderboard.submission import make_entry
 from hlmat_bench.reports.leaderboard.verify.verification import Means, verify
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.testing import Answer, ChatServer, Failure
-from tests import boards
+from tests.support import boards
 
 Episodes = list[dict[str, Any]]
 

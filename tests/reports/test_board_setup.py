@@ -15,9 +15,9 @@ import yaml
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.reports.leaderboard import setup, site
 from hlmat_bench.reports.leaderboard.submission import make_entry
-from tests import boards
+from tests.support import boards
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def _workflow(folder: Path, name: str) -> dict[str, Any]:

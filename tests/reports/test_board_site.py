@@ -20,7 +20,7 @@ from hlmat_bench.reports.leaderboard.submission import make_entry
 from hlmat_bench.reports.leaderboard.verify import schema_level
 from hlmat_bench.reports.leaderboard.verify.verification import Means, verify
 from hlmat_bench.runs.run_folder import Run
-from tests import boards, browsing
+from tests.support import boards, browsing
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

@@ -24,7 +24,7 @@ from hlmat_bench.reports.leaderboard.verify.findings import Verdict
 from hlmat_bench.reports.leaderboard.verify.verification import Means, verify
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.testing import ChatServer
-from tests import boards
+from tests.support import boards
 
 SAMPLE = 5
 

@@ -27,7 +27,7 @@ from hlmat_bench.runs.ceilings import play as play_ceilings
 from hlmat_bench.runs.run import run
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.scores.intervals import bootstrap_difference
-from tests.report_runs import write_task
+from tests.support.report_runs import write_task
 
 
 def _decoded(rle: dict | None, size: list[int]) -> np.ndarray:

@@ -15,8 +15,8 @@ import pytest
 from benchmarks.report import look, make_run
 from hlmat_bench.reports.run.build import report
 from hlmat_bench.runs.run_folder import Run
-from tests.browsing import Visit, accessibility, open_sample, served, visit
-from tests.report_runs import HOSTILE
+from tests.support.browsing import Visit, accessibility, open_sample, served, visit
+from tests.support.report_runs import HOSTILE
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

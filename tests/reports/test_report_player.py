@@ -14,8 +14,8 @@ from pycocotools import mask as coco
 from hlmat_bench.reports.run.build import report
 from hlmat_bench.runs.run import run
 from hlmat_bench.runs.run_folder import Run
-from tests.browsing import open_sample, visit
-from tests.report_runs import HOSTILE, MODEL, write_task
+from tests.support.browsing import open_sample, visit
+from tests.support.report_runs import HOSTILE, MODEL, write_task
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

@@ -20,7 +20,7 @@ from hlmat_bench.core.errors import UsageError
 from hlmat_bench.protocol import plugins
 from hlmat_bench.runs import ceilings
 from hlmat_bench.runs.run_folder import Run
-from tests.sam_weights import weights_of
+from tests.support.sam_weights import weights_of
 
 COUNTED = """
 from hlmat_bench.protocol import plugins

@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.protocol.records import EPISODES, Episode, read_episodes
 from hlmat_bench.runs.episode_log import EARLY, EpisodeLog, RunLock, recorded
+from tests.support.episodes import simple
 
-from .episodes import simple
-
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 NAMES = [f"s/{number}" for number in range(12)]
 
 
@@ -91,7 +90,7 @@ def test_a_full_disk_is_one_sentence_and_keeps_what_was_written(tmp_path: Path) 
         "import pathlib, resource, sys, time\n"
         "from hlmat_bench.runs.episode_log import EpisodeLog\n"
         "from hlmat_bench.errors import UsageError\n"
-        "from tests.episodes import simple\n"
+        "from tests.support.episodes import simple\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (2500, 2500))\n"
         "names = [f's/{number:02}' for number in range(20)]\n"
         "log = EpisodeLog(pathlib.Path(sys.argv[1]), names)\n"

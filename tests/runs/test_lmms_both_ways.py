@@ -18,8 +18,8 @@ from hlmat_bench.core.content import folder
 from hlmat_bench.runs.run import folder_name, run
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.testing import tiny_vlm
-from tests import lmms_site
-from tests.lmms_site import ON_CPU
+from tests.support import lmms_site
+from tests.support.lmms_site import ON_CPU
 
 FAILS = "the topmost wheel"  # in the expression of the second sample
 FAILING = {"fails": FAILS, "api_key": "sk-0123456789"}

@@ -16,7 +16,7 @@ from PIL import ImageFile
 from hlmat_bench.core.content import folder
 from hlmat_bench.data.tasks import load_task, task_names
 from hlmat_bench.runs.lmms_eval.options import Options
-from tests import lmms_site
+from tests.support import lmms_site
 
 TASKS = folder("tasks") / "lmms"
 

@@ -157,7 +157,7 @@ def test_table_1_takes_its_boxes_from_its_own_baseline() -> None:
 
 
 def test_the_commands_of_the_docs_name_the_parts_that_the_suites_have() -> None:
-    page = (Path(__file__).resolve().parents[1] / "docs" / "paper.md").read_text()
+    page = (Path(__file__).resolve().parents[2] / "docs" / "paper.md").read_text()
     parts, commands = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
     values = dict(re.findall(r'^(\w+)="(.*)"$', parts, re.MULTILINE))
     seen = []

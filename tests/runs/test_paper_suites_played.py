@@ -18,7 +18,7 @@ from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.runs.suites.definition import load_suite
 from hlmat_bench.runs.suites.expansion import expand
 from hlmat_bench.testing import ChatServer
-from tests.test_suite_runs import cells
+from tests.runs.test_suite_runs import cells
 
 HEIGHT, WIDTH = 60, 80
 

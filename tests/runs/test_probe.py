@@ -344,7 +344,7 @@ def test_the_marker_finder_looks_at_the_pixels(truth: str, reply: str) -> None:
 
 
 def test_the_example_of_the_page(tmp_path: Path) -> None:
-    page = (Path(__file__).resolve().parents[1] / "docs" / "probe.md").read_text()
+    page = (Path(__file__).resolve().parents[2] / "docs" / "probe.md").read_text()
     [code] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     [shown] = re.findall(r"```\n(\$ .*?)```", page, re.DOTALL)
     command, *expected = shown.splitlines()

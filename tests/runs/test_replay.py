@@ -21,8 +21,8 @@ from hlmat_bench.runs.replay import ReplayedStep, reopened, replay_folder, repla
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.scores.intervals import bootstrap
 from hlmat_bench.testing import DiscSegmenter
-from tests.episodes import iou, rle
-from tests.sam_weights import weights_of
+from tests.support.episodes import iou, rle
+from tests.support.sam_weights import weights_of
 
 PLAIN = """
 from hlmat_bench.testing import DiscSegmenter

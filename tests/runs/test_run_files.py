@@ -15,7 +15,7 @@ from hlmat_bench.protocol.records import EPISODES
 from hlmat_bench.runs import shards
 from hlmat_bench.runs.episode_log import EARLY, HISTORY, EpisodeLog, RunLock, recorded, set_aside
 from hlmat_bench.runs.run_folder import Run
-from tests.episodes import simple
+from tests.support.episodes import simple
 
 
 def test_a_folder_with_episodes_and_no_manifest_is_refused(task: str, tool: str, tmp_path: Path) -> None:

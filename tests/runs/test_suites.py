@@ -241,7 +241,7 @@ def test_a_suite_that_is_not_there() -> None:
 
 
 def test_the_example_of_the_docs_is_a_suite(tmp_path: Path) -> None:
-    page = (Path(__file__).resolve().parents[1] / "docs" / "suites.md").read_text()
+    page = (Path(__file__).resolve().parents[2] / "docs" / "suites.md").read_text()
     [example] = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
     (tmp_path / "boxes.yaml").write_text(example)
     plan = expand(load_suite(str(tmp_path / "boxes.yaml")))

@@ -13,8 +13,7 @@ from hypothesis.extra import numpy as hnp
 from hlmat_bench.actions import Action
 from hlmat_bench.scores.bands import bands_of, thinness
 from hlmat_bench.scores.scoring import score_episodes
-
-from .episodes import click, episode
+from tests.support.episodes import click, episode
 
 
 def rectangle(height: int, width: int, *, margin: int = 0) -> np.ndarray:

@@ -11,8 +11,7 @@ import pytest
 from hlmat_bench.actions import Action
 from hlmat_bench.protocol.records import Episode
 from hlmat_bench.scores.scoring import score_episodes
-
-from .episodes import click, episode, rle
+from tests.support.episodes import click, episode, rle
 
 # The object is 100 pixels in a row of 200; a mask is the first so many pixels of the row.
 GT = np.arange(200)[None] < 100

@@ -24,8 +24,8 @@ from hlmat_bench.core.samples import Truth
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.scores.filtering import correlation, filtering_scores, ranked
 from hlmat_bench.testing import ChatServer, Failure
-from tests.episodes import iou
-from tests.test_recompute import leaves
+from tests.scores.test_recompute import leaves
+from tests.support.episodes import iou
 
 SCRIPT = Path(__file__).with_name("recompute_filtering.py")
 

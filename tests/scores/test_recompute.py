@@ -16,7 +16,7 @@ import pytest
 import hlmat_bench
 from hlmat_bench.protocol.records import Episode
 from hlmat_bench.testing import ChatServer, Failure
-from tests.episodes import click, episode
+from tests.support.episodes import click, episode
 
 SCRIPT = Path(__file__).with_name("recompute.py")
 SIZE = (120, 160)

@@ -18,8 +18,8 @@ from hlmat_bench.protocol.records import select
 from hlmat_bench.runs import ceilings
 from hlmat_bench.scores.scoring import score_episodes
 from hlmat_bench.testing import ChatServer
-from tests.episodes import click, episode, rle
-from tests.test_recompute import check
+from tests.scores.test_recompute import check
+from tests.support.episodes import click, episode, rle
 
 UNABLE = """
 from hlmat_bench.testing import DiscSegmenter

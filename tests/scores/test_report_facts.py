@@ -15,7 +15,7 @@ from hlmat_bench.scores.bands import perimeter
 from hlmat_bench.scores.facts import facts
 from hlmat_bench.scores.outcomes import Place, outcome, step_kind
 from hlmat_bench.scores.regions import Region
-from tests import episodes
+from tests.support import episodes
 
 
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 2**32 - 1))

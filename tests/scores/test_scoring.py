@@ -8,8 +8,7 @@ import pytest
 from hlmat_bench.actions import Action
 from hlmat_bench.protocol.records import Episode
 from hlmat_bench.scores.scoring import score_episodes
-
-from .episodes import click, episode, iou, simple
+from tests.support.episodes import click, episode, iou, simple
 
 SHAPE = (40, 50)
 
@@ -107,7 +106,7 @@ def test_recorded_ious_are_not_believed() -> None:
 
 def test_ignored_pixels_count_in_no_score() -> None:
     value = episode("a", GT, [(click(True, 12, 12), OVER)]).to_json()
-    from .episodes import rle
+    from tests.support.episodes import rle
 
     value["ignore"] = rle(_square(30, 30, 5))
     scores = score_episodes([Episode.from_json(value)], budget=1, track="point")

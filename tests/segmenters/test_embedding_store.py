@@ -22,7 +22,7 @@ from hlmat_bench.clicks import Click
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.protocol import plugins
 from hlmat_bench.segmenters.embeddings.disk import EmbeddingStore
-from tests.sam_weights import EVERY, picture, segmenter, weights_of
+from tests.support.sam_weights import EVERY, picture, segmenter, weights_of
 
 CPU = torch.device("cpu")
 CLICKS = [Click(True, 40, 30), Click(False, 5, 5), Click(True, 70, 40)]

@@ -17,7 +17,7 @@ from hlmat_bench.core.content import folder
 from hlmat_bench.core.networks import weights
 from hlmat_bench.protocol import plugins
 from hlmat_bench.testing import TINY_SAM, TinySam, tiny_sam, tiny_sam_of, tiny_simpleclick
-from tests.refusals import refused
+from tests.support.refusals import refused
 
 Sam = plugins.find("segmenter", f"{folder('adapters') / 'segmenters' / 'sam.py'}:sam").factory.func  # type: ignore[attr-defined]
 CLICKS = [Click(True, 40, 30), Click(False, 5, 5)]

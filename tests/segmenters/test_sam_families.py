@@ -15,7 +15,7 @@ from hlmat_bench.clicks import Click
 from hlmat_bench.protocol import manifest
 from hlmat_bench.protocol.interfaces import BatchSession
 from hlmat_bench.testing import contract
-from tests.sam_weights import EVERY, LATER, Plain, picture, segmenter, weights_of
+from tests.support.sam_weights import EVERY, LATER, Plain, picture, segmenter, weights_of
 
 CLICKS = [Click(True, 40, 30), Click(False, 5, 5), Click(True, 80, 50), Click(False, 60, 10)]
 GROWING = [CLICKS[:count] for count in range(1, len(CLICKS) + 1)]

@@ -16,7 +16,7 @@ import transformers as hf
 from hlmat_bench.clicks import Click
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.protocol import plugins
-from tests.sam_weights import EVERY, picture, segmenter, weights_of
+from tests.support.sam_weights import EVERY, picture, segmenter, weights_of
 
 HUB_IDS = {
     "samhq_b": "syscv-community/sam-hq-vit-base",

@@ -14,7 +14,7 @@ from hlmat_bench import testing
 from hlmat_bench.core import masks
 from hlmat_bench.protocol import plugins
 from hlmat_bench.runs.run_folder import Run
-from tests.segmenter_servers import served
+from tests.support.segmenter_servers import served
 
 EPISODES = 12
 SHARE = {"graphcut": 0.0, "sam": 1e-4, "simpleclick": 1e-4}

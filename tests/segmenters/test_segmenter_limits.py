@@ -17,8 +17,8 @@ from hlmat_bench.core.networks.memory import explain
 from hlmat_bench.protocol import plugins
 from hlmat_bench.segmenters.sam.preprocessing import Frame
 from hlmat_bench.testing import TINY_SAM, tiny_sam, tiny_simpleclick
-from tests.refusals import refused
-from tests.sam_weights import LATER, segmenter, weights_of
+from tests.support.refusals import refused
+from tests.support.sam_weights import LATER, segmenter, weights_of
 
 Sam = plugins.find("segmenter", f"{folder('adapters') / 'segmenters' / 'sam.py'}:sam").factory.func  # type: ignore[attr-defined]
 EVERY = ("sam", "official sam", *LATER, "simpleclick", "graphcut")

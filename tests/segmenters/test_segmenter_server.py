@@ -22,8 +22,8 @@ from hlmat_bench.protocol import plugins
 from hlmat_bench.protocol.interfaces import BatchSession
 from hlmat_bench.segmenters.server.sessions import STATES_KEPT
 from hlmat_bench.testing import DiscSegmenter, contract
-from tests import sam_weights
-from tests.segmenter_servers import Served, clicks_on, picture, served
+from tests.support import sam_weights
+from tests.support.segmenter_servers import Served, clicks_on, picture, served
 
 
 @pytest.fixture(scope="module")

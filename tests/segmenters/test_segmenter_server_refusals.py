@@ -21,7 +21,7 @@ from hlmat_bench.core.errors import UsageError
 from hlmat_bench.protocol import plugins
 from hlmat_bench.segmenters.server.requests import MOST_JSON_BYTES
 from hlmat_bench.testing import DiscSegmenter
-from tests.segmenter_servers import Served, clicks_on, picture, png, served
+from tests.support.segmenter_servers import Served, clicks_on, picture, png, served
 
 IMAGE = picture(0, 40, 60)
 PIXELS = struct.pack(">I", 1 << 30) + b"IDAT"

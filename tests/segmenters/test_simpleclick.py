@@ -19,7 +19,7 @@ from hlmat_bench.clicks import Click
 from hlmat_bench.protocol import plugins
 from hlmat_bench.segmenters.simpleclick import checkpoints as simpleclick_weights
 from hlmat_bench.testing import TINY_SIMPLECLICK, contract, tiny_simpleclick
-from tests.refusals import refused
+from tests.support.refusals import refused
 
 CLICKS = [Click(True, 40, 30), Click(False, 5, 5), Click(True, 80, 50)]
 

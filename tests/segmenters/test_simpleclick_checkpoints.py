@@ -17,7 +17,7 @@ import torch
 from hlmat_bench.core.networks import weights
 from hlmat_bench.protocol import plugins
 from hlmat_bench.testing import TINY_SIMPLECLICK, tiny_sam, tiny_simpleclick
-from tests.refusals import refused
+from tests.support.refusals import refused
 
 
 @pytest.fixture(scope="module")

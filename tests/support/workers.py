@@ -20,7 +20,7 @@ from hlmat_bench.protocol import plugins
 from hlmat_bench.protocol.interfaces import Request
 from hlmat_bench.runs.run_folder import Run
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "worker.py"
 CommandModel = plugins.find("model", str(folder("adapters") / "models" / "command.py")).factory
 CANARY = "canary-0123456789"
