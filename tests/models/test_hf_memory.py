@@ -15,7 +15,7 @@ import torch
 
 from hlmat_bench.core.errors import RequestFailed, UsageError
 from hlmat_bench.protocol.interfaces import Reply, Request
-from hlmat_bench.runs.batching import Front
+from hlmat_bench.runs.batching import RequestBatcher
 from hlmat_bench.testing import tiny_vlm
 from tests.support.hf_models import HfModel, questions, texts
 
@@ -90,9 +90,9 @@ def ask(model: Any, requests: Sequence[Request]) -> list[list[Reply] | BaseExcep
     """As episodes ask that are played at once."""
 
     async def all_of_them() -> list[list[Reply] | BaseException]:
-        front = Front(model)
-        answers = await asyncio.gather(*map(front.reply, requests), return_exceptions=True)
-        front.close()
+        batcher = RequestBatcher(model)
+        answers = await asyncio.gather(*map(batcher.reply, requests), return_exceptions=True)
+        batcher.close()
         return answers
 
     return asyncio.run(all_of_them())

@@ -14,7 +14,7 @@ from hlmat_bench.cli import app
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.data.tasks import load_task
 from hlmat_bench.models.catalog import Catalog
-from hlmat_bench.runs.run import rules_of, split_settings
+from hlmat_bench.runs.plan import settings_for, split_settings
 from hlmat_bench.runs.suites import listing
 from hlmat_bench.runs.suites.definition import load_suite, suite_names
 from hlmat_bench.runs.suites.expansion import Changes, expand
@@ -249,5 +249,5 @@ def test_the_example_of_the_docs_is_a_suite(tmp_path: Path) -> None:
     for run in plan.runs:
         protocol, _, _ = split_settings(run.settings)
         given = protocol | {"strategy": run.strategy, "initial": "box-from=x" if run.boxes else run.initial}
-        rules_of(Catalog.load().choose(run.model), load_task(run.task), given, run.budget)
+        settings_for(Catalog.load().choose(run.model), load_task(run.task), given, run.budget)
         assert run.budget == (12 if run.task == "hres_dis" and run.strategy != "box-only" else None)
