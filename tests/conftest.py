@@ -40,8 +40,14 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session")
-def vectors(shared: Path) -> Path:
-    """The reference vectors."""
+def vectors() -> Path:
+    """The reference vectors that come with the tests; vectors/README.md says what they are."""
+    return Path(__file__).with_name("vectors")
+
+
+@pytest.fixture(scope="session")
+def networks(shared: Path) -> Path:
+    """The reference vectors of networks, which are larger."""
     return shared / "vectors" / "dev"
 
 

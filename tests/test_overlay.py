@@ -85,7 +85,6 @@ def test_refuses_what_cannot_be_painted(arguments, message):
         paint(**(good | arguments))
 
 
-@pytest.mark.shared
 def test_reference_overlays(vectors: Path):
     arrays = np.load(vectors / "overlay" / "overlay.npz")
     cases = json.loads((vectors / "overlay" / "overlay.json").read_text())["cases"]

@@ -195,7 +195,6 @@ def vector_click(gt, mask, clicked):
     return found or Click(False, 0, 0)
 
 
-@pytest.mark.shared
 def test_reference_clicks(vectors: Path):
     arrays = np.load(vectors / "clicks" / "masks.npz")
     cases = json.loads((vectors / "clicks" / "cases.json").read_text())["cases"]
@@ -209,7 +208,6 @@ def test_reference_clicks(vectors: Path):
     assert len(cases) > 100
 
 
-@pytest.mark.shared
 def test_reference_click_sequences(vectors: Path):
     arrays = np.load(vectors / "clicks" / "sequences.npz")
     for sequence in json.loads((vectors / "clicks" / "sequences.json").read_text())["sequences"]:
@@ -262,7 +260,6 @@ def play(case, gt, *, record):
     return clicks, np.array(ious, np.float32), steps
 
 
-@pytest.mark.shared
 def test_reference_traces(vectors: Path):
     cases = json.loads((vectors / "trace" / "trace.json").read_text())["cases"]
     for number, case in enumerate(cases):

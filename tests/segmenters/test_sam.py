@@ -71,17 +71,17 @@ def reduced(build: dict[str, Any]) -> Architecture:
 
 
 @pytest.mark.shared
-def test_masks_and_logits_are_those_of_the_reference_evaluator(vectors: Path) -> None:
-    meta = json.loads((vectors / "sam" / "meta.json").read_text())
-    arrays = np.load(vectors / "sam" / "arrays.npz")
-    checkpoint = str(vectors / "sam" / meta["state_dict"])
+def test_masks_and_logits_are_those_of_the_reference_evaluator(networks: Path) -> None:
+    meta = json.loads((networks / "sam" / "meta.json").read_text())
+    arrays = np.load(networks / "sam" / "arrays.npz")
+    checkpoint = str(networks / "sam" / meta["state_dict"])
     made = {
         feedback: Sam(reduced(meta["build"]), checkpoint=checkpoint, device="cpu", feedback=feedback)
         for feedback in (True, False)
     }
     steps = 0
     for sequence in meta["sequences"]:
-        image = np.array(Pillow.open(vectors / "sam" / sequence["image"]).convert("RGB"))
+        image = np.array(Pillow.open(networks / "sam" / sequence["image"]).convert("RGB"))
         session = made[sequence["mode"].endswith("_prev")].open(image)
         for t, step in enumerate(sequence["steps"]):
             clicks = [Click(positive, x, y) for positive, y, x in step["clicks"]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from pycocotools import mask as coco
@@ -75,3 +76,11 @@ def simple(sample_id: str) -> Episode:
     gt = np.zeros((4, 6), bool)
     gt[1:3, 2:5] = True
     return episode(sample_id, gt, [(click(True, 3, 1), gt)])
+
+
+def reference_truth(record: dict[str, Any]) -> RLE:
+    """The ground truth of a record of the reference's: RLE, polygons for pycocotools to rasterise, or null for none."""
+    value, size = record["gt_mask"], (record["height"], record["width"])
+    if isinstance(value, list):
+        return rle(coco.decode(coco.merge(coco.frPyObjects(value, *size))))
+    return rle(np.zeros(size)) if value is None else value
