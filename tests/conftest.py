@@ -25,6 +25,10 @@ from hlmat_bench.testing import DiscSegmenter
 SEGMENTERS = {"discs": DiscSegmenter}
 """
 
+# No test asks a model hub, and small networks are slower with more threads than free cores. Both are read when torch or
+# huggingface_hub are first imported, and by the programs that tests start.
+os.environ |= {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+
 # A suite that was started in the background inherits an ignored SIGINT, and so would the programs that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -129,31 +133,11 @@ def comparison(played: list[Run]) -> Path:
     return report([one.folder for one in played]).parent
 
 
-@pytest.fixture(scope="module")
-def one_thread() -> Iterator[None]:
-    """Small networks are slower with more threads than free cores."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def offline_on_one_thread(one_thread: None) -> Iterator[None]:
-    """For tests that run networks: no model hub, and no threads that compete for the cores."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HF_HUB_OFFLINE", "1")
-        yield
-
-
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
-    """Where HLMAT_NO_SKIPS is set, a skip is a failure, except for `shared` and `gpu` tests."""
+    """Where HLMAT_NO_SKIPS is set, a skip is a failure, except for `shared` tests."""
     outcome = yield
     report = outcome.get_result()
-    allowed = item.get_closest_marker("shared") or item.get_closest_marker("gpu")
-    if report.skipped and os.environ.get("HLMAT_NO_SKIPS") and not allowed:
+    if report.skipped and os.environ.get("HLMAT_NO_SKIPS") and not item.get_closest_marker("shared"):
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} was skipped, and HLMAT_NO_SKIPS forbids that: {report.longrepr}"

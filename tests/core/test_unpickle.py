@@ -118,7 +118,7 @@ class Calls:
         Calls(np.frombuffer, b"12"),
         Calls(np.dtype, "O"),
         Calls(np.dtype, "i4,O"),
-        Calls(unpickle._scalar, 1, 2),
+        Calls(unpickle.loads, b"N."),
         np.array([1, "a"], object),
         np.ndarray,
         set,

@@ -112,7 +112,7 @@ def check(run: hlmat_bench.Run, undisturbed: Undisturbed) -> None:
 def test_a_server_that_fails_in_every_way_changes_nothing(
     task: str, tool: str, tmp_path: Path, undisturbed: Undisturbed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hlmat_bench.models.api.retries._FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("hlmat_bench.models.api.retries.FIRST_PAUSE", 0.01)
     flaky = Flaky(list(FAILURES.values()))
     with ChatServer(flaky) as server:
         run = hlmat_bench.run(spec(server, ",timeout=4"), task, tool, out=tmp_path / "run", budget=4)

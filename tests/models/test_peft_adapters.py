@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.testing import tiny_vlm
 from tests.support.hf_models import HfModel, questions, texts
+from tests.support.networks import chat_passes
 
-pytestmark = pytest.mark.usefixtures("offline_on_one_thread")
 TENSORS = "adapter_model.safetensors"
 RANK, ALPHA = 4, 6
 
@@ -85,11 +85,15 @@ def test_replies_are_those_of_weights_merged_by_hand(checkpoint: Path, lora: Pat
     assert adapted != texts(hf(checkpoint).reply_batch(asked))
 
 
-def test_the_adapter_becomes_part_of_the_weights(checkpoint: Path, lora: Path, by_hand: Any) -> None:
-    found = hf(checkpoint, peft=str(lora))._model.named_parameters()
-    merged = {name.replace(".base_layer", ""): parameter for name, parameter in found}
-    for name, expected in by_hand._model.named_parameters():
-        torch.testing.assert_close(merged[name], expected)
+def test_logits_are_those_of_weights_merged_by_hand(checkpoint: Path, lora: Path, by_hand: Any) -> None:
+    found: list[list[torch.Tensor]] = []
+    for model in (hf(checkpoint, peft=str(lora)), by_hand, hf(checkpoint)):
+        found.append([])
+        with chat_passes(after=lambda output: found[-1].append(output.logits[:, -1].clone())):
+            model.reply_batch(questions(3))
+    adapted, merged, without = found
+    torch.testing.assert_close(adapted, merged, atol=1e-4, rtol=0)
+    assert not torch.allclose(adapted[0], without[0], atol=1e-3)
 
 
 def test_names_of_older_transformers_are_understood(checkpoint: Path, lora: Path, by_hand: Any, tmp_path: Path) -> None:

@@ -14,7 +14,6 @@ from pycocotools import mask as coco
 from hlmat_bench.actions import Action
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.samples import Sample, Truth
-from hlmat_bench.protocol import plugins
 from hlmat_bench.protocol.initial import BEGINNINGS
 from hlmat_bench.protocol.loop import Play, ended, play
 from hlmat_bench.protocol.records import Episode
@@ -245,17 +244,18 @@ async def test_the_record_holds_what_happened(pool: ThreadPoolExecutor) -> None:
 
 AHEAD = """
 import asyncio, threading
+from pathlib import Path
 from hlmat_bench.interfaces import Reply
 from hlmat_bench.points import PointFormat
 from hlmat_bench.testing import DiscSegmenter
 
 OPENED = threading.Event()
-IMAGES = []
 
 
 class Discs(DiscSegmenter):
     def open(self, image):
-        IMAGES.append(image)
+        with Path(__file__).with_name("opened").open("a") as file:
+            print(image.shape, file=file)
         OPENED.set()
         return super().open(image)
 
@@ -288,12 +288,11 @@ SEGMENTERS = {"discs": Discs, "broken": Broken}
 def test_the_image_is_opened_while_the_model_thinks_and_only_then(task: str, tmp_path: Path) -> None:
     file = tmp_path / "ahead.py"
     file.write_text(AHEAD)
-    images = plugins.find("segmenter", f"{file}:discs").factory.open.__globals__["IMAGES"]
     run("empty", task, f"{file}:discs", out=tmp_path / "empty", limit=2)
-    assert not images, "a player that never clicks needs no image"
+    assert not (tmp_path / "opened").exists(), "a player that never clicks needs no image"
     [episode] = run(f"{file}:waits", task, f"{file}:discs", out=tmp_path / "a", limit=1, budget=2).episodes()
     assert [step.action.kind for step in episode.steps] == ["click", "invalid"]
-    assert len(images) == 1
+    assert len((tmp_path / "opened").read_text().splitlines()) == 1
     episodes = run(f"{file}:finishes", task, f"{file}:broken", out=tmp_path / "b", limit=3).episodes()
     assert [episode.stop for episode in episodes] == ["stop"] * 3, "an image that nobody clicks on fails nothing"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +24,6 @@ from tests.support.segmenter_servers import picture, served
 IMAGE = picture(2, 60, 100)
 CLICKS = [Click(True, 40, 30), Click(False, 70, 12), Click(True, 80, 50), Click(False, 20, 40)]
 ALL = ("discs", "graphcut", "simpleclick", *EVERY)
-pytestmark = pytest.mark.usefixtures("offline_on_one_thread")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def offline() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-        yield
 
 
 def given(height: int = 60, width: int = 100) -> np.ndarray:

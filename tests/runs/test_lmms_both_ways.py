@@ -101,7 +101,6 @@ class Inside:
         return {
             "PYTHONPATH": os.pathsep.join([str(package), *sys.path]),
             "HF_HOME": str(self.place / "hf"),
-            "OMP_NUM_THREADS": "1",
             "HLMAT_POINTS": "xy1000",
             "HLMAT_RESIZE": "fit-long320",
             "HLMAT_SEGMENTER": tool,

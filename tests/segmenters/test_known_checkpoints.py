@@ -23,9 +23,6 @@ Sam = plugins.find("segmenter", f"{folder('adapters') / 'segmenters' / 'sam.py'}
 CLICKS = [Click(True, 40, 30), Click(False, 5, 5)]
 
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
 @pytest.fixture(scope="module")
 def sam_files(tmp_path_factory: pytest.TempPathFactory) -> TinySam:
     return tiny_sam(tmp_path_factory.mktemp("sam"))

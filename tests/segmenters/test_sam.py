@@ -27,12 +27,10 @@ from hlmat_bench.protocol import plugins
 from hlmat_bench.protocol.interfaces import Segmenter
 from hlmat_bench.segmenters.sam.official import VIT_B, VIT_H, Architecture
 from hlmat_bench.testing import TINY_SAM, TinySam, tiny_sam
+from tests.support.networks import passes
 
 PLUGIN = folder("adapters") / "segmenters" / "sam.py"
 Sam = plugins.find("segmenter", f"{PLUGIN}:sam").factory.func  # type: ignore[attr-defined]
-
-
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def picture(seed: int = 0, height: int = 60, width: int = 100) -> np.ndarray:
@@ -209,11 +207,10 @@ def test_threads_get_the_masks_that_one_thread_gets(sam: Any) -> None:
 
 def test_equal_images_are_encoded_once(tiny: TinySam) -> None:
     segmenter = Sam(TINY_SAM, pretrained=str(tiny.pretrained), device="cpu")
-    passes = []
-    segmenter.network._model.vision_encoder.register_forward_hook(lambda *_: passes.append(1))
-    for seed in (0, 0, 1, 0):
-        segmenter.open(picture(seed))
-    assert len(passes) == 2
+    with passes() as encoded:
+        for seed in (0, 0, 1, 0):
+            segmenter.open(picture(seed))
+    assert len(encoded) == 2
 
 
 # What a user can get wrong

@@ -28,7 +28,7 @@ def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     payers = ["OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "SSL_CERT_FILE", "SSL_CERT_DIR"]
     for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", *proxies, *map(str.upper, proxies), *payers):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("hlmat_bench.models.api.retries._FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("hlmat_bench.models.api.retries.FIRST_PAUSE", 0.01)
 
 
 def picture(height: int = 48, width: int = 64) -> np.ndarray:
