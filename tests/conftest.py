@@ -37,7 +37,7 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of real files and reference vectors beside the checkout."""
+    """Return the folder of real files and reference vectors beside the checkout."""
     if not SHARED.is_dir():
         pytest.skip("needs the folder ../shared")
     return SHARED
@@ -45,19 +45,19 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def vectors() -> Path:
-    """The reference vectors that come with the tests; vectors/README.md says what they are."""
+    """Return the reference vectors that come with the tests; vectors/README.md says what they are."""
     return Path(__file__).with_name("vectors")
 
 
 @pytest.fixture(scope="session")
 def networks(shared: Path) -> Path:
-    """The reference vectors of networks, which are larger."""
+    """Return the reference vectors of networks, which are larger."""
     return shared / "vectors" / "dev"
 
 
 @pytest.fixture(scope="session")
 def tool(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A segmenter's plug-in file, as a user writes one: it draws discs and boxes."""
+    """Make a segmenter's plug-in file, as a user writes one: it draws discs and boxes."""
     path = tmp_path_factory.mktemp("tool") / "discs.py"
     path.write_text(TOOL)
     return str(path)
@@ -90,13 +90,13 @@ def boxes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def task(boxes: Path) -> str:
-    """The task file of `boxes`."""
+    """Return the task file of `boxes`."""
     return str(boxes / "boxes.yaml")
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """A headless Chromium."""
+    """Open a headless Chromium."""
     from playwright.sync_api import sync_playwright
 
     program = find_browser()
@@ -119,7 +119,7 @@ def played(tmp_path_factory: pytest.TempPathFactory, tool: str) -> list[Run]:
 
 @pytest.fixture(scope="session")
 def single(played: list[Run]) -> Path:
-    """The report of the first of them."""
+    """Return the report of the first of them."""
     from hlmat_bench.reports.run.build import report
 
     return report([played[0].folder]).parent
@@ -127,7 +127,7 @@ def single(played: list[Run]) -> Path:
 
 @pytest.fixture(scope="session")
 def comparison(played: list[Run]) -> Path:
-    """The comparison of all three."""
+    """Return the comparison of all three."""
     from hlmat_bench.reports.run.build import report
 
     return report([one.folder for one in played]).parent

@@ -30,13 +30,13 @@ def brute_depths(region):
 
 
 def full_depths(region):
-    """The same by a distance transform of the whole padded image."""
+    """Return the click by a distance transform of the whole padded image."""
     distances = cv2.distanceTransform(np.pad(region, 1).astype(np.uint8), cv2.DIST_L2, 0)[1:-1, 1:-1]
     return np.rint(distances.astype(np.float64) ** 2).astype(np.int64)
 
 
 def expected_click(gt, mask, ignore=None, clicked=(), depths_of=full_depths):
-    """The rule as DESIGN states it, without any shortcut."""
+    """Follow the rule as it is stated, without any shortcut."""
     counted = np.ones_like(gt) if ignore is None else ~ignore
     missed, wrong = (depths_of(region) for region in (gt & ~mask & counted, ~gt & mask & counted))
     for click in clicked:

@@ -32,7 +32,7 @@ def model(checkpoint: Path) -> Any:
 
 
 def naive(path: Path, family: str, request: Request) -> tuple[list[int], list[torch.Tensor]]:
-    """The greedy tokens up to the first end of the turn or the limit, and the logits that each was chosen from."""
+    """Return the greedy tokens up to the first end of the turn or the limit, and the logits behind each."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(path)

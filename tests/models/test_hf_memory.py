@@ -28,7 +28,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def plenty(checkpoint: Path) -> Any:
-    """A model with all the memory it wants."""
+    """Return a model with all the memory it wants."""
     return HfModel(str(checkpoint), "xy1000", device="cpu")
 
 

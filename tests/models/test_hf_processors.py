@@ -42,7 +42,7 @@ def refused(folder: Path | str, points: str = "xy1000", **options: Any) -> str:
 
 
 def with_template(folder: Path, target: Path, change: Any) -> Path:
-    """A copy of a checkpoint with another chat template."""
+    """Make a copy of a checkpoint with another chat template."""
     shutil.copytree(folder, target)
     file = target / "chat_template.jinja"
     file.write_text(change(file.read_text()))

@@ -28,7 +28,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def lora(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A LoRA on the language model, as a training script saves it."""
+    """Save a LoRA on the language model, as a training script does."""
     from peft import LoraConfig
 
     folder = tmp_path_factory.mktemp("lora") / "clicks-lora"
@@ -51,7 +51,7 @@ def train(checkpoint: Path, folder: Path, config: Any) -> Path:
 
 
 def rewrite(lora: Path, folder: Path, change: Any) -> Path:
-    """A copy with other tensors."""
+    """Return a copy with other tensors."""
     shutil.copytree(lora, folder)
     save_file(change(load_file(lora / TENSORS)), folder / TENSORS, metadata={"format": "pt"})
     return folder
@@ -62,13 +62,13 @@ def hf(checkpoint: Path, **options: Any) -> Any:
 
 
 def in_file(layer: str) -> str:
-    """What the file of a Qwen2.5-VL calls the weight of a layer of the loaded network."""
+    """Return what the file of a Qwen2.5-VL calls the weight of a layer of the loaded network."""
     return layer.replace("model.language_model.", "model.").replace("model.visual.", "visual.") + ".weight"
 
 
 @pytest.fixture(scope="module")
 def by_hand(checkpoint: Path, lora: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The model with W + alpha / r * B A for every adapted W (Hu et al. 2021, arXiv 2106.09685, section 4.1)."""
+    """Return the model with W + alpha / r * B A for every adapted W (Hu et al. 2021, arXiv 2106.09685, section 4.1)."""
     folder = shutil.copytree(checkpoint, tmp_path_factory.mktemp("merged") / "vlm")
     weights, deltas = load_file(folder / "model.safetensors"), load_file(lora / TENSORS)
     for name in [name for name in deltas if "lora_A" in name]:

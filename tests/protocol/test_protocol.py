@@ -117,7 +117,7 @@ DECIDED: dict[tuple[str, int], list[Clicked | None]] = {
 
 
 def _expected(case: dict[str, Any]) -> tuple[Expected, bool]:
-    """What a rollout leads to, and whether hlmat/1 decides it."""
+    """Return what a rollout leads to, and whether hlmat/1 decides it."""
     recorded = _as_the_reference(case)
     clicks = [calls[-1] for calls, _ in recorded.calls if calls]
     if decided := DECIDED.get((case["tag"], case["height"])):

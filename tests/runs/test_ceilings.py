@@ -51,7 +51,7 @@ PLAYERS = ["oracle", "gt-box", "center", "random", "empty"]
 
 
 def episodes(folder: Path) -> str:
-    """The file of episodes, apart from seconds."""
+    """Return the file of episodes, apart from seconds."""
     values = [json.loads(line) for line in (folder / "episodes.jsonl").read_text().splitlines()]
     for value in values:
         for step in value["steps"]:

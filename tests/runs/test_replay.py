@@ -46,7 +46,7 @@ def changed(run: Run, change: Callable[[dict[str, Any]], None]) -> None:
 
 
 def discs(size: tuple[int, int], clicks: list[Click]) -> np.ndarray:
-    """What `DiscSegmenter` draws."""
+    """Draw what `DiscSegmenter` draws."""
     mask = np.zeros(size, bool)
     rows, columns = np.ogrid[: size[0], : size[1]]
     for positive, x, y in clicks:

@@ -30,7 +30,7 @@ def plain_iou(gt, mask, counted):
 
 
 def boundary(mask, width):
-    """The pixels of the mask that are within that chessboard distance of a pixel outside."""
+    """Return the pixels of the mask that are within that chessboard distance of a pixel outside."""
     padded = np.pad(mask, width + 1)
     inner = np.ones_like(mask)
     height, columns = mask.shape

@@ -36,7 +36,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def played(one: Any) -> list[torch.Tensor]:
-    """The masks and the logits after each click, on three images."""
+    """Return the masks and the logits after each click, on three images."""
     made = []
     for seed in range(3):
         session = one.open(picture(seed))

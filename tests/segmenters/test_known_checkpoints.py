@@ -42,7 +42,7 @@ def simpleclick(file: Path) -> Any:
 
 
 def simpleclick_content(file: Path) -> dict[str, Any]:
-    """What a checkpoint of SimpleClick holds, without its loss."""
+    """Return what a checkpoint of SimpleClick holds, without its loss."""
     content: dict[str, Any] = weights.load(file, inert=("isegm.",))
     content["config"]["params"]["head_params"]["value"]["loss_decode"] = None
     return content

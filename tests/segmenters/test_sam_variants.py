@@ -63,7 +63,7 @@ def refused(name: str, folder: Path | str | None = None) -> str:
 
 
 def rewritten(folder: Path, target: Path, change: Any) -> Path:
-    """A copy of a folder whose configuration was changed."""
+    """Make a copy of a folder whose configuration was changed."""
     shutil.copytree(folder, target)
     config = json.loads((target / "config.json").read_text())
     change(config)

@@ -93,7 +93,7 @@ def test_memory_that_does_not_suffice_is_told_with_what_helps(name: str, made: d
 
 
 def numpys() -> Exception:
-    """What numpy raises for an array that no memory holds."""
+    """Return what numpy raises for an array that no memory holds."""
     with pytest.raises(MemoryError) as caught:
         np.empty(1 << 60, np.uint8)
     return caught.value

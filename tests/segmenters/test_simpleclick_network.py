@@ -93,7 +93,7 @@ def test_sequences_are_those_of_the_reference_predictor(name: str, networks: Pat
 
 
 def attention(block: Any, x: np.ndarray, sees: np.ndarray, heads: int) -> np.ndarray:
-    """A block of the transformer in numpy, float64; token i sees token j where ``sees[i, j]``."""
+    """Compute a block of the transformer in numpy, float64; token i sees token j where ``sees[i, j]``."""
 
     def norm(layer: Any, x: np.ndarray) -> np.ndarray:
         centred = x - x.mean(-1, keepdims=True)
@@ -183,7 +183,7 @@ def test_position_embeddings_are_interpolated_bicubically() -> None:
 
 
 def layer(kind: str, state: dict[str, np.ndarray], name: str, x: np.ndarray) -> np.ndarray:
-    """A layer of the pyramid or the head on (C, H, W): convolution of 1 or 2 pixels, its transpose, norm, GELU."""
+    """Compute a layer of the pyramid or the head on (C, H, W): convolution (1 or 2 pixels), transposed, norm, GELU."""
     if kind == "gelu":
         return x * (1 + np.vectorize(math.erf)(x / math.sqrt(2))) / 2
     weight, bias = state[f"{name}.weight"], state[f"{name}.bias"][:, None, None]

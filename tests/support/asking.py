@@ -32,7 +32,7 @@ def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def picture(height: int = 48, width: int = 64) -> np.ndarray:
-    """A smooth image with a thin green line, which chroma subsampling would smear."""
+    """Make a smooth image with a thin green line, which chroma subsampling would smear."""
     y, x = np.mgrid[:height, :width]
     image = np.stack([x * 2, y * 2, 128 + 0 * x], axis=2).astype(np.uint8)
     image[:, width // 2] = (0, 255, 0)

@@ -39,5 +39,5 @@ def _install(place: Path) -> None:
 
 
 def model(**options: Any) -> Any:
-    """The adapter's model."""
+    """Return the adapter's model."""
     return plugins.build("model", "lmms", {"points": "xy1000", **options})
