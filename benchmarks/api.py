@@ -114,7 +114,7 @@ async def _ask(model: Any, episodes: int, seconds: float) -> Measured:
 
 
 def _scene() -> tuple[Image, list[Mask]]:
-    """A smooth picture with a photograph's noise, and the masks of an episode."""
+    """Draw a smooth picture with a photograph's noise, and the masks of an episode."""
     generator = np.random.default_rng(0)
     coarse = generator.integers(0, 256, (30, 40, 3)).astype(np.uint8)
     smooth = cv2.resize(coarse, (_WIDTH, _HEIGHT), interpolation=cv2.INTER_CUBIC)
@@ -125,7 +125,7 @@ def _scene() -> tuple[Image, list[Mask]]:
 
 @contextlib.contextmanager
 def _server(latency: float) -> Iterator[str]:
-    """The base URL of a server in another process."""
+    """Start a server in another process and return its base URL."""
     words = [sys.executable, __file__, "--serve", "--latency", str(latency)]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
         try:

@@ -53,7 +53,7 @@ LIMITS = {
 
 
 def make_run(folder: Path, samples: int) -> Run:
-    """A task of that many samples, each with its own picture, and a run on it."""
+    """Write a task of that many samples, each with its own picture, and a run on it."""
     generator = np.random.default_rng(0)
     for name in ("images", "masks", "run"):
         (folder / name).mkdir(parents=True, exist_ok=True)
@@ -87,7 +87,7 @@ def _write_pictures(folder: Path, samples: int, generator: np.random.Generator) 
 
 
 def _object(generator: np.random.Generator) -> list[masks.RLE]:
-    """An object with a ragged edge, as masks that come closer to it step by step; the last one is the object."""
+    """Draw an object with a ragged edge as masks that come closer to it step by step; the last one is the object."""
     noise = cv2.resize(generator.random((60, 80), np.float32), (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
     rows, columns = np.ogrid[:HEIGHT, :WIDTH]
     y, x, radius = generator.integers(120, 360), generator.integers(150, 490), generator.integers(40, 130)

@@ -30,13 +30,13 @@ def brute_depths(region):
 
 
 def full_depths(region):
-    """The same by a distance transform of the whole padded image."""
+    """Return the click by a distance transform of the whole padded image."""
     distances = cv2.distanceTransform(np.pad(region, 1).astype(np.uint8), cv2.DIST_L2, 0)[1:-1, 1:-1]
     return np.rint(distances.astype(np.float64) ** 2).astype(np.int64)
 
 
 def expected_click(gt, mask, ignore=None, clicked=(), depths_of=full_depths):
-    """The rule as DESIGN states it, without any shortcut."""
+    """Follow the rule as it is stated, without any shortcut."""
     counted = np.ones_like(gt) if ignore is None else ~ignore
     missed, wrong = (depths_of(region) for region in (gt & ~mask & counted, ~gt & mask & counted))
     for click in clicked:
@@ -195,7 +195,6 @@ def vector_click(gt, mask, clicked):
     return found or Click(False, 0, 0)
 
 
-@pytest.mark.shared
 def test_reference_clicks(vectors: Path):
     arrays = np.load(vectors / "clicks" / "masks.npz")
     cases = json.loads((vectors / "clicks" / "cases.json").read_text())["cases"]
@@ -209,7 +208,6 @@ def test_reference_clicks(vectors: Path):
     assert len(cases) > 100
 
 
-@pytest.mark.shared
 def test_reference_click_sequences(vectors: Path):
     arrays = np.load(vectors / "clicks" / "sequences.npz")
     for sequence in json.loads((vectors / "clicks" / "sequences.json").read_text())["sequences"]:
@@ -262,7 +260,6 @@ def play(case, gt, *, record):
     return clicks, np.array(ious, np.float32), steps
 
 
-@pytest.mark.shared
 def test_reference_traces(vectors: Path):
     cases = json.loads((vectors / "trace" / "trace.json").read_text())["cases"]
     for number, case in enumerate(cases):

@@ -28,7 +28,7 @@ def rectangle(x_scale: float = 1, y_scale: float = 1) -> list[float]:
 
 
 def by_rows(mask: np.ndarray) -> dict:
-    """An RLE whose runs go along the rows, as some tools write it by mistake."""
+    """Make an RLE whose runs go along the rows, as some tools write it by mistake."""
     return uncompressed(mask.T) | {"size": list(mask.shape)}
 
 

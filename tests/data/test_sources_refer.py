@@ -230,7 +230,7 @@ def test_turned_image_with_an_unturned_mask(data):
 
 
 def independent(folder: Path, split: str) -> list[tuple[int, int, str, np.ndarray]]:
-    """Reference, image, sentence and mask, read with json, pickle and pycocotools alone."""
+    """Read reference, image, sentence and mask with json, pickle and pycocotools alone."""
     (refs_file,) = folder.glob("refs*.p")
     values = json.loads((folder / "instances.json").read_text())
     annotations = {item["id"]: item for item in values["annotations"]}

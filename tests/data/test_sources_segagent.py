@@ -113,7 +113,6 @@ def test_wrong_name_formats(tmp_path, name):
         open_task(tmp_path, [], coco_name=name)
 
 
-@pytest.mark.shared
 @pytest.mark.parametrize("case", range(3))
 def test_agrees_with_the_reference(vectors, tmp_path, case):
     """The reference's own expansion, apart from its decision to leave PNG images out."""

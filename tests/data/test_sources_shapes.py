@@ -26,7 +26,7 @@ def compressed(mask: np.ndarray) -> dict:
 
 
 def uncompressed(mask: np.ndarray) -> dict:
-    """Runs of the columns, beginning with zeros, counted one pixel after the other."""
+    """Count the runs of the columns, beginning with zeros, one pixel after the other."""
     counts, value = [0], False
     for pixel in mask.T.reshape(-1):
         if pixel != value:

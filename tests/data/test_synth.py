@@ -43,7 +43,7 @@ def source() -> SynthSource:
 
 @pytest.fixture(scope="module")
 def some(source: SynthSource) -> list[Sample]:
-    """A sample of every fifth scene."""
+    """Return a sample of every fifth scene."""
     return list({sample.image_id: sample for sample in source.samples()}.values())[::5]
 
 
@@ -172,7 +172,7 @@ def corners(thing: Thing) -> np.ndarray:
 
 
 def lowest_only(values: list[float], gap: float = 0.0, factor: float = 1.0) -> int | None:
-    """The index of the least value where it is least by the gap and the factor, else None."""
+    """Return the index of the least value where it is least by the gap and the factor, else None."""
     order = np.argsort(values, kind="stable")
     if len(values) > 1 and (values[order[1]] - values[order[0]] < gap or values[order[1]] < factor * values[order[0]]):
         return None
@@ -180,7 +180,7 @@ def lowest_only(values: list[float], gap: float = 0.0, factor: float = 1.0) -> i
 
 
 def meant(scene: Scene, expression: str) -> Thing | None:
-    """The only object of which the expression is true, or None."""
+    """Return the only object of which the expression is true, or None."""
     match = GRAMMAR.fullmatch(expression)
     assert match, expression
     group = named(scene.things, next(match[key] for key in "abcde" if match[key]))
@@ -242,7 +242,7 @@ def test_expressions_fit_exactly_one_object(seed: int) -> None:
 
 
 def drawn_alone(thing: Thing, size: tuple[int, int]) -> np.ndarray:
-    """The object's whole mask, each layer on top of the one before."""
+    """Return the object's whole mask, each layer on top of the one before."""
     bare = np.ones(size)
     for _, shape in outline(thing):
         bare *= 1 - coverage(shape, (0, 0, size[1], size[0])) / 256

@@ -93,7 +93,7 @@ def timeless(run: hlmat_bench.Run) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def undisturbed(task: str, tool: str, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
-    """The episodes against a server that never fails, and how often that answered each question."""
+    """Play against a server that never fails; return the episodes, and how often it answered each question."""
     steady = Flaky()
     with ChatServer(steady) as server:
         run = hlmat_bench.run(spec(server), task, tool, out=tmp_path_factory.mktemp("undisturbed") / "run", budget=4)
@@ -112,7 +112,7 @@ def check(run: hlmat_bench.Run, undisturbed: Undisturbed) -> None:
 def test_a_server_that_fails_in_every_way_changes_nothing(
     task: str, tool: str, tmp_path: Path, undisturbed: Undisturbed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hlmat_bench.models.api.retries._FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("hlmat_bench.models.api.retries.FIRST_PAUSE", 0.01)
     flaky = Flaky(list(FAILURES.values()))
     with ChatServer(flaky) as server:
         run = hlmat_bench.run(spec(server, ",timeout=4"), task, tool, out=tmp_path / "run", budget=4)
@@ -307,7 +307,7 @@ def test_a_command_line_is_shown_without_secrets(word: str, shown: str) -> None:
 
 
 def search(folder: Path) -> None:
-    """The key is in no file under a folder, and in no file's name."""
+    """Check that the key is in no file under a folder, and in no file's name."""
     files = [path for path in folder.rglob("*") if path.is_file()]
     assert files
     for path in files:

@@ -26,7 +26,7 @@ PLACES = [((480, 640), (100, 420)), ((2000, 3000), (2811, 122)), ((4100, 1300), 
 
 @functools.cache
 def _sent(resize: str, size: tuple[int, int], place: tuple[int, int]) -> tuple[tuple[int, int], float, float]:
-    """The size of what is sent, and where in it a marker is found that is drawn there in the original image."""
+    """Return the size of what is sent, and where in it a marker is found that is drawn there in the original image."""
     (height, width), (x, y) = size, place
     image = np.zeros((height, width, 3), np.uint8)
     reach = max(3, min(size) // 60)

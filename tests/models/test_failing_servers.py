@@ -92,7 +92,7 @@ def play(task: str, tool: str, tmp_path: Path) -> Play:
 
 @pytest.fixture(scope="module")
 def undisturbed(task: str, tool: str, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
-    """The episodes against a server that never fails, and how often that answered each question."""
+    """Play against a server that never fails; return the episodes, and how often it answered each question."""
     steady = Flaky()
     with ChatServer(steady) as server:
         run = hlmat_bench.run(spec(server), task, tool, out=tmp_path_factory.mktemp("undisturbed") / "run", **PLAYED)

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, GenerationMixin, LlavaForConditionalGeneration
 
 from hlmat_bench.core.errors import RequestFailed, UsageError
 from hlmat_bench.points import PointFormat
@@ -24,7 +24,6 @@ from hlmat_bench.protocol.interfaces import BatchModel, Model
 from hlmat_bench.testing import tiny_vlm
 from tests.support.hf_models import PLUGIN, HfModel, next_logits, questions, texts
 
-pytestmark = pytest.mark.usefixtures("offline_on_one_thread")
 FAMILIES = ("qwen2_5_vl", "llava")
 
 
@@ -88,16 +87,18 @@ def test_greedy_replies_n_times_are_one_reply(models: dict[str, Any]) -> None:
 # Batches
 
 
-def test_batches_are_no_larger_than_allowed_and_share_a_limit(checkpoints: dict[str, Path]) -> None:
+def test_batches_are_no_larger_than_allowed_and_share_a_limit(
+    checkpoints: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = HfModel(str(checkpoints["llava"]), "xy1000", device="cpu", batch_size=3)
     calls: list[tuple[int, int]] = []
-    generate = model._model.generate
+    generate = GenerationMixin.generate
 
-    def counted(**options: Any) -> Any:
+    def counted(self: Any, **options: Any) -> Any:
         calls.append((len(options["input_ids"]), options["generation_config"].max_new_tokens))
-        return generate(**options)
+        return generate(self, **options)
 
-    model._model.generate = counted
+    monkeypatch.setattr(GenerationMixin, "generate", counted)
     asked = [replace(request, max_tokens=limit) for request, limit in zip(questions(5), (9, 9, 9, 2, 9), strict=True)]
     answers = model.reply_batch(asked)
     assert calls == [(1, 2), (3, 9), (1, 9)]
@@ -258,6 +259,10 @@ class OwnConfig(LlavaConfig):
 
 class OwnModel(LlavaForConditionalGeneration):
     config_class = OwnConfig
+
+    def __init__(self, config):
+        super().__init__(config)
+        open(MARKER, "w").close()
 """
 
 
@@ -270,10 +275,13 @@ def test_code_of_a_checkpoint_runs_only_when_the_user_says_so(
     config = json.loads((path / "config.json").read_text())
     own = {"AutoConfig": "own.OwnConfig", "AutoModelForImageTextToText": "own.OwnModel"}
     (path / "config.json").write_text(json.dumps({**config, "model_type": "own", "auto_map": own}))
-    (path / "own.py").write_text(OWN_CODE)
-    save_file(models["llava"]._model.state_dict(), path / "model.safetensors", metadata={"format": "pt"})
+    marker = tmp_path / "it ran"
+    (path / "own.py").write_text(OWN_CODE.replace("MARKER", repr(str(marker))))
+    plain = LlavaForConditionalGeneration.from_pretrained(checkpoints["llava"])
+    save_file(plain.state_dict(), path / "model.safetensors", metadata={"format": "pt"})
     assert "brings its own Python code: read it, and add trust_remote_code=true" in refused(str(path))
     assert not (tmp_path / "modules").exists()
+    assert not marker.exists()
     model = HfModel(str(path), "xy1000", device="cpu", trust_remote_code=True)
-    assert type(model._model).__name__ == "OwnModel"
+    assert marker.exists()
     assert texts(model.reply_batch(questions(3))) == texts(models["llava"].reply_batch(questions(3)))

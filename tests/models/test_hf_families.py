@@ -13,8 +13,7 @@ from hlmat_bench.core.errors import UsageError
 from hlmat_bench.protocol.interfaces import Request
 from hlmat_bench.testing import Family, tiny_vlm
 from tests.support.hf_models import WRITTEN, HfModel, next_logits, questions, texts
-
-pytestmark = pytest.mark.usefixtures("offline_on_one_thread")
+from tests.support.networks import chat_passes
 
 
 @pytest.fixture(scope="module", params=get_args(Family))
@@ -33,7 +32,7 @@ def model(checkpoint: Path) -> Any:
 
 
 def naive(path: Path, family: str, request: Request) -> tuple[list[int], list[torch.Tensor]]:
-    """The greedy tokens up to the first end of the turn or the limit, and the logits that each was chosen from."""
+    """Return the greedy tokens up to the first end of the turn or the limit, and the logits behind each."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(path)
@@ -50,11 +49,9 @@ def test_replies_and_logits_of_a_batch_are_those_of_a_naive_decoder(family: str,
 
     tokenizer = AutoTokenizer.from_pretrained(checkpoint)
     steps: list[torch.Tensor] = []
-    head = model._model.get_output_embeddings()
-    watch = head.register_forward_hook(lambda module, given, logits: steps.append(logits[:, -1].clone()))
     asked = questions(8)
-    answers = model.reply_batch(asked)
-    watch.remove()
+    with chat_passes(after=lambda found: steps.append(found.logits[:, -1].clone())):
+        answers = model.reply_batch(asked)
     assert {len(step) for step in steps} == {8}
     for row, (request, (reply,)) in enumerate(zip(asked, answers, strict=True)):
         ids, chosen_from = naive(checkpoint, family, request)

@@ -14,8 +14,7 @@ from transformers import AutoTokenizer
 from hlmat_bench.core.errors import RequestFailed, UsageError
 from hlmat_bench.testing import tiny_vlm
 from tests.support.hf_models import WRITTEN, HfModel, questions, texts
-
-pytestmark = pytest.mark.usefixtures("offline_on_one_thread")
+from tests.support.networks import chat_passes, raising
 
 THOUGHT, ANSWER = "<|channel|>analysis<|message|>", "<|start|>assistant<|channel|>final<|message|>"
 
@@ -43,7 +42,7 @@ def refused(folder: Path | str, points: str = "xy1000", **options: Any) -> str:
 
 
 def with_template(folder: Path, target: Path, change: Any) -> Path:
-    """A copy of a checkpoint with another chat template."""
+    """Make a copy of a checkpoint with another chat template."""
     shutil.copytree(folder, target)
     file = target / "chat_template.jinja"
     file.write_text(change(file.read_text()))
@@ -172,10 +171,8 @@ def test_a_chat_template_that_raises_for_one_prompt_fails_that_request(qwen: Pat
 )
 def test_an_error_of_the_network_is_a_failed_request_in_a_sentence(error: Exception, qwen: Path) -> None:
     model = hf(qwen)
-    hook = model._model.register_forward_pre_hook(lambda *_: (_ for _ in ()).throw(error))
-    with pytest.raises(RequestFailed) as caught:
+    with chat_passes(raising(error)), pytest.raises(RequestFailed) as caught:
         model.reply_batch(questions(1))
-    hook.remove()
     assert type(error).__name__ in str(caught.value)
     assert "\n" not in str(caught.value)
     assert caught.value.advice
@@ -185,8 +182,7 @@ def test_an_error_of_the_network_is_a_failed_request_in_a_sentence(error: Except
 def test_a_device_that_failed_ends_the_run(qwen: Path) -> None:
     model = hf(qwen)
     error = RuntimeError("CUDA error: device-side assert triggered\nCUDA kernel errors might be reported later")
-    model._model.register_forward_pre_hook(lambda *_: (_ for _ in ()).throw(error))
-    with pytest.raises(UsageError, match="device-side assert triggered") as caught:
+    with chat_passes(raising(error)), pytest.raises(UsageError, match="device-side assert triggered") as caught:
         model.reply_batch(questions(1))
     assert "\n" not in str(caught.value)
 

@@ -41,7 +41,7 @@ __all__ = ["no_settings_from_outside"]
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate of 127.0.0.1 that it signed itself, and its key, in one PEM file."""
+    """Make a certificate of 127.0.0.1 that it signed itself, and its key, in one PEM file."""
     folder = tmp_path_factory.mktemp("certificate")
     subject = ["-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1"]
     words = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject]

@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.testing import tiny_vlm
 from tests.support.hf_models import HfModel, questions, texts
+from tests.support.networks import chat_passes
 
-pytestmark = pytest.mark.usefixtures("offline_on_one_thread")
 TENSORS = "adapter_model.safetensors"
 RANK, ALPHA = 4, 6
 
@@ -28,7 +28,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def lora(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A LoRA on the language model, as a training script saves it."""
+    """Save a LoRA on the language model, as a training script does."""
     from peft import LoraConfig
 
     folder = tmp_path_factory.mktemp("lora") / "clicks-lora"
@@ -51,7 +51,7 @@ def train(checkpoint: Path, folder: Path, config: Any) -> Path:
 
 
 def rewrite(lora: Path, folder: Path, change: Any) -> Path:
-    """A copy with other tensors."""
+    """Return a copy with other tensors."""
     shutil.copytree(lora, folder)
     save_file(change(load_file(lora / TENSORS)), folder / TENSORS, metadata={"format": "pt"})
     return folder
@@ -62,13 +62,13 @@ def hf(checkpoint: Path, **options: Any) -> Any:
 
 
 def in_file(layer: str) -> str:
-    """What the file of a Qwen2.5-VL calls the weight of a layer of the loaded network."""
+    """Return what the file of a Qwen2.5-VL calls the weight of a layer of the loaded network."""
     return layer.replace("model.language_model.", "model.").replace("model.visual.", "visual.") + ".weight"
 
 
 @pytest.fixture(scope="module")
 def by_hand(checkpoint: Path, lora: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The model with W + alpha / r * B A for every adapted W (Hu et al. 2021, arXiv 2106.09685, section 4.1)."""
+    """Return the model with W + alpha / r * B A for every adapted W (Hu et al. 2021, arXiv 2106.09685, section 4.1)."""
     folder = shutil.copytree(checkpoint, tmp_path_factory.mktemp("merged") / "vlm")
     weights, deltas = load_file(folder / "model.safetensors"), load_file(lora / TENSORS)
     for name in [name for name in deltas if "lora_A" in name]:
@@ -85,11 +85,15 @@ def test_replies_are_those_of_weights_merged_by_hand(checkpoint: Path, lora: Pat
     assert adapted != texts(hf(checkpoint).reply_batch(asked))
 
 
-def test_the_adapter_becomes_part_of_the_weights(checkpoint: Path, lora: Path, by_hand: Any) -> None:
-    found = hf(checkpoint, peft=str(lora))._model.named_parameters()
-    merged = {name.replace(".base_layer", ""): parameter for name, parameter in found}
-    for name, expected in by_hand._model.named_parameters():
-        torch.testing.assert_close(merged[name], expected)
+def test_logits_are_those_of_weights_merged_by_hand(checkpoint: Path, lora: Path, by_hand: Any) -> None:
+    found: list[list[torch.Tensor]] = []
+    for model in (hf(checkpoint, peft=str(lora)), by_hand, hf(checkpoint)):
+        found.append([])
+        with chat_passes(after=lambda output: found[-1].append(output.logits[:, -1].clone())):
+            model.reply_batch(questions(3))
+    adapted, merged, without = found
+    torch.testing.assert_close(adapted, merged, atol=1e-4, rtol=0)
+    assert not torch.allclose(adapted[0], without[0], atol=1e-3)
 
 
 def test_names_of_older_transformers_are_understood(checkpoint: Path, lora: Path, by_hand: Any, tmp_path: Path) -> None:

@@ -135,6 +135,6 @@ def test_a_run_with_a_cache_asks_nothing_twice_and_writes_the_same(task: str, to
 
 
 def replaced(episode: Any) -> dict[str, Any]:
-    """An episode without its times."""
+    """Return an episode without its times."""
     value: dict[str, Any] = episode.to_json()
     return value | {"steps": [{**step, "seconds": None} for step in value["steps"]]}

@@ -145,7 +145,7 @@ def test_the_header_may_be_a_date() -> None:
 
 
 def insistent(*errors: HlmatError | None, deadline: float = 60.0) -> tuple[str, int]:
-    """The answer of a thread that insists, and how often it asked."""
+    """Return the answer of a thread that insists, and how often it asked."""
     left, count = list(errors), 0
 
     def ask() -> str:

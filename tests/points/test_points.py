@@ -18,7 +18,6 @@ SIZES = st.tuples(st.integers(1, 5000), st.integers(1, 5000))
 UNITS = ("pixel", "1", "100", "999", "1000", "1023")
 
 
-@pytest.mark.shared
 def test_click_to_pixel_vectors(vectors: Path) -> None:
     """round(p / 1000 * size), halves to even; 1000 is the last pixel; anything beyond is out of bounds."""
     form = PointFormat.named("segagent-qwen")

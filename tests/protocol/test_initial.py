@@ -46,13 +46,13 @@ def _play(model: str, task: str, tool: str, out: Path, **options: Any) -> Run:
 
 @pytest.fixture(scope="module")
 def boxed(task: str, tool: str, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A run of box-only."""
+    """Play a run of box-only."""
     return _play("gt-box", task, tool, tmp_path_factory.mktemp("boxed"), strategy="box-only")
 
 
 @pytest.fixture(scope="module")
 def clicked(task: str, tool: str, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A run of clicks alone."""
+    """Play a run of clicks alone."""
     return _play("random", task, tool, tmp_path_factory.mktemp("clicked"))
 
 

@@ -105,7 +105,7 @@ def _click(x: int, y: int, value: int | None = None) -> str:
 
 
 def _value(mask: Mask) -> int:
-    """What a model says that sees all."""
+    """Return what a model says that sees all."""
     return round(100 * iou(GT, mask))
 
 

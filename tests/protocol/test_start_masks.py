@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +24,10 @@ from tests.support.segmenter_servers import picture, served
 IMAGE = picture(2, 60, 100)
 CLICKS = [Click(True, 40, 30), Click(False, 70, 12), Click(True, 80, 50), Click(False, 20, 40)]
 ALL = ("discs", "graphcut", "simpleclick", *EVERY)
-pytestmark = pytest.mark.usefixtures("offline_on_one_thread")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def offline() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-        yield
 
 
 def given(height: int = 60, width: int = 100) -> np.ndarray:
-    """A block and a spot away from it."""
+    """Make a block and a spot away from it."""
     mask = np.zeros((height, width), np.bool_)
     mask[height // 4 : height * 3 // 4, width // 8 : width * 4 // 9] = True
     mask[: height // 5, width * 3 // 4 : width * 7 // 8] = True
@@ -134,7 +125,7 @@ def test_a_mask_of_another_shape_is_refused(name: str, made: dict[str, Any]) -> 
 
 
 def mask_prompt(mask: np.ndarray, side: int, low: int, *, stretched: bool) -> torch.Tensor:
-    """The mask prompt of a SAM: logits of 10 and -10 in its square, made smaller; with Pillow, which filters alike."""
+    """Make the mask prompt of a SAM with Pillow, which filters alike: logits of 10 and -10 in its square, made smaller."""
 
     def resized(values: np.ndarray, width: int, height: int) -> np.ndarray:
         return np.array(Pillow.fromarray(values.astype(np.float32)).resize((width, height), Pillow.Resampling.BILINEAR))

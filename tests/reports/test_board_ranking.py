@@ -22,7 +22,7 @@ IMAGES = [str(number // 2) for number in range(80)]
 
 
 def _brute_force(values: list[np.ndarray[Any, Any]], images: list[str]) -> list[tuple[int, int]]:
-    """The ranges by drawing images one by one, without sums over images and with other random numbers."""
+    """Return the ranges by drawing images one by one, without sums over images and with other random numbers."""
     generator = np.random.default_rng(7)
     names = sorted(set(images))
     rows = {name: [n for n, image in enumerate(images) if image == name] for name in names}

@@ -73,7 +73,7 @@ def play(out: Path, task: str, tool: str, **options: Any) -> Run:
 
 
 def level(run: Run | Path, task: str = "", tool: str = "") -> tuple[str | None, list[str]]:
-    """The level of an entry that is made of a run as it stands, and where something is wrong."""
+    """Return the level of an entry that is made of a run as it stands, and where something is wrong."""
     made = Run(run) if isinstance(run, Path) else run
     entry = make_entry(made, boards.DECLARED)
     verdict = verify(entry, Means(made.folder, f"{tool},radius=10" if tool else None, task=task))
@@ -108,7 +108,7 @@ def test_reference_players_are_verified(player: str, initial: str, task: str, to
 
 @pytest.fixture(scope="module")
 def games(task: str, tool: str, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Runs by name, played when they are first asked for."""
+    """Return runs by name, played when they are first asked for."""
     folder = tmp_path_factory.mktemp("games")
 
     def played(how: str) -> Path:
@@ -267,7 +267,7 @@ JUNK = [None, True, -1, 5, 1e9, 10**12, -0.5, "x", "", [], {}, [1, 2], {"a": 1},
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The paths to everything in a JSON value."""
+    """Return the paths to everything in a JSON value."""
     yield path
     pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, part in pairs:

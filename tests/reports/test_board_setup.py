@@ -92,7 +92,7 @@ class PullRequest:
         self._git("commit", "-q", "-m", "x")
 
     def check(self, *, fork: bool = True) -> tuple[int, str]:
-        """The exit status of the check, and what it says."""
+        """Return the exit status of the check, and what it says."""
         environment = {**self._environment, "BASE": self._base, "FORK": "true" if fork else "false"}
         ran = subprocess.run(
             ["bash", "-c", self._script], cwd=self.folder, env=environment, capture_output=True, text=True, check=False

@@ -84,7 +84,7 @@ def built(board: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def page(browser: Browser, built: Path) -> Iterator[Page]:
-    """The group's page, which ends without a problem."""
+    """Return the group's page, which ends without a problem."""
     with browsing.visit(browser, f"file://{built}/{GROUP}") as made:
         yield made.page
         assert made.problems == []
@@ -95,7 +95,7 @@ def _pages(folder: Path) -> list[str]:
 
 
 def _ids(page: Page) -> list[str]:
-    """The rows that are seen, from the top."""
+    """Return the rows that are seen, from the top."""
     return [row.get_attribute("data-id") or "" for row in page.locator("#board tr[data-id]:visible").all()]
 
 
@@ -267,7 +267,7 @@ def test_two_builds_are_the_same_and_tell_nothing_of_the_machine(board: Path, bu
 
 
 def _hostile(entry: Entry, text: str, number: int) -> dict[str, Any]:
-    """The entry with a text wherever a submitter can write one."""
+    """Return the entry with a text wherever a submitter can write one."""
     value = boards.dumped(entry)
     manifest = value["manifest"]
     value |= {"id": f"hostile-{number}", "title": text, "submitter": text, "training_data": text}

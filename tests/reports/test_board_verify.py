@@ -36,7 +36,7 @@ def played(task: str, tool: str, tmp_path_factory: pytest.TempPathFactory) -> Ru
 
 @pytest.fixture
 def run(played: Run, tmp_path: Path) -> Path:
-    """A copy of the run that a test may change."""
+    """Make a copy of the run that a test may change."""
     return Path(shutil.copytree(played.folder, tmp_path / "run"))
 
 
@@ -46,7 +46,7 @@ def honest(played: Run) -> Entry:
 
 
 def _clicked(episodes: list[dict[str, Any]]) -> tuple[str, dict[str, Any]]:
-    """The second click of an episode, with the sample's name."""
+    """Return the second click of an episode, with the sample's name."""
     episode = episodes[SAMPLE]
     return episode["sample_id"], next(s for s in episode["steps"][1:] if s["action"]["kind"] == "click")
 
@@ -171,7 +171,7 @@ def test_a_click_or_box_that_no_reply_says_is_found(run: Path) -> None:
 
 @pytest.fixture(scope="module")
 def searched(task: str, tool: str, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A run whose model says what each mask is worth, and whose answer is the mask it rates highest."""
+    """Make a run whose model says what each mask is worth, and whose answer is the mask it rates highest."""
 
     def answer(body: dict[str, Any], image: Any, prompt: str) -> str:
         said = boards.clicker(260)(body, image, prompt)

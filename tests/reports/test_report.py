@@ -35,7 +35,7 @@ def _decoded(rle: dict | None, size: list[int]) -> np.ndarray:
 
 
 def _downloaded(folder: Path) -> list[list[dict]]:
-    """The episodes of the shards, per sample one of each run."""
+    """Return the episodes of the shards, per sample one of each run."""
     shards = sorted((folder / "data").glob("shard-*.json"))
     return [sample for shard in shards for sample in json.loads(shard.read_text())]
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def episodes(comparison: Path) -> list[list[dict]]:
-    """The downloaded episodes: per sample one of each run."""
+    """Return the downloaded episodes: per sample one of each run."""
     shards = sorted((comparison / "data").glob("shard-*.json"))
     return [sample for shard in shards for sample in json.loads(shard.read_text())]
 

@@ -77,7 +77,7 @@ def ask(
 
 
 def same_canvas(unit: str, rule: str, sent_by: str) -> bool:
-    """The true rule leaves what the numbers mean as it is."""
+    """Check that the true rule leaves what the numbers mean as it is."""
     sent = [Resize.named(sent_by).frame(size).sent for size in SIZES]
     changed = [Resize.named(rule).frame(size) for size in sent]
     if unit == "pixel":
@@ -86,7 +86,7 @@ def same_canvas(unit: str, rule: str, sent_by: str) -> bool:
 
 
 def hits(diagnosis: Diagnosis, answers: Sequence[Answer], within: float) -> bool:
-    """The reading that was found puts every answer on its marker."""
+    """Check that the reading that was found puts every answer on its marker."""
     return all(
         spot is not None and math.dist(spot, answer.target) <= within * math.hypot(*answer.size)
         for spot, answer in zip(diagnosis.found_spots, answers, strict=True)

@@ -102,7 +102,6 @@ class Inside:
         return {
             "PYTHONPATH": os.pathsep.join([str(package), *sys.path]),
             "HF_HOME": str(self.place / "hf"),
-            "OMP_NUM_THREADS": "1",
             "HLMAT_POINTS": "xy1000",
             "HLMAT_RESIZE": "fit-long320",
             "HLMAT_SEGMENTER": tool,
@@ -116,7 +115,7 @@ class Inside:
         return Run(found)
 
     def results(self) -> list[dict[str, float]]:
-        """The metrics of each evaluation, in their order."""
+        """Return the metrics of each evaluation, in their order."""
         files = sorted((self.place / "results").rglob("*results.json"), key=lambda path: path.stat().st_mtime_ns)
         return [next(iter(json.loads(file.read_text())["results"].values())) for file in files]
 
@@ -127,13 +126,13 @@ def inside(tmp_path_factory: pytest.TempPathFactory, package: Path, tool: str, c
 
 
 def outside(out: Path, tool: str, limit: int, settings: Mapping[str, Any] = SETTINGS, **options: Any) -> Run:
-    """The run that `inside` plays, the other way round."""
+    """Play the run of `inside` the other way round."""
     made = lmms_site.model(resize="fit-long320", **options)
     return run(made, "hres_synth", tool, budget=4, limit=limit, out=out, settings=settings)
 
 
 def told(played: Run) -> list[dict[str, Any]]:
-    """The episodes without what is measured anew each time."""
+    """Return the episodes without what is measured anew each time."""
     episodes = [episode.to_json() for episode in played.episodes()]
     for episode in episodes:
         for step in episode["steps"]:

@@ -46,7 +46,7 @@ def test_the_command_prints_the_folder() -> None:
 
 
 def inner(**fields: Any) -> Any:
-    """The task as lmms-eval makes it from a YAML file."""
+    """Return the task as lmms-eval makes it from a YAML file."""
     from hlmat_bench.runs.lmms_eval.task import HlmatTask
 
     return HlmatTask({"task": "mine", "metadata": {"hlmat": {"task": "hres_synth", "points": "xy1000", **fields}}})

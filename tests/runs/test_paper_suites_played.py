@@ -49,7 +49,7 @@ def server() -> Iterator[ChatServer]:
 
 
 def play(name: str, server: ChatServer, task: str, tool: str, out: Path) -> Result:
-    """The suite with the stand-in behind each model's own entry, and small parts in place of all others."""
+    """Return the suite with the stand-in behind each model's own entry, and small parts in place of all others."""
     plan = expand(load_suite(name))
     words = ["suite", name, "--out", str(out), "--limit", "2"]
     for model, spec in plan.suite.models.items():

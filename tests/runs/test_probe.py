@@ -354,5 +354,5 @@ def test_the_example_of_the_page(tmp_path: Path) -> None:
 
 
 def _without_figures(line: str) -> str:
-    """A line without the figures that another version of a JPEG decoder may change in their last place."""
+    """Return a line without the figures that another version of a JPEG decoder may change in their last place."""
     return " ".join(re.sub(r"\d+\.?\d* (?:px|%|pixels)", "#", line).split())

@@ -46,7 +46,7 @@ def changed(run: Run, change: Callable[[dict[str, Any]], None]) -> None:
 
 
 def discs(size: tuple[int, int], clicks: list[Click]) -> np.ndarray:
-    """What `DiscSegmenter` draws."""
+    """Draw what `DiscSegmenter` draws."""
     mask = np.zeros(size, bool)
     rows, columns = np.ogrid[: size[0], : size[1]]
     for positive, x, y in clicks:
@@ -114,7 +114,6 @@ def test_regret_goes_when_episodes_come(task: str, tool: str, tmp_path: Path) ->
     assert "replay" not in more
 
 
-@pytest.mark.usefixtures("offline_on_one_thread")
 def test_a_network_with_boxes_gives_its_masks_again(task: str, tmp_path: Path) -> None:
     sam = f"sam,pretrained={weights_of('sam', tmp_path / 'weights')},device=cpu"
     run = hlmat_bench.run("oracle", task, sam, out=tmp_path / "run", limit=4, budget=3, initial="gt-box")

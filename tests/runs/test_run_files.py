@@ -46,7 +46,7 @@ def test_a_lock_that_does_not_hold_is_noticed(tmp_path: Path, monkeypatch: pytes
 
 @pytest.fixture
 def copied(task: str, tmp_path: Path) -> Path:
-    """The task's data, to be changed."""
+    """Return the task's data, to be changed."""
     shutil.copytree(Path(task).parent, tmp_path / "data")
     return tmp_path / "data"
 

@@ -22,7 +22,7 @@ TABLES = ("table.md", "table.csv", "table.tex", "table.json")
 
 
 def write(folder: Path, task: str, tool: str, **changes: Any) -> str:
-    """A suite of four runs: two players with two budgets, and how much more clicks are worth."""
+    """Make a suite of four runs: two players with two budgets, and how much more clicks are worth."""
     suite = {
         "schema": "hlmat-suite/1",
         "name": "small",

@@ -43,7 +43,7 @@ def mask(columns: int) -> Any:
 
 
 def episode(number: int, ious: list[int], best: int) -> Episode:
-    """The object is ten pixels wide; after click t the mask has so many of them. ``best`` is what was predicted."""
+    """Make an episode: the object is ten pixels wide, ``ious`` are tenths, ``best`` what was predicted."""
     steps = [
         Step(
             t=t, raw="", action=Action("click", positive=True, x=0, y=0, predicted_iou=None), mask=mask(width),

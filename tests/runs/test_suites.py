@@ -38,7 +38,7 @@ GRID: dict[str, Any] = {
 
 
 def write(folder: Path, **changes: Any) -> str:
-    """A suite's file: the grid with other fields."""
+    """Make a suite's file: the grid with other fields."""
     path = folder / "grid.yaml"
     path.write_text(yaml.safe_dump({**GRID, **changes}, sort_keys=False))
     return str(path)

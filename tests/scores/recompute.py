@@ -14,7 +14,7 @@ from recompute_search import search
 
 
 def at(episodes, steps):
-    """The scores of the masks after one step of each episode."""
+    """Return the scores of the masks after one step of each episode."""
     rows = [[e[key][t] for e, t in zip(episodes, steps, strict=True)] for key in ("ious", "rims", "pairs")]
     inner, union = ([pair[side] for pair in rows[2]] for side in (0, 1))
     means = {"miou": np.mean(rows[0]), "biou": np.mean(rows[1]), "ciou": ratio((sum(inner), sum(union)))}
@@ -34,7 +34,7 @@ def noc(episodes, threshold, budget):
 
 
 def sliced(episodes, labels, budget):
-    """The main scores of the episodes of each label; None is no label."""
+    """Return the main scores of the episodes of each label; None is no label."""
     pairs = [*zip(episodes, labels, strict=True)]
     groups = {value: [episode for episode, label in pairs if label == value] for value in {*labels} - {None}}
     finals = {value: at(group, [e["selected"]["final"] for e in group]) for value, group in groups.items()}

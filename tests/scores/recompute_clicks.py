@@ -12,7 +12,7 @@ def mean(values):
 
 
 def clicks_of(episode):
-    """The valid clicks of an episode, and its IoU after its first valid action if it began without a mask."""
+    """Return the valid clicks of an episode, and its IoU after its first valid action if it began without a mask."""
     began, acts, clicks = episode["initial"]["mask"] is None, 0, []
     located = episode["ious"][0] if began else None
     for step in episode["steps"]:

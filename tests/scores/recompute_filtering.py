@@ -10,7 +10,7 @@ from recompute_masks import interval, measured
 
 
 def masks_of(path):
-    """A row per mask that was shown: image, true and predicted IoU in percent."""
+    """Return a row per mask that was shown: image, true and predicted IoU in percent."""
     rows = []
     for line in path.read_bytes().splitlines():
         episode = measured(json.loads(line), len(json.loads(line)["steps"]))

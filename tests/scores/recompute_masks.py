@@ -16,13 +16,13 @@ def areas(one, other, ignore):
 
 
 def rim(mask):
-    """What an erosion by 2 % of the diagonal removes; beyond the image there is nothing."""
+    """Return what an erosion by 2 % of the diagonal removes; beyond the image there is nothing."""
     width = max(1, round(0.02 * math.hypot(*mask.shape)))
     return mask & (cv2.erode(np.pad(mask, 1), np.ones((3, 3)), iterations=width)[1:-1, 1:-1] == 0)
 
 
 def measured(episode, budget):
-    """The episode with its masks and their scores after t = 0..budget steps, carried forward."""
+    """Return the episode with its masks and their scores after t = 0..budget steps, carried forward."""
     parts = [episode["initial"], *episode["steps"]]
     stored = [episode["gt"], episode["ignore"], *(part["mask"] for part in parts)]
     gt, ignore, *masks = (coco.decode(rle) if rle else np.zeros(episode["size"], np.uint8) for rle in stored)

@@ -32,7 +32,7 @@ SCRIPT = Path(__file__).with_name("recompute_filtering.py")
 
 @pytest.fixture(scope="module")
 def rate(boxes: Path) -> str:
-    """The task of the fixture `boxes`, with masks to be rated."""
+    """Return the task of the fixture `boxes`, with masks to be rated."""
     path = boxes / "filter_boxes.yaml"
     path.write_text("name: filter_boxes\nkind: filtering\nsource: {kind: table}\nprotocol: {budget: 4}\n")
     return str(path)

@@ -12,7 +12,7 @@ from hlmat_bench.scores.intervals import bootstrap, bootstrap_difference
 
 
 def simulated(rng, images, mean=0.7):
-    """Samples of images that differ: names of images, IoUs, intersections and unions."""
+    """Draw samples of images that differ: names of images, IoUs, intersections and unions."""
     names, ious, unions = [], [], []
     for number in range(images):
         ease = rng.normal(0, 0.15)

@@ -48,7 +48,7 @@ def check(scores: dict[str, Any], episodes: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def varied(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A task with objects of all sizes, thin ones, ignored pixels, tags and expressions of all lengths."""
+    """Make a task with objects of all sizes, thin ones, ignored pixels, tags and expressions of all lengths."""
     folder = tmp_path_factory.mktemp("varied")
     rows, columns = np.ogrid[: SIZE[0], : SIZE[1]]
     comb = (columns % 8 < 3) & (rows > 10) & (rows < 110) | (rows < 6) & (columns < 150)
@@ -92,7 +92,7 @@ REPLIES = [
 
 
 def _scripted(folder: Path, ids: list[str]) -> str:
-    """A model whose replies are valid, invalid and final by turns."""
+    """Make a model whose replies are valid, invalid and final by turns."""
     lines = {name: [REPLIES[(3 * number + t * t) % len(REPLIES)] for t in range(4)] for number, name in enumerate(ids)}
     (folder / "replies.json").write_text(json.dumps(lines))
     return f"scripted,file={folder / 'replies.json'}"

@@ -35,7 +35,7 @@ SEGMENTERS = {"unable": Unable}
 
 @pytest.fixture(scope="module")
 def refine(boxes: Path) -> str:
-    """The task of the fixture `boxes`, from imperfect masks."""
+    """Return the task of the fixture `boxes`, from imperfect masks."""
     path = boxes / "refine_boxes.yaml"
     path.write_text(
         "name: refine_boxes\nkind: refinement\nsource: {kind: table}\nprotocol: {budget: 3}\n"

@@ -17,6 +17,7 @@ from hypothesis.extra import numpy as hnp
 from hlmat_bench import scores
 from hlmat_bench.core import masks
 from hlmat_bench.core.errors import UsageError
+from tests.support.episodes import reference_truth
 
 THREE = hnp.array_shapes(min_dims=2, max_dims=2, max_side=30).flatmap(
     lambda shape: st.tuples(*[hnp.arrays(bool, shape)] * 3)
@@ -29,7 +30,7 @@ def plain_iou(gt, mask, counted):
 
 
 def boundary(mask, width):
-    """The pixels of the mask that are within that chessboard distance of a pixel outside."""
+    """Return the pixels of the mask that are within that chessboard distance of a pixel outside."""
     padded = np.pad(mask, width + 1)
     inner = np.ones_like(mask)
     height, columns = mask.shape
@@ -158,7 +159,6 @@ def test_of_no_samples_there_is_no_score():
         scores.ciou([1], [1, 2])
 
 
-@pytest.mark.shared
 def test_reference_iou(vectors: Path):
     cases = json.loads((vectors / "noc" / "get_iou.json").read_text())["cases"]
     for case in cases:
@@ -168,7 +168,6 @@ def test_reference_iou(vectors: Path):
     assert any(case["iou"] is None for case in cases)
 
 
-@pytest.mark.shared
 def test_reference_noc(vectors: Path):
     cases = json.loads((vectors / "noc" / "noc.json").read_text())["cases"]
     for case in cases:
@@ -187,7 +186,6 @@ def test_reference_noc(vectors: Path):
     assert len(cases) == 30
 
 
-@pytest.mark.shared
 def test_reference_miou_and_ciou(vectors: Path):
     """The reference adds epsilons and sums in single precision: it agrees to 5e-6."""
     folder = vectors / "res_metrics"
@@ -195,10 +193,10 @@ def test_reference_miou_and_ciou(vectors: Path):
     for name, results in json.loads((folder / "expected.json").read_text()).items():
         records = json.loads((folder / f"{name}.json").read_text())
         for result in results:
-            if result["error"] or any(not isinstance(record["gt_mask"], dict) for record in records):
-                continue
+            if result["error"]:
+                continue  # there is no mask of such a number
             areas = [
-                masks.intersection_union(record["gt_mask"], record["pred_list"][picked]["mask"])
+                masks.intersection_union(reference_truth(record), record["pred_list"][picked]["mask"])
                 for record, picked in zip(records, result["picked_index"], strict=True)
                 if picked is not None
             ]

@@ -22,12 +22,11 @@ from hlmat_bench.clicks import Click
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.protocol import plugins
 from hlmat_bench.segmenters.embeddings.disk import EmbeddingStore
+from tests.support.networks import passes
 from tests.support.sam_weights import EVERY, picture, segmenter, weights_of
 
 CPU = torch.device("cpu")
 CLICKS = [Click(True, 40, 30), Click(False, 5, 5), Click(True, 70, 40)]
-
-pytestmark = pytest.mark.usefixtures("offline_on_one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -36,15 +35,8 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {family: weights_of(family, place / family) for family in EVERY}
 
 
-def counted(one: Any) -> list[int]:
-    """Grows by one with each pass of the image encoder."""
-    passes: list[int] = []
-    one.network._model.vision_encoder.register_forward_hook(lambda *_: passes.append(1))
-    return passes
-
-
 def played(one: Any) -> list[torch.Tensor]:
-    """The masks and the logits after each click, on three images."""
+    """Return the masks and the logits after each click, on three images."""
     made = []
     for seed in range(3):
         session = one.open(picture(seed))
@@ -64,26 +56,27 @@ def test_masks_are_the_same_cold_and_warm_and_a_second_run_encodes_nothing(
     without = segmenter(family, folders[family])
     cold = segmenter(family, folders[family], embedding_cache=str(tmp_path))
     warm = segmenter(family, folders[family], embedding_cache=str(tmp_path), cache_mb=0)
-    passes = counted(cold), counted(warm)
     expected = played(without)
-    assert same(played(cold), expected)
-    assert same(played(warm), expected)
-    assert [len(counter) for counter in passes] == [3, 0]
+    with passes() as encoded:
+        assert same(played(cold), expected)
+        assert len(encoded) == 3
+        assert same(played(warm), expected)
+        assert len(encoded) == 3
     assert len(list(tmp_path.glob("*/*.safetensors"))) == 3
     assert without.spec() == cold.spec() == warm.spec()
 
 
 def test_what_the_encoder_depends_on_tells_files_apart(folders: dict[str, Path], tmp_path: Path) -> None:
-    def passes(**options: Any) -> int:
+    def encoded(**options: Any) -> int:
         one = segmenter("sam2", folders["sam2"], embedding_cache=str(tmp_path), **options)
-        counter = counted(one)
-        one.open(picture())
-        return len(counter)
+        with passes() as counted:
+            one.open(picture())
+        return len(counted)
 
-    assert passes() == 1
-    assert passes(feedback=False) == 0
-    assert passes(dtype="bfloat16") == 1
-    assert passes() == passes(dtype="bfloat16") == 0
+    assert encoded() == 1
+    assert encoded(feedback=False) == 0
+    assert encoded(dtype="bfloat16") == 1
+    assert encoded() == encoded(dtype="bfloat16") == 0
 
 
 def tensors(seed: int, size: int = 1000) -> dict[str, torch.Tensor]:
@@ -154,7 +147,9 @@ def test_files_used_longest_ago_make_room_and_others_files_stay(tmp_path: Path) 
 
     def get(seed: int) -> None:
         kept.get(picture(seed), lambda image: asked.append(seed) or tensors(seed))
-        for number, path in enumerate(sorted(kept._folder.iterdir(), key=lambda path: path.stat().st_mtime_ns)):
+        for number, path in enumerate(
+            sorted(tmp_path.glob("*/*.safetensors"), key=lambda path: path.stat().st_mtime_ns)
+        ):
             os.utime(path, ns=(10**9 * (number + 10), 10**9 * (number + 10)))  # clocks may be coarse
 
     for seed in (0, 1, 0, 2, 3, 0, 1):

@@ -26,7 +26,7 @@ def segmenter() -> Segmenter:
 
 
 def _scene(height: int = 120, width: int = 160, seed: int = 0) -> tuple[Image, Mask]:
-    """A textured red ring on a textured green ground."""
+    """Draw a textured red ring on a textured green ground."""
     generator = np.random.default_rng(seed)
     rows, columns = np.ogrid[:height, :width]
     radius = np.hypot(rows - height / 2, columns - width / 2) / min(height, width)

@@ -23,9 +23,6 @@ Sam = plugins.find("segmenter", f"{folder('adapters') / 'segmenters' / 'sam.py'}
 CLICKS = [Click(True, 40, 30), Click(False, 5, 5)]
 
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
 @pytest.fixture(scope="module")
 def sam_files(tmp_path_factory: pytest.TempPathFactory) -> TinySam:
     return tiny_sam(tmp_path_factory.mktemp("sam"))
@@ -45,7 +42,7 @@ def simpleclick(file: Path) -> Any:
 
 
 def simpleclick_content(file: Path) -> dict[str, Any]:
-    """What a checkpoint of SimpleClick holds, without its loss."""
+    """Return what a checkpoint of SimpleClick holds, without its loss."""
     content: dict[str, Any] = weights.load(file, inert=("isegm.",))
     content["config"]["params"]["head_params"]["value"]["loss_decode"] = None
     return content

@@ -27,12 +27,10 @@ from hlmat_bench.protocol import plugins
 from hlmat_bench.protocol.interfaces import Segmenter
 from hlmat_bench.segmenters.sam.official import VIT_B, VIT_H, Architecture
 from hlmat_bench.testing import TINY_SAM, TinySam, tiny_sam
+from tests.support.networks import passes
 
 PLUGIN = folder("adapters") / "segmenters" / "sam.py"
 Sam = plugins.find("segmenter", f"{PLUGIN}:sam").factory.func  # type: ignore[attr-defined]
-
-
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def picture(seed: int = 0, height: int = 60, width: int = 100) -> np.ndarray:
@@ -71,17 +69,17 @@ def reduced(build: dict[str, Any]) -> Architecture:
 
 
 @pytest.mark.shared
-def test_masks_and_logits_are_those_of_the_reference_evaluator(vectors: Path) -> None:
-    meta = json.loads((vectors / "sam" / "meta.json").read_text())
-    arrays = np.load(vectors / "sam" / "arrays.npz")
-    checkpoint = str(vectors / "sam" / meta["state_dict"])
+def test_masks_and_logits_are_those_of_the_reference_evaluator(networks: Path) -> None:
+    meta = json.loads((networks / "sam" / "meta.json").read_text())
+    arrays = np.load(networks / "sam" / "arrays.npz")
+    checkpoint = str(networks / "sam" / meta["state_dict"])
     made = {
         feedback: Sam(reduced(meta["build"]), checkpoint=checkpoint, device="cpu", feedback=feedback)
         for feedback in (True, False)
     }
     steps = 0
     for sequence in meta["sequences"]:
-        image = np.array(Pillow.open(vectors / "sam" / sequence["image"]).convert("RGB"))
+        image = np.array(Pillow.open(networks / "sam" / sequence["image"]).convert("RGB"))
         session = made[sequence["mode"].endswith("_prev")].open(image)
         for t, step in enumerate(sequence["steps"]):
             clicks = [Click(positive, x, y) for positive, y, x in step["clicks"]]
@@ -209,11 +207,10 @@ def test_threads_get_the_masks_that_one_thread_gets(sam: Any) -> None:
 
 def test_equal_images_are_encoded_once(tiny: TinySam) -> None:
     segmenter = Sam(TINY_SAM, pretrained=str(tiny.pretrained), device="cpu")
-    passes = []
-    segmenter.network._model.vision_encoder.register_forward_hook(lambda *_: passes.append(1))
-    for seed in (0, 0, 1, 0):
-        segmenter.open(picture(seed))
-    assert len(passes) == 2
+    with passes() as encoded:
+        for seed in (0, 0, 1, 0):
+            segmenter.open(picture(seed))
+    assert len(encoded) == 2
 
 
 # What a user can get wrong

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +47,6 @@ MEMORY = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def offline() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-        yield
-
-
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     place = tmp_path_factory.mktemp("sams")
@@ -71,7 +63,7 @@ def refused(name: str, folder: Path | str | None = None) -> str:
 
 
 def rewritten(folder: Path, target: Path, change: Any) -> Path:
-    """A copy of a folder whose configuration was changed."""
+    """Make a copy of a folder whose configuration was changed."""
     shutil.copytree(folder, target)
     config = json.loads((target / "config.json").read_text())
     change(config)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +16,12 @@ from hlmat_bench.core.networks.memory import explain
 from hlmat_bench.protocol import plugins
 from hlmat_bench.segmenters.sam.preprocessing import Frame
 from hlmat_bench.testing import TINY_SAM, tiny_sam, tiny_simpleclick
+from tests.support.networks import DECODER, ENCODER, before_passes, raising
 from tests.support.refusals import refused
 from tests.support.sam_weights import LATER, segmenter, weights_of
 
 Sam = plugins.find("segmenter", f"{folder('adapters') / 'segmenters' / 'sam.py'}:sam").factory.func  # type: ignore[attr-defined]
 EVERY = ("sam", "official sam", *LATER, "simpleclick", "graphcut")
-
-
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -73,32 +70,33 @@ def test_the_shorter_side_of_a_padded_image_has_a_pixel() -> None:
 
 # Memory and other errors
 
-
-def starved(made: Any, error: Exception) -> Callable[[], None]:
-    """Let the network of a segmenter raise; undone by what is returned."""
-    network = made.predictor.network if hasattr(made, "predictor") else None
-    networks = [network] if network else [made.network._model.vision_encoder, made.network._model.mask_decoder]
-    hooks = [module.register_forward_pre_hook(lambda *_: (_ for _ in ()).throw(error)) for module in networks]
-    return lambda: [hook.remove() for hook in hooks] and None
+NETWORKS = f"{ENCODER}|{DECODER}|^SimpleClick$"
 
 
 @pytest.mark.parametrize("name", ["sam", "samhq", "sam2", "simpleclick"])
 def test_memory_that_does_not_suffice_is_told_with_what_helps(name: str, made: dict[str, Any]) -> None:
     image, clicks = np.full((40, 60, 3), hash(name) % 255, np.uint8), [Click(True, 3, 3)]
     opened = made[name].open(image)
-    undo = starved(made[name], torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."))
     calls = [lambda: made[name].open(255 - image).predict(clicks), lambda: opened.predict(clicks)]
     if hasattr(opened, "predict_each"):
         calls.append(lambda: opened.predict_each([clicks]))
+    starved = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
     for call in calls:
-        message = refused(call)
+        with before_passes(NETWORKS, raising(starved)):
+            message = refused(call)
         assert "The memory does not suffice (CUDA out of memory. Tried to allocate 2.00 GiB): take" in message
         assert all(part in message for part in ("dtype=", "cache_mb=", "--concurrency", "device="))
-    undo()
-    undo = starved(made[name], RuntimeError("CUDA error: an illegal memory access was encountered\nmore lines"))
-    assert "failed in torch (RuntimeError: CUDA error: an illegal memory access" in refused(calls[1])
-    undo()
+    lost = RuntimeError("CUDA error: an illegal memory access was encountered\nmore lines")
+    with before_passes(NETWORKS, raising(lost)):
+        assert "failed in torch (RuntimeError: CUDA error: an illegal memory access" in refused(calls[1])
     assert opened.predict(clicks).shape == (40, 60)
+
+
+def numpys() -> Exception:
+    """Return what numpy raises for an array that no memory holds."""
+    with pytest.raises(MemoryError) as caught:
+        np.empty(1 << 60, np.uint8)
+    return caught.value
 
 
 class OutOfMemoryError(RuntimeError):
@@ -111,7 +109,7 @@ class OutOfMemoryError(RuntimeError):
         OutOfMemoryError("HIP out of memory"),
         torch.OutOfMemoryError("CUDA out of memory"),
         MemoryError(),
-        np._core._exceptions._ArrayMemoryError((9, 9), np.dtype("u1")),  # type: ignore[attr-defined]
+        numpys(),
         RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be reported asynchronously"),
         RuntimeError(
             "[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you tried 9 bytes"

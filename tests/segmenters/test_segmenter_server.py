@@ -27,8 +27,8 @@ from tests.support.segmenter_servers import Served, clicks_on, picture, served
 
 
 @pytest.fixture(scope="module")
-def sam(tmp_path_factory: pytest.TempPathFactory, offline_on_one_thread: None) -> Any:
-    """A segmenter whose masks depend on the masks before them."""
+def sam(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Make a segmenter whose masks depend on the masks before them."""
     return sam_weights.segmenter("sam", sam_weights.weights_of("sam", tmp_path_factory.mktemp("weights")))
 
 

@@ -51,7 +51,7 @@ def refusal(answer: httpx2.Response) -> tuple[int, str]:
 
 
 def header(width: int, height: int) -> bytes:
-    """A PNG file of that size, cut off where its pixels begin."""
+    """Make a PNG file of that size, cut off where its pixels begin."""
     chunk = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk)) + PIXELS
 

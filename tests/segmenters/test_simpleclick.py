@@ -24,9 +24,6 @@ from tests.support.refusals import refused
 CLICKS = [Click(True, 40, 30), Click(False, 5, 5), Click(True, 80, 50)]
 
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_simpleclick(tmp_path_factory.mktemp("weights"))

@@ -47,7 +47,7 @@ def test_official_sizes_are_known(name: str, width: int, depth: int, group: int)
 
 
 def content(tiny: Path) -> dict[str, Any]:
-    """The checkpoint as a dict that a test changes; the loss in it is an inert object."""
+    """Return the checkpoint as a dict that a test changes; the loss in it is an inert object."""
     loaded: dict[str, Any] = weights.load(tiny, inert=("isegm.",))
     loaded["config"]["params"]["head_params"]["value"]["loss_decode"] = None
     return loaded

@@ -20,14 +20,11 @@ from hlmat_bench.segmenters.simpleclick.predictor import Predictor, State, exten
 from hlmat_bench.segmenters.simpleclick.zoom_in import Crop, ZoomIn
 from hlmat_bench.testing import TINY_SIMPLECLICK
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
 # The reference
 
 
-def recorded(vectors: Path, name: str) -> tuple[dict[str, Any], Any, Any, Any]:
-    folder = vectors / "simpleclick_model"
+def recorded(networks: Path, name: str) -> tuple[dict[str, Any], Any, Any, Any]:
+    folder = networks / "simpleclick_model"
     meta = json.loads((folder / "meta.json").read_text())["models"][name]
     contents, network = simpleclick_predictor.load(
         "simpleclick", folder / meta["file"], torch.device("cpu"), torch.float32
@@ -37,8 +34,8 @@ def recorded(vectors: Path, name: str) -> tuple[dict[str, Any], Any, Any, Any]:
 
 @pytest.mark.shared
 @pytest.mark.parametrize("name", ["vitA_d12_p16", "vitC_d8_p14"])
-def test_logits_and_click_maps_are_those_of_the_reference(name: str, vectors: Path) -> None:
-    meta, arrays, _, network = recorded(vectors, name)
+def test_logits_and_click_maps_are_those_of_the_reference(name: str, networks: Path) -> None:
+    meta, arrays, _, network = recorded(networks, name)
     for case in meta["model_cases"]:
         key = case["id"]
         positive, negative = torch.tensor(arrays[f"{key}_points"][:, :2]).chunk(2)
@@ -53,9 +50,9 @@ def test_logits_and_click_maps_are_those_of_the_reference(name: str, vectors: Pa
 
 @pytest.mark.shared
 @pytest.mark.parametrize("name", ["vitA_d12_p16", "vitC_d8_p14"])
-def test_sequences_are_those_of_the_reference_predictor(name: str, vectors: Path) -> None:
+def test_sequences_are_those_of_the_reference_predictor(name: str, networks: Path) -> None:
     """Images of four sizes, with and without the mirror image, inputs of 448, 672 and 448 x 672."""
-    meta, arrays, architecture, network = recorded(vectors, name)
+    meta, arrays, architecture, network = recorded(networks, name)
     logits: list[torch.Tensor] = []
     network.register_forward_hook(lambda *call: logits.append(call[-1]))
     crashed = 0
@@ -70,7 +67,7 @@ def test_sequences_are_those_of_the_reference_predictor(name: str, vectors: Path
             click_limit=sequence["net_clicks_limit"],
         )
         image = torch.tensor(
-            np.array(Pillow.open(vectors / "simpleclick_model" / sequence["image"]).convert("RGB"))
+            np.array(Pillow.open(networks / "simpleclick_model" / sequence["image"]).convert("RGB"))
         ).permute(2, 0, 1)
         state = State(torch.zeros(image.shape[1:]))
         for t, step in enumerate(sequence["steps"]):
@@ -96,7 +93,7 @@ def test_sequences_are_those_of_the_reference_predictor(name: str, vectors: Path
 
 
 def attention(block: Any, x: np.ndarray, sees: np.ndarray, heads: int) -> np.ndarray:
-    """A block of the transformer in numpy, float64; token i sees token j where ``sees[i, j]``."""
+    """Compute a block of the transformer in numpy, float64; token i sees token j where ``sees[i, j]``."""
 
     def norm(layer: Any, x: np.ndarray) -> np.ndarray:
         centred = x - x.mean(-1, keepdims=True)
@@ -186,7 +183,7 @@ def test_position_embeddings_are_interpolated_bicubically() -> None:
 
 
 def layer(kind: str, state: dict[str, np.ndarray], name: str, x: np.ndarray) -> np.ndarray:
-    """A layer of the pyramid or the head on (C, H, W): convolution of 1 or 2 pixels, its transpose, norm, GELU."""
+    """Compute a layer of the pyramid or the head on (C, H, W): convolution (1 or 2 pixels), transposed, norm, GELU."""
     if kind == "gelu":
         return x * (1 + np.vectorize(math.erf)(x / math.sqrt(2))) / 2
     weight, bias = state[f"{name}.weight"], state[f"{name}.bias"][:, None, None]

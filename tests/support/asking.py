@@ -28,11 +28,11 @@ def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     payers = ["OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "SSL_CERT_FILE", "SSL_CERT_DIR"]
     for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", *proxies, *map(str.upper, proxies), *payers):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("hlmat_bench.models.api.retries._FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("hlmat_bench.models.api.retries.FIRST_PAUSE", 0.01)
 
 
 def picture(height: int = 48, width: int = 64) -> np.ndarray:
-    """A smooth image with a thin green line, which chroma subsampling would smear."""
+    """Make a smooth image with a thin green line, which chroma subsampling would smear."""
     y, x = np.mgrid[:height, :width]
     image = np.stack([x * 2, y * 2, 128 + 0 * x], axis=2).astype(np.uint8)
     image[:, width // 2] = (0, 255, 0)

@@ -44,7 +44,7 @@ def play(
     extra: str = "",
     **options: Any,
 ) -> Run:
-    """A run of a scripted model behind a server."""
+    """Play a run of a scripted model behind a server."""
     with ChatServer(clicker(height)) as server:
         model = f"openai,model=fake,base_url={server.base_url},points=xy1000,image_format=png{extra}"
         return hlmat_bench.run(model, task, f"{tool},radius=10", out=out, budget=budget, limit=limit, **options)
@@ -73,6 +73,6 @@ def edit(run: Path, change: Callable[[list[dict[str, Any]]], None]) -> None:
 
 
 def dumped(entry: Entry) -> dict[str, Any]:
-    """The entry as JSON values that a test may change."""
+    """Return the entry as JSON values that a test may change."""
     value: dict[str, Any] = json.loads(json.dumps(entry.model_dump()))
     return value

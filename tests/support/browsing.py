@@ -24,7 +24,7 @@ ARGUMENTS = [
 
 
 def find_browser() -> str | None:
-    """The browser that HLMAT_CHROMIUM names, or one on the path."""
+    """Return the browser that HLMAT_CHROMIUM names, or one on the path."""
     names = ("chromium", "chromium-browser", "google-chrome")
     return os.environ.get("HLMAT_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
 
@@ -44,7 +44,7 @@ class Visit:
     requests: list[str] = field(default_factory=list)
 
     def names(self, part: str) -> list[str]:
-        """The last parts of the addresses that hold a word."""
+        """Return the last parts of the addresses that hold a word."""
         return [address.rpartition("/")[2] for address in self.requests if part in address]
 
 
@@ -83,7 +83,7 @@ class _Quiet(SimpleHTTPRequestHandler):
 
 @contextmanager
 def served(folder: Path) -> Iterator[str]:
-    """The folder on http, under a sub-path; gives the address."""
+    """Serve the folder on http, under a sub-path, and give the address."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_address[1]}/some/where/"
@@ -98,7 +98,7 @@ def open_sample(page: Page, sample: int) -> None:
 
 
 def accessibility(page: Page) -> list[str]:
-    """The serious and critical violations that axe-core finds."""
+    """Return the serious and critical violations that axe-core finds."""
     code = (importlib.resources.files("axe_playwright_python") / "axe.min.js").read_text()
     page.evaluate(code)
     found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")

@@ -14,7 +14,7 @@ ORIENTATION = 0x0112
 
 
 def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """An RGB picture in which no two parts are alike."""
+    """Draw an RGB picture in which no two parts are alike."""
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
@@ -30,7 +30,7 @@ def save(path: Path, pixels: np.ndarray, orientation: int | None = None) -> Path
 
 
 def blob(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """A random mask, neither empty nor full."""
+    """Draw a random mask, neither empty nor full."""
     mask = np.random.default_rng(seed).random((height, width)) < 0.5
     mask[0, 0], mask[-1, -1] = True, False
     return mask

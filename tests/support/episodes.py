@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from pycocotools import mask as coco
@@ -34,7 +35,7 @@ def episode(
     stop: str = "budget",
     tags: dict[str, str] | None = None,
 ) -> Episode:
-    """An episode from an empty mask through the given actions and the masks after them."""
+    """Make an episode from an empty mask through the given actions and the masks after them."""
     steps = [
         Step(
             t=number,
@@ -66,12 +67,20 @@ def episode(
 
 
 def click(positive: bool, x: int, y: int, predicted: float | None = None) -> Action:
-    """A click, perhaps with a predicted IoU."""
+    """Make a click, perhaps with a predicted IoU."""
     return Action("click", positive, x, y, predicted_iou=predicted)
 
 
 def simple(sample_id: str) -> Episode:
-    """A one-step episode that differs from others by its id alone."""
+    """Make a one-step episode that differs from others by its id alone."""
     gt = np.zeros((4, 6), bool)
     gt[1:3, 2:5] = True
     return episode(sample_id, gt, [(click(True, 3, 1), gt)])
+
+
+def reference_truth(record: dict[str, Any]) -> RLE:
+    """Return the ground truth of a record of the reference's; pycocotools rasterises polygons, and null is empty."""
+    value, size = record["gt_mask"], (record["height"], record["width"])
+    if isinstance(value, list):
+        return rle(coco.decode(coco.merge(coco.frPyObjects(value, *size))))
+    return rle(np.zeros(size)) if value is None else value

@@ -37,7 +37,7 @@ class Family:
     crops: bool = False
 
     def answer(self, sign: str, x: float, y: float, sent: Size) -> str:
-        """The reply that means the point (x, y) of the image that was sent, in its pixels."""
+        """Return the reply that means the point (x, y) of the image that was sent, in its pixels."""
         height, width = sent
         if self.crops:
             side = min(sent)
@@ -74,7 +74,7 @@ def _glm(sign: str, a: float, b: float) -> str:
 
 
 def _around(a: float, b: float, edge: float) -> tuple[float, ...]:
-    """A box with that centre, as far as it fits."""
+    """Make a box with that centre, as far as it fits."""
     half = min(40.0, a, b, edge - a, edge - b)
     return a - half, b - half, a + half, b + half
 
@@ -120,7 +120,7 @@ def _smart(factor: int, least: int, most: int) -> Callable[[Size], Size]:
 
 
 def _within(longest: int, squares: int, square: int) -> Callable[[Size], Size]:
-    """A service that makes an image smaller until its side and its number of whole and partial squares are allowed."""
+    """Return a service that makes an image smaller until its side and its squares, whole or not, are allowed."""
 
     def fits(height: int, width: int) -> bool:
         return max(height, width) <= longest and math.ceil(height / square) * math.ceil(width / square) <= squares
@@ -383,6 +383,6 @@ RECORDED = (
 
 
 def family_of(entry: str) -> Family:
-    """The one family that an entry belongs to."""
+    """Return the one family that an entry belongs to."""
     [family] = [family for family in FAMILIES if re.fullmatch(family.names, entry)]
     return family

@@ -52,7 +52,7 @@ def texts(answers: Sequence[Sequence[Reply]]) -> list[list[str]]:
 
 
 def next_logits(path: Path, family: str, request: Request, forced: Sequence[int] = ()) -> torch.Tensor:
-    """The logits after the prompt and the forced tokens: one sequence, no padding, no cache, no generate."""
+    """Return the logits after the prompt and the forced tokens: one sequence, no padding, no cache, no generate."""
     processor, model = _plain(path)
     text = WRITTEN[family].format(prompt=request.prompt)
     inputs = dict(processor(text=[text], images=[[Pillow.fromarray(request.image)]], return_tensors="pt"))

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from PIL import ImageFile
 
 from hlmat_bench.protocol import plugins
@@ -21,17 +20,13 @@ ON_CPU = {"device": "cpu", "device_map": "cpu"}
 def entered(place: Path) -> Iterator[Path]:
     """lmms-eval in this process, offline, without its switch for damaged images; the package is in the folder."""
     _install(place)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HF_HUB_OFFLINE", "1")
         patch.syspath_prepend(str(place))
         patch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", False)
         from lmms_eval import models
 
         models.MODEL_REGISTRY_V2.load_entrypoint_manifests(overwrite=True)
         yield place
-    torch.set_num_threads(threads)
 
 
 def _install(place: Path) -> None:
@@ -44,5 +39,5 @@ def _install(place: Path) -> None:
 
 
 def model(**options: Any) -> Any:
-    """The adapter's model."""
+    """Return the adapter's model."""
     return plugins.build("model", "lmms", {"points": "xy1000", **options})

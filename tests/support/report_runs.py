@@ -64,7 +64,7 @@ MODELS = {{"stranger": Stranger}}
 
 
 def write_task(folder: Path, count: int = 48) -> str:
-    """A task of so many samples, two on each image, with hostile expressions, ids and tags; gives its file."""
+    """Write a task of this many samples, two on each image, with hostile expressions, ids and tags; return its file."""
     generator = np.random.default_rng(0)
     for name in ("images", "masks"):
         (folder / name).mkdir(parents=True)

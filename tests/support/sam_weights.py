@@ -61,7 +61,7 @@ class Plain:
         feedback: bool = True,
         previous: torch.Tensor | None = None,
     ) -> list[np.ndarray]:
-        """The masks after each list of clicks: the best of three, its logits given to the next."""
+        """Return the masks after each list of clicks: the best of three, its logits given to the next."""
         masks = []
         for clicks in sequence:
             prompt: dict[str, Any] = {}

@@ -61,7 +61,7 @@ def own_folder_for_temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 @pytest.fixture(name="worker")
 def started_workers(tmp_path: Path) -> Iterator[Callable[..., Any]]:
-    """Makes models whose worker follows a scenario; in tmp_path it leaves its process ids in the file pids."""
+    """Make models whose worker follows a scenario; in tmp_path it leaves its process ids in the file pids."""
     models = []
 
     def start(scenario: str = "", **options: Any) -> Any:
@@ -76,7 +76,7 @@ def started_workers(tmp_path: Path) -> Iterator[Callable[..., Any]]:
 
 
 def starts(place: Path) -> list[int]:
-    """The process ids of the workers that got as far as their hello."""
+    """Return the process ids of the workers that got as far as their hello."""
     return [int(word) for word in (place / "pids").read_text().split()]
 
 
@@ -99,7 +99,7 @@ def ended(pid: int) -> bool:
 
 
 def await_that(condition: Callable[[], bool]) -> bool:
-    """The condition came true within a generous time."""
+    """Wait until the condition is true, but no longer than a generous time; return whether it is."""
     deadline = time.monotonic() + 30
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -116,7 +116,7 @@ def texts(model: Any, *requests: Request) -> list[list[str]]:
 
 
 def plain(made: Run) -> list[dict[str, Any]]:
-    """A run's episodes as they are on disk, without their times."""
+    """Return a run's episodes as they are on disk, without their times."""
     episodes = [json.loads(line) for line in (made.folder / "episodes.jsonl").read_text().splitlines()]
     for episode in episodes:
         for step in episode["steps"]:

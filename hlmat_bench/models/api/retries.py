@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_FIRST_PAUSE = 0.5
+FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 30.0
 _JITTER = 0.25
 
@@ -113,7 +113,7 @@ async def _within(seconds: float, ask: Callable[[], Awaitable[T]], deadline: flo
 
 def _pause(state: RetryCallState) -> float:
     """Seconds to wait after a failed attempt."""
-    growing = min(_FIRST_PAUSE * 2.0 ** min(state.attempt_number - 1, 99), _LONGEST_PAUSE)
+    growing = min(FIRST_PAUSE * 2.0 ** min(state.attempt_number - 1, 99), _LONGEST_PAUSE)
     after = _failure(state).after
     pause = growing if after is None else max(after, growing / 10)  # a server that says 0 again and again means nothing
     return pause * random.uniform(1, 1 + _JITTER)
