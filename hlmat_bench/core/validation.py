@@ -66,7 +66,13 @@ def checked(validate: Callable[[Any], T], value: Any, refuse: Callable[[Problem]
 
 
 def validated(
-    model: type[M], value: Any, where: str, *, what: str = "field", section: str = "", known: Iterable[str] = ()
+    model: type[M],
+    value: Any,
+    where: str,
+    *,
+    what: str = "field",
+    section: str = "",
+    known: Callable[[], Iterable[str]] | None = None,
 ) -> M:
     """Return a value that a person wrote as an object of a model.
 
@@ -76,7 +82,7 @@ def validated(
         where: what holds the fields, e.g. ``"the catalogue my.yaml"``; empty where ``what`` says enough.
         what: what a field is called.
         section: the section of the file that the value stands in; it begins the names of fields.
-        known: the full names of all fields; empty: those of the model that has the unknown field.
+        known: returns the full names of all fields; None: names are those of the model that has the unknown field.
 
     Raises:
         UsageError: names the first field that does not fit, what it is and what is expected.
@@ -90,8 +96,8 @@ def validated(
     if not first.place and not section:
         raise UsageError(f"The {what}s{of} do not fit: {first.message}.")
     if first.kind == "extra_forbidden":
-        names = list(known) or _fields_at(model, first.place)
-        shown = name if known else first.place[-1]
+        names = _fields_at(model, first.place) if known is None else list(known())
+        shown = first.place[-1] if known is None else name
         raise unknown(f"{what}{of}", cut(shown), names, f"{what.capitalize()}s are {', '.join(names)}.")
     if first.kind == "missing":
         raise UsageError(f"The {what} {name}{of} is missing; add it.")

@@ -200,7 +200,7 @@ class Step:
         return value
 
     def chosen_value(self) -> float | None:
-        """What a search predicted of the mask after this step; None where there was none, or no prediction."""
+        """Return what a search predicted of the mask after this step; None without a search or a prediction."""
         return next((each["predicted_iou"] for each in self.candidates if each["chosen"]), None)
 
 
@@ -265,14 +265,14 @@ class Episode:
         return checked(_EPISODES.validate_python, value, refused)
 
     def mask_at(self, t: int) -> RLE | None:
-        """The mask after t steps, carried forward past the last; None is the empty initial state."""
+        """Return the mask after t steps, carried forward past the last; None is the empty initial state."""
         if t == 0 or not self.steps:
             mask: RLE | None = self.initial["mask"]
             return mask
         return self.steps[min(t, len(self.steps)) - 1].mask
 
     def iou_at(self, t: int) -> float:
-        """The IoU after t steps, carried forward past the last."""
+        """Return the IoU after t steps, carried forward past the last."""
         return self.steps[min(t, len(self.steps)) - 1].iou if t and self.steps else float(self.initial["iou"])
 
 
@@ -321,7 +321,7 @@ def select(steps: Sequence[Step], initial: dict[str, Any]) -> dict[str, int]:
 
 
 def read_episodes(path: Path) -> Iterator[Episode]:
-    """The episodes of an episodes.jsonl, one at a time; a last line that was never finished is left out.
+    """Give the episodes of an episodes.jsonl one at a time; a last line that was never finished is left out.
 
     Raises:
         UsageError: when a line is no episode.

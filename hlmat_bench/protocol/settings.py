@@ -7,9 +7,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from hlmat_bench.core.errors import UsageError, unknown
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.validation import Strict, validated
 from hlmat_bench.protocol.interfaces import Question
 from hlmat_bench.protocol.prompts import DEFAULT_BOX_PROMPT, DEFAULT_PRM_PROMPT, DEFAULT_PROMPT
 
@@ -30,11 +31,7 @@ MASK_STATES = ("mask-from=RUN", "masks=FOLDER", "generated")
 INITIAL_STATES = ("empty", *BOX_STATES, *MASK_STATES)
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class OverlaySettings(_Strict):
+class OverlaySettings(Strict):
     """How the current mask is painted over the image.
 
     Attributes:
@@ -58,7 +55,7 @@ class OverlaySettings(_Strict):
         return value
 
 
-class StopSettings(_Strict):
+class StopSettings(Strict):
     """When a search has converged.
 
     Attributes:
@@ -70,7 +67,7 @@ class StopSettings(_Strict):
     patience: int = Field(1, ge=1)
 
 
-class ProtocolSettings(_Strict):
+class ProtocolSettings(Strict):
     """The settings of protocol ``hlmat/1``; the defaults are the paper's where it states one.
 
     A setting that the strategy does not use is None, and giving it a value is an error: only what can change a score
@@ -182,10 +179,7 @@ class ProtocolSettings(_Strict):
                 nested.setdefault(section, {})[inner] = value
             else:
                 nested[key] = value
-        try:
-            return cls.model_validate(nested)
-        except ValidationError as error:
-            raise _usage_error(error) from error
+        return validated(cls, nested, "", what="setting", known=setting_names)
 
 
 #: The settings that only some strategies use.
@@ -246,17 +240,6 @@ def setting_names() -> list[str]:
         sections = [part for part in (info.annotation, *get_args(info.annotation)) if hasattr(part, "model_fields")]
         names += [f"{name}.{key}" for key in sections[0].model_fields] if sections else [name]
     return names
-
-
-def _usage_error(error: ValidationError) -> UsageError:
-    first = error.errors()[0]
-    name = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        return unknown("setting", name, setting_names(), f"Settings are {', '.join(setting_names())}.")
-    if not name:
-        return UsageError(f"The settings do not fit: {first['msg'].removeprefix('Value error, ')}.")
-    message = first["msg"].removeprefix("Value error, ")
-    return UsageError(f"The setting {name}={first['input']!r} does not fit: {message}.")
 
 
 def json_text(value: object, **options: Any) -> str:

@@ -14,7 +14,7 @@ _MOST_FOLDERS = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class DataRoot:
     """The folder of a task's data.
 
     Attributes:

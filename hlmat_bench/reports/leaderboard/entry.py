@@ -13,9 +13,10 @@ from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from hlmat_bench.actions import REASONS
+from hlmat_bench.core import validation
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.text import LINK_LENGTH, safe_link
 from hlmat_bench.protocol.settings import headline
@@ -53,12 +54,10 @@ Threshold: TypeAlias = Literal["0.80", "0.85", "0.90"]
 Column = Field(max_length=MAX_SAMPLES)
 
 
-class Strict(BaseModel):
+class Strict(validation.Strict):
     """Nothing is converted, nothing unknown is taken, and no number is infinite."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, serialize_by_alias=True, validate_by_name=True
-    )
+    model_config = ConfigDict(strict=True, allow_inf_nan=False, serialize_by_alias=True, validate_by_name=True)
 
 
 class Selection(Strict):
@@ -287,12 +286,11 @@ def checked(model: type[Model], value: Mapping[str, Any], where: str, extra: Lit
     Raises:
         UsageError: names the first field that does not fit, never its content.
     """
-    try:
-        return model.model_validate(value, extra=extra)
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-        place = ".".join(str(part)[:60] for part in first["loc"])
-        raise UsageError(f"{where}: {place or 'the whole'}: {first['msg'][:200]}.") from None
+    return validation.checked(
+        lambda given: model.model_validate(given, extra=extra),
+        value,
+        lambda problem: UsageError(f"{where}: {problem.sentence('the whole')}."),
+    )
 
 
 def lasting(spec: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,12 +7,13 @@ from collections.abc import Iterable
 from typing import TypeVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field
 
 from hlmat_bench.clicks import Click
 from hlmat_bench.core import masks
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.types import Box, Image, Mask, Size
+from hlmat_bench.core.validation import Problem, Strict, checked
 
 MOST_JSON_BYTES = 4 << 20
 MOST_CALLS = 1000
@@ -33,8 +34,8 @@ class Refused(Exception):
         self.status, self.code, self.message, self.headers = status, code, message, headers
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+class _Body(Strict):
+    model_config = ConfigDict(strict=True)
 
 
 class Call(_Body):
@@ -84,14 +85,13 @@ def read_json(body: bytes, form: type[B]) -> B:
     Raises:
         Refused: 400 for what is no JSON, 422 for JSON of another form.
     """
-    try:
-        return form.model_validate_json(body)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        if first["type"] == "json_invalid":
-            raise Refused(400, "not_json", f"The body is no JSON: {first['msg']}.") from error
-        where = ".".join(map(str, first["loc"])) or "the body"
-        raise Refused(422, "bad_request", f"In {where}: {first['msg']}.") from error
+
+    def refused(problem: Problem) -> Refused:
+        if problem.kind == "json_invalid":
+            return Refused(400, "not_json", f"The body is no JSON: {problem.message}.")
+        return Refused(422, "bad_request", f"In {problem.sentence('the body')}.")
+
+    return checked(form.model_validate_json, body, refused)
 
 
 def read_png(body: bytes, most_pixels: int) -> Image:
