@@ -297,7 +297,7 @@ _EPISODES = TypeAdapter(Annotated[Episode, AfterValidator(_of_one_image)])
 
 
 def select(steps: Sequence[Step], initial: dict[str, Any]) -> dict[str, int]:
-    """Which step's mask each selection rule takes; 0 is the initial state.
+    """Return the step whose mask each selection rule takes; 0 is the initial state.
 
     - ``final``: the last mask.
     - ``self``: the mask with the highest predicted IoU. The prediction in reply t is about the mask before it, so

@@ -196,7 +196,7 @@ class FileSource:
         return dict(self._about)
 
     def _definition(self, shape: TruthShape) -> bytes:
-        """What defines a ground truth besides its files; settings that are as usual leave no trace."""
+        """Return what defines a ground truth besides its files; settings that are as usual leave no trace."""
         usual = self._how.turned and self._how.resize == AS_USUAL.resize
         return shape.definition() + (b"" if usual else f"{self._how.turned} {self._how.resize}".encode())
 
@@ -218,7 +218,7 @@ class FileSource:
                 raise self._place.missing(path, sample.id)
 
     def _listed(self, items: Iterable[Sample | LeftOut], skipped: Counter[str]) -> Iterator[Sample]:
-        """The samples among what a layout gives, as valid Unicode; the others are refused or counted."""
+        """Give the samples of a layout as valid Unicode; what it left out is refused or counted."""
         for item in items:
             if isinstance(item, Sample):
                 yield _valid(item)
@@ -228,7 +228,7 @@ class FileSource:
                 skipped[item.kind] += 1
 
     def _without_faults(self, samples: Sequence[Sample], skipped: Counter[str]) -> Iterator[Sample]:
-        """The samples without those that the settings leave out for a fault of their files, which are counted."""
+        """Give the samples without those that the settings leave out for a fault of their files; these are counted."""
         kinds = self._settings.kinds_left_out()
         known: dict[Pixels, DataProblem | None] = {}
         for sample in samples:

@@ -119,7 +119,7 @@ class Segmentation:
 
 
 def decode(value: Any, size: Size, where: str) -> Mask:
-    """The mask of a segmentation (https://cocodataset.org/#format-data), bool (H, W).
+    """Return the mask of a segmentation (https://cocodataset.org/#format-data), bool (H, W).
 
     Args:
         value: polygons ``[[x0, y0, x1, y1, ...], ...]`` in pixels, a single polygon as a flat list (which some

@@ -110,7 +110,7 @@ def _of_split(path: Path, split: str) -> list[Any]:
 
 
 def _object_of(ref: Any, objects: dict[Id, Any], where: str) -> Any:
-    """The annotation that a reference names; it must be of the same image."""
+    """Return the annotation that a reference names; it must be of the same image."""
     item = objects.get(ref["ann_id"])
     if item is None or item.get("image_id") != ref["image_id"]:
         raise BadAnnotation(
