@@ -29,8 +29,8 @@ class Problem(NamedTuple):
     """The first thing that does not fit a model.
 
     Attributes:
-        place: the path of the field: names, keys and indexes; empty for the whole value.
-        message: what is expected, without a full stop.
+        place: the path of the field: names, keys and indexes, cut and without line breaks; empty for the whole value.
+        message: what is expected, in one line without a full stop.
         kind: the type of pydantic's error.
     """
 
@@ -39,16 +39,20 @@ class Problem(NamedTuple):
     kind: str
 
     def sentence(self, whole: str = "") -> str:
-        """Return ``PLACE: MESSAGE``, both cut to what a line can hold; ``whole`` replaces an empty place."""
-        place = ".".join(part[:60] for part in self.place) or whole
+        """Return ``PLACE: MESSAGE`` for a line of text; ``whole`` replaces an empty place."""
+        place = ".".join(self.place) or whole
         return f"{place}: {self.message[:200]}" if place else self.message[:200]
 
 
 def problem(error: ValidationError) -> Problem:
     """Return the first problem of a validation error, without the value that was given."""
     first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-    message = first["msg"].removeprefix(_PREFIX).rstrip(".")
-    return Problem(tuple(str(part) for part in first["loc"]), message, first["type"])
+    message = " ".join(first["msg"].split()).removeprefix(_PREFIX).rstrip(".")
+    return Problem(tuple(_printable(str(part)[:60]) for part in first["loc"]), message, first["type"])
+
+
+def _printable(text: str) -> str:
+    return text if text.isprintable() else ascii(text)
 
 
 def checked(validate: Callable[[Any], T], value: Any, refuse: Callable[[Problem], Exception]) -> T:
@@ -92,16 +96,19 @@ def validated(
     except ValidationError as error:
         first, given = problem(error), error.errors(include_url=False, include_context=False)[0]["input"]
     of = f" of {where}" if where else ""
-    name = ".".join([section] * bool(section) + list(first.place))
-    if not first.place and not section:
-        raise UsageError(f"The {what}s{of} do not fit: {first.message}.")
+    name = ".".join(filter(None, (section, *first.place)))
+    message = first.message
+    if first.kind == "model_type":  # pydantic's message names a class, which means nothing to a user
+        message = f"it should hold fields such as {', '.join(_fields_at(model, (*first.place, ''))[:3])}"
+    if not name:
+        raise UsageError(f"The {what}s{of} do not fit: {message}.")
     if first.kind == "extra_forbidden":
         names = _fields_at(model, first.place) if known is None else list(known())
         shown = first.place[-1] if known is None else name
         raise unknown(f"{what}{of}", cut(shown), names, f"{what.capitalize()}s are {', '.join(names)}.")
     if first.kind == "missing":
         raise UsageError(f"The {what} {name}{of} is missing; add it.")
-    raise UsageError(f"The {what} {name}{of} is {cut(repr(given))}, which does not fit: {first.message}.")
+    raise UsageError(f"The {what} {name}{of} is {cut(repr(given))}, which does not fit: {message}.")
 
 
 def _fields_at(model: type[BaseModel], place: tuple[str, ...]) -> list[str]:
