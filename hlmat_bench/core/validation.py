@@ -25,7 +25,13 @@ class Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Problem(NamedTuple):
+class Exact(Strict):
+    """The base of what programs exchange: besides, nothing is converted, and no number is infinite."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False, serialize_by_alias=True, validate_by_name=True)
+
+
+class Misfit(NamedTuple):
     """The first thing that does not fit a model.
 
     Attributes:
@@ -44,29 +50,29 @@ class Problem(NamedTuple):
         return f"{place}: {self.message[:200]}" if place else self.message[:200]
 
 
-def problem(error: ValidationError) -> Problem:
-    """Return the first problem of a validation error, without the value that was given."""
+def misfit(error: ValidationError) -> Misfit:
+    """Return the first misfit of a validation error, without the value that was given."""
     first = error.errors(include_input=False, include_url=False, include_context=False)[0]
     message = " ".join(first["msg"].split()).removeprefix(_PREFIX).rstrip(".")
-    return Problem(tuple(_printable(str(part)[:60]) for part in first["loc"]), message, first["type"])
+    return Misfit(tuple(_printable(str(part)[:60]) for part in first["loc"]), message, first["type"])
 
 
 def _printable(text: str) -> str:
     return text if text.isprintable() else ascii(text)
 
 
-def checked(validate: Callable[[Any], T], value: Any, refuse: Callable[[Problem], Exception]) -> T:
+def checked(validate: Callable[[Any], T], value: Any, refuse: Callable[[Misfit], Exception]) -> T:
     """Return a value that a program wrote as an object of a model.
 
     Args:
         validate: pydantic's function for the model, e.g. ``Entry.model_validate``.
         value: JSON values, or JSON.
-        refuse: makes the exception to raise from the first problem.
+        refuse: makes the exception to raise from the first misfit.
     """
     try:
         return validate(value)
     except ValidationError as error:
-        raise refuse(problem(error)) from None
+        raise refuse(misfit(error)) from None
 
 
 def validated(
@@ -94,7 +100,7 @@ def validated(
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        first, given = problem(error), error.errors(include_url=False, include_context=False)[0]["input"]
+        first, given = misfit(error), error.errors(include_url=False, include_context=False)[0]["input"]
     of = f" of {where}" if where else ""
     name = ".".join(filter(None, (section, *first.place)))
     message = first.message

@@ -28,8 +28,6 @@ from hlmat_bench.protocol.interfaces import Model
 from hlmat_bench.protocol.reference import POLICIES
 from hlmat_bench.protocol.settings import ProtocolSettings
 
-SCHEMA = "hlmat-catalog/1"
-
 
 class Entry(Strict):
     """One version of a model.

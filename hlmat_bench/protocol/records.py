@@ -33,7 +33,7 @@ from hlmat_bench.actions import Action
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.masks import RLE
 from hlmat_bench.core.types import Box, Size
-from hlmat_bench.core.validation import Problem, checked
+from hlmat_bench.core.validation import Misfit, checked
 
 EPISODE_SCHEMA = "hlmat-episode/1"
 EPISODES = "episodes.jsonl"
@@ -258,9 +258,9 @@ class Episode:
         if schema != EPISODE_SCHEMA:
             raise UsageError(f"This is no {EPISODE_SCHEMA}: its schema is {schema!r}.")
 
-        def refused(problem: Problem) -> UsageError:
+        def refused(misfit: Misfit) -> UsageError:
             sample = str(value.get("sample_id"))[:120]
-            return UsageError(f"The episode {sample!r} is malformed: {problem.sentence()}.")
+            return UsageError(f"The episode {sample!r} is malformed: {misfit.sentence()}.")
 
         return checked(_EPISODES.validate_python, value, refused)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import Field, field_validator
 
 from hlmat_bench.core.errors import UsageError
-from hlmat_bench.core.validation import Problem, Strict, checked, validated
+from hlmat_bench.core.validation import Misfit, Strict, checked, validated
 
 
 class Wheel(Strict):
@@ -107,8 +107,8 @@ def test_any_value_is_taken_or_refused_in_one_short_line(colour: object, wheels:
 
 
 def test_what_a_program_wrote_is_never_repeated() -> None:
-    def refuse(problem: Problem) -> UsageError:
-        return UsageError(f"The reply: {problem.sentence('all of it')}")
+    def refuse(misfit: Misfit) -> UsageError:
+        return UsageError(f"The reply: {misfit.sentence('all of it')}")
 
     secret = "x" * 1000
     for value in (GOOD | {"colour": secret}, GOOD | {"wheels": [{"size": secret}]}, secret, GOOD | {secret: 1}):

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import ConfigDict, Field, TypeAdapter
 
 from hlmat_bench.core.types import Image
-from hlmat_bench.core.validation import Problem, Strict, checked
+from hlmat_bench.core.validation import Exact, Misfit, checked
 from hlmat_bench.models.worker.process import WorkerLost
 from hlmat_bench.protocol.interfaces import Reply, Request
 
@@ -18,8 +18,8 @@ Finish: TypeAlias = Literal["stop", "length", "content_filter", "refusal"]
 _Text = Annotated[str, Field(min_length=1)]
 
 
-class _Message(Strict):
-    model_config = ConfigDict(strict=True, extra="ignore")  # a later version may say more
+class _Message(Exact):
+    model_config = ConfigDict(extra="ignore")  # a later version may say more
 
 
 class Hello(_Message):
@@ -110,8 +110,8 @@ def read(message: Mapping[str, Any]) -> Hello | Answer | Failure:
     if message["schema"] != SCHEMA:
         raise WorkerLost(f"the worker speaks {message['schema']!r} instead of {SCHEMA!r}")
 
-    def lost(problem: Problem) -> WorkerLost:
-        return WorkerLost(f"the worker broke the message format: {problem.sentence('type')}")
+    def lost(misfit: Misfit) -> WorkerLost:
+        return WorkerLost(f"the worker broke the message format: {misfit.sentence('type')}")
 
     return checked(_READER.validate_python, message, lost)
 
