@@ -5,18 +5,15 @@ from __future__ import annotations
 from functools import cache
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from hlmat_bench.core import files
 from hlmat_bench.core.content import folder
-from hlmat_bench.core.errors import UsageError, unknown
+from hlmat_bench.core.errors import unknown
+from hlmat_bench.core.validation import Strict, validated
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class PublishedTable(_Strict):
+class PublishedTable(Strict):
     """A table of a publication.
 
     Attributes:
@@ -41,7 +38,7 @@ class PublishedTable(_Strict):
         return None if printed is None else round(printed * self.scale, 6)
 
 
-class Publication(_Strict):
+class Publication(Strict):
     """A file of published numbers.
 
     Attributes:
@@ -75,7 +72,5 @@ def _publication(name: str) -> Publication:
     path = place / f"{name}.yaml"
     if not path.is_file():
         raise unknown("file of published numbers", name, [known.stem for known in place.glob("*.yaml")])
-    try:
-        return Publication.model_validate(files.read(path, "file of published numbers"))
-    except ValidationError as error:
-        raise UsageError(f"{path} is not of schema hlmat-published/1: {' '.join(str(error).split())}.") from error
+    what = "file of published numbers"
+    return validated(Publication, files.read(path, what), f"the {what} {path}")

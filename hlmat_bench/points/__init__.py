@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias
 from hlmat_bench.core.errors import unknown
 from hlmat_bench.core.types import Box, Size
 from hlmat_bench.points.resize import Frame
+from hlmat_bench.points.syntaxes import SYNTAXES
 
 Order: TypeAlias = Literal["xy", "yx"]
 Unit: TypeAlias = Literal["pixel", "0-1", "0-100", "0-999", "0-1000", "0-1023"]
@@ -20,8 +21,6 @@ Unit: TypeAlias = Literal["pixel", "0-1", "0-100", "0-999", "0-1000", "0-1023"]
 _LIMITS: dict[Unit, float] = {"0-1": 1, "0-100": 100, "0-999": 999, "0-1000": 1000, "0-1023": 1023}
 #: What a predicted IoU counts: ``percent``, 0 to 100, or ``fraction``, 0 to 1.
 IouUnit: TypeAlias = Literal["percent", "fraction"]
-
-SYNTAXES = ("text", "segagent", "json", "point", "points", "box", "det", "loc")
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ _MOST_FOLDERS = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class DataRoot:
     """The folder of a task's data.
 
     Attributes:
@@ -117,7 +117,7 @@ def _found(folder: Path, path: Path) -> Path:
 
 @lru_cache(maxsize=64)
 def _names(folder: Path, changed: int) -> dict[str, str]:
-    """The names in a folder by their NFC form; ``changed`` is the folder's time, so that a new file is seen."""
+    """Return the names in a folder by their NFC form; ``changed`` is the folder's time, so that a new file is seen."""
     return {same(path.name): path.name for path in folder.iterdir()}
 
 

@@ -16,7 +16,7 @@ from hlmat_bench.core.plain_files import is_file
 from hlmat_bench.core.samples import Sample, Truth
 from hlmat_bench.core.types import Image
 from hlmat_bench.data.layouts import claims
-from hlmat_bench.data.layouts.data_root import Place
+from hlmat_bench.data.layouts.data_root import DataRoot
 from hlmat_bench.data.layouts.errors import (
     BadAnnotation,
     DataProblem,
@@ -29,7 +29,7 @@ from hlmat_bench.data.layouts.errors import (
 )
 from hlmat_bench.data.layouts.image_files import AS_USUAL, ImageReader, read_header
 from hlmat_bench.data.layouts.json_csv import read_text, same
-from hlmat_bench.data.layouts.masks import MaskFile, Segmentation, Shape
+from hlmat_bench.data.layouts.masks import MaskFile, Segmentation, TruthShape
 from hlmat_bench.data.layouts.settings import FileSettings
 
 _FAULTS: dict[str, type[DataProblem]] = {"missing": MissingFile, "missized": WrongSize, "unreadable": DataProblem}
@@ -40,7 +40,7 @@ class Pixels:
     """What a sample's key is: where its pixels are."""
 
     image: Path
-    shape: Shape
+    shape: TruthShape
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class FileSource:
 
     def __init__(
         self,
-        place: Place,
+        place: DataRoot,
         samples: Iterable[Sample | LeftOut],
         settings: FileSettings,
         expression_from: str,
@@ -195,12 +195,12 @@ class FileSource:
         """
         return dict(self._about)
 
-    def _definition(self, shape: Shape) -> bytes:
-        """What defines a ground truth besides its files; settings that are as usual leave no trace."""
+    def _definition(self, shape: TruthShape) -> bytes:
+        """Return what defines a ground truth besides its files; settings that are as usual leave no trace."""
         usual = self._how.turned and self._how.resize == AS_USUAL.resize
         return shape.definition() + (b"" if usual else f"{self._how.turned} {self._how.resize}".encode())
 
-    def _content(self, sample: Sample, shape: Shape) -> bytes:
+    def _content(self, sample: Sample, shape: TruthShape) -> bytes:
         try:
             return self._definition(shape) + b"".join(path.read_bytes() for path in shape.files())
         except OSError as error:
@@ -218,7 +218,7 @@ class FileSource:
                 raise self._place.missing(path, sample.id)
 
     def _listed(self, items: Iterable[Sample | LeftOut], skipped: Counter[str]) -> Iterator[Sample]:
-        """The samples among what a layout gives, as valid Unicode; the others are refused or counted."""
+        """Give the samples of a layout as valid Unicode; what it left out is refused or counted."""
         for item in items:
             if isinstance(item, Sample):
                 yield _valid(item)
@@ -228,7 +228,7 @@ class FileSource:
                 skipped[item.kind] += 1
 
     def _without_faults(self, samples: Sequence[Sample], skipped: Counter[str]) -> Iterator[Sample]:
-        """The samples without those that the settings leave out for a fault of their files, which are counted."""
+        """Give the samples without those that the settings leave out for a fault of their files; these are counted."""
         kinds = self._settings.kinds_left_out()
         known: dict[Pixels, DataProblem | None] = {}
         for sample in samples:

@@ -57,7 +57,7 @@ def parse_json(text: str, where: str) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class CsvTable:
     """A CSV file.
 
     Attributes:
@@ -71,7 +71,7 @@ class Table:
     separator: str
 
 
-def read_csv(path: Path) -> Table:
+def read_csv(path: Path) -> CsvTable:
     """Read a CSV file with a header.
 
     Cells are separated by the first of comma, semicolon, tab and bar that the header has. A column without a name, such
@@ -96,7 +96,7 @@ def read_csv(path: Path) -> Table:
     twice = [name for name in columns if name and columns.count(name) > 1]
     if twice:
         raise BadAnnotation(f"{path} has the column {twice[0]!r} twice; remove or rename one of them.")
-    return Table(tuple(filter(None, columns)), rows, _SEPARATORS[separator])
+    return CsvTable(tuple(filter(None, columns)), rows, _SEPARATORS[separator])
 
 
 def _column(name: str) -> str:

@@ -10,14 +10,14 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
 from hlmat_bench.core.plain_files import is_file
 from hlmat_bench.core.samples import Sample
 from hlmat_bench.data.layouts.captions import read_captions
-from hlmat_bench.data.layouts.data_root import Place
+from hlmat_bench.data.layouts.data_root import DataRoot
 from hlmat_bench.data.layouts.errors import BadAnnotation, Unannotated
 from hlmat_bench.data.layouts.files import FileSource, LeftOut, Pixels
 from hlmat_bench.data.layouts.image_files import SUFFIXES
@@ -32,7 +32,7 @@ _LONGEST_PATTERN = 2000
 _REPLACED = frozenset({"captions", "captions_if_there", "expression"})
 
 
-class MaskSettings(FileSettings):
+class MaskFileSettings(FileSettings):
     """What all layouts with mask files take; see `MaskRule`.
 
     Attributes:
@@ -50,7 +50,7 @@ class MaskSettings(FileSettings):
         return MaskRule(self.threshold, self.channel, self.ignore_value)
 
 
-class MaskFolderSettings(MaskSettings):
+class MaskFolderSettings(MaskFileSettings):
     """The settings of this layout. The expression comes from ``captions``, ``expression`` or ``pattern``.
 
     Attributes:
@@ -66,7 +66,6 @@ class MaskFolderSettings(MaskSettings):
             becomes a tag.
     """
 
-    kind: Literal["mask_folder"]
     images: DataPath
     masks: DataPath
     image_suffix: str | None = None
@@ -105,13 +104,13 @@ class MaskFolderSettings(MaskSettings):
         """See `SourceSettings.needed`."""
         return [self.images, self.masks, *([self.captions] if self.captions else [])]
 
-    def open(self, place: Place) -> FileSource:
+    def open(self, place: DataRoot) -> FileSource:
         """See `SourceSettings.open`."""
         images, masks = place.folder(self.images), place.folder(self.masks)
         origin = self._origin(place)
         return FileSource(place, self._samples(images, masks, origin, place), self, origin.name)
 
-    def _samples(self, images: Path, masks: Path, origin: _Origin, place: Place) -> Iterator[Sample | LeftOut]:
+    def _samples(self, images: Path, masks: Path, origin: _Origin, place: DataRoot) -> Iterator[Sample | LeftOut]:
         pictures = _by_stem(images, [self.image_suffix] if self.image_suffix else SUFFIXES)
         outlines = _by_stem(masks, [self.mask_suffix])
         for folder, found, setting in ((images, pictures, "images"), (masks, outlines, "masks")):
@@ -138,7 +137,7 @@ class MaskFolderSettings(MaskSettings):
         match = re.search(self.pattern, stem) if self.pattern else None
         return {name: text for name, text in match.groupdict().items() if text} if match else {}
 
-    def _origin(self, place: Place) -> _Origin:
+    def _origin(self, place: DataRoot) -> _Origin:
         """Where the expressions come from."""
         if self.captions:
             return _Origin("captions", _captions(place.file(self.captions)))
@@ -195,7 +194,7 @@ def _by_stem(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
     return found
 
 
-def _nothing_in(folder: Path, place: Place, setting: str, ending: str | None) -> str:
+def _nothing_in(folder: Path, place: DataRoot, setting: str, ending: str | None) -> str:
     """Return the sentence for a folder without a file that ends as it should, with what it holds instead."""
     what, shown = ("mask" if setting == "masks" else "image"), place.shown(folder)
     sentence = f"The task {place.task} has no samples: its folder {shown} holds no {what}"
@@ -213,3 +212,6 @@ def _nothing_in(folder: Path, place: Place, setting: str, ending: str | None) ->
 
 def _holds_images(folder: Path) -> bool:
     return any(path.suffix.lower() in SUFFIXES for path in folder.iterdir())
+
+
+LAYOUTS = {"mask_folder": MaskFolderSettings}

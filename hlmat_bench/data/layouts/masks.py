@@ -18,7 +18,7 @@ from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.samples import Truth
 from hlmat_bench.core.types import Mask, Size
 from hlmat_bench.data.layouts.errors import BadAnnotation, WrongSize
-from hlmat_bench.data.layouts.image_files import AS_USUAL, Reading, read_header, read_values
+from hlmat_bench.data.layouts.image_files import AS_USUAL, ReadSettings, read_header, read_values
 
 Channel: TypeAlias = Literal["first", "any", "alpha"]
 
@@ -31,10 +31,10 @@ _FEW = 2
 """How many values a mask has; more of them under an alpha channel are a picture that was cut out."""
 
 
-class Shape(Protocol):
+class TruthShape(Protocol):
     """A ground truth that can be decoded again and again; two equal shapes are one ground truth."""
 
-    def truth(self, size: Size, where: str, how: Reading = AS_USUAL) -> Truth:
+    def truth(self, size: Size, where: str, how: ReadSettings = AS_USUAL) -> Truth:
         """Decode it.
 
         Args:
@@ -47,7 +47,7 @@ class Shape(Protocol):
         """
         ...
 
-    def check_size(self, size: Size, where: str, how: Reading = AS_USUAL) -> None:
+    def check_size(self, size: Size, where: str, how: ReadSettings = AS_USUAL) -> None:
         """Compare its size with the image's without decoding it; see `truth`.
 
         Raises:
@@ -100,17 +100,17 @@ class Segmentation:
         """Return the annotation's field ``segmentation``."""
         return json.loads(self.packed)
 
-    def truth(self, size: Size, where: str, how: Reading = AS_USUAL) -> Truth:
-        """See `Shape.truth`."""
+    def truth(self, size: Size, where: str, how: ReadSettings = AS_USUAL) -> Truth:
+        """See `TruthShape.truth`."""
         self.check_size(size, where, how)
         return Truth(fitted(decode(self.value(), self.size, where), size, where, how))
 
-    def check_size(self, size: Size, where: str, how: Reading = AS_USUAL) -> None:
-        """See `Shape.check_size`."""
+    def check_size(self, size: Size, where: str, how: ReadSettings = AS_USUAL) -> None:
+        """See `TruthShape.check_size`."""
         check_fits(self.size, size, where, how)
 
     def definition(self) -> bytes:
-        """See `Shape.definition`."""
+        """See `TruthShape.definition`."""
         return repr(self.size).encode() + self.packed
 
     def files(self) -> tuple[Path, ...]:
@@ -119,7 +119,7 @@ class Segmentation:
 
 
 def decode(value: Any, size: Size, where: str) -> Mask:
-    """The mask of a segmentation (https://cocodataset.org/#format-data), bool (H, W).
+    """Return the mask of a segmentation (https://cocodataset.org/#format-data), bool (H, W).
 
     Args:
         value: polygons ``[[x0, y0, x1, y1, ...], ...]`` in pixels, a single polygon as a flat list (which some
@@ -164,7 +164,7 @@ def _off(mask: tuple[int, ...], image: Size) -> float:
     return max(abs(mask[side] - image[side]) / image[side] for side in (0, 1))
 
 
-def check_fits(mask: tuple[int, ...], image: Size, where: str, how: Reading) -> None:
+def check_fits(mask: tuple[int, ...], image: Size, where: str, how: ReadSettings) -> None:
     """Compare a mask's (height, width) with its image's.
 
     Raises:
@@ -183,7 +183,7 @@ def check_fits(mask: tuple[int, ...], image: Size, where: str, how: Reading) -> 
         raise wrong_size(where, mask, image)
 
 
-def fitted(mask: Mask, image: Size, where: str, how: Reading) -> Mask:
+def fitted(mask: Mask, image: Size, where: str, how: ReadSettings) -> Mask:
     """Return a mask of its image's (height, width): resized to the nearest pixels, or cut off at the right and below.
 
     Raises:
@@ -311,25 +311,25 @@ class MaskFile:
     rule: MaskRule
     ignore: Path | None = None
 
-    def truth(self, size: Size, where: str, how: Reading = AS_USUAL) -> Truth:
-        """See `Shape.truth`."""
+    def truth(self, size: Size, where: str, how: ReadSettings = AS_USUAL) -> Truth:
+        """See `TruthShape.truth`."""
         truth = self._read(self.path, size, where, how)
         if self.ignore is None:
             return truth
         hidden = self._read(self.ignore, size, where, how).mask
         return Truth(truth.mask, hidden if truth.ignore is None else hidden | truth.ignore)
 
-    def _read(self, path: Path, size: Size, where: str, how: Reading) -> Truth:
+    def _read(self, path: Path, size: Size, where: str, how: ReadSettings) -> Truth:
         truth = self.rule.truth(read_values(path, how), f"The mask {path}")
         ignored = None if truth.ignore is None else fitted(truth.ignore, size, where, how)
         return Truth(fitted(truth.mask, size, where, how), ignored)
 
-    def check_size(self, size: Size, where: str, how: Reading = AS_USUAL) -> None:
-        """See `Shape.check_size`."""
+    def check_size(self, size: Size, where: str, how: ReadSettings = AS_USUAL) -> None:
+        """See `TruthShape.check_size`."""
         for path in self.files():
             check_fits(read_header(path, how).size, size, where, how)
 
-    def advice(self, how: Reading = AS_USUAL) -> str:
+    def advice(self, how: ReadSettings = AS_USUAL) -> str:
         """Return what the file of a blank mask holds and which setting fits, as the end of a sentence.
 
         Empty where the file has one value everywhere.
@@ -350,7 +350,7 @@ class MaskFile:
         return f", though {where} {shown}; {settings}takes the larger values"
 
     def definition(self) -> bytes:
-        """See `Shape.definition`."""
+        """See `TruthShape.definition`."""
         return repr(self.rule).encode()
 
     def files(self) -> tuple[Path, ...]:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from hlmat_bench.core import unpickle
 from hlmat_bench.core.samples import Sample
 from hlmat_bench.data.layouts.coco_file import Id, Instances
-from hlmat_bench.data.layouts.data_root import Place
+from hlmat_bench.data.layouts.data_root import DataRoot
 from hlmat_bench.data.layouts.errors import BadAnnotation, Unannotated
 from hlmat_bench.data.layouts.files import FileSource, LeftOut, Pixels
 from hlmat_bench.data.layouts.json_csv import UniqueIds, read_json, take, take_id
@@ -34,7 +34,6 @@ class ReferSettings(FileSettings):
         sentence: ``sent`` is the cleaned sentence, ``raw`` what the annotator wrote.
     """
 
-    kind: Literal["refer"]
     refs: DataPath
     instances: DataPath
     images: DataPath
@@ -45,7 +44,7 @@ class ReferSettings(FileSettings):
         """See `SourceSettings.needed`."""
         return [self.refs, self.instances, self.images]
 
-    def open(self, place: Place) -> FileSource:
+    def open(self, place: DataRoot) -> FileSource:
         """See `SourceSettings.open`."""
         refs = place.file(self.refs)
         chosen = _of_split(refs, self.split)
@@ -111,7 +110,7 @@ def _of_split(path: Path, split: str) -> list[Any]:
 
 
 def _object_of(ref: Any, objects: dict[Id, Any], where: str) -> Any:
-    """The annotation that a reference names; it must be of the same image."""
+    """Return the annotation that a reference names; it must be of the same image."""
     item = objects.get(ref["ann_id"])
     if item is None or item.get("image_id") != ref["image_id"]:
         raise BadAnnotation(
@@ -119,3 +118,6 @@ def _object_of(ref: Any, objects: dict[Id, Any], where: str) -> Any:
             "get both files again."
         )
     return item
+
+
+LAYOUTS = {"refer": ReferSettings}

@@ -12,12 +12,12 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from string import Formatter
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import field_validator
 
 from hlmat_bench.core.samples import Sample
-from hlmat_bench.data.layouts.data_root import Place, inside
+from hlmat_bench.data.layouts.data_root import DataRoot, inside
 from hlmat_bench.data.layouts.errors import Unannotated
 from hlmat_bench.data.layouts.files import FileSource, LeftOut, Pixels
 from hlmat_bench.data.layouts.json_csv import read_json, take, take_id, take_texts
@@ -39,7 +39,6 @@ class SegAgentSettings(FileSettings):
             sets with a folder per thousand images, ``{thousand}``.
     """
 
-    kind: Literal["segagent"]
     annotations: DataPath
     images: DataPath
     coco_name: str = "mscoco/images/train2014/COCO_train2014_{id:012d}.jpg"
@@ -62,7 +61,7 @@ class SegAgentSettings(FileSettings):
         """See `SourceSettings.needed`."""
         return [self.annotations, self.images]
 
-    def open(self, place: Place) -> FileSource:
+    def open(self, place: DataRoot) -> FileSource:
         """See `SourceSettings.open`."""
         annotations, images = place.file(self.annotations), place.folder(self.images)
         return FileSource(place, self._samples(annotations, images, place.task), self, "caption")
@@ -99,3 +98,6 @@ def _captions(truth: dict[str, Any], name: str, where: str) -> list[str]:
     if isinstance(truth["caption"], list) and captions[0] == _UNKNOWN:
         return [name[:-_NUMBER_AND_SUFFIX]]
     return captions
+
+
+LAYOUTS = {"segagent": SegAgentSettings}

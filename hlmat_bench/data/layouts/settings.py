@@ -7,14 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from hlmat_bench.core.samples import Source
-from hlmat_bench.data.layouts.data_root import Place
-from hlmat_bench.data.layouts.errors import (
-    valid,
-)
-from hlmat_bench.data.layouts.image_files import MAX_PIXELS, Reading, Resize
+from hlmat_bench.core.validation import Strict
+from hlmat_bench.data.layouts.data_root import DataRoot
+from hlmat_bench.data.layouts.errors import valid
+from hlmat_bench.data.layouts.image_files import MAX_PIXELS, ReadSettings, Resize
 
 KINDS = ("missing", "unreadable", "missized", "unannotated", "crowd")
 """Kinds of samples that can be left out: a file is not there; an image, mask or segmentation cannot be decoded; the
@@ -26,22 +25,24 @@ DataPath = Annotated[str, _PATH]
 OptionalPath = Annotated[str | None, _PATH]
 
 
-class SourceSettings(BaseModel, ABC):
+class SourceSettings(Strict, ABC):
     """The section ``source`` of a task: which layout, and where its parts lie.
 
+    A layout is a plug-in: a file with a class derived from this one or from `FileSettings`, and a dict ``LAYOUTS`` from
+    its name to the class; see docs/adding-a-layout.md.
+
     Attributes:
-        kind: the layout.
+        kind: the layout: its name, or its file's with the digest of the content.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     kind: str
 
     @abstractmethod
     def needed(self) -> list[str]:
-        """The files and folders without which there are no samples, relative to the data root."""
+        """Return the files and folders without which there are no samples, relative to the data root."""
 
     @abstractmethod
-    def open(self, place: Place) -> Source:
+    def open(self, place: DataRoot) -> Source:
         """Read the annotations.
 
         Raises:
@@ -49,7 +50,7 @@ class SourceSettings(BaseModel, ABC):
         """
 
     def changed(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
-        """The settings with some replaced, not yet checked.
+        """Return the settings with some replaced, not yet checked.
 
         A path that begins with a dot is meant relative to the current folder.
         """
@@ -101,11 +102,11 @@ class FileSettings(SourceSettings):
         kinds = {*self.skip.split("+")} - {""}
         return frozenset(kinds | {"missing"} if self.missing == "skip" else kinds)
 
-    def reading(self) -> Reading:
+    def reading(self) -> ReadSettings:
         """Return how the files are read."""
-        return Reading(self.orientation == "applied", self.resize, self.max_pixels)
+        return ReadSettings(self.orientation == "applied", self.resize, self.max_pixels)
 
-    def about(self, place: Place) -> dict[str, Any]:
+    def about(self, place: DataRoot) -> dict[str, Any]:
         """Return the settings for a manifest, without the paths of this machine."""
         return {
             name: valid(place.shown(place.root / value)) if self._is_path(name) else value

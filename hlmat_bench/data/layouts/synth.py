@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import Field
 
 from hlmat_bench.core.samples import Source
-from hlmat_bench.data.layouts.data_root import Place
+from hlmat_bench.data.layouts.data_root import DataRoot
 from hlmat_bench.data.layouts.settings import SourceSettings
 
 
@@ -18,15 +16,17 @@ class SynthSettings(SourceSettings):
         count: how many samples.
     """
 
-    kind: Literal["synth"]
     count: int = Field(200, ge=1, le=1_000_000)
 
     def needed(self) -> list[str]:
         """Nothing: the samples are drawn."""
         return []
 
-    def open(self, place: Place) -> Source:
+    def open(self, place: DataRoot) -> Source:
         """See `SourceSettings.open`."""
         from hlmat_bench.data.synth.source import SynthSource
 
         return SynthSource(seed=place.seed, count=self.count, name=place.task)
+
+
+LAYOUTS = {"synth": SynthSettings}

@@ -11,15 +11,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
-from typing import Literal
 
 from hlmat_bench.core.samples import Sample
 from hlmat_bench.data.layouts.captions import stem
-from hlmat_bench.data.layouts.data_root import Place, inside
+from hlmat_bench.data.layouts.data_root import DataRoot, inside
 from hlmat_bench.data.layouts.errors import BadAnnotation, Doubt, Unannotated
 from hlmat_bench.data.layouts.files import FileSource, LeftOut, Pixels
-from hlmat_bench.data.layouts.json_csv import TAG, Table, read_csv
-from hlmat_bench.data.layouts.mask_folder import MaskSettings
+from hlmat_bench.data.layouts.json_csv import TAG, CsvTable, read_csv
+from hlmat_bench.data.layouts.mask_folder import MaskFileSettings
 from hlmat_bench.data.layouts.masks import MaskFile, MaskRule
 from hlmat_bench.data.layouts.settings import DataPath
 
@@ -27,7 +26,7 @@ _NEEDED = ("image", "mask", "expression")
 _KNOWN = (*_NEEDED, "id", "ref_id", "ignore")
 
 
-class TableSettings(MaskSettings):
+class TableSettings(MaskFileSettings):
     """The settings of this layout.
 
     Attributes:
@@ -36,7 +35,6 @@ class TableSettings(MaskSettings):
         masks: the folder of the masks, and of masks of ignored pixels.
     """
 
-    kind: Literal["table"]
     table: DataPath = "expressions.csv"
     images: DataPath = "images"
     masks: DataPath = "masks"
@@ -45,7 +43,7 @@ class TableSettings(MaskSettings):
         """See `SourceSettings.needed`."""
         return [self.table, self.images, self.masks]
 
-    def open(self, place: Place) -> FileSource:
+    def open(self, place: DataRoot) -> FileSource:
         """See `SourceSettings.open`."""
         path, images, masks = place.file(self.table), place.folder(self.images), place.folder(self.masks)
         table = read_csv(path)
@@ -55,7 +53,7 @@ class TableSettings(MaskSettings):
         return FileSource(place, rows.samples(table.rows), self, "table", notes)
 
 
-def _check_columns(table: Table, path: Path) -> list[str]:
+def _check_columns(table: CsvTable, path: Path) -> list[str]:
     """Return the columns that nothing is read from.
 
     Raises:
@@ -141,3 +139,6 @@ class _Rows:
             times = Counter(names.values())
             names = {file: name if times[name] == 1 else longer(paths[file]) for file, name in names.items()}
         return names
+
+
+LAYOUTS = {"table": TableSettings}
