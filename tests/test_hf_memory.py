@@ -57,7 +57,7 @@ def test_the_batch_is_halved_until_it_fits_and_stays_so(checkpoint: Path, plenty
     with pytest.warns(RuntimeWarning) as warned:
         answers = model.reply_batch(asked)
     assert [str(warning.message) for warning in warned] == [
-        "The device ran out of memory with 8 replies at once; going on with 2."
+        "The device ran out of memory with 8 replies at once; the run continues with 2."
     ]
     assert texts(answers) == texts(plenty.reply_batch(asked))
     assert [rows for rows, _ in given] == [8, 4, 2, 2, 2, 2]
@@ -74,7 +74,7 @@ def test_the_batch_is_halved_until_it_fits_and_stays_so(checkpoint: Path, plenty
 )
 def test_other_devices_run_out_of_memory_in_other_words(words: str, checkpoint: Path, plenty: Any) -> None:
     model, _ = short(checkpoint, lambda rows, tokens: rows <= 2, RuntimeError(words))
-    with pytest.warns(RuntimeWarning, match="going on with 2"):
+    with pytest.warns(RuntimeWarning, match="the run continues with 2"):
         assert texts(model.reply_batch(questions(4))) == texts(plenty.reply_batch(questions(4)))
 
 

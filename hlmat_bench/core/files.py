@@ -1,4 +1,4 @@
-"""Reading a YAML file that a user wrote."""
+"""Reads a YAML file that a user wrote."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def read(path: Path, what: str) -> Any:
 
     Args:
         path: the file.
-        what: what it is, for the errors, e.g. ``"task file"``.
+        what: the kind of file, for error messages, e.g. ``"task file"``.
 
     Raises:
-        UsageError: when it is not there, or is no readable YAML.
+        UsageError: when the file does not exist or is no valid YAML.
     """
     import yaml
 
@@ -28,7 +28,7 @@ def read(path: Path, what: str) -> Any:
         raise UsageError(f"There is no {what} {plain_files.cut(str(path))}.")
 
     class Loader(yaml.SafeLoader):
-        """Reads plain values; a date such as 2024-13-45 would be an error, and fields hold no dates but as text."""
+        """Reads plain values. Dates stay text: no field holds a date, and 2024-13-45 would be an error."""
 
     Loader.yaml_implicit_resolvers = {
         first: [(tag, pattern) for tag, pattern in found if tag != _TIMESTAMP]

@@ -1,7 +1,7 @@
-"""What a reply looks like around its numbers: one reader, one writer and one instruction per syntax.
+"""The forms of text around the numbers of a reply: one reader, one writer and one instruction per syntax.
 
-A reader finds points and boxes in a text and says which sign stands with a point, if any. It knows nothing of
-axis order or units: that is the `PointFormat`'s business. No reader ever raises, and each takes linear time.
+A reader finds points and boxes in a text, and the sign of a point, if the text states one. It ignores axis order and
+units, which belong to the `PointFormat`. No reader ever raises, and all take linear time.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ class Syntax:
     """One way to write a click.
 
     Attributes:
-        read: text -> `Reading`.
-        write: (sign word, first number, second number) -> text; the inverse of `read`.
-        ask: the form as shown to a model; ``{a}`` and ``{b}`` are its two numbers.
-        write_box: (the four numbers) -> text; of their axes' names it is the form as shown to a model. None: the syntax
-            has no boxes.
-        exact: replies are read as they were written, with nothing but the thoughts taken out.
+        read: function from a text to a `Reading`.
+        write: function from (sign word, first number, second number) to a text; the inverse of `read`.
+        ask: the form that is shown to a model; ``{a}`` and ``{b}`` stand for its two numbers.
+        write_box: function from four numbers to a text; called with the names of the axes, it returns the form that is
+            shown to a model. None where the syntax has no boxes.
+        exact: whether replies are read as they were written, with only the thoughts removed.
     """
 
     read: Callable[[str], Reading]
