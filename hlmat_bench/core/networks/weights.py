@@ -249,7 +249,7 @@ def _packages_in(path: Path) -> str:
     return ", ".join(found[:3]) if all(name.isidentifier() for name in found) else ""
 
 
-class State(NamedTuple):
+class UnwrappedTensors(NamedTuple):
     """Tensors by name, and the wrapping that was removed from them.
 
     Attributes:
@@ -262,7 +262,7 @@ class State(NamedTuple):
     wrapping: str
 
 
-def unwrapped(content: Any) -> State:
+def unwrapped(content: Any) -> UnwrappedTensors:
     """Return the tensors of a checkpoint under the names that a network uses, without the wrapping of training code.
 
     A training script saves them under ``model``, ``state_dict``, ``model_state_dict``, ``network`` or ``net``,
@@ -286,7 +286,7 @@ def unwrapped(content: Any) -> State:
         content = {name.removeprefix(found): tensor for name, tensor in content.items()}
         before += found
         prefixes.remove(found)
-    return State(content, "/".join([*wrapping, *([before] if before else [])]))
+    return UnwrappedTensors(content, "/".join([*wrapping, *([before] if before else [])]))
 
 
 def _is_state(content: Any) -> bool:
