@@ -8,7 +8,6 @@ import pytest
 from PIL import Image
 
 from hlmat_bench.core.errors import UsageError
-from hlmat_bench.data.layouts.errors import Unreadable
 from hlmat_bench.data.layouts.image_files import (
     Header,
     ImageReader,
@@ -18,6 +17,7 @@ from hlmat_bench.data.layouts.image_files import (
     read_size,
     read_values,
 )
+from hlmat_bench.data.layouts.problems import Unreadable
 from tests.data_files import blob, noise, save
 
 # What each value of the tag does to the stored pixels, as the EXIF standard words it (row 0 and column 0 of the

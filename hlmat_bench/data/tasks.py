@@ -20,11 +20,11 @@ from hlmat_bench.core.plain_files import cut, exists
 from hlmat_bench.core.samples import Source
 from hlmat_bench.data.layouts.coco import CocoSettings
 from hlmat_bench.data.layouts.data_root import Place
-from hlmat_bench.data.layouts.errors import MissingFile
+from hlmat_bench.data.layouts.layout_settings import SourceSettings
 from hlmat_bench.data.layouts.mask_folder import MaskFolderSettings
+from hlmat_bench.data.layouts.problems import MissingFile
 from hlmat_bench.data.layouts.refer import ReferSettings
 from hlmat_bench.data.layouts.segagent import SegAgentSettings
-from hlmat_bench.data.layouts.settings import SourceSettings
 from hlmat_bench.data.layouts.synth import SynthSettings
 from hlmat_bench.data.layouts.table import TableSettings
 from hlmat_bench.protocol.mask_settings import FilteringSettings, RefinementSettings

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-#: Of `hlmat_bench.data.defects`, and those that the run's segmenter draws: from a misplaced box, from points at random.
+#: The defects of `hlmat_bench.data.perturbations`; the run's segmenter draws the last two.
 DefectName: TypeAlias = Literal["eroded", "dilated", "coarsened", "shifted", "merged", "cropped", "box", "points"]
 
 

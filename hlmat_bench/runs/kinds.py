@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.samples import Sample, Source, Truth
 from hlmat_bench.core.types import Image, Mask
-from hlmat_bench.data.imperfect import Imperfect, imperfect
+from hlmat_bench.data.perturbations import Imperfect, imperfect
 from hlmat_bench.data.tasks import Task
 from hlmat_bench.protocol.filtering import Predict
 from hlmat_bench.protocol.initial import draw_mask
@@ -109,7 +109,7 @@ class Generated:
         await draw_mask(play, made.mask, kind="generated", **made.record())
 
     def mask(self, sample: Sample, image: Image, truth: Truth, segmenter: Segmenter) -> Imperfect:
-        """The imperfect mask of a sample; see `hlmat_bench.data.imperfect.imperfect`."""
+        """The imperfect mask of a sample; see `hlmat_bench.data.perturbations.imperfect`."""
         return imperfect(self._settings, sample.id, image, truth, self._others(sample), segmenter)
 
     def _others(self, sample: Sample) -> list[Mask]:

@@ -22,7 +22,7 @@ _HALF = _STEP // 2
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class RasterShape:
     """Polygons as arrays.
 
     Attributes:
@@ -34,7 +34,7 @@ class Shape:
     follows: NDArray[np.int64]
 
     @staticmethod
-    def of(polygons: Sequence[Polygon], *, backwards: bool = False) -> Shape:
+    def of(polygons: Sequence[Polygon], *, backwards: bool = False) -> RasterShape:
         """The shape of these polygons; ``backwards`` turns every one of them round."""
         lengths = np.array([len(polygon) for polygon in polygons], np.int64)
         flat = np.fromiter(chain.from_iterable(chain.from_iterable(polygons)), np.int64, 2 * lengths.sum())
@@ -45,12 +45,12 @@ class Shape:
             follows[starts] = ends
         else:
             follows[ends] = starts
-        return Shape(flat.reshape(-1, 2), follows)
+        return RasterShape(flat.reshape(-1, 2), follows)
 
-    def __add__(self, other: Shape) -> Shape:
+    def __add__(self, other: RasterShape) -> RasterShape:
         """Both at once."""
         follows = np.concatenate([self.follows, other.follows + len(self.points)])
-        return Shape(np.concatenate([self.points, other.points]), follows)
+        return RasterShape(np.concatenate([self.points, other.points]), follows)
 
     def window(self, size: Size) -> Box:
         """The pixels that the shape can touch, one more on each side, within an image of (height, width)."""
@@ -60,7 +60,7 @@ class Shape:
         return x0, y0, x1, y1
 
 
-def coverage(shape: Shape, window: Box) -> Alpha:
+def coverage(shape: RasterShape, window: Box) -> Alpha:
     """How much of each pixel of a window lies inside a shape.
 
     A pixel is sampled at 4 x 4 regular points. A point is inside where the winding numbers of all
@@ -86,7 +86,7 @@ def coverage(shape: Shape, window: Box) -> Alpha:
 
 
 def _crossings(
-    shape: Shape, left: int, top: int, rows: int, columns: int
+    shape: RasterShape, left: int, top: int, rows: int, columns: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int16]]:
     """Where edges cross the sample rows: row, first column to the right, +1 upwards or -1 downwards."""
     ax, ay = (shape.points - [left, top]).T

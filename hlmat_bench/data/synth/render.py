@@ -13,7 +13,7 @@ from hlmat_bench.core.types import Box, Image, Mask
 from hlmat_bench.data.synth import palette
 from hlmat_bench.data.synth.integer_rng import TRIG_BITS, Dice, cos, sin
 from hlmat_bench.data.synth.palette import RGB
-from hlmat_bench.data.synth.raster import Alpha, Shape, box_blur, coverage
+from hlmat_bench.data.synth.raster import Alpha, RasterShape, box_blur, coverage
 from hlmat_bench.data.synth.scenes import Layers, Scene, Thing, outline
 from hlmat_bench.data.synth.strokes import UNIT
 from hlmat_bench.data.synth.textures import MATERIALS, Material, smooth_noise
@@ -49,7 +49,7 @@ def paint(scene: Scene) -> Picture:
         _hide(weights, window, alpha)
         weights.append((window, alpha))
     if scene.blades:
-        blades = Shape.of(scene.blades)
+        blades = RasterShape.of(scene.blades)
         window = blades.window(scene.size)
         alpha = coverage(blades, window)
         _blend(canvas, window, alpha, np.array(dice.pick(((70, 92, 44), (150, 140, 84))), np.int32))

@@ -13,10 +13,10 @@ from hlmat_bench.core.types import Box, Size
 from hlmat_bench.data.synth import palette
 from hlmat_bench.data.synth.integer_rng import TRIG_BITS, Dice, cos, sin
 from hlmat_bench.data.synth.kinds import ALIKE, FAMILIES, KINDS
-from hlmat_bench.data.synth.raster import Shape
+from hlmat_bench.data.synth.raster import RasterShape
 from hlmat_bench.data.synth.strokes import UNIT, Polygon, Sketch
 
-Layers: TypeAlias = list[tuple[int, Shape]]
+Layers: TypeAlias = list[tuple[int, RasterShape]]
 
 SIZES: tuple[Size, ...] = (
     *[(384, 512)] * 4,
@@ -142,9 +142,9 @@ def outline(thing: Thing) -> Layers:
     layers: Layers = []
     for tone, polygons in sketch.layers:
         if polygons:
-            shape = Shape.of(polygons, backwards=thing.mirrored)
+            shape = RasterShape.of(polygons, backwards=thing.mirrored)
             points = (shape.points @ turn >> TRIG_BITS) + np.array(thing.centre) * UNIT
-            layers.append((tone, Shape(points, shape.follows)))
+            layers.append((tone, RasterShape(points, shape.follows)))
     return layers
 
 

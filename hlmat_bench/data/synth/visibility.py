@@ -6,7 +6,7 @@ from functools import reduce
 from operator import add
 
 from hlmat_bench.core.types import Box, Size
-from hlmat_bench.data.synth.raster import Shape, coverage
+from hlmat_bench.data.synth.raster import RasterShape, coverage
 from hlmat_bench.data.synth.scenes import Scene, Thing, outline
 
 _COARSE = 4
@@ -17,7 +17,7 @@ def visible_percent(scene: Scene) -> list[int]:
 
     Drawn at a quarter of the size, where each of the 4 x 4 samples of a pixel is one pixel of the scene.
     """
-    blades = Shape.of(scene.blades) if scene.blades else None
+    blades = RasterShape.of(scene.blades) if scene.blades else None
     shares = []
     for i, thing in enumerate(scene.things):
         hiding = [_whole(other) for other in scene.things[i + 1 :] if _meet(thing.box, other.box)]
@@ -27,13 +27,13 @@ def visible_percent(scene: Scene) -> list[int]:
     return shares
 
 
-def _whole(thing: Thing) -> Shape:
+def _whole(thing: Thing) -> RasterShape:
     return reduce(add, [shape for _, shape in outline(thing)])
 
 
-def _share(own: Shape, hiding: Shape, size: Size) -> int:
+def _share(own: RasterShape, hiding: RasterShape, size: Size) -> int:
     """How many percent of one shape lie outside another."""
-    own, hiding = (Shape(shape.points // _COARSE, shape.follows) for shape in (own, hiding))
+    own, hiding = (RasterShape(shape.points // _COARSE, shape.follows) for shape in (own, hiding))
     window = own.window((size[0] // _COARSE, size[1] // _COARSE))
     alone, cover, together = (int(coverage(s, window).sum()) for s in (own, hiding, own + hiding))
     return (together - cover) * 100 // max(alone, 1)
