@@ -1,4 +1,4 @@
-"""How much of an object is not hidden, from a coarse picture that costs next to nothing."""
+"""Computes the visible share of objects, from a coarse picture that takes little time."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _COARSE = 4
 
 
 def visible_percent(scene: Scene) -> list[int]:
-    """Per object of a scene, how many percent of its area nothing covers.
+    """Return the visible share of the area of every object of a scene, in percent.
 
-    Drawn at a quarter of the size, where each of the 4 x 4 samples of a pixel is one pixel of the scene.
+    The scene is drawn at a quarter of the size, so that one of the 4 x 4 samples of a pixel is one pixel of the scene.
     """
     blades = RasterShape.of(scene.blades) if scene.blades else None
     shares = []
@@ -32,7 +32,7 @@ def _whole(thing: Thing) -> RasterShape:
 
 
 def _share(own: RasterShape, hiding: RasterShape, size: Size) -> int:
-    """How many percent of one shape lie outside another."""
+    """Return the share of one shape outside another, in percent."""
     own, hiding = (RasterShape(shape.points // _COARSE, shape.follows) for shape in (own, hiding))
     window = own.window((size[0] // _COARSE, size[1] // _COARSE))
     alone, cover, together = (int(coverage(s, window).sum()) for s in (own, hiding, own + hiding))
