@@ -17,7 +17,7 @@ from hlmat_bench.points.resize import Frame
 from hlmat_bench.points.signs import Sign, of_words, says_nothing_else
 from hlmat_bench.points.syntaxes import SYNTAXES
 
-Kind: TypeAlias = Literal["click", "box", "stop", "invalid", "predict"]
+ActionKind: TypeAlias = Literal["click", "box", "stop", "invalid", "predict"]
 
 #: Why a reply is no valid action.
 REASONS = ("parse", "out_of_bounds", "refusal", "empty", "repeat", "api")
@@ -42,7 +42,7 @@ class Action:
         predicted_iou: the IoU that the model predicts for the mask it was shown, 0 to 1; None without a prediction.
     """
 
-    kind: Kind
+    kind: ActionKind
     positive: bool | None = None
     x: int | None = None
     y: int | None = None
@@ -147,8 +147,8 @@ def _box_writer(points: PointFormat) -> Callable[[str, str, str, str], str]:
     if write is None:
         able = ", ".join(name for name, syntax in SYNTAXES.items() if syntax.write_box)
         raise UsageError(
-            f"The model is to be asked for a box, but its point format {points.name} has none; boxes are read in the "
-            f"syntaxes {able}."
+            f"The model should give a box, but its point format {points.name} has none; boxes are read in the syntaxes "
+            f"{able}, so take a format with one of these."
         )
     return write
 

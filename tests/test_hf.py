@@ -272,7 +272,7 @@ def test_code_of_a_checkpoint_runs_only_when_the_user_says_so(
     (path / "config.json").write_text(json.dumps({**config, "model_type": "own", "auto_map": own}))
     (path / "own.py").write_text(OWN_CODE)
     save_file(models["llava"]._model.state_dict(), path / "model.safetensors", metadata={"format": "pt"})
-    assert "brings its own Python code: read it, and add trust_remote_code=true" in refused(str(path))
+    assert "contains Python code: read it, and add trust_remote_code=true" in refused(str(path))
     assert not (tmp_path / "modules").exists()
     model = HfModel(str(path), "xy1000", device="cpu", trust_remote_code=True)
     assert type(model._model).__name__ == "OwnModel"

@@ -25,7 +25,7 @@ def read(path: Path, what: str) -> Any:
     import yaml
 
     if not plain_files.exists(path):
-        raise UsageError(f"There is no {what} {plain_files.cut(str(path))}.")
+        raise UsageError(f"There is no {what} {plain_files.cut(str(path))}; correct its name.")
 
     class Loader(yaml.SafeLoader):
         """Reads plain values. Dates stay text: no field holds a date, and 2024-13-45 would be an error."""
@@ -38,7 +38,7 @@ def read(path: Path, what: str) -> Any:
         return yaml.load(_text(path), Loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         why = plain_files.cut(" ".join(str(error).split()))
-        raise UsageError(f"The {what} {path} is no readable YAML ({why}).") from error
+        raise UsageError(f"The {what} {path} is no readable YAML ({why}); correct it.") from error
 
 
 def _text(path: Path) -> str:

@@ -28,7 +28,7 @@ Words: TypeAlias = NDArray[np.uint64]
 MAX_PIXELS = 2**28
 """Larger masks are refused: a few bytes of RLE could otherwise ask for any amount of memory."""
 
-# The alphabet of compressed counts: 5 bits a character from "0" on, 32 more where the number goes on.
+# The alphabet of compressed counts: 5 bits a character from "0" on, plus 32 where the number has more characters.
 _COUNTS = re.compile(rb"(?:[P-o]{0,5}[0-O])+")
 
 

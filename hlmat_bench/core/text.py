@@ -64,7 +64,7 @@ _PATH = re.compile(
     r"([^\s/\\,;'\"=:)\]]*)"
 )
 _HOME = re.compile(r"(?:[A-Za-z]:)?[/\\](?:home|users)[/\\][^/\\]+", re.IGNORECASE)
-#: Options that name or count keys and tokens, and hold none.
+#: Options that name or count keys and tokens, but contain none.
 _NO_SECRETS = r"key_env|key_header|max_tokens\w*|max_completion_tokens"
 _SECRET = re.compile(r"(?i)(?:key|token|secret|password)$")
 

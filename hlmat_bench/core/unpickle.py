@@ -86,8 +86,8 @@ def loads(data: bytes, name: str = "pickle") -> Any:
         _check_plain(value)
     except _Refused as error:
         raise UsageError(
-            f"{name} is refused: it asks for {error}, and annotations are plain data; save it again with lists, texts "
-            "and numbers alone (numpy arrays: .tolist()), or as JSON."
+            f"{name} is refused: it asks for {error}, and annotations are plain data; save it again with only lists, "
+            "texts and numbers (numpy arrays: .tolist()), or as JSON."
         ) from error
     except _DAMAGED as error:
         why = "its lines end with CR LF: copy it as a binary file" if b"\r\n" in data else "get the file again"

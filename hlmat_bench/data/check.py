@@ -79,8 +79,8 @@ class DataReport:
 
     def text(self) -> str:
         """Return the report as text for a terminal."""
-        well = "all is well, but see the warnings" if self.warnings else "all is well"
-        lines = [f"{self.task}: {well if self.ok else 'something is off'}"]
+        well = "all is well, but read the warnings" if self.warnings else "all is well"
+        lines = [f"{self.task}: {well if self.ok else 'there are problems'}"]
         for name, number in self.counts.items():
             published = self.expected.get(name)
             note = "" if published in (None, number) else f", but {published:,} are published"

@@ -85,8 +85,8 @@ def merged(gt: Mask, others: Sequence[Mask], generator: np.random.Generator) -> 
     it.
     """
     distance = _distance(~gt)
-    beside = [added for other in others if (added := other & ~gt).any()]
-    neighbour = min(beside, key=lambda added: float(distance[added].min())) if beside else _mirrored(gt) & ~gt
+    addable = [added for other in others if (added := other & ~gt).any()]
+    neighbour = min(addable, key=lambda added: float(distance[added].min())) if addable else _mirrored(gt) & ~gt
     ordered = np.sort(distance[neighbour])
 
     def distorted(strength: float) -> Mask:

@@ -65,7 +65,7 @@ _STOP_SENTENCE = re.compile(
     r"|refinements?)(?: (?:is|are))? (?:needed|required|necessary)",
     re.IGNORECASE,
 )
-_GOES_ON = re.compile(
+_CONTINUES = re.compile(
     r"\b(?:but|however|except|although|though|still|missing|instead|wait|next|then|first|should|must|positive|negative)\b"
     r"|\d",
     re.IGNORECASE,
@@ -138,7 +138,7 @@ def says_stop(text: str) -> bool:
     if any(_BARE_STOP.fullmatch(_undecorated(line)) for line in lines):
         return True
     begins = _STOP_SENTENCE.match(_undecorated(text, end="") + " ")
-    return begins is not None and not _GOES_ON.search(text)
+    return begins is not None and not _CONTINUES.search(text)
 
 
 def stops_at_last(text: str) -> bool:

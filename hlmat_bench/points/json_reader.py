@@ -29,7 +29,7 @@ _STOP_FLAGS = {"finish", "finished", "done", "stop", "complete", "completed", "i
 def read_json(text: str) -> Reading:
     """Read ``{"point_2d": [a, b], "label": "positive"}`` and its variants, fenced or not; the first object counts.
 
-    A list of numbers alone is read, too, where the reply says nothing else or GLM's tokens enclose it (zai-org/GLM-V).
+    A plain list of numbers is read, too, where the reply says nothing else or GLM's tokens enclose it (zai-org/GLM-V).
     """
     inner = text.rpartition("<|begin_of_box|>")[2]
     offset, inner = len(text) - len(inner), inner.partition("<|end_of_box|>")[0]

@@ -99,7 +99,7 @@ def _fixed(what: str, advice: str) -> Callable[[_TensorNames], Known]:
 
 _NOT_READ = "It cannot be run here: take sam_b, or a smaller network such as edgetam or sam2.1_t."
 _SAM_3 = _fixed("the original file of a SAM 3", f"Take the segmenter sam3,pretrained={VARIANTS['sam3'].hub_id}.")
-_BACKBONE = "It holds no segmenter: take the weights of a whole one."
+_BACKBONE = "It contains no segmenter: take the weights of a whole one, such as sam_b."
 
 # Beginnings of tensor names, all of which a file must have, and its network; the first rule that fits counts, so the
 # rules of networks that contain the tensors of others come first.

@@ -178,7 +178,7 @@ def _complaint(name: str, error: Exception, advice: str) -> str:
     if memory.explain(error):
         return f"{name} does not fit into the memory of the device: take a smaller dtype or another device."
     if "trust_remote_code=True" in str(error):
-        return f"{name} brings its own Python code: read it, and add trust_remote_code=true if you trust it."
+        return f"{name} contains Python code: read it, and add trust_remote_code=true if you trust it."
     return f"{name} could not be loaded: {_reason(error)}. {advice}"
 
 
@@ -231,8 +231,8 @@ def load(path: Path, *, inert: Sequence[str] = ()) -> Any:
         why = "it is damaged, incomplete, or holds objects other than tensors; fetch it again from its official source"
         if packages := _packages_in(path):
             why = (
-                f"it holds Python objects of {packages}, and reading those would run code; take a file that holds "
-                "tensors alone from its official source"
+                f"it holds Python objects of {packages}, and reading those would run code; take a file with "
+                "only tensors from its official source"
             )
         raise UsageError(f"{path} is no checkpoint that can be read safely: {why}.") from error
 

@@ -36,7 +36,7 @@ def read_captions(path: Path) -> dict[str, list[str]]:
         if folders.setdefault(key, folder) != folder:
             raise BadAnnotation(
                 f"{path} has expressions for {folders[key] / key} and for {folder / key}, and images are known by "
-                "their file names alone; give each image a name of its own."
+                "their file names only; give each image a name of its own."
             )
         found.setdefault(key, []).extend(texts)
     return found

@@ -33,8 +33,8 @@ def doubts(shape: Segmentation, mask: Mask, where: str) -> Iterator[Doubt]:
     if _is_relative(value, shape):
         yield Doubt(
             "polygons that are not in pixels",
-            f"{where} has a polygon whose coordinates all lie in 0..1, which covers {int(mask.sum())} pixels: they "
-            "look like shares of the image's size; multiply x by the width and y by the height.",
+            f"{where} has a polygon whose coordinates are all in 0..1, which covers {int(mask.sum())} pixels: they "
+            "look like fractions of the image's size; multiply x by the width and y by the height.",
             severe=True,
             sure=True,
         )
@@ -129,7 +129,7 @@ def _swapped(value: Any) -> Any:
 
 
 _OTHER_POLYGONS: dict[str, Callable[[Any, int, int], Any]] = {
-    "its coordinates look like shares of the image's size; multiply x by the width and y by the height": (
+    "its coordinates look like fractions of the image's size; multiply x by the width and y by the height": (
         lambda value, width, height: _scaled(value, width, height)
     ),
     "its coordinates look like per cent of the image's size; multiply x by width / 100 and y by height / 100": (

@@ -139,9 +139,10 @@ class FileSource:
             if tag != header.orientation and (tag != 1 or size == header.stored):
                 yield Doubt(
                     "orientation tags",
-                    f"The image of {sample.id} has the orientation tag {header.orientation} and its mask {tag}; each "
-                    "is turned as its tag says, and both have one size either way: if the mask was drawn on the pixels "
-                    "as they are stored, --set data.orientation=stored, else --set data.orientation=applied.",
+                    f"The image of {sample.id} has the orientation tag {header.orientation} and its mask {tag}; both "
+                    "are turned as their tags say, and have the same size with and without it: if the mask was drawn "
+                    "on the pixels as they are stored, --set data.orientation=stored, else --set "
+                    "data.orientation=applied.",
                 )
 
     def notes(self) -> Sequence[Doubt]:

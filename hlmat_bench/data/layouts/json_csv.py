@@ -57,7 +57,7 @@ def parse_json(text: str, where: str) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class CsvTable:
     """A CSV file.
 
     Attributes:
@@ -71,7 +71,7 @@ class Table:
     separator: str
 
 
-def read_csv(path: Path) -> Table:
+def read_csv(path: Path) -> CsvTable:
     """Read a CSV file with a header.
 
     The separator is the first of comma, semicolon, tab and bar that the header contains. A column without a name, such
@@ -97,7 +97,7 @@ def read_csv(path: Path) -> Table:
     twice = [name for name in columns if name and columns.count(name) > 1]
     if twice:
         raise BadAnnotation(f"{path} has the column {twice[0]!r} twice; remove or rename one of them.")
-    return Table(tuple(filter(None, columns)), rows, _SEPARATORS[separator])
+    return CsvTable(tuple(filter(None, columns)), rows, _SEPARATORS[separator])
 
 
 def _column(name: str) -> str:
@@ -108,7 +108,7 @@ def _column(name: str) -> str:
 def _row(columns: list[str], cells: list[str], where: str, separator: str) -> dict[str, str]:
     if len(cells) != len(columns):
         raise BadAnnotation(
-            f"{where} has not as many cells as the header ({len(cells)}, not {len(columns)}); quote cells with "
+            f"{where} has another number of cells than the header ({len(cells)}, not {len(columns)}); quote cells with "
             f"{_SEPARATORS[separator]} in them."
         )
     return {name: cell for name, cell in zip(columns, cells, strict=True) if name}

@@ -32,7 +32,7 @@ _LONGEST_PATTERN = 2000
 _REPLACED = frozenset({"captions", "captions_if_there", "expression"})
 
 
-class MaskSettings(FileSettings):
+class MaskFileSettings(FileSettings):
     """The settings of all layouts with mask files; see `MaskRule`.
 
     Attributes:
@@ -50,7 +50,7 @@ class MaskSettings(FileSettings):
         return MaskRule(self.threshold, self.channel, self.ignore_value)
 
 
-class MaskFolderSettings(MaskSettings):
+class MaskFolderSettings(MaskFileSettings):
     """The settings of this layout. The expression comes from ``captions``, ``expression`` or ``pattern``.
 
     Attributes:
@@ -189,7 +189,7 @@ def _by_stem(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
         stem = same(path.name[: -len(ending)])
         if stem in found:
             raise BadAnnotation(
-                f"{folder} holds both {found[stem].name} and {path.name}; say which with --set data.image_suffix=.EXT."
+                f"{folder} has both {found[stem].name} and {path.name}; choose one with --set data.image_suffix=.EXT."
             )
         found[stem] = path
     return found

@@ -151,7 +151,8 @@ def wrong_size(where: str, mask: tuple[int, ...], image: Size) -> WrongSize:
         )
     elif _off(mask, image) <= _MOST_OFF:
         advice = (
-            "make them one size, or --set data.resize=nearest (or crop) where all masks of the set are a little off"
+            "make them one size, or --set data.resize=nearest (or crop) where the masks of the set differ a little in "
+            "size"
         )
     return WrongSize(
         f"{where} has a mask of {mask[0]} x {mask[1]} and an image of {image[0]} x {image[1]} (height x width): "

@@ -17,9 +17,9 @@ from hlmat_bench.core.samples import Sample
 from hlmat_bench.data.layouts.captions import stem
 from hlmat_bench.data.layouts.data_root import Place, inside
 from hlmat_bench.data.layouts.file_source import FileSource, LeftOut, Pixels
-from hlmat_bench.data.layouts.json_csv import TAG, Table, read_csv
+from hlmat_bench.data.layouts.json_csv import TAG, CsvTable, read_csv
 from hlmat_bench.data.layouts.layout_settings import DataPath
-from hlmat_bench.data.layouts.mask_folder import MaskSettings
+from hlmat_bench.data.layouts.mask_folder import MaskFileSettings
 from hlmat_bench.data.layouts.masks import MaskFile, MaskRule
 from hlmat_bench.data.layouts.problems import BadAnnotation, Doubt, Unannotated
 
@@ -27,7 +27,7 @@ _NEEDED = ("image", "mask", "expression")
 _KNOWN = (*_NEEDED, "id", "ref_id", "ignore")
 
 
-class TableSettings(MaskSettings):
+class TableSettings(MaskFileSettings):
     """The settings of this layout.
 
     Attributes:
@@ -55,7 +55,7 @@ class TableSettings(MaskSettings):
         return FileSource(place, rows.samples(table.rows), self, "table", notes)
 
 
-def _check_columns(table: Table, path: Path) -> list[str]:
+def _check_columns(table: CsvTable, path: Path) -> list[str]:
     """Return the columns that are not read.
 
     Raises:

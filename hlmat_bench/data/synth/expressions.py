@@ -116,10 +116,10 @@ def _by_relation(things: Sequence[Thing], others: Group, name: str, anchor: int,
         return
     for words, axis, sign in _RELATIONS:
         step = size[1 - axis] * STEP_PERCENT // 100
-        beside = [i for i in others if _beside(things[i], things[anchor], axis, sign)]
+        next_to = [i for i in others if _next_to(things[i], things[anchor], axis, sign)]
         away = [i for i in others if sign * (things[i].centre[axis] - things[anchor].centre[axis]) <= -step]
-        if len(beside) == 1 and len(away) == len(others) - 1:
-            yield Referral(beside[0], f"the {name} {words} the {called}", "relation")
+        if len(next_to) == 1 and len(away) == len(others) - 1:
+            yield Referral(next_to[0], f"the {name} {words} the {called}", "relation")
     near = sorted((_distance(things[i], things[anchor]), i) for i in others)
     if near[1][0] * 10000 >= near[0][0] * FARTHER_PERCENT**2:
         yield Referral(near[0][1], f"the {name} closest to the {called}", "relation")
@@ -135,7 +135,7 @@ def _unique_name(things: Sequence[Thing], i: int) -> str | None:
     return None
 
 
-def _beside(thing: Thing, anchor: Thing, axis: int, sign: int) -> bool:
+def _next_to(thing: Thing, anchor: Thing, axis: int, sign: int) -> bool:
     """Return whether an object is wholly on one side of another, and not farther away across this direction."""
     apart = thing.box[axis] - anchor.box[axis + 2] if sign > 0 else anchor.box[axis] - thing.box[axis + 2]
     along, across = (abs(thing.centre[k] - anchor.centre[k]) for k in (axis, 1 - axis))

@@ -20,7 +20,7 @@ class Draw(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class ObjectKind:
     """A kind of object that can be drawn and named.
 
     Attributes:
@@ -44,8 +44,8 @@ class Kind:
     mirrors: bool = True
 
 
-def _kind(noun: str, plural: str, draw: Draw, low: int, high: int, tilt: int, weight: int) -> Kind:
-    return Kind(noun, plural, noun.split()[-1], draw, (low, high), tilt, weight)
+def _kind(noun: str, plural: str, draw: Draw, low: int, high: int, tilt: int, weight: int) -> ObjectKind:
+    return ObjectKind(noun, plural, noun.split()[-1], draw, (low, high), tilt, weight)
 
 
 _THINGS = (
@@ -72,7 +72,7 @@ _THINGS = (
     _kind("snowflake", "snowflakes", shapes_nature.snowflake, 100, 100, 30, 90),
 )
 _LETTERS = tuple(
-    Kind(
+    ObjectKind(
         f"letter {glyph}",
         f"letters {glyph}",
         "letter",
@@ -85,7 +85,7 @@ _LETTERS = tuple(
     for glyph in shapes_letters.STROKES
 )
 
-KINDS: dict[str, Kind] = {kind.noun: kind for kind in (*_THINGS, *_LETTERS)}
+KINDS: dict[str, ObjectKind] = {kind.noun: kind for kind in (*_THINGS, *_LETTERS)}
 """All kinds by their nouns."""
 
 FAMILIES: tuple[str, ...] = tuple(dict.fromkeys(kind.family for kind in KINDS.values()))

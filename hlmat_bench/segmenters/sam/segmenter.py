@@ -133,7 +133,9 @@ class SamSession:
             UsageError: when the mask has another shape than the image, or no logits are fed back.
         """
         if not self._feedback:
-            raise UsageError("With feedback=false no mask goes into the network; leave it out to start from a mask.")
+            raise UsageError(
+                "With feedback=false, the network takes no mask; remove feedback=false to start from a mask."
+            )
         given = masks.of_shape(mask, self._size)
         if given.any():
             self._start = given.copy()

@@ -28,7 +28,7 @@ WINDOW = 224
 
 _UNUSED = ("backbone.cls_token", "backbone.fc_norm.", "backbone.head.", "head.up_conv1.", "head.up_conv2.")
 _LARGEST = 1 << 16
-Tensors: TypeAlias = "Mapping[str, torch.Tensor]"
+NamedTensors: TypeAlias = "Mapping[str, torch.Tensor]"
 
 
 class Official(NamedTuple):
@@ -108,7 +108,7 @@ class Contents(NamedTuple):
     """
 
     architecture: SimpleClickArchitecture
-    tensors: Tensors
+    tensors: NamedTensors
     wrapping: str
 
 
@@ -147,7 +147,7 @@ def _known(state: Any) -> Known | None:
     return describe(state, other_than=SIMPLECLICK)
 
 
-def check_fit(tensors: Tensors, expected: Tensors, file: Path, name: str) -> None:
+def check_fit(tensors: NamedTensors, expected: NamedTensors, file: Path, name: str) -> None:
     """Raise `UsageError` unless the tensors have the names and shapes of the network's parameters."""
     found = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
     wanted = {key: tuple(tensor.shape) for key, tensor in expected.items()}
@@ -158,7 +158,7 @@ def check_fit(tensors: Tensors, expected: Tensors, file: Path, name: str) -> Non
         )
 
 
-def _used(state: Any) -> Tensors:
+def _used(state: Any) -> NamedTensors:
     """Return the tensors that the network uses, after a check that all are dense and of floating point numbers."""
     import torch
 
@@ -175,7 +175,7 @@ def _is_dense(tensor: torch.Tensor) -> bool:
     return tensor.layout == torch.strided and not tensor.is_meta
 
 
-def _architecture(config: Any, tensors: Tensors) -> SimpleClickArchitecture:
+def _architecture(config: Any, tensors: NamedTensors) -> SimpleClickArchitecture:
     """Return the architecture in a config, after a check of everything in it that changes the computation."""
     given = {name: parameter["value"] for name, parameter in config["params"].items()}
     backbone, neck, head = (given[part] for part in ("backbone_params", "neck_params", "head_params"))
