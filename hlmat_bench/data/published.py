@@ -1,4 +1,4 @@
-"""Published numbers: facts, as printed, with their source and what is not known of them."""
+"""Published numbers, as printed, with their source and their caveats."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class PublishedTable(Strict):
     """A table of a publication.
 
     Attributes:
-        title: what it is, and where it stands.
-        scale: what its numbers are multiplied by to be in the unit of `hlmat_bench.runs.suites.measures.Measure`.
-        caveat: what a reader must know of them, as a sentence.
-        columns: their names.
-        rows: for each name a number per column, as printed; None where the table has none.
+        title: its title, and its place in the publication.
+        scale: the factor from its numbers to the unit of `hlmat_bench.runs.suites.measures.Measure`.
+        caveat: a sentence that says what a reader must know about the numbers.
+        columns: the names of the columns.
+        rows: per name of a row, one number per column, as printed; None for an empty cell.
     """
 
     title: str
@@ -31,7 +31,7 @@ class PublishedTable(Strict):
     rows: dict[str, tuple[float | None, ...]]
 
     def value(self, row: str, column: str) -> float | None:
-        """The number of a cell, in our unit; None where the table has no such cell."""
+        """Return the number of a cell, in the unit of a measure; None where the table has no such cell."""
         if row not in self.rows or column not in self.columns:
             return None
         printed = self.rows[row][self.columns.index(column)]
@@ -42,9 +42,9 @@ class Publication(Strict):
     """A file of published numbers.
 
     Attributes:
-        source: what is cited.
+        source: the publication, as it is cited.
         url: its address.
-        tables: by name.
+        tables: its tables, by name.
     """
 
     schema_: Literal["hlmat-published/1"] = Field(alias="schema")
@@ -54,10 +54,10 @@ class Publication(Strict):
 
 
 def published_table(name: str) -> tuple[Publication, PublishedTable]:
-    """The table ``publication/table`` and what it is from.
+    """Return the table called ``publication/table`` and its publication.
 
     Raises:
-        UsageError: when there is none.
+        UsageError: when there is no such table.
     """
     file, _, table = name.partition("/")
     publication = _publication(file)

@@ -1,7 +1,7 @@
-"""What a reply looks like around its numbers: one reader, one writer and one instruction per syntax.
+"""The forms of text around the numbers of a reply: one reader, one writer and one instruction per syntax.
 
-A reader finds points and boxes in a text and says which sign stands with a point, if any. It knows nothing of
-axis order or units: that is the `PointFormat`'s business. No reader ever raises, and each takes linear time.
+A reader finds points and boxes in a text, and the sign of a point, if the text states one. It ignores axis order and
+units, which belong to the `PointFormat`. No reader ever raises, and all take linear time.
 """
 
 from __future__ import annotations

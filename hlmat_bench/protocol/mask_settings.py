@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field
 
 from hlmat_bench.core.validation import Strict
 
-#: Of `hlmat_bench.data.defects`, and those that the run's segmenter draws: from a misplaced box, from points at random.
+#: The defects of `hlmat_bench.data.perturbations`; the run's segmenter draws the last two.
 DefectName: TypeAlias = Literal["eroded", "dilated", "coarsened", "shifted", "merged", "cropped", "box", "points"]
 
 

@@ -8,7 +8,6 @@ import pytest
 from PIL import Image
 
 from hlmat_bench.core.errors import UsageError
-from hlmat_bench.data.layouts.errors import Unreadable
 from hlmat_bench.data.layouts.image_files import (
     Header,
     ImageReader,

@@ -1,4 +1,4 @@
-"""A COCO-style annotation file in which each annotation has a segmentation and an expression."""
+"""The layout ``coco``: a COCO-style annotation file in which every annotation has a segmentation and an expression."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from hlmat_bench.data.layouts.data_root import DataRoot
 from hlmat_bench.data.layouts.errors import BadAnnotation, Unannotated
 from hlmat_bench.data.layouts.files import FileSource, LeftOut, Pixels
 from hlmat_bench.data.layouts.json_csv import take_id, take_texts
-from hlmat_bench.data.layouts.settings import DataPath, FileSettings
+from hlmat_bench.data.layouts.layout_settings import DataPath, FileSettings
+from hlmat_bench.data.layouts.problems import BadAnnotation, Unannotated
 
 _CATEGORY = "category"
 
@@ -22,8 +23,8 @@ class CocoSettings(FileSettings):
     Attributes:
         annotations: the JSON file.
         images: the folder of the images.
-        field: the annotation's field that holds the expression or a list of expressions; ``category``: its
-            category's name.
+        field: the annotation's field with the expression or a list of expressions; ``category`` for the name of its
+            category.
     """
 
     annotations: DataPath

@@ -19,7 +19,7 @@ from PIL import Image as Pillow
 from PIL import ImageOps, UnidentifiedImageError
 
 from hlmat_bench.core.types import Image, Size
-from hlmat_bench.data.layouts.errors import Unreadable
+from hlmat_bench.data.layouts.problems import Unreadable
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 """Of the files that count as images, in small letters."""

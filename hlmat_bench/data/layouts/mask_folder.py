@@ -1,7 +1,7 @@
-"""A folder of images and a folder of mask files with the same stems, and an expression for each stem.
+"""The layout ``mask_folder``: a folder of images, a folder of mask files with the same stems, and expressions by stem.
 
 This is the layout of HQSeg-44K (DIS5K, ThinObject-5K, COIFT, HRSOD; https://github.com/SysCV/sam-hq) and of the
-interactive-segmentation sets as RITM lays them out (https://github.com/SamsungLabs/ritm_interactive_segmentation).
+interactive segmentation sets in RITM's form (https://github.com/SamsungLabs/ritm_interactive_segmentation).
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from hlmat_bench.data.layouts.errors import BadAnnotation, Unannotated
 from hlmat_bench.data.layouts.files import FileSource, LeftOut, Pixels
 from hlmat_bench.data.layouts.image_files import SUFFIXES
 from hlmat_bench.data.layouts.json_csv import same
+from hlmat_bench.data.layouts.layout_settings import DataPath, FileSettings, OptionalPath
 from hlmat_bench.data.layouts.masks import Channel, MaskFile, MaskRule
-from hlmat_bench.data.layouts.settings import DataPath, FileSettings, OptionalPath
+from hlmat_bench.data.layouts.problems import BadAnnotation, Unannotated
 from hlmat_bench.data.layouts.words import words
 
 _EXPRESSION, _IMAGE = "expression", "image"
@@ -36,8 +37,8 @@ class MaskFileSettings(FileSettings):
     """What all layouts with mask files take; see `MaskRule`.
 
     Attributes:
-        threshold: values above it are the object.
-        channel: which value of a colour counts.
+        threshold: values above it belong to the object.
+        channel: the channel of a coloured mask file that counts.
         ignore_value: the value of pixels that no score counts.
     """
 
@@ -46,7 +47,7 @@ class MaskFileSettings(FileSettings):
     ignore_value: int | None = Field(None, ge=-(2**31), le=2**32)
 
     def rule(self) -> MaskRule:
-        """Which values of a mask are the object."""
+        """Return the rule for the values of mask files."""
         return MaskRule(self.threshold, self.channel, self.ignore_value)
 
 
@@ -56,14 +57,14 @@ class MaskFolderSettings(MaskFileSettings):
     Attributes:
         images: the folder of the images.
         masks: the folder of the masks.
-        image_suffix: how image files end; None: any image.
-        mask_suffix: how mask files end; what is before it is the stem.
+        image_suffix: the end of image files' names; None for any image.
+        mask_suffix: the end of mask files' names; the text before it is the stem.
         captions: a caption file; see `captions.read_captions`.
-        captions_if_there: a caption file that is used where it lies in its place.
+        captions_if_there: a caption file that is used if it exists.
         expression: one expression for all images.
         pattern: a regular expression that is searched in the stem. Its group ``expression`` is the expression, as a
-            name (see `words.words`); its group ``image`` is what samples of one image share; every other group
-            becomes a tag.
+            name (see `words.words`); its group ``image`` is the id that samples of one image have in common; all
+            other groups become tags.
     """
 
     images: DataPath
@@ -94,7 +95,7 @@ class MaskFolderSettings(MaskFileSettings):
         return self
 
     def changed(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
-        """See `SourceSettings.changed`; another origin of the expressions replaces the one there was."""
+        """See `SourceSettings.changed`; a new origin of the expressions replaces the old one."""
         values = super().changed(overrides)
         if _ORIGINS.isdisjoint(overrides):
             return values
@@ -160,7 +161,7 @@ class MaskFolderSettings(MaskFileSettings):
 
 @dataclass(frozen=True, slots=True)
 class _Origin:
-    """Where expressions come from: the setting that says so, and the expressions of a stem."""
+    """The origin of expressions: the name of the setting, and a function from a stem to its expressions."""
 
     name: str
     of: Callable[[str], list[str]]
@@ -178,7 +179,7 @@ def _captions(path: Path) -> Callable[[str], list[str]]:
 
 
 def _by_stem(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
-    """Return the files of a folder that end so, by what is before it in NFC; hidden files are left out."""
+    """Return the files of a folder with one of the suffixes, by their stem in NFC, without hidden files."""
     found: dict[str, Path] = {}
     endings = tuple(suffixes)
     for path in sorted(folder.iterdir()):
@@ -188,7 +189,7 @@ def _by_stem(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
         stem = same(path.name[: -len(ending)])
         if stem in found:
             raise BadAnnotation(
-                f"{folder} holds both {found[stem].name} and {path.name}; say which with --set data.image_suffix=.EXT."
+                f"{folder} has both {found[stem].name} and {path.name}; choose one with --set data.image_suffix=.EXT."
             )
         found[stem] = path
     return found

@@ -1,7 +1,7 @@
-"""The layout of refCOCO, refCOCO+ and refCOCOg (https://github.com/lichengunc/refer).
+"""The layout ``refer``, of refCOCO, refCOCO+ and refCOCOg (https://github.com/lichengunc/refer).
 
-A list of references, as a pickle or JSON, names an object by the id of an annotation in COCO's ``instances.json``.
-The field ``file_name`` of a reference is not that of the image; the image is found by its id.
+A reference in a list, a pickle or JSON, names an object by the id of an annotation in COCO's ``instances.json``.
+The field ``file_name`` of a reference is not the image's file name, so the image is found by its id.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from hlmat_bench.data.layouts.data_root import DataRoot
 from hlmat_bench.data.layouts.errors import BadAnnotation, Unannotated
 from hlmat_bench.data.layouts.files import FileSource, LeftOut, Pixels
 from hlmat_bench.data.layouts.json_csv import UniqueIds, read_json, take, take_id
-from hlmat_bench.data.layouts.settings import DataPath, FileSettings
+from hlmat_bench.data.layouts.layout_settings import DataPath, FileSettings
+from hlmat_bench.data.layouts.problems import BadAnnotation, Unannotated
 
 _NO_OBJECT = -1
 """The annotation of gRefCOCO's references to nothing (https://github.com/henghuiding/gRefCOCO, grefer.py)."""
@@ -27,10 +28,10 @@ class ReferSettings(FileSettings):
     """The settings of this layout. A reference to a crowd is a sample, as in the published counts.
 
     Attributes:
-        refs: the references: ``refs(unc).p``, or the same as ``.json``.
+        refs: the file of references: ``refs(unc).p``, or the same content as ``.json``.
         instances: the annotations, in COCO's format.
         images: the folder of the images.
-        split: which references: ``val``, ``testA``, ...
+        split: the split of the references to play: ``val``, ``testA``, ...
         sentence: ``sent`` is the cleaned sentence, ``raw`` what the annotator wrote.
     """
 

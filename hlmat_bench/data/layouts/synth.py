@@ -1,4 +1,4 @@
-"""The synthetic task: nothing to read, everything from a seed."""
+"""The layout ``synth``: synthetic scenes that are drawn from a seed."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ class SynthSettings(SourceSettings):
     """The settings of synthetic samples; the seed is the run's.
 
     Attributes:
-        count: how many samples.
+        count: the number of samples.
     """
 
     count: int = Field(200, ge=1, le=1_000_000)
 
     def needed(self) -> list[str]:
-        """Nothing: the samples are drawn."""
+        """Return no file, because the samples are drawn."""
         return []
 
     def open(self, place: DataRoot) -> Source:

@@ -1,4 +1,4 @@
-"""Names turned into words a model can read."""
+"""Turns names into words that a model can read."""
 
 from __future__ import annotations
 

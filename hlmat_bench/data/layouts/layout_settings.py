@@ -1,4 +1,4 @@
-"""The section ``source`` of a task: what every layout takes, and what all layouts of files take."""
+"""The section ``source`` of a task: the settings of every layout, and of all layouts of files."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from hlmat_bench.data.layouts.errors import valid
 from hlmat_bench.data.layouts.image_files import MAX_PIXELS, ReadSettings, Resize
 
 KINDS = ("missing", "unreadable", "missized", "unannotated", "crowd")
-"""Kinds of samples that can be left out: a file is not there; an image, mask or segmentation cannot be decoded; the
-mask has another size than the image; the segmentation or the expression is not there; the annotation is of a crowd."""
+"""Kinds of samples that can be left out: a file is missing; an image, mask or segmentation cannot be decoded; the
+mask has another size than the image; the segmentation or the expression is missing; the annotation is of a crowd."""
 _SPELLINGS = {"mis-sized": "missized", "size": "missized"}
 _PATH = "path"
 DataPath = Annotated[str, _PATH]
@@ -46,13 +46,13 @@ class SourceSettings(Strict, ABC):
         """Read the annotations.
 
         Raises:
-            DataProblem: when they are missing or damaged.
+            DataProblem: when the annotations are missing or damaged.
         """
 
     def changed(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
         """Return the settings with some replaced, not yet checked.
 
-        A path that begins with a dot is meant relative to the current folder.
+        A path that begins with a dot is relative to the current folder.
         """
         new = {name: self._absolute(name, value) for name, value in overrides.items()}
         return self.model_dump(exclude_unset=True) | new
@@ -68,16 +68,16 @@ class SourceSettings(Strict, ABC):
 
 
 class FileSettings(SourceSettings):
-    """What all layouts of files take.
+    """The settings of all layouts of files.
 
     Attributes:
         skip: kinds of samples that are left out and counted, joined by ``+``; see `KINDS`.
-        missing: ``skip`` is an older spelling of ``skip: missing``.
-        only: a file that names the samples to be played, one a line: a sample's id, its image or its object; None: all.
-        resize: what becomes of a mask whose sides are a little off its image's; see `masks.fitted`.
-        orientation: images and masks are shown as their EXIF tag says (``applied``), or as they are ``stored``.
+        missing: ``missing: skip`` is an older spelling of ``skip: missing``.
+        only: a file that names the samples to play, one per line: a sample's id, its image or its object; None for all.
+        resize: how a mask is fitted whose size differs a little from its image's; see `masks.fitted`.
+        orientation: images and masks are turned as their EXIF tag says (``applied``), or read as they are ``stored``.
         max_pixels: larger images and masks are refused before they are decoded.
-        allow_empty: whether a set of which nearly all masks are empty or full may be played; see `data_check.look`.
+        allow_empty: whether a task may be played if nearly all of its masks are empty or full; see `data.check.look`.
     """
 
     skip: str = ""
