@@ -21,8 +21,8 @@ from hlmat_bench.core.plain_files import cut, exists
 from hlmat_bench.core.samples import Source
 from hlmat_bench.core.validation import Strict, validated
 from hlmat_bench.data.layouts.data_root import DataRoot
-from hlmat_bench.data.layouts.errors import MissingFile
-from hlmat_bench.data.layouts.settings import SourceSettings
+from hlmat_bench.data.layouts.layout_settings import SourceSettings
+from hlmat_bench.data.layouts.problems import MissingFile
 from hlmat_bench.protocol import plugins
 from hlmat_bench.protocol.mask_settings import FilteringSettings, RefinementSettings
 from hlmat_bench.protocol.settings import ProtocolSettings

@@ -1,9 +1,9 @@
 """Find and load plug-ins: models, segmenters, strategies and data-set layouts.
 
 A plug-in is a Python file with a module-level dict ``MODELS``, ``SEGMENTERS``, ``STRATEGIES`` or ``LAYOUTS`` from
-short names to factories (a layout's factory is its class of settings: see `hlmat_bench.data.layouts.settings`), and,
-where it needs something, a function ``missing(name) -> str | None`` that says in a sentence what that is. ``FACTS``, a
-dict from the names of segmenters to `hlmat_bench.protocol.interfaces.Facts`, says what to list of them.
+short names to factories, and, where it needs something, a function ``missing(name) -> str | None`` that says in a
+sentence what that is. The factory of a layout is its class of settings (`hlmat_bench.data.layouts.layout_settings`).
+``FACTS``, a dict from the names of segmenters to `hlmat_bench.protocol.interfaces.Facts`, says what to list of them.
 
 Models and segmenters that are shipped are files in `adapters/`, layouts are files in ``hlmat_bench/data/layouts``. An
 installed package names its factories in an entry-point group, e.g. ``hlmat_bench.models``; a user's file is named by

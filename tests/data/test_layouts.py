@@ -14,7 +14,7 @@ from hlmat_bench.protocol import plugins
 
 STEMS = """
 from hlmat_bench.core.samples import Sample, Truth
-from hlmat_bench.data.layouts.settings import SourceSettings
+from hlmat_bench.data.layouts.layout_settings import SourceSettings
 
 class Stems(SourceSettings):
     count: int = 1

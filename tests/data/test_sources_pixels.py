@@ -17,6 +17,7 @@ from hlmat_bench.data.layouts.image_files import (
     read_size,
     read_values,
 )
+from hlmat_bench.data.layouts.problems import Unreadable
 from tests.support.data_files import blob, noise, save
 
 # What each value of the tag does to the stored pixels, as the EXIF standard words it (row 0 and column 0 of the

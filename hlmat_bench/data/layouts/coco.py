@@ -8,8 +8,7 @@ from typing import Any
 from hlmat_bench.core.samples import Sample
 from hlmat_bench.data.layouts.coco_file import Id, Instances
 from hlmat_bench.data.layouts.data_root import DataRoot
-from hlmat_bench.data.layouts.errors import BadAnnotation, Unannotated
-from hlmat_bench.data.layouts.files import FileSource, LeftOut, Pixels
+from hlmat_bench.data.layouts.file_source import FileSource, LeftOut, Pixels
 from hlmat_bench.data.layouts.json_csv import take_id, take_texts
 from hlmat_bench.data.layouts.layout_settings import DataPath, FileSettings
 from hlmat_bench.data.layouts.problems import BadAnnotation, Unannotated

@@ -17,7 +17,11 @@ from hlmat_bench.core.samples import Sample, Truth
 from hlmat_bench.core.types import Image
 from hlmat_bench.data.layouts import claims
 from hlmat_bench.data.layouts.data_root import DataRoot
-from hlmat_bench.data.layouts.errors import (
+from hlmat_bench.data.layouts.image_files import AS_USUAL, ImageReader, read_header
+from hlmat_bench.data.layouts.json_csv import read_text, same
+from hlmat_bench.data.layouts.layout_settings import FileSettings
+from hlmat_bench.data.layouts.masks import MaskFile, Segmentation, TruthShape
+from hlmat_bench.data.layouts.problems import (
     BadAnnotation,
     DataProblem,
     Doubt,
@@ -27,10 +31,6 @@ from hlmat_bench.data.layouts.errors import (
     valid,
     valid_name,
 )
-from hlmat_bench.data.layouts.image_files import AS_USUAL, ImageReader, read_header
-from hlmat_bench.data.layouts.json_csv import read_text, same
-from hlmat_bench.data.layouts.masks import MaskFile, Segmentation, TruthShape
-from hlmat_bench.data.layouts.settings import FileSettings
 
 _FAULTS: dict[str, type[DataProblem]] = {"missing": MissingFile, "missized": WrongSize, "unreadable": DataProblem}
 

@@ -18,8 +18,7 @@ from hlmat_bench.core.plain_files import is_file
 from hlmat_bench.core.samples import Sample
 from hlmat_bench.data.layouts.captions import read_captions
 from hlmat_bench.data.layouts.data_root import DataRoot
-from hlmat_bench.data.layouts.errors import BadAnnotation, Unannotated
-from hlmat_bench.data.layouts.files import FileSource, LeftOut, Pixels
+from hlmat_bench.data.layouts.file_source import FileSource, LeftOut, Pixels
 from hlmat_bench.data.layouts.image_files import SUFFIXES
 from hlmat_bench.data.layouts.json_csv import same
 from hlmat_bench.data.layouts.layout_settings import DataPath, FileSettings, OptionalPath

@@ -17,8 +17,8 @@ from hlmat_bench.core import masks
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.samples import Truth
 from hlmat_bench.core.types import Mask, Size
-from hlmat_bench.data.layouts.errors import BadAnnotation, WrongSize
 from hlmat_bench.data.layouts.image_files import AS_USUAL, ReadSettings, read_header, read_values
+from hlmat_bench.data.layouts.problems import BadAnnotation, WrongSize
 
 Channel: TypeAlias = Literal["first", "any", "alpha"]
 

@@ -18,8 +18,7 @@ from pydantic import field_validator
 
 from hlmat_bench.core.samples import Sample
 from hlmat_bench.data.layouts.data_root import DataRoot, inside
-from hlmat_bench.data.layouts.errors import Unannotated
-from hlmat_bench.data.layouts.files import FileSource, LeftOut, Pixels
+from hlmat_bench.data.layouts.file_source import FileSource, LeftOut, Pixels
 from hlmat_bench.data.layouts.json_csv import read_json, take, take_id, take_texts
 from hlmat_bench.data.layouts.layout_settings import DataPath, FileSettings
 from hlmat_bench.data.layouts.masks import Segmentation

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from hlmat_bench.core.samples import Source
 from hlmat_bench.data.layouts.data_root import DataRoot
-from hlmat_bench.data.layouts.settings import SourceSettings
+from hlmat_bench.data.layouts.layout_settings import SourceSettings
 
 
 class SynthSettings(SourceSettings):

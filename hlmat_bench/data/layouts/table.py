@@ -15,9 +15,9 @@ from pathlib import Path, PurePosixPath
 from hlmat_bench.core.samples import Sample
 from hlmat_bench.data.layouts.captions import stem
 from hlmat_bench.data.layouts.data_root import DataRoot, inside
-from hlmat_bench.data.layouts.errors import BadAnnotation, Doubt, Unannotated
-from hlmat_bench.data.layouts.files import FileSource, LeftOut, Pixels
+from hlmat_bench.data.layouts.file_source import FileSource, LeftOut, Pixels
 from hlmat_bench.data.layouts.json_csv import TAG, CsvTable, read_csv
+from hlmat_bench.data.layouts.layout_settings import DataPath
 from hlmat_bench.data.layouts.mask_folder import MaskFileSettings
 from hlmat_bench.data.layouts.masks import MaskFile, MaskRule
 from hlmat_bench.data.layouts.problems import BadAnnotation, Doubt, Unannotated
