@@ -19,6 +19,7 @@ def sha256_of(path: Path) -> str:
         OSError: when the file cannot be read.
     """
     stat = path.stat()
+    # The change time (ctime) differs even where a tool restored the old modification time.
     state = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
     with _lock:
         known = _known.get(path)

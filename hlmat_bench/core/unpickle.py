@@ -260,6 +260,7 @@ def _check_numbers(data: bytes) -> None:
 
 def _check_plain(value: Any) -> None:
     """Raise when a value, which may contain itself, contains a stand-in or is nested too deeply."""
+    # Level by level, because a nested value could exhaust the stack of a recursive function.
     level, seen = [value], set()
     for _ in range(_MOST_LEVELS):
         below: list[Any] = []

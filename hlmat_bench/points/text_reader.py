@@ -42,7 +42,7 @@ _SIGN_WITH_WORD = (
     rf"|(?:{_NEGATIVE}|neg|background|[负負]|背景)){_POINT_WORD}"
 )
 _SIGN_WITH_COLON = rf"(?:(?P<alone>{_POSITIVE})|{_NEGATIVE})[*_\"']{{0,3}}\s?(?=:)"
-# Marks and small words between the sign and the numbers.
+# Marks and small words between the sign and the numbers; at most 16, so that the search takes linear time.
 _GAP = (
     r"(?:[\s:=*_`\"'$\\~>,#})-]|\.\s|(?:is|at|located|position|location|coordinates?|placed|should be|boxed)\b"
     r"|在|为|是|位于|坐标){0,16}?"

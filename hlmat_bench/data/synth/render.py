@@ -181,6 +181,7 @@ def _mask(size: tuple[int, int], window: Box, weight: Alpha) -> Mask:
 
 def _photograph(canvas: NDArray[np.int32], dice: Dice, scene: Scene) -> Image:
     """Add light, blur and sensor noise; return uint8 (H, W, 3)."""
+    # Fixed-point numbers in 1/256 and shifts: floating point may differ in the last bit between platforms.
     canvas = canvas * _light(dice, scene)[..., None] >> 8
     for _ in range(dice.between(*scene.level.blur)):
         canvas = _soften(canvas)

@@ -54,6 +54,7 @@ class InputSquare:
         """
         if self.stretched:
             return self.side, self.side
+        # int(x + 0.5), not round(), which rounds halves to even: the original adds 0.5 and truncates.
         scale = self.side / max(size)
         return max(1, int(size[0] * scale + 0.5)), max(1, int(size[1] * scale + 0.5))
 
