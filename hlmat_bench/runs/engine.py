@@ -19,9 +19,9 @@ from typing import Any
 from hlmat_bench.actions import box_form
 from hlmat_bench.core.errors import PluginFailed, UsageError
 from hlmat_bench.core.samples import Sample, Source
-from hlmat_bench.models.api.limits import Meter, Metered, Spent
+from hlmat_bench.models.api.limits import LimitReached, MeteredModel, UsageMeter
 from hlmat_bench.models.api.reply_cache import CachedModel
-from hlmat_bench.models.catalog import Choice
+from hlmat_bench.models.catalog import ModelChoice
 from hlmat_bench.points import PointFormat
 from hlmat_bench.points.resize import UNCHANGED
 from hlmat_bench.protocol.interfaces import BatchModel, Model, Segmenter, Session, accepts_mask
@@ -64,7 +64,7 @@ class Contest:
 
     def __init__(
         self,
-        model: Choice,
+        model: ModelChoice,
         segmenter: Segmenter,
         rules: ProtocolSettings,
         points: str | None,
@@ -92,9 +92,9 @@ class Contest:
                 self.model_spec["catalog"] = dict(model.described)
         self.asked = self.model
         self.requests = self.rules.most_requests()
-        self.meter = Meter(per_episode=self.requests)
+        self.meter = UsageMeter(per_episode=self.requests)
 
-    def ask_through(self, meter: Meter, cache: Path | None) -> None:
+    def ask_through(self, meter: UsageMeter, cache: Path | None) -> None:
         """Put a meter with limits, and a cache of replies, before the model.
 
         Raises:
@@ -109,7 +109,7 @@ class Contest:
                 "here, so leave them out."
             )
         meter.check(model)
-        self.meter, self.asked = meter, Metered(model, meter)
+        self.meter, self.asked = meter, MeteredModel(model, meter)
         if cache is not None:
             self.asked = CachedModel(self.asked, self.model_spec, cache)
 
@@ -301,7 +301,7 @@ def play_all(
         progress: called with (episodes done, episodes in all).
 
     Raises:
-        Spent: when a limit ended the play before all were played.
+        LimitReached: when a limit ended the play before all were played.
         UsageError: for what the user can correct; episodes finished before it are kept.
     """
     with contextlib.ExitStack() as stack:
@@ -362,7 +362,7 @@ async def _play_async(
                     episode = await play(seated, contest.manner.strategy.play, contest.manner.initial.begin)
                     ledger.append(episode, began)
                     report()
-            except Spent:
+            except LimitReached:
                 return
             except PluginFailed as failure:
                 ledger.explain(failure)

@@ -16,8 +16,8 @@ from hlmat_bench.core.samples import Sample, Source
 from hlmat_bench.core.text import redact
 from hlmat_bench.data import check as data_check
 from hlmat_bench.data.tasks import Task, load_task
-from hlmat_bench.models.api.limits import Meter, Spent
-from hlmat_bench.models.catalog import Catalog, Choice
+from hlmat_bench.models.api.limits import LimitReached, UsageMeter
+from hlmat_bench.models.catalog import Catalog, ModelChoice
 from hlmat_bench.protocol import manifest, plugins
 from hlmat_bench.protocol.interfaces import Model, Segmenter
 from hlmat_bench.protocol.prompts import check_template
@@ -109,7 +109,7 @@ def run(
     data_check.look(source, samples)
     manner = kinds.manner(definition, rules, source, source.samples(), samples)
     contest = Contest(choice, make_segmenter(segmenter, embedding_cache), rules, points, seed, manner)
-    meter = Meter(max_requests=max_requests, max_cost=max_cost, per_episode=contest.requests)
+    meter = UsageMeter(max_requests=max_requests, max_cost=max_cost, per_episode=contest.requests)
     contest.ask_through(meter, Path(cache) if cache else None)
     document = describe(
         contest, task_spec(definition, source), argv=argv, limit=limit, shard=shard, samples=len(samples)
@@ -182,7 +182,7 @@ def play_planned(
                 max_failures=max_failures,
                 progress=progress,
             )
-        except Spent:
+        except LimitReached:
             for folder in documents:
                 Run(folder).score()
             raise
@@ -284,7 +284,7 @@ def split_settings(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[st
     return protocol, data, protocol.pop("points", None)
 
 
-def rules_of(model: Choice, task: Task, given: Mapping[str, Any], budget: int | None) -> ProtocolSettings:
+def rules_of(model: ModelChoice, task: Task, given: Mapping[str, Any], budget: int | None) -> ProtocolSettings:
     """The settings: the task's defaults, under what the model was trained with, under what the user gave."""
     boxes: dict[str, Any] = {"track": "box+point"} if model.plugin == "gt-box" else {}
     defaults = {**boxes, **kinds.DEFAULTS[task.kind], **task.protocol, **model.settings}

@@ -24,7 +24,7 @@ from hlmat_bench.core.errors import RequestFailed, UsageError
 from hlmat_bench.core.samples import Sample
 from hlmat_bench.core.text import redact
 from hlmat_bench.data.layouts.image_files import ImageReader
-from hlmat_bench.models.catalog import Catalog, Choice
+from hlmat_bench.models.catalog import Catalog, ModelChoice
 from hlmat_bench.points import PointFormat
 from hlmat_bench.points.resize import UNCHANGED, Frame
 from hlmat_bench.protocol.interfaces import Model
@@ -264,7 +264,7 @@ class _Interview:
         self.answers[question.id] = Answer(question.target, size, player.frame or Frame.whole(size), reply)
 
 
-def _check(choice: Choice, samples: int) -> None:
+def _check(choice: ModelChoice, samples: int) -> None:
     if choice.plugin in POLICIES:
         raise UsageError(
             f"A probe asks models how they write coordinates, and {choice.plugin} is a reference that writes pixels by "
