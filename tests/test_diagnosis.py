@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -188,7 +189,7 @@ def test_a_wrong_syntax_and_a_wrong_order_are_both_named() -> None:
     assert found.declare == "points=yx1000-json"
     text = " ".join(sentences(found, answers, points))
     assert "The axes are swapped: the model writes y first" in text
-    assert "reads 0 % of the replies; they are written as json" in text
+    assert "reads 0 % of the replies; they are written in the syntax json" in text
 
 
 def test_decimals_where_segagent_wants_whole_numbers() -> None:
@@ -308,7 +309,7 @@ def test_a_third_of_right_answers_names_no_convention() -> None:
         found = diagnose(mixed, points)
         assert found.status in ("unclear", "blind")
         assert found.declare is None
-        assert "can" in sentences(found, mixed, points)[0]
+        assert re.search("unknown|can.t point", sentences(found, mixed, points)[0])
 
 
 def test_two_thirds_of_right_answers_are_enough() -> None:

@@ -207,7 +207,7 @@ def test_a_user_puts_others_in_place_of_parts(tmp_path: Path) -> None:
         ({"tables": table(rows=[{"name": "R", "model": "good", "boxes": {"model": "x"}}])}, "the model x"),
         (
             {"tables": table(rows=[{"name": "R", "model": "good", "score": "ciou", "minus": "R"}])},
-            "a gain, which is one of miou alone",
+            "has minus:, so its score: must be miou alone",
         ),
     ],
 )  # fmt: skip

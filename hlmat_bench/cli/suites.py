@@ -40,7 +40,7 @@ def suite(
     from hlmat_bench.runs.suites import export
     from hlmat_bench.runs.suites.definition import load_suite
     from hlmat_bench.runs.suites.expansion import Changes, expand
-    from hlmat_bench.runs.suites.play import Means, play_suite
+    from hlmat_bench.runs.suites.play import PlayOptions, play_suite
     from hlmat_bench.runs.suites.results import missing, results
     from hlmat_bench.scores.failures import remarks
 
@@ -48,9 +48,9 @@ def suite(
     plan = expand(load_suite(name), changes)
     folder = out or Path("runs") / plan.suite.name
     argv = ["hlmat-bench", *sys.argv[1:]]
-    means = Means(folder, data_root, seed, concurrency, batch_size, catalog, embedding_cache, argv)
+    options = PlayOptions(folder, data_root, seed, concurrency, batch_size, catalog, embedding_cache, argv)
     with console.resumable(), suite_display.watcher(plan.suite.name) as watcher:
-        outcomes = play_suite(plan, means, watcher)
+        outcomes = play_suite(plan, options, watcher)
     made = results(plan, outcomes)
     files = export.write_tables(folder, plan.suite.title, made, plan.notes())
     for table in made:
