@@ -1,9 +1,9 @@
-"""How near an API model comes to the throughput that its server's latency allows.
+"""Measure the throughput of an API model as a share of what its server's latency allows.
 
     python benchmarks/api.py [--seconds 15] [--rounds 3] [--latency 0.3] [--episodes 64,256]
 
-A server in a process of its own answers every chat completion after a fixed latency; episodes ask it through the
-engine's player and front and the adapter: the mask is painted over a 640x480 image, the image is encoded and sent, the
+A server in its own process answers every chat completion after a fixed latency. Episodes ask it with the player and
+the batching of a run and the adapter: the mask is painted over a 640x480 image, the image is encoded and sent, the
 reply is read. The ideal is episodes / latency replies per second.
 """
 
@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=15.0, help="length of a run")
     parser.add_argument("--rounds", type=int, default=3, help="runs, of which the median is shown")
     parser.add_argument("--latency", type=float, default=0.3, help="of the server, in seconds")
-    parser.add_argument("--episodes", default="64,256", help="under way at once")
+    parser.add_argument("--episodes", default="64,256", help="numbers of episodes in flight")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
@@ -77,7 +77,7 @@ def _measure(episodes: int, encoding: str, options: argparse.Namespace) -> Measu
 
 
 async def _ask(model: Any, episodes: int, seconds: float) -> Measured:
-    """Ask with ``episodes`` under way for ``seconds``, as a run does: each reply is kept until its episode ends."""
+    """Ask for ``seconds`` with ``episodes`` in flight, as a run does: replies are kept until their episode ends."""
     replies = 0
     image, masks = _scene()
 
@@ -112,7 +112,7 @@ async def _ask(model: Any, episodes: int, seconds: float) -> Measured:
 
 
 def _scene() -> tuple[Image, list[Mask]]:
-    """A smooth picture with a photograph's noise, and the masks of an episode."""
+    """Return a smooth image with the noise of a photo, uint8 (H, W, 3) RGB, and the masks of an episode."""
     generator = np.random.default_rng(0)
     coarse = generator.integers(0, 256, (30, 40, 3)).astype(np.uint8)
     smooth = cv2.resize(coarse, (_WIDTH, _HEIGHT), interpolation=cv2.INTER_CUBIC)
@@ -123,7 +123,7 @@ def _scene() -> tuple[Image, list[Mask]]:
 
 @contextlib.contextmanager
 def _server(latency: float) -> Iterator[str]:
-    """The base URL of a server in another process."""
+    """Yield the base URL of a server in another process."""
     words = [sys.executable, __file__, "--serve", "--latency", str(latency)]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -134,7 +134,7 @@ def _server(latency: float) -> Iterator[str]:
 
 
 class _Chat(asyncio.Protocol):
-    """Answers every request of a connection after the latency; its body is only counted."""
+    """A connection that answers every request after the latency; it counts the bytes of a body, and ignores them."""
 
     def __init__(self, latency: float) -> None:
         self._latency = latency

@@ -1,10 +1,10 @@
-"""A worker for SegAgent-Qwen, in an environment of its time: Python 3.8 to 3.11, transformers 4.31.
+"""A worker for SegAgent-Qwen, in an environment with old packages: Python 3.8 to 3.11, transformers 4.31.
 
 pip install transformers==4.31.0 "numpy<2" torch torchvision accelerate==0.21.0 tiktoken einops matplotlib pillow \
     transformers-stream-generator==0.0.5
 
-It asks as the evaluator of aim-uofa/SegAgent (evaltools/model_loader.py, commit 21eca0a) does, with the same chat
-around the prompt, greedy decoding and one image at a time. Give it that evaluator's prompt and JPEG images, too:
+It asks the model like the evaluator of aim-uofa/SegAgent (evaltools/model_loader.py, commit 21eca0a), with the same
+chat around the prompt, greedy decoding and one image at a time. Also give it that evaluator's prompt and JPEG images:
 --model command,run="python examples/segagent_worker.py CHECKPOINT",image_format=jpeg,quality=75,subsampling=420
 """
 
@@ -16,8 +16,8 @@ import pathlib
 import sys
 import tempfile
 
-MESSAGES = os.fdopen(os.dup(1), "w")  # standard output is for messages alone
-os.dup2(2, 1)  # whatever libraries print goes to the log
+MESSAGES = os.fdopen(os.dup(1), "w")  # standard output is only for messages
+os.dup2(2, 1)  # what libraries print goes to the log
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -39,7 +39,7 @@ class Model:
         self.stops = [self.tokenizer.im_end_id, self.tokenizer.im_start_id, self.tokenizer.eod_id]
 
     def generate(self, image, prompt, n, temperature, max_tokens, seed):
-        """The fields of a reply; the image is the bytes of a file, which Qwen-VL opens by its path."""
+        """Return the fields of a reply; the image is the content of a file, as bytes: Qwen-VL opens it by a path."""
         options = {"max_new_tokens": max_tokens, "eos_token_id": self.stops, "pad_token_id": self.stops[-1]}
         options["do_sample"] = temperature > 0
         if temperature > 0:
@@ -55,7 +55,7 @@ class Model:
         return dict(zip(names, (list(values) for values in zip(*replies))), tokens_in=asked.size(1))
 
     def read(self, row):
-        """The text before the end of the turn, how many tokens it took, and why it ended."""
+        """Return the text before the end of the turn, its number of tokens, and why it ended."""
         ends = [at for at, token in enumerate(row) if token in self.stops]
         if not ends:
             return self.tokenizer.decode(row), len(row), "length"
@@ -63,7 +63,7 @@ class Model:
 
 
 def sha256(folder):
-    """Of the files with weights, one after the other."""
+    """Return the SHA-256 (hex) over all files with weights, in the order of their names."""
     digest = hashlib.sha256()
     for path in sorted([*pathlib.Path(folder).glob("*.bin"), *pathlib.Path(folder).glob("*.safetensors")]):
         with path.open("rb") as file:
@@ -73,7 +73,7 @@ def sha256(folder):
 
 
 def send(**message):
-    """Write one message, in one line, at once."""
+    """Write one message in one line, without delay."""
     print(json.dumps(dict(message, schema="hlmat-worker/1")), file=MESSAGES, flush=True)
 
 
