@@ -123,7 +123,7 @@ def _random_vit_b(path: Path) -> Path:
 
 
 def _reference(checkpoint: Path, episodes: Sequence[tuple[Image, Episode]]) -> list[Mask]:
-    """Play with SamPredictor: one encoding per episode; all clicks and the last logits per click; the best of 3 masks."""
+    """Play with SamPredictor: one encoding per episode; all clicks and the last logits per click; best of 3 masks."""
     from segment_anything import SamPredictor, sam_model_registry
 
     predictor = SamPredictor(sam_model_registry["vit_b"](str(checkpoint)).eval().to(device.device()))

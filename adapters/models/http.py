@@ -25,19 +25,7 @@ ADVICE = {"key": "check the login or the token in url=", "path": "check url=", "
 
 
 class HttpModel:
-    """A model behind a plain HTTP endpoint; the top of this file has the format.
-
-    Args:
-        url: the address to POST to.
-        points: how the model writes coordinates, a name that `PointFormat.named` knows.
-        resize: how the image is changed before it is sent, a name that `Resize.named` knows.
-        name: the model's name in tables.
-        timeout: seconds that the server may be silent.
-        retries: most repetitions of a failed request.
-
-    Raises:
-        UsageError: when an option cannot be used.
-    """
+    """A model at the address ``url`` that writes coordinates in the format ``points``; see the top of the file."""
 
     def __init__(
         self, url: str, points: str, resize: str = "none", name: str = "http", timeout: float = 120, retries: int = 6
@@ -61,11 +49,7 @@ class HttpModel:
 
 
 def read(body: bytes, wanted: int) -> list[Reply]:
-    """Return the replies in the body of a response.
-
-    Raises:
-        RequestFailed: when the body has another form, or another number of texts than ``wanted``.
-    """
+    """Return the replies in the body of a response; raise RequestFailed if its form or number of texts is wrong."""
     texts = json_object(body).get("texts")
     if not isinstance(texts, list) or len(texts) != wanted or not all(isinstance(text, str) for text in texts):
         raise RequestFailed('it did not answer {"texts": [...]}, one text per reply', advice="check url=")
