@@ -32,7 +32,7 @@ from hlmat_bench.protocol.policies import ModelPolicy, Policy
 from hlmat_bench.protocol.prompts import check_template
 from hlmat_bench.protocol.reference import PIXELS, ReferencePolicy, find_reference
 from hlmat_bench.protocol.reward_models import with_reward_model
-from hlmat_bench.protocol.settings import MASK_STATES, PROTOCOL_ID, ProtocolSettings, is_state
+from hlmat_bench.protocol.settings import MASK_STATES, NEEDS, PROTOCOL_ID, ProtocolSettings, is_state
 from hlmat_bench.protocol.state import EpisodeState
 from hlmat_bench.protocol.strategies import find_strategy
 from hlmat_bench.runs import task_kinds
@@ -327,8 +327,8 @@ def settings_for(model: ModelChoice, task: Task, given: Mapping[str, Any], budge
     boxes: dict[str, Any] = {"track": "box+point"} if model.plugin == "gt-box" else {}
     defaults = {**boxes, **task_kinds.DEFAULTS[task.kind], **task.protocol, **model.settings}
     chosen = {name: value for name, value in {**given, "budget": budget}.items() if value is not None}
-    own = str(chosen.get("strategy", "")).partition(":")[0].endswith(".py")
-    settings = ProtocolSettings.build(defaults | chosen, find_strategy(chosen["strategy"]).needs if own else None)
+    strategy = str(chosen.get("strategy", "greedy"))
+    settings = ProtocolSettings.build(defaults | chosen, None if strategy in NEEDS else find_strategy(strategy).needs)
     task_kinds.check(task, settings)
     for template in settings.templates().values():
         check_template(template)
