@@ -67,25 +67,31 @@ class SourceSettings(BaseModel, ABC):
 
 
 class FileSettings(SourceSettings):
-    """What all layouts of files take.
+    """What all layouts of files take."""
 
-    Attributes:
-        skip: kinds of samples that are left out and counted, joined by ``+``; see `KINDS`.
-        missing: ``skip`` is an older spelling of ``skip: missing``.
-        only: a file that names the samples to be played, one a line: a sample's id, its image or its object; None: all.
-        resize: what becomes of a mask whose sides are a little off its image's; see `masks.fitted`.
-        orientation: images and masks are shown as their EXIF tag says (``applied``), or as they are ``stored``.
-        max_pixels: larger images and masks are refused before they are decoded.
-        allow_empty: whether a set of which nearly all masks are empty or full may be played; see `data_check.look`.
-    """
-
-    skip: str = ""
-    missing: Literal["error", "skip"] = "error"
-    only: OptionalPath = None
-    resize: Resize = "refuse"
-    orientation: Literal["applied", "stored"] = "applied"
-    max_pixels: int = Field(MAX_PIXELS, ge=1, le=2**31)
-    allow_empty: bool = False
+    skip: str = Field(
+        "",
+        description=f"Kinds of samples that are left out and counted, joined by +: {', '.join(KINDS)}.",
+    )
+    missing: Literal["error", "skip"] = Field("error", description="skip is an older spelling of skip=missing.")
+    only: OptionalPath = Field(
+        None,
+        description="A file that names the samples to play, one a line: a sample's id, its image or its object.",
+    )
+    resize: Resize = Field(
+        "refuse",
+        description="What happens to a mask whose sides differ from its image's by a quarter at most. refuse: the run "
+        "ends; nearest: the mask is resized to its image; crop: it is cut off on the right and below.",
+    )
+    orientation: Literal["applied", "stored"] = Field(
+        "applied", description="Images and masks are shown as their EXIF tag says (applied), or as they are stored."
+    )
+    max_pixels: int = Field(
+        MAX_PIXELS, ge=1, le=2**31, description="Larger images and masks are refused before they are decoded."
+    )
+    allow_empty: bool = Field(
+        False, description="Whether a data set of which nearly all masks are empty or full may be played."
+    )
 
     @field_validator("skip", mode="before")
     @classmethod

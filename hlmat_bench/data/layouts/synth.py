@@ -12,14 +12,10 @@ from hlmat_bench.data.layouts.settings import SourceSettings
 
 
 class SynthSettings(SourceSettings):
-    """The settings of synthetic samples; the seed is the run's.
-
-    Attributes:
-        count: how many samples.
-    """
+    """The settings of synthetic samples; the seed is the run's."""
 
     kind: Literal["synth"]
-    count: int = Field(200, ge=1, le=1_000_000)
+    count: int = Field(200, ge=1, le=1_000_000, description="How many samples are drawn.")
 
     def needed(self) -> list[str]:
         """Nothing: the samples are drawn."""

@@ -13,6 +13,8 @@ from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from pydantic import Field
+
 from hlmat_bench.core.samples import Sample
 from hlmat_bench.data.layouts.captions import stem
 from hlmat_bench.data.layouts.data_root import Place, inside
@@ -28,18 +30,12 @@ _KNOWN = (*_NEEDED, "id", "ref_id", "ignore")
 
 
 class TableSettings(MaskSettings):
-    """The settings of this layout.
-
-    Attributes:
-        table: the CSV file.
-        images: the folder of the images.
-        masks: the folder of the masks, and of masks of ignored pixels.
-    """
+    """The settings of this layout."""
 
     kind: Literal["table"]
-    table: DataPath = "expressions.csv"
-    images: DataPath = "images"
-    masks: DataPath = "masks"
+    table: DataPath = Field("expressions.csv", description="The CSV file of images, masks and expressions.")
+    images: DataPath = Field("images", description="The folder of the images.")
+    masks: DataPath = Field("masks", description="The folder of the masks, and of masks of ignored pixels.")
 
     def needed(self) -> list[str]:
         """See `SourceSettings.needed`."""
