@@ -80,8 +80,8 @@ class FileSettings(SourceSettings):
     )
     resize: Resize = Field(
         "refuse",
-        description="What happens to a mask whose sides differ from its image's by a quarter at most. refuse: the run "
-        "ends; nearest: the mask is resized to its image; crop: it is cut off on the right and below.",
+        description="What happens to a mask of another size than its image. refuse: the run ends. Where no side "
+        "differs by more than a quarter, nearest resizes the mask, and crop cuts it off on the right and below.",
     )
     orientation: Literal["applied", "stored"] = Field(
         "applied", description="Images and masks are shown as their EXIF tag says (applied), or as they are stored."
