@@ -33,7 +33,8 @@ class MarkerFinder:
         points: the point format it declares; None: the true one.
         resize: the rule it declares, by which the image is changed before it is sent.
         noise: standard deviation of its pointing, in % of the image's width and height.
-        offset_x, offset_y: what it is always off by, in % of the image's width and height.
+        offset_x: a constant error to the right, in % of the image's width.
+        offset_y: a constant error downwards, in % of the image's height.
         scale: what it multiplies its numbers by.
         refuses: the share of requests it refuses.
         blind: it never looks, and points anywhere (``random``) or at the middle (``constant``).
