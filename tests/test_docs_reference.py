@@ -1,4 +1,4 @@
-"""docs/cli.md and docs/settings.md are what the command line declares."""
+"""docs/cli.md and docs/settings.md are what the command line declares, docs/architecture.md what the linter checks."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,22 @@ def test_every_command_of_the_help_has_a_section() -> None:
     assert len(names) > 10
     for name in names:
         assert re.search(rf"^## hlmat-bench {name}\b", text, re.MULTILINE), name
+
+
+def test_the_diagram_of_the_architecture_has_the_layers_that_the_linter_checks() -> None:
+    svg = (ROOT / "docs" / "images" / "architecture.svg").read_text(encoding="utf-8")
+    drawn: dict[int, list[str]] = {}
+    for y, name in re.findall(r'class="folder" x="[^"]*" y="(\d+)">(\w+)<', svg):
+        drawn.setdefault(int(y), []).append(name)
+    [contract] = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    layers = [layer.split(" | ") for layer in contract["layers"]]
+    assert [sorted(drawn[y]) for y in sorted(drawn)] == [sorted(layer) for layer in layers]
+
+
+def test_the_architecture_names_every_folder_and_files_that_exist() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    for path in (ROOT / "hlmat_bench").iterdir():
+        if (path / "__init__.py").exists():
+            assert f"**[`{path.name}/`]" in text, path.name
+    for name in re.findall(r"`([\w/]+\.py)`", text):
+        assert list((ROOT / "hlmat_bench").rglob(name)), name
