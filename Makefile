@@ -69,7 +69,7 @@ $(VENV)/.all: pyproject.toml $(LOCK)
 	touch $@
 
 docs: install-all ## The documentation as a site, in build/site; a broken link or an asset of another host is an error.
-	$(BIN)/python docs/build.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 docs-cli: install-all ## Writes docs/cli.md and docs/settings.md again, from the command line's declarations.
 	$(BIN)/python docs/generate.py
