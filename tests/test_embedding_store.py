@@ -21,7 +21,7 @@ import hlmat_bench
 from hlmat_bench.clicks import Click
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.protocol import plugins
-from hlmat_bench.segmenters.embeddings.disk import EmbeddingStore
+from hlmat_bench.segmenters.embeddings import EmbeddingStore
 from tests.sam_weights import EVERY, picture, segmenter, weights_of
 
 CPU = torch.device("cpu")
@@ -177,7 +177,7 @@ SHARING = """
 import sys, warnings
 import numpy as np, torch
 from pathlib import Path
-from hlmat_bench.segmenters.embeddings.disk import EmbeddingStore
+from hlmat_bench.segmenters.embeddings import EmbeddingStore
 
 warnings.simplefilter("error")
 store = EmbeddingStore(Path(sys.argv[1]), {}, 40_000, torch.device("cpu"))

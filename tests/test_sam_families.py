@@ -160,8 +160,8 @@ def test_the_cache_counts_all_that_the_encoder_gave(family: str, folders: dict[s
     per_image = 0
     for seed in range(40):
         one.open(picture(seed))
-        per_image = per_image or one._features.nbytes
-        assert one._features.nbytes == per_image * len(one._features) <= 1 << 20
+        per_image = per_image or one._features.weight
+        assert one._features.weight == per_image * len(one._features) <= 1 << 20
     held = {
         tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes()
         for features in one._features._kept.values()

@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import struct
 import threading
-from collections import OrderedDict
 from collections.abc import Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from PIL import ImageOps, UnidentifiedImageError
 
+from hlmat_bench.core.cache import Cache
 from hlmat_bench.core.types import Image, Size
 from hlmat_bench.data.layouts.errors import Unreadable
 
@@ -224,29 +223,17 @@ class ImageReader:
     """
 
     def __init__(self, keep: int = 3, how: Reading = AS_USUAL) -> None:
-        self._keep = keep
         self._how = how
-        self._lock = threading.Lock()
-        self._images: OrderedDict[Path, Future[Image]] = OrderedDict()
+        self._images: Cache[Path, Image] = Cache(keep)
         self._headers: dict[Path, Header] = {}
 
     def image(self, path: Path) -> Image:
-        """Return a copy of an image, which is decoded once even when several threads ask at the same time.
+        """Return a copy of an image, which is decoded once even if several threads ask at the same time.
 
         Raises:
             Unreadable: see `read_image`.
         """
-        with self._lock:
-            future = self._images.get(path)
-            fresh = future is None
-            if future is None:
-                future = self._images[path] = Future()
-            self._images.move_to_end(path)
-            while len(self._images) > self._keep:
-                self._images.popitem(last=False)
-        if fresh:
-            self._fill(future, path)
-        return future.result().copy()
+        return self._images.get(path, lambda: self._decoded(path)).copy()
 
     def size(self, path: Path) -> Size:
         """Return the (height, width) of an image; see `read_size`."""
@@ -259,15 +246,9 @@ class ImageReader:
             known = self._headers[path] = read_header(path, self._how)
         return known
 
-    def _fill(self, future: Future[Image], path: Path) -> None:
-        try:
-            with _opened(path, self._how) as file:
-                orientation = _orientation(file, path)  # Decoding a TIFF forgets it.
-                image = _rgb(_shown(file, path, self._how), path)
-        except BaseException as error:
-            with self._lock:
-                self._images.pop(path, None)
-            future.set_exception(error)
-            raise
+    def _decoded(self, path: Path) -> Image:
+        with _opened(path, self._how) as file:
+            orientation = _orientation(file, path)  # before the pixels: decoding a TIFF forgets it
+            image = _rgb(_shown(file, path, self._how), path)
         self._headers[path] = Header((image.shape[0], image.shape[1]), orientation)
-        future.set_result(image)
+        return image
