@@ -1,6 +1,6 @@
 """Replies on disk, so that the same question to the same model is asked, and paid, once.
 
-One SQLite file: whole after a kill, shared by runs and processes, and part of Python.
+They are in one SQLite file, which survives a kill and can be shared by runs and processes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import json
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,15 +28,15 @@ _WAIT_SECONDS = 60.0
 
 
 class CachedModel:
-    """A model whose replies are kept; a failed request is not.
+    """Keep the replies of a model; failed requests are not kept.
 
-    Only requests are kept whose repetition would get the same replies: at temperature 0, of a model that is
+    A request is kept if its repetition would get the same replies: at temperature 0, of a model that is
     ``deterministic``; above, of one that heeds the seed (attribute ``seeded``, default True).
 
     Args:
-        model: what is asked where the cache has no answer.
+        model: the model that is asked when the cache has no reply.
         spec: the model's identity, with all that its replies depend on.
-        folder: where the cache is; it may be shared.
+        folder: the folder of the cache; it may be shared.
     """
 
     def __init__(self, model: Model, spec: dict[str, Any], folder: Path) -> None:
@@ -63,7 +62,7 @@ class CachedModel:
         return replies
 
     async def close(self) -> None:
-        """Close the file and the model; the cache cannot be used after it."""
+        """Close the file and the model; the cache cannot be used afterwards."""
         if "_database" in vars(self):
             await self._in_thread(self._database.close)
         self._thread.shutdown()
@@ -72,23 +71,20 @@ class CachedModel:
 
     @cached_property
     def _database(self) -> sqlite3.Connection:
-        """Opened, and used, in the cache's own thread."""
-        return _open(self._folder)
+        """Open the file; only in the cache's own thread, as SQLite wants."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        database = sqlite3.connect(self._folder / _FILE, timeout=_WAIT_SECONDS, isolation_level=None)
+        database.execute("PRAGMA journal_mode = WAL")  # several processes read while one writes
+        database.execute("PRAGMA synchronous = NORMAL")
+        columns = "key TEXT PRIMARY KEY, replies TEXT NOT NULL"
+        database.execute(f"CREATE TABLE IF NOT EXISTS replies ({columns}) WITHOUT ROWID")
+        return database
 
     def key(self, request: Request) -> str:
-        """SHA-256 (hex) over the model, the image's pixels, the prompt and the decoding."""
-        return digest(
-            {
-                "model": self._spec,
-                "image": hashlib.sha256(np.ascontiguousarray(request.image).data).hexdigest(),
-                "shape": list(request.image.shape),
-                "prompt": request.prompt,
-                "n": request.n,
-                "temperature": request.temperature,
-                "max_tokens": request.max_tokens,
-                "seed": request.seed,
-            }
-        )
+        """Return the SHA-256 (hex) of the model, the image's pixels, the prompt and the decoding."""
+        image = hashlib.sha256(np.ascontiguousarray(request.image).data).hexdigest()
+        asked = {name: getattr(request, name) for name in ("prompt", "n", "temperature", "max_tokens", "seed")}
+        return digest({"model": self._spec, "image": image, "shape": list(request.image.shape), **asked})
 
     def _look_up(self, request: Request) -> tuple[str, list[Reply] | None]:
         key = self.key(request)
@@ -111,16 +107,6 @@ class CachedModel:
             ) from error
 
 
-def _open(folder: Path) -> sqlite3.Connection:
-    folder.mkdir(parents=True, exist_ok=True)
-    database = sqlite3.connect(folder / _FILE, timeout=_WAIT_SECONDS, isolation_level=None)
-    database.execute("PRAGMA journal_mode = WAL")
-    database.execute("PRAGMA synchronous = NORMAL")
-    database.execute("CREATE TABLE IF NOT EXISTS replies (key TEXT PRIMARY KEY, replies TEXT NOT NULL) WITHOUT ROWID")
-    return database
-
-
 def to_json(reply: Reply) -> dict[str, Any]:
-    """Return the fields of a reply without its time: a kept one takes another."""
-    timeless = replace(reply, seconds=0.0)
-    return {name: getattr(timeless, name) for name in Reply.__slots__}
+    """Return the fields of a reply with 0 seconds, as it takes another time to read a kept one."""
+    return {name: getattr(reply, name) for name in Reply.__slots__} | {"seconds": 0.0}
