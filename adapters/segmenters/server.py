@@ -214,7 +214,7 @@ class _Server:
         except RequestFailed as error:
             raise UsageError(
                 f"The segmenter server at {self.url} gave no answer for {self._patience:g} seconds: {error}; "
-                "start it again, and then the same command again."
+                "start the server again, then start the same command again."
             ) from error
 
     def ask(self, method: str, path: str, **content: Any) -> dict[str, Any]:
