@@ -3,7 +3,7 @@
 The oracle is the click simulator of interactive segmentation (RITM, https://arxiv.org/abs/2102.06583, and
 its successors): it clicks the middle of the largest error. Its rule, to the pixel, is in `next_click`.
 Depths are compared as squared integers, so that no rounding decides between equal ones.
-How the deepest pixel is found fast is in `clicks/deepest.py`.
+How the deepest pixel is found fast is explained in `clicks/deepest.py`.
 """
 
 from __future__ import annotations
@@ -51,14 +51,16 @@ class Oracle:
         Raises:
             UsageError: when it is no mask of the ground truth's shape.
         """
-        from hlmat_bench.clicks.deepest import Region, extent
+        from hlmat_bench.clicks.deepest import ErrorRegion
 
         found = masks.pack(masks.of_shape(mask, self.shape))
         errors = self._gt ^ found
         for counted in self._counted:
             errors &= counted
-        box, taken = extent(errors), [(click.y, click.x) for click in clicked]
-        missed, wrong = (Region(errors, side, box, taken) for side in (self._gt, found))
+        if (box := masks.bounding_box(errors)) is None:
+            return None
+        taken = [(click.y, click.x) for click in clicked]
+        missed, wrong = (ErrorRegion(errors, side, box, taken) for side in (self._gt, found))
         if missed.bound > wrong.bound:
             first = missed.deepest(0)
             second = wrong.deepest(first.depth)

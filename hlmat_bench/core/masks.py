@@ -77,8 +77,8 @@ def _binary(array: NDArray[Any]) -> Mask:
     return np.ascontiguousarray(array if array.dtype == np.bool_ else array != 0)
 
 
-def bounding_box(mask: Mask) -> Box | None:
-    """(x0, y0, x1, y1) around a mask (bool (H, W)), the last row and column excluded; None for an empty one."""
+def bounding_box(mask: Mask | Packed) -> Box | None:
+    """Return (x0, y0, x1, y1) around what is not 0 in (H, W), the last row and column excluded; None for nothing."""
     columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
     if not len(columns):
         return None
