@@ -106,15 +106,6 @@ def read_header(path: Path, how: Reading = AS_USUAL) -> Header:
         return Header((width, height) if swapped else (height, width), orientation)
 
 
-def read_size(path: Path) -> Size:
-    """Return the (height, width) that `read_image` would give.
-
-    Raises:
-        Unreadable: when the file is no image.
-    """
-    return read_header(path).size
-
-
 def read_values(path: Path, how: Reading = AS_USUAL) -> NDArray[Any]:
     """Read the values of a mask file, (H, W) or (H, W, channels).
 
@@ -139,7 +130,7 @@ def _orientation(file: Pillow.Image, path: Path) -> int:
 
 
 def _has_exif(path: Path) -> bool:
-    """Whether a PNG has a chunk eXIf anywhere (https://www.w3.org/TR/png-3/#5Chunk-layout); no pixels are read."""
+    """Tell whether a PNG has a chunk eXIf anywhere (https://www.w3.org/TR/png-3/#5Chunk-layout); read no pixels."""
     with path.open("rb", buffering=0) as file:
         file.seek(8)
         while len(head := file.read(8)) == 8:
@@ -166,7 +157,7 @@ def _rgb(file: Pillow.Image, path: Path) -> Image:
 
 
 def _eight_bits(values: NDArray[Any], path: Path) -> NDArray[np.uint8]:
-    """Gray values of 16 or 32 bits as uint8; Pillow's own conversion clips them at 255."""
+    """Convert gray values of 16 or 32 bits to uint8; Pillow's own conversion clips them at 255."""
     low, high = values.min(), values.max()
     if values.dtype.kind == "f" and low >= 0 and high <= 1:  # False for NaN.
         return np.asarray(np.rint(values * 255), dtype=np.uint8)
@@ -215,7 +206,7 @@ def _without_pillows_bound() -> Iterator[None]:
 
 
 class ImageReader:
-    """Reads images and keeps the last few: the samples of one image follow each other. Safe in threads.
+    """Read images and keep the last few: the samples of one image follow each other. Safe to use from several threads.
 
     Args:
         keep: how many decoded images stay in memory.
@@ -236,15 +227,14 @@ class ImageReader:
         return self._images.get(path, lambda: self._decoded(path)).copy()
 
     def size(self, path: Path) -> Size:
-        """Return the (height, width) of an image; see `read_size`."""
+        """Return the (height, width) of an image; see `read_header`."""
         return self.header(path).size
 
     def header(self, path: Path) -> Header:
         """Return what an image's file says before its pixels; see `read_header`."""
-        known = self._headers.get(path)
-        if known is None:
-            known = self._headers[path] = read_header(path, self._how)
-        return known
+        if path not in self._headers:
+            self._headers[path] = read_header(path, self._how)
+        return self._headers[path]
 
     def _decoded(self, path: Path) -> Image:
         with _opened(path, self._how) as file:
