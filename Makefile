@@ -4,7 +4,7 @@ BIN = $(VENV)/bin
 LOCK = requirements-lock.txt
 # Pinned, because --build-constraint is new in pip 25.3: older ones come with `python -m venv`.
 PIP = pip==26.3
-PYTEST = $(BIN)/python -m pytest -n 2 --dist loadfile
+PYTEST = $(BIN)/python -m pytest -n 2 --dist worksteal
 
 .PHONY: demo test test-latest test-servers server-envs check lint lock dist install install-all
 
@@ -12,7 +12,10 @@ demo: install ## The embedded task with the embedded segmenter: nothing to downl
 	$(BIN)/hlmat-bench run --task hres_synth --segmenter graphcut --limit 60 \
 	    --model oracle --model center --model random --model empty --out runs/demo
 
-test: install-all ## All tests but those marked slow, with the locked versions of all packages.
+check: install-all ## The fast tests, in less than a minute.
+	$(PYTEST) -m 'not slow and not shared and not servers'
+
+test: install-all ## All tests but those of servers, with the locked versions of all packages.
 	$(PYTEST)
 
 test-latest: VENV = .venv-latest
@@ -23,8 +26,8 @@ test-latest: ## The same tests with the newest versions that pyproject.toml allo
 	$(BIN)/pip list
 	$(PYTEST)
 
-test-servers: install-all server-envs ## The tests marked slow: whole runs against servers that others wrote; nginx must be installed.
-	HLMAT_NO_SKIPS=1 $(BIN)/python -m pytest -m slow
+test-servers: install-all server-envs ## Whole runs against servers that others wrote; nginx must be installed.
+	HLMAT_NO_SKIPS=1 $(BIN)/python -m pytest -m servers
 
 server-envs: $(patsubst tests/servers/environments/%.txt,.venv-servers/%/.done,$(wildcard tests/servers/environments/*.txt))
 
@@ -33,9 +36,7 @@ server-envs: $(patsubst tests/servers/environments/%.txt,.venv-servers/%/.done,$
 	$(@D)/bin/pip install --quiet --requirement $<
 	touch $@
 
-check: lint test ## What a change must pass.
-
-lint: install-all
+lint: install-all ## Style, types, the order of imports, and the workflow files.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

@@ -3,8 +3,8 @@
     python benchmarks/api.py [--seconds 15] [--rounds 3] [--latency 0.3] [--episodes 64,256]
 
 A server in a process of its own answers every chat completion after a fixed latency; episodes ask it through the
-engine's player and front and the adapter: the mask is painted over a 640x480 image, the image is encoded and sent, the
-reply is read. The ideal is episodes / latency replies per second.
+policy and the request batcher of a run and the adapter: the mask is painted over a 640x480 image, the image is encoded
+and sent, and the reply is read. The ideal is episodes / latency replies per second.
 """
 
 from __future__ import annotations
@@ -29,9 +29,10 @@ import numpy as np
 from hlmat_bench.core.samples import Sample
 from hlmat_bench.core.types import Image, Mask
 from hlmat_bench.protocol import plugins
-from hlmat_bench.protocol.players import ModelPlayer, View
+from hlmat_bench.protocol.observation import Observation, RequestBuilder
+from hlmat_bench.protocol.policies import ModelPolicy
 from hlmat_bench.protocol.settings import ProtocolSettings
-from hlmat_bench.runs.batching import Front
+from hlmat_bench.runs.batching import RequestBatcher
 from hlmat_bench.runs.reply_journal import JournaledModel, ReplyJournal
 from hlmat_bench.testing import completion
 
@@ -81,23 +82,24 @@ async def _ask(model: Any, episodes: int, seconds: float) -> Measured:
     replies = 0
     image, masks = _scene()
 
-    def player(seed: int) -> ModelPlayer:
+    def policy(seed: int) -> ModelPolicy:
         sample = Sample(id=f"s/{seed}", image="i.jpg", image_id="i", expression="the second red disc")
-        return ModelPlayer(model, front.reply, sample, image, ProtocolSettings(), seed=seed, pool=pool)
+        builder = RequestBuilder(sample, image, ProtocolSettings(), model.points, seed=seed)
+        return ModelPolicy(builder, batcher.reply, deterministic=True, pool=pool)
 
-    async def seat(number: int) -> None:
+    async def episode(number: int) -> None:
         nonlocal replies
-        asking = await asyncio.get_running_loop().run_in_executor(pool, player, number)
+        asking = await asyncio.get_running_loop().run_in_executor(pool, policy, number)
         while True:
             for t, mask in enumerate(masks, 1):
-                await asking.ask(View(mask, (), t), 1)
+                await asking.ask(Observation(mask, (), t), 1)
                 replies += 1
             journal.forget(f"s/{number}")
 
     with ThreadPoolExecutor(2) as pool, tempfile.TemporaryDirectory() as folder:
         journal = ReplyJournal(Path(folder), ())
-        front = Front(JournaledModel(model, journal), concurrency=episodes)
-        tasks = [asyncio.create_task(seat(number)) for number in range(episodes)]
+        batcher = RequestBatcher(JournaledModel(model, journal), concurrency=episodes)
+        tasks = [asyncio.create_task(episode(number)) for number in range(episodes)]
         await asyncio.sleep(_WARM_UP_SECONDS)
         before = replies, time.perf_counter(), time.process_time(), time.thread_time()
         await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_EXCEPTION)
@@ -105,14 +107,14 @@ async def _ask(model: Any, episodes: int, seconds: float) -> Measured:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await front.close()
+        await batcher.close()
         journal.close()
     count, wall, cpu, loop = (later - earlier for earlier, later in zip(before, after, strict=True))
     return Measured(count / wall, 1000 * cpu / count, 1000 * loop / count)
 
 
 def _scene() -> tuple[Image, list[Mask]]:
-    """A smooth picture with a photograph's noise, and the masks of an episode."""
+    """Draw a smooth picture with a photograph's noise, and the masks of an episode."""
     generator = np.random.default_rng(0)
     coarse = generator.integers(0, 256, (30, 40, 3)).astype(np.uint8)
     smooth = cv2.resize(coarse, (_WIDTH, _HEIGHT), interpolation=cv2.INTER_CUBIC)
@@ -123,7 +125,7 @@ def _scene() -> tuple[Image, list[Mask]]:
 
 @contextlib.contextmanager
 def _server(latency: float) -> Iterator[str]:
-    """The base URL of a server in another process."""
+    """Start a server in another process and return its base URL."""
     words = [sys.executable, __file__, "--serve", "--latency", str(latency)]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
         try:

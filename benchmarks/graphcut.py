@@ -76,7 +76,7 @@ def _curve(task: str, data_root: Path, budget: int, number: int) -> list[float]:
 
 
 def _scene(height: int, width: int) -> tuple[Image, np.ndarray]:
-    """A wheel with spokes on a textured ground."""
+    """Draw a wheel with spokes on a textured ground."""
     generator = np.random.default_rng(0)
     rows, columns = np.mgrid[:height, :width]
     y, x = (rows - height / 2) / height, (columns - width / 2) / height
@@ -119,7 +119,7 @@ def _times(image: Image, gt: np.ndarray, clicks: int = 20, *, play: bool = True)
 
 
 def _peak() -> float:
-    """The most memory this process has had, in MB (2^20 bytes)."""
+    """Return the most memory this process has had, in MB (2^20 bytes)."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def _random_checkpoint(folder: Path, tiny: bool) -> Path:
-    """A Qwen2.5-VL with random weights; its tokenizer is the tiny one, its images are of the real size."""
+    """Make a Qwen2.5-VL with random weights; its tokenizer is the tiny one, its images are of the real size."""
     import torch
     import transformers
 

@@ -99,7 +99,7 @@ def reference_click(gt: Mask, counted: Mask, mask: Mask, free: Mask) -> Click:
 
 
 def reference_iou(labels: NDArray[np.int32], mask: Mask) -> float:
-    """Sums of logical operations; label -1 is ignored."""
+    """Sum logical operations; label -1 is ignored."""
     gt, counted = labels == 1, labels != -1
     intersection = np.logical_and(np.logical_and(mask, gt), counted).sum()
     union = np.logical_and(np.logical_or(mask, gt), counted).sum()
@@ -119,7 +119,7 @@ def reference_boundary_iou(gt: Mask, mask: Mask) -> float:
 
 
 def reference_rle(mask: Mask) -> dict[str, Any]:
-    """Copied to Fortran order, then encoded."""
+    """Copy to Fortran order, then encode."""
     rle = coco.encode(np.asfortranarray(mask.astype(np.uint8)))
     return {"size": rle["size"], "counts": rle["counts"].decode("ascii")}
 
@@ -135,7 +135,7 @@ def reference_jpeg(image: Image) -> bytes:
 
 
 def ellipse(shape: tuple[int, int], y: float, x: float, ry: float, rx: float) -> Mask:
-    """A filled ellipse; centre and radii are shares of height and width."""
+    """Draw a filled ellipse; centre and radii are shares of height and width."""
     height, width = shape
     rows, columns = np.ogrid[:height, :width]
     inside: Mask = ((rows / height - y) / ry) ** 2 + ((columns / width - x) / rx) ** 2 < 1
@@ -152,7 +152,7 @@ def lines(shape: tuple[int, int], rng: np.random.Generator, count: int) -> Mask:
 
 
 def photo(shape: tuple[int, int], rng: np.random.Generator) -> Image:
-    """A picture with detail at every scale, like a photograph."""
+    """Draw a picture with detail at every scale, like a photograph."""
     picture = np.zeros((*shape, 3), np.float32)
     for octave in range(1, 10):
         noise = rng.standard_normal((2**octave, 2**octave, 3)).astype(np.float32)
@@ -162,7 +162,7 @@ def photo(shape: tuple[int, int], rng: np.random.Generator) -> Image:
 
 
 def scene(shape: tuple[int, int], seed: int = 0) -> Scene:
-    """An object with thin parts; a mask that is shifted, misses parts, has false ones and speckle."""
+    """Draw an object with thin parts, and a mask that is shifted, misses parts, has false ones and speckle."""
     rng = np.random.default_rng(seed)
     body = ellipse(shape, 0.5, 0.5, 0.36, 0.28)
     gt = body | (lines(shape, rng, 12) & ellipse(shape, 0.5, 0.5, 0.46, 0.46))
@@ -261,7 +261,7 @@ def measure_size(size: str) -> Iterator[Row]:
 
 
 def measure_bootstrap(samples: int = 30_000, pictures: int = 4_000, resamples: int = 2_000) -> tuple[Row, float]:
-    """The interval of mIoU and cIoU, and the most memory it takes, in MB."""
+    """Return the interval of mIoU and cIoU, and the most memory it takes, in MB."""
     rng = np.random.default_rng(0)
     clusters = rng.integers(pictures, size=samples)
     union = rng.integers(1_000, 100_000, samples)
@@ -299,7 +299,7 @@ def naive_draws(clusters: list[int], ious: list[float], inner: list[int], union:
 
 
 def line(row: Row) -> str:
-    """A row of the table."""
+    """Return a row of the table."""
     target, mark = "", ""
     if row.target is not None:
         target, mark = f"{row.target:g}", "" if row.ratio >= row.target else "  below"

@@ -26,7 +26,7 @@ from hlmat_bench.data.tasks import load_task
 from hlmat_bench.protocol import manifest
 from hlmat_bench.protocol.records import EPISODES
 from hlmat_bench.protocol.settings import PROTOCOL_ID, ProtocolSettings
-from hlmat_bench.runs.run import task_spec
+from hlmat_bench.runs.plan import task_spec
 from hlmat_bench.runs.run_folder import Run
 
 HEIGHT, WIDTH, BUDGET, OBJECTS = 480, 640, 7, 64
@@ -53,7 +53,7 @@ LIMITS = {
 
 
 def make_run(folder: Path, samples: int) -> Run:
-    """A task of that many samples, each with its own picture, and a run on it."""
+    """Write a task of that many samples, each with its own picture, and a run on it."""
     generator = np.random.default_rng(0)
     for name in ("images", "masks", "run"):
         (folder / name).mkdir(parents=True, exist_ok=True)
@@ -87,7 +87,7 @@ def _write_pictures(folder: Path, samples: int, generator: np.random.Generator) 
 
 
 def _object(generator: np.random.Generator) -> list[masks.RLE]:
-    """An object with a ragged edge, as masks that come closer to it step by step; the last one is the object."""
+    """Draw an object with a ragged edge as masks that come closer to it step by step; the last one is the object."""
     noise = cv2.resize(generator.random((60, 80), np.float32), (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
     rows, columns = np.ogrid[:HEIGHT, :WIDTH]
     y, x, radius = generator.integers(120, 360), generator.integers(150, 490), generator.integers(40, 130)
@@ -215,7 +215,7 @@ def main() -> None:
     """Measure, and print a table."""
     from playwright.sync_api import sync_playwright
 
-    from tests.browsing import ARGUMENTS, find_browser
+    from tests.support.browsing import ARGUMENTS, find_browser
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--samples", type=int, default=10_000)

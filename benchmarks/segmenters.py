@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def _compare(checkpoint: Path, count: int, clicks: int) -> None:
-    """The same episodes with the reference and with ours, and how often ours encoded."""
+    """Play the same episodes with the reference and with this package; return them, and how often this package encoded."""
     images = [_image(seed) for seed in range(count)]
     episodes = [(image, _clicks(image, clicks, seed)) for image in images for seed in range(EXPRESSIONS)]
     reference, theirs = _timed(lambda: _reference(checkpoint, episodes))
@@ -63,7 +63,7 @@ def _compare(checkpoint: Path, count: int, clicks: int) -> None:
 
 
 def _single_costs(checkpoint: Path) -> None:
-    """A click after the first beside the first, and candidates decoded together beside a single one."""
+    """Compare a later click with the first, and candidates decoded together with a single one."""
     segmenter = plugins.make("segmenter", f"sam_b,checkpoint={checkpoint}")
     firsts, later, together = [], [], []
     for seed in range(5):

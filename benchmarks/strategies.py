@@ -76,7 +76,7 @@ def _played(
 
 
 def _ious(episodes: Sequence[Episode], budget: int) -> Values:
-    """What each episode returns within so many steps: of a search its best by prediction, of others their last."""
+    """Return what each episode returns within so many steps: of a search its best by prediction, of others their last."""
     values = []
     for episode in episodes:
         steps = episode.steps[:budget]
@@ -90,7 +90,7 @@ def _difference(ours: Sequence[Episode], theirs: Sequence[Episode]) -> str:
 
 
 def _interval(ours: Values, theirs: Values, images: Sequence[str]) -> str:
-    """The paired difference with its 95 % interval by image."""
+    """Return the paired difference with its 95 % interval by image."""
     ones = np.ones(len(ours))
     low, high = bootstrap_difference((ours, ones), (theirs, ones), images)
     return f"{(ours - theirs).mean():+.3f} [{low[0]:+.3f}, {high[0]:+.3f}]"

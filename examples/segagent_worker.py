@@ -39,7 +39,7 @@ class Model:
         self.stops = [self.tokenizer.im_end_id, self.tokenizer.im_start_id, self.tokenizer.eod_id]
 
     def generate(self, image, prompt, n, temperature, max_tokens, seed):
-        """The fields of a reply; the image is the bytes of a file, which Qwen-VL opens by its path."""
+        """Return the fields of a reply; the image is the bytes of a file, which Qwen-VL opens by its path."""
         options = {"max_new_tokens": max_tokens, "eos_token_id": self.stops, "pad_token_id": self.stops[-1]}
         options["do_sample"] = temperature > 0
         if temperature > 0:
@@ -55,7 +55,7 @@ class Model:
         return dict(zip(names, (list(values) for values in zip(*replies))), tokens_in=asked.size(1))
 
     def read(self, row):
-        """The text before the end of the turn, how many tokens it took, and why it ended."""
+        """Return the text before the end of the turn, how many tokens it took, and why it ended."""
         ends = [at for at, token in enumerate(row) if token in self.stops]
         if not ends:
             return self.tokenizer.decode(row), len(row), "length"

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.browsing import ARGUMENTS, find_browser
+from tests.support.browsing import ARGUMENTS, find_browser
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -25,6 +25,10 @@ from hlmat_bench.testing import DiscSegmenter
 SEGMENTERS = {"discs": DiscSegmenter}
 """
 
+# No test asks a model hub, and small networks are slower with more threads than free cores. Both are read when torch or
+# huggingface_hub are first imported, and by the programs that tests start.
+os.environ |= {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+
 # A suite that was started in the background inherits an ignored SIGINT, and so would the programs that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -33,21 +37,27 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of real files and reference vectors beside the checkout."""
+    """Return the folder of real files and reference vectors beside the checkout."""
     if not SHARED.is_dir():
         pytest.skip("needs the folder ../shared")
     return SHARED
 
 
 @pytest.fixture(scope="session")
-def vectors(shared: Path) -> Path:
-    """The reference vectors."""
+def vectors() -> Path:
+    """Return the reference vectors that come with the tests; vectors/README.md says what they are."""
+    return Path(__file__).with_name("vectors")
+
+
+@pytest.fixture(scope="session")
+def networks(shared: Path) -> Path:
+    """Return the reference vectors of networks, which are larger."""
     return shared / "vectors" / "dev"
 
 
 @pytest.fixture(scope="session")
 def tool(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A segmenter's plug-in file, as a user writes one: it draws discs and boxes."""
+    """Make a segmenter's plug-in file, as a user writes one: it draws discs and boxes."""
     path = tmp_path_factory.mktemp("tool") / "discs.py"
     path.write_text(TOOL)
     return str(path)
@@ -80,13 +90,13 @@ def boxes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def task(boxes: Path) -> str:
-    """The task file of `boxes`."""
+    """Return the task file of `boxes`."""
     return str(boxes / "boxes.yaml")
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """A headless Chromium."""
+    """Open a headless Chromium."""
     from playwright.sync_api import sync_playwright
 
     program = find_browser()
@@ -101,7 +111,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="session")
 def played(tmp_path_factory: pytest.TempPathFactory, tool: str) -> list[Run]:
     """Three runs on one task, with hostile strings in all that is written: two strangers and the oracle."""
-    from tests.report_runs import play, write_task
+    from tests.support.report_runs import play, write_task
 
     folder = tmp_path_factory.mktemp("someone") / "data"
     return play(folder, write_task(folder), tool)
@@ -109,7 +119,7 @@ def played(tmp_path_factory: pytest.TempPathFactory, tool: str) -> list[Run]:
 
 @pytest.fixture(scope="session")
 def single(played: list[Run]) -> Path:
-    """The report of the first of them."""
+    """Return the report of the first of them."""
     from hlmat_bench.reports.run.build import report
 
     return report([played[0].folder]).parent
@@ -117,37 +127,17 @@ def single(played: list[Run]) -> Path:
 
 @pytest.fixture(scope="session")
 def comparison(played: list[Run]) -> Path:
-    """The comparison of all three."""
+    """Return the comparison of all three."""
     from hlmat_bench.reports.run.build import report
 
     return report([one.folder for one in played]).parent
 
 
-@pytest.fixture(scope="module")
-def one_thread() -> Iterator[None]:
-    """Small networks are slower with more threads than free cores."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def offline_on_one_thread(one_thread: None) -> Iterator[None]:
-    """For tests that run networks: no model hub, and no threads that compete for the cores."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HF_HUB_OFFLINE", "1")
-        yield
-
-
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
-    """Where HLMAT_NO_SKIPS is set, a skip is a failure, except for `shared` and `gpu` tests."""
+    """Where HLMAT_NO_SKIPS is set, a skip is a failure, except for `shared` tests."""
     outcome = yield
     report = outcome.get_result()
-    allowed = item.get_closest_marker("shared") or item.get_closest_marker("gpu")
-    if report.skipped and os.environ.get("HLMAT_NO_SKIPS") and not allowed:
+    if report.skipped and os.environ.get("HLMAT_NO_SKIPS") and not item.get_closest_marker("shared"):
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} was skipped, and HLMAT_NO_SKIPS forbids that: {report.longrepr}"

@@ -17,7 +17,6 @@ SEGAGENT = PointFormat.named("segagent-qwen")
 SIZE = (480, 640)
 
 
-@pytest.mark.shared
 def test_parse_vectors(vectors: Path) -> None:
     """Every answer that the reference reads as a click is the same click here, and no other answer is one."""
     cases = json.loads((vectors / "parse" / "parse.json").read_text())["cases"]

@@ -115,11 +115,11 @@ def test_the_options_of_an_adapter_are_in_its_table(adapter: str, page: str) -> 
 def test_the_names_in_the_readme_exist() -> None:
     text = (ROOT / "README.md").read_text()
     from hlmat_bench.data.tasks import expand, task_names
-    from hlmat_bench.protocol.reference import POLICIES
+    from hlmat_bench.protocol.reference import REFERENCES
 
     for name in re.findall(r"--task (\w+)", text):
         assert set(expand(name)) <= set(task_names())
     catalog = Catalog.load()
-    known = {*plugins.available("model"), *POLICIES, *catalog.models, *catalog.aliases}
+    known = {*plugins.available("model"), *REFERENCES, *catalog.models, *catalog.aliases}
     for name in re.findall(r"--model (\w[\w-]*)", text):
         assert name in known

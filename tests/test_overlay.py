@@ -18,7 +18,7 @@ COLORS = st.tuples(*[st.integers(0, 255)] * 3)
 
 
 def plain(image, mask, color, alpha):
-    """The formula, in float64, cut to an integer."""
+    """Compute the formula in float64, cut to an integer."""
     tinted = (image.astype(np.float64) * (1 - alpha) + np.array(color, np.float64) * alpha).astype(np.uint8)
     return np.where(mask[..., None], tinted, image)
 
@@ -85,7 +85,6 @@ def test_refuses_what_cannot_be_painted(arguments, message):
         paint(**(good | arguments))
 
 
-@pytest.mark.shared
 def test_reference_overlays(vectors: Path):
     arrays = np.load(vectors / "overlay" / "overlay.npz")
     cases = json.loads((vectors / "overlay" / "overlay.json").read_text())["cases"]

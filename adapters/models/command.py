@@ -114,7 +114,7 @@ class CommandModel:
         """For each request, in order, its ``n`` replies; at temperature 0 they are one reply, n times.
 
         A request that was alone when the worker was lost is asked once again. A batch is not: it is asked for in
-        parts, by `hlmat_bench.runs.batching.Front`, and what does not fit into memory together may fit alone.
+        parts, by `hlmat_bench.runs.batching.RequestBatcher`, and what does not fit into memory together may fit alone.
 
         Raises:
             RequestFailed: when the worker says so of a request, or was lost over them.

@@ -28,14 +28,6 @@ class Cache(Generic[K, V]):
         self._under_way: dict[K, Future[V]] = {}
         self._weight = 0
 
-    @property
-    def weight(self) -> int:
-        """Return what the kept values weigh together."""
-        return self._weight
-
-    def __len__(self) -> int:
-        return len(self._kept)
-
     def get(self, key: K, make: Callable[[], V]) -> V:
         """Return the value of a key.
 

@@ -24,7 +24,7 @@ from hlmat_bench.points import PointFormat
 from hlmat_bench.points.resize import Resize
 from hlmat_bench.protocol import plugins
 from hlmat_bench.protocol.interfaces import Model
-from hlmat_bench.protocol.reference import POLICIES
+from hlmat_bench.protocol.reference import REFERENCES
 from hlmat_bench.protocol.settings import ProtocolSettings
 
 SCHEMA = "hlmat-catalog/1"
@@ -161,7 +161,7 @@ class Catalog:
         name = self.aliases.get(name, name)
         entry = self.models.get(name)
         if entry is None:
-            return Choice(name, given, others=(*POLICIES, *self.models, *self.aliases))
+            return Choice(name, given, others=(*REFERENCES, *self.models, *self.aliases))
         adapter = str(given.pop("adapter", entry.adapter))
         declared = {"points": entry.points, "resize": entry.resize, "name": name}
         options = entry.options if adapter == entry.adapter else _carried_over(entry, adapter)
@@ -177,7 +177,7 @@ class Catalog:
     def rows(self) -> list[tuple[str, ...]]:
         """A table of everything that ``--model`` takes, under `HEADERS`."""
         adapters = plugins.available("model")
-        references = [(name, "reference", "", "", "", "yes", "") for name in POLICIES]
+        references = [(name, "reference", "", "", "", "yes", "") for name in REFERENCES]
         generic = [(name, name, "", "points=...", "", found.missing or "yes", "") for name, found in adapters.items()]
         entries = [
             (name, e.adapter, e.weights(), e.points, _yes(e.verified), _short(e.missing(adapters) or "yes"), e.source)

@@ -134,7 +134,7 @@ def check_good(played: Played) -> None:
 
 
 def check_refused(played: Played, *words: str) -> None:
-    """The run ends with a code that a script notices, and its last line is a sentence with these words."""
+    """Check that the run ends with a code that a script notices, and its last line is a sentence with these words."""
     assert "Traceback" not in played.errors + played.out
     assert played.code in (2, 3), played.errors
     said = played.errors.strip().splitlines()[-1]

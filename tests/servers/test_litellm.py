@@ -12,7 +12,7 @@ import pytest
 from hlmat_bench.testing import ChatServer
 from tests.servers.programs import SAYS, check_good, check_refused, free_port, play, program, running
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.servers
 
 KEY = f"sk-{secrets.token_hex(32)}"  # the proxy refuses to start with one that is easy to guess
 

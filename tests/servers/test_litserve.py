@@ -9,7 +9,7 @@ import pytest
 
 from tests.servers.programs import SAYS, check_good, check_refused, free_port, play, program, running
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.servers
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 from hlmat_bench.testing import ChatServer
 from tests.servers.programs import SAYS, check_good, check_refused, free_port, nginx_program, play, running
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.servers
 
 # As root, nginx gives its workers to the user nobody, who cannot write into the folder of a test.
 CONFIG = """

@@ -10,7 +10,7 @@ import pytest
 from hlmat_bench.testing import tiny_vlm
 from tests.servers.programs import check_good, check_refused, free_port, play, program, running
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.servers
 
 
 @pytest.fixture(scope="module")

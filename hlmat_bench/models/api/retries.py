@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_FIRST_PAUSE = 0.5
+FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 30.0
 _JITTER = 0.25
 
@@ -91,7 +91,7 @@ async def _within(seconds: float, ask: Callable[[], Awaitable[T]], deadline: flo
 
 def _pause(state: RetryCallState) -> float:
     """Return the seconds to wait after a failed attempt."""
-    growing = min(_FIRST_PAUSE * 2.0 ** min(state.attempt_number - 1, 99), _LONGEST_PAUSE)
+    growing = min(FIRST_PAUSE * 2.0 ** min(state.attempt_number - 1, 99), _LONGEST_PAUSE)
     after = _failure(state).after
     # A server that asks for 0 seconds again and again is asked ever more slowly all the same.
     pause = growing if after is None else max(after, growing / 10)

@@ -26,14 +26,14 @@ from hlmat_bench.core.text import redact
 from hlmat_bench.data.layouts.image_files import ImageReader
 from hlmat_bench.models.catalog import Catalog, Choice
 from hlmat_bench.points import PointFormat
-from hlmat_bench.points.resize import UNCHANGED, Frame
+from hlmat_bench.points.resize import UNCHANGED
 from hlmat_bench.protocol.interfaces import Model
-from hlmat_bench.protocol.players import ModelPlayer, View
+from hlmat_bench.protocol.observation import Observation, RequestBuilder
 from hlmat_bench.protocol.prompts import check_template
-from hlmat_bench.protocol.reference import POLICIES
+from hlmat_bench.protocol.reference import REFERENCES
 from hlmat_bench.protocol.settings import ProtocolSettings
-from hlmat_bench.runs.batching import Front, suitable_concurrency
-from hlmat_bench.runs.engine import Progress, all_or_none, in_own_loop
+from hlmat_bench.runs.batching import RequestBatcher, suitable_concurrency
+from hlmat_bench.runs.executors import Progress, all_or_none, run_in_own_loop
 from hlmat_bench.runs.failures import FailureWatch
 from hlmat_bench.runs.probe.diagnosis import FEWEST, Answer, Diagnosis, diagnose
 from hlmat_bench.runs.probe.explanations import sentences
@@ -199,8 +199,8 @@ def probe(
     folder = Path(out) if out else Path("runs") / f"probe__{_as_name(redact(model))}"
     questions = _questions(folder, samples, seed)
     interview = _Interview(asked, declared, rules, seed, questions, progress)
-    seats = concurrency or suitable_concurrency(asked, batch_size)
-    in_own_loop(interview.hold(seats, batch_size))
+    workers = concurrency or suitable_concurrency(asked, batch_size)
+    run_in_own_loop(interview.hold(workers, batch_size))
     answers = tuple(interview.answers[question.id] for question in questions)
     resize = getattr(asked, "resize", UNCHANGED).name
     failures = tuple(interview.failures.get(question.id) for question in questions)
@@ -230,42 +230,41 @@ class _Interview:
         self._questions, self._progress = questions, progress
         self._reader = ImageReader()
 
-    async def hold(self, seats: int, batch_size: int | None) -> None:
+    async def hold(self, workers: int, batch_size: int | None) -> None:
         """Fill `answers` and `failures`."""
         remaining = iter(self._questions)
         watch = FailureWatch(self._model.name)
-        front = Front(self._model, batch_size=batch_size, concurrency=seats, watch=watch)
+        batcher = RequestBatcher(self._model, batch_size=batch_size, concurrency=workers, watch=watch)
 
-        async def seat() -> None:
+        async def worker() -> None:
             for question in remaining:
-                with front.episode():
-                    await self._ask(question, front, pool)
+                with batcher.episode():
+                    await self._ask(question, batcher, pool)
                 if self._progress:
                     self._progress(len(self.answers), len(self._questions))
 
         async with AsyncExitStack() as stack:
             pool = stack.enter_context(ThreadPoolExecutor(2, "pixels"))
-            stack.push_async_callback(front.close)
-            await all_or_none([seat() for _ in range(min(seats, len(self._questions)))])
+            stack.push_async_callback(batcher.close)
+            await all_or_none([worker() for _ in range(min(workers, len(self._questions)))])
 
-    async def _ask(self, question: Question, front: Front, pool: ThreadPoolExecutor) -> None:
+    async def _ask(self, question: Question, batcher: RequestBatcher, pool: ThreadPoolExecutor) -> None:
         image = await asyncio.get_running_loop().run_in_executor(pool, self._reader.image, question.image)
         sample = Sample(question.id, question.image.name, question.image.stem, question.expression)
-        player = ModelPlayer(
-            self._model, front.reply, sample, image, self._rules, points=self._points, seed=self._seed, pool=pool
-        )
+        resize = getattr(self._model, "resize", UNCHANGED)
+        builder = RequestBuilder(sample, image, self._rules, self._points, resize, self._seed)
         size = (image.shape[0], image.shape[1])
         reply = None
         try:
-            [first] = await player.ask(View(np.zeros(size, bool), (), 1), 1)
+            [first] = await batcher.reply(builder.request(Observation(np.zeros(size, bool), (), 1)))
             reply = first.text
         except RequestFailed as error:
             self.failures[question.id] = str(error)
-        self.answers[question.id] = Answer(question.target, size, player.frame or Frame.whole(size), reply)
+        self.answers[question.id] = Answer(question.target, size, builder.frame, reply)
 
 
 def _check(choice: Choice, samples: int) -> None:
-    if choice.plugin in POLICIES:
+    if choice.plugin in REFERENCES:
         raise UsageError(
             f"A probe asks models how they write coordinates, and {choice.plugin} is a reference that writes pixels by "
             "rule; `hlmat-bench models` lists the models."

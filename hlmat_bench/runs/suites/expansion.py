@@ -15,8 +15,8 @@ from hlmat_bench.data.tasks import load_task
 from hlmat_bench.models.catalog import Catalog
 from hlmat_bench.protocol import plugins
 from hlmat_bench.protocol.settings import applying, setting_names
-from hlmat_bench.runs import kinds
-from hlmat_bench.runs.run import rules_of, split_settings
+from hlmat_bench.runs import task_kinds
+from hlmat_bench.runs.plan import settings_for, split_settings
 from hlmat_bench.runs.suites.definition import Line, Part, Suite, Table, slug
 from hlmat_bench.runs.suites.measures import Measure
 
@@ -186,7 +186,7 @@ class _Expansion:
 def _strategy(part: Part, task: str) -> str:
     """Who chooses the next action, where the description does not say: what the task's kind has."""
     try:
-        usual = kinds.DEFAULTS[load_task(task).kind]
+        usual = task_kinds.DEFAULTS[load_task(task).kind]
     except UsageError:  # It cannot be played, and says so when its turn comes.
         usual = {}
     return part.strategy or str(usual.get("strategy", "greedy"))
@@ -197,7 +197,7 @@ def _identity(wanted: Wanted, catalog: Catalog) -> str:
     protocol, data, points = split_settings(wanted.settings)
     given = protocol | {"strategy": wanted.strategy, "initial": wanted.initial}
     try:
-        made = rules_of(catalog.choose(wanted.model), load_task(wanted.task), given, wanted.budget)
+        made = settings_for(catalog.choose(wanted.model), load_task(wanted.task), given, wanted.budget)
         rules = made.model_dump(mode="json")
     except UsageError:  # It cannot be played, and says so when its turn comes.
         rules = given | {"budget": wanted.budget}

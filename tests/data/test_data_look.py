@@ -1,0 +1,438 @@
+"""What is looked at before a run, and the settings that leave samples out or take what is a little off."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.data.check import LOOKED_INTO, check, look
+from hlmat_bench.data.layouts.errors import valid, valid_name
+from hlmat_bench.data.layouts.files import FileSource
+from hlmat_bench.data.tasks import load_task
+from tests.support.data_files import blob, noise, save, write_json, write_task
+
+FOLDERS = {"kind": "mask_folder", "images": "im", "masks": "gt", "expression": "it"}
+NAMES = ["a", "b", "c", "d"]
+
+
+@pytest.fixture
+def data(tmp_path) -> Path:
+    for n, name in enumerate(NAMES):
+        save(tmp_path / "im" / f"{name}.png", noise(10, 12, n))
+        save(tmp_path / "gt" / f"{name}.png", blob(10, 12, n))
+    return tmp_path
+
+
+def open_task(data: Path, **source) -> FileSource:
+    opened = load_task(write_task(data, FOLDERS | source)).source()
+    assert isinstance(opened, FileSource)
+    return opened
+
+
+def see(source: FileSource) -> None:
+    look(source, source.samples())
+
+
+def test_whole_data_is_looked_at_without_a_word(data):
+    see(open_task(data))
+    look(load_task("hres_synth").source(overrides={"count": 3}), ())
+
+
+def damage(path: Path) -> None:
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda data: (data / "im" / "d.png").unlink(), r"own/d/0 needs im/d\.png"),
+        (lambda data: (data / "gt" / "d.png").unlink(), r"own/d/0 needs gt/d\.png"),
+        (lambda data: (data / "gt" / "d.png").write_text("<html>"), r"own/d/0 .*gt/d\.png cannot be read"),
+        (lambda data: damage(data / "gt" / "d.png"), r"own/d/0 .*gt/d\.png cannot be read"),
+        (
+            lambda data: save(data / "gt" / "d.png", blob(11, 12)),
+            r"own/d/0 has a mask of 11 x 12 .*data\.resize=nearest",
+        ),
+        (lambda data: save(data / "gt" / "d.png", blob(12, 10)), r"own/d/0 has a mask of 12 x 10 .*orientation"),
+    ],
+    ids=["no image", "no mask", "html", "cut", "size", "turned"],
+)
+def test_what_cannot_be_played_is_found_before_a_run(data, spoil, message):
+    spoil(data)
+    source = open_task(data)
+    with pytest.raises(UsageError, match=message):
+        see(source)
+    look(source, source.samples()[:3])  # The samples that are played, and no others.
+
+
+def test_damage_beyond_a_header_is_found_in_so_many(tmp_path):
+    """Of more than the stated number, some are decoded, spread over all; headers are read of all."""
+    save(tmp_path / "im" / "a.png", noise(2, 3))
+    masks = [[[0, 0, 1 + n % 2, 0, 1 + n % 2, 1, 0, 1]] for n in range(2 * LOOKED_INTO)]
+    annotations = {
+        "images": [{"id": 1, "file_name": "a.png", "height": 2, "width": 3}],
+        "annotations": [
+            {"id": n, "image_id": 1, "caption": "x", "area": 1 + n / 1e6, "segmentation": mask}
+            for n, mask in enumerate(masks)
+        ],
+    }
+    annotations["annotations"][2]["segmentation"] = "no mask"
+    write_json(tmp_path / "a.json", annotations)
+    coco = load_task(write_task(tmp_path, {"kind": "coco", "annotations": "a.json", "images": "im"})).source()
+    with pytest.raises(UsageError, match="own/2/0"):
+        see(coco)
+    annotations["annotations"][2]["segmentation"] = masks[2]
+    annotations["annotations"][3]["segmentation"] = "no mask"
+    write_json(tmp_path / "a.json", annotations)
+    see(load_task(write_task(tmp_path, {"kind": "coco", "annotations": "a.json", "images": "im"})).source())
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+@pytest.mark.parametrize(
+    ("low", "high", "threshold", "what"),
+    [(0, 1, 128, "empty"), (0, 128, 128, "empty"), (200, 255, 128, "full"), (3, 9, 20, "empty")],
+)
+def test_masks_that_a_threshold_does_not_divide(data, count, low, high, threshold, what):
+    for n, name in enumerate(NAMES[:count]):
+        save(data / "gt" / f"{name}.png", np.where(blob(10, 12, n), high, low).astype(np.uint8))
+    source = open_task(data, threshold=threshold)
+    with pytest.raises(UsageError, match=rf"are {what}, .*holds {low} and {high}; --set data\.threshold={low} "):
+        look(source, source.samples()[:count])
+    for settings in ({"threshold": low}, {"threshold": threshold, "allow_empty": True}):
+        source = open_task(data, **settings)
+        look(source, source.samples()[:count])
+
+
+def test_blank_masks_are_refused_where_nearly_all_are_blank(data):
+    for name in NAMES[:3]:
+        save(data / "gt" / f"{name}.png", np.zeros((10, 12), bool))
+    see(open_task(data))  # 3 of 4.
+    save(data / "gt" / "d.png", np.zeros((10, 12), bool))
+    with pytest.raises(UsageError, match="masks of 4 of 4 samples are empty.*correct the masks"):
+        see(open_task(data))
+    see(open_task(data, allow_empty=True))
+    source = open_task(data)
+    look(source, source.samples()[:2])  # So few may be blank by chance.
+
+
+def test_float_masks_name_the_threshold(data):
+    from PIL import Image
+
+    for n, name in enumerate(NAMES):
+        (data / "gt" / f"{name}.png").unlink()
+        Image.fromarray(blob(10, 12, n).astype(np.float32)).save(data / "gt" / f"{name}.tif")
+    with pytest.raises(UsageError, match=r"holds 0 and 1; --set data\.threshold=0 "):
+        see(open_task(data, mask_suffix=".tif"))
+    source = open_task(data, mask_suffix=".tif", threshold=0)
+    see(source)
+    np.testing.assert_array_equal(source.truth(source.samples()[1]).mask, blob(10, 12, 1))
+
+
+def test_kinds_that_are_left_out(data):
+    (data / "im" / "a.png").unlink()
+    damage(data / "gt" / "b.png")
+    save(data / "gt" / "c.png", blob(10, 13))
+    source = open_task(data, skip="missing+unreadable+mis-sized")
+    assert [s.ref_id for s in source.samples()] == ["d"]
+    assert source.describe()["skipped"] == {"missing": 1, "missized": 1, "unreadable": 1}
+    assert source.describe()["skip"] == "missing+missized+unreadable"
+    see(source)
+    assert [s.ref_id for s in open_task(data, skip="missized").samples()] == ["a", "b", "d"]
+    assert [s.ref_id for s in open_task(data, skip="unreadable+missing").samples()] == ["c", "d"]
+    report = check(load_task(write_task(data, FOLDERS)), overrides={"skip": "missing+unreadable+missized"})
+    assert report.skipped == {"missing": 1, "missized": 1, "unreadable": 1}
+    assert "left out, as a file is missing: 1" in report.text()
+    for wrong in ("missing+broken", 3, [["missing"]], {"missing": 1}):
+        with pytest.raises(UsageError, match="missing, unreadable, missized, unannotated, crowd, joined by"):
+            open_task(data, skip=wrong)
+    for none in ("", None, [], "+"):
+        assert len(open_task(data, skip=none).samples()) == 4
+
+
+def test_the_first_of_those_left_out_is_named_where_none_is_left(data):
+    for name in NAMES:
+        save(data / "gt" / f"{name}.png", np.dstack([noise(10, 12), blob(10, 12) * np.uint8(255)]))
+    with pytest.raises(UsageError, match="all are left out .4 unreadable; the first: .*a.png has an alpha channel"):
+        open_task(data, skip="unreadable")
+
+
+def test_an_unreadable_image_is_left_out(data):
+    damage(data / "im" / "a.png")
+    assert open_task(data, skip="unreadable").describe()["skipped"] == {"unreadable": 1}
+
+
+def test_the_same_annotations_without_what_they_lack(tmp_path):
+    save(tmp_path / "images" / "a.png", noise(6, 7))
+    square = [[1, 1, 4, 1, 4, 4, 1, 4]]
+    images = [{"id": 1, "file_name": "a.png", "height": 6, "width": 7}]
+    annotations = [
+        {"id": 1, "image_id": 1, "segmentation": square, "caption": "whole"},
+        {"id": 2, "image_id": 1, "segmentation": [], "caption": "no mask"},
+        {"id": 3, "image_id": 1, "segmentation": square},
+        {"id": 4, "image_id": 1, "segmentation": square, "caption": ""},
+        {"id": 5, "image_id": 1, "segmentation": square, "caption": "many", "iscrowd": 1},
+    ]
+    write_json(tmp_path / "a.json", {"images": images, "annotations": annotations})
+    coco = {"kind": "coco", "annotations": "a.json", "images": "images", "skip": "unannotated"}
+    source = load_task(write_task(tmp_path, coco)).source()
+    assert [s.id for s in source.samples()] == ["own/1/0"]
+    assert source.describe()["skipped"] == {"crowd": 1, "unannotated": 3}
+
+    refs = [
+        {"ref_id": n, "ann_id": n, "image_id": 1, "split": "val", "sentences": [{"sent": "x"}] if n != 3 else []}
+        for n in (1, 2, 3, 5)
+    ]
+    write_json(tmp_path / "refs.json", refs)
+    refer = {"kind": "refer", "refs": "refs.json", "instances": "a.json", "images": "images", "split": "val"}
+    source = load_task(write_task(tmp_path, refer | {"skip": "unannotated"})).source()
+    assert [s.id for s in source.samples()] == ["own/1/0", "own/5/0"]  # The published counts have crowds.
+    assert source.describe()["skipped"] == {"unannotated": 2}
+    source = load_task(write_task(tmp_path, refer | {"skip": "unannotated+crowd"})).source()
+    assert source.describe()["skipped"] == {"crowd": 1, "unannotated": 2}
+
+    (tmp_path / "masks").mkdir()
+    save(tmp_path / "masks" / "a.png", blob(6, 7))
+    (tmp_path / "expressions.csv").write_text("image,mask,expression\na.png,a.png,x\na.png,,y\na.png,a.png,\n")
+    source = load_task(write_task(tmp_path, {"kind": "table", "skip": "unannotated"})).source()
+    assert [s.expression for s in source.samples()] == ["x"]
+    assert source.describe()["skipped"] == {"unannotated": 2}
+
+
+def test_named_samples_are_played(data):
+    (data / "list.txt").write_text("own/b/0\n\n  d.png \r\nc\n", encoding="utf-8")
+    assert [s.ref_id for s in open_task(data, only="list.txt").samples()] == ["b", "c", "d"]
+    (data / "list.txt").write_text("own/bb/0\n")
+    with pytest.raises(UsageError, match="list.txt called 'own/bb/0'.*Did you mean own/b/0"):
+        open_task(data, only="list.txt")
+    (data / "list.txt").write_text("\n")
+    with pytest.raises(UsageError, match="names no sample"):
+        open_task(data, only="list.txt")
+    with pytest.raises(UsageError, match="needs none.txt"):
+        open_task(data, only="none.txt")
+
+
+@pytest.mark.parametrize(("resize", "height", "width"), [("crop", 11, 14), ("nearest", 11, 14), ("nearest", 9, 10)])
+def test_masks_that_are_a_little_off(data, resize, height, width):
+    mask = np.zeros((height, width), bool)
+    mask[2:7, 3:8] = True
+    save(data / "gt" / "a.png", mask)
+    source = open_task(data, resize=resize)
+    see(source)
+    truth = source.truth(source.samples()[0]).mask
+    # Pixel centres, as nearest neighbours are taken: row y of the image lies at (y + 0.5) * height / 10 of the mask.
+    rows = np.floor((np.arange(10) + 0.5) * height / 10).astype(int) if resize == "nearest" else np.arange(10)
+    columns = np.floor((np.arange(12) + 0.5) * width / 12).astype(int) if resize == "nearest" else np.arange(12)
+    np.testing.assert_array_equal(truth, mask[np.ix_(rows, columns)])
+    assert open_task(data, resize=resize).digest() != open_task(data).digest()
+
+
+@pytest.mark.parametrize(
+    ("resize", "size"), [("crop", (9, 12)), ("crop", (20, 24)), ("nearest", (12, 10)), ("nearest", (5, 6))]
+)
+def test_masks_that_are_far_off_stay_refused(data, resize, size):
+    save(data / "gt" / "a.png", blob(*size))
+    with pytest.raises(UsageError, match="own/a/0 has a mask of"):
+        see(open_task(data, resize=resize))
+
+
+def test_segmentations_are_resized_too(tmp_path):
+    save(tmp_path / "images" / "a.png", noise(8, 8))
+    images = [{"id": 1, "file_name": "a.png", "height": 9, "width": 8}]
+    annotations = [{"id": 1, "image_id": 1, "caption": "x", "segmentation": [[0, 0, 4, 0, 4, 4, 0, 4]]}]
+    write_json(tmp_path / "a.json", {"images": images, "annotations": annotations})
+    coco = {"kind": "coco", "annotations": "a.json", "images": "images"}
+    source = load_task(write_task(tmp_path, coco | {"resize": "crop"})).source()
+    expected = np.zeros((8, 8), bool)
+    expected[:4, :4] = True
+    np.testing.assert_array_equal(source.truth(source.samples()[0]).mask, expected)
+
+
+@pytest.mark.parametrize("orientation", [2, 3, 4, 5, 6, 7, 8])
+def test_pixels_as_they_are_stored(tmp_path, orientation):
+    stored, mask = noise(10, 12), blob(10, 12)
+    save(tmp_path / "im" / "a.png", stored, orientation)
+    save(tmp_path / "gt" / "a.png", mask)
+    source = open_task(tmp_path, orientation="stored")
+    np.testing.assert_array_equal(source.image(source.samples()[0]), stored)
+    np.testing.assert_array_equal(source.truth(source.samples()[0]).mask, mask)
+    task = load_task(write_task(tmp_path, FOLDERS))
+    assert not check(task, overrides={"orientation": "stored"}).warnings
+    report = check(task)
+    if orientation < 5:
+        assert report.ok
+        assert "orientation=stored" in report.warnings["orientation tags"].examples[0]
+        assert "see the warnings" in report.text()
+        assert not check(task, overrides={"orientation": "applied"}).warnings
+        save(tmp_path / "gt" / "a.png", mask, orientation)  # A mask with the same tag is turned like the image.
+        assert not check(task).warnings
+    else:
+        assert "data.orientation=stored" in report.problems["size mismatches"].examples[0]
+
+
+def test_digests_follow_the_files(data):
+    source = open_task(data)
+    first, second = source.samples()[:2]
+    digests = source.digests(first)
+    assert digests["image"] == hashlib.sha256((data / "im" / "a.png").read_bytes()).hexdigest()
+    assert digests == source.digests(first) == open_task(data).digests(first)
+    assert source.digests(second) != digests
+    for other in ({"threshold": 1}, {"resize": "crop"}, {"orientation": "stored"}):
+        opened = open_task(data, **other)
+        changed = opened.digests(opened.samples()[0])
+        assert (changed["image"], changed["truth"] != digests["truth"]) == (digests["image"], True)
+    save(data / "im" / "a.png", noise(10, 12, 9))
+    changed = source.digests(first)
+    assert (changed["image"] != digests["image"], changed["truth"]) == (True, digests["truth"])
+    save(data / "gt" / "a.png", blob(10, 12, 9))
+    assert source.digests(first)["truth"] != digests["truth"]
+    (data / "gt" / "a.png").unlink()
+    with pytest.raises(UsageError, match="own/a/0 needs gt/a.png"):
+        source.digests(first)
+
+
+def test_digests_of_drawn_samples():
+    source = load_task("hres_synth").source(seed=2, overrides={"count": 12})
+    first = next(s for s in source.samples() if s.image == source.samples()[0].image)
+    digests = {s.id: source.digests(s) for s in source.samples()}
+    assert len({d["truth"] for d in digests.values()}) == len(digests) == 12
+    assert len({d["image"] for d in digests.values()}) == len({s.image for s in source.samples()})
+    other = load_task("hres_synth").source(seed=3, overrides={"count": 1})
+    assert other.digests(other.samples()[0]) != digests[first.id]
+
+
+@given(st.text(st.characters(exclude_categories=()), max_size=20))
+def test_any_text_becomes_valid_unicode(text):
+    for change in (valid, valid_name):
+        changed = change(text)
+        changed.encode()
+        assert change(changed) == changed
+        if not any("\ud800" <= letter <= "\udfff" for letter in text):
+            assert changed == text
+
+
+def test_half_a_surrogate_pair_becomes_a_replacement(tmp_path):
+    save(tmp_path / "images" / "a.png", noise(6, 7))
+    images = [{"id": 1, "file_name": "a.png", "height": 6, "width": 7}]
+    captions = ["cup", "\ud83d cup", ["\ude00", "\ud83d\ude00"]]
+    annotations = [
+        {"id": n, "image_id": 1, "segmentation": [[1, 1, 4, 1, 4, 4, 1, 4]], "caption": caption}
+        for n, caption in enumerate(captions)
+    ]
+    write_json(tmp_path / "a.json", {"images": images, "annotations": annotations})
+    source = load_task(write_task(tmp_path, {"kind": "coco", "annotations": "a.json", "images": "images"})).source()
+    assert [s.expression for s in source.samples()] == ["cup", "\ufffd cup", "\ufffd", "\U0001f600"]
+
+
+def test_names_that_are_no_utf_8(tmp_path):
+    """Two names that differ in such a byte alone stay two samples, and both files are found."""
+    try:
+        for n, byte in enumerate((b"\xe9", b"\xe8")):
+            for folder in ("im", "gt"):
+                save(tmp_path / folder / "x.png", noise(10, 12, n) if folder == "im" else blob(10, 12, n))
+                (tmp_path / folder / "x.png").rename(
+                    tmp_path / folder / (b"caf" + byte + b".png").decode("utf-8", "surrogateescape")
+                )
+    except OSError:
+        pytest.skip("this file system takes only UTF-8")
+    source = open_task(tmp_path)
+    see(source)
+    ids = [s.id for s in source.samples()]
+    assert len(set(ids)) == 2
+    for sample in source.samples():
+        json.dumps([sample.id, sample.image, sample.ref_id], ensure_ascii=False).encode()
+        assert source.truth(sample).mask.shape == (10, 12)
+    path = next((tmp_path / "gt").iterdir())
+    path.unlink()
+    with pytest.raises(UsageError, match="needs gt/caf") as caught:
+        see(open_task(tmp_path))
+    str(caught.value).encode()
+
+
+@pytest.mark.parametrize(
+    ("colour", "said"),
+    [
+        ((0, 255, 0), r"the other channels of its file hold 0 and 255; --set data\.channel=any takes"),
+        ((0, 0, 90), r"hold 0 and 90; --set data\.channel=any --set data\.threshold=0 takes"),
+        ((128, 0, 0), r"its file holds 0 and 128; --set data\.threshold=0 takes"),  # VOC's first class.
+    ],
+)
+def test_masks_in_colour_name_the_settings(data, colour, said):
+    for n, name in enumerate(NAMES):
+        save(data / "gt" / f"{name}.png", blob(10, 12, n)[..., None] * np.array(colour, np.uint8))
+    source = open_task(data)
+    for played in (source.samples(), source.samples()[:1]):
+        with pytest.raises(UsageError, match=said):
+            look(source, played)
+    report = check(load_task(write_task(data, FOLDERS)))
+    assert report.problems["empty masks"].count == 4
+    source = open_task(data, channel="any", threshold=0)
+    see(source)
+    np.testing.assert_array_equal(source.truth(source.samples()[0]).mask, blob(10, 12, 0))
+
+
+def test_soft_masks_of_0_to_1_are_cut_in_the_middle(data):
+    from PIL import Image
+
+    soft = np.random.default_rng(0).random((10, 12)).astype(np.float32)
+    for name in NAMES:
+        (data / "gt" / f"{name}.png").unlink()
+        Image.fromarray(soft).save(data / "gt" / f"{name}.tif")
+    with pytest.raises(UsageError, match=r"--set data\.threshold=0\.5 takes"):
+        see(open_task(data, mask_suffix=".tif"))
+    source = open_task(data, mask_suffix=".tif", threshold=0.5)
+    np.testing.assert_array_equal(source.truth(source.samples()[0]).mask, soft > 0.5)
+
+
+@pytest.mark.parametrize("name", ["A.PNG", "a.jpg", "a.PNG"])
+def test_a_missing_file_of_nearly_that_name_is_named(data, name):
+    (data / "im" / "a.png").rename(data / "im" / name)
+    (data / "expressions.csv").write_text("image,mask,expression\na.png,a.png,x\n")
+    source = load_task(write_task(data, {"kind": "table", "images": "im", "masks": "gt"})).source()
+    with pytest.raises(UsageError, match=rf"own/a/0 needs im/a\.png, .*there is {name}, so correct the name"):
+        see(source)
+
+
+def test_a_segmentation_nested_beyond_all_bounds(tmp_path):
+    save(tmp_path / "images" / "a.png", noise(6, 7))
+    text = '{"images": [{"id": 1, "file_name": "a.png", "height": 6, "width": 7}], "annotations": [{"id": 1, '
+    for depth in (50, 500, 900, 970, 990, 5000, 200_000):
+        (tmp_path / "a.json").write_text(
+            text + f'"image_id": 1, "caption": "x", "segmentation": {"[" * depth + "]" * depth}}}]}}'
+        )
+        with pytest.raises(UsageError):
+            see(load_task(write_task(tmp_path, {"kind": "coco", "annotations": "a.json", "images": "images"})).source())
+
+
+def test_a_mask_that_is_turned_by_its_own_tag_is_reported(data):
+    save(data / "gt" / "a.png", blob(10, 12), orientation=3)
+    report = check(load_task(write_task(data, FOLDERS)))
+    assert "tag 1 and its mask 3" in report.warnings["orientation tags"].examples[0]
+    assert not check(load_task(write_task(data, FOLDERS)), overrides={"orientation": "applied"}).warnings
+
+
+@pytest.mark.parametrize("orientation", [6, 8])
+def test_a_mask_of_the_size_that_is_shown_is_right(tmp_path, orientation):
+    save(tmp_path / "im" / "a.png", noise(10, 12), orientation)
+    save(tmp_path / "gt" / "a.png", blob(12, 10))
+    report = check(load_task(write_task(tmp_path, FOLDERS)))
+    assert (report.ok, report.warnings) == (True, {})
+
+
+def test_images_a_folder_deeper_are_named(data):
+    (data / "im" / "sub").mkdir()
+    (data / "im" / "a.png").rename(data / "im" / "sub" / "a.png")
+    with pytest.raises(UsageError, match=r"own/a/0 needs im/a\.png, .*there is sub/a\.png"):
+        see(open_task(data))
+
+
+def test_folders_are_found_however_their_letters_are_composed(data):
+    (data / "im").rename(data / "caf\u00e9")
+    see(open_task(data, images="cafe\u0301"))

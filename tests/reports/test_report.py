@@ -1,0 +1,319 @@
+"""Reports without a browser: their numbers against independent ones, and what they must not tell."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from pycocotools import mask as coco
+from typer.testing import CliRunner
+
+from hlmat_bench import cli
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.text import public, without_paths
+from hlmat_bench.reports.run.build import report
+from hlmat_bench.runs import reopen as run_data
+from hlmat_bench.runs.ceilings import play as play_ceilings
+from hlmat_bench.runs.run import run
+from hlmat_bench.runs.run_folder import Run
+from hlmat_bench.scores.intervals import bootstrap_difference
+from tests.support.report_runs import write_task
+
+
+def _decoded(rle: dict | None, size: list[int]) -> np.ndarray:
+    return np.zeros(size, bool) if rle is None else coco.decode({**rle, "counts": rle["counts"].encode()}).astype(bool)
+
+
+def _downloaded(folder: Path) -> list[list[dict]]:
+    """Return the episodes of the shards, per sample one of each run."""
+    shards = sorted((folder / "data").glob("shard-*.json"))
+    return [sample for shard in shards for sample in json.loads(shard.read_text())]
+
+
+def _final(episode: dict) -> tuple[int, int]:
+    """Intersection and union of the final mask, computed with pycocotools and numpy alone."""
+    gt = _decoded(episode["gt"], episode["size"])
+    mask = _decoded(episode["steps"][-1]["mask"] if episode["steps"] else None, episode["size"])
+    counted = ~_decoded(episode["ignore"], episode["size"])
+    return int((gt & mask & counted).sum()), int(((gt | mask) & counted).sum())
+
+
+def _tiles(page: str) -> dict[str, str]:
+    found = re.findall(r'<p class="label">(.*?)</p><p class="value">(.*?)</p>', page)
+    return dict(found)
+
+
+def test_headline_numbers_are_those_of_the_downloads(single: Path) -> None:
+    samples = [_final(sample[0]) for sample in _downloaded(single)]
+    assert len(samples) == 48
+    shown = _tiles((single / "index.html").read_text())
+    assert shown["mIoU"] == f"{np.mean([i / u if u else 1 for i, u in samples]):.3f}"
+    assert shown["cIoU"] == f"{sum(i for i, _ in samples) / sum(u for _, u in samples):.3f}"
+    with (single / "data/samples.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row, (intersection, union) in zip(rows, samples, strict=True):
+        assert (int(row["intersection"]), int(row["union"])) == (intersection, union)
+        assert float(row["iou"]) == (intersection / union if union else 1)
+    reached = [int(row["clicks_0.85"]) if row["clicks_0.85"] else 4 for row in rows]
+    assert shown["NoC@85"] == f"{np.mean(reached):.2f}"
+
+
+def test_misses_are_told_apart_from_clicks(played: list[Run], tmp_path: Path) -> None:
+    site = report([played[2].folder], tmp_path / "site", images=False).parent
+    page = (site / "index.html").read_text()
+    with (site / "data/samples.csv").open(encoding="utf-8", newline="") as file:
+        missed = sum(row["clicks_0.80"] == "" for row in csv.DictReader(file))
+    assert 0 < missed < 48
+    assert f"{missed} of 48 missed" in page
+    assert f'<th scope="row">&gt;4</th><td>{missed}</td>' in page
+    assert re.search(r'class="bar censored"', page)
+
+
+def test_the_downloads_are_the_run(single: Path, played: list[Run]) -> None:
+    recorded = [json.loads(line) for line in (played[0].folder / "episodes.jsonl").read_text().splitlines()]
+    assert [sample for [sample] in _downloaded(single)] == recorded
+    keys = [f"s{n}" for n in range(len(recorded))]
+    scripts = sorted((single / "data").glob("shard-*.js"))
+    found = dict(re.findall(r'HL\.put\("(s\d+)", (".*")\);', "".join(path.read_text() for path in scripts)))
+    assert list(found) == keys
+    assert [json.loads(json.loads(text)) for text in found.values()] == [[episode] for episode in recorded]
+    scores = json.loads((single / "data/scores.json").read_text())
+    assert next(iter(scores.values())) == played[0].scores()
+
+
+def test_paired_differences_are_pythons(comparison: Path) -> None:
+    samples = _downloaded(comparison)
+    page = (comparison / "index.html").read_text()
+    images = [sample[0]["image_id"] for sample in samples]
+    areas = np.array([[_final(episode) for episode in sample] for sample in samples])
+    ious = areas[..., 0] / areas[..., 1]
+    ones = np.ones(len(samples))
+    for a, b in ((0, 1), (0, 2), (1, 2)):
+        low, high = bootstrap_difference((ious[:, a], ones), (ious[:, b], ones), images)
+        numbers = (ious[:, a].mean() - ious[:, b].mean(), low[0], high[0])
+        assert "<td>{:.3f} [{:.3f}, {:.3f}]</td>".format(*numbers).replace("-", "−") in page
+        assert f"<td>{(ious[:, a] > ious[:, b]).sum()}</td><td>{(ious[:, a] == ious[:, b]).sum()}</td>" in page
+
+
+def test_two_builds_are_the_same_and_their_sums_are_right(single: Path, played: list[Run], tmp_path: Path) -> None:
+    again = report([played[0].folder], tmp_path / "again").parent
+    names = sorted(path.relative_to(single) for path in single.rglob("*") if path.is_file())
+    assert names == sorted(path.relative_to(again) for path in again.rglob("*") if path.is_file())
+    assert all((single / name).read_bytes() == (again / name).read_bytes() for name in names)
+    sums = dict(reversed(line.split("  ", 1)) for line in (single / "SHA256SUMS").read_text().splitlines())
+    assert sorted([*sums, "SHA256SUMS"]) == sorted(map(str, names))
+    assert all(hashlib.sha256((single / name).read_bytes()).hexdigest() == digest for name, digest in sums.items())
+
+
+def test_nothing_of_the_machine_is_told(single: Path, comparison: Path, played: list[Run]) -> None:
+    place = str(played[0].folder.parents[1])
+    assert "very-secret" not in json.dumps(played[0].manifest)
+    assert place in json.dumps(played[0].manifest["argv"])
+    for path in [*single.rglob("*"), *comparison.rglob("*")]:
+        if path.is_file() and path.suffix not in (".webp", ".jpg"):
+            text = path.read_text(encoding="utf-8")
+            assert place not in text, path
+            assert "someone" not in text, path
+            assert "very-secret" not in text, path
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("--out /home/ann/runs/x", "--out …/x"),
+        ("pretrained=/models/Qwen", "pretrained=…/Qwen"),
+        ("/home/ann", "~"),
+        ("~/data/coco ~ann/x", "…/coco …/x"),
+        (r"C:\Users\ann\x", "…/x"),
+        ('File "/usr/lib/x.py", line 3', 'File "…/x.py", line 3'),
+        ("https://host.org/a/b?c=d and/or", "https://host.org/a/b?c=d and/or"),
+        ("res/1/2 images/1.jpg ./a/b", "res/1/2 images/1.jpg ./a/b"),
+    ],
+)  # fmt: skip
+def test_paths_are_cut(text: str, shown: str) -> None:
+    assert without_paths(text) == shown
+
+
+def test_secrets_are_blotted_out() -> None:
+    value = {"spec": [{"api_key": "abc", "max_tokens": 8, "url": "http://me:word@host/v1"}], "a": "token=abc"}
+    assert public(value) == {
+        "spec": [{"api_key": "***", "max_tokens": 8, "url": "http://***@host/v1"}],
+        "a": "token=***",
+    }
+
+
+def test_open_shows_the_page_in_a_browser(played: list[Run], tmp_path: Path) -> None:
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/opened\n')
+    browser.chmod(0o755)
+    command = [sys.executable, "-m", "hlmat_bench", "report", str(played[0].folder), "--no-images", "--open"]
+    ran = subprocess.run(
+        [*command, "--out", str(tmp_path / "site")],
+        env={**os.environ, "BROWSER": f"{browser} %s"}, check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    page = tmp_path / "site/index.html"
+    assert ran.stdout.strip() == str(page)
+    assert (tmp_path / "opened").read_text().strip() == page.as_uri()
+
+
+def test_a_task_file_that_has_moved_is_asked_for(played: list[Run], tmp_path: Path) -> None:
+    moved = tmp_path / "run"
+    shutil.copytree(played[0].folder, moved)
+    document = json.loads((moved / "run.json").read_text())
+    task = document["argv"][document["argv"].index("--task") + 1]
+    document["argv"] = [word.replace(task, "/gone/mine.yaml") for word in document["argv"]]
+    (moved / "run.json").write_text(json.dumps(document))
+    with pytest.raises(UsageError, match=r"mine.yaml is not there; give it with --task.*--no-images"):
+        report([moved], tmp_path / "site")
+    assert report([moved], tmp_path / "site", task=task).exists()
+
+
+def test_slices_are_the_bands_of_the_scores(played: list[Run], tmp_path: Path) -> None:
+    page = report([played[2].folder], tmp_path / "site", images=False).read_text()
+    for bands in played[2].scores()["bands"].values():
+        for name, found in bands.items():
+            cells = "{:.3f} [{:.3f}, {:.3f}]".format(found["miou"], *found["miou_ci"])
+            assert len(bands) == 1 or f'<th scope="row">{name}</th><td>{found["n"]}</td><td>{cells}</td>' in page
+
+
+def test_images_have_no_metadata_and_thumbnails_are_small(tmp_path: Path, tool: str) -> None:
+    from PIL import Image
+
+    folder = tmp_path / "data"
+    task = write_task(folder, 2)
+    large = Image.fromarray(np.random.default_rng(1).integers(0, 256, (2100, 300, 3), np.uint8))
+    exif = Image.Exif()
+    exif[0x013B] = "the photographer"
+    for number in range(2):
+        cv2.imwrite(str(folder / "masks" / f"{number}.png"), np.eye(2100, 300, dtype=np.uint8) * 255)
+    table = (folder / "expressions.csv").read_text().replace("0.png", "0.jpg", 1).replace("\n0.png", "\n0.jpg")
+    large.save(folder / "images" / "0.jpg", exif=exif)
+    (folder / "expressions.csv").write_text(table.replace(",0.jpg", ",0.png").replace("0_ignored.png", ""))
+    made = run("center", task, tool, out=tmp_path / "run", budget=1)
+    site = report([made.folder], task=task, data_root=folder).parent
+    [thumbnail], [full] = (site / "img/thumb").iterdir(), (site / "img/full").iterdir()
+    for path, side in ((thumbnail, 160), (full, 2048)):
+        with Image.open(path) as image:
+            assert max(image.size) == side
+            assert not image.getexif()
+        assert b"photographer" not in path.read_bytes()
+
+
+def test_no_images_needs_no_data(played: list[Run], tmp_path: Path) -> None:
+    site = report([played[0].folder], tmp_path / "bare", images=False).parent
+    assert not (site / "img").exists()
+    assert json.loads((site / "data/index.json").read_text())["images"] == []
+
+
+def test_other_data_is_refused(played: list[Run], tmp_path: Path) -> None:
+    other = write_task(tmp_path / "other", 4)
+    with pytest.raises(UsageError, match=r"not the data of the run.*--no-images"):
+        report([played[0].folder], tmp_path / "site", task=other)
+    assert not (tmp_path / "site").exists()
+
+
+@pytest.mark.parametrize("words", [["--task", "{}"], ["--task={}"]])
+def test_the_data_is_that_of_the_task_file_on_the_command_line(
+    played: list[Run], tmp_path: Path, words: list[str]
+) -> None:
+    task = str(played[0].folder.parents[1] / "mine.yaml")
+    document = played[0].manifest | {"argv": ["hlmat-bench", "run", *(word.format(task) for word in words)]}
+    assert run_data.reopened(document).digest() == document["task"]["digest"]
+    with pytest.raises(UsageError, match=r"gone\.yaml is not there; give it with --task"):
+        run_data.reopened(document | {"argv": [word.format("gone.yaml") for word in words]})
+
+
+def test_runs_on_other_samples_are_refused(played: list[Run], tmp_path: Path, tool: str) -> None:
+    task = str(played[0].folder.parents[1] / "mine.yaml")
+    fewer = run("center", task, tool, out=tmp_path / "fewer", limit=10)
+    with pytest.raises(UsageError, match="10 are in both, 38 in the first only, 0 in the second only"):
+        report([played[0].folder, fewer.folder], tmp_path / "site")
+
+
+def test_what_else_differs_is_said(played: list[Run], tmp_path: Path, tool: str) -> None:
+    task = str(played[0].folder.parents[1] / "mine.yaml")
+    other = run("center", task, tool, out=tmp_path / "other", budget=2)
+    ran = CliRunner().invoke(cli.app, ["compare", str(played[0].folder), str(other.folder)])
+    assert ran.exit_code == 0
+    assert re.search(r"Not only the model differs between .*; budget \(4 and 2\)", ran.output)
+    page = report([played[0].folder, other.folder], tmp_path / "site").read_text()
+    assert "budget (4 and 2)" in page
+
+
+def test_runs_that_rate_masks_are_compared_by_their_errors(tmp_path: Path) -> None:
+    errors = {}
+    for name in ("oracle", "random"):
+        made = run(name, "filter_hres_synth", limit=6, out=tmp_path / name)
+        errors[name] = [
+            100 * abs(step.action.predicted_iou - step.iou) for episode in made.episodes() for step in episode.steps
+        ]
+    runs = [str(tmp_path / name) for name in ("random", "oracle")]
+    ran = CliRunner().invoke(cli.app, ["compare", *runs], env={"COLUMNS": "200"})
+    assert ran.exit_code == 0, ran.output
+    mae, mse = float(np.mean(errors["random"])), float(np.mean(np.square(errors["random"])))
+    assert max(errors["oracle"]) < 1e-3  # rounding of what it writes
+    found = re.search(r"oracle is better +([\d.]+) \[([\d.]+), ([\d.]+)\] +([\d,.]+) .* 0 +0 +30\n", ran.output)
+    assert found is not None, ran.output
+    assert [found[1], found[4]] == [f"{mae:.2f}", f"{mse:,.2f}"]
+    assert 0 < float(found[2]) < mae < float(found[3])
+    refused = CliRunner().invoke(cli.app, ["compare", *runs, "--out", str(tmp_path / "site")])
+    assert isinstance(refused.exception, UsageError)
+    assert "no pages that compare" in str(refused.exception)
+    run("oracle", "filter_hres_synth", limit=6, budget=3, out=tmp_path / "fewer")
+    other = CliRunner().invoke(cli.app, ["compare", runs[0], str(tmp_path / "fewer")])
+    assert isinstance(other.exception, UsageError)
+    assert "were shown other masks" in str(other.exception)
+
+
+def test_ceilings_and_floors_are_found_and_are_on_the_same_samples(tmp_path: Path, tool: str) -> None:
+    task, tool = write_task(tmp_path / "data", 24), f"{tool},radius=12"
+    made = run("center", task, tool, out=tmp_path / "runs/center", limit=20)
+    players = play_ceilings(task, tool, out=tmp_path / "runs/ceilings")
+    page = report([made.folder], images=False).read_text()
+    rows = [json.loads(line) for line in (players["oracle"].folder / "episodes.jsonl").read_text().splitlines()][:20]
+    oracle = np.mean([i / u if u else 1 for i, u in map(_final, rows)])
+    assert re.search(rf'<th scope="row">oracle</th><td>ceiling</td><td>{oracle:.3f}</td>', page)
+    assert re.search(r'<th scope="row">empty</th><td>floor</td><td>0\.\d{3}</td>', page)
+    assert "By oracle clicks" in page
+
+
+@pytest.mark.parametrize("damage", ["{", '{"iou": NaN}'])
+def test_damaged_episodes_are_named(played: list[Run], tmp_path: Path, damage: str) -> None:
+    broken = tmp_path / "run"
+    shutil.copytree(played[0].folder, broken)
+    with (broken / "episodes.jsonl").open("a") as file:
+        file.write(damage + "\n")
+    with pytest.raises(UsageError, match=r"Line 49 of .*episodes.jsonl is damaged"):
+        report([broken], tmp_path / "site")
+
+
+def test_a_run_under_way_is_reported_as_far_as_it_is(played: list[Run], tmp_path: Path) -> None:
+    early = tmp_path / "run"
+    shutil.copytree(played[0].folder, early)
+    lines = (early / "episodes.jsonl").read_bytes().splitlines(keepends=True)
+    (early / "episodes.jsonl").write_bytes(b"".join(lines[:20]) + lines[20][:100])
+    page = report([early], tmp_path / "site", images=False).read_text()
+    assert "20 samples on 10 images" in page
+    (early / "episodes.jsonl").write_bytes(lines[0][:100])
+    with pytest.raises(UsageError, match="no finished episode yet"):
+        report([early], tmp_path / "site", images=False)
+
+
+def test_paths_in_errors_are_cut(played: list[Run], tmp_path: Path) -> None:
+    failed = tmp_path / "run"
+    shutil.copytree(played[0].folder, failed)
+    lines = (failed / "episodes.jsonl").read_text().splitlines()
+    episode = json.loads(lines[0]) | {"error": "no file /home/ann/weights/x.pth", "stop": "error"}
+    (failed / "episodes.jsonl").write_text("\n".join([json.dumps(episode), *lines[1:]]) + "\n")
+    site = report([failed], tmp_path / "site", images=False).parent
+    assert _downloaded(site)[0][0]["error"] == "no file …/x.pth"
