@@ -76,7 +76,7 @@ def _played(
 
 
 def _ious(episodes: Sequence[Episode], budget: int) -> Values:
-    """Return what each episode returns within so many steps: of a search its best by prediction, of others their last."""
+    """Return the IoU of the answer of each episode after ``budget`` steps: best by prediction in a search, else last."""
     values = []
     for episode in episodes:
         steps = episode.steps[:budget]

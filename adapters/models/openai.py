@@ -31,15 +31,13 @@ from hlmat_bench.models.api.client import ApiClient
 from hlmat_bench.models.api.prices import find as find_price
 from hlmat_bench.points import PointFormat
 from hlmat_bench.points.resize import Resize
+from hlmat_bench.points.syntaxes import SYNTAXES
 from hlmat_bench.protocol.interfaces import Reply, Request
 
 _OPENAI_URL = "https://api.openai.com/v1"
 _PAYERS = {"OpenAI-Organization": "OPENAI_ORG_ID", "OpenAI-Project": "OPENAI_PROJECT_ID"}
 _IMAGE = "{image}"
 _SHORTEST_SECRET = 6  # in a reply; servers without keys are given words like "none"
-# Syntaxes whose tags are special tokens in many checkpoints. vLLM, SGLang and LMDeploy drop these unless told not to:
-# https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html, `skip_special_tokens`.
-_TAGS = ("point", "points", "box", "det", "loc")
 
 
 def missing(name: str) -> str | None:
@@ -143,7 +141,9 @@ class OpenAIModel:
         self._leave_out = sorted(set(filter(None, leave_out.split("+"))))
         self.deterministic = deterministic and "temperature" not in self._leave_out
         self.seeded = "seed" not in self._leave_out
-        self._keep_tags = self.points.syntax in _TAGS and url != _OPENAI_URL
+        # vLLM, SGLang and LMDeploy drop special tokens unless told not to:
+        # https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html, `skip_special_tokens`.
+        self._keep_tags = SYNTAXES[self.points.syntax].tags and url != _OPENAI_URL
         self._threads = ThreadPoolExecutor(max(os.cpu_count() or 1, 2), "encode")
 
     def spec(self) -> dict[str, Any]:

@@ -103,7 +103,7 @@ class GraphCutSession:
             UsageError: when a box is given.
         """
         if box is not None:
-            raise UsageError("graphcut takes clicks alone; use a segmenter that takes boxes, such as sam_b.")
+            raise UsageError("graphcut takes only clicks; use a segmenter that takes boxes, such as sam_b.")
         wanted = tuple(clicks)
         if self._state.clicks != wanted[: len(self._state.clicks)]:
             self._state = self._start

@@ -45,7 +45,7 @@ def segmenters() -> None:
 def tasks(data_root: options.DataRoot = None) -> None:
     """The tasks there are, and whether their data is here."""
     from hlmat_bench.cli import console
-    from hlmat_bench.data.tasks import load_task, task_names
+    from hlmat_bench.data.tasks import layouts, load_task, task_names
 
     rows = []
     for name in task_names():
@@ -54,3 +54,4 @@ def tasks(data_root: options.DataRoot = None) -> None:
         here = task.missing(data_root)
         rows.append((name, task.title, str(expressions or ""), here or "yes"))
     console.table(("task", "title", "expressions", "can run here"), rows, right=[2])
+    console.say(f"\nA task file of your own may name one of the layouts {', '.join(layouts())}, or a layout's file.")

@@ -7,9 +7,11 @@ reads it.
 
 A packed mask is a ``uint8`` array of shape (H, ceil(W / 8)): pixel x of a row is bit x % 8 of byte x // 8, and
 bits beyond the last pixel are zero. An aligned mask is an array of ``uint64`` words in which every row ends with at
-least one zero bit, so that a run of pixels never continues from one row into the next. Packed masks are there for
-speed: measured on one core at 640x480 and 2048x1536 pixels, an IoU takes 0.011 and 0.080 ms (numpy on bool: 0.024 and
-0.247), a boundary IoU 0.081 and 0.49 ms (`cv2.erode`: 0.129 and 5.2), and the search for a click builds on them.
+least one zero bit, so that a run of pixels never continues from one row into the next.
+
+Packed masks are there for speed. Measured on one core: an IoU at 640x480 and 2048x1536 pixels takes 0.011 and 0.080 ms
+(with numpy on bool 0.024 and 0.247), a boundary IoU 0.081 and 0.49 ms (with `cv2.erode` 0.129 and 5.2), all scores of
+300 episodes of 7 clicks 0.9 and 7 s (1.05 and 21). The search for the next click builds on them, too.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ Words: TypeAlias = NDArray[np.uint64]
 MAX_PIXELS = 2**28
 """Larger masks are refused: a few bytes of RLE could otherwise ask for any amount of memory."""
 
-# The alphabet of compressed counts: 5 bits a character from "0" on, 32 more where the number goes on.
+# The alphabet of compressed counts: 5 bits a character from "0" on, plus 32 where the number has more characters.
 _COUNTS = re.compile(rb"(?:[P-o]{0,5}[0-O])+")
 
 

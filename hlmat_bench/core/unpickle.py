@@ -1,4 +1,4 @@
-"""Reading pickles from elsewhere: plain containers and numbers come out, everything else is refused.
+"""Reads pickles from untrusted sources: accepts plain containers and numbers, refuses everything else.
 
 A pickle is a program; loading one from a stranger runs it (https://docs.python.org/3/library/pickle.html,
 "Restricting globals"). Here every global name that a pickle asks for is answered with a harmless stand-in, or refused;
@@ -29,7 +29,7 @@ _PLAIN = (str, bytes, bool, int, float, complex, type(None))
 _CONTAINERS = (list, tuple, set, frozenset)
 _NUMBER_OR_TEXT = re.compile(r"[biufSU?]\d{0,6}")
 _PERHAPS_HUGE = re.compile(rb"\x8a[\x08-\xff]|\x8b[\s\S]{3}\x00|\d{19,}L?\r?\n")
-"""How integers of eight bytes and more are written: LONG1, LONG4, and as text; other bytes may look so by chance."""
+"""Integers of eight bytes and more, as LONG1, LONG4 and text; other bytes may match by chance."""
 _MOST_HUGE = 1000
 _MOST_LEVELS = 100
 _DAMAGED = (
@@ -48,7 +48,7 @@ _DAMAGED = (
 
 
 class _Refused(Exception):
-    """The pickle asks for something that is no plain value."""
+    """The pickle asks for a value that is not plain."""
 
 
 def load(path: Path) -> Any:
@@ -71,12 +71,12 @@ def load(path: Path) -> Any:
 def loads(data: bytes, name: str = "pickle") -> Any:
     """Return the value in the bytes of a pickle; see `load`.
 
-    A pickle in which every line ends with CR LF was changed by a transfer as text; these ends are undone, which
-    restores the text protocol (0) completely.
+    A pickle in which every line ends with CR LF was transferred as text. Its line ends are restored to LF, which
+    repairs the text protocol (0) completely.
 
     Args:
         data: the pickle, of any protocol.
-        name: what an error calls it.
+        name: the name of the pickle in error messages.
     """
     lines = data.count(b"\n")
     as_text = lines > 0 and data.count(b"\r\n") == lines and not data.startswith(pickle.PROTO)
@@ -86,8 +86,8 @@ def loads(data: bytes, name: str = "pickle") -> Any:
         _check_plain(value)
     except _Refused as error:
         raise UsageError(
-            f"{name} is refused: it asks for {error}, and annotations are plain data; save it again with lists, texts "
-            "and numbers alone (numpy arrays: .tolist()), or as JSON."
+            f"{name} is refused: it asks for {error}, and annotations are plain data; save it again with only lists, "
+            "texts and numbers (numpy arrays: .tolist()), or as JSON."
         ) from error
     except _DAMAGED as error:
         why = "its lines end with CR LF: copy it as a binary file" if b"\r\n" in data else "get the file again"
@@ -166,12 +166,12 @@ def _nested(left: list[int], data: object, dtype: object, shape: object, order: 
     """Return the nested lists of an array, from its parts in a pickle (numpy's ``_frombuffer``).
 
     Args:
-        left: how many more numbers the arrays of this pickle may hold, which is lowered: no more than it has bytes,
-            although it may name the same bytes again and again.
+        left: how many more numbers the arrays of this pickle may hold; lowered here. It begins as the number of
+            bytes of the pickle, so that a pickle cannot fill the memory by naming the same bytes many times.
         data: the bytes of the array.
         dtype: the type of its numbers.
         shape: the shape of the array.
-        order: "F" if the first index runs fastest.
+        order: "F" if the first index varies fastest.
     """
     numbers = _values(dtype, data)
     if not isinstance(shape, tuple) or not shape or not all(isinstance(side, int) and side > 0 for side in shape):
@@ -184,7 +184,7 @@ def _nested(left: list[int], data: object, dtype: object, shape: object, order: 
 
 
 def _no_array(*_: object) -> None:
-    """Refuse the class of arrays itself: it only stands among the arguments of ``_reconstruct``."""
+    """Refuse a call of the class ndarray: a pickle needs it only as an argument of ``_reconstruct``."""
     raise _Refused("a numpy array without its content")
 
 
@@ -212,7 +212,7 @@ _ARRAY_BUILDERS: Final[_Builders] = {
 
 
 def _check_numbers(data: bytes) -> None:
-    """Refuse a pickle of very many huge integers: they can be chosen so that a dict takes them in quadratic time.
+    """Refuse a pickle of very many huge integers: they can be chosen so that building a dict takes quadratic time.
 
     Python's hash of an integer is its remainder by 2**61 - 1 (https://docs.python.org/3/library/stdtypes.html).
     """
@@ -224,7 +224,8 @@ def _check_numbers(data: bytes) -> None:
 
 
 def _check_plain(value: Any) -> None:
-    """Raise when a stand-in is left anywhere in the value, which may hold itself, or when it is nested too deeply."""
+    """Raise when a value, which may contain itself, contains a stand-in or is nested too deeply."""
+    # Level by level, because a nested value could exhaust the stack of a recursive function.
     level, seen = [value], set()
     for _ in range(_MOST_LEVELS):
         below: list[Any] = []

@@ -15,11 +15,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
 from hlmat_bench.core import files as yaml_files
 from hlmat_bench.core.content import folder
 from hlmat_bench.core.errors import UsageError, unknown
+from hlmat_bench.core.validation import Strict, validated
 from hlmat_bench.points import PointFormat
 from hlmat_bench.points.resize import Resize
 from hlmat_bench.protocol import plugins
@@ -27,14 +28,8 @@ from hlmat_bench.protocol.interfaces import Model
 from hlmat_bench.protocol.reference import REFERENCES
 from hlmat_bench.protocol.settings import ProtocolSettings
 
-SCHEMA = "hlmat-catalog/1"
 
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Entry(_Strict):
+class Entry(Strict):
     """One version of a model.
 
     Attributes:
@@ -90,7 +85,7 @@ class Entry(_Strict):
         return f"set {variable}" if variable and not os.environ.get(variable) else self.needs
 
 
-class _File(_Strict):
+class _File(Strict):
     schema_: Literal["hlmat-catalog/1"] = Field(alias="schema")
     aliases: dict[str, str] = Field(default_factory=dict)
     families: dict[str, Any] = Field(default_factory=dict)
@@ -219,10 +214,4 @@ def _ours() -> _File:
 
 
 def _read(path: Path) -> _File:
-    value = yaml_files.read(path, "catalogue")
-    try:
-        return _File.model_validate(value)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"The catalogue {path} is not of schema {SCHEMA}: {place}: {first['msg']}.") from error
+    return validated(_File, yaml_files.read(path, "catalogue"), f"the catalogue {path}")

@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from hlmat_bench.core.errors import UsageError, unknown
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.validation import Strict, validated
 from hlmat_bench.protocol.interfaces import Question
 from hlmat_bench.protocol.prompts import DEFAULT_BOX_PROMPT, DEFAULT_PRM_PROMPT, DEFAULT_PROMPT
 
@@ -60,11 +61,7 @@ NEEDS: dict[str, StrategyNeeds] = {
 ANY_NEEDS = StrategyNeeds(frozenset({"prm", "stop", "candidates"}))
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class OverlaySettings(_Strict):
+class OverlaySettings(Strict):
     """How the current mask is painted over the image.
 
     Attributes:
@@ -88,7 +85,7 @@ class OverlaySettings(_Strict):
         return value
 
 
-class StopSettings(_Strict):
+class StopSettings(Strict):
     """When a search has converged.
 
     Attributes:
@@ -100,7 +97,7 @@ class StopSettings(_Strict):
     patience: int = Field(1, ge=1)
 
 
-class ProtocolSettings(_Strict):
+class ProtocolSettings(Strict):
     """The settings of protocol ``hlmat/1``; the defaults are the paper's where it states one.
 
     A setting that the strategy does not use is None, and giving it a value is an error: only what can change a score
@@ -221,10 +218,7 @@ class ProtocolSettings(_Strict):
                 nested.setdefault(section, {})[inner] = value
             else:
                 nested[key] = value
-        try:
-            return cls.model_validate(nested, context={"needs": needs})
-        except ValidationError as error:
-            raise _usage_error(error) from error
+        return validated(cls, nested, "", what="setting", known=setting_names, context={"needs": needs})
 
 
 #: The settings that only some strategies use.
@@ -279,17 +273,6 @@ def setting_names() -> list[str]:
         sections = [part for part in (info.annotation, *get_args(info.annotation)) if hasattr(part, "model_fields")]
         names += [f"{name}.{key}" for key in sections[0].model_fields] if sections else [name]
     return names
-
-
-def _usage_error(error: ValidationError) -> UsageError:
-    first = error.errors()[0]
-    name = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        return unknown("setting", name, setting_names(), f"Settings are {', '.join(setting_names())}.")
-    if not name:
-        return UsageError(f"The settings do not fit: {first['msg'].removeprefix('Value error, ')}.")
-    message = first["msg"].removeprefix("Value error, ")
-    return UsageError(f"The setting {name}={first['input']!r} does not fit: {message}.")
 
 
 def json_text(value: object, **options: Any) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.samples import Sample, Source, Truth
 from hlmat_bench.core.types import Image, Mask
-from hlmat_bench.data.imperfect import Imperfect, imperfect
+from hlmat_bench.data.perturbations import Imperfect, imperfect
 from hlmat_bench.data.tasks import Task
 from hlmat_bench.protocol.filtering import predicting
 from hlmat_bench.protocol.interfaces import Segmenter

@@ -59,7 +59,7 @@ def test_the_batch_is_halved_until_it_fits_and_stays_so(checkpoint: Path, plenty
     with pytest.warns(RuntimeWarning) as warned:
         answers = model.reply_batch(asked)
     assert [str(warning.message) for warning in warned] == [
-        "The device ran out of memory with 8 replies at once; going on with 2."
+        "The device ran out of memory with 8 replies at once; the run continues with 2."
     ]
     assert texts(answers) == texts(plenty.reply_batch(asked))
     assert [rows for rows, _ in model.given] == [8, 4, 2, 2, 2, 2]

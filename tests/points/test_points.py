@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,11 @@ from hypothesis import strategies as st
 
 from hlmat_bench.actions import Action, box_form, parse, write, write_box
 from hlmat_bench.clicks import Click
+from hlmat_bench.core.content import folder
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.points import FORMATS, PointFormat
 from hlmat_bench.points.resize import Frame, Resize
+from hlmat_bench.points.syntaxes import SYNTAXES
 
 BOXED = ["text", "segagent", "json", "point", "box", "det"]
 SIZES = st.tuples(st.integers(1, 5000), st.integers(1, 5000))
@@ -176,3 +179,11 @@ def test_unknown_names_are_refused(name: str) -> None:
 def test_a_misspelt_name_is_answered_with_the_nearest() -> None:
     with pytest.raises(UsageError, match="Did you mean segagent-qwen"):
         PointFormat.named("segagent-quen")
+
+
+def test_every_syntax_is_a_format_of_its_name_and_is_documented() -> None:
+    page = (folder("tasks").parent / "docs" / "points.md").read_text()
+    table = page.split("| syntax | a click looks like |")[1].split("\n\n")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == set(SYNTAXES)
+    for name in SYNTAXES:
+        assert PointFormat.named(f"xy1000-{name}").syntax == name

@@ -125,7 +125,7 @@ def test_a_mask_of_another_shape_is_refused(name: str, made: dict[str, Any]) -> 
 
 
 def mask_prompt(mask: np.ndarray, side: int, low: int, *, stretched: bool) -> torch.Tensor:
-    """Make the mask prompt of a SAM with Pillow, which filters alike: logits of 10 and -10 in its square, made smaller."""
+    """Make the mask prompt of a SAM with Pillow: logits of 10 and -10 in its square, made smaller."""
 
     def resized(values: np.ndarray, width: int, height: int) -> np.ndarray:
         return np.array(Pillow.fromarray(values.astype(np.float32)).resize((width, height), Pillow.Resampling.BILINEAR))
@@ -181,7 +181,7 @@ def test_a_mask_comes_back_from_its_logits() -> None:
     """In the padded square and in the stretched one, of large images and small ones."""
     for family in (SAM, EDGETAM):
         for shape in ((60, 100), (700, 500), (1024, 1024), (1500, 2500)):
-            frame, mask = family.frame(1024), given(*shape)
+            frame, mask = family.square(1024), given(*shape)
             back = (frame.full_size(frame.low_resolution(mask, 256), shape) > 0).numpy()
             assert (back & mask).sum() / (back | mask).sum() > 0.97
 

@@ -190,9 +190,9 @@ def test_a_user_puts_others_in_place_of_parts(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"schema": "hlmat-suite/2"}, "schema: Input should be 'hlmat-suite/1'"),
-        ({"tabels": []}, "tabels: Extra inputs are not permitted"),
-        ({"tables": table(rows=[{"name": "R", "modell": "good"}])}, "modell"),
+        ({"schema": "hlmat-suite/2"}, "is 'hlmat-suite/2', which does not fit: Input should be 'hlmat-suite/1'"),
+        ({"tabels": []}, "called 'tabels'. Did you mean tables"),
+        ({"tables": table(rows=[{"name": "R", "modell": "good"}])}, "called 'modell'. Did you mean model?"),
         ({"tables": table(rows=[{"name": "R", "model": "goof"}])}, "goof, which is not among models: good, bad"),
         ({"tables": table(rows=[{"name": "R", "model": "good", "segmenter": "x"}])}, "not among segmenters: tool"),
         ({"tables": table(rows=[{"name": "R"}])}, "the cell R / A of t has no model"),

@@ -6,9 +6,10 @@ import base64
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter
 
 from hlmat_bench.core.types import Image
+from hlmat_bench.core.validation import Exact, Misfit, checked
 from hlmat_bench.models.worker.process import WorkerLost
 from hlmat_bench.protocol.interfaces import Reply, Request
 
@@ -17,8 +18,8 @@ Finish: TypeAlias = Literal["stop", "length", "content_filter", "refusal"]
 _Text = Annotated[str, Field(min_length=1)]
 
 
-class _Message(BaseModel):
-    model_config = ConfigDict(strict=True, frozen=True)
+class _Message(Exact):
+    model_config = ConfigDict(extra="ignore")  # a later version may say more
 
 
 class Hello(_Message):
@@ -108,12 +109,11 @@ def read(message: Mapping[str, Any]) -> Hello | Answer | Failure:
     """
     if message["schema"] != SCHEMA:
         raise WorkerLost(f"the worker speaks {message['schema']!r} instead of {SCHEMA!r}")
-    try:
-        return _READER.validate_python(message)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "type"
-        raise WorkerLost(f"the worker broke the message format: {place}: {first['msg']}") from error
+
+    def lost(misfit: Misfit) -> WorkerLost:
+        return WorkerLost(f"the worker broke the message format: {misfit.sentence('type')}")
+
+    return checked(_READER.validate_python, message, lost)
 
 
 def generate(batch: Mapping[int, Request], encode: Callable[[Image], bytes]) -> dict[str, Any]:

@@ -10,21 +10,18 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from hlmat_bench.core import files
 from hlmat_bench.core.content import folder
 from hlmat_bench.core.errors import UsageError, unknown
+from hlmat_bench.core.validation import Strict, validated
 from hlmat_bench.runs.suites.measures import Measure
 
 _LIST_HINT = "`hlmat-bench suites` lists them."
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Part(_Strict):
+class Part(Strict):
     """Part of the description of a run. A cell's run is that of its table, under its row's, under its column's.
 
     Attributes:
@@ -93,7 +90,7 @@ class Line(Part):
     play: bool = True
 
 
-class Table(_Strict):
+class Table(Strict):
     """A grid of cells.
 
     Attributes:
@@ -125,7 +122,7 @@ class Table(_Strict):
         return self.runs.under(row).under(column)
 
 
-class Suite(_Strict):
+class Suite(Strict):
     """A suite, as its YAML file describes it.
 
     Attributes:
@@ -220,11 +217,4 @@ def _shipped(name: str) -> Suite:
 
 
 def _read(path: Path) -> Suite:
-    values = files.read(path, "suite file")
-    try:
-        return Suite.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "as a whole"
-        message = first["msg"].removeprefix("Value error, ").rstrip(".")
-        raise UsageError(f"The suite file {path} is not of schema hlmat-suite/1: {place}: {message}.") from error
+    return validated(Suite, files.read(path, "suite file"), f"the suite file {path}")

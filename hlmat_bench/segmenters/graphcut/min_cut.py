@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from hlmat_bench.core.types import Size
 
-Floats: TypeAlias = NDArray[np.float32]
+FloatMap: TypeAlias = NDArray[np.float32]
 
 
-def cheapest(price: Floats, across: Floats, down: Floats, iterations: int, levels: int = 2) -> Floats:
+def cheapest(price: FloatMap, across: FloatMap, down: FloatMap, iterations: int, levels: int = 2) -> FloatMap:
     """Return the x in [0, 1] that minimises sum(price * x) + sum(weight * |difference of neighbours|).
 
     Args:
@@ -49,7 +49,7 @@ def cheapest(price: Floats, across: Floats, down: Floats, iterations: int, level
     return _primal_dual(price, across, down, iterations, (price < 0).astype(np.float32))
 
 
-def _primal_dual(price: Floats, across: Floats, down: Floats, iterations: int, x: Floats) -> Floats:
+def _primal_dual(price: FloatMap, across: FloatMap, down: FloatMap, iterations: int, x: FloatMap) -> FloatMap:
     """Run Chambolle and Pock's first algorithm with steps 1/2 and 1/4 from the start x, and return its result."""
     # The algorithm converges because 1/2 * 1/4 * 8 <= 1: the squared norm of the gradient on a grid is at most 8. All
     # steps write to existing arrays, because allocating new ones in this loop takes time.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hlmat_bench.clicks import Click
 from hlmat_bench.core.types import Image, Mask, Size
-from hlmat_bench.segmenters.graphcut.min_cut import Floats, cheapest, resized
+from hlmat_bench.segmenters.graphcut.min_cut import FloatMap, cheapest, resized
 
 Span: TypeAlias = "slice[int, int, None]"
 
@@ -98,7 +98,7 @@ class Labelling(NamedTuple):
     """
 
     score: float
-    soft: Floats
+    soft: FloatMap
     labels: Mask
     depth: float
 
@@ -207,7 +207,7 @@ class Window:
         near: Mask = self._far <= max(1.0, self._settings.disc * radius) ** 2
         return near
 
-    def _colour_evidence(self, radius: float) -> Floats:
+    def _colour_evidence(self, radius: float) -> FloatMap:
         """Return the evidence of all pixels' colours for the label of the click, in nats, float32 (h, w)."""
         labelled = self._old if self._positive else ~self._old
         disc = self._disc(radius)
@@ -217,10 +217,10 @@ class Window:
         others = ~labelled * (1 - np.exp(-self._far / (2 * (1.3 * radius) ** 2))) + 1e-6
         return self._ratio(mine, others)
 
-    def _ratio(self, mine: NDArray[Any], others: NDArray[Any]) -> Floats:
+    def _ratio(self, mine: NDArray[Any], others: NDArray[Any]) -> FloatMap:
         bound = self._settings.colour
         ratio = np.log((self._histogram(mine) + 1e-5) / (self._histogram(others) + 1e-5))
-        evidence: Floats = np.clip(ratio, -bound, bound)[self._bins].astype(np.float32)
+        evidence: FloatMap = np.clip(ratio, -bound, bound)[self._bins].astype(np.float32)
         return evidence
 
     def _histogram(self, weights: NDArray[Any]) -> NDArray[Any]:
@@ -238,32 +238,32 @@ class Window:
         share: NDArray[Any] = counts.ravel() / counts.sum()
         return share
 
-    def _cut(self, evidence: Floats, radius: float) -> Floats:
+    def _cut(self, evidence: FloatMap, radius: float) -> FloatMap:
         """Return the soft labelling in [0, 1] of least energy."""
         s = self._settings
         price = -evidence if self._positive else evidence
-        stands = self._stands(radius)
-        price = price + np.where(self._old, -stands, stands)
+        change_cost = self._change_cost(radius)
+        price = price + np.where(self._old, -change_cost, change_cost)
         price[self._disc(radius)] += -s.disc_weight if self._positive else s.disc_weight
         for positive, x, y in self._clicks:
             price[max(0, y - 1) : y + 2, max(0, x - 1) : x + 2] = -_CERTAIN if positive else _CERTAIN
         contrast = np.float32(s.contrast_first if self._first else s.contrast)
         return cheapest(price.astype(np.float32), contrast * self._across, contrast * self._down, s.iterations)
 
-    def _stands(self, radius: float) -> Floats:
+    def _change_cost(self, radius: float) -> FloatMap:
         """Return the cost of changing the old label, float32 (h, w)."""
         s = self._settings
         inertia, reach = (s.inertia_first, s.reach_first) if self._first else (s.inertia, s.reach)
-        cost: Floats = inertia * (1 - np.exp(-self._far / (2 * (reach * radius) ** 2)))
+        cost: FloatMap = inertia * (1 - np.exp(-self._far / (2 * (reach * radius) ** 2)))
         return cost
 
-    def _labels(self, soft: Floats) -> Mask:
+    def _labels(self, soft: FloatMap) -> Mask:
         labels = soft > 0.5
         positive, x, y = self._clicks[-1]
         labels[y, x] = positive
         return anchored(labels, self._clicks, self._start) if self._whole else labels
 
-    def _judged(self, soft: Floats, labels: Mask, radius: float) -> Labelling:
+    def _judged(self, soft: FloatMap, labels: Mask, radius: float) -> Labelling:
         """Score a labelling: its change should have the click in its middle, a cheap outline, and a plausible size."""
         s = self._settings
         change = labels ^ self._old
@@ -304,28 +304,28 @@ class Outline(Window):
             labels = self._labels(soft := self._cut(self._colour_evidence(off), off))
             yield self._judged(soft, labels, self._radius)
 
-    def _labels(self, soft: Floats) -> Mask:
+    def _labels(self, soft: FloatMap) -> Mask:
         _, x, y = self._clicks[-1]
         part = _nearest_parts(self._old | (self._off <= (self._settings.apart / 2 * self._radius) ** 2))
         return super()._labels(np.where(part == part[y, x], soft, self._old).astype(np.float32))
 
-    def _sure(self, off: float) -> Floats:
+    def _trust(self, off: float) -> FloatMap:
         """Return the trust in old labels, from 0 on the outline to 1 far from it; ``off`` is its error in pixels."""
-        sure: Floats = 1 - np.exp(-self._off / (2 * off**2))
-        return sure
+        trust: FloatMap = 1 - np.exp(-self._off / (2 * off**2))
+        return trust
 
-    def _colour_evidence(self, off: float) -> Floats:
-        sure = self._sure(off) + 1e-3
+    def _colour_evidence(self, off: float) -> FloatMap:
+        trust = self._trust(off) + 1e-3
         disc = self._disc(self._radius)
-        mine = sure * (self._old == self._positive) + 1e-6
-        return self._ratio(mine / mine.sum() + disc / disc.sum(), sure * (self._old != self._positive) + 1e-6)
+        mine = trust * (self._old == self._positive) + 1e-6
+        return self._ratio(mine / mine.sum() + disc / disc.sum(), trust * (self._old != self._positive) + 1e-6)
 
-    def _stands(self, off: float) -> Floats:
-        cost: Floats = self._settings.inertia_outline * self._sure(off)
+    def _change_cost(self, off: float) -> FloatMap:
+        cost: FloatMap = self._settings.inertia_outline * self._trust(off)
         return cost
 
 
-def _depth(mask: Mask) -> Floats:
+def _depth(mask: Mask) -> FloatMap:
     """Return the distances to the nearest pixel outside the mask; pixels beyond the image are outside."""
     import cv2
 
@@ -333,7 +333,7 @@ def _depth(mask: Mask) -> Floats:
     return cv2.distanceTransform(padded, cv2.DIST_L2, 5)[1:-1, 1:-1].astype(np.float32, copy=False)
 
 
-def _to_outline(mask: Mask) -> Floats:
+def _to_outline(mask: Mask) -> FloatMap:
     """Return the distances to the nearest pixel of the other label; the image's edge is no outline."""
     import cv2
 

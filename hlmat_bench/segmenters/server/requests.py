@@ -7,12 +7,13 @@ from collections.abc import Iterable
 from typing import TypeVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from hlmat_bench.clicks import Click
 from hlmat_bench.core import masks
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.types import Box, Image, Mask, Size
+from hlmat_bench.core.validation import Exact, Misfit, checked
 
 PROTOCOL = "hlmat-segmenter/1"
 MOST_JSON_BYTES = 4 << 20
@@ -34,11 +35,7 @@ class Refused(Exception):
         self.status, self.code, self.headers = status, code, headers
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-
-
-class Call(_Body):
+class Call(Exact):
     """One prediction.
 
     Attributes:
@@ -54,33 +51,33 @@ class Call(_Body):
         return [Click(*click) for click in self.clicks]
 
 
-class PredictBody(_Body):
+class PredictBody(Exact):
     """The body of ``predict``: all predictions that lead to the mask that is wanted, the wanted one last."""
 
     calls: tuple[Call, ...] = Field(min_length=1, max_length=MOST_CALLS)
 
 
-class PredictEachBody(_Body):
+class PredictEachBody(Exact):
     """The body of ``predict_each``: all predictions so far, and what each candidate would ask next."""
 
     calls: tuple[Call, ...] = Field(max_length=MOST_CALLS)
     candidates: tuple[Call, ...] = Field(min_length=1, max_length=MOST_CALLS)
 
 
-class Runs(_Body):
+class Runs(Exact):
     """A mask as COCO's run-length encoding; see `hlmat_bench.core.masks`."""
 
     size: tuple[int, int]
     counts: str
 
 
-class StartFromBody(_Body):
+class StartFromBody(Exact):
     """The body of ``start_from``: the mask that the session's first prediction continues from."""
 
     mask: Runs
 
 
-B = TypeVar("B", bound=_Body)
+B = TypeVar("B", bound=Exact)
 
 
 def read_json(body: bytes, form: type[B]) -> B:
@@ -89,14 +86,13 @@ def read_json(body: bytes, form: type[B]) -> B:
     Raises:
         Refused: 400 for what is no JSON, 422 for JSON of another form.
     """
-    try:
-        return form.model_validate_json(body)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        if first["type"] == "json_invalid":
-            raise Refused(400, "not_json", f"The body is no JSON: {first['msg']}.") from error
-        where = ".".join(map(str, first["loc"])) or "the body"
-        raise Refused(422, "bad_request", f"In {where}: {first['msg']}.") from error
+
+    def refused(misfit: Misfit) -> Refused:
+        if misfit.kind == "json_invalid":
+            return Refused(400, "not_json", f"The body is no JSON: {misfit.message}.")
+        return Refused(422, "bad_request", f"In {misfit.sentence('the body')}.")
+
+    return checked(form.model_validate_json, body, refused)
 
 
 def read_png(body: bytes, most_pixels: int) -> Image:

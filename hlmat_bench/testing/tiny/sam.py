@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from hlmat_bench.core.networks.device import seeded
-from hlmat_bench.segmenters.sam.official import Architecture, build
+from hlmat_bench.segmenters.sam.official import SamArchitecture, build
 
-TINY_SAM = Architecture(
+TINY_SAM = SamArchitecture(
     "tiny",
     width=32,
     depth=2,
@@ -62,7 +62,7 @@ def _transformers() -> Any:
     return importlib.import_module("transformers")  # parts of it are not typed
 
 
-def _sam_config(a: Architecture) -> Any:
+def _sam_config(a: SamArchitecture) -> Any:
     return _transformers().SamConfig(
         vision_config={
             "hidden_size": a.width,

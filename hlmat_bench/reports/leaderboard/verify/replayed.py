@@ -9,7 +9,7 @@ import numpy as np
 
 from hlmat_bench.core import masks
 from hlmat_bench.core.samples import Sample, Source
-from hlmat_bench.data.imperfect import Imperfect
+from hlmat_bench.data.perturbations import Imperfect
 from hlmat_bench.data.tasks import Task
 from hlmat_bench.protocol.interfaces import Segmenter
 from hlmat_bench.protocol.records import Episode
