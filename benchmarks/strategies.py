@@ -76,7 +76,7 @@ def _played(
 
 
 def _ious(episodes: Sequence[Episode], budget: int) -> Values:
-    """Return the IoU of the answer of each episode after ``budget`` steps: best by prediction in a search, else last."""
+    """Return the IoU of each answer after ``budget`` steps: best by prediction in searches, else last."""
     values = []
     for episode in episodes:
         steps = episode.steps[:budget]
