@@ -1,6 +1,7 @@
-"""Replies on disk, so that the same question to the same model is asked, and paid, once.
+"""Keep replies on disk, so that a request to a model is sent, and paid, only once.
 
-They are in one SQLite file, which survives a kill and can be shared by runs and processes.
+The cache is one SQLite file: it stays intact if a process is killed, several runs and processes can share it, and
+SQLite is part of Python.
 """
 
 from __future__ import annotations
@@ -28,15 +29,15 @@ _WAIT_SECONDS = 60.0
 
 
 class CachedModel:
-    """Keep the replies of a model; failed requests are not kept.
+    """A model whose replies are kept on disk; failed requests are not kept.
 
-    A request is kept if its repetition would get the same replies: at temperature 0, of a model that is
-    ``deterministic``; above, of one that heeds the seed (attribute ``seeded``, default True).
+    Replies are kept only if the same request would get the same replies again: at temperature 0 if the model is
+    ``deterministic``, above 0 if it uses the request's seed (attribute ``seeded``, default True).
 
     Args:
-        model: the model that is asked when the cache has no reply.
-        spec: the model's identity, with all that its replies depend on.
-        folder: the folder of the cache; it may be shared.
+        model: answers the requests that are not in the cache.
+        spec: identity of the model, with everything that its replies depend on.
+        folder: folder of the cache; several runs may use it.
     """
 
     def __init__(self, model: Model, spec: dict[str, Any], folder: Path) -> None:
@@ -46,7 +47,7 @@ class CachedModel:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="reply-cache")
 
     async def reply(self, request: Request) -> list[Reply]:
-        """See `hlmat_bench.protocol.interfaces.Model.reply`; a kept reply has the tokens and the cost it had.
+        """Return kept replies, with their tokens and cost, or ask; see `hlmat_bench.protocol.interfaces.Model.reply`.
 
         Raises:
             UsageError: when the cache cannot be read or written.
@@ -81,7 +82,7 @@ class CachedModel:
         return database
 
     def key(self, request: Request) -> str:
-        """Return the SHA-256 (hex) of the model, the image's pixels, the prompt and the decoding."""
+        """Return the SHA-256 (hex) over the model's identity, the image's pixels, the prompt and the decoding."""
         image = hashlib.sha256(np.ascontiguousarray(request.image).data).hexdigest()
         asked = {name: getattr(request, name) for name in ("prompt", "n", "temperature", "max_tokens", "seed")}
         return digest({"model": self._spec, "image": image, "shape": list(request.image.shape), **asked})
@@ -108,5 +109,5 @@ class CachedModel:
 
 
 def to_json(reply: Reply) -> dict[str, Any]:
-    """Return the fields of a reply with 0 seconds, as it takes another time to read a kept one."""
+    """Return the fields of a reply with time 0: its time does not hold for a kept reply."""
     return {name: getattr(reply, name) for name in Reply.__slots__} | {"seconds": 0.0}
