@@ -1,4 +1,4 @@
-"""How near an API model comes to the throughput that its server's latency allows.
+"""Measure the throughput of an API model as a share of what its server's latency allows.
 
     python benchmarks/api.py [--seconds 15] [--rounds 3] [--latency 0.3] [--episodes 64,256]
 
@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=15.0, help="length of a run")
     parser.add_argument("--rounds", type=int, default=3, help="runs, of which the median is shown")
     parser.add_argument("--latency", type=float, default=0.3, help="of the server, in seconds")
-    parser.add_argument("--episodes", default="64,256", help="under way at once")
+    parser.add_argument("--episodes", default="64,256", help="numbers of episodes in flight")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
@@ -78,7 +78,7 @@ def _measure(episodes: int, encoding: str, options: argparse.Namespace) -> Measu
 
 
 async def _ask(model: Any, episodes: int, seconds: float) -> Measured:
-    """Ask with ``episodes`` under way for ``seconds``, as a run does: each reply is kept until its episode ends."""
+    """Ask for ``seconds`` with ``episodes`` in flight, as a run does: replies are kept until their episode ends."""
     replies = 0
     image, masks = _scene()
 
@@ -136,7 +136,7 @@ def _server(latency: float) -> Iterator[str]:
 
 
 class _Chat(asyncio.Protocol):
-    """Answers every request of a connection after the latency; its body is only counted."""
+    """A connection that answers every request after the latency; it counts the bytes of a body, and ignores them."""
 
     def __init__(self, latency: float) -> None:
         self._latency = latency

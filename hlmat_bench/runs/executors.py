@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeAlias
 
 from hlmat_bench.core.errors import PluginFailed
 from hlmat_bench.core.samples import Sample
-from hlmat_bench.models.api.limits import Spent
+from hlmat_bench.models.api.limits import LimitReached
 from hlmat_bench.protocol.loop import run_episode
 from hlmat_bench.runs.batching import RequestBatcher, suitable_concurrency
 from hlmat_bench.runs.writer import RunWriter
@@ -80,7 +80,7 @@ class LocalExecutor:
                     writer, sample = waiting.popleft()
                     try:
                         await play_sample(writer, sample, batchers.get(writer), pool, encoders)
-                    except Spent:
+                    except LimitReached:
                         return
                     finally:
                         writer.meter.end(sample.id)

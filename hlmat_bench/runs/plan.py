@@ -19,9 +19,9 @@ from hlmat_bench.core.samples import Sample, Source
 from hlmat_bench.core.text import redact
 from hlmat_bench.data import check as data_check
 from hlmat_bench.data.tasks import Task, load_task
-from hlmat_bench.models.api.limits import Meter, Metered
+from hlmat_bench.models.api.limits import MeteredModel, UsageMeter
 from hlmat_bench.models.api.reply_cache import CachedModel
-from hlmat_bench.models.catalog import Catalog, Choice
+from hlmat_bench.models.catalog import Catalog, ModelChoice
 from hlmat_bench.points import PointFormat
 from hlmat_bench.points.resize import UNCHANGED, Resize
 from hlmat_bench.protocol import manifest, plugins
@@ -157,7 +157,7 @@ class RunSetup:
     settings: ProtocolSettings
     plan: task_kinds.EpisodePlan
     segmenter: Segmenter
-    choice: Choice
+    choice: ModelChoice
     model: Model | None
     given_points: PointFormat | None = None
 
@@ -202,16 +202,16 @@ class RunSetup:
             samples=len(self.data.samples),
         )
 
-    def meter(self, max_requests: int | None = None, max_cost: float | None = None) -> Meter:
+    def meter(self, max_requests: int | None = None, max_cost: float | None = None) -> UsageMeter:
         """Return a meter of the run's requests, with the limits that are given.
 
         Raises:
             UsageError: when a limit allows no episode.
         """
         per_episode = self.settings.most_requests(self.plan.strategy.needs)
-        return Meter(max_requests=max_requests, max_cost=max_cost, per_episode=per_episode)
+        return UsageMeter(max_requests=max_requests, max_cost=max_cost, per_episode=per_episode)
 
-    def asked_model(self, meter: Meter) -> Model | None:
+    def asked_model(self, meter: UsageMeter) -> Model | None:
         """Return the model with the meter's limits and the cache of replies before it; None for a reference policy.
 
         Raises:
@@ -225,7 +225,7 @@ class RunSetup:
                 "here, so leave them out."
             )
         meter.check(self.model)
-        metered = Metered(self.model, meter)
+        metered = MeteredModel(self.model, meter)
         return metered if self.spec.cache is None else CachedModel(metered, self.model_spec, Path(self.spec.cache))
 
     def open_episode(self, sample: Sample, batcher: RequestBatcher | None, pool: Executor, encoders: Executor) -> Play:
@@ -318,7 +318,7 @@ def split_settings(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[st
     return protocol, data, protocol.pop("points", None)
 
 
-def settings_for(model: Choice, task: Task, given: Mapping[str, Any], budget: int | None) -> ProtocolSettings:
+def settings_for(model: ModelChoice, task: Task, given: Mapping[str, Any], budget: int | None) -> ProtocolSettings:
     """Return the settings: the task's defaults, replaced by what the model was trained with, and by the user's.
 
     Raises:

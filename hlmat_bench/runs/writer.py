@@ -12,7 +12,7 @@ from typing import Any
 
 from hlmat_bench.core.errors import PluginFailed, UsageError
 from hlmat_bench.core.samples import Sample
-from hlmat_bench.models.api.limits import Meter
+from hlmat_bench.models.api.limits import UsageMeter
 from hlmat_bench.protocol import manifest
 from hlmat_bench.protocol.interfaces import BatchModel, Model
 from hlmat_bench.protocol.records import EPISODES, Episode
@@ -53,7 +53,7 @@ class RunWriter:
         setup: RunSetup,
         document: dict[str, Any],
         *,
-        meter: Meter | None = None,
+        meter: UsageMeter | None = None,
         max_failures: int = IN_A_ROW,
         lock: bool = True,
     ) -> None:

@@ -229,12 +229,12 @@ FOREVER = {
     "nested too deep": (Failure(200, body="[" * 100_000), "no JSON object"),
     "plain completions": (
         {**completion([]), "choices": [{"text": SAYS, "finish_reason": "stop"}]},
-        "plain completions",
+        "plain completion",
     ),
-    "a piece of a stream": ({**completion([]), "choices": [{"delta": {"content": SAYS}}]}, "a piece of a stream"),
+    "a piece of a stream": ({**completion([]), "choices": [{"delta": {"content": SAYS}}]}, "a part of a stream"),
     "broken off": (
         {**completion([]), "choices": [{"message": {"content": SAYS}, "finish_reason": "abort"}]},
-        "broke off (finish_reason abort)",
+        "was interrupted (finish_reason abort)",
     ),
     "broken off, with an error": (
         {**completion([]), "choices": [{"message": {"content": SAYS}, "error": {"code": 502, "message": "lost"}}]},

@@ -198,7 +198,7 @@ def test_a_user_puts_others_in_place_of_parts(tmp_path: Path) -> None:
         ({"tables": table(rows=[{"name": "R"}])}, "the cell R / A of t has no model"),
         ({"tables": table(rows=[{"name": "R", "model": "good", "score": "moiu"}])}, "no score called 'moiu'"),
         ({"tables": table(rows=[{"name": "R", "model": "good", "budget": 0}])}, "budget"),
-        ({"tables": table(rows=[{"name": "R", "model": "good", "minus": "S"}])}, "no row that is played"),
+        ({"tables": table(rows=[{"name": "R", "model": "good", "minus": "S"}])}, "no row of this name is played"),
         ({"tables": table(rows=[{"name": "R.", "model": "good"}, {"name": "r", "model": "bad"}])}, "calls two rows"),
         (
             {"tables": table(rows=[{"name": "R", "model": "good", "initial": "empty", "boxes": {"model": "bad"}}])},
@@ -207,7 +207,7 @@ def test_a_user_puts_others_in_place_of_parts(tmp_path: Path) -> None:
         ({"tables": table(rows=[{"name": "R", "model": "good", "boxes": {"model": "x"}}])}, "the model x"),
         (
             {"tables": table(rows=[{"name": "R", "model": "good", "score": "ciou", "minus": "R"}])},
-            "a gain, which is one of miou alone",
+            "has minus:, so its score: must be miou alone",
         ),
     ],
 )  # fmt: skip

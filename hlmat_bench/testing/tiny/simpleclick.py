@@ -1,4 +1,4 @@
-"""A SimpleClick with few and random weights, in the format of the official ones, made offline; public in `testing`."""
+"""Build a SimpleClick with few random weights in the format of the official checkpoints; public in `testing`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hlmat_bench.segmenters.simpleclick.checkpoints import SimpleClickArchitectu
 TINY_SIMPLECLICK = SimpleClickArchitecture(
     width=16, depth=8, heads=2, patch=16, grid=14, pyramid=(8, 8, 12, 16), channels=8, radius=5
 )
-"""What `tiny_simpleclick` builds: trained, were it trained, with images of 224 by 224 pixels."""
+"""The architecture of `tiny_simpleclick`, for training images of 224 x 224 pixels."""
 
 _LOSS = "isegm.model.modeling.transformer_helper.cross_entropy_loss"
 
@@ -23,12 +23,12 @@ _LOSS = "isegm.model.modeling.transformer_helper.cross_entropy_loss"
 def tiny_simpleclick(folder: Path, *, seed: int = 0, architecture: SimpleClickArchitecture = TINY_SIMPLECLICK) -> Path:
     """A SimpleClick of about 40,000 random weights, as its authors save one.
 
-    Its masks mean nothing, but depend on image and clicks; that of one click takes about a tenth of the image.
+    Its masks have no meaning, but depend on image and clicks; the mask of one click covers about a tenth of the image.
 
     Args:
-        folder: where the file goes; made if it is not there.
-        seed: of the weights.
-        architecture: its sizes.
+        folder: folder of the file; it is created if it does not exist.
+        seed: seed of the weights.
+        architecture: sizes of the network.
 
     Returns:
         The file ``simpleclick_tiny.pth``.
@@ -95,7 +95,7 @@ def _config(a: SimpleClickArchitecture, loss: Any) -> dict[str, Any]:
 
 
 def _click_in_the_middle() -> Any:
-    """What the network is told of an empty mask and one positive click, float32 (1, 3, 224, 224)."""
+    """Return the network's input for an empty mask and one positive click, float32 (1, 3, 224, 224)."""
     import torch
 
     told = torch.zeros(1, 3, 224, 224)
@@ -105,7 +105,7 @@ def _click_in_the_middle() -> Any:
 
 @contextmanager
 def _original_loss() -> Iterator[Any]:
-    """An object of a class that has the name of the original's loss, and can be pickled meanwhile."""
+    """Yield an object whose class has the name of the original's loss, so that it can be pickled in the block."""
     import torch
 
     parts = _LOSS.split(".")
