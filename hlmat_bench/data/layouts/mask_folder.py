@@ -24,11 +24,11 @@ from hlmat_bench.data.layouts.json_csv import same
 from hlmat_bench.data.layouts.layout_settings import DataPath, FileSettings, OptionalPath
 from hlmat_bench.data.layouts.masks import Channel, MaskFile, MaskRule
 from hlmat_bench.data.layouts.problems import BadAnnotation, Unannotated
-from hlmat_bench.data.layouts.words import words
 
 _EXPRESSION, _IMAGE = "expression", "image"
 _ORIGINS = frozenset({"captions", "expression", "pattern"})
 _LONGEST_PATTERN = 2000
+_WORD_BOUNDARY = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|_")
 _REPLACED = frozenset({"captions", "captions_if_there", "expression"})
 
 
@@ -208,3 +208,13 @@ def _holds_images(folder: Path) -> bool:
 
 
 LAYOUTS = {"mask_folder": MaskFolderSettings}
+
+
+def words(name: str) -> str:
+    """Return the words of a name in CamelCase or with underscores, in small letters; abbreviations stay.
+
+    >>> words("StreetLamp"), words("dining table"), words("TVStand"), words("fire_truck")
+    ('street lamp', 'dining table', 'TV stand', 'fire truck')
+    """
+    parts = _WORD_BOUNDARY.sub(" ", name).split()
+    return " ".join(part if len(part) > 1 and part.isupper() else part.lower() for part in parts)
