@@ -76,7 +76,7 @@ def _played(
 
 
 def _ious(episodes: Sequence[Episode], budget: int) -> Values:
-    """Return what each episode returns within so many steps: of a search its best by prediction, of others their last."""
+    """Return each episode's mask within so many steps: of a search its best by prediction, of others their last."""
     values = []
     for episode in episodes:
         steps = episode.steps[:budget]

@@ -56,11 +56,13 @@ def pixels_digest(source: SynthSource, sample: Sample) -> str:
 
 
 def test_golden(source: SynthSource) -> None:
+    """A detector of changes: that the pixels are right, the other tests say."""
     samples = {sample.id: sample for sample in source.samples()}
     assert {name: pixels_digest(source, samples[name]) for name in GOLDEN} == GOLDEN
 
 
 def test_golden_samples() -> None:
+    """A detector of changes in what is sampled."""
     assert SynthSource().digest() == "bbfe537d31d0f8e547bb8288575745fe6c9479bee4d304912751315fc5c26389"
 
 

@@ -19,6 +19,7 @@ from PIL import JpegImagePlugin
 
 from hlmat_bench.core.errors import RequestFailed, UsageError
 from hlmat_bench.points import PointFormat
+from hlmat_bench.points.syntaxes import SYNTAXES
 from hlmat_bench.protocol.interfaces import Reply
 from hlmat_bench.testing import Answer, ChatServer, Failure, completion
 from tests.support.asking import (
@@ -96,17 +97,15 @@ def test_options_change_the_request() -> None:
 def test_a_server_is_told_to_keep_the_tags_around_coordinates() -> None:
     """vLLM and its like drop special tokens otherwise; OpenAI's own service knows no such field."""
     kept = {}
-    for points in ("xy1000", "xy1000-json", "xy1000-box", "xy999-det"):
+    for syntax in SYNTAXES:
+        points = "xy1000" if syntax == "text" else f"xy1000-{syntax}"
         with ChatServer(lambda *_: SAYS) as server:
             reply_once(OpenAIModel("fake", points, base_url=server.base_url))
             reply_once(OpenAIModel("fake", points, base_url=server.base_url, leave_out="skip_special_tokens"))
-        kept[points] = [asked.body.get("skip_special_tokens") for asked in server.asked]
-    assert kept == {
-        "xy1000": [None, None],
-        "xy1000-json": [None, None],
-        "xy1000-box": [False, None],
-        "xy999-det": [False, None],
-    }
+        kept[syntax] = tuple(asked.body.get("skip_special_tokens") for asked in server.asked)
+    assert kept == dict.fromkeys(("text", "segagent", "json"), (None, None)) | dict.fromkeys(
+        ("point", "points", "box", "det", "loc"), (False, None)
+    )
 
 
 def test_the_key_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

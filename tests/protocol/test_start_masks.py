@@ -125,7 +125,7 @@ def test_a_mask_of_another_shape_is_refused(name: str, made: dict[str, Any]) -> 
 
 
 def mask_prompt(mask: np.ndarray, side: int, low: int, *, stretched: bool) -> torch.Tensor:
-    """Make the mask prompt of a SAM with Pillow, which filters alike: logits of 10 and -10 in its square, made smaller."""
+    """Make the mask prompt of a SAM with Pillow: logits of 10 and -10 in its square, made smaller."""
 
     def resized(values: np.ndarray, width: int, height: int) -> np.ndarray:
         return np.array(Pillow.fromarray(values.astype(np.float32)).resize((width, height), Pillow.Resampling.BILINEAR))
