@@ -82,6 +82,7 @@ def test_the_version_is_the_packages() -> None:
     assert _cli("--version").stdout.strip() == importlib.metadata.version("hlmat-bench")
 
 
+@pytest.mark.slow
 def test_several_models_and_tasks_make_one_table_per_task(task: str, tool: str, tmp_path: Path) -> None:
     ran = _cli(
         "run", "--model", "oracle", "--model", "empty", "--task", task, "--task", "hres_synth", "--segmenter", tool,

@@ -40,6 +40,7 @@ def is_plain(value: object) -> bool:
     return value is None or type(value) in (str, bytes, bool, int, float, complex)
 
 
+@pytest.mark.slow
 @given(plain, st.integers(0, pickle.HIGHEST_PROTOCOL))
 def test_plain_values_come_back(value, protocol):
     assert unpickle.loads(pickle.dumps(value, protocol)) == value

@@ -77,6 +77,7 @@ print(digest.hexdigest())
 """
 
 
+@pytest.mark.slow
 def test_processes_and_threads_agree() -> None:
     source = SynthSource(seed=5, count=12)
     here = hashlib.sha256(source.digest().encode())
@@ -251,6 +252,7 @@ def drawn_alone(thing: Thing, size: tuple[int, int]) -> np.ndarray:
     return bare <= 0.5
 
 
+@pytest.mark.slow
 def test_masks_are_the_visible_part(source: SynthSource, some: list[Sample]) -> None:
     for sample in some:
         index, target = sample.key
@@ -266,6 +268,7 @@ def test_masks_are_the_visible_part(source: SynthSource, some: list[Sample]) -> 
         assert not outside.any()
 
 
+@pytest.mark.slow
 def test_objects_are_thin(source: SynthSource, some: list[Sample]) -> None:
     removed = []
     for sample in some:
@@ -275,6 +278,7 @@ def test_objects_are_thin(source: SynthSource, some: list[Sample]) -> None:
     assert np.mean(np.array(removed) > 0.7) > 0.8
 
 
+@pytest.mark.slow
 def test_masks_lie_on_the_objects(source: SynthSource, some: list[Sample]) -> None:
     for sample in some:
         image, mask = source.image(sample).astype(float), source.truth(sample).mask
@@ -288,6 +292,7 @@ def test_masks_lie_on_the_objects(source: SynthSource, some: list[Sample]) -> No
             assert far[np.roll(mask, shift, axis=(0, 1))].mean() > here, sample.id
 
 
+@pytest.mark.slow
 def test_larger_objects_have_larger_masks(source: SynthSource) -> None:
     sized = [sample for sample in source.samples() if sample.tags["form"] == "size"][:12]
     for sample in sized:

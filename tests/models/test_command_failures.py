@@ -37,6 +37,8 @@ from tests.support.workers import (  # noqa: F401  (fixtures)
     texts,
 )
 
+pytestmark = pytest.mark.slow
+
 # What goes wrong
 
 

@@ -24,6 +24,8 @@ from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.testing import Answer, ChatServer, Failure
 from tests.support import boards
 
+pytestmark = pytest.mark.slow
+
 Episodes = list[dict[str, Any]]
 
 

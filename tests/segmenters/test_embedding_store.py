@@ -25,6 +25,8 @@ from hlmat_bench.segmenters.embeddings.disk import EmbeddingStore
 from tests.support.networks import passes
 from tests.support.sam_weights import EVERY, picture, segmenter, weights_of
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 CLICKS = [Click(True, 40, 30), Click(False, 5, 5), Click(True, 70, 40)]
 
