@@ -44,6 +44,7 @@ def test_left_out_samples_are_counted_and_no_pass(boxes: Path, tmp_path: Path) -
     assert "left out, as a file is missing: 2" in ran.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "names"),
     [

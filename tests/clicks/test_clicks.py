@@ -120,7 +120,7 @@ MASKS = hnp.array_shapes(min_dims=2, max_dims=2, max_side=20).flatmap(
 )
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(MASKS, st.booleans(), st.randoms(use_true_random=False))
 def test_equals_brute_force(arrays, with_ignore, random):
     gt, mask, ignored = arrays

@@ -339,7 +339,7 @@ def test_turned_half_by_hand() -> None:
     assert turned_half((160, 160), 45) == (15, 15)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.lists(st.tuples(st.integers(-60, 260), st.integers(-60, 260)), min_size=3, max_size=7),

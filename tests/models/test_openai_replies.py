@@ -225,7 +225,7 @@ def test_the_cost_of_a_response_is_shared_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.text(max_size=80))
 def test_texts_arrive_unchanged(text: str) -> None:
     with ChatServer(lambda *_: text) as server:

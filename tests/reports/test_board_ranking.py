@@ -39,7 +39,7 @@ def _brute_force(values: list[np.ndarray[Any, Any]], images: list[str]) -> list[
     return ranges
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.lists(st.sampled_from([0.0, 0.05, 0.3]), min_size=1, max_size=4), st.integers(0, 2**16))
 def test_ranges_are_those_of_a_second_implementation(shifts: list[float], seed: int) -> None:
     generator = np.random.default_rng(seed)

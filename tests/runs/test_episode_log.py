@@ -38,7 +38,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @given(st.permutations(NAMES), st.integers(0, len(NAMES)))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_any_order_of_ending_and_any_interruption_give_the_samples_order(
     tmp_path_factory: pytest.TempPathFactory, finished: list[str], cut: int
 ) -> None:

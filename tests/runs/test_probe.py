@@ -157,6 +157,7 @@ def test_a_scale(plugin: str, tmp_path: Path) -> None:
     assert "a factor of 0.4" in report.sentences()[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("blind", ["random", "constant"])
 def test_a_blind_model(plugin: str, tmp_path: Path, blind: str) -> None:
     report = look(plugin, tmp_path, f"blind={blind}", samples=16)
@@ -174,6 +175,7 @@ def test_refusals(plugin: str, tmp_path: Path) -> None:
     assert look(plugin, tmp_path, "refuses=1").diagnosis.status == "silent"
 
 
+@pytest.mark.slow
 def test_failed_requests_are_counted_and_named(plugin: str, tmp_path: Path) -> None:
     report = look(plugin, tmp_path, name="fails", samples=16)
     assert report.ok
@@ -182,6 +184,7 @@ def test_failed_requests_are_counted_and_named(plugin: str, tmp_path: Path) -> N
     assert report.failures.count("the server is gone") == 2
 
 
+@pytest.mark.slow
 def test_a_model_in_batches_and_the_number_at_once_change_nothing(plugin: str, tmp_path: Path) -> None:
     one = probe(f"{plugin}:finder,noise=1", samples=12, concurrency=1, out=tmp_path / "one")
     many = probe(f"{plugin}:finder,noise=1", samples=12, concurrency=7, out=tmp_path / "many")
@@ -315,6 +318,7 @@ def test_the_command(plugin: str, tmp_path: Path) -> None:
     assert wrong.stderr.count("error") == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [

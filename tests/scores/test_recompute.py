@@ -98,6 +98,7 @@ def _scripted(folder: Path, ids: list[str]) -> str:
     return f"scripted,file={folder / 'replies.json'}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "settings"),
     [

@@ -90,7 +90,7 @@ def store(folder: Path, limit: int = 1 << 30) -> EmbeddingStore:
     return EmbeddingStore(folder, {"weights": "w"}, limit, CPU)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(where=st.floats(0, 1, exclude_max=True), flip=st.integers(0, 255))
 def test_a_damaged_file_is_noticed_removed_and_made_again(where: float, flip: int) -> None:
     """One byte changed, or (flip 0) the file cut off there."""

@@ -88,7 +88,7 @@ def _clicked(draw: st.DrawFn) -> tuple[Image, list[Click]]:
 
 @pytest.mark.slow
 @given(_clicked())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_every_click_holds_and_every_part_has_a_positive_one(
     segmenter: Segmenter, case: tuple[Image, list[Click]]
 ) -> None:
