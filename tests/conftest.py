@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
+import hypothesis
 import numpy as np
 import pytest
 
@@ -28,6 +29,10 @@ SEGMENTERS = {"discs": DiscSegmenter}
 # No test asks a model hub, and small networks are slower with more threads than free cores. Both are read when torch or
 # huggingface_hub are first imported, and by the programs that tests start.
 os.environ |= {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+
+# How long an example takes is no matter of right or wrong.
+hypothesis.settings.register_profile("hlmat", deadline=None)
+hypothesis.settings.load_profile("hlmat")
 
 # A suite that was started in the background inherits an ignored SIGINT, and so would the programs that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)

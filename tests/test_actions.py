@@ -204,6 +204,7 @@ def _is_sound(action: Action) -> bool:
     return action.kind in ("box", "stop") or (action.kind == "invalid" and action.reason in REASONS)
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_random_and_mutated_strings_never_raise() -> None:
     generator = random.Random(0)
     forms = [PointFormat.named(name) for name in ("segagent-qwen", *(f"xy1000-{syntax}" for syntax in SYNTAXES))]

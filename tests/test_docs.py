@@ -29,6 +29,7 @@ def _blocks(name: str, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", (ROOT / name).read_text(), re.DOTALL)
 
 
+@pytest.mark.slow
 def test_the_python_example_of_the_readme(tmp_path: Path) -> None:
     [code] = _blocks("README.md", "python")
     ran = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
@@ -77,6 +78,7 @@ class _Endpoint(BaseHTTPRequestHandler):
         pass
 
 
+@pytest.mark.slow
 def test_the_commands_of_adding_a_model(tmp_path: Path) -> None:
     """Word for word, but for the port; the checkpoint is one with random weights."""
     page = "docs/adding-a-model.md"

@@ -20,6 +20,8 @@ from hlmat_bench.points.syntaxes import SYNTAXES
 from hlmat_bench.protocol import plugins
 from hlmat_bench.protocol.segmentation import SegmentationState
 
+pytestmark = pytest.mark.slow
+
 EVERY_FORMAT = [
     *FORMATS,
     *(f"{order}{unit}" for order in ("xy", "yx") for unit in ("pixel", "1", "100", "999", "1000", "1023")),

@@ -62,6 +62,7 @@ def test_what_plug_ins_import_stays_where_it_was() -> None:
     assert _python(code).split() == ["x", "play"]
 
 
+@pytest.mark.slow
 def test_the_wheel_works_in_a_clean_environment_from_an_empty_folder(tmp_path: Path) -> None:
     """Built, installed without the checkout, and run; the dependencies are the ones already installed here."""
     subprocess.run(

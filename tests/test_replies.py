@@ -399,6 +399,7 @@ def test_a_near_miss_is_the_click_or_no_action(syntax: str, positive: bool, data
 LONG = 200_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("syntax", sorted(SYNTAXES))
 @pytest.mark.parametrize(
     "part",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -43,6 +44,7 @@ def test_left_out_samples_are_counted_and_no_pass(boxes: Path, tmp_path: Path) -
     assert "left out, as a file is missing: 2" in ran.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "names"),
     [
@@ -57,15 +59,22 @@ def test_left_out_samples_are_counted_and_no_pass(boxes: Path, tmp_path: Path) -
 def test_lists_name_everything_and_say_whether_it_runs_here(command: str, names: list[str]) -> None:
     ran = _cli(command)
     assert ran.returncode == 0
-    listed = {line.split()[0]: line for line in ran.stdout.splitlines()[1:] if line.strip()}
+    title, *lines = ran.stdout.splitlines()
+    columns = {match[0].strip(): slice(*match.span()) for match in re.finditer(r"\S+( \S+)*( {2,}|$)", title)}
+    listed = {
+        line.split()[0]: {name: line[place].strip() for name, place in columns.items()}
+        for line in lines
+        if line.strip()
+    }
     assert set(names) <= set(listed)
+    abilities = ("box", "negative clicks", "previous logits", "start mask")
     if command == "segmenters":
-        assert listed["sam3"].split()[2:6] == ["yes", "yes", "yes", "yes"]
-        assert "facebook/sam2.1-hiera-large" in listed["sam2.1_l"]
-        assert listed["graphcut"].split()[2:6] == ["no", "yes", "no", "yes"]
+        assert [listed["sam3"][name] for name in abilities] == ["yes", "yes", "yes", "yes"]
+        assert [listed["graphcut"][name] for name in abilities] == ["no", "yes", "no", "yes"]
+        assert listed["sam2.1_l"]["weights"] == "facebook/sam2.1-hiera-large"
     if command == "tasks":
-        assert "needs a data root" in listed["hres_dis"]
-        assert listed["hres_synth"].rstrip().endswith("yes")
+        assert "needs a data root" in listed["hres_dis"]["can run here"]
+        assert listed["hres_synth"]["can run here"] == "yes"
 
 
 def test_the_version_is_the_packages() -> None:
@@ -74,6 +83,7 @@ def test_the_version_is_the_packages() -> None:
     assert _cli("--version").stdout.strip() == importlib.metadata.version("hlmat-bench")
 
 
+@pytest.mark.slow
 def test_several_models_and_tasks_make_one_table_per_task(task: str, tool: str, tmp_path: Path) -> None:
     ran = _cli(
         "run", "--model", "oracle", "--model", "empty", "--task", task, "--task", "hres_synth", "--segmenter", tool,

@@ -80,6 +80,7 @@ def patterns(height: int, width: int, seed: int) -> Iterator[tuple[str, Any, Any
     yield "patches", coarse > 0.5, np.roll(coarse, 9, axis=1) > 0.6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("height", "width", "seed"), [(97, 130, 0), (240, 319, 1), (384, 512, 2), (1500, 1201, 3)])
 def test_equals_the_full_distance_transform(height, width, seed):
     for name, gt, mask in patterns(height, width, seed):
@@ -91,6 +92,7 @@ def test_equals_the_full_distance_transform(height, width, seed):
             clicked += [found]
 
 
+@pytest.mark.slow
 def test_equals_the_full_distance_transform_on_many_random_masks():
     rng = np.random.default_rng(5)
     for trial in range(3000):
@@ -118,7 +120,7 @@ MASKS = hnp.array_shapes(min_dims=2, max_dims=2, max_side=20).flatmap(
 )
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(MASKS, st.booleans(), st.randoms(use_true_random=False))
 def test_equals_brute_force(arrays, with_ignore, random):
     gt, mask, ignored = arrays

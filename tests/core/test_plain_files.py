@@ -106,6 +106,7 @@ def test_dates_stay_text(tmp_path, text, value):
     assert files.read(tmp_path / "a.yaml", "file") == value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [

@@ -40,6 +40,7 @@ def is_plain(value: object) -> bool:
     return value is None or type(value) in (str, bytes, bool, int, float, complex)
 
 
+@pytest.mark.slow
 @given(plain, st.integers(0, pickle.HIGHEST_PROTOCOL))
 def test_plain_values_come_back(value, protocol):
     assert unpickle.loads(pickle.dumps(value, protocol)) == value
@@ -273,6 +274,7 @@ def colliding(count: int, written: str) -> bytes:
     return b"}(" + b"".join(ways[written](key) for key in keys) + b"u."
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("written", ["LONG1", "LONG4", "LONG", "INT"])
 def test_colliding_numbers_are_bounded(written):
     assert len(unpickle.loads(colliding(900, written))) == 900
@@ -286,6 +288,7 @@ def test_text_that_looks_like_numbers_is_read():
         assert unpickle.loads(pickle.dumps(value, protocol)) == value
 
 
+@pytest.mark.slow
 def test_depth_is_bounded():
     assert unpickle.loads(b"]" * 100 + b"a" * 99 + b".")
     with pytest.raises(UsageError, match="lists within lists"):

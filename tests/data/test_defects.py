@@ -35,7 +35,7 @@ def _distortion(name: str, gt: np.ndarray, others: list[np.ndarray], seed: int =
 objects = st.builds(_blob, st.integers(0, 10_000), st.floats(-0.5, 0.9)).filter(lambda gt: gt.any())
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(objects, st.sampled_from(["eroded", "cropped"]), st.integers(0, 99))
 def test_what_takes_away_only_takes_away_and_takes_more_the_stronger(gt: np.ndarray, name: str, seed: int) -> None:
     distort = _distortion(name, gt, [], seed)
@@ -46,7 +46,7 @@ def test_what_takes_away_only_takes_away_and_takes_more_the_stronger(gt: np.ndar
         assert not (stronger & ~weaker).any()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(objects, objects, st.sampled_from(["dilated", "merged"]))
 def test_what_adds_only_adds_and_adds_more_the_stronger(gt: np.ndarray, other: np.ndarray, name: str) -> None:
     distort = _distortion(name, gt, [other])
@@ -58,7 +58,7 @@ def test_what_adds_only_adds_and_adds_more_the_stronger(gt: np.ndarray, other: n
         assert np.array_equal(masks[-1], gt | other)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(objects, st.sampled_from(sorted(DEFECTS)), st.floats(0, 1), st.integers(0, 99))
 def test_all_give_masks_of_the_size_and_leave_the_object_alone(
     gt: np.ndarray, name: str, strength: float, seed: int
@@ -108,7 +108,7 @@ def test_the_nearest_neighbour_is_merged_in() -> None:
     assert np.array_equal(_distortion("merged", gt, [far, near])(1.0), gt | near)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     objects.filter(lambda gt: gt.sum() > 400),
     st.sampled_from(sorted(DEFECTS)),

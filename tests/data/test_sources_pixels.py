@@ -196,6 +196,7 @@ def test_pixels_that_fit_no_scale_are_refused(tmp_path, stored):
         read_image(tmp_path / "a.tif")
 
 
+@pytest.mark.slow
 def test_large_images_are_refused_by_their_header(tmp_path):
     """A file that would need 400 MB is refused although its pixels are not there."""
     Image.new("1", (20_000, 20_000)).save(tmp_path / "a.png")
@@ -206,6 +207,7 @@ def test_large_images_are_refused_by_their_header(tmp_path):
             read(tmp_path / "a.png")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("error")
 def test_large_images_are_read_without_pillows_warning(tmp_path):
     usual = Image.MAX_IMAGE_PIXELS

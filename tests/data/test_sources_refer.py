@@ -307,6 +307,7 @@ SPLITS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_published_counts(shared):
     """The counts in our files are those of the per-sentence evaluation files."""

@@ -56,11 +56,13 @@ def pixels_digest(source: SynthSource, sample: Sample) -> str:
 
 
 def test_golden(source: SynthSource) -> None:
+    """A detector of changes: that the pixels are right, the other tests say."""
     samples = {sample.id: sample for sample in source.samples()}
     assert {name: pixels_digest(source, samples[name]) for name in GOLDEN} == GOLDEN
 
 
 def test_golden_samples() -> None:
+    """A detector of changes in what is sampled."""
     assert SynthSource().digest() == "bbfe537d31d0f8e547bb8288575745fe6c9479bee4d304912751315fc5c26389"
 
 
@@ -75,6 +77,7 @@ print(digest.hexdigest())
 """
 
 
+@pytest.mark.slow
 def test_processes_and_threads_agree() -> None:
     source = SynthSource(seed=5, count=12)
     here = hashlib.sha256(source.digest().encode())
@@ -249,6 +252,7 @@ def drawn_alone(thing: Thing, size: tuple[int, int]) -> np.ndarray:
     return bare <= 0.5
 
 
+@pytest.mark.slow
 def test_masks_are_the_visible_part(source: SynthSource, some: list[Sample]) -> None:
     for sample in some:
         index, target = sample.key
@@ -264,6 +268,7 @@ def test_masks_are_the_visible_part(source: SynthSource, some: list[Sample]) -> 
         assert not outside.any()
 
 
+@pytest.mark.slow
 def test_objects_are_thin(source: SynthSource, some: list[Sample]) -> None:
     removed = []
     for sample in some:
@@ -273,6 +278,7 @@ def test_objects_are_thin(source: SynthSource, some: list[Sample]) -> None:
     assert np.mean(np.array(removed) > 0.7) > 0.8
 
 
+@pytest.mark.slow
 def test_masks_lie_on_the_objects(source: SynthSource, some: list[Sample]) -> None:
     for sample in some:
         image, mask = source.image(sample).astype(float), source.truth(sample).mask
@@ -286,6 +292,7 @@ def test_masks_lie_on_the_objects(source: SynthSource, some: list[Sample]) -> No
             assert far[np.roll(mask, shift, axis=(0, 1))].mean() > here, sample.id
 
 
+@pytest.mark.slow
 def test_larger_objects_have_larger_masks(source: SynthSource) -> None:
     sized = [sample for sample in source.samples() if sample.tags["form"] == "size"][:12]
     for sample in sized:
@@ -332,7 +339,7 @@ def test_turned_half_by_hand() -> None:
     assert turned_half((160, 160), 45) == (15, 15)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.lists(st.tuples(st.integers(-60, 260), st.integers(-60, 260)), min_size=3, max_size=7),

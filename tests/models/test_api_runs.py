@@ -25,6 +25,8 @@ from hlmat_bench.core.text import redact
 from hlmat_bench.runs.episode_log import recorded
 from hlmat_bench.testing import Answer, ChatServer, Failure, completion
 
+pytestmark = pytest.mark.slow
+
 TRAP = "Positive point: (1, 1)"  # what error texts say; no reply ever does
 TRAP_PIXEL = (0, 0)
 KEY = "sk-canary-8c1f5e0d"

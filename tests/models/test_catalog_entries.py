@@ -67,6 +67,7 @@ def _errors(entry: CatalogEntry, family: Family) -> list[str]:
     return wrong
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(CATALOG.models))
 def test_an_entry_reads_what_its_family_writes(name: str) -> None:
     entry = CATALOG.models[name]
@@ -123,6 +124,7 @@ def test_every_family_has_an_entry() -> None:
     assert {family_of(name) for name in CATALOG.models} == set(FAMILIES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.names)
 def test_an_oracle_that_answers_as_the_family_scores_as_the_oracle(
     family: Family, boxes: Path, tool: str, tmp_path: Path

@@ -37,6 +37,8 @@ from tests.support.workers import (  # noqa: F401  (fixtures)
     texts,
 )
 
+pytestmark = pytest.mark.slow
+
 # What goes wrong
 
 
@@ -217,7 +219,7 @@ def is_message(line: bytes) -> bool:
 
 
 @given(lines=st.lists(st.one_of(MESSAGES, JUNK), max_size=12), whole=st.booleans())
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_messages_are_told_from_everything_else(tmp_path: Path, lines: list[bytes], whole: bool) -> None:
     said, log = tmp_path / "said", tmp_path / "log"
     written = [line + b"\n" for line in lines]

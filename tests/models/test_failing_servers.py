@@ -17,6 +17,8 @@ from hlmat_bench.core.errors import UsageError
 from hlmat_bench.testing import Answer, ChatServer, Failure, completion
 from tests.models.test_api_runs import Flaky, Undisturbed, spec, timeless
 
+pytestmark = pytest.mark.slow
+
 TRAP = "Positive point: (1, 1)"
 PLAYED: dict[str, Any] = {"limit": 12, "budget": 3}
 

@@ -24,6 +24,8 @@ from hlmat_bench.protocol.interfaces import BatchModel, Model
 from hlmat_bench.testing import tiny_vlm
 from tests.support.hf_models import PLUGIN, HfModel, next_logits, questions, texts
 
+pytestmark = pytest.mark.slow
+
 FAMILIES = ("qwen2_5_vl", "llava")
 
 

@@ -15,6 +15,8 @@ from hlmat_bench.testing import Family, tiny_vlm
 from tests.support.hf_models import WRITTEN, HfModel, next_logits, questions, texts
 from tests.support.networks import chat_passes
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module", params=get_args(Family))
 def family(request: pytest.FixtureRequest) -> Any:

@@ -20,6 +20,8 @@ from hlmat_bench.testing import tiny_vlm
 from tests.support.hf_models import HfModel, questions, texts
 from tests.support.networks import chat_passes
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -16,6 +16,8 @@ from hlmat_bench.testing import tiny_vlm
 from tests.support.hf_models import WRITTEN, HfModel, questions, texts
 from tests.support.networks import chat_passes, raising
 
+pytestmark = pytest.mark.slow
+
 THOUGHT, ANSWER = "<|channel|>analysis<|message|>", "<|start|>assistant<|channel|>final<|message|>"
 
 

@@ -23,6 +23,8 @@ from hlmat_bench.testing import ChatServer, Failure, contract, tiny_vlm
 from tests.support import lmms_site
 from tests.support.lmms_site import ON_CPU, model
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module", autouse=True)
 def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:

@@ -224,7 +224,8 @@ def test_the_cost_of_a_response_is_shared_out(tmp_path: Path) -> None:
         assert ask(server)[0].cost is None
 
 
-@settings(deadline=None, max_examples=30)
+@pytest.mark.slow
+@settings(max_examples=30)
 @given(st.text(max_size=80))
 def test_texts_arrive_unchanged(text: str) -> None:
     with ChatServer(lambda *_: text) as server:

@@ -346,6 +346,7 @@ def test_a_server_that_says_wait_is_asked_more_often_than_retries_allow() -> Non
     assert len(server.asked) == 6
 
 
+@pytest.mark.slow
 def test_a_server_that_takes_few_requests_a_minute_answers_all_of_them() -> None:
     """Five in each window of a third of a second; only its body says how long to wait, as Google's does."""
     window, taken, lock = 0.0, 0, threading.Lock()
@@ -373,6 +374,7 @@ def test_a_server_that_takes_few_requests_a_minute_answers_all_of_them() -> None
     assert len(server.asked) < 24 + 60
 
 
+@pytest.mark.slow
 def test_a_server_that_always_says_wait_is_asked_until_the_deadline() -> None:
     with ChatServer(lambda *_: Failure(429)) as server, pytest.raises(RequestFailed, match="HTTP 429") as caught:
         ask(server, retries=0, deadline=1.0)
@@ -380,6 +382,7 @@ def test_a_server_that_always_says_wait_is_asked_until_the_deadline() -> None:
     assert len(server.asked) > 2
 
 
+@pytest.mark.slow
 def test_a_check_leaves_no_connection_open() -> None:
     with ChatServer(lambda *_: SAYS) as server:
         words = ["check", f"openai,model=fake,points=xy1000,base_url={server.base_url}"]

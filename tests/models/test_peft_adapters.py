@@ -17,6 +17,8 @@ from hlmat_bench.testing import tiny_vlm
 from tests.support.hf_models import HfModel, questions, texts
 from tests.support.networks import chat_passes
 
+pytestmark = pytest.mark.slow
+
 TENSORS = "adapter_model.safetensors"
 RANK, ALPHA = 4, 6
 

@@ -116,6 +116,7 @@ def test_a_cache_that_cannot_be_used_is_the_users_to_mend(tmp_path: Path) -> Non
             asyncio.run(cached.reply(REQUEST))
 
 
+@pytest.mark.slow
 def test_a_run_with_a_cache_asks_nothing_twice_and_writes_the_same(task: str, tool: str, tmp_path: Path) -> None:
     with ChatServer(lambda *_: "Positive point: (500, 500)") as server:
         model = f"openai,model=fake,base_url={server.base_url},points=xy1000"

@@ -61,6 +61,7 @@ async def test_other_failures_come_through_at_once(error: HlmatError) -> None:
     assert len(asked.times) == 2
 
 
+@pytest.mark.slow
 async def test_pauses_grow_and_are_as_long_as_the_server_asks() -> None:
     asked = Asked(TryAgain("plain"), TryAgain("plain"), TryAgain("asks", after=0.3), None)
     await ask(asked)
@@ -68,6 +69,7 @@ async def test_pauses_grow_and_are_as_long_as_the_server_asks() -> None:
     assert all(pause >= least for pause, least in zip(pauses, (0.5, 1.0, 0.3), strict=True))
 
 
+@pytest.mark.slow
 async def test_too_many_requests_use_up_no_repetition_until_the_deadline() -> None:
     asked = Asked(*[TryAgain("slow down", after=0.001, too_many=True)] * 3, soon(), None)
     assert await ask(asked, retries=1) == "answer"
@@ -78,6 +80,7 @@ async def test_too_many_requests_use_up_no_repetition_until_the_deadline() -> No
     assert len(asked.times) == 2  # after half a second; the next pause, of a second, would pass the deadline
 
 
+@pytest.mark.slow
 async def test_a_server_that_asks_for_no_pause_is_asked_ever_more_slowly() -> None:
     asked = Asked(TryAgain("slow down", after=0.0, too_many=True))
     with pytest.raises(TryAgain):

@@ -16,6 +16,8 @@ from hlmat_bench.core.errors import UsageError
 from hlmat_bench.models.api.limits import LimitReached
 from hlmat_bench.testing import Answer, ChatServer, Failure, completion
 
+pytestmark = pytest.mark.slow
+
 TOKENS_IN, TOKENS_OUT = 400, 10
 PRICES = "- {model: fake, input: 2.0, output: 20.0}"
 COST = (TOKENS_IN * 2.0 + TOKENS_OUT * 20.0) / 1e6  # 0.001 dollars

@@ -3,7 +3,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hlmat_bench.core.errors import UsageError
@@ -25,7 +25,6 @@ RULES = [
 ]
 
 
-@settings(deadline=None)
 @given(height=SIDES, width=SIDES, factor=st.sampled_from([14, 28, 32]), tokens=st.tuples(st.integers(1, 64), SIDES))
 def test_smart_resize_is_that_of_transformers(height: int, width: int, factor: int, tokens: tuple[int, int]) -> None:
     from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize

@@ -114,6 +114,7 @@ def test_the_point_format_and_the_segmenter_do_as_well(task: str, tool: str, tmp
     assert all(_episodes(run) != _episodes(base) for run in others)
 
 
+@pytest.mark.slow
 def test_no_other_option_changes_them(task: str, tool: str, tmp_path: Path) -> None:
     assert set(inspect.signature(hlmat_bench.run).parameters) == FINGERPRINT | WHAT_IS_PLAYED | NOTHING
     said: list[Sequence[int]] = []
@@ -137,6 +138,7 @@ def test_no_other_option_changes_them(task: str, tool: str, tmp_path: Path) -> N
     assert said[-1] == (4, 4)
 
 
+@pytest.mark.slow
 def test_what_is_played_is_in_the_manifest_beside_the_fingerprint(task: str, tool: str, tmp_path: Path) -> None:
     base = _played(tmp_path / "base", task, tool)
     seeded = _played(tmp_path / "seed", task, tool, seed=1)

@@ -75,6 +75,7 @@ def test_what_reference_players_know_of_boxes(model: str, knows: bool, task: str
         assert episode.initial["raw"]
 
 
+@pytest.mark.slow
 def test_a_models_own_box(task: str, tool: str, tmp_path: Path) -> None:
     """SegAgent's format: boxes are (x, y) of 999, truncated; the answer about one image holds none, and one fails."""
 

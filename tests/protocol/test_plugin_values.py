@@ -32,6 +32,7 @@ MODELS = {{"odd": Odd}}
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
@@ -117,6 +118,7 @@ def test_what_a_segmenters_plugin_must_not_return_is_one_sentence(
     assert "the sample boxes/" in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mask", "said"),
     [

@@ -21,6 +21,8 @@ from hlmat_bench.testing import TINY_SAM, DiscSegmenter, tiny_sam, tiny_simplecl
 from tests.support.sam_weights import EVERY, LATER, Plain, segmenter, weights_of
 from tests.support.segmenter_servers import picture, served
 
+pytestmark = pytest.mark.slow
+
 IMAGE = picture(2, 60, 100)
 CLICKS = [Click(True, 40, 30), Click(False, 70, 12), Click(True, 80, 50), Click(False, 20, 40)]
 ALL = ("discs", "graphcut", "simpleclick", *EVERY)

@@ -224,6 +224,7 @@ def calls_of(act: Callable[[], object]) -> int:
     return count
 
 
+@pytest.mark.slow
 def test_files_that_cost_much_are_refused_at_little_cost(entry: Entry, tmp_path: Path) -> None:
     good = boards.put(tmp_path, boards.dumped(entry))
     for path in _hostile_files(tmp_path, good):

@@ -39,7 +39,7 @@ def _brute_force(values: list[np.ndarray[Any, Any]], images: list[str]) -> list[
     return ranges
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.lists(st.sampled_from([0.0, 0.05, 0.3]), min_size=1, max_size=4), st.integers(0, 2**16))
 def test_ranges_are_those_of_a_second_implementation(shifts: list[float], seed: int) -> None:
     generator = np.random.default_rng(seed)
@@ -91,6 +91,7 @@ def _entries(runs: dict[str, Run]) -> dict[str, Entry]:
     return {name: make_entry(run, boards.DECLARED, name) for name, run in runs.items()}
 
 
+@pytest.mark.slow
 def test_only_what_may_be_compared_is_in_one_ranking(runs: dict[str, Run]) -> None:
     entries = _entries(runs)
     made = rankings([Listed(entry, None) for entry in entries.values()])
@@ -122,6 +123,7 @@ def test_the_order_of_samples_and_of_entries_does_not_matter(runs: dict[str, Run
     ]
 
 
+@pytest.mark.slow
 def test_what_begins_with_the_work_of_others_is_a_ranking_of_its_own(runs: dict[str, Run]) -> None:
     entries = []
     for name, initial in (("a", "empty"), ("b", "model-box"), ("c", "masks=sha256:1"), ("d", "masks=sha256:2")):

@@ -24,6 +24,8 @@ from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.testing import Answer, ChatServer, Failure
 from tests.support import boards
 
+pytestmark = pytest.mark.slow
+
 Episodes = list[dict[str, Any]]
 
 
@@ -275,7 +277,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize("how", ["tree, asked", "model-box"])
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_whatever_stands_in_a_run_verification_ends_in_a_verdict(
     data: st.DataObject, how: str, games: Any, task: str, tool: str, tmp_path: Path

@@ -111,6 +111,7 @@ def request_(repository: Path, tmp_path: Path) -> PullRequest:
     return PullRequest(repository, tmp_path / "tools")
 
 
+@pytest.mark.slow
 def test_an_entry_passes_the_check(request_: PullRequest, task: str, tool: str, tmp_path: Path) -> None:
     run = boards.play(tmp_path / "run", task, tool, limit=4)
     value = boards.dumped(make_entry(run, boards.DECLARED, "mine"))
@@ -137,6 +138,7 @@ def test_a_submission_of_other_files_fails_the_check(name: str, request_: PullRe
     assert request_.check(fork=False)[0] == 0  # the maintainers' own
 
 
+@pytest.mark.slow
 def test_a_link_or_a_removed_file_fails_the_check(request_: PullRequest) -> None:
     (request_.folder / "entries" / "link.json").symlink_to("/etc/passwd")
     request_.commit()

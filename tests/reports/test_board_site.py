@@ -22,6 +22,8 @@ from hlmat_bench.reports.leaderboard.verify.verification import Means, verify
 from hlmat_bench.runs.run_folder import Run
 from tests.support import boards, browsing
 
+pytestmark = pytest.mark.slow
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 

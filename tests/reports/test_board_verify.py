@@ -57,6 +57,7 @@ def _invert(rle: dict[str, Any]) -> None:
     rle["counts"] = coco.encode(np.asfortranarray(mask))["counts"].decode()
 
 
+@pytest.mark.slow
 def test_each_level_is_reached_by_what_it_takes(run: Path, honest: Entry, task: str, tool: str, tmp_path: Path) -> None:
     assert verify(honest, Means()).level == "schema"
     assert verify(honest, Means(run)).level == "recomputed"

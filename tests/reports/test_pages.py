@@ -72,6 +72,7 @@ VALUES = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(VALUES)
 def test_a_data_script_holds_its_value_whole(value: object) -> None:
     text = script("s0", json_text(value))

@@ -29,6 +29,8 @@ from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.scores.intervals import bootstrap_difference
 from tests.support.report_runs import write_task
 
+pytestmark = pytest.mark.slow
+
 
 def _decoded(rle: dict | None, size: list[int]) -> np.ndarray:
     return np.zeros(size, bool) if rle is None else coco.decode({**rle, "counts": rle["counts"].encode()}).astype(bool)

@@ -18,6 +18,8 @@ from hlmat_bench.runs.run_folder import Run
 from tests.support.browsing import Visit, accessibility, open_sample, served, visit
 from tests.support.report_runs import HOSTILE
 
+pytestmark = pytest.mark.slow
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 

@@ -17,6 +17,8 @@ from hlmat_bench.runs.run_folder import Run
 from tests.support.browsing import open_sample, visit
 from tests.support.report_runs import HOSTILE, MODEL, write_task
 
+pytestmark = pytest.mark.slow
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 

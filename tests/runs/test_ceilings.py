@@ -20,6 +20,8 @@ from hlmat_bench.core.errors import UsageError
 from hlmat_bench.runs import ceilings
 from hlmat_bench.runs.run_folder import Run
 
+pytestmark = pytest.mark.slow
+
 COUNTED = """
 from pathlib import Path
 

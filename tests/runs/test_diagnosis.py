@@ -94,6 +94,7 @@ def hits(diagnosis: Diagnosis, answers: Sequence[ProbeAnswer], within: float) ->
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("declared", CONVENTIONS, ids="-".join)
 def test_every_pair_of_declared_and_true_convention(declared: tuple[str, str, str]) -> None:
     order, unit, sent_by = declared
@@ -124,6 +125,7 @@ RESIZES = Catalog.load().resize_rules()
 CATALOGUE = sorted({(entry.points, entry.resize) for entry in Catalog.load().models.values()})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("declared", CATALOGUE, ids="_".join)
 def test_every_pair_of_the_catalogues_conventions(declared: tuple[str, str]) -> None:
     """Each model of the catalogue, declared as each other one."""

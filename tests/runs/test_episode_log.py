@@ -36,8 +36,9 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     assert Episode.from_json(json.loads((tmp_path / EPISODES).read_text())) == simple("a")
 
 
+@pytest.mark.slow
 @given(st.permutations(NAMES), st.integers(0, len(NAMES)))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_any_order_of_ending_and_any_interruption_give_the_samples_order(
     tmp_path_factory: pytest.TempPathFactory, finished: list[str], cut: int
 ) -> None:
@@ -84,6 +85,7 @@ def test_a_damaged_line_is_named(tmp_path: Path) -> None:
         EpisodeLog(tmp_path, ["a", "b"])
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_sentence_and_keeps_what_was_written(tmp_path: Path) -> None:
     """The system refuses to let the file grow (a limit on file sizes stands in for a full disk)."""
     code = (
@@ -109,6 +111,7 @@ def test_a_full_disk_is_one_sentence_and_keeps_what_was_written(tmp_path: Path) 
     assert _lines(tmp_path) == names
 
 
+@pytest.mark.slow
 def test_a_second_process_is_refused_and_a_dead_one_leaves_no_lock(tmp_path: Path) -> None:
     code = (
         "import sys, os, pathlib; from hlmat_bench.runs.episode_log import RunLock\n"

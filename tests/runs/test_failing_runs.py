@@ -21,6 +21,8 @@ from hlmat_bench.runs.reply_journal import JOURNAL
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.testing import Answer, ChatServer, Failure, completion
 
+pytestmark = pytest.mark.slow
+
 CLICK = "Positive point: (500, 500)"
 BAD = Failure(400, body=json.dumps({"error": {"message": "the model fell over"}}))
 

@@ -22,6 +22,8 @@ from hlmat_bench.testing import tiny_vlm
 from tests.support import lmms_site
 from tests.support.lmms_site import ON_CPU
 
+pytestmark = pytest.mark.slow
+
 FAILS = "the topmost wheel"  # in the expression of the second sample
 FAILING = {"fails": FAILS, "api_key": "sk-0123456789"}
 SETTINGS = {"history": True, "overlay.color": "blue", "overlay.alpha": 0.3, "max_tokens": 24}

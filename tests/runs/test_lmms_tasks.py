@@ -18,6 +18,8 @@ from hlmat_bench.data.tasks import load_task, task_names
 from hlmat_bench.runs.lmms_eval.options import Options
 from tests.support import lmms_site
 
+pytestmark = pytest.mark.slow
+
 TASKS = folder("tasks") / "lmms"
 
 

@@ -20,6 +20,8 @@ from hlmat_bench.runs.suites.expansion import expand
 from hlmat_bench.testing import ChatServer
 from tests.runs.test_suite_runs import cells
 
+pytestmark = pytest.mark.slow
+
 HEIGHT, WIDTH = 60, 80
 
 

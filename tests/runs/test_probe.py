@@ -54,6 +54,7 @@ def look(plugin: str, out: Path, options: str = "", name: str = "finder", sample
     return probe(f"{plugin}:{name}{',' if options else ''}{options}", samples=samples, out=out)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("truth", "sees", "points", "resize", "mistakes", "declare"),
     [
@@ -100,6 +101,7 @@ def test_what_is_suggested_is_right(plugin: str, tmp_path: Path) -> None:
     assert look(plugin, tmp_path, f"{planted},{wrong.diagnosis.declare}").ok
 
 
+@pytest.mark.slow
 def test_every_image_is_read_the_right_way_up(plugin: str, tmp_path: Path) -> None:
     report = look(plugin, tmp_path, samples=32)
     [turned] = {question.image for question in report.questions if "turned" in question.image.name}
@@ -131,6 +133,7 @@ def test_markers_are_near_every_edge_and_distinct(tmp_path: Path) -> None:
     assert len(near) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("noise", "rough"), [(1, False), (4, True)])
 def test_noise(plugin: str, tmp_path: Path, noise: int, rough: bool) -> None:
     report = look(plugin, tmp_path, f"noise={noise}", samples=32)
@@ -154,6 +157,7 @@ def test_a_scale(plugin: str, tmp_path: Path) -> None:
     assert "a factor of 0.4" in report.sentences()[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("blind", ["random", "constant"])
 def test_a_blind_model(plugin: str, tmp_path: Path, blind: str) -> None:
     report = look(plugin, tmp_path, f"blind={blind}", samples=16)
@@ -161,6 +165,7 @@ def test_a_blind_model(plugin: str, tmp_path: Path, blind: str) -> None:
     assert report.sentences()[0] == "This model can't point: its answers don't depend on where the marker is."
 
 
+@pytest.mark.slow
 def test_refusals(plugin: str, tmp_path: Path) -> None:
     report = look(plugin, tmp_path, "refuses=0.25", samples=32)
     assert report.ok
@@ -170,6 +175,7 @@ def test_refusals(plugin: str, tmp_path: Path) -> None:
     assert look(plugin, tmp_path, "refuses=1").diagnosis.status == "silent"
 
 
+@pytest.mark.slow
 def test_failed_requests_are_counted_and_named(plugin: str, tmp_path: Path) -> None:
     report = look(plugin, tmp_path, name="fails", samples=16)
     assert report.ok
@@ -178,6 +184,7 @@ def test_failed_requests_are_counted_and_named(plugin: str, tmp_path: Path) -> N
     assert report.failures.count("the server is gone") == 2
 
 
+@pytest.mark.slow
 def test_a_model_in_batches_and_the_number_at_once_change_nothing(plugin: str, tmp_path: Path) -> None:
     one = probe(f"{plugin}:finder,noise=1", samples=12, concurrency=1, out=tmp_path / "one")
     many = probe(f"{plugin}:finder,noise=1", samples=12, concurrency=7, out=tmp_path / "many")
@@ -195,6 +202,7 @@ def test_the_format_of_a_setting_and_the_settings_of_a_run(plugin: str, tmp_path
         probe(model, out=tmp_path, settings={"colour": "blue"})
 
 
+@pytest.mark.slow
 def test_a_server_is_asked_as_in_a_run(tmp_path: Path) -> None:
     def answer(body: dict[str, object], image: object, prompt: str) -> Answer:
         return Failure(400) if " star\n" in prompt else "Positive point: (500, 500)"
@@ -221,6 +229,7 @@ def _is_about(asked: Asked, question: markers.MarkerQuestion) -> bool:
     return named and np.array_equal(np.asarray(asked.image), read_image(question.image))
 
 
+@pytest.mark.slow
 def test_a_key_is_written_nowhere(tmp_path: Path) -> None:
     with ChatServer(lambda *_: "Finish", key="canary-4711") as server:
         model = f"openai,model=fake,base_url={server.base_url},points=xy1000,api_key=canary-4711"
@@ -292,6 +301,7 @@ def _cli(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_the_command(plugin: str, tmp_path: Path) -> None:
     ran = _cli("--model", f"{plugin}:finder", "--samples", "9", cwd=tmp_path)
     assert ran.returncode == 0, ran.stderr
@@ -308,6 +318,7 @@ def test_the_command(plugin: str, tmp_path: Path) -> None:
     assert wrong.stderr.count("error") == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -343,6 +354,7 @@ def test_the_marker_finder_looks_at_the_pixels(truth: str, reply: str) -> None:
     assert finder.replies(Request(image, "The object: the yellow star"))[0].text == "Finish"
 
 
+@pytest.mark.slow
 def test_the_example_of_the_page(tmp_path: Path) -> None:
     page = (Path(__file__).resolve().parents[2] / "docs" / "probe.md").read_text()
     [code] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)

@@ -96,6 +96,7 @@ def test_regret_is_what_the_oracle_would_have_gained_more(ignored: int, task: st
     assert run.scores() == scores
 
 
+@pytest.mark.slow
 def test_the_oracle_has_no_regret_with_graphcut(tmp_path: Path) -> None:
     run = hlmat_bench.run("oracle", "hres_synth", "graphcut", out=tmp_path, limit=2, budget=3)
     found = replay_folder(run.folder)
@@ -114,6 +115,7 @@ def test_regret_goes_when_episodes_come(task: str, tool: str, tmp_path: Path) ->
     assert "replay" not in more
 
 
+@pytest.mark.slow
 def test_a_network_with_boxes_gives_its_masks_again(task: str, tmp_path: Path) -> None:
     sam = f"sam,pretrained={weights_of('sam', tmp_path / 'weights')},device=cpu"
     run = hlmat_bench.run("oracle", task, sam, out=tmp_path / "run", limit=4, budget=3, initial="gt-box")

@@ -103,6 +103,7 @@ def test_scores_that_are_not_of_these_episodes_are_computed_again(task: str, too
     assert not Run(tmp_path).finished()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["lost", "torn", "limit", "unfinished"])
 def test_shards_that_lack_episodes_are_not_merged_in_silence(task: str, tool: str, tmp_path: Path, loss: str) -> None:
     limit = 5 if loss == "limit" else None

@@ -43,6 +43,7 @@ def test_the_same_command_twice_writes_the_same_episodes(task: str, tool: str, t
     assert _without_seconds(tmp_path / "a") != _without_seconds(tmp_path / "c")
 
 
+@pytest.mark.slow
 def test_killed_twenty_times_and_resumed_it_is_the_undisturbed_run(task: str, tool: str, tmp_path: Path) -> None:
     """SIGKILL at random moments: nothing lost, repeated or half-written."""
     undisturbed = hlmat_bench.run("oracle", task, f"{tool},pause=0.01", out=tmp_path / "whole")
@@ -106,6 +107,7 @@ def test_runs_of_other_strategies_and_initial_states_have_other_folders(
     assert len(set(folders)) == len(ways)
 
 
+@pytest.mark.slow
 def test_shards_merge_into_the_undivided_run(task: str, tool: str, tmp_path: Path) -> None:
     whole = hlmat_bench.run("oracle", task, tool, out=tmp_path / "whole")
     parts = []
@@ -200,6 +202,7 @@ def test_it_runs_inside_a_running_event_loop(task: str, tool: str, tmp_path: Pat
     assert asyncio.run(cell()) == 2
 
 
+@pytest.mark.slow
 def test_a_second_process_on_the_same_folder_is_refused(task: str, tool: str, tmp_path: Path) -> None:
     words = [
         "run",
@@ -232,6 +235,7 @@ def test_settings_of_another_run_are_refused_in_one_sentence(task: str, tool: st
     assert (tmp_path / "episodes.jsonl").read_bytes() == kept
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
@@ -264,6 +268,7 @@ def test_what_a_user_can_get_wrong_is_one_sentence_and_exit_code_2(
     assert "Traceback" not in ran.stderr
 
 
+@pytest.mark.slow
 def test_an_unwritable_folder_is_one_sentence(task: str, tool: str, tmp_path: Path) -> None:
     if os.geteuid() == 0:
         folder = Path("/proc/hlmat")
@@ -274,6 +279,7 @@ def test_an_unwritable_folder_is_one_sentence(task: str, tool: str, tmp_path: Pa
     assert (ran.returncode, "choose another --out" in ran.stderr) == (2, True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("left", "finished"),
     [(0, 0), (0.5, 14)],  # what cannot be opened is found before the first episode, what breaks off at its turn
@@ -307,6 +313,7 @@ def test_a_broken_image_in_the_middle_keeps_what_was_finished(
     assert Run(tmp_path / "r").scores()["n"] == 40
 
 
+@pytest.mark.slow
 def test_scores_are_recomputed_from_the_folder_alone(task: str, tool: str, tmp_path: Path) -> None:
     made = hlmat_bench.run("oracle", task, tool, out=tmp_path / "run", limit=4)
     scores = made.scores()
@@ -318,6 +325,7 @@ def test_scores_are_recomputed_from_the_folder_alone(task: str, tool: str, tmp_p
     assert _cli("score", str(tmp_path)).returncode == 2
 
 
+@pytest.mark.slow
 def test_an_interrupt_from_the_keyboard_is_one_sentence_and_the_run_goes_on(
     task: str, tool: str, tmp_path: Path
 ) -> None:

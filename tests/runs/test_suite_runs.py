@@ -18,6 +18,8 @@ from hlmat_bench.cli import app
 from hlmat_bench.runs.run import run as play_run
 from hlmat_bench.runs.run_folder import Run
 
+pytestmark = pytest.mark.slow
+
 TABLES = ("table.md", "table.csv", "table.tex", "table.json")
 
 

@@ -51,6 +51,7 @@ def _masks(run: Run) -> list[Any]:
     return [step.mask for episode in run.episodes() for step in episode.steps]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["oracle", "random", "empty"])
 def test_every_number_is_recomputed(model: str, rate: str, tool: str, tmp_path: Path) -> None:
     run = hlmat_bench.run(model, rate, tool, out=tmp_path, limit=12)
@@ -87,6 +88,7 @@ def test_nobody_clicked_so_there_are_no_scores_of_clicks(rate: str, tool: str, t
     assert "NoC" not in shown
 
 
+@pytest.mark.slow
 def test_a_model_says_it_in_its_reply_or_is_asked(rate: str, tool: str, tmp_path: Path) -> None:
     """A server in SegAgent's format; it fails on some masks and thinks too long about others."""
 

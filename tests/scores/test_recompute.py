@@ -98,6 +98,7 @@ def _scripted(folder: Path, ids: list[str]) -> str:
     return f"scripted,file={folder / 'replies.json'}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "settings"),
     [
@@ -133,6 +134,7 @@ def test_a_run_with_invalid_replies_stops_and_predictions(varied: str, tool: str
     assert any(each.ignore for each in run.episodes())
 
 
+@pytest.mark.slow
 def test_a_run_with_boxes_costs_ends_and_failures(varied: str, tool: str, tmp_path: Path) -> None:
     """A server that writes a box first, then clicks; one that cuts replies off, and one that fails for good."""
 

@@ -88,6 +88,7 @@ def test_the_segmenter_goes_on_from_it(refine: str, tool: str, tmp_path: Path) -
             assert rle(mask) == step.mask
 
 
+@pytest.mark.slow
 def test_the_scores_say_what_was_gained_by_defect_and_band(refine: str, tool: str, tmp_path: Path) -> None:
     run = hlmat_bench.run("oracle", refine, "graphcut", out=tmp_path / "a", limit=12)
     check(run.scores(), run.folder / "episodes.jsonl")

@@ -139,6 +139,7 @@ def test_a_success_at_the_last_click_is_a_success():
     assert scores.first_success([], 0.9, 5) is None
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.integers(0, 10**8), st.integers(0, 10**8)), min_size=1))
 def test_miou_and_ciou_are_two_ways_to_average(pairs):
     areas = [(inner, inner + outer) for inner, outer in pairs]

@@ -25,6 +25,8 @@ from hlmat_bench.segmenters.embeddings import EmbeddingStore, image_key
 from tests.support.networks import passes
 from tests.support.sam_weights import EVERY, picture, segmenter, weights_of
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 CLICKS = [Click(True, 40, 30), Click(False, 5, 5), Click(True, 70, 40)]
 
@@ -88,7 +90,7 @@ def store(folder: Path, limit: int = 1 << 30) -> EmbeddingStore:
     return EmbeddingStore(folder, {"weights": "w"}, limit, CPU)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(where=st.floats(0, 1, exclude_max=True), flip=st.integers(0, 255))
 def test_a_damaged_file_is_noticed_removed_and_made_again(where: float, flip: int) -> None:
     """One byte changed, or (flip 0) the file cut off there."""

@@ -53,6 +53,7 @@ def test_a_few_clicks_find_a_ring_and_its_hole(segmenter: Segmenter) -> None:
     assert max(_oracle(segmenter, *_scene(), 4)) > 0.95
 
 
+@pytest.mark.slow
 def test_the_cut_is_the_cheapest_labelling() -> None:
     """Against all labellings of small grids, one by one: the relaxation rounds to the least energy."""
     generator = np.random.default_rng(0)
@@ -85,8 +86,9 @@ def _clicked(draw: st.DrawFn) -> tuple[Image, list[Click]]:
     return image, [Click(draw(st.booleans()), x, y) for x, y in places]
 
 
+@pytest.mark.slow
 @given(_clicked())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_every_click_holds_and_every_part_has_a_positive_one(
     segmenter: Segmenter, case: tuple[Image, list[Click]]
 ) -> None:
@@ -99,6 +101,7 @@ def test_every_click_holds_and_every_part_has_a_positive_one(
     assert {int(parts[click.y, click.x]) for click in clicks if click.positive} == set(range(1, count))
 
 
+@pytest.mark.slow
 def test_the_mask_is_a_function_of_image_and_clicks(segmenter: Segmenter) -> None:
     """Step by step, at once, after a snapshot, in another thread, with other threads under way: the same masks."""
     image, _ = _scene()
@@ -177,6 +180,7 @@ def test_a_click_that_the_mask_agrees_with_leaves_it_nearly_as_it_is(segmenter: 
         assert iou(gt, _started(segmenter, image, gt).predict([click])) > 0.97
 
 
+@pytest.mark.slow
 def test_oracle_clicks_on_a_spoilt_mask_end_no_lower_than_from_nothing(segmenter: Segmenter) -> None:
     """Scenes of hres_synth; docs/segmenters.md has the figures of all of them, and of more ways to spoil a mask."""
     source = load_task("hres_synth").source()
@@ -193,6 +197,7 @@ def test_oracle_clicks_on_a_spoilt_mask_end_no_lower_than_from_nothing(segmenter
     assert np.mean(gains) > -0.01
 
 
+@pytest.mark.slow
 def test_a_large_mask_stays_as_sharp_as_it_was_given_where_no_click_is(segmenter: Segmenter) -> None:
     image, gt = _scene(1500, 2000)
     start = gt.copy()
@@ -219,6 +224,7 @@ def test_a_box_is_refused_and_the_spec_names_what_matters(segmenter: Segmenter) 
     assert spec["settings"]["radii"] == 5
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_real_photos_are_cut_out_with_few_clicks(segmenter: Segmenter, shared: Path) -> None:
     """Four photos of GrabCut; the whole sets are measured by benchmarks/graphcut.py."""

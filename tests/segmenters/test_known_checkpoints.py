@@ -19,6 +19,8 @@ from hlmat_bench.protocol import plugins
 from hlmat_bench.testing import TINY_SAM, TinySam, tiny_sam, tiny_sam_of, tiny_simpleclick
 from tests.support.refusals import refused
 
+pytestmark = pytest.mark.slow
+
 Sam = plugins.find("segmenter", f"{folder('adapters') / 'segmenters' / 'sam.py'}:sam").factory.func  # type: ignore[attr-defined]
 CLICKS = [Click(True, 40, 30), Click(False, 5, 5)]
 

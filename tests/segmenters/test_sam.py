@@ -29,6 +29,8 @@ from hlmat_bench.segmenters.sam.official import VIT_B, VIT_H, SamArchitecture
 from hlmat_bench.testing import TINY_SAM, TinySam, tiny_sam
 from tests.support.networks import passes
 
+pytestmark = pytest.mark.slow
+
 PLUGIN = folder("adapters") / "segmenters" / "sam.py"
 Sam = plugins.find("segmenter", f"{PLUGIN}:sam").factory.func  # type: ignore[attr-defined]
 

@@ -20,6 +20,8 @@ from hlmat_bench.testing import contract
 from tests.support.networks import DECODER, passes
 from tests.support.sam_weights import EVERY, LATER, Plain, picture, segmenter, weights_of
 
+pytestmark = pytest.mark.slow
+
 CLICKS = [Click(True, 40, 30), Click(False, 5, 5), Click(True, 80, 50), Click(False, 60, 10)]
 GROWING = [CLICKS[:count] for count in range(1, len(CLICKS) + 1)]
 SHAPES = ((60, 100), (130, 90), (128, 128))

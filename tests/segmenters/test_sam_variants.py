@@ -17,6 +17,8 @@ from hlmat_bench.core.errors import UsageError
 from hlmat_bench.protocol import plugins
 from tests.support.sam_weights import EVERY, picture, segmenter, weights_of
 
+pytestmark = pytest.mark.slow
+
 HUB_IDS = {
     "samhq_b": "syscv-community/sam-hq-vit-base",
     "samhq_l": "syscv-community/sam-hq-vit-large",

@@ -16,6 +16,8 @@ from hlmat_bench.protocol import plugins
 from hlmat_bench.runs.run_folder import Run
 from tests.support.segmenter_servers import served
 
+pytestmark = pytest.mark.slow
+
 EPISODES = 12
 SHARE = {"graphcut": 0.0, "sam": 1e-4, "simpleclick": 1e-4}
 """The share of pixels that may differ."""

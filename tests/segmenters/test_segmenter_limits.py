@@ -20,6 +20,8 @@ from tests.support.networks import DECODER, ENCODER, before_passes, raising
 from tests.support.refusals import refused
 from tests.support.sam_weights import LATER, segmenter, weights_of
 
+pytestmark = pytest.mark.slow
+
 Sam = plugins.find("segmenter", f"{folder('adapters') / 'segmenters' / 'sam.py'}:sam").factory.func  # type: ignore[attr-defined]
 EVERY = ("sam", "official sam", *LATER, "simpleclick", "graphcut")
 

@@ -25,6 +25,8 @@ from hlmat_bench.testing import DiscSegmenter, contract
 from tests.support import sam_weights
 from tests.support.segmenter_servers import Served, clicks_on, picture, served
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def sam(tmp_path_factory: pytest.TempPathFactory) -> Any:

@@ -23,6 +23,8 @@ from hlmat_bench.segmenters.server.requests import MOST_JSON_BYTES
 from hlmat_bench.testing import DiscSegmenter
 from tests.support.segmenter_servers import Served, clicks_on, picture, png, served
 
+pytestmark = pytest.mark.slow
+
 IMAGE = picture(0, 40, 60)
 PIXELS = struct.pack(">I", 1 << 30) + b"IDAT"
 

@@ -21,6 +21,8 @@ from hlmat_bench.segmenters.simpleclick import checkpoints as simpleclick_weight
 from hlmat_bench.testing import TINY_SIMPLECLICK, contract, tiny_simpleclick
 from tests.support.refusals import refused
 
+pytestmark = pytest.mark.slow
+
 CLICKS = [Click(True, 40, 30), Click(False, 5, 5), Click(True, 80, 50)]
 
 

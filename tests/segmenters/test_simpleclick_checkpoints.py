@@ -19,6 +19,8 @@ from hlmat_bench.protocol import plugins
 from hlmat_bench.testing import TINY_SIMPLECLICK, tiny_sam, tiny_simpleclick
 from tests.support.refusals import refused
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:

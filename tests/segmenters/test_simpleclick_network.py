@@ -20,6 +20,8 @@ from hlmat_bench.segmenters.simpleclick.predictor import Predictor, PredictorSta
 from hlmat_bench.segmenters.simpleclick.zoom_in import Crop, ZoomIn
 from hlmat_bench.testing import TINY_SIMPLECLICK
 
+pytestmark = pytest.mark.slow
+
 # The reference
 
 

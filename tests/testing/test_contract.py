@@ -277,6 +277,7 @@ def test_each_fault_of_a_segmenter_is_found(segmenter: Masks, rule: str) -> None
     assert any(sentence.startswith(rule) for sentence in _broken("segmenter", segmenter))
 
 
+@pytest.mark.slow
 def test_our_segmenters_keep_the_contract(tmp_path: Path) -> None:
     sam = testing.tiny_sam(tmp_path / "sam")
     for spec in ("graphcut", f"sam,pretrained={sam.pretrained}"):
@@ -284,6 +285,7 @@ def test_our_segmenters_keep_the_contract(tmp_path: Path) -> None:
     assert _broken("segmenter", testing.DiscSegmenter()) == []
 
 
+@pytest.mark.slow
 def test_our_models_keep_the_contract(tmp_path: Path) -> None:
     (tmp_path / "replies.json").write_text('["Positive point: (5, 5)"]')
     vlm = testing.tiny_vlm(tmp_path / "vlm")

@@ -124,6 +124,7 @@ def test_a_hanging_server_can_be_left_at_once() -> None:
         connection.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", get_args(Family))
 def test_a_tiny_vlm_says_what_it_should(family: Family, tmp_path: Path) -> None:
     from transformers import AutoModelForImageTextToText, AutoProcessor
