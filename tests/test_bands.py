@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from hlmat_bench.actions import Action
-from hlmat_bench.scores.bands import bands_of, thinness
 from hlmat_bench.scores.scoring import score_episodes
+from hlmat_bench.scores.strata import strata_of, thinness
 
 from .episodes import click, episode
 
@@ -50,20 +50,20 @@ def test_thinness_of_known_shapes() -> None:
     ],
 )
 def test_sizes_are_cocos_and_shapes_by_their_quotient(gt: np.ndarray, size: str, shape: str) -> None:
-    bands = bands_of(gt, "a cup")
+    bands = strata_of(gt, "a cup")
     assert (bands["object_size"], bands["thinness"]) == (size, shape)
 
 
 @given(st.lists(st.sampled_from(["cup", "the", "left"]), max_size=14))
 def test_expressions_are_counted_in_words(words: list[str]) -> None:
     low, high = {"1-2": (0, 2), "3-5": (3, 5), "6-10": (6, 10), "11+": (11, 14)}[
-        bands_of(rectangle(2, 2), "  ".join(words))["expression_words"]
+        strata_of(rectangle(2, 2), "  ".join(words))["expression_words"]
     ]
     assert low <= len(words) <= high
 
 
 def test_an_empty_object_is_small_and_has_no_shape() -> None:
-    assert bands_of(np.zeros((5, 5), bool), "cup") == {"object_size": "small", "expression_words": "1-2"}
+    assert strata_of(np.zeros((5, 5), bool), "cup") == {"object_size": "small", "expression_words": "1-2"}
 
 
 def test_scores_are_those_of_the_samples_in_a_band_and_apart_from_tags() -> None:

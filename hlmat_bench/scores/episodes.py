@@ -1,39 +1,55 @@
-"""What the scores need of the episodes: each measured from its masks, and all of them as one table."""
+"""The one measurer: an episode in numbers, from its masks alone, and all episodes of a run as one table."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hlmat_bench.core import masks
 from hlmat_bench.core.errors import UsageError
-from hlmat_bench.core.truth import CachedTruth
+from hlmat_bench.core.truth import CachedTruth, ratio
 from hlmat_bench.core.types import Mask
-from hlmat_bench.protocol.records import Episode
-from hlmat_bench.scores import ciou, first_success, miou, noc
-from hlmat_bench.scores.bands import bands_of
+from hlmat_bench.protocol.records import Episode, Step
+from hlmat_bench.scores import first_success, noc
 from hlmat_bench.scores.clicks import EpisodeClicks
 from hlmat_bench.scores.failures import EpisodeFailures, episode_failures
-from hlmat_bench.scores.intervals import bootstrap
+from hlmat_bench.scores.intervals import Estimate
+from hlmat_bench.scores.outcomes import ClickPlace, outcome, step_kind
 from hlmat_bench.scores.search import Tried, tried
+from hlmat_bench.scores.strata import strata_of
 
 NOC_THRESHOLDS = (0.80, 0.85, 0.90)
 RULES = ("final", "self", "best")
+#: The thresholds of NoC that pages and entries show of single samples.
+SHOWN_THRESHOLDS = ("0.80", "0.85")
+
+#: Intersection and union of a mask with the ground truth, in pixels, ignored ones left out.
+Areas: TypeAlias = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """What the scores need of one episode; arrays run over t = 0..budget, carried forward.
+class EpisodeScores:
+    """One episode in numbers; arrays run over t = 0..budget, the last mask carried forward.
 
     Attributes:
-        bands: the band of each of the sample's measures; see `hlmat_bench.scores.bands`.
-        iou, boundary_iou: float (T + 1,).
+        sample_id, image, image_id, expression, tags, stop: as in the record.
+        ref_id: as in the record; the sample's id where it has none.
+        strata: the sample's, as `hlmat_bench.scores.strata` names them.
         intersection, union: pixels, int (T + 1,), ignored pixels left out.
+        iou, boundary_iou: float (T + 1,).
+        selected: per selection rule the step whose mask is taken.
+        answer: the one of these that the run is scored by.
+        reached: per threshold of NoC (``0.85``) the click that reached it; None for a miss.
+        kinds: per step what it was; see `outcomes.STEPS`.
+        outcome: see `outcomes.OUTCOMES`.
+        clicks: what its clicks did.
         tried: the candidates of each step of a search.
+        tokens_in, tokens_out, seconds: of the whole episode.
         dollars: what each reply cost; None where unknown.
         initial: how it began, as in the record, without the mask.
         failures: what went wrong.
@@ -41,15 +57,23 @@ class Measured:
             read.
     """
 
+    sample_id: str
+    image: str
     image_id: str
     ref_id: str
+    expression: str
     tags: Mapping[str, str]
-    bands: Mapping[str, str]
-    iou: NDArray[np.float64]
-    boundary_iou: NDArray[np.float64]
+    strata: Mapping[str, str]
     intersection: NDArray[np.int64]
     union: NDArray[np.int64]
+    iou: NDArray[np.float64]
+    boundary_iou: NDArray[np.float64]
     selected: Mapping[str, int]
+    answer: int
+    reached: Mapping[str, int | None]
+    kinds: Sequence[str | None]
+    outcome: str
+    stop: str
     clicks: EpisodeClicks
     tried: Sequence[Tried]
     tokens_in: int
@@ -60,48 +84,111 @@ class Measured:
     failures: EpisodeFailures
     predicted: Sequence[float | None]
 
+    @property
+    def score(self) -> float:
+        """Return the IoU of the answer."""
+        return float(self.iou[self.answer])
 
-def measure(episode: Episode, budget: int, regrets: Mapping[int, float] | None = None) -> Measured:
-    """Everything the scores need of one episode, from its masks alone; recorded IoUs are not believed.
+    def areas(self) -> list[Areas]:
+        """Return intersection and union after t = 0..budget clicks, in pixels."""
+        return list(zip(self.intersection.tolist(), self.union.tolist(), strict=True))
+
+    def at(self, rule: str) -> float:
+        """Return the IoU of the mask that a selection rule takes."""
+        return float(self.iou[self.selected[rule]])
+
+
+class State:
+    """A mask of an episode beside its ground truth.
+
+    Attributes:
+        mask: bool (H, W).
+        intersection, union: with the ground truth, in pixels, ignored ones left out.
+        iou: their ratio; 1 where both masks are empty.
+    """
+
+    def __init__(self, truth: CachedTruth, mask: Mask) -> None:
+        self.mask, self._truth = mask, truth
+        self.intersection, self.union = truth.intersection_union(mask)
+        self.iou = ratio(self.intersection, self.union)
+
+    @cached_property
+    def boundary_iou(self) -> float:
+        """Return the boundary IoU with the ground truth, which is computed when it is first asked for."""
+        return self._truth.boundary_iou(self.mask)
+
+
+def states_of(episode: Episode, truth: CachedTruth | None = None) -> Iterator[State]:
+    """Yield the initial mask and the mask after every step; equal masks in a row are one object, measured once.
+
+    Raises:
+        UsageError: when a mask is none, or not of the ground truth's size.
+    """
+    truth = truth or _truth(episode, masks.decode(episode.gt))
+    initial = episode.mask_at(0)
+    state = State(truth, np.zeros(episode.size, bool) if initial is None else masks.decode(initial))
+    yield state
+    previous = None if initial is None else initial["counts"]
+    for step in episode.steps:
+        if step.mask["counts"] != previous:
+            state = State(truth, masks.decode(step.mask))
+        previous = step.mask["counts"]
+        yield state
+
+
+def score_episode(
+    episode: Episode, budget: int, *, rule: str = "final", regrets: Mapping[int, float] | None = None
+) -> EpisodeScores:
+    """Measure an episode from its masks alone; recorded IoUs are not believed.
 
     Args:
         episode: the record.
         budget: clicks per episode.
+        rule: the selection rule whose mask is the answer; see `hlmat_bench.protocol.settings.headline`.
         regrets: of its valid clicks, by step, where a replay found them.
 
     Raises:
-        UsageError: when it has more steps than that, and the mask of one of them is its answer.
+        UsageError: when a mask is none, or the episode has more steps than the budget and the mask of one of them is
+            its answer.
     """
     if max(episode.selected.values()) > budget:
         steps = len(episode.steps)
         raise UsageError(f"The episode {episode.sample_id} has {steps} steps, more than the budget of {budget}.")
     gt = masks.decode(episode.gt)
-    truth = CachedTruth(gt, None if episode.ignore is None else masks.decode(episode.ignore))
-    before = np.zeros(episode.size, bool)
-    if (initial := episode.mask_at(0)) is not None:
-        before = masks.decode(initial)
-    states = [_state(truth, before)]
-    clicks = EpisodeClicks(episode.image_id, located=states[0][0] if initial is None else None)
-    previous = initial
-    for step in episode.steps:
-        same = previous is not None and step.mask["counts"] == previous["counts"]
-        after = before if same else masks.decode(step.mask)
-        states.append(states[-1] if same else _state(truth, after))
-        iou, gain = states[-1][0], states[-1][0] - states[-2][0]
-        clicks.note(step, gt, before, gain=gain, iou=iou, regret=(regrets or {}).get(step.t))
-        before, previous = after, step.mask
-    states += [states[-1]] * (budget + 1 - len(states))
-    ious, boundary, intersection, union = zip(*states[: budget + 1], strict=True)
-    return Measured(
+    truth = _truth(episode, gt)
+    states = states_of(episode, truth)
+    before = next(states)
+    numbers = [_numbers(before)]
+    clicks = EpisodeClicks(episode.image_id, located=before.iou if episode.mask_at(0) is None else None)
+    kinds: list[str | None] = []
+    for step, after in zip(episode.steps, states, strict=True):
+        place, gain = _place(step, gt, before.mask), after.iou - before.iou
+        kinds.append(step_kind(step.action, place, gain))
+        clicks.note(step, place, gain=gain, iou=after.iou, regret=(regrets or {}).get(step.t))
+        numbers.append(_numbers(after))
+        before = after
+    numbers += [numbers[-1]] * (budget + 1 - len(numbers))
+    ious, boundary, intersection, union = zip(*numbers[: budget + 1], strict=True)
+    answer = episode.selected[rule]
+    predicted = [step.action.predicted_iou for step in episode.steps if step.action.kind == "predict"]
+    return EpisodeScores(
+        sample_id=episode.sample_id,
+        image=episode.image,
         image_id=episode.image_id,
         ref_id=episode.ref_id if episode.ref_id is not None else episode.sample_id,
+        expression=episode.expression,
         tags=episode.tags,
-        bands=bands_of(gt, episode.expression),
-        iou=np.array(ious, np.float64),
-        boundary_iou=np.array(boundary, np.float64),
+        strata=strata_of(gt, episode.expression),
         intersection=np.array(intersection, np.int64),
         union=np.array(union, np.int64),
+        iou=np.array(ious, np.float64),
+        boundary_iou=np.array(boundary, np.float64),
         selected=episode.selected,
+        answer=answer,
+        reached={f"{threshold:.2f}": first_success(ious[1:], threshold, budget) for threshold in NOC_THRESHOLDS},
+        kinds=kinds,
+        outcome="rated" if predicted else outcome(kinds, episode.stop, score=ious[answer], best=max(ious)),
+        stop=episode.stop,
         clicks=clicks,
         tried=[found for step in episode.steps if (found := tried(step, truth)) is not None],
         tokens_in=sum(step.tokens.get("in") or 0 for step in episode.steps),
@@ -110,65 +197,48 @@ def measure(episode: Episode, budget: int, regrets: Mapping[int, float] | None =
         seconds=sum(sum(step.seconds.values()) for step in episode.steps),
         initial={name: value for name, value in episode.initial.items() if name != "mask"},
         failures=episode_failures(episode),
-        predicted=[step.action.predicted_iou for step in episode.steps if step.action.kind == "predict"],
+        predicted=predicted,
     )
 
 
-def _state(truth: CachedTruth, mask: Mask) -> tuple[float, float, int, int]:
-    intersection, union = truth.intersection_union(mask)
-    return truth.iou(mask), truth.boundary_iou(mask), intersection, union
+def _truth(episode: Episode, gt: Mask) -> CachedTruth:
+    return CachedTruth(gt, None if episode.ignore is None else masks.decode(episode.ignore))
 
 
-class Table:
-    """The measured samples as arrays, and the scores over them.
+def _numbers(state: State) -> tuple[float, float, int, int]:
+    return state.iou, state.boundary_iou, state.intersection, state.union
 
-    The intervals of all scores come from the same resamples, drawn once: the lists that stand for them in the scores
-    are empty until `fill_intervals`.
-    """
 
-    def __init__(self, samples: Sequence[Measured]) -> None:
+def _place(step: Step, gt: Mask, before: Mask) -> ClickPlace | None:
+    """Return where a step clicked; None when it is no click."""
+    if step.action.kind != "click":
+        return None
+    click = step.action.click
+    return ClickPlace(inside=bool(gt[click.y, click.x]), covered=bool(before[click.y, click.x]))
+
+
+class ScoreTable:
+    """The measured samples as arrays, and the scores over them, of which `with_intervals` makes JSON values."""
+
+    def __init__(self, samples: Sequence[EpisodeScores]) -> None:
         self.images = [sample.image_id for sample in samples]
-        self.selected = [sample.selected for sample in samples]
-        self.iou = np.stack([sample.iou for sample in samples])
-        self.boundary_iou = np.stack([sample.boundary_iou for sample in samples])
-        self.intersection = np.stack([sample.intersection for sample in samples])
-        self.union = np.stack([sample.union for sample in samples])
-        self._columns: list[tuple[NDArray[Any], NDArray[Any], list[float]]] = []
+        self.iou, self.boundary_iou, self.intersection, self.union = (
+            np.stack([getattr(sample, name) for sample in samples])
+            for name in ("iou", "boundary_iou", "intersection", "union")
+        )
 
     def at(self, steps: Sequence[int]) -> dict[str, Any]:
-        """mIoU and cIoU with intervals, and boundary IoU, of one step per sample."""
+        """Return mIoU and cIoU as estimates, and boundary IoU, of one step per sample."""
         rows = np.arange(len(steps)), np.asarray(steps)
-        ious, intersections, unions = self.iou[rows], self.intersection[rows], self.union[rows]
         return {
-            "miou": miou(ious),
-            "miou_ci": self.interval(ious),
-            "ciou": ciou(intersections, unions),
-            "ciou_ci": self.interval(intersections, unions),
+            "miou": Estimate(self.iou[rows]),
+            "ciou": Estimate(self.intersection[rows], self.union[rows]),
             "biou": float(self.boundary_iou[rows].mean()),
         }
 
     def noc(self, threshold: float, budget: int) -> dict[str, Any]:
-        """NoC with its interval; a miss counts the budget."""
+        """Return NoC, its mean as an estimate; a miss counts the budget."""
         curves = self.iou[:, 1:]
         found = noc(curves, threshold, budget)
         clicks = np.array([first_success(curve, threshold, budget) or budget for curve in curves])
-        return {
-            "mean": found.mean,
-            "ci": self.interval(clicks),
-            "solved": found.solved,
-            "failed": found.failed,
-        }
-
-    def interval(self, numerators: NDArray[Any], denominators: NDArray[Any] | None = None) -> list[float]:
-        """An empty list, in which `fill_intervals` puts the interval; without denominators, that of the mean."""
-        interval: list[float] = []
-        below = np.ones(len(numerators)) if denominators is None else denominators
-        self._columns.append((numerators, below, interval))
-        return interval
-
-    def fill_intervals(self) -> None:
-        """Compute all intervals that were asked for, in the lists that were given out."""
-        above, below = (np.stack([column[side] for column in self._columns], axis=1) for side in (0, 1))
-        low, high = bootstrap(above, below, self.images)
-        for number, (_, _, interval) in enumerate(self._columns):
-            interval += [float(low[number]), float(high[number])]
+        return {"mean": Estimate(clicks), "solved": found.solved, "failed": found.failed}

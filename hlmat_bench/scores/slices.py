@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from hlmat_bench.core.text import clean
 from hlmat_bench.scores import ratio
-from hlmat_bench.scores.bands import BANDS
-from hlmat_bench.scores.facts import Facts
-from hlmat_bench.scores.intervals import Interval, bootstrap, bootstrap_difference
+from hlmat_bench.scores.episodes import EpisodeScores, ScoreTable
+from hlmat_bench.scores.intervals import Interval, bootstrap_difference, with_intervals
+from hlmat_bench.scores.strata import STRATA
 
 THRESHOLD = "0.85"
 _MOST_VALUES = 40
@@ -41,42 +41,37 @@ class Slicing:
     meaning: str = ""
 
     def members(self, code: int) -> NDArray[np.int64]:
-        """The samples of a part, by their numbers."""
+        """Return the samples of a part, by their numbers."""
         return np.flatnonzero(np.asarray(self.codes) == code)
 
 
-def slicings(samples: Sequence[Facts], oracle: Mapping[str, Facts]) -> list[Slicing]:
-    """All ways to part these samples, those with one part left out.
+def slicings(samples: Sequence[EpisodeScores], oracle: Mapping[str, EpisodeScores]) -> list[Slicing]:
+    """Return all ways to part these samples, those with one part left out.
 
     Args:
         samples: the episodes of one run.
         oracle: the oracle's episodes by sample; empty where there are none.
     """
-    ways = [_band(samples, name) for name in BANDS]
+    ways = [_stratum(samples, name) for name in STRATA]
     if all(sample.sample_id in oracle for sample in samples):
-        ways.append(_difficulty([oracle[sample.sample_id].clicks[THRESHOLD] for sample in samples]))
+        ways.append(_difficulty([oracle[sample.sample_id].reached[THRESHOLD] for sample in samples]))
     return [way for way in ways + _tags(samples) if len(way.values) > 1]
 
 
-def scores_of(samples: Sequence[Facts], members: Sequence[int] | NDArray[np.int64], budget: int) -> dict[str, Any]:
-    """mIoU, cIoU and NoC of some samples, each with its interval; None for that where there is one image only."""
-    chosen = [samples[n] for n in members]
-    above, below = columns(chosen, budget)
-    images = [sample.image_id for sample in chosen]
-    values = [ratio(*sums) for sums in zip(above.sum(0), below.sum(0), strict=True)]
-    ends = ends_of(bootstrap(above, below, images), images)
-    return {
-        "n": len(chosen),
-        "miou": values[0], "miou_ci": ends[0],
-        "ciou": values[1], "ciou_ci": ends[1],
-        "noc": values[2], "noc_ci": ends[2],
-    }  # fmt: skip
+def slice_scores(samples: Sequence[EpisodeScores], budget: int) -> dict[str, Any]:
+    """Return the main scores of some samples' answers: mIoU, cIoU and NoC with their intervals, and boundary IoU."""
+    table = ScoreTable(samples)
+    scores = table.at([sample.answer for sample in samples]) | {"noc": {THRESHOLD: table.noc(float(THRESHOLD), budget)}}
+    return {"n": len(samples), **with_intervals(scores, table.images)}
 
 
 def differences(
-    first: Sequence[Facts], second: Sequence[Facts], members: Sequence[int] | NDArray[np.int64], budget: int
+    first: Sequence[EpisodeScores],
+    second: Sequence[EpisodeScores],
+    members: Sequence[int] | NDArray[np.int64],
+    budget: int,
 ) -> dict[str, Any]:
-    """First minus second, on some samples: mIoU, cIoU and NoC, and who is better how often.
+    """Return first minus second, on some samples: mIoU, cIoU and NoC, and who is better how often.
 
     Intervals are paired; None where there is one image only.
     """
@@ -93,23 +88,23 @@ def differences(
 
 
 def ends_of(interval: Interval, images: Sequence[str]) -> list[list[float] | None]:
-    """The ends of each interval; of a single image it has no width and says nothing."""
+    """Return the ends of each interval; None of a single image, where it has no width and says nothing."""
     if len(set(images)) < 2:
         return [None] * len(interval.low)
     return [[float(low), float(high)] for low, high in zip(*interval, strict=True)]
 
 
-def columns(samples: Sequence[Facts], budget: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Numerators and denominators of mIoU, cIoU and NoC, float64 (n, 3) each, of the answers."""
-    above = [(one.score, one.intersection[one.answer], one.clicks[THRESHOLD] or budget) for one in samples]
+def columns(samples: Sequence[EpisodeScores], budget: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return numerators and denominators of mIoU, cIoU and NoC, float64 (n, 3) each, of the answers."""
+    above = [(one.score, one.intersection[one.answer], one.reached[THRESHOLD] or budget) for one in samples]
     below = [(1, one.union[one.answer], 1) for one in samples]
     return np.array(above, np.float64), np.array(below, np.float64)
 
 
-def _band(samples: Sequence[Facts], name: str) -> Slicing:
-    codes = {band: code for code, band in enumerate(BANDS[name])}
-    found = [codes.get(sample.bands.get(name, ""), -1) for sample in samples]
-    return _used(name.replace("_", " "), BANDS[name], found, _MEANINGS[name])
+def _stratum(samples: Sequence[EpisodeScores], name: str) -> Slicing:
+    codes = {stratum: code for code, stratum in enumerate(STRATA[name])}
+    found = [codes.get(sample.strata.get(name, ""), -1) for sample in samples]
+    return _used(name.replace("_", " "), STRATA[name], found, _MEANINGS[name])
 
 
 def _difficulty(clicks: Sequence[int | None]) -> Slicing:
@@ -118,11 +113,11 @@ def _difficulty(clicks: Sequence[int | None]) -> Slicing:
     return _used("oracle clicks", names, codes, f"Clicks that the oracle needs to reach an IoU of {THRESHOLD}.")
 
 
-def _tags(samples: Sequence[Facts]) -> list[Slicing]:
+def _tags(samples: Sequence[EpisodeScores]) -> list[Slicing]:
     return [_tag(samples, name) for name in sorted({name for sample in samples for name in sample.tags})]
 
 
-def _tag(samples: Sequence[Facts], name: str) -> Slicing:
+def _tag(samples: Sequence[EpisodeScores], name: str) -> Slicing:
     values = sorted({sample.tags[name] for sample in samples if name in sample.tags})[:_MOST_VALUES]
     places = {value: n for n, value in enumerate(values)}
     codes = [places.get(sample.tags.get(name, ""), -1) for sample in samples]
@@ -130,7 +125,7 @@ def _tag(samples: Sequence[Facts], name: str) -> Slicing:
 
 
 def _used(name: str, names: Sequence[str], codes: Sequence[int], meaning: str) -> Slicing:
-    """A slicing with the parts that have samples."""
+    """Return a slicing with the parts that have samples."""
     used = sorted(set(codes) - {-1})
     places = {code: n for n, code in enumerate(used)}
     return Slicing(name, [names[code] for code in used], [places.get(code, -1) for code in codes], meaning)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from hlmat_bench.core import masks
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.text import public
 from hlmat_bench.protocol.records import Episode
@@ -16,9 +15,8 @@ from hlmat_bench.reports.leaderboard.digests import RunDigest, marks
 from hlmat_bench.reports.leaderboard.entry import ENTRY_SCHEMA, MOST_FAILED, Entry, Manifest, Rule, Scores, checked
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.scores import first_success, ratio
-from hlmat_bench.scores.scoring import score_episodes
-
-THRESHOLDS = ("0.80", "0.85")
+from hlmat_bench.scores.episodes import SHOWN_THRESHOLDS, Areas, EpisodeScores, score_episode
+from hlmat_bench.scores.scoring import score_samples
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +54,11 @@ def make_entry(run: Run, declared: Declaration, name: str = "") -> Entry:
     manifest = published_manifest(run.manifest)
     title = declared.title or str(manifest.model["name"])
     tally = Tally(manifest.selection)
-    scores = scores_of(tally.watch(run.episodes()), manifest)
+    samples = []
+    for episode in run.episodes():
+        samples.append(score_episode(episode, manifest.protocol["budget"]))
+        tally.add(episode, samples[-1].areas())
+    scores = scores_of(samples, manifest)
     _check_complete(run, scores)
     value = {
         "schema": ENTRY_SCHEMA,
@@ -90,60 +92,57 @@ def _check_complete(run: Run, scores: Scores) -> None:
 
 @dataclass
 class Tally:
-    """The rows of an entry's table of samples, collected while episodes pass by.
+    """The rows of an entry's table of samples, collected episode by episode.
 
     Attributes:
         rule: which mask is the answer.
         rows: per episode; see `row`.
-        digest: of all episodes that passed.
+        digest: of all episodes.
     """
 
     rule: Rule
     rows: list[dict[str, Any]] = field(default_factory=list)
     digest: RunDigest = field(default_factory=RunDigest)
 
-    def watch(self, episodes: Iterable[Episode]) -> Iterator[Episode]:
-        """The same episodes."""
-        for episode in episodes:
-            self.rows.append(row(episode, self.rule, state_areas(episode)))
-            self.digest.add(episode)
-            yield episode
+    def add(self, episode: Episode, areas: Sequence[Areas]) -> None:
+        """Add an episode and the areas of its masks, from the initial one on."""
+        self.rows.append(row(episode, self.rule, areas))
+        self.digest.add(episode)
 
     def columns(self) -> dict[str, Any]:
         """The table, by column."""
         plain = {key: [each[key] for each in self.rows] for key in ("id", "image_id", "intersection", "union", "marks")}
-        return {**plain, "first": {key: [each["first"][key] for each in self.rows] for key in THRESHOLDS}}
+        return {**plain, "first": {key: [each["first"][key] for each in self.rows] for key in SHOWN_THRESHOLDS}}
 
 
-def row(episode: Episode, rule: Rule, areas: Sequence[tuple[int, int]]) -> dict[str, Any]:
-    """What an entry holds of one episode, from the `state_areas` of its masks."""
-    curve = [ratio(*each) for each in areas[1:]]
+def row(episode: Episode, rule: Rule, areas: Sequence[Areas]) -> dict[str, Any]:
+    """Return what an entry holds of one episode.
+
+    Args:
+        episode: the record.
+        rule: which mask is the answer.
+        areas: of its masks, from the initial one on, carried forward or not.
+    """
+    curve = [ratio(*each) for each in areas[1:] or areas]
     intersection, union = areas[episode.selected[rule]]
     return {
         "id": episode.sample_id,
         "image_id": episode.image_id,
         "intersection": intersection,
         "union": union,
-        "first": {key: first_success(curve, float(key), len(curve)) if curve else None for key in THRESHOLDS},
+        "first": {key: first_success(curve, float(key), len(curve)) for key in SHOWN_THRESHOLDS},
         "marks": marks(episode),
     }
 
 
-def state_areas(episode: Episode) -> list[tuple[int, int]]:
-    """Intersection and union with the ground truth, in pixels, of the initial mask and of that after every step."""
-    nothing = masks.RLE(size=list(episode.size), counts=_all_zero(episode))
-    states = [episode.initial["mask"] or nothing, *(step.mask for step in episode.steps)]
-    return [masks.intersection_union(episode.gt, state, ignore=episode.ignore) for state in states]
-
-
-def scores_of(episodes: Iterable[Episode], manifest: Manifest) -> Scores:
-    """The scores of a run's episodes, of which the entry takes the fields it knows.
+def scores_of(samples: Iterable[EpisodeScores], manifest: Manifest) -> Scores:
+    """Return the scores of a run's episodes, of which the entry takes the fields it knows.
 
     Raises:
         UsageError: when there is no episode, or a number is beyond what an entry holds.
     """
     protocol = manifest.protocol
-    scores = score_episodes(episodes, budget=protocol["budget"], track=protocol["track"])
+    scores = score_samples(list(samples), budget=protocol["budget"], track=protocol["track"])
     if not scores["n"]:
         raise UsageError("The run has no episodes; play it to its end.")
     return checked(Scores, scores, "The scores", extra="ignore")
@@ -174,11 +173,6 @@ def published_manifest(document: Mapping[str, Any]) -> Manifest:
     known["model"] = {key: part if key == "image" else public(part) for key, part in document["model"].items()}
     known["task"] = {**task, "source": public(task.get("source"))}
     return checked(Manifest, known, "The manifest")
-
-
-def _all_zero(episode: Episode) -> str:
-    height, width = episode.size
-    return masks.compress({"size": [height, width], "counts": [height * width]})["counts"]
 
 
 def _slug(title: str, manifest: Manifest, scores: Scores) -> str:

@@ -60,10 +60,10 @@ def report(
     place = Path(out) if out is not None else default_folder([Path(folder) for folder in runs])
     first = played[0]
     players = references.find(first, ceilings)
-    ways = slicings(first.facts, _oracle(players))
+    ways = slicings(first.samples, _oracle(players))
     source = _source(first, data_root, task) if images else None
     with Site(place) as site:
-        wanted = [sample.sample_id for sample in first.facts]
+        wanted = [sample.sample_id for sample in first.samples]
         numbers = write_pictures(site, source, wanted, progress) if source is not None else []
         write_data(site, played, ways, numbers)
         site.assets(*_ASSETS)
@@ -89,7 +89,7 @@ def _page(played: Sequence[Entrant], players: Sequence[Reference], ways: Sequenc
         "runs": [views.about(entrant) for entrant in played],
         "curve": views.curve(played, players),
         "definitions": DEFINITIONS,
-        "shards": -(-len(played[0].facts) // SHARD),
+        "shards": -(-len(played[0].samples) // SHARD),
         "manifests": [json_text(entrant.manifest, indent=1) for entrant in played],
     }
     if len(played) > 1:
@@ -131,4 +131,4 @@ def _comparison(played: Sequence[Entrant], ways: Sequence[Slicing]) -> dict[str,
 
 
 def _oracle(players: Sequence[Reference]) -> Any:
-    return next((player.facts for player in players if player.name == "oracle"), {})
+    return next((player.samples for player in players if player.name == "oracle"), {})

@@ -13,7 +13,8 @@ from hlmat_bench.reports.pages.plots import Plot, forest
 from hlmat_bench.reports.pages.templates import number
 from hlmat_bench.reports.run.loaded import Entrant, differing_settings
 from hlmat_bench.reports.run.views import with_range
-from hlmat_bench.scores.slices import Slicing, differences, scores_of
+from hlmat_bench.scores import miou
+from hlmat_bench.scores.slices import Slicing, differences
 
 _SHORT = 16
 
@@ -102,9 +103,9 @@ def slice_tables(entrants: Sequence[Entrant], slicings: Sequence[Slicing]) -> li
 
 def _pair(entrants: Sequence[Entrant], a: int, b: int) -> Pair:
     first, second = entrants[a], entrants[b]
-    everything = np.arange(len(first.facts))
+    everything = np.arange(len(first.samples))
     budget = max(first.budget, second.budget)
-    found = differences(first.facts, second.facts, everything, budget)
+    found = differences(first.samples, second.samples, everything, budget)
     return Pair(a, b, (first.name, second.name), found, differing_settings(first, second))
 
 
@@ -124,14 +125,14 @@ def _head_row(entrant: Entrant) -> list[str]:
 def _slice_row(entrants: Sequence[Entrant], way: Slicing, code: int) -> list[str]:
     members = way.members(code)
     budget = max(entrant.budget for entrant in entrants)
-    scores = [scores_of(entrant.facts, members, budget) for entrant in entrants]
-    cells = [number(scores[0]["miou"])]
+    scores = [miou(entrant.samples[n].score for n in members) for entrant in entrants]
+    cells = [number(scores[0])]
     apart = True
     for entrant, found in zip(entrants[1:], scores[1:], strict=True):
-        gap = differences(entrants[0].facts, entrant.facts, members, budget)
-        cells += [number(found["miou"]), with_range(gap["miou"], gap["miou_ci"], 3)]
+        gap = differences(entrants[0].samples, entrant.samples, members, budget)
+        cells += [number(found), with_range(gap["miou"], gap["miou_ci"], 3)]
         apart = apart and separated(gap["miou_ci"])
-    best = max(range(len(entrants)), key=lambda n: float(scores[n]["miou"]))
+    best = max(range(len(entrants)), key=scores.__getitem__)
     return [
         way.values[code],
         f"{len(members):,}",

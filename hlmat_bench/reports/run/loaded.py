@@ -1,4 +1,4 @@
-"""The runs of a report, read once: their facts by sample, and their episodes for the player."""
+"""The runs of a report, read once: their episodes in numbers, and as JSON for the player."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hlmat_bench.protocol.records import EPISODES, Episode, read_values
 from hlmat_bench.protocol.settings import headline
 from hlmat_bench.reports.pages.data import json_text
 from hlmat_bench.runs.run_folder import Run
-from hlmat_bench.scores.facts import Facts, facts
+from hlmat_bench.scores.episodes import EpisodeScores, score_episode
 
 NAME_LENGTH = 60
 
@@ -28,7 +28,7 @@ class Entrant:
         name: the model's, with what tells it from the other runs of the report.
         manifest: without paths and secrets.
         scores: as in scores.json.
-        facts: of its episodes, in their order.
+        samples: its episodes in numbers, in their order.
         texts: the episodes as JSON, as recorded but for paths in error messages; in the same order.
     """
 
@@ -36,7 +36,7 @@ class Entrant:
     run: Run
     manifest: Mapping[str, Any]
     scores: Mapping[str, Any]
-    facts: Sequence[Facts]
+    samples: Sequence[EpisodeScores]
     texts: Sequence[str]
 
     @property
@@ -62,9 +62,9 @@ class Entrant:
 
     def reordered(self, ids: Sequence[str]) -> Entrant:
         """The same run with its episodes in the order of these sample ids."""
-        places = {sample.sample_id: n for n, sample in enumerate(self.facts)}
+        places = {sample.sample_id: n for n, sample in enumerate(self.samples)}
         order = [places[sample] for sample in ids]
-        ours = [self.facts[n] for n in order], [self.texts[n] for n in order]
+        ours = [self.samples[n] for n in order], [self.texts[n] for n in order]
         return Entrant(self.name, self.run, self.manifest, self.scores, *ours)
 
 
@@ -101,7 +101,7 @@ def _read(run: Run, name: str) -> Entrant:
     protocol = run.manifest["protocol"]
     for text, episode in _episodes(run.folder / EPISODES):
         texts.append(text)
-        found.append(facts(episode, protocol["budget"], headline(protocol)))
+        found.append(score_episode(episode, protocol["budget"], rule=headline(protocol)))
     if not texts:
         raise UsageError(f"{run.folder} has no finished episode yet; run it first.")
     scores = run.scores()
@@ -118,8 +118,8 @@ def _episodes(path: Path) -> Iterator[tuple[str, Episode]]:
 
 
 def _aligned(first: Entrant, other: Entrant) -> Entrant:
-    ids = [sample.sample_id for sample in first.facts]
-    ours, theirs = set(ids), {sample.sample_id for sample in other.facts}
+    ids = [sample.sample_id for sample in first.samples]
+    ours, theirs = set(ids), {sample.sample_id for sample in other.samples}
     if ours != theirs:
         raise UsageError(
             f"{first.run.folder} and {other.run.folder} are not on the same samples: {len(ours & theirs)} are in both, "

@@ -15,7 +15,7 @@ from hlmat_bench.reports.run.loaded import Entrant
 from hlmat_bench.runs import ceilings
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.scores import ciou, miou
-from hlmat_bench.scores.facts import Facts, facts
+from hlmat_bench.scores.episodes import SHOWN_THRESHOLDS, EpisodeScores, score_episode
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Reference:
         curve: mIoU after t = 0..budget clicks.
         miou, ciou: of the final masks.
         noc: per threshold the mean number of clicks, a miss counting the budget.
-        facts: its episodes by sample.
+        samples: its episodes by sample.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Reference:
     miou: float
     ciou: float
     noc: Mapping[str, float]
-    facts: Mapping[str, Facts]
+    samples: Mapping[str, EpisodeScores]
 
 
 def find(entrant: Entrant, root: str | os.PathLike[str] | None) -> list[Reference]:
@@ -60,9 +60,9 @@ def find(entrant: Entrant, root: str | os.PathLike[str] | None) -> list[Referenc
 
 
 def _reference(name: str, run: Run, entrant: Entrant) -> Reference | None:
-    wanted, budget = {sample.sample_id for sample in entrant.facts}, entrant.budget
+    wanted, budget = {sample.sample_id for sample in entrant.samples}, entrant.budget
     played = {
-        episode.sample_id: facts(episode, budget)
+        episode.sample_id: score_episode(episode, budget)
         for episode in read_episodes(run.folder / EPISODES)
         if episode.sample_id in wanted
     }
@@ -78,6 +78,6 @@ def _reference(name: str, run: Run, entrant: Entrant) -> Reference | None:
             (sample.intersection[sample.answer] for sample in ours),
             (sample.union[sample.answer] for sample in ours),
         ),
-        {q: float(np.mean([sample.clicks[q] or budget for sample in ours])) for q in ours[0].clicks},
+        {q: float(np.mean([sample.reached[q] or budget for sample in ours])) for q in SHOWN_THRESHOLDS},
         played,
     )

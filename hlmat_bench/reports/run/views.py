@@ -17,8 +17,9 @@ from hlmat_bench.reports.run.definitions import RULES
 from hlmat_bench.reports.run.loaded import Entrant
 from hlmat_bench.reports.run.references import Reference
 from hlmat_bench.scores.failures import left_out_words, remarks
+from hlmat_bench.scores.intervals import interval_key
 from hlmat_bench.scores.outcomes import OUTCOMES, STEPS
-from hlmat_bench.scores.slices import Slicing, scores_of
+from hlmat_bench.scores.slices import THRESHOLD, Slicing, slice_scores
 
 
 def about(entrant: Entrant) -> dict[str, Any]:
@@ -116,7 +117,7 @@ def curve(entrants: Sequence[Entrant], references: Sequence[Reference]) -> Plot 
 
 def clicks_to(entrant: Entrant, threshold: str) -> Plot:
     """How many samples reach an IoU at which click; misses stand apart, as they are censored."""
-    counts = Counter(sample.clicks[threshold] for sample in entrant.facts)
+    counts = Counter(sample.reached[threshold] for sample in entrant.samples)
     groups = [Bar(str(t), counts[t]) for t in range(1, entrant.budget + 1)]
     missed = Bar(f">{entrant.budget}", counts[None], "censored")
     title = f"Samples by the click that reaches an IoU of {threshold}; {counts[None]} never do"
@@ -125,7 +126,7 @@ def clicks_to(entrant: Entrant, threshold: str) -> Plot:
 
 def final_ious(entrant: Entrant) -> Plot:
     """The final IoUs in tenths."""
-    counts, _ = np.histogram([sample.score for sample in entrant.facts], bins=10, range=(0, 1))
+    counts, _ = np.histogram([sample.score for sample in entrant.samples], bins=10, range=(0, 1))
     groups = [Bar(f".{n}", float(count)) for n, count in enumerate(counts)]
     return bars(groups, title="Samples by final IoU, in tenths", x="final IoU, from", y="samples")
 
@@ -142,15 +143,15 @@ def reference_rows(entrant: Entrant, references: Sequence[Reference]) -> tuple[l
 
 def step_rows(entrant: Entrant) -> list[tuple[str, str, str, str]]:
     """What the steps were: (kind, count, share, meaning)."""
-    counts = Counter(kind for sample in entrant.facts for kind in sample.kinds if kind)
+    counts = Counter(kind for sample in entrant.samples for kind in sample.kinds if kind)
     total = counts.total() or 1
     return [(name, f"{counts[name]:,}", percent(counts[name] / total), text) for name, text in STEPS.items()]
 
 
 def outcome_rows(entrant: Entrant) -> list[tuple[str, str, str, str]]:
     """What the episodes came to: (outcome, count, share, meaning)."""
-    counts = Counter(sample.outcome for sample in entrant.facts)
-    total = len(entrant.facts)
+    counts = Counter(sample.outcome for sample in entrant.samples)
+    total = len(entrant.samples)
     return [(n, f"{counts[n]:,}", percent(counts[n] / total), text) for n, text in OUTCOMES.items() if counts[n]]
 
 
@@ -188,14 +189,12 @@ def with_range(value: float, ends: Sequence[float] | None, digits: int) -> str:
 
 
 def _slice_row(entrant: Entrant, way: Slicing, code: int) -> list[str]:
-    found = scores_of(entrant.facts, way.members(code), entrant.budget)
-    return [
-        way.values[code],
-        f"{found['n']:,}",
-        with_range(found["miou"], found["miou_ci"], 3),
-        with_range(found["ciou"], found["ciou_ci"], 3),
-        with_range(found["noc"], found["noc_ci"], 2),
-    ]
+    chosen = [entrant.samples[n] for n in way.members(code)]
+    found = slice_scores(chosen, entrant.budget)
+    several = len({sample.image_id for sample in chosen}) > 1  # of a single image an interval says nothing
+    shown = [("miou", found, 3), ("ciou", found, 3), ("mean", found["noc"][THRESHOLD], 2)]
+    cells = [with_range(part[key], part[interval_key(key)] if several else None, digits) for key, part, digits in shown]
+    return [way.values[code], f"{found['n']:,}", *cells]
 
 
 def _quoted(word: str) -> str:

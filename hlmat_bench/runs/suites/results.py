@@ -13,7 +13,7 @@ from hlmat_bench.runs.suites.definition import Table
 from hlmat_bench.runs.suites.expansion import Cell, Plan, Wanted
 from hlmat_bench.runs.suites.measures import Measure, Shown
 from hlmat_bench.runs.suites.play import Outcome
-from hlmat_bench.scores.facts import Facts, facts
+from hlmat_bench.scores.episodes import EpisodeScores, score_episode
 from hlmat_bench.scores.slices import differences
 
 SCHEMA = "hlmat-suite-table/1"
@@ -137,7 +137,7 @@ def _failed(scores: Mapping[str, Any]) -> int:
 
 def _gain(run: Run, other: Run) -> Shown | None:
     """How much more mIoU a run has than another one, in points, on the samples of both."""
-    ours, theirs = _facts(run), _facts(other)
+    ours, theirs = _samples(run), _samples(other)
     both = [sample for sample in ours if sample in theirs]
     if not both:
         return None
@@ -148,7 +148,7 @@ def _gain(run: Run, other: Run) -> Shown | None:
     return Shown(scale * found["miou"], low, high)
 
 
-def _facts(run: Run) -> dict[str, Facts]:
+def _samples(run: Run) -> dict[str, EpisodeScores]:
     """By sample what its masks are worth."""
     budget, rule = run.manifest["protocol"]["budget"], _rule(run)
-    return {episode.sample_id: facts(episode, budget, rule) for episode in run.episodes()}
+    return {episode.sample_id: score_episode(episode, budget, rule=rule) for episode in run.episodes()}

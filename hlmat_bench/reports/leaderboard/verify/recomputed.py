@@ -10,11 +10,12 @@ from hlmat_bench.core.errors import UsageError
 from hlmat_bench.protocol.records import EPISODES, Episode, read_values, select
 from hlmat_bench.reports.leaderboard.digests import MARK, RunDigest
 from hlmat_bench.reports.leaderboard.entry import Entry, Rule, Samples
-from hlmat_bench.reports.leaderboard.submission import THRESHOLDS, published_manifest, row, scores_of, state_areas
+from hlmat_bench.reports.leaderboard.submission import published_manifest, row, scores_of
 from hlmat_bench.reports.leaderboard.verify.findings import TOLERANCE, Finding, at, differences
 from hlmat_bench.reports.leaderboard.verify.rules import Rules
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.scores import ratio
+from hlmat_bench.scores.episodes import SHOWN_THRESHOLDS, score_episode, states_of
 
 
 def check(entry: Entry, run: Run) -> Iterator[Finding]:
@@ -26,7 +27,8 @@ def check(entry: Entry, run: Run) -> Iterator[Finding]:
         found += _episodes(entry, run, digest)
         if not found:
             found += differences(entry.episodes_sha256, digest.hex(), "episodes_sha256")
-            scores = scores_of(run.episodes(), manifest)
+            budget = manifest.protocol["budget"]
+            scores = scores_of((score_episode(episode, budget) for episode in run.episodes()), manifest)
             found += differences(entry.scores.model_dump(), scores.model_dump(), "scores")
     except UsageError as error:
         found = [Finding("run", str(error))]
@@ -56,7 +58,7 @@ def _episode(expected: Mapping[str, Any], episode: Episode, rules: Rules, answer
     """First what the record says of itself, then what the entry says of it."""
     sample = episode.sample_id
     recorded = [episode.initial["iou"], *(step.iou for step in episode.steps)]
-    areas = state_areas(episode)
+    areas = [(state.intersection, state.union) for state in states_of(episode)]
     for t, (said, found) in enumerate(zip(recorded, (ratio(*each) for each in areas), strict=True)):
         if not abs(said - found) <= TOLERANCE:
             yield Finding(at(sample, t, "iou"), f"says {said:.6f}, but its mask gives {found:.6f}")
@@ -82,6 +84,6 @@ def _rows(samples: Samples) -> Iterator[dict[str, Any]]:
             "image_id": samples.image_id[number],
             "intersection": samples.intersection[number],
             "union": samples.union[number],
-            "first": {key: samples.first[key][number] for key in THRESHOLDS},  # type: ignore[index]
+            "first": {key: samples.first[key][number] for key in SHOWN_THRESHOLDS},  # type: ignore[index]
             "marks": samples.marks[number],
         }

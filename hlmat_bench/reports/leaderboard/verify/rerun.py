@@ -14,6 +14,7 @@ from hlmat_bench.reports.leaderboard.verify.findings import Finding, differences
 from hlmat_bench.runs import run as runs
 from hlmat_bench.runs.engine import Progress
 from hlmat_bench.runs.run_folder import Run
+from hlmat_bench.scores.episodes import states_of
 from hlmat_bench.scores.intervals import bootstrap_difference
 
 
@@ -89,8 +90,8 @@ def same_episodes(entry: Entry, again: Run) -> str:
 
 def _samples(entry: Entry, run: Run) -> Samples:
     tally = Tally(entry.manifest.selection)
-    for _ in tally.watch(run.episodes()):
-        pass
+    for episode in run.episodes():
+        tally.add(episode, [(state.intersection, state.union) for state in states_of(episode)])
     return Samples.model_validate(tally.columns())
 
 
