@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeAlias
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from hlmat_bench.core import masks
 from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.masks import RLE
 from hlmat_bench.core.truth import CachedTruth, ratio
 from hlmat_bench.core.types import Mask
 from hlmat_bench.protocol.records import Episode, Step
@@ -20,6 +21,7 @@ from hlmat_bench.scores.clicks import EpisodeClicks
 from hlmat_bench.scores.failures import EpisodeFailures, episode_failures
 from hlmat_bench.scores.intervals import Estimate
 from hlmat_bench.scores.outcomes import ClickPlace, outcome, step_kind
+from hlmat_bench.scores.registry import further_terms
 from hlmat_bench.scores.search import Tried, tried
 from hlmat_bench.scores.strata import strata_of
 
@@ -55,6 +57,8 @@ class EpisodeScores:
         failures: what went wrong.
         predicted: of each step that is about a given mask, the IoU that the model predicts; None where it cannot be
             read.
+        gt, mask: the ground truth and the answer's mask; None of an empty initial mask.
+        further: numerator and denominator of every score of `registry.further` that is for such episodes.
     """
 
     sample_id: str
@@ -83,6 +87,9 @@ class EpisodeScores:
     initial: Mapping[str, Any]
     failures: EpisodeFailures
     predicted: Sequence[float | None]
+    gt: RLE
+    mask: RLE | None
+    further: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def score(self) -> float:
@@ -171,7 +178,7 @@ def score_episode(
     ious, boundary, intersection, union = zip(*numbers[: budget + 1], strict=True)
     answer = episode.selected[rule]
     predicted = [step.action.predicted_iou for step in episode.steps if step.action.kind == "predict"]
-    return EpisodeScores(
+    found = EpisodeScores(
         sample_id=episode.sample_id,
         image=episode.image,
         image_id=episode.image_id,
@@ -198,7 +205,10 @@ def score_episode(
         initial={name: value for name, value in episode.initial.items() if name != "mask"},
         failures=episode_failures(episode),
         predicted=predicted,
+        gt=episode.gt,
+        mask=episode.mask_at(answer),
     )
+    return replace(found, further=further_terms(found))
 
 
 def _truth(episode: Episode, gt: Mask) -> CachedTruth:

@@ -19,6 +19,7 @@ from hlmat_bench.scores.failures import failure_scores
 from hlmat_bench.scores.filtering import filtering_scores
 from hlmat_bench.scores.intervals import with_intervals
 from hlmat_bench.scores.refinement import refinement_scores
+from hlmat_bench.scores.registry import further_scores
 from hlmat_bench.scores.search import search_scores
 from hlmat_bench.scores.slices import slice_scores
 from hlmat_bench.scores.strata import STRATA
@@ -73,6 +74,7 @@ def score_samples(samples: Sequence[EpisodeScores], *, budget: int, track: str) 
         "failures": failure_scores([sample.failures for sample in samples]),
         "bands": _strata(clicked, budget),
         **_tags(clicked, budget),
+        **({"further": further} if (further := further_scores(samples)) else {}),
     }
 
 

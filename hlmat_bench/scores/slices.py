@@ -71,7 +71,7 @@ def differences(
     members: Sequence[int] | NDArray[np.int64],
     budget: int,
 ) -> dict[str, Any]:
-    """Return first minus second, on some samples: mIoU, cIoU and NoC, and who is better how often.
+    """Return first minus second, on some samples: mIoU, cIoU, NoC, further scores, and who is better how often.
 
     Intervals are paired; None where there is one image only.
     """
@@ -80,7 +80,7 @@ def differences(
     images = [sample.image_id for sample in ours]
     ends = ends_of(bootstrap_difference(*sides, images), images)
     found: dict[str, Any] = {"n": len(ours)}
-    for number, name in enumerate(("miou", "ciou", "noc")):
+    for number, name in enumerate(("miou", "ciou", "noc", *ours[0].further)):
         first_score, second_score = (ratio(above[:, number].sum(), below[:, number].sum()) for above, below in sides)
         found |= {name: first_score - second_score, f"{name}_ci": ends[number]}
     gaps = [a.score - b.score for a, b in zip(ours, theirs, strict=True)]
@@ -95,10 +95,13 @@ def ends_of(interval: Interval, images: Sequence[str]) -> list[list[float] | Non
 
 
 def columns(samples: Sequence[EpisodeScores], budget: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return numerators and denominators of mIoU, cIoU and NoC, float64 (n, 3) each, of the answers."""
-    above = [(one.score, one.intersection[one.answer], one.reached[THRESHOLD] or budget) for one in samples]
-    below = [(1, one.union[one.answer], 1) for one in samples]
-    return np.array(above, np.float64), np.array(below, np.float64)
+    """Return numerators and denominators of mIoU, cIoU, NoC and further scores, float64 (n, 3 + F) each."""
+    terms = [
+        ((one.score, 1), one.areas()[one.answer], (one.reached[THRESHOLD] or budget, 1), *one.further.values())
+        for one in samples
+    ]
+    above, below = np.moveaxis(np.array(terms, np.float64), -1, 0)
+    return above, below
 
 
 def _stratum(samples: Sequence[EpisodeScores], name: str) -> Slicing:

@@ -122,6 +122,14 @@ class Failures(Strict):
     share: Share = 0.0
 
 
+class Further(Strict):
+    """A score of `hlmat_bench.scores.registry.further`, over n samples; null where it is not defined."""
+
+    value: float | None
+    ci: Annotated[list[float], Field(min_length=2, max_length=2)] | None
+    n: Count
+
+
 class Scores(Strict):
     """What the leaderboard takes of scores.json (`hlmat-scores/1`)."""
 
@@ -137,6 +145,7 @@ class Scores(Strict):
     clicks: ClickScores
     cost: Cost
     failures: Failures = Failures()
+    further: Annotated[dict[Name, Further], Field(max_length=50)] = Field({}, exclude_if=lambda found: not found)
 
 
 class TaskFacts(Strict):

@@ -16,6 +16,7 @@ from hlmat_bench.reports.leaderboard.repository import ENTRIES, Repository, With
 from hlmat_bench.reports.pages.data import csv_text, json_text
 from hlmat_bench.reports.pages.site import Site
 from hlmat_bench.reports.pages.templates import environment
+from hlmat_bench.scores.registry import columns, further
 
 _ASSETS = ("base.css", "hl.js", "board.css", "board.js")
 
@@ -56,6 +57,8 @@ def _environment(groups: Sequence[views.Group]) -> Environment:
         "symbols": views.SYMBOLS,
         "most_curves": views.MOST_CURVES,
         "task_title": views.task_title,
+        "cells": views.cells,
+        "further": list(further().values()),
     }
     return pages
 
@@ -77,6 +80,7 @@ def _entry(pages: Environment, ranking: Ranking, row: Row) -> str:
         ranking=ranking,
         row=row,
         entry=row.entry,
+        columns=columns("leaderboard", ranking.task.kind),
         drawn=views.entry_curve(ranking, row),
         command=views.command(row.entry),
         manifest=views.pretty(row.entry.manifest.model_dump()),
@@ -87,7 +91,7 @@ def _entry(pages: Environment, ranking: Ranking, row: Row) -> str:
 
 def _downloads(site: Site, group: views.Group) -> None:
     """The group's rows as CSV and as JSON."""
-    rows = [views.flat(ranking, row) for ranking in group.rankings for row in ranking.rows]
+    rows = [views.flat(ranking, row, group.columns) for ranking in group.rankings for row in ranking.rows]
     headers = list(rows[0]) if rows else ["id"]
     site.write(f"data/{group.name}.csv", csv_text(headers, [list(row.values()) for row in rows]))
     value = {

@@ -6,7 +6,7 @@ import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.text import clean
@@ -17,6 +17,7 @@ from hlmat_bench.reports.leaderboard.ranking import Ranking, Row
 from hlmat_bench.reports.leaderboard.repository import Withdrawal
 from hlmat_bench.reports.leaderboard.verify.findings import LEVELS
 from hlmat_bench.reports.pages import plots
+from hlmat_bench.scores.registry import Score, Value, columns
 
 MOST_CURVES = 5
 """How many curves a plot can show that a reader tells apart."""
@@ -63,6 +64,12 @@ class Group:
         """How many rows its rankings have."""
         return sum(len(ranking.rows) for ranking in self.rankings)
 
+    @property
+    def columns(self) -> list[Score]:
+        """Return the scores that its tables show."""
+        kinds = dict.fromkeys(ranking.task.kind for ranking in self.rankings)
+        return list(dict.fromkeys(score for kind in kinds for score in columns("leaderboard", kind)))
+
     def choices(self) -> dict[str, list[str]]:
         """What there is to filter by: per property its values."""
         values: dict[str, set[str]] = {
@@ -101,14 +108,42 @@ def groups(
     ]
 
 
-def flat(ranking: Ranking, row: Row) -> dict[str, Any]:
-    """A row of the downloads, texts cleaned."""
-    entry, answer, scores = row.entry, row.entry.answer, row.entry.scores
+class Cell(NamedTuple):
+    """A score of an entry.
+
+    Attributes:
+        score: which one.
+        value: None where the entry does not have it.
+        missed: of a number of clicks, the samples that never get there; None of other scores.
+    """
+
+    score: Score
+    value: Value | None
+    missed: int | None
+
+
+def cells(entry: Entry, shown: Sequence[Score]) -> list[Cell]:
+    """Return scores of an entry, in the order of the columns that show them."""
+    scores, rule = entry.scores.model_dump(), entry.manifest.selection
+    return [Cell(score, score.read(scores, rule), score.missed(scores)) for score in shown]
+
+
+def _flat_scores(shown: Sequence[Cell]) -> dict[str, float | None]:
+    found: dict[str, float | None] = {}
+    for score, value, missed in shown:
+        name = score.key.replace("@", "_")
+        found[name] = value.value if value else None
+        if missed is not None:
+            found[f"{name}_missed"] = missed
+        elif not score.note:
+            found |= {f"{name}_low": value.low if value else None, f"{name}_high": value.high if value else None}
+    return found
+
+
+def flat(ranking: Ranking, row: Row, shown: Sequence[Score]) -> dict[str, Any]:
+    """Return a row of the downloads, texts cleaned."""
+    entry, scores = row.entry, row.entry.scores
     best, worst = row.rank or (None, None)
-    noc: dict[str, float] = {}
-    for key in ("0.80", "0.85"):
-        name = f"noc_{key[2:]}"
-        noc |= {name: scores.noc[key].mean, f"{name}_missed": scores.noc[key].failed}
     return {
         "id": entry.id,
         "rank_best": best,
@@ -122,14 +157,7 @@ def flat(ranking: Ranking, row: Row) -> dict[str, Any]:
         "start": ranking.start,
         "strategy": clean(entry.manifest.protocol["strategy"]),
         "answer": entry.manifest.selection,
-        "miou": answer.miou,
-        "miou_low": answer.miou_ci[0],
-        "miou_high": answer.miou_ci[1],
-        "ciou": answer.ciou,
-        "ciou_low": answer.ciou_ci[0],
-        "ciou_high": answer.ciou_ci[1],
-        **noc,
-        "biou": answer.biou,
+        **_flat_scores(cells(entry, shown)),
         "dollars": scores.cost.dollars,
         "tokens_in": scores.cost.tokens_in,
         "tokens_out": scores.cost.tokens_out,

@@ -19,6 +19,7 @@ from hlmat_bench.reports.run.images import write_pictures
 from hlmat_bench.reports.run.loaded import Entrant
 from hlmat_bench.reports.run.references import Reference
 from hlmat_bench.runs import reopen as run_data
+from hlmat_bench.scores.registry import further
 from hlmat_bench.scores.slices import Slicing, slicings
 
 _ASSETS = ("base.css", "hl.js", "report.css", "masks.js", "stage.js", "player.js", "gallery.js")
@@ -88,7 +89,7 @@ def _page(played: Sequence[Entrant], players: Sequence[Reference], ways: Sequenc
         "root": "",
         "runs": [views.about(entrant) for entrant in played],
         "curve": views.curve(played, players),
-        "definitions": DEFINITIONS,
+        "definitions": DEFINITIONS | {each.title: each.definition for each in further().values()},
         "shards": -(-len(played[0].samples) // SHARD),
         "manifests": [json_text(entrant.manifest, indent=1) for entrant in played],
     }

@@ -14,6 +14,7 @@ from hlmat_bench.reports.pages.templates import number
 from hlmat_bench.reports.run.loaded import Entrant, differing_settings
 from hlmat_bench.reports.run.views import with_range
 from hlmat_bench.scores import miou
+from hlmat_bench.scores.registry import columns, further
 from hlmat_bench.scores.slices import Slicing, differences
 
 _SHORT = 16
@@ -55,8 +56,11 @@ def pairs(entrants: Sequence[Entrant]) -> list[Pair]:
 
 
 def pair_table(found: Sequence[Pair]) -> tuple[list[str], list[list[str]]]:
-    """The paired differences: headers and rows."""
-    headers = ["first − second", "verdict", "mIoU", "cIoU", "NoC@85", "first better on", "equal on", "second better on"]
+    """Return the paired differences: headers and rows."""
+    shown = [("miou", "mIoU", 3), ("ciou", "cIoU", 3), ("noc", "NoC@85", 2)]
+    shown += [(each.key, each.title, each.digits) for each in further().values() if each.key in found[0].found]
+    titles = [title for _, title, _ in shown]
+    headers = ["first − second", "verdict", *titles, "first better on", "equal on", "second better on"]
     rows = []
     for pair in found:
         each = pair.found
@@ -65,9 +69,7 @@ def pair_table(found: Sequence[Pair]) -> tuple[list[str], list[list[str]]]:
             [
                 f"{pair.names[0]} − {pair.names[1]}",
                 pair.verdict,
-                with_range(each["miou"], each["miou_ci"], 3),
-                with_range(each["ciou"], each["ciou_ci"], 3),
-                with_range(each["noc"], each["noc_ci"], 2),
+                *(with_range(each[key], each[f"{key}_ci"], digits) for key, _, digits in shown),
                 *(f"{count:,}" for count in (each["wins"], equal, each["losses"])),
             ]
         )
@@ -81,9 +83,19 @@ def difference_plot(found: Sequence[Pair]) -> Plot:
 
 
 def head_rows(entrants: Sequence[Entrant]) -> tuple[list[str], list[list[str]]]:
-    """The runs beside each other: headers and rows."""
-    headers = ["run", "segmenter", "mIoU", "cIoU", "Boundary IoU", "NoC@80", "missed", "NoC@85", "missed"]
-    return headers, [_head_row(entrant) for entrant in entrants]
+    """Return the scores of the runs: headers and rows."""
+    headers, rows = ["run", "segmenter"], [[one.name, str(one.manifest["segmenter"]["name"])] for one in entrants]
+    for score in columns("comparison", entrants[0].kind):
+        missed = [score.missed(one.scores) for one in entrants]
+        counted = None not in missed
+        headers += [score.title, "missed"] if counted else [score.title]
+        for row, entrant, count in zip(rows, entrants, missed, strict=True):
+            value = entrant.read(score)
+            # The interval of NoC stands with its paired difference; here the misses take its place.
+            ends = None if value is None or counted else value.interval
+            row.append("–" if value is None else with_range(value.value, ends, score.digits))
+            row += [f"{count:,}"] if counted else []
+    return headers, rows
 
 
 def slice_tables(entrants: Sequence[Entrant], slicings: Sequence[Slicing]) -> list[dict[str, Any]]:
@@ -107,19 +119,6 @@ def _pair(entrants: Sequence[Entrant], a: int, b: int) -> Pair:
     budget = max(first.budget, second.budget)
     found = differences(first.samples, second.samples, everything, budget)
     return Pair(a, b, (first.name, second.name), found, differing_settings(first, second))
-
-
-def _head_row(entrant: Entrant) -> list[str]:
-    taken, noc = entrant.taken or {}, entrant.scores["noc"]
-    counted = [text for q in ("0.80", "0.85") for text in (number(noc[q]["mean"], 2), f"{noc[q]['failed']:,}")]
-    return [
-        entrant.name,
-        str(entrant.manifest["segmenter"]["name"]),
-        with_range(taken["miou"], taken["miou_ci"], 3),
-        with_range(taken["ciou"], taken["ciou_ci"], 3),
-        number(taken["biou"]),
-        *counted,
-    ]
 
 
 def _slice_row(entrants: Sequence[Entrant], way: Slicing, code: int) -> list[str]:

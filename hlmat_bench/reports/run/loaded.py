@@ -16,6 +16,7 @@ from hlmat_bench.protocol.settings import headline
 from hlmat_bench.reports.pages.data import json_text
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.scores.episodes import EpisodeScores, score_episode
+from hlmat_bench.scores.registry import Score, Value
 
 NAME_LENGTH = 60
 
@@ -54,6 +55,15 @@ class Entrant:
         """The scores of that rule; None where the task has no masks to score."""
         found: Mapping[str, Any] | None = (self.scores["selection"] or {}).get(self.rule)
         return found
+
+    @property
+    def kind(self) -> str:
+        """Return the kind of its task."""
+        return str(self.manifest["task"].get("kind", "segmentation"))
+
+    def read(self, score: Score) -> Value | None:
+        """Return a score of the run's answers; None where it has none."""
+        return score.read(self.scores, self.rule)
 
     def truth(self, number: int) -> RLE:
         """The ground truth of an episode."""

@@ -19,6 +19,7 @@ from hlmat_bench.reports.run.references import Reference
 from hlmat_bench.scores.failures import left_out_words, remarks
 from hlmat_bench.scores.intervals import interval_key
 from hlmat_bench.scores.outcomes import OUTCOMES, STEPS
+from hlmat_bench.scores.registry import Score, columns
 from hlmat_bench.scores.slices import THRESHOLD, Slicing, slice_scores
 
 
@@ -28,7 +29,7 @@ def about(entrant: Entrant) -> dict[str, Any]:
     return {
         "name": entrant.name,
         "task": clean(manifest["task"]["name"]),
-        "kind": manifest["task"].get("kind", "segmentation"),
+        "kind": entrant.kind,
         "segmenter": clean(manifest["segmenter"]["name"]),
         "track": manifest["protocol"]["track"],
         "strategy": manifest["protocol"]["strategy"],
@@ -61,21 +62,18 @@ def _remarks(entrant: Entrant) -> list[str]:
 
 
 def tiles(entrant: Entrant) -> list[tuple[str, str, str]]:
-    """The headline numbers: (label, value, what stands below it); none where no masks are scored."""
-    taken, scores = entrant.taken, entrant.scores
-    if taken is None:
-        return []
-    made = [
-        ("mIoU", number(taken["miou"]), _between(taken["miou_ci"], 3)),
-        ("cIoU", number(taken["ciou"]), _between(taken["ciou_ci"], 3)),
-        ("Boundary IoU", number(taken["biou"]), "2 % of the diagonal"),
-    ]
-    for q in ("0.80", "0.85"):
-        noc = scores["noc"][q]
-        misses = f"{noc['failed']:,} of {scores['n']:,} missed"
-        made.append((f"NoC@{q[2:]}", number(noc["mean"], 2), f"{_between(noc['ci'], 2)}; {misses}"))
-    made.append(("AUC", number(scores["auc"]), "mean of the curve"))
-    return made
+    """Return the headline numbers: (label, value, what stands below it)."""
+    return [_tile(entrant, score) for score in columns("report", entrant.kind)]
+
+
+def _tile(entrant: Entrant, score: Score) -> tuple[str, str, str]:
+    found, missed = entrant.read(score), score.missed(entrant.scores)
+    if found is None:
+        return score.title, number(None), score.note
+    below = [_between(found.interval, score.digits) if found.interval else score.note]
+    if missed is not None:
+        below.append(f"{missed:,} of {entrant.scores['n']:,} missed")
+    return score.title, number(found.value, score.digits), "; ".join(below)
 
 
 def rules(entrant: Entrant) -> tuple[list[str], list[list[str]]]:

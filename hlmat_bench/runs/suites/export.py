@@ -12,8 +12,9 @@ from typing import Any
 
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.protocol import manifest
-from hlmat_bench.runs.suites.measures import Measure, Shown
+from hlmat_bench.runs.suites.measures import Measure
 from hlmat_bench.runs.suites.results import SCHEMA, CellResult, TableResult
+from hlmat_bench.scores.registry import Value
 
 DASH = "–"
 _CSV_HEADERS = (
@@ -77,7 +78,7 @@ def _value(cell: CellResult, number: int) -> str:
     return DASH if shown is None else _with_interval(shown, cell.cell.measures[number], sign=bool(cell.cell.minus))
 
 
-def _with_interval(shown: Shown, measure: Measure, *, sign: bool) -> str:
+def _with_interval(shown: Value, measure: Measure, *, sign: bool) -> str:
     form = f"{'+' if sign else ''}.{measure.digits}f"
     interval = "" if shown.low is None else f" [{shown.low:{form}}, {shown.high:{form}}]"
     return f"{shown.value:{form}}{interval}"
@@ -198,7 +199,7 @@ def _cell_json(cell: CellResult) -> dict[str, Any]:
     }
 
 
-def _score_json(shown: Shown | None) -> Mapping[str, Any] | None:
+def _score_json(shown: Value | None) -> Mapping[str, Any] | None:
     if shown is None:
         return None
     return {"value": shown.value, "ci": None if shown.low is None else [shown.low, shown.high]}

@@ -11,9 +11,10 @@ from hlmat_bench.protocol.settings import headline
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.runs.suites.definition import Table
 from hlmat_bench.runs.suites.expansion import Cell, Plan, Wanted
-from hlmat_bench.runs.suites.measures import Measure, Shown
+from hlmat_bench.runs.suites.measures import Measure
 from hlmat_bench.runs.suites.play import Outcome
 from hlmat_bench.scores.episodes import EpisodeScores, score_episode
+from hlmat_bench.scores.registry import Value
 from hlmat_bench.scores.slices import differences
 
 SCHEMA = "hlmat-suite-table/1"
@@ -34,7 +35,7 @@ class CellResult:
     """
 
     cell: Cell
-    values: tuple[Shown | None, ...] = ()
+    values: tuple[Value | None, ...] = ()
     n: int | None = None
     masks: int | None = None
     rule: str | None = None
@@ -135,7 +136,7 @@ def _failed(scores: Mapping[str, Any]) -> int:
     return int(scores["clicks"]["invalid"].get("api", 0))
 
 
-def _gain(run: Run, other: Run) -> Shown | None:
+def _gain(run: Run, other: Run) -> Value | None:
     """How much more mIoU a run has than another one, in points, on the samples of both."""
     ours, theirs = _samples(run), _samples(other)
     both = [sample for sample in ours if sample in theirs]
@@ -145,7 +146,7 @@ def _gain(run: Run, other: Run) -> Shown | None:
     found = differences([ours[name] for name in both], [theirs[name] for name in both], range(len(both)), budget)
     scale = Measure.named("miou").scale
     low, high = (scale * end for end in found["miou_ci"]) if found["miou_ci"] else (None, None)
-    return Shown(scale * found["miou"], low, high)
+    return Value(scale * found["miou"], low, high)
 
 
 def _samples(run: Run) -> dict[str, EpisodeScores]:
