@@ -70,13 +70,14 @@ def test_it_shows_everywhere(shown: list[str]) -> None:
 
     cell = f"{oracle:.3f} [{low:.3f}, {high:.3f}]"
     for printed in (shown[0], shown[2]):
-        assert "First IoU" in printed.splitlines()[0]
+        assert "First IoU" in printed
         assert cell in printed
     assert "First IoU" in shown[4].splitlines()[0]
     assert f"{oracle - random:.3f}".replace("-", "−") in shown[4].splitlines()[1]
 
     report = Path("runs/oracle/report/index.html").read_text()
-    assert f'<p class="label">First IoU</p><p class="value">{oracle:.3f}</p>' in report
+    tile = f'<p class="label">First IoU</p><p class="value">{oracle:.3f}</p>'
+    assert tile in report
     assert "<dt>First IoU</dt><dd>The mean IoU over samples after the first click.</dd>" in report
     comparison = Path("runs/both/index.html").read_text()
     assert comparison.count('<th scope="col">First IoU</th>') == 2
@@ -87,10 +88,7 @@ def test_it_shows_everywhere(shown: list[str]) -> None:
     [group] = Path("site").glob("group-synth.html")
     assert 'data-sort="first_iou" aria-sort="none">First IoU</th>' in group.read_text()
     assert f'<td class="number" data-value="{found["value"]}">{oracle:.3f}<span class="range">' in group.read_text()
-    assert (
-        f'<p class="label">First IoU</p><p class="value">{oracle:.3f}</p>'
-        in Path("site/entries/oracle.html").read_text()
-    )
+    assert tile in Path("site/entries/oracle.html").read_text()
     assert "<dt>First IoU</dt>" in Path("site/index.html").read_text()
     with Path("site/data/synth.csv").open(newline="") as file:
         [row] = csv.DictReader(file)
@@ -132,9 +130,7 @@ def test_a_ratio_is_a_sum_over_a_sum_and_null_where_there_is_nothing_to_divide_b
     def covered(sample: EpisodeScores) -> tuple[float, float]:
         return sample.intersection[-1], sample.union[0]
 
-    registry.score("covered", title="Covered", definition="The share of all objects that is covered.", ratio=True)(
-        covered
-    )
+    registry.score("covered", title="Covered", definition="What is covered of all objects.", ratio=True)(covered)
     try:
         found = []
         for sizes in ((1, 9), (0, 0)):
