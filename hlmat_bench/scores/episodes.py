@@ -105,7 +105,7 @@ class EpisodeScores:
         return float(self.iou[self.selected[rule]])
 
 
-class State:
+class MaskState:
     """A mask of an episode beside its ground truth.
 
     Attributes:
@@ -125,7 +125,7 @@ class State:
         return self._truth.boundary_iou(self.mask)
 
 
-def states_of(episode: Episode, truth: CachedTruth | None = None) -> Iterator[State]:
+def states_of(episode: Episode, truth: CachedTruth | None = None) -> Iterator[MaskState]:
     """Yield the initial mask and the mask after every step; equal masks in a row are one object, measured once.
 
     Raises:
@@ -133,12 +133,12 @@ def states_of(episode: Episode, truth: CachedTruth | None = None) -> Iterator[St
     """
     truth = truth or _truth(episode, masks.decode(episode.gt))
     initial = episode.mask_at(0)
-    state = State(truth, np.zeros(episode.size, bool) if initial is None else masks.decode(initial))
+    state = MaskState(truth, np.zeros(episode.size, bool) if initial is None else masks.decode(initial))
     yield state
     previous = None if initial is None else initial["counts"]
     for step in episode.steps:
         if step.mask["counts"] != previous:
-            state = State(truth, masks.decode(step.mask))
+            state = MaskState(truth, masks.decode(step.mask))
         previous = step.mask["counts"]
         yield state
 
@@ -215,7 +215,7 @@ def _truth(episode: Episode, gt: Mask) -> CachedTruth:
     return CachedTruth(gt, None if episode.ignore is None else masks.decode(episode.ignore))
 
 
-def _numbers(state: State) -> tuple[float, float, int, int]:
+def _numbers(state: MaskState) -> tuple[float, float, int, int]:
     return state.iou, state.boundary_iou, state.intersection, state.union
 
 

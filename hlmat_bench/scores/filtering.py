@@ -9,15 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hlmat_bench.scores.episodes import EpisodeScores
-from hlmat_bench.scores.intervals import Estimate, bootstrap_statistic, with_intervals
-
-Floats: TypeAlias = NDArray[np.float64]
+from hlmat_bench.scores.intervals import Estimate, Floats, bootstrap_statistic, with_intervals
 
 #: What a prediction that cannot be read counts as: the middle of the scale, which a model says that knows nothing.
 UNPARSABLE_AS = 0.5

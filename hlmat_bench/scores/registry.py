@@ -18,15 +18,15 @@ from hlmat_bench.scores.intervals import Estimate, interval_key, with_intervals
 if TYPE_CHECKING:
     from hlmat_bench.scores.episodes import EpisodeScores
 
-Kind: TypeAlias = Literal["segmentation", "refinement", "filtering"]
+TaskKind: TypeAlias = Literal["segmentation", "refinement", "filtering"]
 Measurement: TypeAlias = "Callable[[EpisodeScores], float | tuple[float, float]]"
 
 #: Stands in a path for the selection rule whose mask is the run's answer.
 RULE = "RULE"
-CLICKED: tuple[Kind, ...] = ("segmentation", "refinement")
+CLICKED: tuple[TaskKind, ...] = ("segmentation", "refinement")
 
 
-class Value(NamedTuple):
+class ScoreValue(NamedTuple):
     """A score with the ends of its 95 % interval, which are None where there is none."""
 
     value: float
@@ -38,9 +38,9 @@ class Value(NamedTuple):
         """Return both ends; None where there is no interval."""
         return None if self.low is None or self.high is None else (self.low, self.high)
 
-    def times(self, scale: float) -> Value:
+    def times(self, scale: float) -> ScoreValue:
         """Return the score in another unit."""
-        return Value(*(None if part is None else scale * part for part in self))  # type: ignore[arg-type]
+        return ScoreValue(*(None if part is None else scale * part for part in self))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +69,13 @@ class Score:
     unit: Literal["share", "number"] = "share"
     digits: int = 3
     higher_is_better: bool = True
-    kinds: tuple[Kind, ...] = CLICKED
+    kinds: tuple[TaskKind, ...] = CLICKED
     short: str = ""
     note: str = ""
     ratio: bool = False
     of: Measurement | None = None
 
-    def read(self, scores: Mapping[str, Any], rule: str) -> Value | None:
+    def read(self, scores: Mapping[str, Any], rule: str) -> ScoreValue | None:
         """Return its value in scores.json, under a selection rule; None where there is none."""
         return read(scores, self.path, rule)
 
@@ -198,7 +198,7 @@ def score(
     digits: int = 3,
     higher_is_better: bool = True,
     ratio: bool = False,
-    kinds: tuple[Kind, ...] = CLICKED,
+    kinds: tuple[TaskKind, ...] = CLICKED,
 ) -> Callable[[Measurement], Measurement]:
     """Declare a further score; its function takes an episode in numbers and returns its value for that sample.
 
@@ -252,7 +252,7 @@ def further_scores(samples: Sequence[EpisodeScores]) -> dict[str, Any]:
     return found
 
 
-def read(scores: Mapping[str, Any], path: Sequence[str | int], rule: str) -> Value | None:
+def read(scores: Mapping[str, Any], path: Sequence[str | int], rule: str) -> ScoreValue | None:
     """Return what scores.json has at a path, under a selection rule; None where there is nothing."""
     try:
         section = _at(scores, path[:-1], rule)
@@ -262,7 +262,7 @@ def read(scores: Mapping[str, Any], path: Sequence[str | int], rule: str) -> Val
     if value is None:
         return None
     low, high = section.get(interval_key(str(path[-1]))) or (None, None)
-    return Value(value, low, high)
+    return ScoreValue(value, low, high)
 
 
 def _at(scores: Mapping[str, Any], path: Sequence[str | int], rule: str) -> Any:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from hlmat_bench.core import files
 from hlmat_bench.core.content import folder
 from hlmat_bench.data.published import published_table
-from hlmat_bench.reports.leaderboard.entry import Line, Link, Name, Strict, Text
+from hlmat_bench.reports.leaderboard.entry import Link, LongText, Name, ShortText, Strict
 
 
-class Choice(Strict):
+class PublishedChoice(Strict):
     """A published table, or some of it, for a task group.
 
     Attributes:
@@ -21,18 +21,18 @@ class Choice(Strict):
     table: str
     group: Name
     tasks: dict[str, Name]
-    rows: dict[str, Line]
+    rows: dict[str, ShortText]
 
 
 class PublishedRow(Strict):
     """A method, what it is, and its numbers, one per task; None where the paper has none."""
 
-    method: Line
-    about: Line
+    method: ShortText
+    about: ShortText
     values: list[float | None]
 
 
-class PublishedTable(Strict):
+class BoardTable(Strict):
     """A table of a paper.
 
     Attributes:
@@ -45,23 +45,23 @@ class PublishedTable(Strict):
     """
 
     group: Name
-    title: Line
-    source: Line
+    title: ShortText
+    source: ShortText
     url: Link
-    metric: Text
+    metric: LongText
     tasks: list[Name]
     rows: list[PublishedRow]
 
 
-def published() -> list[PublishedTable]:
-    """The tables that `leaderboard/published.yaml` chooses."""
+def published() -> list[BoardTable]:
+    """Return the tables that `leaderboard/published.yaml` chooses."""
     values = files.read(folder("leaderboard") / "published.yaml", "choice of published numbers")
-    return [_table(Choice.model_validate(value)) for value in values]
+    return [_table(PublishedChoice.model_validate(value)) for value in values]
 
 
-def _table(choice: Choice) -> PublishedTable:
+def _table(choice: PublishedChoice) -> BoardTable:
     publication, table = published_table(choice.table)
-    return PublishedTable(
+    return BoardTable(
         group=choice.group,
         title=table.title,
         source=publication.source,

@@ -50,7 +50,7 @@ def build(folder: Path, out: Path) -> Path:
     return out
 
 
-def _environment(groups: Sequence[views.Group]) -> Environment:
+def _environment(groups: Sequence[views.TaskGroup]) -> Environment:
     pages = environment()
     pages.globals |= {
         "groups": groups,
@@ -63,7 +63,7 @@ def _environment(groups: Sequence[views.Group]) -> Environment:
     return pages
 
 
-def _index(pages: Environment, groups: Sequence[views.Group], repository: Repository) -> str:
+def _index(pages: Environment, groups: Sequence[views.TaskGroup], repository: Repository) -> str:
     leaders = {ranking.key: _leaders(ranking) for group in groups for ranking in group.rankings}
     return pages.get_template("board_index.html.j2").render(
         repository=repository, levels=list(views.levels()), leaders=leaders, root=""
@@ -71,7 +71,7 @@ def _index(pages: Environment, groups: Sequence[views.Group], repository: Reposi
 
 
 def _leaders(ranking: Ranking) -> list[Row]:
-    """Those than which none is clearly better."""
+    """Return the ranked rows than which no other is clearly better."""
     return [row for row in ranking.rows if row.rank is not None and row.rank[0] == 1]
 
 
@@ -89,8 +89,8 @@ def _entry(pages: Environment, ranking: Ranking, row: Row) -> str:
     )
 
 
-def _downloads(site: Site, group: views.Group) -> None:
-    """The group's rows as CSV and as JSON."""
+def _downloads(site: Site, group: views.TaskGroup) -> None:
+    """Write the group's rows as CSV and as JSON."""
     rows = [views.flat(ranking, row, group.columns) for ranking in group.rankings for row in ranking.rows]
     headers = list(rows[0]) if rows else ["id"]
     site.write(f"data/{group.name}.csv", csv_text(headers, [list(row.values()) for row in rows]))

@@ -12,7 +12,15 @@ from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.text import public
 from hlmat_bench.protocol.records import Episode
 from hlmat_bench.reports.leaderboard.digests import RunDigest, marks
-from hlmat_bench.reports.leaderboard.entry import ENTRY_SCHEMA, MOST_FAILED, Entry, Manifest, Rule, Scores, checked
+from hlmat_bench.reports.leaderboard.entry import (
+    ENTRY_SCHEMA,
+    MOST_FAILED,
+    BoardEntry,
+    Manifest,
+    Scores,
+    SelectionRule,
+    checked,
+)
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.scores import first_success, ratio
 from hlmat_bench.scores.episodes import SHOWN_THRESHOLDS, Areas, EpisodeScores, score_episode
@@ -40,8 +48,8 @@ class Declaration:
     date: str = ""
 
 
-def make_entry(run: Run, declared: Declaration, name: str = "") -> Entry:
-    """The entry of a run, everything computed from its episodes.
+def make_entry(run: Run, declared: Declaration, name: str = "") -> BoardEntry:
+    """Make the entry of a run, everything computed from its episodes.
 
     Args:
         run: a finished run of a model.
@@ -74,7 +82,7 @@ def make_entry(run: Run, declared: Declaration, name: str = "") -> Entry:
         "episodes_sha256": tally.digest.hex(),
         "samples": tally.columns(),
     }
-    return checked(Entry, value, "The entry")
+    return checked(BoardEntry, value, "The entry")
 
 
 def _check_complete(run: Run, scores: Scores) -> None:
@@ -100,7 +108,7 @@ class Tally:
         digest: of all episodes.
     """
 
-    rule: Rule
+    rule: SelectionRule
     rows: list[dict[str, Any]] = field(default_factory=list)
     digest: RunDigest = field(default_factory=RunDigest)
 
@@ -110,12 +118,12 @@ class Tally:
         self.digest.add(episode)
 
     def columns(self) -> dict[str, Any]:
-        """The table, by column."""
+        """Return the table, by column."""
         plain = {key: [each[key] for each in self.rows] for key in ("id", "image_id", "intersection", "union", "marks")}
         return {**plain, "first": {key: [each["first"][key] for each in self.rows] for key in SHOWN_THRESHOLDS}}
 
 
-def row(episode: Episode, rule: Rule, areas: Sequence[Areas]) -> dict[str, Any]:
+def row(episode: Episode, rule: SelectionRule, areas: Sequence[Areas]) -> dict[str, Any]:
     """Return what an entry holds of one episode.
 
     Args:
@@ -149,7 +157,7 @@ def scores_of(samples: Iterable[EpisodeScores], manifest: Manifest) -> Scores:
 
 
 def published_manifest(document: Mapping[str, Any]) -> Manifest:
-    """A run's manifest as an entry holds it: known fields, without folders of the machine and secrets.
+    """Return a run's manifest as an entry holds it: known fields, without folders of the machine and secrets.
 
     Settings that the fingerprint covers stay as they are.
 
@@ -176,7 +184,7 @@ def published_manifest(document: Mapping[str, Any]) -> Manifest:
 
 
 def _slug(title: str, manifest: Manifest, scores: Scores) -> str:
-    """An id that says what the entry is, of at most 99 characters."""
+    """Return an id that says what the entry is, of at most 99 characters."""
     parts = (title, manifest.task.name, manifest.segmenter["name"], f"{scores.track}-{scores.budget}")
     words = (re.sub(r"[^a-z0-9.-]+", "-", part.lower())[:24].strip("-.") for part in parts)
     return "_".join(word for word in words if word)

@@ -73,7 +73,7 @@ def report(
 
 
 def default_folder(runs: Sequence[Path]) -> Path:
-    """Where a report goes when no folder is named: into the run; of several runs, beside the first."""
+    """Return where a report goes when no folder is named: into the run; of several runs, next to the first."""
     return runs[0] / "report" if len(runs) == 1 else runs[0].resolve().parent / "comparison"
 
 

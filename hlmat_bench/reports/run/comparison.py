@@ -39,19 +39,19 @@ class Pair:
 
     @property
     def verdict(self) -> str:
-        """Which one has the higher mIoU, where the interval says so."""
+        """Say which one has the higher mIoU, where the interval says so."""
         if not separated(self.found["miou_ci"]):
             return "not separated"
         return f"{self.names[0 if self.found['miou'] > 0 else 1]} is better"
 
 
 def separated(ends: Sequence[float] | None) -> bool:
-    """Whether the interval of a difference does not hold 0; of a single image there is none."""
+    """Tell whether the interval of a difference does not hold 0; of a single image there is none."""
     return ends is not None and not ends[0] <= 0 <= ends[1]
 
 
 def pairs(entrants: Sequence[Entrant]) -> list[Pair]:
-    """Every two runs."""
+    """Compare every two runs."""
     return [_pair(entrants, a, b) for a, b in combinations(range(len(entrants)), 2)]
 
 
@@ -77,7 +77,7 @@ def pair_table(found: Sequence[Pair]) -> tuple[list[str], list[list[str]]]:
 
 
 def difference_plot(found: Sequence[Pair]) -> Plot:
-    """The differences of mIoU with their intervals."""
+    """Plot the differences of mIoU with their intervals."""
     rows = [(f"{_short(pair.names[0])} − {_short(pair.names[1])}", *_ends(pair.found)) for pair in found]
     return forest(rows, title="Paired differences of mIoU with 95 % intervals", x="difference of mIoU")
 
@@ -99,7 +99,7 @@ def head_rows(entrants: Sequence[Entrant]) -> tuple[list[str], list[list[str]]]:
 
 
 def slice_tables(entrants: Sequence[Entrant], slicings: Sequence[Slicing]) -> list[dict[str, Any]]:
-    """Who wins where: per part of the samples every run's mIoU, and the difference of the others to the first."""
+    """Return, per part of the samples, every run's mIoU and the difference of the first to the others."""
     first, *others = [entrant.name for entrant in entrants]
     headers = [f"mIoU {first}"] + [text for name in others for text in (f"mIoU {name}", f"{first} − {name}")]
     return [

@@ -44,7 +44,7 @@ def write_data(site: Site, entrants: Sequence[Entrant], slicings: Sequence[Slici
 
 
 def index(entrants: Sequence[Entrant], slicings: Sequence[Slicing], images: Sequence[int]) -> dict[str, Any]:
-    """What the gallery needs of every sample, in columns: names, slices, and per run IoU (in 1/1000) and clicks."""
+    """Return what the gallery needs, in columns: names, slices, and per run IoU (in 1/1000) and clicks."""
     samples = entrants[0].samples
     return {
         "shard": SHARD,
@@ -58,7 +58,7 @@ def index(entrants: Sequence[Entrant], slicings: Sequence[Slicing], images: Sequ
 
 
 def _different(names: Sequence[str]) -> list[str]:
-    """The names; one that has become the same as an earlier one gets a number, so that links to both lead somewhere."""
+    """Return the names, equal ones with a number, so that links to both lead somewhere."""
     seen: Counter[str] = Counter()
     made = []
     for name in names:
@@ -82,7 +82,7 @@ def _run(entrant: Entrant) -> dict[str, Any]:
 
 
 def _samples(entrants: Sequence[Entrant]) -> tuple[list[str], Iterator[list[Any]]]:
-    """A row per sample and run, and its headers; numbers in full precision."""
+    """Return a row per sample and run, and their headers; numbers in full precision."""
     clicks = [f"clicks_{q}" for q in SHOWN_THRESHOLDS]
     return [*_FIELDS, "iou", "intersection", "union", "iou_self", "iou_best", *clicks], _sample_rows(entrants)
 

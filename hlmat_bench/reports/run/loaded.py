@@ -16,7 +16,7 @@ from hlmat_bench.protocol.settings import headline
 from hlmat_bench.reports.pages.data import json_text
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.scores.episodes import EpisodeScores, score_episode
-from hlmat_bench.scores.registry import Score, Value
+from hlmat_bench.scores.registry import Score, ScoreValue
 
 NAME_LENGTH = 60
 
@@ -42,17 +42,17 @@ class Entrant:
 
     @property
     def budget(self) -> int:
-        """Clicks per episode."""
+        """Return the clicks per episode."""
         return int(self.manifest["protocol"]["budget"])
 
     @property
     def rule(self) -> str:
-        """The selection rule whose masks the run is scored by."""
+        """Return the selection rule whose masks the run is scored by."""
         return headline(self.manifest["protocol"])
 
     @property
     def taken(self) -> Mapping[str, Any] | None:
-        """The scores of that rule; None where the task has no masks to score."""
+        """Return the scores of that rule; None where the task has no masks to score."""
         found: Mapping[str, Any] | None = (self.scores["selection"] or {}).get(self.rule)
         return found
 
@@ -61,17 +61,17 @@ class Entrant:
         """Return the kind of its task."""
         return str(self.manifest["task"].get("kind", "segmentation"))
 
-    def read(self, score: Score) -> Value | None:
+    def read(self, score: Score) -> ScoreValue | None:
         """Return a score of the run's answers; None where it has none."""
         return score.read(self.scores, self.rule)
 
     def truth(self, number: int) -> RLE:
-        """The ground truth of an episode."""
+        """Return the ground truth of an episode."""
         gt: RLE = json.loads(self.texts[number])["gt"]
         return gt
 
     def reordered(self, ids: Sequence[str]) -> Entrant:
-        """The same run with its episodes in the order of these sample ids."""
+        """Return this run with its episodes in the order of these sample ids."""
         places = {sample.sample_id: n for n, sample in enumerate(self.samples)}
         order = [places[sample] for sample in ids]
         ours = [self.samples[n] for n in order], [self.texts[n] for n in order]
@@ -79,7 +79,7 @@ class Entrant:
 
 
 def read(folders: Sequence[Path]) -> list[Entrant]:
-    """The runs of these folders, on the same samples in the same order.
+    """Read the runs of these folders, on the same samples in the same order.
 
     Raises:
         UsageError: when one is no run, has no episode, or when they are not on the same samples.
@@ -90,7 +90,7 @@ def read(folders: Sequence[Path]) -> list[Entrant]:
 
 
 def differing_settings(first: Entrant, second: Entrant) -> list[str]:
-    """What besides the model differs between two runs and can change a score, in words."""
+    """Say what besides the model differs between two runs and can change a score."""
     ours, theirs = first.manifest, second.manifest
     found = [
         f"{name} ({_short(ours['protocol'].get(name))} and {_short(theirs['protocol'].get(name))})"
@@ -121,7 +121,7 @@ def _read(run: Run, name: str) -> Entrant:
 
 
 def _episodes(path: Path) -> Iterator[tuple[str, Episode]]:
-    """The episodes of a log, as JSON and as such."""
+    """Yield the episodes of a log, as JSON texts and as objects."""
     for line, value in read_values(path) if path.exists() else ():
         episode, shown = Episode.from_json(value), _shown(value)
         yield (line.decode().rstrip("\n") if shown == value else json_text(shown)), episode
@@ -147,7 +147,7 @@ def _aligned(first: Entrant, other: Entrant) -> Entrant:
 
 
 def _names(runs: Sequence[Run]) -> list[str]:
-    """The models' names; where two are the same, with the segmenter, the strategy or a number."""
+    """Return the models' names; where two are equal, with the segmenter, the strategy or a number."""
     names = [run.manifest["model"]["name"] for run in runs]
     for detail in (("segmenter", "name"), ("protocol", "strategy"), ("protocol", "budget"), ("task", "name")):
         values = [run.manifest[detail[0]][detail[1]] for run in runs]
@@ -158,7 +158,7 @@ def _names(runs: Sequence[Run]) -> list[str]:
 
 
 def _shown(episode: dict[str, Any]) -> dict[str, Any]:
-    """The episode without paths of this machine."""
+    """Return the episode without paths of this machine."""
     return episode | {"image": public(episode["image"]), "error": public(episode["error"])}
 
 

@@ -18,7 +18,7 @@ from hlmat_bench.scores.slices import ends_of
 
 
 def pair_table(entrants: Sequence[Entrant]) -> tuple[list[str], list[list[str]]]:
-    """The paired differences of MAE and MSE, in percent and percent squared, of every two runs: headers and rows.
+    """Return paired differences of MAE and MSE, in percent and percent squared, of every two runs: headers and rows.
 
     Raises:
         UsageError: when they were not shown the same masks.
@@ -49,7 +49,7 @@ def _row(first: Entrant, second: Entrant) -> list[str]:
 
 
 def _errors(entrant: Entrant) -> NDArray[np.float64]:
-    """Absolute and squared error of every mask's prediction, float64 (n, 2)."""
+    """Return absolute and squared error of every mask's prediction, float64 (n, 2)."""
     said = [value for sample in entrant.samples for value in sample.predicted]
     return errors(as_numbers(said), np.concatenate(_true(entrant)))
 

@@ -41,7 +41,7 @@ class Reference:
 
 
 def find(entrant: Entrant, root: str | os.PathLike[str] | None) -> list[Reference]:
-    """The reference players there are for a run; those that have not all of its samples are left out.
+    """Return the reference players there are for a run; those that have not all of its samples are left out.
 
     Args:
         entrant: the run.

@@ -9,7 +9,7 @@ from typing import Any
 
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.scores.episodes import RULES
-from hlmat_bench.scores.registry import STANDARD, Value, further, read
+from hlmat_bench.scores.registry import STANDARD, ScoreValue, further, read
 
 _MASK_SCORES = {"miou": "mIoU", "ciou": "cIoU", "biou": "boundary IoU"}
 
@@ -55,7 +55,7 @@ class Measure:
             return Measure(name, found.title, found.path)
         return Measure(name, found.title, found.path, 1.0, found.digits)
 
-    def of(self, scores: Mapping[str, Any], rule: str) -> Value | None:
+    def of(self, scores: Mapping[str, Any], rule: str) -> ScoreValue | None:
         """Return its value in scores.json, under a selection rule; None where there is none."""
         found = read(scores, self.path, rule)
         return None if found is None else found.times(self.scale)

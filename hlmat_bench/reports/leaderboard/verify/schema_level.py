@@ -10,16 +10,16 @@ from numpy.typing import ArrayLike
 
 from hlmat_bench.protocol.manifest import fingerprint
 from hlmat_bench.reports.leaderboard.digests import MARK
-from hlmat_bench.reports.leaderboard.entry import MOST_FAILED, Entry
-from hlmat_bench.reports.leaderboard.verify.findings import Finding, differences
+from hlmat_bench.reports.leaderboard.entry import MOST_FAILED, BoardEntry
+from hlmat_bench.reports.leaderboard.verify.findings import Mismatch, differences
 from hlmat_bench.scores import ciou, miou
 from hlmat_bench.scores.intervals import bootstrap
 
 _FROM_SAMPLES = ("miou", "miou_ci", "ciou", "ciou_ci")
 
 
-def check(entry: Entry) -> Iterator[Finding]:
-    """Where an entry contradicts itself: the fingerprint, and the scores that its table of samples gives."""
+def check(entry: BoardEntry) -> Iterator[Mismatch]:
+    """Yield where an entry contradicts itself: its fingerprint, and the scores that its table of samples gives."""
     manifest, scores = entry.manifest, entry.scores
     yield from differences(manifest.protocol_fingerprint, fingerprint_of(entry), "manifest.protocol_fingerprint")
     for key in ("budget", "track"):
@@ -30,14 +30,14 @@ def check(entry: Entry) -> Iterator[Finding]:
     yield from differences(_said(entry), _from_samples(entry), "scores")
     yield from differences(scores.failures.share, scores.failures.episodes / scores.n, "scores.failures.share")
     if scores.failures.share > MOST_FAILED:
-        yield Finding("scores.failures.share", f"is above {MOST_FAILED:.0%}: too many requests to the model failed")
+        yield Mismatch("scores.failures.share", f"is above {MOST_FAILED:.0%}: too many requests to the model failed")
     for sample, marks in zip(entry.samples.id, entry.samples.marks, strict=True):
         if len(marks) > MARK * (scores.budget + 1):
-            yield Finding(f"samples.marks of {sample}", f"has more steps than the budget of {scores.budget}")
+            yield Mismatch(f"samples.marks of {sample}", f"has more steps than the budget of {scores.budget}")
 
 
-def fingerprint_of(entry: Entry) -> str:
-    """The fingerprint that the settings in an entry's manifest have."""
+def fingerprint_of(entry: BoardEntry) -> str:
+    """Return the fingerprint that the settings in an entry's manifest have."""
     manifest = entry.manifest
     return fingerprint(
         protocol=manifest.protocol,
@@ -48,7 +48,7 @@ def fingerprint_of(entry: Entry) -> str:
     )
 
 
-def _said(entry: Entry) -> dict[str, Any]:
+def _said(entry: BoardEntry) -> dict[str, Any]:
     scores, rule = entry.scores, entry.manifest.selection
     chosen = scores.selection.get(rule)
     return {
@@ -63,8 +63,8 @@ def _noc(said: dict[str, Any]) -> dict[str, Any]:
     return {key: said[key] for key in ("mean", "solved", "failed")}
 
 
-def _from_samples(entry: Entry) -> dict[str, Any]:
-    """What the rows of the samples give for the same scores."""
+def _from_samples(entry: BoardEntry) -> dict[str, Any]:
+    """Return the scores of `_said` as the rows of the samples give them."""
     samples, budget = entry.samples, entry.scores.budget
     ious = samples.ious()
     solved = {key: sum(click is not None for click in column) for key, column in samples.first.items()}
