@@ -65,42 +65,40 @@ def with_intervals(values: Any, images: Sequence[str]) -> Any:
         values: dicts and lists of JSON values and estimates; an estimate is a value of a dict.
         images: which image each sample belongs to, (n,).
     """
-    found = list(_estimates(values))
+    found: list[Estimate] = []
+
+    def collect(estimate: Estimate) -> list[float]:
+        found.append(estimate)
+        return []
+
+    _resolved(values, collect)
     if not found:
         return values
-    above = np.stack([one.numerators for one in found], axis=1)
     ones = np.ones(len(images))
+    above = np.stack([one.numerators for one in found], axis=1)
     below = np.stack([ones if one.denominators is None else one.denominators for one in found], axis=1)
-    ends = iter(zip(*(side.tolist() for side in bootstrap(above, below, images)), strict=True))
+    ends = zip(*(side.tolist() for side in bootstrap(above, below, images)), strict=True)
+    return _resolved(values, lambda _: list(next(ends)))
 
-    def resolved(value: Any) -> Any:
-        if isinstance(value, list):
-            return [resolved(each) for each in value]
-        if not isinstance(value, Mapping):
-            return value
-        made: dict[str, Any] = {}
-        for key, each in value.items():
-            if isinstance(each, Estimate):
-                made |= {key: each.value, interval_key(key): list(next(ends))}
-            else:
-                made[key] = resolved(each)
-        return made
 
-    return resolved(values)
+def _resolved(value: Any, interval: Callable[[Estimate], list[float]]) -> Any:
+    """Return JSON values with scores in place of estimates; ``interval`` is asked for the ends, in a fixed order."""
+    if isinstance(value, list):
+        return [_resolved(each, interval) for each in value]
+    if not isinstance(value, Mapping):
+        return value
+    made: dict[str, Any] = {}
+    for key, each in value.items():
+        if isinstance(each, Estimate):
+            made |= {key: each.value, interval_key(key): interval(each)}
+        else:
+            made[key] = _resolved(each, interval)
+    return made
 
 
 def interval_key(key: str) -> str:
     """Return the key of a score's interval in scores.json, which stands beside the score."""
     return "ci" if key in ("mean", "value") else f"{key}_ci"
-
-
-def _estimates(values: Any) -> Iterator[Estimate]:
-    """Yield the estimates in JSON values, in the order in which `with_intervals` resolves them."""
-    if isinstance(values, Estimate):
-        yield values
-    elif isinstance(values, Mapping | list):
-        for each in values.values() if isinstance(values, Mapping) else values:
-            yield from _estimates(each)
 
 
 def bootstrap(

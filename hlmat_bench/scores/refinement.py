@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from hlmat_bench.scores import first_success
 from hlmat_bench.scores.episodes import NOC_THRESHOLDS, RULES, EpisodeScores
 from hlmat_bench.scores.intervals import Estimate, with_intervals
+from hlmat_bench.scores.slices import parted
 
 
 def refinement_scores(samples: Sequence[EpisodeScores], budget: int) -> dict[str, Any] | None:
@@ -28,8 +29,7 @@ def refinement_scores(samples: Sequence[EpisodeScores], budget: int) -> dict[str
         return None
 
     def grouped(key: Callable[[EpisodeScores], str | None]) -> dict[str, Any]:
-        names = sorted({name for sample in samples if (name := key(sample)) is not None})
-        return {name: _scores([sample for sample in samples if key(sample) == name], budget) for name in names}
+        return {name: _scores(chosen, budget) for name, chosen in parted(samples, key).items()}
 
     return {
         **_scores(samples, budget),

@@ -6,7 +6,7 @@ An episode is measured once (`scores/episodes.py`); each section of the scores i
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from hlmat_bench.scores.intervals import with_intervals
 from hlmat_bench.scores.refinement import refinement_scores
 from hlmat_bench.scores.registry import further_scores
 from hlmat_bench.scores.search import search_scores
-from hlmat_bench.scores.slices import slice_scores
+from hlmat_bench.scores.slices import parted, slice_scores
 from hlmat_bench.scores.strata import STRATA
 
 SCORES_SCHEMA = "hlmat-scores/1"
@@ -72,8 +72,7 @@ def score_samples(samples: Sequence[EpisodeScores], *, budget: int, track: str) 
         "search": search_scores([each for sample in samples for each in sample.tried]),
         "cost": _cost(samples),
         "failures": failure_scores([sample.failures for sample in samples]),
-        "bands": _strata(clicked, budget),
-        **_tags(clicked, budget),
+        **_slices(clicked, budget),
         **({"further": further} if (further := further_scores(samples)) else {}),
     }
 
@@ -116,24 +115,13 @@ def _total(costs: Sequence[float | None]) -> float | None:
     return math.fsum(known) if known and len(known) == len(costs) else None
 
 
-def _strata(samples: Sequence[EpisodeScores], budget: int) -> dict[str, Any]:
-    """Return the main scores by what the samples themselves are like; strata that hold none are left out."""
-    return {
-        name: {
-            stratum: slice_scores(chosen, budget)
-            for stratum in strata
-            if (chosen := [sample for sample in samples if sample.strata.get(name) == stratum])
-        }
-        for name, strata in STRATA.items()
-    }
+def _slices(samples: Sequence[EpisodeScores], budget: int) -> dict[str, Any]:
+    """Return the main scores by what the samples themselves are like, and by tag where samples carry tags."""
 
+    def scored(key: Callable[[EpisodeScores], str | None], order: Sequence[str] = ()) -> dict[str, Any]:
+        return {part: slice_scores(chosen, budget) for part, chosen in parted(samples, key, order).items()}
 
-def _tags(samples: Sequence[EpisodeScores], budget: int) -> dict[str, Any]:
-    """Return the main scores by tag, where samples carry tags."""
-    slices: dict[str, dict[str, Any]] = {}
-    for name in sorted({name for sample in samples for name in sample.tags}):
-        values = sorted({sample.tags[name] for sample in samples if name in sample.tags})
-        slices[name] = {
-            value: slice_scores([s for s in samples if s.tags.get(name) == value], budget) for value in values
-        }
-    return {"slices": slices} if slices else {}
+    strata = {name: scored(lambda one: one.strata.get(name), order) for name, order in STRATA.items()}  # noqa: B023
+    names = sorted({name for sample in samples for name in sample.tags})
+    tags = {name: scored(lambda one: one.tags.get(name)) for name in names}  # noqa: B023
+    return {"bands": strata, **({"slices": tags} if tags else {})}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,10 +52,25 @@ def slicings(samples: Sequence[EpisodeScores], oracle: Mapping[str, EpisodeScore
         samples: the episodes of one run.
         oracle: the oracle's episodes by sample; empty where there are none.
     """
-    ways = [_stratum(samples, name) for name in STRATA]
+    ways = [
+        _slicing(name.replace("_", " "), [sample.strata.get(name) for sample in samples], order, _MEANINGS[name])
+        for name, order in STRATA.items()
+    ]
     if all(sample.sample_id in oracle for sample in samples):
         ways.append(_difficulty([oracle[sample.sample_id].reached[THRESHOLD] for sample in samples]))
-    return [way for way in ways + _tags(samples) if len(way.values) > 1]
+    ways += [_tag(samples, name) for name in sorted({name for sample in samples for name in sample.tags})]
+    return [way for way in ways if len(way.values) > 1]
+
+
+def parted(
+    samples: Sequence[EpisodeScores], key: Callable[[EpisodeScores], str | None], order: Sequence[str] = ()
+) -> dict[str, list[EpisodeScores]]:
+    """Return the samples by what a key gives for them, None left out; parts in this order, else sorted by name."""
+    found: dict[str, list[EpisodeScores]] = {}
+    for sample in samples:
+        if (name := key(sample)) is not None:
+            found.setdefault(name, []).append(sample)
+    return {name: found[name] for name in order or sorted(found) if name in found}
 
 
 def slice_scores(samples: Sequence[EpisodeScores], budget: int) -> dict[str, Any]:
@@ -104,31 +119,20 @@ def columns(samples: Sequence[EpisodeScores], budget: int) -> tuple[NDArray[np.f
     return above, below
 
 
-def _stratum(samples: Sequence[EpisodeScores], name: str) -> Slicing:
-    codes = {stratum: code for code, stratum in enumerate(STRATA[name])}
-    found = [codes.get(sample.strata.get(name, ""), -1) for sample in samples]
-    return _used(name.replace("_", " "), STRATA[name], found, _MEANINGS[name])
-
-
 def _difficulty(clicks: Sequence[int | None]) -> Slicing:
     names = ["1 click", "2 to 3", "4 to 6", "7 or more", "never"]
-    codes = [4 if count is None else int(np.digitize(count, (2, 4, 7))) for count in clicks]
-    return _used("oracle clicks", names, codes, f"Clicks that the oracle needs to reach an IoU of {THRESHOLD}.")
-
-
-def _tags(samples: Sequence[EpisodeScores]) -> list[Slicing]:
-    return [_tag(samples, name) for name in sorted({name for sample in samples for name in sample.tags})]
+    found = [names[-1] if count is None else names[np.digitize(count, (2, 4, 7))] for count in clicks]
+    return _slicing("oracle clicks", found, names, f"Clicks that the oracle needs to reach an IoU of {THRESHOLD}.")
 
 
 def _tag(samples: Sequence[EpisodeScores], name: str) -> Slicing:
-    values = sorted({sample.tags[name] for sample in samples if name in sample.tags})[:_MOST_VALUES]
-    places = {value: n for n, value in enumerate(values)}
-    codes = [places.get(sample.tags.get(name, ""), -1) for sample in samples]
-    return Slicing(clean(name, 40), [clean(value, 60) for value in values], codes)
+    found = [sample.tags.get(name) for sample in samples]
+    return _slicing(clean(name, 40), found, sorted({value for value in found if value is not None})[:_MOST_VALUES])
 
 
-def _used(name: str, names: Sequence[str], codes: Sequence[int], meaning: str) -> Slicing:
-    """Return a slicing with the parts that have samples."""
-    used = sorted(set(codes) - {-1})
-    places = {code: n for n, code in enumerate(used)}
-    return Slicing(name, [names[code] for code in used], [places.get(code, -1) for code in codes], meaning)
+def _slicing(name: str, found: Sequence[str | None], order: Sequence[str], meaning: str = "") -> Slicing:
+    """Return a slicing by the part of each sample, with the parts that have samples, in this order."""
+    used = [value for value in order if value in found]
+    places = {value: n for n, value in enumerate(used)}
+    codes = [-1 if value is None else places.get(value, -1) for value in found]
+    return Slicing(name, [clean(value, 60) for value in used], codes, meaning)

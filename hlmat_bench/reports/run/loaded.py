@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +74,7 @@ class Entrant:
         """Return this run with its episodes in the order of these sample ids."""
         places = {sample.sample_id: n for n, sample in enumerate(self.samples)}
         order = [places[sample] for sample in ids]
-        ours = [self.samples[n] for n in order], [self.texts[n] for n in order]
-        return Entrant(self.name, self.run, self.manifest, self.scores, *ours)
+        return replace(self, samples=[self.samples[n] for n in order], texts=[self.texts[n] for n in order])
 
 
 def read(folders: Sequence[Path]) -> list[Entrant]:

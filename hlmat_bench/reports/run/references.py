@@ -7,15 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from hlmat_bench.protocol.records import EPISODES, read_episodes
 from hlmat_bench.protocol.reference import POLICIES
 from hlmat_bench.reports.run.loaded import Entrant
 from hlmat_bench.runs import ceilings
 from hlmat_bench.runs.run_folder import Run
-from hlmat_bench.scores import ciou, miou
-from hlmat_bench.scores.episodes import SHOWN_THRESHOLDS, EpisodeScores, score_episode
+from hlmat_bench.scores.episodes import SHOWN_THRESHOLDS, EpisodeScores, ScoreTable, score_episode
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,16 +65,8 @@ def _reference(name: str, run: Run, entrant: Entrant) -> Reference | None:
     }
     if len(played) < len(wanted):
         return None
-    ours = list(played.values())
-    return Reference(
-        name,
-        POLICIES[name].bound,
-        np.mean([sample.iou for sample in ours], axis=0).tolist(),
-        miou(sample.score for sample in ours),
-        ciou(
-            (sample.intersection[sample.answer] for sample in ours),
-            (sample.union[sample.answer] for sample in ours),
-        ),
-        {q: float(np.mean([sample.reached[q] or budget for sample in ours])) for q in SHOWN_THRESHOLDS},
-        played,
-    )
+    table = ScoreTable(list(played.values()))
+    final = table.at([sample.answer for sample in played.values()])
+    noc = {q: table.noc(float(q), budget)["mean"].value for q in SHOWN_THRESHOLDS}
+    curve = table.iou.mean(axis=0).tolist()
+    return Reference(name, POLICIES[name].bound, curve, final["miou"].value, final["ciou"].value, noc, played)

@@ -15,7 +15,7 @@ from hlmat_bench.reports.leaderboard.verify.findings import TOLERANCE, Mismatch,
 from hlmat_bench.reports.leaderboard.verify.rules import Rules
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.scores import ratio
-from hlmat_bench.scores.episodes import SHOWN_THRESHOLDS, score_episode, states_of
+from hlmat_bench.scores.episodes import score_episode, states_of
 
 
 def check(entry: BoardEntry, run: Run) -> Iterator[Mismatch]:
@@ -81,12 +81,8 @@ def _marks(sample: str, said: str, found: str) -> Iterator[Mismatch]:
 
 
 def _rows(samples: Samples) -> Iterator[dict[str, Any]]:
-    for number, sample in enumerate(samples.id):
-        yield {
-            "id": sample,
-            "image_id": samples.image_id[number],
-            "intersection": samples.intersection[number],
-            "union": samples.union[number],
-            "first": {key: samples.first[key][number] for key in SHOWN_THRESHOLDS},  # type: ignore[index]
-            "marks": samples.marks[number],
-        }
+    columns = samples.model_dump()
+    first = columns.pop("first")
+    for number in range(len(samples.id)):
+        row = {key: column[number] for key, column in columns.items()}
+        yield row | {"first": {key: column[number] for key, column in first.items()}}

@@ -6,14 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from hlmat_bench.protocol.manifest import fingerprint
 from hlmat_bench.reports.leaderboard.digests import MARK
 from hlmat_bench.reports.leaderboard.entry import MOST_FAILED, BoardEntry
 from hlmat_bench.reports.leaderboard.verify.findings import Mismatch, differences
-from hlmat_bench.scores import ciou, miou
-from hlmat_bench.scores.intervals import bootstrap
+from hlmat_bench.scores import miou
+from hlmat_bench.scores.intervals import Estimate, with_intervals
 
 _FROM_SAMPLES = ("miou", "miou_ci", "ciou", "ciou_ci")
 
@@ -66,19 +65,13 @@ def _noc(said: dict[str, Any]) -> dict[str, Any]:
 def _from_samples(entry: BoardEntry) -> dict[str, Any]:
     """Return the scores of `_said` as the rows of the samples give them."""
     samples, budget = entry.samples, entry.scores.budget
-    ious = samples.ious()
+    areas = np.array(samples.intersection), np.array(samples.union)
+    answers = {"miou": Estimate(samples.ious()), "ciou": Estimate(*areas)}
     solved = {key: sum(click is not None for click in column) for key, column in samples.first.items()}
     return {
         "n": len(samples.id),
         "n_images": len(set(samples.image_id)),
-        "selection": {
-            entry.manifest.selection: {
-                "miou": float(ious.mean()),
-                "miou_ci": _interval(ious, np.ones_like(ious), samples.image_id),
-                "ciou": ciou(samples.intersection, samples.union),
-                "ciou_ci": _interval(samples.intersection, samples.union, samples.image_id),
-            }
-        },
+        "selection": {entry.manifest.selection: with_intervals(answers, samples.image_id)},
         "noc": {
             key: {
                 "mean": miou(click or budget for click in column),
@@ -88,8 +81,3 @@ def _from_samples(entry: BoardEntry) -> dict[str, Any]:
             for key, column in samples.first.items()
         },
     }
-
-
-def _interval(numerators: ArrayLike, denominators: ArrayLike, images: ArrayLike) -> list[float]:
-    low, high = bootstrap(numerators, denominators, images)
-    return [float(low[0]), float(high[0])]
