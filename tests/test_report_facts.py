@@ -10,10 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hlmat_bench.actions import Action
+from hlmat_bench.core.errors import UsageError
 from hlmat_bench.reports.run.sections import click_tables, tables
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.scores.episodes import score_episode, states_of
 from hlmat_bench.scores.outcomes import ClickPlace, outcome, step_kind
+from hlmat_bench.scores.regions import Region
 from tests import episodes
 
 
@@ -26,7 +28,14 @@ def test_areas_count_pixels(height: int, width: int, seed: int) -> None:
     expected = int((gt & mask & ~ignored).sum()), int(((gt | mask) & ~ignored).sum())
     one = score_episode(made, 3)
     assert one.areas() == [(0, int((gt & ~ignored).sum())), expected, expected, expected]
-    assert [(state.intersection, state.union) for state in states_of(made)] == one.areas()[:3]
+    assert [state.areas for state in states_of(made)] == one.areas()[:3]
+    y, x = int(generator.integers(height)), int(generator.integers(width))
+    assert Region(made.gt).holds(x, y) == gt[y, x]
+
+
+def test_regions_of_two_sizes_are_refused() -> None:
+    with pytest.raises(UsageError, match="one size"):
+        Region(episodes.rle(np.ones((2, 3), bool))).shared(Region(episodes.rle(np.ones((3, 2), bool))))
 
 
 @pytest.mark.parametrize(

@@ -14,14 +14,14 @@ from hlmat_bench.core import masks
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.masks import RLE
 from hlmat_bench.core.truth import CachedTruth, ratio
-from hlmat_bench.core.types import Mask
 from hlmat_bench.protocol.records import Episode, Step
 from hlmat_bench.scores import first_success, noc
 from hlmat_bench.scores.clicks import EpisodeClicks
 from hlmat_bench.scores.failures import EpisodeFailures, episode_failures
 from hlmat_bench.scores.intervals import Estimate
 from hlmat_bench.scores.outcomes import ClickPlace, outcome, step_kind
-from hlmat_bench.scores.registry import further_terms
+from hlmat_bench.scores.regions import Region
+from hlmat_bench.scores.registry import further, further_terms
 from hlmat_bench.scores.search import Tried, tried
 from hlmat_bench.scores.strata import strata_of
 
@@ -43,7 +43,7 @@ class EpisodeScores:
         ref_id: as in the record; the sample's id where it has none.
         strata: the sample's, as `hlmat_bench.scores.strata` names them.
         intersection, union: pixels, int (T + 1,), ignored pixels left out.
-        iou, boundary_iou: float (T + 1,).
+        iou, boundary_iou: float (T + 1,); boundary IoU is NaN where it was not asked for.
         selected: per selection rule the step whose mask is taken.
         answer: the one of these that the run is scored by.
         reached: per threshold of NoC (``0.85``) the click that reached it; None for a miss.
@@ -105,46 +105,77 @@ class EpisodeScores:
         return float(self.iou[self.selected[rule]])
 
 
-class MaskState:
-    """A mask of an episode beside its ground truth.
+class GroundTruth:
+    """The ground truth of an episode, with which masks are compared.
 
     Attributes:
-        mask: bool (H, W).
-        intersection, union: with the ground truth, in pixels, ignored ones left out.
+        region: the object as runs.
+    """
+
+    def __init__(self, episode: Episode) -> None:
+        self._gt, self._ignore = episode.gt, episode.ignore
+        self.region = self._counted = Region(episode.gt)
+        self._ignored = Region(episode.ignore)
+        if episode.ignore is not None:
+            self._counted = Region(masks.encode(masks.decode(episode.gt) & ~masks.decode(episode.ignore)))
+
+    def areas(self, region: Region) -> Areas:
+        """Return intersection and union of a mask with the ground truth, in pixels, ignored ones left out."""
+        intersection = region.shared(self._counted)
+        return intersection, region.area - region.shared(self._ignored) + self._counted.area - intersection
+
+    @cached_property
+    def pixels(self) -> CachedTruth:
+        """Return the ground truth for boundary IoU, which needs decoded masks; it is decoded when first asked for."""
+        return CachedTruth(masks.decode(self._gt), None if self._ignore is None else masks.decode(self._ignore))
+
+
+class MaskState:
+    """A mask of an episode and how it agrees with the ground truth.
+
+    Attributes:
+        region: the mask as runs.
+        areas: intersection and union with the ground truth.
         iou: their ratio; 1 where both masks are empty.
     """
 
-    def __init__(self, truth: CachedTruth, mask: Mask) -> None:
-        self.mask, self._truth = mask, truth
-        self.intersection, self.union = truth.intersection_union(mask)
-        self.iou = ratio(self.intersection, self.union)
+    def __init__(self, truth: GroundTruth, rle: RLE | None) -> None:
+        self._truth, self._rle = truth, rle
+        self.region = Region(rle)
+        self.areas = truth.areas(self.region)
+        self.iou = ratio(*self.areas)
 
     @cached_property
     def boundary_iou(self) -> float:
-        """Return the boundary IoU with the ground truth, which is computed when it is first asked for."""
-        return self._truth.boundary_iou(self.mask)
+        """Return the boundary IoU with the ground truth, for which the mask is decoded when it is first asked for."""
+        truth = self._truth.pixels
+        return truth.boundary_iou(np.zeros(truth.shape, bool) if self._rle is None else masks.decode(self._rle))
 
 
-def states_of(episode: Episode, truth: CachedTruth | None = None) -> Iterator[MaskState]:
+def states_of(episode: Episode, truth: GroundTruth | None = None) -> Iterator[MaskState]:
     """Yield the initial mask and the mask after every step; equal masks in a row are one object, measured once.
 
     Raises:
         UsageError: when a mask is none, or not of the ground truth's size.
     """
-    truth = truth or _truth(episode, masks.decode(episode.gt))
-    initial = episode.mask_at(0)
-    state = MaskState(truth, np.zeros(episode.size, bool) if initial is None else masks.decode(initial))
+    truth = truth or GroundTruth(episode)
+    previous = episode.mask_at(0)
+    state = MaskState(truth, previous)
     yield state
-    previous = None if initial is None else initial["counts"]
     for step in episode.steps:
-        if step.mask["counts"] != previous:
-            state = MaskState(truth, masks.decode(step.mask))
-        previous = step.mask["counts"]
+        if previous is None or step.mask["counts"] != previous["counts"]:
+            state = MaskState(truth, step.mask)
+        previous = step.mask
         yield state
 
 
 def score_episode(
-    episode: Episode, budget: int, *, rule: str = "final", regrets: Mapping[int, float] | None = None
+    episode: Episode,
+    budget: int,
+    *,
+    rule: str = "final",
+    regrets: Mapping[int, float] | None = None,
+    boundary: bool = False,
 ) -> EpisodeScores:
     """Measure an episode from its masks alone; recorded IoUs are not believed.
 
@@ -153,6 +184,8 @@ def score_episode(
         budget: clicks per episode.
         rule: the selection rule whose mask is the answer; see `hlmat_bench.protocol.settings.headline`.
         regrets: of its valid clicks, by step, where a replay found them.
+        boundary: also boundary IoU, which takes as long as all the rest; it is NaN otherwise, unless there are further
+            scores, which may need it.
 
     Raises:
         UsageError: when a mask is none, or the episode has more steps than the budget and the mask of one of them is
@@ -161,21 +194,21 @@ def score_episode(
     if max(episode.selected.values()) > budget:
         steps = len(episode.steps)
         raise UsageError(f"The episode {episode.sample_id} has {steps} steps, more than the budget of {budget}.")
-    gt = masks.decode(episode.gt)
-    truth = _truth(episode, gt)
+    truth = GroundTruth(episode)
     states = states_of(episode, truth)
     before = next(states)
-    numbers = [_numbers(before)]
+    measured = [before]
     clicks = EpisodeClicks(episode.image_id, located=before.iou if episode.mask_at(0) is None else None)
     kinds: list[str | None] = []
     for step, after in zip(episode.steps, states, strict=True):
-        place, gain = _place(step, gt, before.mask), after.iou - before.iou
+        place, gain = _place(step, truth.region, before.region), after.iou - before.iou
         kinds.append(step_kind(step.action, place, gain))
         clicks.note(step, place, gain=gain, iou=after.iou, regret=(regrets or {}).get(step.t))
-        numbers.append(_numbers(after))
+        measured.append(after)
         before = after
-    numbers += [numbers[-1]] * (budget + 1 - len(numbers))
-    ious, boundary, intersection, union = zip(*numbers[: budget + 1], strict=True)
+    measured = (measured + [before] * (budget + 1 - len(measured)))[: budget + 1]
+    ious = [state.iou for state in measured]
+    boundary = boundary or bool(further())
     answer = episode.selected[rule]
     predicted = [step.action.predicted_iou for step in episode.steps if step.action.kind == "predict"]
     found = EpisodeScores(
@@ -185,11 +218,11 @@ def score_episode(
         ref_id=episode.ref_id if episode.ref_id is not None else episode.sample_id,
         expression=episode.expression,
         tags=episode.tags,
-        strata=strata_of(gt, episode.expression),
-        intersection=np.array(intersection, np.int64),
-        union=np.array(union, np.int64),
+        strata=strata_of(truth.region, episode.expression),
+        intersection=np.array([state.areas[0] for state in measured], np.int64),
+        union=np.array([state.areas[1] for state in measured], np.int64),
         iou=np.array(ious, np.float64),
-        boundary_iou=np.array(boundary, np.float64),
+        boundary_iou=np.array([state.boundary_iou if boundary else np.nan for state in measured]),
         selected=episode.selected,
         answer=answer,
         reached={f"{threshold:.2f}": first_success(ious[1:], threshold, budget) for threshold in NOC_THRESHOLDS},
@@ -197,7 +230,11 @@ def score_episode(
         outcome="rated" if predicted else outcome(kinds, episode.stop, score=ious[answer], best=max(ious)),
         stop=episode.stop,
         clicks=clicks,
-        tried=[found for step in episode.steps if (found := tried(step, truth)) is not None],
+        tried=[
+            found
+            for step in episode.steps
+            if (found := tried(step, lambda mask: MaskState(truth, mask).iou)) is not None
+        ],
         tokens_in=sum(step.tokens.get("in") or 0 for step in episode.steps),
         tokens_out=sum(step.tokens.get("out") or 0 for step in episode.steps),
         dollars=[step.cost for step in episode.steps if step.raw is not None],
@@ -211,20 +248,12 @@ def score_episode(
     return replace(found, further=further_terms(found))
 
 
-def _truth(episode: Episode, gt: Mask) -> CachedTruth:
-    return CachedTruth(gt, None if episode.ignore is None else masks.decode(episode.ignore))
-
-
-def _numbers(state: MaskState) -> tuple[float, float, int, int]:
-    return state.iou, state.boundary_iou, state.intersection, state.union
-
-
-def _place(step: Step, gt: Mask, before: Mask) -> ClickPlace | None:
+def _place(step: Step, gt: Region, before: Region) -> ClickPlace | None:
     """Return where a step clicked; None when it is no click."""
     if step.action.kind != "click":
         return None
     click = step.action.click
-    return ClickPlace(inside=bool(gt[click.y, click.x]), covered=bool(before[click.y, click.x]))
+    return ClickPlace(inside=gt.holds(click.x, click.y), covered=before.holds(click.x, click.y))
 
 
 class ScoreTable:

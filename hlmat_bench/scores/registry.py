@@ -7,6 +7,7 @@ entries and pages of a leaderboard.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
@@ -180,6 +181,12 @@ TABLES: Mapping[str, Mapping[str, Sequence[str]]] = {
 }  # fmt: skip
 
 _FURTHER: dict[str, Score] = {}
+#: Names that stand next to the scores in downloads, comparisons and sortable tables.
+_RESERVED = {
+    "answer", "budget", "cost", "dollars", "failed", "id", "level", "losses", "model", "n", "n_images", "noc", "rank",
+    "rank_best", "rank_worst", "ranking", "reference", "seconds", "segmenter", "start", "strategy", "submitted",
+    "submitter", "task", "tokens_in", "tokens_out", "track", "weights", "wins",
+}  # fmt: skip
 
 
 def further() -> dict[str, Score]:
@@ -211,7 +218,8 @@ def score(
     Raises:
         ValueError: when the key is taken, or is no name.
     """
-    if key in STANDARD or key in _FURTHER or not key.isidentifier() or key != key.lower():
+    taken = key in STANDARD or key in _FURTHER or key in _RESERVED
+    if taken or not re.fullmatch("[a-z][a-z0-9_]*", key):
         raise ValueError(f"{key!r} is no key for a new score: it is taken, or not of small letters, digits and _.")
 
     def declared(of: Measurement) -> Measurement:

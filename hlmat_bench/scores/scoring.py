@@ -45,7 +45,7 @@ def score_episodes(
             is null.
     """
     found = regrets or {}
-    samples = [score_episode(each, budget, regrets=found.get(each.sample_id)) for each in episodes]
+    samples = [score_episode(each, budget, regrets=found.get(each.sample_id), boundary=True) for each in episodes]
     return score_samples(samples, budget=budget, track=track)
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from hlmat_bench.core import masks
-from hlmat_bench.core.truth import CachedTruth
+from hlmat_bench.core.masks import RLE
 from hlmat_bench.protocol.records import Step
 
 
@@ -32,7 +31,7 @@ class Tried:
     chosen: int | None
 
 
-def tried(step: Step, truth: CachedTruth) -> Tried | None:
+def tried(step: Step, iou: Callable[[RLE], float]) -> Tried | None:
     """Return the candidates of a step, their IoUs computed anew from their masks; None where it has none."""
     if not step.candidates:
         return None
@@ -40,7 +39,7 @@ def tried(step: Step, truth: CachedTruth) -> Tried | None:
     return Tried(
         drawn=sum(len(each["replies"]) for each in step.candidates),
         distinct=len(step.candidates),
-        true=[truth.iou(masks.decode(each["mask"])) for each in drawn],
+        true=[iou(each["mask"]) for each in drawn],
         predicted=[each["predicted_iou"] for each in drawn],
         chosen=next((number for number, each in enumerate(drawn) if each["chosen"]), None),
     )

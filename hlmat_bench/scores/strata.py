@@ -9,9 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
-import numpy as np
-
-from hlmat_bench.core.types import Mask
+from hlmat_bench.scores.regions import Region
 
 #: The names of strata, each with the first value above it, from the lowest on.
 Scale: TypeAlias = Sequence[tuple[str, float]]
@@ -29,35 +27,22 @@ STRATA: Mapping[str, Sequence[str]] = {
 }
 
 
-def strata_of(gt: Mask, expression: str) -> dict[str, str]:
-    """Return the sample's stratum by each property of `STRATA`; an empty object has no thinness.
-
-    Args:
-        gt: the object, bool (H, W).
-        expression: its description.
-    """
-    area, quotient = int(np.count_nonzero(gt)), thinness(gt)
+def strata_of(gt: Region, expression: str) -> dict[str, str]:
+    """Return the sample's stratum by each property of `STRATA`; an empty object has no thinness."""
     return {
-        "object_size": _stratum(SIZES, area),
-        **({"thinness": _stratum(THINNESS, quotient)} if area else {}),
+        "object_size": _stratum(SIZES, gt.area),
+        **({"thinness": _stratum(THINNESS, thinness(gt))} if gt.area else {}),
         "expression_words": _stratum(LENGTHS, len(expression.split())),
     }
 
 
-def thinness(gt: Mask) -> float:
+def thinness(gt: Region) -> float:
     """Return the isoperimetric quotient: perimeter squared over 4 pi times the area.
 
-    It is at least 4 / pi, and NaN of an empty object. The perimeter counts the sides of the object's pixels that have
-    another pixel or the image's edge beyond them, also in holes. DIS5K measures the complexity of its objects by this
-    quotient (Qin et al., "Highly Accurate Dichotomous Image Segmentation", ECCV 2022,
-    https://arxiv.org/abs/2203.03041).
-
-    Args:
-        gt: the object, bool (H, W).
+    It is at least 4 / pi, and NaN of an empty object. DIS5K measures the complexity of its objects by this quotient
+    (Qin et al., "Highly Accurate Dichotomous Image Segmentation", ECCV 2022, https://arxiv.org/abs/2203.03041).
     """
-    area, padded = int(np.count_nonzero(gt)), np.pad(gt, 1)
-    sides = sum(int(np.count_nonzero(np.diff(padded, axis=axis))) for axis in (0, 1))
-    return sides**2 / (4 * math.pi * area) if area else math.nan
+    return gt.perimeter() ** 2 / (4 * math.pi * gt.area) if gt.area else math.nan
 
 
 def _stratum(scale: Scale, value: float) -> str:

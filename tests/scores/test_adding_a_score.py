@@ -124,6 +124,9 @@ def test_a_suite_shows_it_and_verification_computes_it_again(shown: list[str]) -
     refused = CliRunner().invoke(app, verify)
     assert refused.exit_code == 1
     assert "scores.further.first_iou.value" in refused.stdout
+    del entry["scores"]["further"]  # made before the score was declared
+    path.write_text(json.dumps(entry))
+    assert "recomputed" in CliRunner().invoke(app, verify).stdout
 
 
 def test_a_ratio_is_a_sum_over_a_sum_and_null_where_there_is_nothing_to_divide_by() -> None:
@@ -144,7 +147,7 @@ def test_a_ratio_is_a_sum_over_a_sum_and_null_where_there_is_nothing_to_divide_b
     assert found[1] == {"value": None, "ci": None, "n": 2}
 
 
-@pytest.mark.parametrize("key", ["miou", "noc@85", "First", "a b", ""])
+@pytest.mark.parametrize("key", ["miou", "noc@85", "First", "a b", "", "wins", "id"])
 def test_keys_that_are_taken_or_no_names_are_refused(key: str) -> None:
     with pytest.raises(ValueError, match="no key for a new score"):
         registry.score(key, title="T", definition="D")

@@ -64,7 +64,7 @@ def make_entry(run: Run, declared: Declaration, name: str = "") -> BoardEntry:
     tally = Tally(manifest.selection)
     samples = []
     for episode in run.episodes():
-        samples.append(score_episode(episode, manifest.protocol["budget"]))
+        samples.append(score_episode(episode, manifest.protocol["budget"], boundary=True))
         tally.add(episode, samples[-1].areas())
     scores = scores_of(samples, manifest)
     _check_complete(run, scores)

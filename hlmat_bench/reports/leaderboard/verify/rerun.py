@@ -91,7 +91,7 @@ def same_episodes(entry: BoardEntry, again: Run) -> str:
 def _samples(entry: BoardEntry, run: Run) -> Samples:
     tally = Tally(entry.manifest.selection)
     for episode in run.episodes():
-        tally.add(episode, [(state.intersection, state.union) for state in states_of(episode)])
+        tally.add(episode, [state.areas for state in states_of(episode)])
     return Samples.model_validate(tally.columns())
 
 
