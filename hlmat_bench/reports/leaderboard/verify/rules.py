@@ -21,7 +21,8 @@ from hlmat_bench.protocol.settings import BOX_STATES, StopSettings, is_state
 from hlmat_bench.protocol.state import ended, interpret
 from hlmat_bench.protocol.strategies import STRATEGIES
 from hlmat_bench.reports.leaderboard.entry import Manifest
-from hlmat_bench.reports.leaderboard.verify.findings import Finding, at
+from hlmat_bench.reports.leaderboard.verify.findings import Mismatch as Finding
+from hlmat_bench.reports.leaderboard.verify.findings import at
 
 _SEARCHES = ("prm", "tree")
 
