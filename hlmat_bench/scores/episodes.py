@@ -195,18 +195,9 @@ def score_episode(
         steps = len(episode.steps)
         raise UsageError(f"The episode {episode.sample_id} has {steps} steps, more than the budget of {budget}.")
     truth = GroundTruth(episode)
-    states = states_of(episode, truth)
-    before = next(states)
-    measured = [before]
-    clicks = EpisodeClicks(episode.image_id, located=before.iou if episode.mask_at(0) is None else None)
-    kinds: list[str | None] = []
-    for step, after in zip(episode.steps, states, strict=True):
-        place, gain = _place(step, truth.region, before.region), after.iou - before.iou
-        kinds.append(step_kind(step.action, place, gain))
-        clicks.note(step, place, gain=gain, iou=after.iou, regret=(regrets or {}).get(step.t))
-        measured.append(after)
-        before = after
-    measured = (measured + [before] * (budget + 1 - len(measured)))[: budget + 1]
+    states, kinds, clicks = _walked(episode, truth, regrets or {})
+    # The last state is carried forward to the end of the budget.
+    measured = (states + [states[-1]] * (budget + 1 - len(states)))[: budget + 1]
     ious = [state.iou for state in measured]
     boundary = boundary or bool(further())
     answer = episode.selected[rule]
@@ -246,6 +237,20 @@ def score_episode(
         mask=episode.mask_at(answer),
     )
     return replace(found, further=further_terms(found))
+
+
+def _walked(
+    episode: Episode, truth: GroundTruth, regrets: Mapping[int, float]
+) -> tuple[list[MaskState], list[str | None], EpisodeClicks]:
+    """Return the states of an episode from the initial one on, the kind of each step, and its clicks."""
+    states = list(states_of(episode, truth))
+    clicks = EpisodeClicks(episode.image_id, located=states[0].iou if episode.mask_at(0) is None else None)
+    kinds: list[str | None] = []
+    for step, before, after in zip(episode.steps, states[:-1], states[1:], strict=True):
+        place, gain = _place(step, truth.region, before.region), after.iou - before.iou
+        kinds.append(step_kind(step.action, place, gain))
+        clicks.note(step, place, gain=gain, iou=after.iou, regret=regrets.get(step.t))
+    return states, kinds, clicks
 
 
 def _place(step: Step, gt: Region, before: Region) -> ClickPlace | None:

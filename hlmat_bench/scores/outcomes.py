@@ -30,7 +30,7 @@ OUTCOMES = {
     **{name: f"most failing steps: {text}" for name, text in STEPS.items() if name != "hit"},
     "stopped early": "no step failed, and the model said that it had finished",
     "out of clicks": "no step failed; more clicks would have been needed",
-    "rated": "the masks were given, and the model said what they are worth",
+    "rated": "the masks were given, and the model predicted their IoU",
 }
 
 

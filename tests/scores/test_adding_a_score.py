@@ -30,7 +30,7 @@ def blocks(language: str) -> list[str]:
 
 @pytest.fixture
 def declared() -> Iterator[None]:
-    """The score of the page, declared as its file would."""
+    """Declare the score of the page, as its file would."""
     exec(compile(blocks("python")[0], str(PAGE), "exec"), vars(further))
     yield
     del registry.further()["first_iou"]
@@ -38,7 +38,7 @@ def declared() -> Iterator[None]:
 
 @pytest.fixture
 def shown(declared: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What the commands of the page print, called in a folder of their own."""
+    """Return what the commands of the page print, called in a folder of their own."""
     monkeypatch.chdir(tmp_path)
     Path("board/entries").mkdir(parents=True)
     printed = []
@@ -50,7 +50,7 @@ def shown(declared: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> li
 
 
 def by_hand(folder: str) -> float:
-    """The mean of the recorded IoUs after the first click."""
+    """Return the mean of the recorded IoUs after the first click."""
     return float(np.mean([one.iou_at(1) for one in read_episodes(Path(folder) / "episodes.jsonl")]))
 
 

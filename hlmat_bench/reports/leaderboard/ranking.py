@@ -55,7 +55,7 @@ class Ranking:
         track, budget: of all of them.
         start: the state before the first click, where it was made by another run or comes from files; else empty.
         n, n_images: samples and images.
-        limit: only the first so many samples of the task were played; None: all.
+        limit: how many samples of the task were played, from the first; None: all.
         rows: ranked ones by mIoU, then the references by mIoU.
         key: tells apart rankings that look alike but differ in the data's or the segmenter's details.
     """

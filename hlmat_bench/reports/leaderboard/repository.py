@@ -4,7 +4,7 @@
     DIR/verified/ID.json   hlmat-verification/1, by maintainers: `hlmat-bench leaderboard verify ... --record`
     DIR/withdrawn/ID.json  hlmat-withdrawal/1, by maintainers
 
-A level is never what an entry says of itself: it stands in a file of its own, which holds the entry's SHA-256. An entry
+A level is never what an entry says of itself: it is in a file of its own, which holds the entry's SHA-256. An entry
 that is changed afterwards falls back to *schema*.
 """
 
@@ -124,7 +124,7 @@ def record(path: Path, level: BadgeLevel, notes: Sequence[str] = ()) -> Path:
     """Write what was verified of the entry in ``DIR/entries/ID.json`` to ``DIR/verified/ID.json``.
 
     Raises:
-        UsageError: when the entry lies in no repository.
+        UsageError: when the entry is in no repository.
     """
     out = _beside(path, VERIFIED)
     document = {
@@ -143,7 +143,7 @@ def withdraw(path: Path, reason: str) -> Path:
     """Take an entry, ``DIR/entries/ID.json``, back: its row stays, with the reason, its numbers go.
 
     Raises:
-        UsageError: when it is no entry, or lies in no repository.
+        UsageError: when it is no entry, or is in no repository.
     """
     entry = read_entry(path)
     out = _beside(path, WITHDRAWN)
@@ -159,9 +159,7 @@ def withdraw(path: Path, reason: str) -> Path:
 def _beside(path: Path, folder: str) -> Path:
     """Return the path of an entry's file in another folder of its repository, and make that folder."""
     if path.parent.name != ENTRIES:
-        raise UsageError(
-            f"{path} lies in no folder {ENTRIES} of a leaderboard; give the entry as DIR/{ENTRIES}/ID.json."
-        )
+        raise UsageError(f"{path} is in no folder {ENTRIES} of a leaderboard; give the entry as DIR/{ENTRIES}/ID.json.")
     out = path.parent.parent / folder / path.name
     out.parent.mkdir(exist_ok=True)
     return out

@@ -35,7 +35,7 @@ def play(
         model: the model with options, as ``--model`` takes it; the manifest has neither keys nor folders.
         segmenter: the segmenter with options.
         out: the new run's folder.
-        task: the task's file, where it is none of ours.
+        task: the task's file, where it is no built-in task.
         data_root: the folder under which the data sets lie.
         progress: called with (episodes done, episodes in all).
 

@@ -135,7 +135,7 @@ class Rules:
             judgement = each["judgement"]
             by_truth, draws = self._prm in ("oracle", "noisy"), each["action"]["kind"] in ("click", "box")
             if judgement is None and (by_truth or not draws):
-                continue  # nobody was asked
+                continue  # the model was not asked
             reply = Reply(judgement or "", finish=each.get("finish"))
             found = self._meant(episode, reply).predicted_iou
             if each["predicted_iou"] != found:

@@ -28,7 +28,7 @@ class Evidence:
         segmenter: the segmenter with options, as ``--segmenter`` takes it.
         model: the model with options, to be asked again.
         scratch: a folder for the run of the model that is asked again.
-        task: the task's file, where it is none of ours.
+        task: the task's file, where it is no built-in task.
         data_root: the folder under which the data sets lie.
         progress: called with (episodes done, episodes in all) while masks are made.
     """
