@@ -19,7 +19,7 @@ from hlmat_bench.cli import app
 from hlmat_bench.protocol.records import read_episodes
 from hlmat_bench.scores import further, registry
 from hlmat_bench.scores.episodes import EpisodeScores, score_episode
-from tests import episodes
+from tests.support import episodes
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "adding-a-score.md"
 

@@ -10,7 +10,7 @@ from hlmat_bench.reports.leaderboard.submission import row
 from hlmat_bench.scores.episodes import states_of
 from hlmat_bench.scores.intervals import Estimate, bootstrap, with_intervals
 from hlmat_bench.scores.scoring import score_episodes
-from tests import episodes
+from tests.support import episodes
 
 
 def test_estimates_become_scores_with_the_intervals_that_each_has_alone() -> None:
