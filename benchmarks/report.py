@@ -31,20 +31,8 @@ from hlmat_bench.runs.run_folder import Run
 
 HEIGHT, WIDTH, BUDGET, OBJECTS = 480, 640, 7, 64
 WORDS = [
-    "the",
-    "left",
-    "large",
-    "small",
-    "red",
-    "striped",
-    "man",
-    "woman",
-    "dog",
-    "umbrella",
-    "chair",
-    "near",
-    "behind",
-]
+    "the", "left", "large", "small", "red", "striped", "man", "woman", "dog", "umbrella", "chair", "near", "behind",
+]  # fmt: skip
 LIMITS = {
     "build, seconds": 90.0, "build, MB": 1000.0, "build without images, seconds": 20.0, "interactive, seconds": 2.0,
     "first transfer, gzipped MB": 1.0, "nodes after scrolling": 1500.0, "sort, ms": 100.0, "filter, ms": 100.0,

@@ -214,7 +214,7 @@ class CommandModel:
             return message
         if isinstance(message, ErrorMessage):
             raise UsageError(f"The worker says: {message.said}.")
-        raise WorkerLost("the worker answered before it said hello")
+        raise WorkerLost("the worker answered before its message hello")
 
     def _count_loss(self, error: WorkerLost) -> None:
         self._losses += 1

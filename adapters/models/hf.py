@@ -343,7 +343,7 @@ def _load_model(name: str, dtype: str, device: str, attn: str, source: Mapping[s
         **source,
     )
     if model.config.is_encoder_decoder:
-        raise UsageError(f"{name} is an encoder-decoder, and the hf adapter takes models that continue a chat.")
+        raise UsageError(f"{name} is an encoder-decoder; the hf adapter needs a model that continues a chat.")
     return model.eval()
 
 

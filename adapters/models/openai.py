@@ -65,7 +65,7 @@ class OpenAIModel:
         quality: quality of a JPEG, 1 to 100.
         subsampling: chroma subsampling of a JPEG: ``444``, ``422`` or ``420``.
         detail: the service's level of detail for the image (``low``, ``high``, ...); None: its default.
-        concurrency: most requests in flight; fewer if the server refuses so many.
+        concurrency: most requests in flight; fewer after the server has refused.
         timeout: seconds that the server may be silent.
         deadline: seconds for a request with all its repetitions.
         retries: most repetitions of a failed request; after "too many requests" it is repeated until the deadline.

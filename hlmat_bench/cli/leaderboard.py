@@ -44,7 +44,7 @@ def submit(
         raise UsageError(f"There is no folder {out}; create it, or choose another --out.")
     manifest.write_json(path, entry.model_dump())
     read_entry(path)  # makes sure that the leaderboard will accept the file
-    console.say(f"Wrote {path}. `hlmat-bench leaderboard verify {path} --run {run}` checks it as others will.")
+    console.say(f"Wrote {path}. `hlmat-bench leaderboard verify {path} --run {run}` checks it.")
 
 
 @app.command()

@@ -182,10 +182,11 @@ class Catalog:
         adapters = plugins.available("model")
         references = [(name, "reference", "", "", "", "yes", "") for name in REFERENCES]
         generic = [(name, name, "", "points=...", "", found.missing or "yes", "") for name, found in adapters.items()]
-        entries = [
-            (name, e.adapter, e.weights(), e.points, _yes(e.verified), _short(e.missing(adapters) or "yes"), e.source)
-            for name, e in self.models.items()
-        ]
+        entries = []
+        for name, entry in self.models.items():
+            verified = "yes" if entry.verified else "no"
+            here = textwrap.shorten(entry.missing(adapters) or "yes", 48, placeholder=" ...")
+            entries.append((name, entry.adapter, entry.weights(), entry.points, verified, here, entry.source))
         aliases = [(name, f"is {target}", "", "", "", "", "") for name, target in self.aliases.items()]
         return [*references, *generic, *aliases, *entries]
 
@@ -201,14 +202,6 @@ class Catalog:
         entry = self.models[target].model_dump(mode="json", exclude_none=True)
         lines = [f"{key}: {value}" for key, value in entry.items() if value not in ({}, "none")]
         return "\n".join([target if target == name else f"{name} is {target}", *lines])
-
-
-def _yes(value: bool) -> str:
-    return "yes" if value else "no"
-
-
-def _short(text: str) -> str:
-    return textwrap.shorten(text, 48, placeholder=" ...")
 
 
 def _carried_over(entry: CatalogEntry, adapter: str) -> dict[str, Any]:

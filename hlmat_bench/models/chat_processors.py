@@ -152,7 +152,7 @@ class ChatProcessor:
                 f"and the prompt, for example template={self._example()}, or name the base model as processor=."
             )
         if self.template is not None and "{prompt}" not in self.template:
-            raise UsageError(f"The template {self.template!r} must hold {{prompt}}, where the instruction goes.")
+            raise UsageError(f"The template {self.template!r} must contain {{prompt}} at the place of the instruction.")
         try:
             ids = self.inputs([np.full((224, 224, 3), 127, np.uint8)], ["Click."])["input_ids"]
         except Exception as error:  # a boundary: the template and the code are the checkpoint's
@@ -240,7 +240,10 @@ def resize_rule(name: str, processor: Any, *, pixels: bool) -> Resize:
     smart = _smart(images)
     if name.startswith("smart"):
         if smart is None:
-            raise UsageError(f"This checkpoint does not resize by Qwen's rule, so resize={name} is wrong for it.")
+            raise UsageError(
+                f"This checkpoint does not resize by Qwen's rule, so resize={name} is wrong for it; leave resize= "
+                "out, or name another rule."
+            )
         return Resize.named(smart)
     if name == "none" and pixels and getattr(images, "do_resize", False):
         if smart is not None:

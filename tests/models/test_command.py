@@ -235,7 +235,7 @@ def test_name_points_and_determinism_come_from_the_worker_unless_given(worker: A
         ("weights=''", {}, "The worker did not start: the worker broke the message format: hello.weights"),
         ("schema='hlmat-worker/2'", {}, "the worker speaks 'hlmat-worker/2' instead of 'hlmat-worker/1'"),
         ("type='goodbye'", {}, "the worker broke the message format: type"),
-        ("type='reply', id=1, texts=[]", {}, "the worker answered before it said hello"),
+        ("type='reply', id=1, texts=[]", {}, "the worker answered before its message hello"),
         ("type='error', message='no such checkpoint', fatal=True", {}, "The worker says: no such checkpoint"),
     ],
 )

@@ -170,7 +170,7 @@ def test_another_suite_or_other_settings_do_not_mix_in_one_folder(task: str, too
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert named.returncode == 2
-    assert "suite.json is of another suite; choose another --out." in named.stderr
+    assert "suite.json belongs to another suite; choose another --out." in named.stderr
 
 
 def test_usage_errors_end_it_before_anything_is_played(task: str, tool: str, tmp_path: Path) -> None:

@@ -105,15 +105,16 @@ class ApiClient:
             decisions.Withheld: when the service's content filter blocks the prompt.
         """
         await self._reach()
-        asked = decisions.RequestContext(self.advice, frozenset(fields), self._deadline, self.shown)
-        once = partial(self._once, body, read, asked)
+        context = decisions.RequestContext(self.advice, frozenset(fields), self._deadline, self.shown)
+        once = partial(self._once, body, read, context)
+        self._connected()  # in a new event loop, this also makes a new throttle
         try:
-            return await persist(once, throttle=self._throttle_here(), retries=self._retries, deadline=self._deadline)
+            return await persist(once, throttle=self._throttle, retries=self._retries, deadline=self._deadline)
         except RequestFailed:
             await self._reach(again=True)  # if the server is gone, the run ends: no other request can succeed
             raise
 
-    async def _once(self, body: bytes, read: Callable[[bytes], T], asked: decisions.RequestContext) -> T:
+    async def _once(self, body: bytes, read: Callable[[bytes], T], context: decisions.RequestContext) -> T:
         response = await self._post(body)
         failure: HlmatError | None = None
         if response.is_success:
@@ -125,7 +126,7 @@ class ApiClient:
                 said = f"{self.host}: {self.clean(str(error))}"
                 failure = type(error)(said, advice=error.advice)
         if failure is None:
-            decision = decisions.decide(response.status_code, response.headers, response.content, asked)
+            decision = decisions.decide(response.status_code, response.headers, response.content, context)
             failure = decision.error(self.host, self.clean)
         raise failure  # outside of the handlers: the error's cause may hold the key
 
@@ -150,11 +151,6 @@ class ApiClient:
         if isinstance(trouble, TryAgain) and not self._answered and await self._wants_tls():
             trouble = UsageError(f"The server at {self.host} speaks TLS; write https:// in {self._option}=.")
         raise trouble  # outside of the handlers: the error's cause would hold the request and its key
-
-    def _throttle_here(self) -> Throttle:
-        """Return the throttle of the running event loop."""
-        self._connected()
-        return self._throttle
 
     async def _reach(self, *, again: bool = False) -> None:
         """Check that a server listens at the address: a missing server is the user's mistake, a busy one is not.

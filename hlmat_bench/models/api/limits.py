@@ -93,7 +93,10 @@ class UsageMeter:
         """
         costs = [reply.cost for reply in replies if reply.cost is not None]
         if len(costs) < len(replies) and self._max_cost < math.inf:
-            raise UsageError("The server does not say how many tokens it used, so --max-cost cannot be kept.")
+            raise UsageError(
+                "The server does not say how many tokens it used, so --max-cost cannot be kept; leave it out, or limit "
+                "the run with --max-requests."
+            )
         self.cost += math.fsum(costs)
         self._dearest = max(self._dearest, math.fsum(costs))
 

@@ -161,7 +161,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     _signal(process, signal.SIGKILL)
     process.wait()
     assert process.stdin is not None
-    with contextlib.suppress(OSError):  # closing tries to write the rest of the buffer, and nobody reads it any more
+    with contextlib.suppress(OSError):  # closing writes the rest of the buffer, and the reader has ended
         process.stdin.close()
 
 

@@ -126,14 +126,8 @@ class ProbeReport:
         shares = [error / float(np.hypot(*self.answers[number].size)) for number, error in errors.items()]
         near = float(np.mean(np.array(shares) <= NEAR))
         median, share = float(np.median(list(errors.values()))), float(np.median(shares))
-        return (
-            name,
-            str(len(numbers)),
-            str(len(errors)),
-            f"{median:.1f} px",
-            f"{share * 100:.2g} %",
-            f"{near * 100:.0f} %",
-        )
+        counts = name, str(len(numbers)), str(len(errors))
+        return (*counts, f"{median:.1f} px", f"{share * 100:.2g} %", f"{near * 100:.0f} %")
 
     def _error(self, number: int) -> float | None:
         return self.diagnosis.errors[number] if self.diagnosis.errors else None

@@ -17,18 +17,8 @@ from hlmat_bench.actions import parse
 from hlmat_bench.core.types import Size
 from hlmat_bench.points import PointFormat
 from hlmat_bench.points.resize import Frame
-from hlmat_bench.runs.probe.fitting import (
-    NEAR,
-    Data,
-    Hypothesis,
-    choose,
-    costs,
-    plain,
-    told_apart,
-    with_factors,
-    with_line,
-    with_offset,
-)
+from hlmat_bench.runs.probe import fitting
+from hlmat_bench.runs.probe.fitting import NEAR, Data, Hypothesis
 from hlmat_bench.runs.probe.hypotheses import SENT, Convention, SentImage
 from hlmat_bench.runs.probe.numbers import BARE, NumberPair, find_numbers
 from hlmat_bench.runs.probe.permutation import depends_on_marker
@@ -143,7 +133,7 @@ def diagnose(
     if not usable:
         return Diagnosis("silent", pairs)
     data = _data([answers[number] for number in usable], [one for one in pairs if one is not None])
-    conventions = plain(data, convention, rules)
+    conventions = fitting.plain(data, convention, rules)
     spots = _spots(conventions[0], data, usable, len(answers))
     about: dict[str, Any] = {
         "pairs": pairs,
@@ -189,12 +179,15 @@ def _explain(
         free = (one.convention.order, one.convention.limit is None) == kind and one.factors is not None
         return one.convention == declared or free
 
-    best, alike = choose(data, conventions, preferred)
-    for free, level in ((2, [*with_offset(data, conventions), *with_factors(data)]), (4, with_line(data))):
-        better, others = choose(data, level, preferred)
-        before, after = costs(data, [best, better])
+    best, alike = fitting.choose(data, conventions, preferred)
+    for free, level in (
+        (2, [*fitting.with_offset(data, conventions), *fitting.with_factors(data)]),
+        (4, fitting.with_line(data)),
+    ):
+        better, others = fitting.choose(data, level, preferred)
+        before, after = fitting.costs(data, [best, better])
         enough = _MUCH_BETTER * (1 - free / len(data.numbers))
-        if after < enough * before and before - after > _WORTH and told_apart(data, better, [best])[0]:
+        if after < enough * before and before - after > _WORTH and fitting.told_apart(data, better, [best])[0]:
             best, alike = better, [other for other in others if (other.factors is None) == (better.factors is None)]
     named_alike = dict.fromkeys(other.convention for other in alike if other.factors is None)
     return best, tuple(convention for convention in named_alike if convention != best.convention)

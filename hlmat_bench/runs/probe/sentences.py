@@ -19,14 +19,8 @@ _ROUGH = 0.025
 
 def sentences(diagnosis: Diagnosis, answers: Sequence[ProbeAnswer], declared: PointFormat) -> list[str]:
     """Return the verdict, then its evidence, then what to declare, then what is missing."""
-    lines = {
-        "fits": _fits,
-        "mistaken": _mistaken,
-        "unclear": _unclear,
-        "blind": _blind,
-        "silent": _silent,
-    }[diagnosis.status](diagnosis, answers, declared)
-    return lines + _missing(diagnosis, answers)
+    written = {"fits": _fits, "mistaken": _mistaken, "unclear": _unclear, "blind": _blind, "silent": _silent}
+    return written[diagnosis.status](diagnosis, answers, declared) + _missing(diagnosis, answers)
 
 
 def _fits(diagnosis: Diagnosis, answers: Sequence[ProbeAnswer], declared: PointFormat) -> list[str]:
@@ -69,14 +63,14 @@ def _mistaken(diagnosis: Diagnosis, answers: Sequence[ProbeAnswer], declared: Po
 
 def _unclear(diagnosis: Diagnosis, answers: Sequence[ProbeAnswer], declared: PointFormat) -> list[str]:
     assert diagnosis.found is not None
-    spots, explained = diagnosis.found_spots, 0
-    for spot, answer in zip(spots, answers, strict=True):
-        explained += spot is not None and _share(spot, answer) <= NEAR
+    spots = diagnosis.found_spots
+    pairs = [(spot, answer) for spot, answer in zip(spots, answers, strict=True) if spot is not None]
+    explained = sum(_share(spot, answer) <= NEAR for spot, answer in pairs)
     return [
         "The convention is unknown: the answers depend on the markers, but no convention puts half of them within "
         f"{NEAR * 100:.0f} % of the diagonal.",
         f"The nearest is {diagnosis.found.convention}: it explains {explained} of "
-        f"{len(spots) - spots.count(None)} answers, and its median error is {_median_error(spots, answers)[1]}.",
+        f"{len(pairs)} answers, and its median error is {_median_error(spots, answers)[1]}.",
     ]
 
 

@@ -182,7 +182,7 @@ class _State:
         except ValueError as error:
             raise UsageError(f"{self._path} is damaged; remove it and run the same command again.") from error
         if not isinstance(found, dict) or any(found.get(key) != self._value[key] for key in ("schema", "suite")):
-            raise UsageError(f"{self._path} is of another suite; choose another --out.")
+            raise UsageError(f"{self._path} belongs to another suite; choose another --out.")
         self._value = found
 
     def finished(self, run: SuiteRun, options: PlayOptions) -> Run | None:

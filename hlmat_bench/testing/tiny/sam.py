@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 
 from hlmat_bench.core.networks.device import seeded
 from hlmat_bench.segmenters.sam.official import SamArchitecture, build
+from hlmat_bench.testing.tiny import transformers
 
 TINY_SAM = SamArchitecture(
     "tiny",
@@ -54,7 +54,7 @@ def tiny_sam(folder: Path, *, seed: int = 0) -> TinySam:
         sam = build(TINY_SAM)
         for parameter in sam.parameters():  # many are initialised as 0 or 1
             parameter.data += 0.05 * torch.randn_like(parameter)
-        model = _transformers().SamModel(_sam_config(TINY_SAM))
+        model = transformers().SamModel(_sam_config(TINY_SAM))
     tiny = TinySam(folder / "sam_tiny.pth", folder / "sam_tiny")
     folder.mkdir(parents=True, exist_ok=True)
     torch.save(sam.state_dict(), tiny.checkpoint)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from hlmat_bench.core.networks.device import seeded
+from hlmat_bench.testing.tiny import transformers
 
 SamFamily: TypeAlias = Literal["samhq", "sam2", "sam3", "edgetam"]
 
@@ -36,12 +36,8 @@ def tiny_sam_of(folder: Path, family: SamFamily, *, seed: int = 0) -> Path:
     return folder
 
 
-def _transformers() -> Any:
-    return importlib.import_module("transformers")  # parts of it are not typed
-
-
 def _samhq() -> Any:
-    hf = _transformers()
+    hf = transformers()
     config = hf.SamHQConfig(
         vision_config={
             "hidden_size": _WIDTH,
@@ -69,7 +65,7 @@ def _prompts(side: int, patch: int) -> dict[str, int]:
 
 
 def _sam2() -> Any:
-    hf = _transformers()
+    hf = transformers()
     backbone = hf.Sam2HieraDetConfig(
         hidden_size=8,
         image_size=[128, 128],
@@ -93,7 +89,7 @@ def _sam2() -> Any:
 
 
 def _sam3() -> Any:
-    hf = _transformers()
+    hf = transformers()
     backbone = hf.Sam3ViTConfig(
         hidden_size=_WIDTH,
         intermediate_size=64,
@@ -114,7 +110,7 @@ def _sam3() -> Any:
 
 
 def _edgetam() -> Any:
-    hf = _transformers()
+    hf = transformers()
     backbone = hf.TimmWrapperConfig(
         architecture="test_convnext", model_args={"in_chans": 3, "features_only": True, "out_indices": [0, 1, 2, 3]}
     )

@@ -8,9 +8,10 @@ narrow and the images small; classes, tokens and the order of a prompt are those
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
+
+from hlmat_bench.testing.tiny import transformers
 
 Family: TypeAlias = Literal["qwen2_5_vl", "qwen3_vl", "llava", "llava_onevision", "internvl", "gemma3", "smolvlm"]
 
@@ -43,10 +44,6 @@ _MROPE = {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 1000
 _QWEN_TOKENS = ("<|im_start|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
 
 
-def _transformers() -> Any:
-    return importlib.import_module("transformers")  # parts of it are not typed
-
-
 def _tokenizer(
     special: Sequence[str], says: Sequence[str], *, roles: Mapping[str, str] | None = None, **named: str
 ) -> Any:
@@ -60,7 +57,7 @@ def _tokenizer(
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-    hf = _transformers()
+    hf = transformers()
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     core = Tokenizer(models.BPE(vocab={char: i for i, char in enumerate(alphabet)}, merges=[]))
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -106,7 +103,7 @@ def _qwen_tokenizer(says: Sequence[str]) -> tuple[Any, dict[str, int]]:
 
 
 def _qwen2_5_vl(says: Sequence[str]) -> tuple[Any, Any]:
-    hf = _transformers()
+    hf = transformers()
     tokenizer, tokens = _qwen_tokenizer(says)
     config = hf.Qwen2_5_VLConfig(
         text_config=_text(tokenizer, rope_parameters=_MROPE),
@@ -120,7 +117,7 @@ def _qwen2_5_vl(says: Sequence[str]) -> tuple[Any, Any]:
 
 
 def _qwen3_vl(says: Sequence[str]) -> tuple[Any, Any]:
-    hf = _transformers()
+    hf = transformers()
     tokenizer, tokens = _qwen_tokenizer(says)
     config = hf.Qwen3VLConfig(
         text_config=_text(tokenizer, head_dim=8, rope_parameters={**_MROPE, "mrope_interleaved": True}),
@@ -134,7 +131,7 @@ def _qwen3_vl(says: Sequence[str]) -> tuple[Any, Any]:
 
 
 def _llava(says: Sequence[str]) -> tuple[Any, Any]:
-    hf = _transformers()
+    hf = transformers()
     tokenizer = _tokenizer(("<image>",), says, bos_token="<s>", eos_token="</s>", pad_token="<pad>")
     config = hf.LlavaConfig(
         vision_config=hf.CLIPVisionConfig(**_TOWER),
@@ -153,7 +150,7 @@ def _llava(says: Sequence[str]) -> tuple[Any, Any]:
 
 
 def _llava_onevision(says: Sequence[str]) -> tuple[Any, Any]:
-    hf = _transformers()
+    hf = transformers()
     special = ("<|im_start|>", "<image>", "<video>")
     tokenizer = _tokenizer(special, says, eos_token="<|im_end|>", pad_token="<|endoftext|>")
     grids = [[_TILE * rows, _TILE * columns] for rows in range(1, 4) for columns in range(1, 4)]
@@ -179,7 +176,7 @@ def _llava_onevision(says: Sequence[str]) -> tuple[Any, Any]:
 
 
 def _internvl(says: Sequence[str]) -> tuple[Any, Any]:
-    hf = _transformers()
+    hf = transformers()
     roles = {
         "start_image_token": "<img>",
         "end_image_token": "</img>",
@@ -208,7 +205,7 @@ def _internvl(says: Sequence[str]) -> tuple[Any, Any]:
 def _gemma3(says: Sequence[str]) -> tuple[Any, Any]:
     from tokenizers import processors
 
-    hf = _transformers()
+    hf = transformers()
     roles = {"boi_token": "<start_of_image>", "eoi_token": "<end_of_image>", "image_token": "<image_soft_token>"}
     special = ("<start_of_turn>", *roles.values())
     tokenizer = _tokenizer(special, says, roles=roles, bos_token="<bos>", eos_token="<end_of_turn>", pad_token="<pad>")
@@ -238,7 +235,7 @@ def _gemma3(says: Sequence[str]) -> tuple[Any, Any]:
 
 
 def _smolvlm(says: Sequence[str]) -> tuple[Any, Any]:
-    hf = _transformers()
+    hf = transformers()
     special = ("<|im_start|>", "<image>", "<fake_token_around_image>", "<global-img>")
     tokenizer = _tokenizer(
         special, says, bos_token="<|im_start|>", eos_token="<end_of_utterance>", pad_token="<|endoftext|>"
