@@ -1,10 +1,10 @@
-"""How near an API model comes to the throughput that its server's latency allows.
+"""Measure the throughput of an API model as a share of what its server's latency allows.
 
     python benchmarks/api.py [--seconds 15] [--rounds 3] [--latency 0.3] [--episodes 64,256]
 
 A server in a process of its own answers every chat completion after a fixed latency; episodes ask it through the
-engine's player and front and the adapter: the mask is painted over a 640x480 image, the image is encoded and sent, the
-reply is read. The ideal is episodes / latency replies per second.
+policy and the request batcher of a run and the adapter: the mask is painted over a 640x480 image, the image is encoded
+and sent, and the reply is read. The ideal is episodes / latency replies per second.
 """
 
 from __future__ import annotations
@@ -29,9 +29,10 @@ import numpy as np
 from hlmat_bench.core.samples import Sample
 from hlmat_bench.core.types import Image, Mask
 from hlmat_bench.protocol import plugins
-from hlmat_bench.protocol.players import ModelPlayer, View
+from hlmat_bench.protocol.observation import Observation, RequestBuilder
+from hlmat_bench.protocol.policies import ModelPolicy
 from hlmat_bench.protocol.settings import ProtocolSettings
-from hlmat_bench.runs.batching import Front
+from hlmat_bench.runs.batching import RequestBatcher
 from hlmat_bench.runs.reply_journal import JournaledModel, ReplyJournal
 from hlmat_bench.testing import completion
 
@@ -54,7 +55,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=15.0, help="length of a run")
     parser.add_argument("--rounds", type=int, default=3, help="runs, of which the median is shown")
     parser.add_argument("--latency", type=float, default=0.3, help="of the server, in seconds")
-    parser.add_argument("--episodes", default="64,256", help="under way at once")
+    parser.add_argument("--episodes", default="64,256", help="numbers of episodes in flight")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
@@ -77,27 +78,28 @@ def _measure(episodes: int, encoding: str, options: argparse.Namespace) -> Measu
 
 
 async def _ask(model: Any, episodes: int, seconds: float) -> Measured:
-    """Ask with ``episodes`` under way for ``seconds``, as a run does: each reply is kept until its episode ends."""
+    """Ask for ``seconds`` with ``episodes`` in flight, as a run does: replies are kept until their episode ends."""
     replies = 0
     image, masks = _scene()
 
-    def player(seed: int) -> ModelPlayer:
+    def policy(seed: int) -> ModelPolicy:
         sample = Sample(id=f"s/{seed}", image="i.jpg", image_id="i", expression="the second red disc")
-        return ModelPlayer(model, front.reply, sample, image, ProtocolSettings(), seed=seed, pool=pool)
+        builder = RequestBuilder(sample, image, ProtocolSettings(), model.points, seed=seed)
+        return ModelPolicy(builder, batcher.reply, deterministic=True, pool=pool)
 
-    async def seat(number: int) -> None:
+    async def episode(number: int) -> None:
         nonlocal replies
-        asking = await asyncio.get_running_loop().run_in_executor(pool, player, number)
+        asking = await asyncio.get_running_loop().run_in_executor(pool, policy, number)
         while True:
             for t, mask in enumerate(masks, 1):
-                await asking.ask(View(mask, (), t), 1)
+                await asking.ask(Observation(mask, (), t), 1)
                 replies += 1
             journal.forget(f"s/{number}")
 
     with ThreadPoolExecutor(2) as pool, tempfile.TemporaryDirectory() as folder:
         journal = ReplyJournal(Path(folder), ())
-        front = Front(JournaledModel(model, journal), concurrency=episodes)
-        tasks = [asyncio.create_task(seat(number)) for number in range(episodes)]
+        batcher = RequestBatcher(JournaledModel(model, journal), concurrency=episodes)
+        tasks = [asyncio.create_task(episode(number)) for number in range(episodes)]
         await asyncio.sleep(_WARM_UP_SECONDS)
         before = replies, time.perf_counter(), time.process_time(), time.thread_time()
         await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_EXCEPTION)
@@ -105,7 +107,7 @@ async def _ask(model: Any, episodes: int, seconds: float) -> Measured:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await front.close()
+        await batcher.close()
         journal.close()
     count, wall, cpu, loop = (later - earlier for earlier, later in zip(before, after, strict=True))
     return Measured(count / wall, 1000 * cpu / count, 1000 * loop / count)
@@ -134,7 +136,7 @@ def _server(latency: float) -> Iterator[str]:
 
 
 class _Chat(asyncio.Protocol):
-    """Answers every request of a connection after the latency; its body is only counted."""
+    """A connection that answers every request after the latency; it counts the bytes of a body, and ignores them."""
 
     def __init__(self, latency: float) -> None:
         self._latency = latency

@@ -1,10 +1,10 @@
-"""How good and how fast the embedded segmenter is, with oracle clicks on real photos.
+"""Measure quality and speed of the embedded segmenter with oracle clicks on real photos.
 
     python benchmarks/graphcut.py --data-root DIR [--budget 20] [--workers 2]
 
-For every data set that is there: clicks to 85 and 90 % IoU (a miss counts the budget), mIoU at the end, and the
-largest fall of mIoU from one click to the next. Then the time of a click at 640x480 on one core, and the memory that
-an image of 12 megapixels takes. Targets: GrabCut NoC@85 3.2, Berkeley NoC@90 10.0, falls 0.02, 150 ms, 300 MB.
+For every available data set: number of clicks to 85 and 90 % IoU (the budget if it is not reached), final mIoU, and the
+largest decrease of mIoU from one click to the next. Then the time of a click at 640x480 on one core, and the memory for
+an image of 12 megapixels. Targets: GrabCut NoC@85 3.2, Berkeley NoC@90 10.0, decrease 0.02, 150 ms, 300 MB.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def _print(task: str, curves: np.ndarray, budget: int) -> None:
 
 
 def _curve(task: str, data_root: Path, budget: int, number: int) -> list[float]:
-    """IoU after each oracle click on one sample."""
+    """Return the IoU after each oracle click on one sample."""
     source = load_task(task).source(data_root)
     sample = source.samples()[number]
     truth = source.truth(sample)
@@ -102,7 +102,7 @@ def _print_speed() -> None:
 
 
 def _times(image: Image, gt: np.ndarray, clicks: int = 20, *, play: bool = True) -> list[float]:
-    """Seconds of each click: the oracle's, or fixed ones where its own memory would disturb."""
+    """Return the seconds of each click: oracle clicks, or fixed ones, so that the oracle's memory is not measured."""
     session = plugins.make("segmenter", "graphcut").open(image)
     height, width = gt.shape
     fixed = [Click(True, width // 2, height // 2 - height * n // 12) for n in range(clicks)]

@@ -1,10 +1,10 @@
-"""Requests per second of the hf adapter, by batch size.
+"""Measure the requests per second of the hf adapter by batch size.
 
     python benchmarks/hf.py [--pretrained MODEL] [--batches 1 8 32] [--rounds 5] [--tokens 32] [--tiny]
 
-Without ``--pretrained`` the model has the size of Qwen2.5-VL-7B and random weights, which cost the same time as trained
-ones: they are made on the accelerator in bfloat16, and saved to a temporary folder (17 GB) so that the adapter loads
-them as it loads any checkpoint. ``--tiny`` takes a model of 100,000 weights instead, to see that the script works.
+Without ``--pretrained`` the model has the size of Qwen2.5-VL-7B and random weights, which take the same time as trained
+ones. They are created on the accelerator in bfloat16 and saved to a temporary folder (17 GB), so that the adapter loads
+them like any checkpoint. ``--tiny`` takes a model of 100,000 weights instead, to test this script.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _VISION_7B = {
     "fullatt_block_indexes": [7, 15, 23, 31],
 }
 _SIZE = (480, 640)
-_PROMPT = "x" * 200  # the tiny tokenizer makes a token of each character
+_PROMPT = "x" * 200  # every character is one token of the tiny tokenizer
 
 
 def main() -> None:
@@ -86,7 +86,7 @@ def _random_checkpoint(folder: Path, tiny: bool) -> Path:
 
 
 def _measure(model: Any, batches: list[int], rounds: int, tokens: int) -> dict[int, list[tuple[float, int]]]:
-    """Seconds and tokens written of every round, by batch size; the sizes take turns, after a round to warm up."""
+    """Return the seconds and generated tokens of every round by batch size; sizes alternate, after a warm-up round."""
     generator = np.random.default_rng(0)
     requests = [
         Request(generator.integers(0, 256, (*_SIZE, 3), np.uint8), _PROMPT, max_tokens=tokens)

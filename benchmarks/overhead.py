@@ -1,9 +1,9 @@
-"""What the harness itself costs: starting the command line, and writing down an episode.
+"""Measure the overhead of the harness: the start of the command line, and the recording of an episode.
 
     python benchmarks/overhead.py [--episodes 2000]
 
-Prints the wall time of ``hlmat-bench --help`` beside that of a bare interpreter, the time that appending an episode
-takes from the event loop, and the longest time from an append until the episode's line is on disk.
+Prints the wall times of ``hlmat-bench --help`` and of an empty Python program, the time for which appending an episode
+blocks the event loop, and the longest time from an append until the episode's line is on disk.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def _median_run(words: list[str], rounds: int = 9) -> float:
-    """Median wall time of a Python process, in seconds, after one that warms the file cache."""
+    """Return the median wall time of a Python process in seconds, after a first one that warms the file cache."""
     seconds = []
     for _ in range(rounds + 1):
         started = time.perf_counter()
@@ -48,7 +48,7 @@ def _median_run(words: list[str], rounds: int = 9) -> float:
 
 
 def _append(count: int) -> tuple[list[float], float]:
-    """Seconds of each append, at 200 episodes a second, and the worst delay until a line is in the file."""
+    """Return the seconds of each append, at 200 episodes per second, and the longest delay until a line is written."""
     made = _episode("s/0")
     names = [f"s/{number}" for number in range(count)]
     seconds: list[float] = []
@@ -75,7 +75,7 @@ def _until_written(path: Path, lines: int) -> float:
 
 
 def _episode(name: str) -> Episode:
-    """Seven steps at 640x480 with ragged masks: about 20 kB as JSON."""
+    """Return an episode of seven steps at 640x480 with ragged masks, about 20 kB as JSON."""
     generator = np.random.default_rng(0)
     noise = generator.random((480, 640))
     rows, columns = np.ogrid[:480, :640]

@@ -1,9 +1,9 @@
-"""How fast the numeric primitives are, beside the way the public reference implementations compute them.
+"""Compare the speed of the numeric primitives with that of the public reference implementations.
 
     python benchmarks/primitives.py [--sizes ABCD] [--json FILE]
 
-Each pair is measured alternately in this process; the ratio is the median of the rounds' ratios. Before it
-is measured, a pair must agree. The inputs are made by code and seeded. See benchmarks/README.md.
+Both implementations are measured alternately in this process; the ratio is the median over the rounds. First it is
+checked that they give the same result. The inputs are generated from seeds. See benchmarks/README.md.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Scene:
-    """An image, an object and a mask that is wrong in many ways; int32 gt as the reference holds it."""
+    """An image, an object, a mask with many kinds of errors, and the ground truth as int32, as the reference has it."""
 
     image: Image
     gt: Mask
@@ -72,11 +72,11 @@ class Scene:
     labels: NDArray[np.int32]
 
 
-# The reference ways, in plain numpy, OpenCV, Pillow and pycocotools.
+# The reference implementations, in plain numpy, OpenCV, Pillow and pycocotools.
 
 
 def reference_overlay(image: Image, mask: Mask) -> Image:
-    """Blend in float64, channel by channel."""
+    """Blend image and colour in float64, channel by channel."""
     tint = np.zeros_like(image)
     tint[mask > 0] = GREEN
     painted = image.copy()
@@ -87,7 +87,7 @@ def reference_overlay(image: Image, mask: Mask) -> Image:
 
 
 def reference_click(gt: Mask, counted: Mask, mask: Mask, free: Mask) -> Click:
-    """Two distance transforms of the padded image, as in RITM."""
+    """Find the next click by two distance transforms of the padded image, as in RITM."""
     depths = []
     for region in (gt & ~mask, ~gt & mask):
         padded = np.pad(region & counted, 1).astype(np.uint8)
@@ -107,7 +107,7 @@ def reference_iou(labels: NDArray[np.int32], mask: Mask) -> float:
 
 
 def reference_boundary_iou(gt: Mask, mask: Mask) -> float:
-    """Erosions by 3 x 3, as many as the boundary is wide (Cheng et al. 2021)."""
+    """Compute the boundary IoU by repeated erosions with a 3 x 3 kernel (Cheng et al. 2021)."""
     height, width = gt.shape
     bands = []
     for each in (gt.astype(np.uint8), mask.astype(np.uint8)):
@@ -125,7 +125,7 @@ def reference_rle(mask: Mask) -> dict[str, Any]:
 
 
 def reference_jpeg(image: Image) -> bytes:
-    """Pillow, quality 95, no chroma subsampling."""
+    """Encode an image with Pillow, quality 95, no chroma subsampling."""
     file = io.BytesIO()
     Pillow.fromarray(image).save(file, "JPEG", quality=95, subsampling=0)
     return file.getvalue()
@@ -143,7 +143,7 @@ def ellipse(shape: tuple[int, int], y: float, x: float, ry: float, rx: float) ->
 
 
 def lines(shape: tuple[int, int], rng: np.random.Generator, count: int) -> Mask:
-    """Thin straight structures."""
+    """Return thin straight lines, bool (H, W)."""
     canvas = np.zeros(shape, np.uint8)
     ends = (rng.random((count, 2, 2)) * (shape[1], shape[0])).astype(int)
     for start, end in ends:
@@ -175,7 +175,7 @@ def scene(shape: tuple[int, int], seed: int = 0) -> Scene:
 
 
 def error_patterns(made: Scene) -> Iterator[tuple[str, Mask, Mask]]:
-    """Names, ground truths and masks on which the oracle's click may not be slower than the reference."""
+    """Yield (name, ground truth, mask) of patterns on which the oracle must not be slower than the reference."""
     rng = np.random.default_rng(1)
     gt, columns = made.gt, np.arange(made.gt.shape[1])
     empty, full = np.zeros_like(gt), np.ones_like(gt)
@@ -194,7 +194,7 @@ def error_patterns(made: Scene) -> Iterator[tuple[str, Mask, Mask]]:
 
 
 def compare(size: str, operation: str, reference: Score, ours: Score, rounds: int, target: float | None) -> Row:
-    """Measure both by turns."""
+    """Measure both implementations alternately, and return the row of the table."""
     reference()
     ours()
     seconds = [(timed(reference), timed(ours)) for _ in range(rounds)]
@@ -204,18 +204,18 @@ def compare(size: str, operation: str, reference: Score, ours: Score, rounds: in
 
 
 def timed(function: Score) -> float:
-    """Seconds of one call."""
+    """Return the seconds of one call."""
     start = time.perf_counter()
     function()
     return time.perf_counter() - start
 
 
 def operations(made: Scene) -> Iterator[tuple[str, Score, Score]]:
-    """Each primitive as the reference computes it and as we do, after making sure that both agree."""
+    """Yield (name, reference, own function) of each primitive, after a check that both give the same result."""
     gt, mask, labels = made.gt, made.mask, made.labels
     counted, free = np.ones_like(gt), np.ones_like(gt)
     overlay, oracle, truth = Overlay(made.image), Oracle(gt), CachedTruth(gt)
-    canvas = np.empty_like(made.image)  # as in an episode, which paints on the same memory at every step
+    canvas = np.empty_like(made.image)  # an episode also paints into the same memory at every step
 
     def reference_step() -> None:
         reference_jpeg(reference_overlay(made.image, mask))
@@ -243,7 +243,7 @@ def operations(made: Scene) -> Iterator[tuple[str, Score, Score]]:
 
 
 def measure_size(size: str) -> Iterator[Row]:
-    """All rows of one image size."""
+    """Yield all rows of one image size."""
     made = scene(SIZES[size])
     for operation, reference, ours in operations(made):
         yield compare(size, operation, reference, ours, ROUNDS[size], TARGETS[operation].get(size))
@@ -284,7 +284,7 @@ def measure_bootstrap(samples: int = 30_000, pictures: int = 4_000, resamples: i
 
 
 def naive_draws(clusters: list[int], ious: list[float], inner: list[int], union: list[int]) -> Score:
-    """One resample in plain Python: draw images, gather their samples, compute both scores."""
+    """Return a function that draws one resample of images in plain Python and computes both scores."""
     members: dict[int, list[int]] = {}
     for sample, cluster in enumerate(clusters):
         members.setdefault(cluster, []).append(sample)

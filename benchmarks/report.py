@@ -1,8 +1,8 @@
-"""How large a report may be: builds one of many samples and visits it in a browser.
+"""Measure how large a report may be: build one with many samples, and open it in a browser.
 
     python -m benchmarks.report [--samples 10000] [--folder DIR]
 
-Pictures, masks and episodes are made here; what is measured is `hlmat-bench report`.
+Images, masks and episodes are generated; only `hlmat-bench report` is measured.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from hlmat_bench.data.tasks import load_task
 from hlmat_bench.protocol import manifest
 from hlmat_bench.protocol.records import EPISODES
 from hlmat_bench.protocol.settings import PROTOCOL_ID, ProtocolSettings
-from hlmat_bench.runs.run import task_spec
+from hlmat_bench.runs.plan import task_spec
 from hlmat_bench.runs.run_folder import Run
 
 HEIGHT, WIDTH, BUDGET, OBJECTS = 480, 640, 7, 64
@@ -77,7 +77,7 @@ def make_run(folder: Path, samples: int) -> Run:
 
 
 def _write_pictures(folder: Path, samples: int, generator: np.random.Generator) -> None:
-    """Pictures that are about as large as photographs; each is another part of a larger one."""
+    """Write images with file sizes like photos: different parts of one large image."""
     large = cv2.resize(generator.integers(0, 256, (90, 120, 3), np.uint8), (1400, 1200), interpolation=cv2.INTER_CUBIC)
     large = cv2.add(large, generator.integers(0, 24, large.shape, np.uint8))
     for number in range(samples):
@@ -140,7 +140,7 @@ def _episode(number: int, text: str, states: list[masks.RLE], generator: np.rand
 
 
 def build(run: Path, out: Path, *options: str) -> dict[str, float]:
-    """Seconds, CPU seconds of all threads, and peak memory in MB of writing the report, in a process of its own."""
+    """Write the report in another process; return its seconds, CPU seconds of all threads, and peak memory in MB."""
     code = (
         "import resource, sys; from hlmat_bench.cli import app\n"
         "app(sys.argv[1:], standalone_mode=False)\n"
@@ -156,7 +156,7 @@ def build(run: Path, out: Path, *options: str) -> dict[str, float]:
 
 
 def look(page: Any, site: Path) -> dict[str, float]:
-    """Visit a report with a page of Playwright, and measure what a user waits for."""
+    """Open a report in a page of Playwright, and measure the times that a user waits."""
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     started = time.perf_counter()
@@ -212,7 +212,7 @@ _TIMED = """async (action) => {
 
 
 def main() -> None:
-    """Measure, and print a table."""
+    """Measure and print a table."""
     from playwright.sync_api import sync_playwright
 
     from tests.support.browsing import ARGUMENTS, find_browser

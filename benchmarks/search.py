@@ -1,10 +1,10 @@
-"""What tree search costs: the segmenter's time beside that of greedy play, and how full a local model's batches are.
+"""Measure the cost of tree search: the segmenter's time compared with greedy play, and the size of a model's batches.
 
     python benchmarks/search.py [--images 3] [--budget 7] [--candidates 4]
 
-The segmenter is SAM ViT-B with random weights; the clicks are those of an oracle that misplaces a third of them, and
-the reward is the true IoU, so that both plays ask no model. The batches are those of a model that takes half a second
-for each, with as many episodes under way as a batch holds.
+The segmenter is SAM ViT-B with random weights. The clicks come from an oracle that misplaces a third of them, and the
+reward is the true IoU, so that no model is asked. The batches are those of a model that takes half a second per batch,
+with as many episodes in flight as a batch has requests.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def _segmenter(folder: Path, images: int, budget: int, candidates: int) -> None:
 def _seconds(
     out: Path, checkpoint: Path, images: int, budget: int, strategy: str, settings: dict[str, object]
 ) -> list[list[float]]:
-    """Per episode and step, what the segmenter took."""
+    """Return the segmenter's seconds per episode and step."""
     run = hlmat_bench.run(
         "oracle,misplaced=0.33",
         "hres_synth",
@@ -71,7 +71,7 @@ def _seconds(
 
 
 class _Drawing:
-    """A model that clicks anywhere and finds every mask better than the last; remembers its batches."""
+    """A model that clicks anywhere and predicts a higher IoU for every mask; it records the sizes of its batches."""
 
     name = "drawing"
     points = PointFormat.named("xy1000")
@@ -82,11 +82,11 @@ class _Drawing:
         self.batches: list[int] = []
 
     async def reply(self, request: Request) -> list[Reply]:
-        """See `hlmat_bench.protocol.interfaces.Model.reply`."""
+        """Answer one request, see `hlmat_bench.protocol.interfaces.Model.reply`."""
         return self.reply_batch([request])[0]
 
     def reply_batch(self, requests: Sequence[Request]) -> list[list[Reply]]:
-        """See `hlmat_bench.protocol.interfaces.BatchModel.reply_batch`."""
+        """Answer a batch, see `hlmat_bench.protocol.interfaces.BatchModel.reply_batch`."""
         time.sleep(0.5)
         self.batches.append(len(requests))
         return [[self._say(request, draw) for draw in range(request.n)] for request in requests]

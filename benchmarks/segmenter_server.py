@@ -1,10 +1,10 @@
-"""A segmenter server under many clients, every mask compared with the one that the segmenter gives locally.
+"""Test a segmenter server with many clients, and compare every mask with that of the segmenter in this process.
 
     python benchmarks/segmenter_server.py [--clicks 10000] [--sessions 32] [--kills 10] [--segmenter NAME,option=value]
 
-The server runs in a process of its own. The sessions are spread over four processes of clients; each plays episodes of
-20 clicks on images of 320 x 240. Meanwhile further clients are started and killed in the middle of their work. Without
---segmenter it is a SAM with few, random weights, whose masks depend on the masks before them.
+The server runs in its own process. Four client processes share the sessions and play episodes of 20 clicks on images
+of 320 x 240. Meanwhile further clients are started and killed in the middle of an episode. Without --segmenter it is a
+SAM with few random weights, whose masks depend on the previous masks.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ _HEIGHT, _WIDTH = 240, 320
 
 @dataclass
 class Outcome:
-    """What clients saw.
+    """The results of clients.
 
     Attributes:
-        wrong: of each mask, how many pixels were not the local ones.
-        seconds: that each prediction took.
+        wrong: number of pixels of each mask that differ from the local mask.
+        seconds: time of each prediction.
     """
 
     wrong: list[int] = field(default_factory=list)
@@ -96,7 +96,7 @@ def _measure(url: str, segmenter: str, clicks: int, sessions: int, kills: int) -
 
 
 def _client(url: str, segmenter: str, seed: int, threads: int, episodes: int) -> Outcome:
-    """Play episodes in as many threads, each with a session of its own."""
+    """Play episodes in several threads, each with its own session."""
     import torch
 
     torch.set_num_threads(1)

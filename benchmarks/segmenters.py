@@ -1,4 +1,4 @@
-"""What sharing an image's encoding is worth: SAM ViT-B with random weights, 6 expressions an image.
+"""Measure the gain of sharing image embeddings: SAM ViT-B with random weights, 6 expressions per image.
 
     python benchmarks/segmenters.py [--images 10] [--clicks 3] [--memory-images 2000]
 
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def _compare(checkpoint: Path, count: int, clicks: int) -> None:
-    """Play the same episodes with the reference and with ours; return them, and how often ours encoded."""
+    """Play the same episodes with the reference and this package; return them, and how often this package encoded."""
     images = [_image(seed) for seed in range(count)]
     episodes = [(image, _clicks(image, clicks, seed)) for image in images for seed in range(EXPRESSIONS)]
     reference, theirs = _timed(lambda: _reference(checkpoint, episodes))
@@ -81,7 +81,7 @@ def _single_costs(checkpoint: Path) -> None:
 
 
 def _memory(folder: Path, count: int) -> None:
-    """How the memory grows over many images, with a tiny SAM and a small cache."""
+    """Measure the growth of memory over many images, with a tiny SAM and a small cache."""
     sam = tiny_sam(folder / "tiny")
     segmenter = plugins.make("segmenter", f"sam,pretrained={sam.pretrained},cache_mb=1")
     sizes = []
@@ -97,7 +97,7 @@ def _memory(folder: Path, count: int) -> None:
 
 
 class _Passes:
-    """How often an encoder ran."""
+    """The number of passes of an encoder."""
 
     count = 0
 
@@ -123,7 +123,7 @@ def _random_vit_b(path: Path) -> Path:
 
 
 def _reference(checkpoint: Path, episodes: Sequence[tuple[Image, Episode]]) -> list[Mask]:
-    """Every episode encodes its image; every click gives all clicks and the last logits, and takes the best mask."""
+    """Play with SamPredictor: one encoding per episode; all clicks and the last logits per click; best of 3 masks."""
     from segment_anything import SamPredictor, sam_model_registry
 
     predictor = SamPredictor(sam_model_registry["vit_b"](str(checkpoint)).eval().to(device.device()))
@@ -163,7 +163,7 @@ def _timed(work: Callable[[], Any]) -> tuple[Any, float]:
 
 
 def _resident() -> float:
-    """Megabytes of memory in use now (Linux)."""
+    """Return the memory in use now, in MB (Linux)."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize() / 2**20
 

@@ -1,10 +1,10 @@
-"""What a stop and a tree are worth to a clicker that errs: figure 4 and table 2 of the paper, without a trained model.
+"""Measure the gain of a stopping rule and of tree search without a trained model: figure 4 and table 2 of the paper.
 
     python benchmarks/strategies.py --out FOLDER [--limit 200] [--patience 7]
 
-The clicker is the oracle with a third of its clicks on a random pixel; the reward model is the true IoU with noise. On
-`hres_synth` with `graphcut`. The runs are kept in the folder, and go on where they stopped. The mIoU is that of the
-mask each strategy returns: the last one of fixed steps, the one with the highest predicted IoU of a search.
+The clicks come from the oracle, a third of them moved to a random pixel; the reward model is the true IoU with noise.
+The task is `hres_synth`, the segmenter `graphcut`. The runs stay in the folder, and the same command continues them.
+The mIoU is that of the answer: the last mask of fixed steps, the mask with the highest predicted IoU of a search.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def _compare(out: Path, limit: int, fixed: Sequence[Episode], correlation: float
 
 
 def _by_steps(fixed: Sequence[Episode], searched: Sequence[Episode]) -> None:
-    """Table 2: a play with a smaller budget is the beginning of one with a larger one."""
+    """Print table 2; the result for a smaller budget is read from the first steps of a run with a larger one."""
     by_steps = {t: (_ious(fixed, t), _ious(searched, t)) for t in range(1, BUDGET + 1)}
     best = max(by_steps, key=lambda t: float(by_steps[t][0].mean()))
     print("steps       " + "".join(f"{t:8}" for t in by_steps))
@@ -76,7 +76,7 @@ def _played(
 
 
 def _ious(episodes: Sequence[Episode], budget: int) -> Values:
-    """Return each episode's mask within so many steps: of a search its best by prediction, of others their last."""
+    """Return the IoU of each answer after ``budget`` steps: best by prediction in searches, else last."""
     values = []
     for episode in episodes:
         steps = episode.steps[:budget]

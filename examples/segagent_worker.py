@@ -1,10 +1,10 @@
-"""A worker for SegAgent-Qwen, in an environment of its time: Python 3.8 to 3.11, transformers 4.31.
+"""A worker for SegAgent-Qwen, in an environment with old packages: Python 3.8 to 3.11, transformers 4.31.
 
 pip install transformers==4.31.0 "numpy<2" torch torchvision accelerate==0.21.0 tiktoken einops matplotlib pillow \
     transformers-stream-generator==0.0.5
 
-It asks as the evaluator of aim-uofa/SegAgent (evaltools/model_loader.py, commit 21eca0a) does, with the same chat
-around the prompt, greedy decoding and one image at a time. Give it that evaluator's prompt and JPEG images, too:
+It asks the model like the evaluator of aim-uofa/SegAgent (evaltools/model_loader.py, commit 21eca0a), with the same
+chat around the prompt, greedy decoding and one image at a time. Also give it that evaluator's prompt and JPEG images:
 --model command,run="python examples/segagent_worker.py CHECKPOINT",image_format=jpeg,quality=75,subsampling=420
 """
 
@@ -16,8 +16,8 @@ import pathlib
 import sys
 import tempfile
 
-MESSAGES = os.fdopen(os.dup(1), "w")  # standard output is for messages alone
-os.dup2(2, 1)  # whatever libraries print goes to the log
+MESSAGES = os.fdopen(os.dup(1), "w")  # standard output is only for messages
+os.dup2(2, 1)  # what libraries print goes to the log
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -63,7 +63,7 @@ class Model:
 
 
 def sha256(folder):
-    """Of the files with weights, one after the other."""
+    """Return the SHA-256 (hex) over all files with weights, in the order of their names."""
     digest = hashlib.sha256()
     for path in sorted([*pathlib.Path(folder).glob("*.bin"), *pathlib.Path(folder).glob("*.safetensors")]):
         with path.open("rb") as file:
@@ -73,7 +73,7 @@ def sha256(folder):
 
 
 def send(**message):
-    """Write one message, in one line, at once."""
+    """Write one message in one line, without delay."""
     print(json.dumps(dict(message, schema="hlmat-worker/1")), file=MESSAGES, flush=True)
 
 

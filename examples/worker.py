@@ -1,6 +1,6 @@
-"""A worker for `--model command`: it serves a model from its own environment. Python 3.8 or later, nothing to install.
+"""A worker for `--model command`, which serves a model from its own environment. Python 3.8 or later, no packages.
 
-Use: --model command,run="python examples/worker.py CHECKPOINT",points=xy1000. Replace `Model` by your own.
+Use: --model command,run="python examples/worker.py CHECKPOINT",points=xy1000. Replace `Model` by your own model.
 """
 
 import base64
@@ -10,24 +10,24 @@ import os
 import pathlib
 import sys
 
-MESSAGES = os.fdopen(os.dup(1), "w")  # standard output is for messages alone
-os.dup2(2, 1)  # whatever libraries print goes to the log
+MESSAGES = os.fdopen(os.dup(1), "w")  # standard output is only for messages
+os.dup2(2, 1)  # what libraries print goes to the log
 
 
 class Model:
-    """Clicks somewhere that depends on its weights, the image and the prompt."""
+    """A model whose clicks depend on its weights, the image and the prompt."""
 
     def __init__(self, checkpoint):
         self.weights = hashlib.sha256(pathlib.Path(checkpoint).read_bytes()).hexdigest()
 
     def generate(self, image, prompt, n, temperature, max_tokens, seed):
-        """As many texts as n says; the image is the bytes of a PNG (or JPEG) file."""
+        """Return n texts; the image is the content of a PNG (or JPEG) file, as bytes."""
         drawn = hashlib.sha256(self.weights.encode() + image + prompt.encode()).digest()
         return [f"Positive point: ({drawn[0] * 3}, {drawn[1] * 3})"] * n
 
 
 def send(**message):
-    """Write one message, in one line, at once."""
+    """Write one message in one line, without delay."""
     print(json.dumps(dict(message, schema="hlmat-worker/1")), file=MESSAGES, flush=True)
 
 

@@ -1,4 +1,4 @@
-"""Actions: what the model decided, read from its reply in the point format it is declared to write."""
+"""Reads the model's decision from its reply, in the point format declared for the model, and writes replies."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hlmat_bench.points.resize import Frame
 from hlmat_bench.points.signs import Sign, of_words, says_nothing_else
 from hlmat_bench.points.syntaxes import SYNTAXES
 
-Kind: TypeAlias = Literal["click", "box", "stop", "invalid", "predict"]
+ActionKind: TypeAlias = Literal["click", "box", "stop", "invalid", "predict"]
 
 #: Why a reply is no valid action.
 REASONS = ("parse", "out_of_bounds", "refusal", "empty", "repeat", "api")
@@ -31,18 +31,18 @@ _IOU = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One decision.
+    """One decision of a model.
 
     Attributes:
         kind: ``click``, ``box``, ``stop``, ``invalid``, or ``predict`` (filtering tasks).
-        positive: of a click: True adds, False removes.
-        x, y: of a click: the pixel of the original image, inside it.
-        box: of a box: (x0, y0, x1, y1); a click may come with one (SegAgent's box models write both).
-        reason: of an invalid one: one of `REASONS`.
-        predicted_iou: what the model says the mask it was shown is worth, 0 to 1; None where it does not say.
+        positive: for a click, whether it adds (True) or removes (False).
+        x, y: for a click, its pixel inside the original image.
+        box: for a box, (x0, y0, x1, y1); a click may have a box, too, because SegAgent's box models write both.
+        reason: for an invalid action, one of `REASONS`.
+        predicted_iou: the IoU that the model predicts for the mask it was shown, 0 to 1; None without a prediction.
     """
 
-    kind: Kind
+    kind: ActionKind
     positive: bool | None = None
     x: int | None = None
     y: int | None = None
@@ -52,12 +52,12 @@ class Action:
 
     @property
     def click(self) -> Click:
-        """The click of a ``click``."""
+        """The position and the sign of an action of the kind ``click``."""
         assert self.positive is not None and self.x is not None and self.y is not None
         return Click(self.positive, self.x, self.y)
 
     def to_json(self) -> dict[str, Any]:
-        """The fields that the kind has, as in episodes.jsonl; `predicted_iou` stands beside the action there."""
+        """Return the fields of this kind of action, as in episodes.jsonl, which records `predicted_iou` separately."""
         box = {} if self.box is None else {"box": list(self.box)}
         if self.kind == "click":
             return {"kind": "click", "positive": self.positive, "x": self.x, "y": self.y, **box}
@@ -69,18 +69,18 @@ class Action:
 
 
 def parse(reply: str, points: PointFormat, size: Size, frame: Frame | None = None, *, cut_off: bool = False) -> Action:
-    """Read a reply, without the thoughts before its answer. Never raises, and never tries a second convention.
+    """Read the action in a reply, without the thoughts before it. Never raises and never tries a second convention.
 
     Args:
         reply: what the model wrote.
-        points: the format the model is declared to write.
+        points: the format declared for the model.
         size: (height, width) of the original image.
-        frame: how the model saw the image, where that is not as it is.
-        cut_off: the reply ended at the limit of tokens. Then an answer counts only where the reply begins with it:
-            words before it may be a thought that the chat template opened and nothing closed.
+        frame: how the image was resized or padded for the model; None where it was sent unchanged.
+        cut_off: whether the reply ended at the limit of tokens. An answer then counts only where the reply begins
+            with it: words before it may be a thought that the chat template opened and the reply did not close.
 
     Returns:
-        The action; ``invalid`` with a reason where the reply holds none.
+        The action, which is ``invalid`` with a reason where the reply has no valid one.
     """
     answer = answer_in(reply)
     if not answer.said.strip():
@@ -94,7 +94,8 @@ def parse(reply: str, points: PointFormat, size: Size, frame: Frame | None = Non
     before = answer.said[: len(answer.said) - len(answer.final)]
     action = _action(reading, said, text, points, size, frame)
     if action.kind == "click" and not syntax.exact and stops_at_last(text[reading.end :]):
-        action = Action("invalid", reason="parse")  # a click that was thought of, or a click and a stop
+        # The model only considered this click, or gives a click and a stop: neither is one decision.
+        action = Action("invalid", reason="parse")
     if (cut_off or answer.alone) and action.kind != "invalid":
         whole = answer.raw if syntax.exact else text
         around = before + whole[: reading.start] + (whole[reading.end :] if answer.alone else "")
@@ -105,7 +106,7 @@ def parse(reply: str, points: PointFormat, size: Size, frame: Frame | None = Non
 
 
 def _action(reading: Reading, said: str, text: str, points: PointFormat, size: Size, frame: Frame | None) -> Action:
-    """The action that a reading means in a format; see `parse`."""
+    """Return the action for the points and boxes found in a reply; see `parse`."""
     box = points.box_to_pixels(reading.box, size, frame) if reading.box else None
     if reading.point is not None or (reading.box is not None and reading.centred and reading.sign is not Sign.NONE):
         return _click(reading, said, points, size, frame, box)
@@ -117,13 +118,13 @@ def _action(reading: Reading, said: str, text: str, points: PointFormat, size: S
 
 
 def write(click: Click, points: PointFormat, size: Size, frame: Frame | None = None) -> str:
-    """The reply that means this click: the inverse of `parse`, to within the format's own rounding."""
+    """Return a reply with this click: the inverse of `parse`, except for the rounding of the format."""
     first, second = _written(points.from_pixel(click.x, click.y, size, frame), points.unit)
     return SYNTAXES[points.syntax].write("Positive" if click.positive else "Negative", first, second)
 
 
 def write_box(box: Box, points: PointFormat, size: Size, frame: Frame | None = None) -> str:
-    """The reply that means this box (x0, y0, x1, y1): the inverse of `parse`, to within the format's own rounding.
+    """Return a reply with this box (x0, y0, x1, y1): the inverse of `parse`, except for the rounding of the format.
 
     Raises:
         UsageError: when the format has no boxes.
@@ -132,7 +133,7 @@ def write_box(box: Box, points: PointFormat, size: Size, frame: Frame | None = N
 
 
 def box_form(points: PointFormat) -> str:
-    """A box as the format writes it, with its axes' names, x0 to y1, in place of the numbers.
+    """Return a box in the form that the format writes, with the names x0, y0, x1 and y1 in place of numbers.
 
     Raises:
         UsageError: when the format has no boxes.
@@ -146,8 +147,8 @@ def _box_writer(points: PointFormat) -> Callable[[str, str, str, str], str]:
     if write is None:
         able = ", ".join(name for name, syntax in SYNTAXES.items() if syntax.write_box)
         raise UsageError(
-            f"The model is to be asked for a box, but its point format {points.name} has none; boxes are read in the "
-            f"syntaxes {able}."
+            f"The model should give a box, but its point format {points.name} has none; boxes are read in the syntaxes "
+            f"{able}, so take a format with one of these."
         )
     return write
 
@@ -158,15 +159,15 @@ def _written(numbers: Sequence[float], unit: Unit) -> list[str]:
 
 
 def predicted_iou(text: str, unit: IouUnit = "percent", *, first: bool = False) -> float | None:
-    """Return the IoU that a reply predicts ("Current IOU: 74"), as a fraction in [0, 1]; of several the last.
+    """Return the last IoU that a reply predicts ("Current IOU: 74"), as a fraction in [0, 1].
 
     Args:
         text: the reply.
-        unit: what its numbers count. A number with a per cent sign counts per cent in either unit.
-        first: it counts only where the reply begins with it.
+        unit: the unit of a number without a per cent sign.
+        first: count a prediction only where the reply begins with it.
 
     Returns:
-        None without a prediction, or where it is beyond the unit's range.
+        The fraction; None without a prediction, or where it exceeds the range of its unit.
     """
     match = last(_IOU, text)
     if match is None or (first and not says_nothing_else(text[: match.start()], answer=True)):
@@ -180,7 +181,7 @@ def predicted_iou(text: str, unit: IouUnit = "percent", *, first: bool = False) 
 def _click(
     reading: Reading, said: str, points: PointFormat, size: Size, frame: Frame | None, box: Box | None
 ) -> Action:
-    """The click on a point, or on the centre of a box. A point without any sign names the object: it is positive."""
+    """Return the click on a point or a box's centre; a point without a sign names the object, so it is positive."""
     sign = reading.sign
     if sign is Sign.NONE and of_words(said) in (Sign.NONE, Sign.POSITIVE):
         sign = Sign.POSITIVE

@@ -1,7 +1,7 @@
-"""The mask painted over the image, as the model sees it.
+"""Paints the mask over the image, as the model sees it.
 
-A painted pixel is ``image * (1 - alpha) + color * alpha``, computed in float64 and cut to an integer: exactly
-what the reference implementation shows (``evaltools/visual_utils.py`` of https://github.com/aim-uofa/SegAgent).
+A painted pixel is ``image * (1 - alpha) + color * alpha``, computed in float64 and truncated to an integer, exactly
+as in the reference implementation (``evaltools/visual_utils.py`` of https://github.com/aim-uofa/SegAgent).
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ GREEN: Color = (0, 255, 0)
 
 
 class Overlay:
-    """One image, ready to be painted over with many masks: the tinted image is computed once.
+    """One image to be painted with many masks; the tinted image is computed once.
 
     Args:
         image: uint8 (H, W, 3) RGB. It is not copied; do not change it while the overlay is in use.
         color: RGB, each 0..255.
-        alpha: how much of the colour, from 0 (nothing) to 1 (the image is hidden).
+        alpha: opacity of the colour, from 0 (invisible) to 1 (hides the image).
 
     Raises:
-        UsageError: when image, colour or alpha is none of these.
+        UsageError: when ``image``, ``color`` or ``alpha`` is invalid.
     """
 
     def __init__(self, image: Image, color: Color = GREEN, alpha: float = 0.5) -> None:
@@ -42,11 +42,11 @@ class Overlay:
         self._tinted = cv2.LUT(self._image, levels.astype(np.uint8).reshape(1, 256, 3))
 
     def paint(self, mask: ArrayLike, *, out: Image | None = None) -> Image:
-        """The image, tinted where the mask is.
+        """Return the image, tinted where the mask is True.
 
         Args:
             mask: bool (H, W).
-            out: uint8 (H, W, 3), C-contiguous, that is painted on and returned; None: a new image.
+            out: array to write the result to and to return, uint8 (H, W, 3), C-contiguous; None for a new array.
 
         Returns:
             uint8 (H, W, 3) RGB.
@@ -62,19 +62,19 @@ class Overlay:
 
 
 def paint(image: Image, mask: ArrayLike, *, color: Color = GREEN, alpha: float = 0.5) -> Image:
-    """The image, tinted where the mask is. To paint one image often, keep an `Overlay`.
+    """Return the image, tinted where the mask is True. To paint one image often, keep an `Overlay`.
 
     Args:
         image: uint8 (H, W, 3) RGB.
         mask: bool (H, W).
         color: RGB, each 0..255.
-        alpha: how much of the colour, from 0 to 1.
+        alpha: opacity of the colour, from 0 to 1.
 
     Returns:
         A new uint8 array (H, W, 3), RGB.
 
     Raises:
-        UsageError: when one of the arguments is none of these.
+        UsageError: when an argument is invalid.
     """
     return Overlay(image, color, alpha).paint(mask)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import json
 import re
@@ -12,9 +13,11 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from hlmat_bench import testing
+from hlmat_bench.core import images, masks
 from hlmat_bench.models.catalog import Catalog
 from hlmat_bench.protocol import plugins
 from hlmat_bench.runs.run import run
@@ -100,6 +103,37 @@ def test_the_commands_of_adding_a_model(tmp_path: Path) -> None:
     server.server_close()
 
 
+def test_the_layout_of_adding_a_layout_plays_a_run(tmp_path: Path) -> None:
+    page = "docs/adding-a-layout.md"
+    [code], [task], [commands] = (_blocks(page, language) for language in ("python", "yaml", "sh"))
+    assert len(code.splitlines()) < 60
+    (tmp_path / "my_layout.py").write_text(code)
+    (tmp_path / "my_task.yaml").write_text(task)
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.png").write_bytes(images.encode(pixels, "png"))
+    shapes = [
+        {"label": "cup", "points": [[10, 5], [30, 5], [30, 25], [10, 25]]},
+        {"label": "pen", "points": [[40, 10], [50, 10], [50, 30], [40, 30]]},
+    ]
+    record = {"imagePath": "a.png", "imageHeight": 40, "imageWidth": 60, "shapes": shapes}
+    (tmp_path / "photos" / "a.json").write_text(json.dumps(record))
+    for command in commands.splitlines():
+        words = shlex.split(command)[1:]
+        ran = subprocess.run(
+            [sys.executable, "-m", "hlmat_bench", *words], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert ran.returncode == 0, f"{command}\n{ran.stdout}\n{ran.stderr}"
+    [folder] = (tmp_path / "runs").iterdir()
+    episodes = [json.loads(line) for line in (folder / "episodes.jsonl").read_text().splitlines()]
+    assert [episode["expression"] for episode in episodes] == ["a cup", "a pen"]
+    assert [masks.decode(episode["gt"]).sum() for episode in episodes] == [20 * 20, 10 * 20]
+    manifest = json.loads((folder / "run.json").read_text())
+    content = hashlib.sha256(code.encode()).hexdigest()
+    assert manifest["task"]["source"]["kind"] == f"my_layout.py:labelme sha256:{content[:16]}"
+    assert str(tmp_path) not in json.dumps(manifest["task"])
+
+
 @pytest.mark.parametrize("page", sorted(path.name for path in (ROOT / "docs").glob("*.md")))
 def test_links_between_pages_lead_somewhere(page: str) -> None:
     path = ROOT / "docs" / page
@@ -117,11 +151,11 @@ def test_the_options_of_an_adapter_are_in_its_table(adapter: str, page: str) -> 
 def test_the_names_in_the_readme_exist() -> None:
     text = (ROOT / "README.md").read_text()
     from hlmat_bench.data.tasks import expand, task_names
-    from hlmat_bench.protocol.reference import POLICIES
+    from hlmat_bench.protocol.reference import REFERENCES
 
     for name in re.findall(r"--task (\w+)", text):
         assert set(expand(name)) <= set(task_names())
     catalog = Catalog.load()
-    known = {*plugins.available("model"), *POLICIES, *catalog.models, *catalog.aliases}
+    known = {*plugins.available("model"), *REFERENCES, *catalog.models, *catalog.aliases}
     for name in re.findall(r"--model (\w[\w-]*)", text):
         assert name in known

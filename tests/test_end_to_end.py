@@ -18,7 +18,7 @@ from hlmat_bench.clicks import Click, next_click
 from hlmat_bench.points import FORMATS, PointFormat
 from hlmat_bench.points.syntaxes import SYNTAXES
 from hlmat_bench.protocol import plugins
-from hlmat_bench.protocol.canvas import Drawing
+from hlmat_bench.protocol.segmentation import SegmentationState
 
 pytestmark = pytest.mark.slow
 
@@ -173,11 +173,15 @@ def test_sam_goes_on_from_masks_and_draws_those_that_are_rated(boxes: Path, tmp_
 def test_a_rated_mask_does_not_depend_on_those_before_it(boxes: Path, tmp_path: Path) -> None:
     sam = plugins.build("segmenter", "sam", {"pretrained": str(testing.tiny_sam(tmp_path).pretrained), "device": "cpu"})
     image = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
-    drawing, one, other = Drawing(image, sam), [Click(True, 20, 20), Click(False, 40, 30)], [Click(True, 60, 50)]
+    state, one, other = (
+        SegmentationState(image, sam),
+        [Click(True, 20, 20), Click(False, 40, 30)],
+        [Click(True, 60, 50)],
+    )
     seen = []
     for clicks in (one, other, one, []):
-        drawing.show_alone(clicks)
-        seen.append(drawing.mask)
+        state.show_alone(clicks)
+        seen.append(state.mask)
     assert np.array_equal(seen[0], seen[2])
     assert not np.array_equal(seen[0], seen[1])
     assert not seen[3].any()

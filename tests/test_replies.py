@@ -11,7 +11,7 @@ from hlmat_bench.clicks import Click
 from hlmat_bench.points import PointFormat
 from hlmat_bench.points.syntaxes import SYNTAXES
 from hlmat_bench.protocol.interfaces import Reply
-from hlmat_bench.protocol.loop import meaning
+from hlmat_bench.protocol.state import interpret
 
 SIZE = (480, 640)
 #: The middle of a picture's width and the upper quarter of its height, in `SIZE`.
@@ -333,7 +333,7 @@ def test_a_reply_that_was_cut_off_counts_only_where_it_begins_with_the_answer(
     form: str, reply: str, wanted: object
 ) -> None:
     """Words before the answer may be a thought that the chat template opened; the record holds the reply's finish."""
-    action = meaning(
+    action = interpret(
         Reply(reply, finish="length"), PointFormat.named(form), SIZE, track="box+point", first=True, clicks=()
     )
     assert (tuple(action.click) if action.kind == "click" else action.reason or action.kind) == wanted
@@ -346,7 +346,7 @@ def test_an_iou_in_a_reply_that_was_cut_off_counts_only_at_its_beginning() -> No
         ("It may be that the IoU is 74, so", None),
         ("Current IOU: 7", None),
     ):
-        action = meaning(Reply(reply, finish="length"), form, SIZE, track="point", first=True, clicks=())
+        action = interpret(Reply(reply, finish="length"), form, SIZE, track="point", first=True, clicks=())
         assert action.predicted_iou == value
 
 

@@ -1,6 +1,7 @@
-"""A model in a process of its own, in any environment: JSON lines over standard input and output (docs/workers.md).
+"""A model in a program of its own, in any environment, that exchanges JSON lines over standard input and output.
 
-The worker is started at once, restarted when it crashes or hangs, and ended with the run.
+Format: docs/workers.md. The worker starts with the adapter, is restarted when it crashes or hangs, and ends with the
+run.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any
 
 from hlmat_bench.core import images
 from hlmat_bench.core.errors import RequestFailed, UsageError
-from hlmat_bench.models.worker.messages import Answer, Failure, Hello, generate, read, wanted
+from hlmat_bench.models.worker.messages import ErrorMessage, Hello, ReplyMessage, generate, read, wanted
 from hlmat_bench.models.worker.process import WorkerLost, WorkerProcess
 from hlmat_bench.points import PointFormat
 from hlmat_bench.points.resize import Resize
@@ -31,33 +32,33 @@ _EXAMPLE = 'command,run="conda run -n old python worker.py",points=xy1000'
 
 
 def missing(name: str) -> str | None:
-    """What a worker lacks here; None when it lacks nothing."""
+    """Return what is missing on this machine, in words; None if nothing is."""
     return None if os.name == "posix" else "command needs Linux or macOS."
 
 
 class CommandModel:
-    """A model behind a program that answers in messages.
+    """A model in a program that answers messages.
 
     Args:
         run: the program and its arguments, as in a shell, but without variables or patterns.
-        points: how the model writes coordinates, a name that `PointFormat.named` knows; None: the worker says it.
+        points: how the model writes coordinates, a name that `PointFormat.named` knows; None: the worker names it.
         resize: how the image is changed before it is sent, a name that `Resize.named` knows.
         batch_size: most requests per message.
-        timeout: seconds that the answer to a message may take.
-        load_timeout: seconds that the worker may take to load the model.
-        restarts: in a row without an answer between them, before the run ends.
-        cwd: the folder to run it in; by default the current one.
-        log: the file that keeps its standard error; by default a new one in the folder for temporary files.
+        timeout: most seconds until a message is answered.
+        load_timeout: most seconds until the worker has loaded the model.
+        restarts: most restarts without an answer between them; one more ends the run.
+        cwd: the folder to run the program in; by default the current folder.
+        log: file for the worker's standard error; by default a new one in the folder for temporary files.
         image_format: ``png`` or ``jpeg``.
-        quality: of a JPEG, 1 to 100.
-        subsampling: of a JPEG's colours: ``444``, ``422`` or ``420``.
-        name: what to call it in tables; by default the worker's name.
+        quality: quality of a JPEG, 1 to 100.
+        subsampling: chroma subsampling of a JPEG: ``444``, ``422`` or ``420``.
+        name: name of the model in tables; by default the name that the worker gives.
 
     Attributes:
-        log: the file that keeps the worker's standard error.
+        log: file with the worker's standard error.
 
     Raises:
-        UsageError: when an option is missing or makes no sense, or the worker cannot be started.
+        UsageError: when an option is missing or invalid, or the worker cannot be started.
     """
 
     def __init__(
@@ -99,7 +100,7 @@ class CommandModel:
         self.deterministic = self._hello.deterministic
 
     def spec(self) -> dict[str, Any]:
-        """What the answers depend on, as the worker says it, and how an image is sent; not the command."""
+        """Return what the replies depend on: what the worker says of itself and the image encoding, not the command."""
         return {
             "adapter": "command",
             "worker": self._hello.model_dump(include={"name", "version", "weights", "deterministic"}),
@@ -107,18 +108,18 @@ class CommandModel:
         }
 
     async def reply(self, request: Request) -> list[Reply]:
-        """See `hlmat_bench.protocol.interfaces.Model.reply`."""
+        """Answer one request, see `hlmat_bench.protocol.interfaces.Model.reply`."""
         return (await asyncio.to_thread(self.reply_batch, [request]))[0]
 
     def reply_batch(self, requests: Sequence[Request]) -> list[list[Reply]]:
-        """For each request, in order, its ``n`` replies; at temperature 0 they are one reply, n times.
+        """Return for each request, in order, its ``n`` replies; at temperature 0 they are one reply, n times.
 
         A request that was alone when the worker was lost is asked once again. A batch is not: it is asked for in
-        parts, by `hlmat_bench.runs.batching.Front`, and what does not fit into memory together may fit alone.
+        parts, by `hlmat_bench.runs.batching.RequestBatcher`, and what does not fit into memory together may fit alone.
 
         Raises:
-            RequestFailed: when the worker says so of a request, or was lost over them.
-            UsageError: when the worker says that it cannot go on, or was lost too often.
+            RequestFailed: when the worker reports that a request failed, or it was lost while it had them.
+            UsageError: when the worker reports a fatal error, or was lost too often.
         """
         try:
             with self._one_at_a_time:
@@ -133,11 +134,11 @@ class CommandModel:
             raise
 
     async def close(self) -> None:
-        """End the worker; a request under way fails."""
+        """End the worker; a request in flight fails."""
         await asyncio.to_thread(self._close)
 
     def _ask(self, requests: Sequence[Request]) -> list[list[Reply]]:
-        """The replies to one message.
+        """Send all requests in one message, and return their replies.
 
         Raises:
             RequestFailed, UsageError: see `reply_batch`.
@@ -160,21 +161,32 @@ class CommandModel:
         return [_replies(answers[number], request, seconds) for number, request in batch.items()]
 
     def _loaded(self) -> Hello:
-        """What the worker says of itself at its first start."""
+        """Start the worker for the first time, and return its first message.
+
+        Raises:
+            UsageError: when it does not start.
+        """
         try:
             return self._greeted(self._start())
         except WorkerLost as error:
             raise self._hopeless("The worker did not start", error) from error
 
     def _running(self) -> WorkerProcess:
-        """The worker, started again where it was lost."""
+        """Return the worker; restart it if it was lost.
+
+        Raises:
+            UsageError: when the new worker describes itself in another way than the first.
+        """
         worker = self._worker
         if worker is not None:
             return worker
         worker = self._start()
         hello = self._greeted(worker)
         if hello != self._hello:
-            raise UsageError(f"The worker came back as another: {hello} instead of {self._hello}.")
+            raise UsageError(
+                f"After a restart the worker describes another model: {hello} instead of {self._hello}; a worker must "
+                "always load the same model."
+            )
         return worker
 
     def _start(self) -> WorkerProcess:
@@ -190,12 +202,17 @@ class CommandModel:
             return self._worker
 
     def _greeted(self, worker: WorkerProcess) -> Hello:
-        """Its first message, which it sends when the model is loaded."""
+        """Wait for the first message of a worker, which it sends when its model is loaded.
+
+        Raises:
+            UsageError: when the worker reports an error instead.
+            WorkerLost: when it sends anything else, or nothing in time.
+        """
         with worker.within(self._load_timeout):
             message = read(worker.receive())
         if isinstance(message, Hello):
             return message
-        if isinstance(message, Failure):
+        if isinstance(message, ErrorMessage):
             raise UsageError(f"The worker says: {message.said}.")
         raise WorkerLost("the worker answered before it said hello")
 
@@ -224,20 +241,20 @@ class CommandModel:
 
 
 def _collect(worker: WorkerProcess, batch: dict[int, Request]) -> dict[int, list[Reply] | RequestFailed]:
-    """The worker's answer to each request of a batch, by id.
+    """Receive the worker's answers to all requests of a batch, and return them by the request's number.
 
     Raises:
-        WorkerLost: when one does not come, or comes in a form that it must not have.
-        UsageError: when the worker says that it cannot go on.
+        WorkerLost: when an answer is missing, or has the wrong form.
+        UsageError: when the worker reports a fatal error.
     """
     answers: dict[int, list[Reply] | RequestFailed] = {}
     while len(answers) < len(batch):
         message = read(worker.receive())
-        if isinstance(message, Failure) and message.fatal:
+        if isinstance(message, ErrorMessage) and message.fatal:
             raise UsageError(f"The worker says: {message.said}.")
         if isinstance(message, Hello) or message.id not in batch or message.id in answers:
             raise WorkerLost(f"the worker sent a {message.type} that answers no open request")
-        if isinstance(message, Answer):
+        if isinstance(message, ReplyMessage):
             answers[message.id] = message.replies(wanted(batch[message.id]))
         else:
             answers[message.id] = RequestFailed(f"the worker says: {message.said}")
@@ -252,10 +269,10 @@ def _replies(answer: list[Reply] | RequestFailed, request: Request, seconds: flo
 
 
 def _words(run: str | None) -> list[str]:
-    """The program and its arguments.
+    """Split a command line into the program and its arguments.
 
-    ``conda run`` keeps both streams to itself unless it is told not to
-    (https://docs.conda.io/projects/conda/en/stable/commands/run.html).
+    Raises:
+        UsageError: when it is missing, empty or malformed.
     """
     if run is None:
         raise UsageError(f"command needs run=, the program that serves the model: for example {_EXAMPLE}.")
@@ -266,6 +283,7 @@ def _words(run: str | None) -> list[str]:
     if not words:
         raise UsageError(f"run= is empty; name the program that serves the model: for example {_EXAMPLE}.")
     if Path(words[0]).name == "conda" and words[1:2] == ["run"]:
+        # Otherwise conda keeps the output back: https://docs.conda.io/projects/conda/en/stable/commands/run.html
         words.insert(2, "--no-capture-output")
     return words
 
@@ -289,7 +307,11 @@ def _new_log() -> Path:
 
 
 def _agreed(declared: PointFormat | None, hello: Hello) -> PointFormat:
-    """The point format that the user and the worker name."""
+    """Return the point format that the user or the worker names.
+
+    Raises:
+        UsageError: when neither names one, or they name different ones.
+    """
     own = None if hello.points is None else PointFormat.named(hello.points)
     form = declared or own
     if form is None:

@@ -1,8 +1,8 @@
-"""Any image-text-to-text chat model of transformers, in batches on this machine.
+"""Image-text-to-text chat models of transformers, in batches on this machine.
 
-Decoding is plain: at temperature 0 the most probable token, otherwise a draw from the whole distribution at that
-temperature. Whatever sampling a checkpoint's own generation config asks for is left out. A draw depends on the
-request's seed and the reply's number alone, never on the batch it is in.
+At temperature 0 decoding takes the most probable token, otherwise it samples from the whole distribution at that
+temperature. The sampling settings in a checkpoint's generation config are ignored. A sample depends only on the
+request's seed and the reply's number, never on the batch.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ _PROCESSOR_ADVICE = (
 )
 _SMALLER = "take smaller images, a smaller dtype, or device=balanced where there are several devices"
 
-# transformers, where a prompt holds more or fewer image tokens than the images give features.
+# The error of transformers if the number of image tokens in a prompt is not the number of the images' features.
 _MISMATCH = re.compile(r"image (?:features|tokens).*do(?:es)? not match", re.IGNORECASE)
 
 
 def missing(name: str) -> str | None:
-    """What a local model lacks here; None when it lacks nothing."""
+    """Return what is missing on this machine, in words; None if nothing is."""
     return local.missing_packages(*_PACKAGES)
 
 
 class _Row(NamedTuple):
-    """One reply to be generated: the n-th to the request at that place."""
+    """One reply to generate: the n-th reply to the request at index ``at``."""
 
     at: int
     n: int
@@ -61,32 +61,32 @@ class HfModel:
 
     Args:
         pretrained: a folder that transformers saved, or an id like ``Qwen/Qwen2.5-VL-7B-Instruct``.
-        points: how it writes coordinates, a name that `PointFormat.named` knows.
+        points: how the model writes coordinates, a name that `PointFormat.named` knows.
         resize: how the image is changed before the checkpoint's own preprocessing, a name that `Resize.named` knows;
-            ``smart`` takes the numbers of Qwen's rule from the checkpoint, and so do smart rules with numbers.
-        batch_size: most replies that are generated at once; halved for good where the memory does not suffice.
-        dtype: ``auto`` takes the checkpoint's own; ``float32``, ``bfloat16`` or ``float16``.
+            ``smart``, with or without numbers, always takes the numbers of Qwen's rule from the checkpoint.
+        batch_size: most replies to generate in one batch; halved permanently when the memory does not suffice.
+        dtype: ``auto`` (that of the checkpoint), ``float32``, ``bfloat16`` or ``float16``.
         device: ``auto`` takes the accelerator if there is one; ``balanced`` spreads the model over all of them.
-        attn: the attention code: ``sdpa``, ``eager``, ``flash_attention_2``, ...
-        peft: an adapter of peft, such as LoRA, that is merged into the weights: a folder, or an id on the hub.
-        repetition_penalty: 1 is none.
+        attn: the attention implementation: ``sdpa``, ``eager``, ``flash_attention_2``, ...
+        peft: an adapter of peft, such as LoRA, to merge into the weights: a folder, or an id on the hub.
+        repetition_penalty: penalty of tokens that were already used; 1: none.
         template: for a model without a chat template: the whole text around the image and the ``{prompt}``, e.g.
-            ``<image>{prompt}``, with the image token of the model. Given, it replaces a chat template.
-        processor: a folder or an id whose tokenizer, image processor and chat template are taken, for fine-tuned
+            ``<image>{prompt}``, with the image token of the model. It replaces a chat template.
+        processor: a folder or an id with the tokenizer, image processor and chat template to use, for fine-tuned
             weights that were saved without them; by default those of ``pretrained``.
         trust_remote_code: run Python code that comes with the checkpoint.
-        revision: of an id on the hub: a commit, branch or tag.
-        name: what to call it in tables; by default the last part of ``pretrained``, and of ``peft`` after a plus.
+        revision: commit, branch or tag of an id on the hub.
+        name: name of the model in tables; by default the last part of ``pretrained``, and of ``peft`` after a plus.
 
-    A reply ends where the turn does. Where a tokenizer has the tokens of harmony, the format of gpt-oss, ``<|end|>``
-    ends a message in the channels of thoughts, and the turn continues until ``<|return|>``. Where the chat template
-    opens a thought (``<think>`` and others at the end of the prompt), the reply's text begins with that opening, so
-    that its reader can tell the thought from the answer; the opening's tokens count as part of the prompt.
+    A reply ends at the end of its turn. If the tokenizer has the tokens of harmony, the format of gpt-oss, ``<|end|>``
+    ends a message in the channels of thoughts, and the turn continues until ``<|return|>``. If the chat template opens
+    a thought (``<think>`` and others at the end of the prompt), the text of the reply begins with that opening, to
+    separate the thought from the answer; the tokens of the opening count as part of the prompt.
 
     Raises:
-        UsageError: when an option or a package is missing, the checkpoint cannot be loaded whole, or its processor
-            cannot prepare a small request; where points count pixels, also when the checkpoint resizes by Qwen's
-            rule and ``resize`` is left out.
+        UsageError: when an option or a package is missing, weights of the checkpoint are missing, its processor cannot
+            prepare a small request, or points count pixels, the checkpoint resizes by Qwen's rule and ``resize`` is
+            left out.
     """
 
     deterministic = True
@@ -137,7 +137,7 @@ class HfModel:
 
     @property
     def batch_size(self) -> int:
-        """Most replies that are generated at once."""
+        """Most replies to generate in one batch."""
         return self._batches.size
 
     @batch_size.setter
@@ -145,7 +145,7 @@ class HfModel:
         self._batches.size = size
 
     def spec(self) -> dict[str, Any]:
-        """What the answers depend on: the checkpoint by SHA-256 or commit, number type, attention, versions."""
+        """Return what the replies depend on: the checkpoint by SHA-256 or commit, dtype, attention, versions."""
         return {
             "adapter": "hf",
             **self._identity,
@@ -160,16 +160,18 @@ class HfModel:
         }
 
     async def reply(self, request: Request) -> list[Reply]:
-        """See `hlmat_bench.protocol.interfaces.Model.reply`."""
+        """Answer one request, see `hlmat_bench.protocol.interfaces.Model.reply`."""
         return (await asyncio.to_thread(self.reply_batch, [request]))[0]
 
     def reply_batch(self, requests: Sequence[Request]) -> list[list[Reply]]:
-        """For each request, in order, its ``n`` replies; at temperature 0 they are one reply, n times.
+        """Return for each request, in order, its ``n`` replies; at temperature 0 they are one reply, n times.
 
         Raises:
-            RequestFailed: when the model cannot take an image or a prompt, or the memory does not hold one request.
-            UsageError: when the memory has held none of many.
+            RequestFailed: when the model cannot process an image or a prompt, or one request does not fit into memory.
+            UsageError: when many requests were tried one at a time and none of them fits into memory.
         """
+        # One row per reply, not per request: the batch size then limits the memory whatever n is. At temperature 0 all
+        # n replies are equal, so one row is enough.
         rows = [
             _Row(at, n, request)
             for at, request in enumerate(requests)
@@ -186,7 +188,7 @@ class HfModel:
         ]
 
     def _within_memory(self, rows: Sequence[_Row]) -> list[Reply]:
-        """One reply per row, in batches that fit; the rows have the same length limit."""
+        """Generate one reply per row, in batches that fit into memory; all rows have the same length limit."""
         try:
             return self._batches.run(self._generate, rows)
         except memory.TooLarge as error:
@@ -197,7 +199,7 @@ class HfModel:
             raise RequestFailed(str(error), advice=_SMALLER) from error
 
     def _generate(self, rows: Sequence[_Row]) -> list[Reply]:
-        """One reply per row, in one call; the rows have the same length limit."""
+        """Generate one reply per row in one batch; all rows have the same length limit."""
         start = time.perf_counter()
         try:
             texts, lengths = self._generated(rows)
@@ -214,7 +216,7 @@ class HfModel:
         ]
 
     def _generated(self, rows: Sequence[_Row]) -> tuple[list[Text], list[int]]:
-        """What the model writes for each row, and the length of each prompt in tokens."""
+        """Generate a text for each row, and return the texts and the number of tokens of each prompt."""
         import torch
 
         inputs = self._processor.inputs([row.request.image for row in rows], [row.request.prompt for row in rows])
@@ -232,7 +234,7 @@ class HfModel:
         return [self._processor.text(*pair) for pair in zip(generated, opened, strict=True)], lengths
 
     def _failure(self, error: Exception, rows: Sequence[_Row]) -> HlmatError:
-        """What an error of torch, transformers or the checkpoint's own code means for the run."""
+        """Turn an error of torch, transformers or the checkpoint's code into an error of a request or of the run."""
         words = local.described(error)
         if local.lost_device(words):
             return UsageError(
@@ -242,7 +244,7 @@ class HfModel:
         if _MISMATCH.search(words) and not any(self._processor.names_image(row.request.prompt) for row in rows):
             return UsageError(
                 f"{self._source} makes another number of image tokens than its network takes ({words}): write its "
-                "image token once where the image belongs in template=, and take the processor of this checkpoint."
+                "image token once at the place of the image in template=, and take the processor of this checkpoint."
             )
         return RequestFailed(
             f"the model cannot take this request: {words}",
@@ -253,6 +255,7 @@ class HfModel:
         import transformers
 
         build: Any = transformers.GenerationConfig
+        # do_sample=False even above temperature 0: `_Draw` turns the choice of the maximum into a sample.
         return build(
             max_new_tokens=max_tokens,
             do_sample=False,
@@ -267,11 +270,11 @@ class HfModel:
 
 
 class _Draw:
-    """Turns the choice of the most probable token into a draw, for the rows with a temperature.
+    """A logits processor that turns the choice of the most probable token into a sample, for rows above temperature 0.
 
-    Adding Gumbel noise to log-probabilities makes their maximum a sample of the distribution (Gumbel 1954;
-    Maddison et al., arXiv 1411.0030). The noise of a row comes from its own generator, on the CPU: the draw is the
-    same in any batch and on any device.
+    The maximum of log-probabilities with added Gumbel noise is a sample of their distribution (Gumbel 1954; Maddison et
+    al., arXiv 1411.0030). Each row has its own generator on the CPU, so that a sample is the same in any batch and on
+    any device.
     """
 
     def __init__(self, rows: Sequence[_Row]) -> None:
@@ -281,13 +284,15 @@ class _Draw:
         self._generators = [torch.Generator().manual_seed(_seed(row)) for row in rows]
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """The scores (rows, vocabulary), with noise."""
+        """Divide the scores (rows, vocabulary) by the temperatures and add noise, in place."""
         import torch
 
         for row, (temperature, generator) in enumerate(zip(self._temperatures, self._generators, strict=True)):
             if temperature > 0:
-                wait = torch.empty(scores.shape[1], dtype=torch.float64).exponential_(generator=generator)
-                scores[row] = (scores[row].double() / temperature - wait.log().to(scores.device)).to(scores.dtype)
+                # If E is exponentially distributed, -log(E) is Gumbel noise.
+                exponential = torch.empty(scores.shape[1], dtype=torch.float64).exponential_(generator=generator)
+                noisy = scores[row].double() / temperature - exponential.log().to(scores.device)
+                scores[row] = noisy.to(scores.dtype)
         return scores
 
 
@@ -296,7 +301,7 @@ def _seed(row: _Row) -> int:
 
 
 def _groups(rows: Sequence[_Row]) -> Iterator[list[_Row]]:
-    """The rows in groups that share a length limit."""
+    """Group the rows by length limit: one call of ``generate`` has a single limit for all its rows."""
     return (list(group) for _, group in itertools.groupby(sorted(rows, key=_limit), key=_limit))
 
 
@@ -305,7 +310,7 @@ def _limit(row: _Row) -> int:
 
 
 def _identity(place: str, revision: str | None) -> dict[str, Any]:
-    """A folder by its name and SHA-256, an id of the hub with the commit that was loaded."""
+    """Return the identity of a checkpoint: name and SHA-256 of a folder, or id on the hub and the loaded commit."""
     if Path(place).is_dir():
         digest = weights.sha256(Path(place), weights.CHAT_MODEL_FILES)
         return {"pretrained": Path(place).resolve().name, "sha256": digest}
@@ -313,7 +318,7 @@ def _identity(place: str, revision: str | None) -> dict[str, Any]:
 
 
 def _load_processor(named: str | None, place: str, source: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """The processor, and what the spec says of it: nothing where it is that of the checkpoint."""
+    """Load the processor; return it and its entry in `HfModel.spec`, empty if it is that of the checkpoint."""
     if named is None:
         with weights.reading(place, _PROCESSOR_ADVICE):
             return chat_processors.load(place, source), {}

@@ -1,7 +1,7 @@
-"""A model behind a plain HTTP endpoint: one POST per question, JSON both ways.
+"""A model behind a plain HTTP endpoint: one POST per request, with JSON in both directions.
 
-It is asked ``{"image": base64 PNG, "prompt": str, "n": int, "temperature": float, "max_tokens": int, "seed": int}`` and
-answers ``{"texts": [str, ...]}``, one text per reply.
+A request is ``{"image": base64 PNG, "prompt": str, "n": int, "temperature": float, "max_tokens": int, "seed": int}``,
+the response ``{"texts": [str, ...]}`` with one text per reply.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ADVICE = {"key": "check the login or the token in url=", "path": "check url=", "
 
 
 class HttpModel:
-    """See the top of the file. `url` is where to POST, `points` how the model writes coordinates."""
+    """A model at the address ``url`` that writes coordinates in the format ``points``; see the top of the file."""
 
     def __init__(
         self, url: str, points: str, resize: str = "none", name: str = "http", timeout: float = 120, retries: int = 6
@@ -34,11 +34,11 @@ class HttpModel:
         self._server = ApiClient(url, option="url", advice=ADVICE, timeout=timeout, retries=retries)
 
     def spec(self) -> dict[str, Any]:
-        """What the answers depend on, as far as it is known here."""
+        """Return everything known that the replies depend on, for the manifest."""
         return {"adapter": "http", "image": {"format": "png"}}
 
     async def reply(self, request: Request) -> list[Reply]:
-        """See `hlmat_bench.protocol.interfaces.Model.reply`."""
+        """Ask the server, see `hlmat_bench.protocol.interfaces.Model.reply`."""
         image = await asyncio.to_thread(images.encode, request.image, "png")
         question = {name: getattr(request, name) for name in DECODING} | {"image": base64.b64encode(image).decode()}
         return await self._server.ask(json.dumps(question).encode(), partial(read, wanted=request.n))
@@ -49,7 +49,7 @@ class HttpModel:
 
 
 def read(body: bytes, wanted: int) -> list[Reply]:
-    """Return the replies in the body of an answer; raise RequestFailed when it has another form."""
+    """Return the replies in the body of a response; raise RequestFailed if its form or number of texts is wrong."""
     texts = json_object(body).get("texts")
     if not isinstance(texts, list) or len(texts) != wanted or not all(isinstance(text, str) for text in texts):
         raise RequestFailed('it did not answer {"texts": [...]}, one text per reply', advice="check url=")

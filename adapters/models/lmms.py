@@ -1,7 +1,7 @@
-"""Any model that is registered in lmms-eval, simple or chat, in batches: ``lmms,name=qwen2_5_vl,pretrained=...``.
+"""Models of lmms-eval's registry, simple or chat, in batches: ``lmms,name=qwen2_5_vl,pretrained=...``.
 
-Its class does the rest: how the image is encoded, the system prompt, the batching within a call. lmms-eval's response
-cache belongs to its evaluator and plays no part here.
+The model's class in lmms-eval decides how the image is encoded, the system prompt, and the batching within a call.
+lmms-eval's response cache belongs to its evaluator and is not used.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _OWN_CACHE = ("continual_mode", "response_persistent_folder")
 
 
 def missing(name: str) -> str | None:
-    """What these models lack here; None when they lack nothing that can be seen without loading one."""
+    """Return what is missing on this machine, in words; None if nothing is. No model is loaded to find out."""
     if importlib.util.find_spec("lmms_eval") is not None:
         return None
     return "lmms-eval is not installed here; run: pip install 'hlmat-bench[lmms]'"
@@ -34,16 +34,16 @@ def missing(name: str) -> str | None:
 class LmmsModel:
     """A model of lmms-eval.
 
-    At temperature 0 the ``n`` replies to a request are one reply, n times; otherwise the model is asked n times, and
-    torch is seeded before each by the requests of the batch and the reply's number.
+    At temperature 0 the ``n`` replies to a request are one reply, n times. Otherwise the model is asked n times, and
+    before each time torch is seeded with the requests of the batch and the number of the reply.
 
     Args:
-        name: its name in lmms-eval's registry; ``lmms-eval models`` lists them.
-        points: how it writes coordinates, a name that `PointFormat.named` knows.
-        batch_size: most requests per call; the model's own ``batch_size``, too.
-        force_simple: take the simple class where there is a chat class, too.
+        name: name of the model in lmms-eval's registry; ``lmms-eval models`` lists them.
+        points: how the model writes coordinates, a name that `PointFormat.named` knows.
+        batch_size: most requests per call; also the ``batch_size`` of the model's class.
+        force_simple: use the simple class even if there is also a chat class.
         resize: how the image is changed before the model gets it, a name that `Resize.named` knows.
-        model_args: every other option is the model class's own, e.g. ``pretrained``, ``device``, ``device_map``.
+        model_args: all other options, for the model's class, e.g. ``pretrained``, ``device``, ``device_map``.
 
     Raises:
         UsageError: when an option or a package is missing, or the model cannot be loaded.
@@ -67,7 +67,10 @@ class LmmsModel:
                 "example lmms,name=qwen2_5_vl,pretrained=Qwen/Qwen2.5-VL-7B-Instruct,points=xypixel."
             )
         if cache := next((option for option in _OWN_CACHE if model_args.get(option)), None):
-            raise UsageError(f"Leave out {cache}: it keeps replies by the sample's number, whatever the image shows.")
+            raise UsageError(
+                f"Leave out {cache}: it keeps replies by the number of the sample, and the image of a sample changes "
+                "with each step."
+            )
         self.points, self.resize = PointFormat.named(points), Resize.named(resize)
         self.name, self._batch_size = convention.label(name, model_args), batch_size
         kind = _find(name, force_simple)
@@ -88,21 +91,21 @@ class LmmsModel:
             self._lm.batch_size_per_gpu = size
 
     def spec(self) -> dict[str, Any]:
-        """What the answers depend on: the class, its options without secrets, weights by SHA-256, versions."""
+        """Return what the replies depend on: the class, its options without secrets, weights by SHA-256, versions."""
         return self._spec
 
     async def reply(self, request: Request) -> list[Reply]:
-        """See `hlmat_bench.protocol.interfaces.Model.reply`."""
+        """Answer one request, see `hlmat_bench.protocol.interfaces.Model.reply`."""
         [answer] = await asyncio.to_thread(self.reply_batch, [request])
         if isinstance(answer, RequestFailed):
             raise answer
         return answer
 
     def reply_batch(self, requests: Sequence[Request]) -> list[list[Reply] | RequestFailed]:
-        """For each request, in order, its ``n`` replies, or its failure.
+        """Return for each request, in order, its ``n`` replies or its failure.
 
         Raises:
-            RequestFailed: when the model cannot take one of them.
+            RequestFailed: when the model cannot process one of them.
             UsageError: when the memory does not suffice, or the model's setup does not fit this machine.
         """
         answers: list[list[Reply] | RequestFailed] = [[] for _ in requests]
@@ -118,7 +121,11 @@ class LmmsModel:
         ]
 
     def _generate(self, requests: Sequence[Request], n: int) -> tuple[Sequence[Any], float]:
-        """What the model returns for each, and the seconds that each took on average."""
+        """Return the model's output for each request, and the seconds per request.
+
+        Raises:
+            RequestFailed, UsageError: see `reply_batch`.
+        """
         from PIL import Image as Pillow
 
         docs = [{"image": Pillow.fromarray(request.image), "prompt": request.prompt} for request in requests]
@@ -140,8 +147,8 @@ class LmmsModel:
         return outputs, (time.perf_counter() - start) / len(requests)
 
     def _failure(self, error: Exception, count: int) -> HlmatError:
-        """What an error of the model's class means for the run."""
-        model, words = self._spec["model"], convention.blot(device.described(error), self._secrets)
+        """Turn an error of the model's class into an error of one request, or of the run."""
+        model, words = self._spec["model"], convention.without_secrets(device.described(error), self._secrets)
         if memory.explain(error):
             return UsageError(
                 f"The device ran out of memory with {count} requests at once: take a batch_size below "
@@ -158,16 +165,17 @@ class LmmsModel:
         )
 
     def _instance(self, at: int, request: Request) -> Any:
-        """A request as lmms-eval's evaluator makes one: the two kinds of models take other arguments."""
+        """Return a request in the form of lmms-eval's evaluator, with the position ``at`` in the batch."""
         from lmms_eval.api.instance import Instance
 
+        # Simple and chat models expect their arguments in different order.
         decoding = convention.generation_kwargs(request)
         what = (decoding, _images) if self._lm.is_simple else (_messages, decoding)
         arguments = (request.prompt, *what, at, _TASK, _SPLIT)
         return Instance("generate_until", arguments, 0, {"task": _TASK, "doc_id": at, "repeats": 1})
 
     def _with(self, answer: list[Reply] | RequestFailed, output: Any, seconds: float) -> list[Reply] | RequestFailed:
-        """The replies so far and one more; a request with a failure among its replies has failed."""
+        """Add a reply to the earlier replies of a request; one failed reply makes the request fail."""
         if isinstance(answer, RequestFailed):
             return answer
         try:
@@ -177,7 +185,7 @@ class LmmsModel:
 
 
 def _draws(request: Request) -> int:
-    """How often the model is asked."""
+    """Return how many replies the model must generate."""
     return request.n if request.temperature else 1
 
 
@@ -186,13 +194,17 @@ def _images(doc: dict[str, Any]) -> list[Any]:
 
 
 def _messages(doc: dict[str, Any]) -> list[dict[str, Any]]:
-    """The user's turn, as lmms-eval's evaluator writes it."""
+    """Return the user's message in the form of lmms-eval's evaluator."""
     content = [{"type": "image", "url": doc["image"]}, {"type": "text", "text": doc["prompt"]}]
     return [{"role": "user", "content": content}]
 
 
 def _find(name: str, force_simple: bool) -> Any:
-    """The model's class."""
+    """Return the class of a model.
+
+    Raises:
+        UsageError: when there is no such model, or its class cannot be imported.
+    """
     from lmms_eval import models
 
     names = models.list_available_models(include_aliases=True)

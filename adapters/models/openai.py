@@ -1,8 +1,8 @@
-"""Any model behind an OpenAI-compatible chat completions API: vendors' services, vLLM, SGLang, Ollama, ...
+"""Models behind an OpenAI-compatible chat completions API: services of vendors, vLLM, SGLang, Ollama, ...
 
-Requests are those of https://platform.openai.com/docs/api-reference/chat: one user message of an image, as a data
-URL, and the prompt. `hlmat_bench.models.api.client` sends them, `hlmat_bench.models.api.chat` reads the answers,
-`hlmat_bench.models.api.errors` decides what a refusal means, and `hlmat_bench.models.api.retries` asks again.
+The requests follow https://platform.openai.com/docs/api-reference/chat: one user message with an image, as a data URL,
+and the prompt. `hlmat_bench.models.api.client` sends them, `hlmat_bench.models.api.chat` reads the responses,
+`hlmat_bench.models.api.decisions` decides what a refusal means, and `hlmat_bench.models.api.retries` repeats requests.
 """
 
 from __future__ import annotations
@@ -24,65 +24,62 @@ from hlmat_bench.core import images
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.networks import device
 from hlmat_bench.core.types import Image
-from hlmat_bench.models.api import chat
-from hlmat_bench.models.api import errors as api_errors
+from hlmat_bench.models.api import chat, decisions
 from hlmat_bench.models.api.address import environment_headers, header_value
 from hlmat_bench.models.api.client import ApiClient
 from hlmat_bench.models.api.prices import find as find_price
 from hlmat_bench.points import PointFormat
 from hlmat_bench.points.resize import Resize
+from hlmat_bench.points.syntaxes import SYNTAXES
 from hlmat_bench.protocol.interfaces import Reply, Request
 
 _OPENAI_URL = "https://api.openai.com/v1"
 _PAYERS = {"OpenAI-Organization": "OPENAI_ORG_ID", "OpenAI-Project": "OPENAI_PROJECT_ID"}
 _IMAGE = "{image}"
 _SHORTEST_SECRET = 6  # in a reply; servers without keys are given words like "none"
-# Syntaxes whose tags are special tokens in many checkpoints. vLLM, SGLang and LMDeploy drop these unless told not to:
-# https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html, `skip_special_tokens`.
-_TAGS = ("point", "points", "box", "det", "loc")
 
 
 def missing(name: str) -> str | None:
-    """What a model behind an API lacks here; None when it lacks nothing. Keys and servers are not looked at."""
+    """Return what is missing on this machine, in words; None if nothing is. Keys and servers are not checked."""
     return device.missing_packages("openai", "aiohttp")
 
 
 class OpenAIModel:
-    """A model on a server that speaks OpenAI's chat completions.
+    """A model on a server with OpenAI's chat completions API.
 
     Args:
-        model: its name on the server.
-        points: how it writes coordinates, a name that `PointFormat.named` knows.
+        model: name of the model on the server.
+        points: how the model writes coordinates, a name that `PointFormat.named` knows.
         resize: how the image is changed before it is sent, a name that `Resize.named` knows.
-        base_url: of the server; by default the environment's OPENAI_BASE_URL, else OpenAI's own.
-        api_key: by default from the environment.
-        key_env: the environment variable that holds the key.
-        key_header: the header that carries the key; ``Authorization`` carries it after the word ``Bearer``.
+        base_url: address of the server; by default the environment variable OPENAI_BASE_URL, else OpenAI's service.
+        api_key: the key; by default that of the environment variable ``key_env``.
+        key_env: name of the environment variable with the key.
+        key_header: name of the header for the key; in ``Authorization`` the word ``Bearer`` precedes the key.
         headers: further headers, ``Name:Value`` joined by ``+``.
-        stream: ask for the answer as a stream of events, for servers that answer in no other way.
+        stream: ask for the response as a stream of events, for servers that support nothing else.
         image_format: ``jpeg`` or ``png``.
-        quality: of a JPEG, 1 to 100.
-        subsampling: of a JPEG's colours: ``444``, ``422`` or ``420``.
-        detail: how closely the service looks at the image (``low``, ``high``, ...); None: its default.
-        concurrency: most requests under way at once; fewer while the server refuses that many.
+        quality: quality of a JPEG, 1 to 100.
+        subsampling: chroma subsampling of a JPEG: ``444``, ``422`` or ``420``.
+        detail: the service's level of detail for the image (``low``, ``high``, ...); None: its default.
+        concurrency: most requests in flight; fewer if the server refuses so many.
         timeout: seconds that the server may be silent.
         deadline: seconds for a request with all its repetitions.
-        retries: of a request that failed; one that was refused because of too many is asked until the deadline.
-        max_tokens_param: what the server calls the limit of a reply's length: ``max_tokens`` or
+        retries: most repetitions of a failed request; after "too many requests" it is repeated until the deadline.
+        max_tokens_param: the server's name for the limit of a reply's length: ``max_tokens`` or
             ``max_completion_tokens``.
-        leave_out: fields of a request that the server does not take, joined by ``+``: ``temperature+seed``. Where
-            coordinates stand between tags, ``skip_special_tokens`` is one of them.
-        reasoning_effort: for models that think before they answer.
-        deterministic: at temperature 0 the same question gets the same answer, so it need not be asked twice.
-        prices: a file of prices, as `hlmat_bench.models.api.prices.find` reads it; None: our own.
-        name: what to call it in tables; by default ``model``.
+        leave_out: fields of a request that the server does not accept, joined by ``+``: ``temperature+seed``. If
+            the point format has tags, requests also have the field ``skip_special_tokens``.
+        reasoning_effort: how much the model reasons before it answers, for services with this field.
+        deterministic: True if the same request gets the same reply at temperature 0, so that replies can be cached.
+        prices: a file of prices, see `hlmat_bench.models.api.prices.find`; None: the project's file.
+        name: name of the model in tables; by default ``model``.
 
     Attributes:
-        price: of its tokens; None where unknown.
-        seeded: a request names its seed.
+        price: price of the model's tokens; None if unknown.
+        seeded: True if requests contain their seed.
 
     Raises:
-        UsageError: when an option or the key is missing or makes no sense.
+        UsageError: when an option or the key is missing or invalid.
     """
 
     def __init__(
@@ -143,11 +140,16 @@ class OpenAIModel:
         self._leave_out = sorted(set(filter(None, leave_out.split("+"))))
         self.deterministic = deterministic and "temperature" not in self._leave_out
         self.seeded = "seed" not in self._leave_out
-        self._keep_tags = self.points.syntax in _TAGS and url != _OPENAI_URL
+        # vLLM, SGLang and LMDeploy drop special tokens unless told not to:
+        # https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html, `skip_special_tokens`.
+        self._keep_tags = SYNTAXES[self.points.syntax].tags and url != _OPENAI_URL
         self._threads = ThreadPoolExecutor(max(os.cpu_count() or 1, 2), "encode")
 
     def spec(self) -> dict[str, Any]:
-        """What the answers depend on, without key and path: server, model, image encoding, request fields."""
+        """Return what the replies depend on, for the manifest, without key and path.
+
+        That is the server, the model, the encoding of images and the fields of requests.
+        """
         return {
             "adapter": "openai",
             "model": self.model,
@@ -161,11 +163,12 @@ class OpenAIModel:
         }
 
     async def reply(self, request: Request) -> list[Reply]:
-        """See `hlmat_bench.protocol.interfaces.Model.reply`; a server that gives fewer than ``n`` choices is asked
-        again.
+        """Answer one request, see `hlmat_bench.protocol.interfaces.Model.reply`.
+
+        If the server returns fewer than ``n`` choices, it is asked for the rest.
 
         Raises:
-            RequestFailed, UsageError: as `ApiClient.ask`, without the key in it.
+            RequestFailed, UsageError: see `ApiClient.ask`; no error contains the key.
         """
         start = time.perf_counter()
         url = await asyncio.get_running_loop().run_in_executor(self._threads, self._data_url, request.image)
@@ -184,7 +187,7 @@ class OpenAIModel:
         return f"data:{images.MEDIA_TYPES[self._image['format']]};base64,".encode() + base64.b64encode(data)
 
     def _fields(self, request: Request, wanted: int) -> dict[str, Any]:
-        """Return the fields of a request for its last ``wanted`` replies, except the messages."""
+        """Return the fields of a request for its last ``wanted`` replies, without the messages."""
         fields: dict[str, Any] = {
             "model": self.model,
             "temperature": request.temperature,
@@ -202,27 +205,26 @@ class OpenAIModel:
         return {name: value for name, value in fields.items() if name not in self._leave_out}
 
     def _body(self, request: Request, url: bytes, fields: Mapping[str, Any]) -> bytes:
-        """Write the body of a request.
-
-        The image, most of the body, is put in as it is: writing it as JSON would take longer than all the rest.
-        """
+        """Return the body of a request as bytes."""
+        # The image is most of the body. It is inserted as it is, because to encode it as JSON would take more time than
+        # everything else.
         picture = {"url": _IMAGE} if self._detail is None else {"url": _IMAGE, "detail": self._detail}
         content = [{"type": "image_url", "image_url": picture}, {"type": "text", "text": request.prompt}]
         head, tail = json.dumps({"messages": [{"role": "user", "content": content}], **fields}).split(_IMAGE, 1)
         return b"".join((head.encode(), url, tail.encode()))
 
     async def _ask(self, request: Request, url: bytes, wanted: int) -> list[Reply]:
-        """Ask for the last ``wanted`` replies of a request; return none where it must be asked in another way."""
+        """Ask for the last ``wanted`` replies of a request; return none if the request must be sent without a field."""
         fields = self._fields(request, wanted)
         names = fields.keys() - {"model"} | (set() if self._detail is None else {"detail"})
         try:
             return await self._client.ask(self._body(request, url, fields), partial(self._read, wanted=wanted), names)
-        except api_errors.Withheld:
+        except decisions.Withheld:
             return [Reply("", finish="content_filter")] * wanted
-        except api_errors.FieldRefused as error:
+        except decisions.FieldRefused as error:
             if error.field != "skip_special_tokens":
                 raise
-        self._keep_tags = False  # a field of ours, not of the user's options: it is left out from here on
+        self._keep_tags = False  # the user has not asked for this field, so all further requests leave it out
         return []
 
     def _read(self, body: bytes, wanted: int) -> list[Reply]:
@@ -231,10 +233,10 @@ class OpenAIModel:
 
 
 def _key(given: str | None, variable: str, url: str) -> str | None:
-    """The key; a server other than OpenAI's may want none.
+    """Return the key; None if there is none and the server is not OpenAI's service.
 
     Raises:
-        UsageError: when there is none where one is needed, or no header can carry it.
+        UsageError: when OpenAI's service has no key, or a header cannot hold the key.
     """
     if not re.fullmatch(r"[A-Za-z_]\w*", variable):
         raise UsageError("key_env= takes the name of an environment variable that holds the key, not the key.")
@@ -248,10 +250,10 @@ def _key(given: str | None, variable: str, url: str) -> str | None:
 def _headers(given: str | None, key: str | None, key_header: str) -> tuple[list[str], dict[str, str]]:
     """Return the names of the user's own headers, and all headers of a request with their values.
 
-    Who asks: https://platform.openai.com/docs/api-reference/authentication.
+    Source: https://platform.openai.com/docs/api-reference/authentication.
 
     Raises:
-        UsageError: when a header has another form than ``Name:Value``.
+        UsageError: when a header does not have the form ``Name:Value``.
     """
     own: dict[str, str] = {}
     for part in re.split(r"\+(?=[\w-]+:)", given) if given else []:
@@ -266,13 +268,13 @@ def _headers(given: str | None, key: str | None, key_header: str) -> tuple[list[
 
 
 def _secrets(key: str | None, headers: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the words that no message shows: the key, and the values of headers except short words."""
+    """Return the words that no message may show: the key, and the values of headers without short words."""
     words = (word for value in headers.values() for word in (value, value.rpartition(" ")[2]))
     return tuple(filter(None, (key, *(word for word in words if len(word) >= _SHORTEST_SECRET))))
 
 
 def _advice(model: str, key_env: str, url: str) -> dict[str, str]:
-    """Return what helps here against some kinds of refusals; see `refusals.ADVICE`."""
+    """Return advice that replaces entries of `refusals.ADVICE` for this adapter."""
     versioned = re.search(r"//[^?#]*/v\d", url)
     hint = "" if versioned else "; most servers want it to end in /v1, e.g. http://localhost:8000/v1"
     return {

@@ -1,4 +1,4 @@
-"""Models that answer from a file: prepared replies, or the clicks of an earlier run."""
+"""Models that read their replies from a file: prepared replies, or the clicks of an earlier run."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ FINISH = "Finish"
 
 
 class Scripted:
-    """Replies that were written beforehand, in any point format.
+    """A model with prepared replies in any point format.
 
     Args:
-        file: a JSON file: an object from sample ids to lists of replies (the t-th is the answer at step t), or one
-            list for every sample. A sample or step without a reply gets "Finish".
-        points: the format the replies are written in.
+        file: a JSON file: an object from sample ids to lists of replies (the t-th is the reply at step t), or one
+            list for all samples. Without a reply for a sample or step, the reply is "Finish".
+        points: point format of the replies.
 
     Raises:
-        UsageError: when the file is not of that form.
+        UsageError: when the file has another form.
     """
 
     name = "scripted"
@@ -38,24 +38,24 @@ class Scripted:
         self._replies = _read_replies(self._file)
 
     def spec(self) -> dict[str, Any]:
-        """What is answered, by the file's SHA-256."""
+        """Return the SHA-256 of the file, for the manifest."""
         return {"file_sha256": sha256(self._file)}
 
     async def reply(self, request: Request) -> list[Reply]:
-        """The prepared reply of this sample and step."""
+        """Return the prepared reply for this sample and step."""
         replies = self._replies
         mine = replies.get(request.sample_id, ()) if isinstance(replies, Mapping) else replies
         return [Reply(mine[request.t - 1] if request.t <= len(mine) else FINISH)] * request.n
 
 
 class Replay:
-    """The actions of an earlier run, click by click, on whatever segmenter this run uses.
+    """A model that repeats the actions of an earlier run, for example with another segmenter.
 
     Args:
-        run: the folder of the earlier run.
+        run: folder of the earlier run.
 
     Raises:
-        UsageError: when it is no run folder.
+        UsageError: when it is no folder of a run.
     """
 
     name = "replay"
@@ -72,11 +72,11 @@ class Replay:
         }
 
     def spec(self) -> dict[str, Any]:
-        """Which run is replayed, by the SHA-256 of its episodes."""
+        """Return the SHA-256 of the earlier run's episodes, for the manifest."""
         return {"episodes_sha256": sha256(self._path)}
 
     async def reply(self, request: Request) -> list[Reply]:
-        """The recorded action of this sample and step, written in pixels."""
+        """Return the recorded action of this sample and step, with coordinates in pixels."""
         mine = self._replies.get(request.sample_id, [])
         return [Reply(mine[request.t - 1] if request.t <= len(mine) else FINISH)] * request.n
 

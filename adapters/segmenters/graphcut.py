@@ -1,17 +1,16 @@
-"""A segmenter without weights: every click moves the mask by one small, local cut.
+"""A segmenter without weights: every click changes the mask by a minimum cut in a window around the click.
 
-A click says that the mask is wrong around it, and where a user clicks says how far: the middle of the error. So each
-click is answered inside a window around it. For a few radii of the error, a labelling of the window is cut that weighs
-colour (what the disc around the click looks like, against the rest), the old mask (the further from the click, the
-more it stands) and contrast (labels change along edges of the image). Of the labellings the one is taken whose change
-the click is most in the middle of, with the cheapest outline.
+We assume that a user clicks the centre of the error region, so the distance from the click to the mask's edge
+estimates the size of the error. For a few radii of the error, the window is labelled by a minimum cut. Its energy
+combines colour (the disc around the click against the rest), the old mask (changes far from the click cost more) and
+contrast (labels should change along edges of the image). The chosen labelling has a cheap outline and the click in
+the middle of its change.
 
-A session may start from a given mask. It then stands where no click is against it, but the first few clicks may also
-move its whole outline, except for parts that lie apart: a given mask is often wrong all around, by as much as the click
-is away from its edge.
+A session may start from a given mask. The mask is then kept where no click contradicts it, but the first few clicks may
+also move its whole outline, except for distant parts: a given mask is often wrong all around, by about the distance
+from the click to its edge.
 
-What a labelling costs is the energy of Boykov and Jolly (ICCV 2001); `hlmat_bench.segmenters.graphcut.min_cut` finds
-the cheapest. Nothing is
+The energy is that of Boykov and Jolly (ICCV 2001); `hlmat_bench.segmenters.graphcut.min_cut` minimises it. Nothing is
 random: the mask is a function of the image, the given mask and the clicks in their order.
 """
 
@@ -31,11 +30,11 @@ from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.types import Box, Image, Mask, Size
 from hlmat_bench.protocol.interfaces import Facts
 from hlmat_bench.segmenters.graphcut.min_cut import resized
-from hlmat_bench.segmenters.graphcut.window import Answer, Outline, Settings, Window, anchored
+from hlmat_bench.segmenters.graphcut.window import Labelling, Outline, Settings, Window, anchored
 
 
 class GraphCut:
-    """The segmenter ``graphcut``: clicks alone, no boxes; needs nothing but OpenCV."""
+    """The segmenter ``graphcut``: takes clicks, no boxes; needs only OpenCV."""
 
     name = "graphcut"
     accepts_box = False
@@ -55,12 +54,13 @@ class GraphCut:
 
 
 class _State(NamedTuple):
-    """Where a session stands, at the canvas's size.
+    """The state of a session, at the canvas's size.
 
     Attributes:
-        clicks: those answered so far.
-        mask: after them.
-        depth: of the shallowest change so far. Users correct the largest error first, so later ones are no deeper.
+        clicks: the clicks so far.
+        mask: the mask after these clicks.
+        depth: the depth of the shallowest change so far. Users correct the largest error first, so later changes
+            should not be deeper.
     """
 
     clicks: tuple[Click, ...]
@@ -72,9 +72,9 @@ class GraphCutSession:
     """An image opened in `GraphCut`.
 
     Args:
-        canvas: the image as it is worked on, uint8 (h, w, 3) RGB.
-        size: (height, width) of the original.
-        settings: what the masks depend on.
+        canvas: the image, reduced where it is large, uint8 (h, w, 3) RGB.
+        size: (height, width) of the original image.
+        settings: the parameters of the algorithm.
     """
 
     def __init__(self, canvas: Image, size: Size, settings: Settings) -> None:
@@ -95,14 +95,15 @@ class GraphCutSession:
             self._start = self._state = _State((), on_canvas, math.inf)
 
     def predict(self, clicks: Sequence[Click], box: Box | None = None) -> Mask:
-        """See `hlmat_bench.protocol.interfaces.Session.predict`; a click that was answered before is not computed
-        again.
+        """See `hlmat_bench.protocol.interfaces.Session.predict`.
+
+        Only clicks that follow those of the last prediction are computed.
 
         Raises:
             UsageError: when a box is given.
         """
         if box is not None:
-            raise UsageError("graphcut takes clicks alone; use a segmenter that takes boxes, such as sam_b.")
+            raise UsageError("graphcut takes only clicks; use a segmenter that takes boxes, such as sam_b.")
         wanted = tuple(clicks)
         if self._state.clicks != wanted[: len(self._state.clicks)]:
             self._state = self._start
@@ -111,7 +112,7 @@ class GraphCutSession:
         return self._full_size(wanted)
 
     def snapshot(self) -> _State:
-        """The clicks and mask so far, which nothing changes later."""
+        """Return the clicks and the mask so far, which no later prediction changes."""
         return self._state
 
     def restore(self, state: _State) -> None:
@@ -128,8 +129,8 @@ class GraphCutSession:
             mask[each.y, each.x] = each.positive
         self._state = _State(clicks, anchored(mask, placed, self._start.mask), min(self._state.depth, answer.depth))
 
-    def _best(self, clicks: Sequence[Click]) -> tuple[Window, Answer]:
-        """The labelling that answers the last of the clicks on the canvas best, and where it is."""
+    def _best(self, clicks: Sequence[Click]) -> tuple[Window, Labelling]:
+        """Return the best labelling for the last of the clicks on the canvas, and its window."""
         place = self._canvas, self._state.mask, clicks, self._state.depth, self._start.mask, self._settings
         windows, (positive, x, y) = [Window(*place)], clicks[-1]
         early = self._given is not None and len(clicks) <= self._settings.outlines
@@ -138,7 +139,7 @@ class GraphCutSession:
         return max(((window, window.best()) for window in windows), key=lambda found: found[1].score)
 
     def _placed(self, click: Click) -> Click:
-        """A click on the canvas."""
+        """Return a click in pixels of the canvas."""
         height, width = self._canvas.shape[:2]
         x = int((click.x + 0.5) * width / self._size[1])
         y = int((click.y + 0.5) * height / self._size[0])
@@ -151,7 +152,7 @@ class GraphCutSession:
         return mask
 
     def _enlarged(self) -> Mask:
-        """The mask in the original's size; where it is as given at the start, it is as sharp as it was given."""
+        """Return the mask in the original's size; where it equals the given mask, it is as sharp as that mask."""
         import cv2
 
         mask = self._state.mask
@@ -161,12 +162,13 @@ class GraphCutSession:
         fine: Mask = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_LINEAR) > 0.5
         if self._given is None:
             return fine
+        # One pixel more than the change, so that the interpolated outline is not cut at the border of the change.
         near = cv2.dilate((mask != self._start.mask).astype(np.uint8), np.ones((3, 3), np.uint8))
         return np.where(cv2.resize(near, size, interpolation=cv2.INTER_NEAREST) > 0, fine, self._given)
 
 
 def _reduced(image: Image, pixels: int) -> Image:
-    """The image with at most so many pixels."""
+    """Return an image with at most ``pixels`` pixels."""
     height, width = image.shape[:2]
     scale = min(1.0, (pixels / (height * width)) ** 0.5)
     if scale == 1:

@@ -1,8 +1,8 @@
 """The Segment Anything Models as interactive segmenters: SAM, SAM-HQ, SAM 2 and 2.1, SAM 3 and EdgeTAM.
 
 All run through transformers (``pretrained=``); SAM also through the package segment-anything (``checkpoint=``), with
-the same masks. What they share is in `hlmat_bench.segmenters.sam.segmenter`, what tells them apart in
-`hlmat_bench.segmenters.sam.families`.
+the same masks. `hlmat_bench.segmenters.sam.segmenter` has their common code, `hlmat_bench.segmenters.sam.families`
+their differences.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.networks import device as local
 from hlmat_bench.protocol.interfaces import Facts
 from hlmat_bench.segmenters.sam.families import SAM, VARIANTS, Variant
-from hlmat_bench.segmenters.sam.official import VIT_B, VIT_H, VIT_L, Architecture, OfficialNetwork
+from hlmat_bench.segmenters.sam.official import VIT_B, VIT_H, VIT_L, OfficialNetwork, SamArchitecture
 from hlmat_bench.segmenters.sam.segmenter import SamSegmenter
 from hlmat_bench.segmenters.sam.transformers import TransformersNetwork
 
@@ -22,7 +22,7 @@ _TRANSFORMERS = ("torch", "transformers", "safetensors")
 
 
 def missing(name: str) -> str | None:
-    """What the segmenter of that name lacks here; None when it lacks nothing. SAM runs in either of two ways."""
+    """Return a sentence that names missing packages of a segmenter; None when it can run. SAM can run in two ways."""
     family = VARIANTS[name].family
     if family is SAM:
         return local.missing_packages(*_OFFICIAL) and local.missing_packages(*_TRANSFORMERS)
@@ -33,23 +33,23 @@ class Sam(SamSegmenter):
     """The segmenters ``sam_b``, ``sam_l``, ``sam_h``, and ``sam`` for any SAM that transformers can load.
 
     Args:
-        architecture: which SAM; None takes it from the ``pretrained`` folder.
+        architecture: the architecture; None to take it from the ``pretrained`` folder.
         checkpoint: an official ``.pth`` file.
-        pretrained: instead of it, a folder that transformers saved, or a Hugging Face id.
+        pretrained: instead of ``checkpoint``, a folder that transformers saved, or a Hugging Face id.
         device: ``auto`` takes the accelerator if there is one.
         dtype: number type of the image encoder; prompts and masks are always computed in float32.
-        feedback: give the logits of the last mask to the next prediction.
-        cache_mb: megabytes (2^20 bytes) of image features that are kept.
-        embedding_cache: a folder that keeps them on disk, too.
-        embedding_cache_gb: gigabytes (2^30 bytes) that its files may take.
+        feedback: whether the logits of the last mask are an input of the next prediction.
+        cache_mb: size of the cache of image features on the device, in megabytes (2^20 bytes).
+        embedding_cache: a folder for a cache of image features on disk; None for no such cache.
+        embedding_cache_gb: the largest size of this folder, in gigabytes (2^30 bytes).
 
     Raises:
-        UsageError: when a package or the weights are missing, damaged or of another size.
+        UsageError: when a package is missing, or the weights are missing, damaged or of another size.
     """
 
     def __init__(
         self,
-        architecture: Architecture | None,
+        architecture: SamArchitecture | None,
         *,
         checkpoint: str | None = None,
         pretrained: str | None = None,
@@ -86,13 +86,13 @@ class TransformersSam(SamSegmenter):
     """A SAM of a later family.
 
     Args:
-        variant: which.
+        variant: the variant to load.
         pretrained: a folder that transformers saved, or a Hugging Face id.
         checkpoint: refused; only the first SAM is read from its authors' files.
         device, dtype, feedback, cache_mb, embedding_cache, embedding_cache_gb: see `Sam`.
 
     Raises:
-        UsageError: when a package or the weights are missing, damaged or those of another network.
+        UsageError: when a package is missing, or the weights are missing, damaged or those of another network.
     """
 
     def __init__(
@@ -129,7 +129,9 @@ class TransformersSam(SamSegmenter):
         )
 
 
-def _check_choice(name: str, architecture: Architecture | None, checkpoint: str | None, pretrained: str | None) -> None:
+def _check_choice(
+    name: str, architecture: SamArchitecture | None, checkpoint: str | None, pretrained: str | None
+) -> None:
     if architecture is None and (checkpoint or not pretrained):
         raise UsageError(
             "sam takes its weights as pretrained=, a folder that transformers saved or an id like "

@@ -1,8 +1,8 @@
 """SimpleClick (Liu et al., ICCV 2023, arXiv 2210.11006) as an interactive segmenter, with its official checkpoints.
 
-The network sees the clicks, the probabilities of the last mask and a part of the image around the object, as in the
-original's evaluation without backpropagating refinement (NoBRS). So a mask depends on the masks before it: a session
-takes clicks one by one from the first, whichever way they are given to it.
+The inputs of the network are the clicks, the probabilities of the last mask and a part of the image around the object,
+as in the original's evaluation without backpropagating refinement (NoBRS). Therefore a mask depends on the masks before
+it, and a session processes the clicks one by one from the first, even if they are given together.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from hlmat_bench.segmenters.simpleclick import checkpoints as simpleclick_weight
 from hlmat_bench.segmenters.simpleclick.zoom_in import ZoomIn
 
 if TYPE_CHECKING:
-    from hlmat_bench.segmenters.simpleclick.predictor import State
+    from hlmat_bench.segmenters.simpleclick.predictor import PredictorState
 
 
 def missing(name: str) -> str | None:
-    """What the segmenter of that name lacks here; None when it lacks nothing but weights."""
+    """Return a sentence that names missing packages of a segmenter; None when it needs only weights."""
     return local.missing_packages("torch")
 
 
@@ -39,17 +39,17 @@ class SimpleClick:
     ``simpleclick`` for weights of any size.
 
     Args:
-        wanted: the name; weights of another official size are refused.
+        wanted: the name of the segmenter; weights of another official size are refused.
         checkpoint: an official ``.pth`` file.
         input_size: side of the network's input in pixels, a multiple of 224. The original takes 448, and 672 for DAVIS.
-        flip: average the logits with those of the mirror image.
-        threshold: a pixel more probable than this is in the mask.
-        click_limit: the network is shown the first so many clicks; None: all.
+        flip: whether the logits are averaged with those of the mirrored image.
+        threshold: a pixel with a higher probability is in the mask.
+        click_limit: the number of clicks, from the first, that the network gets; None for all.
         device: ``auto`` takes the accelerator if there is one.
         dtype: number type of the network.
 
     Raises:
-        UsageError: when torch or the weights are missing, damaged or of another size, or an option makes no sense.
+        UsageError: when torch is missing, the weights are missing, damaged or of another size, or an option is invalid.
     """
 
     accepts_box = False
@@ -106,7 +106,7 @@ class SimpleClick:
         }
 
     def open(self, image: Image) -> SimpleClickSession:
-        """See `hlmat_bench.protocol.interfaces.Segmenter.open`; nothing is encoded, as the encoder takes the clicks."""
+        """See `hlmat_bench.protocol.interfaces.Segmenter.open`; encodes nothing, as the encoder needs the clicks."""
         with local.computing(self.name):
             return SimpleClickSession(self, image)
 
@@ -114,39 +114,40 @@ class SimpleClick:
 class SimpleClickSession:
     """An image opened in SimpleClick.
 
-    The mask is a function of the image, of the mask that it started from, and of the clicks in their order.
+    The mask is a function of the image, the start mask, and the clicks in their order.
     """
 
     def __init__(self, segmenter: SimpleClick, image: Image) -> None:
         import torch
 
-        from hlmat_bench.segmenters.simpleclick.predictor import State
+        from hlmat_bench.segmenters.simpleclick.predictor import PredictorState
 
         self._segmenter = segmenter
         self._image = torch.from_numpy(np.array(image)).to(segmenter.device).permute(2, 0, 1)
-        self._start = State(torch.zeros(image.shape[:2], device=segmenter.device))
+        self._start = PredictorState(torch.zeros(image.shape[:2], device=segmenter.device))
         self._state = self._start
 
     def start_from(self, mask: Mask) -> None:
-        """See `hlmat_bench.protocol.interfaces.RefiningSession.start_from`; its pixels get the probability 1, all
-        others 0.
+        """See `hlmat_bench.protocol.interfaces.RefiningSession.start_from`.
+
+        The pixels of the mask get the probability 1, all others 0.
 
         Raises:
             UsageError: when the mask has another shape than the image.
         """
         import torch
 
-        from hlmat_bench.segmenters.simpleclick.predictor import State
+        from hlmat_bench.segmenters.simpleclick.predictor import PredictorState
 
         given = masks.of_shape(mask, tuple(self._image.shape[1:]))
         with local.computing(self._segmenter.name):
-            self._start = self._state = State(torch.from_numpy(given).to(self._image.device, torch.float32))
+            self._start = self._state = PredictorState(torch.from_numpy(given).to(self._image.device, torch.float32))
 
     def predict(self, clicks: Sequence[Click], box: Box | None = None) -> Mask:
-        """See `hlmat_bench.protocol.interfaces.Session.predict`; without clicks it is the mask of the start, or empty.
+        """See `hlmat_bench.protocol.interfaces.Session.predict`; without clicks, the answer is the start mask.
 
-        The network runs once for each click that follows those of the last prediction. Where other clicks than those
-        come first, the session starts again and runs once for every click.
+        The network runs once for every click that follows those of the last prediction. If the clicks do not begin with
+        those of the last prediction, the session starts again and runs the network once for every click.
 
         Raises:
             UsageError: when a box is given.
@@ -158,18 +159,18 @@ class SimpleClickSession:
             mask: Mask = (self._state.probabilities > self._segmenter.threshold).cpu().numpy()
         return mask
 
-    def _after(self, clicks: Sequence[Click]) -> State:
-        """The state after these clicks."""
+    def _after(self, clicks: Sequence[Click]) -> PredictorState:
+        """Return the state after these clicks."""
         state = self._state if tuple(clicks[: len(self._state.clicks)]) == self._state.clicks else self._start
         for count in range(len(state.clicks) + 1, len(clicks) + 1):
             state = self._segmenter.predictor.next_state(self._image, clicks[:count], state)
         return state
 
-    def snapshot(self) -> State:
-        """The probabilities, the part looked at and the clicks, which no later prediction changes."""
+    def snapshot(self) -> PredictorState:
+        """Return the probabilities, the crop and the clicks, which no later prediction changes."""
         return self._state
 
-    def restore(self, state: State) -> None:
+    def restore(self, state: PredictorState) -> None:
         """See `hlmat_bench.protocol.interfaces.Session.restore`."""
         self._state = state
 

@@ -1,4 +1,4 @@
-"""The command line: which commands there are."""
+"""The command line: its commands and its entry point."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-data_app = typer.Typer(help="The data sets of the tasks.", no_args_is_help=True)
-lmms_app = typer.Typer(help="Our tasks inside lmms-eval.", no_args_is_help=True)
+data_app = typer.Typer(help="Check the data sets of tasks.", no_args_is_help=True)
+lmms_app = typer.Typer(help="Use the tasks of hlmat-bench in lmms-eval.", no_args_is_help=True)
 
 for command in (
     run.run,
@@ -47,7 +47,7 @@ app.add_typer(lmms_app, name="lmms")
 
 
 def main() -> None:
-    """Run the command line; what a user can mend is one sentence and exit code 2."""
+    """Run the command line; a `UsageError` is printed as one sentence and ends it with exit code 2."""
     logging.getLogger("hlmat_bench").addHandler(_Notes())
     try:
         app()
@@ -59,10 +59,10 @@ def main() -> None:
 
 
 class _Notes(logging.Handler):
-    """Prints what the library has to say beside its results as remarks on standard error."""
+    """A log handler that prints the library's messages as notes on standard error."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """See `logging.Handler.emit`."""
+        """Print one message, see `logging.Handler.emit`."""
         from hlmat_bench.cli import console
 
         console.note(record.getMessage())

@@ -1,4 +1,4 @@
-"""Is it right: ``check``, ``probe`` and ``data check``."""
+"""The commands ``check``, ``probe`` and ``data check``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def check(
     plugin: Annotated[str, typer.Argument(help="A file, or a name with options, as --model and --segmenter take it.")],
     catalog: options.CatalogFile = None,
 ) -> None:
-    """Hold a model or a segmenter against the public contract; exit code 1 when it breaks a rule."""
+    """Check a model or a segmenter against the public contract of plug-ins; exit code 1 if it breaks a rule."""
     from hlmat_bench.cli import console
     from hlmat_bench.models.catalog import Catalog
     from hlmat_bench.protocol.plugins import kind_of, make
@@ -38,13 +38,13 @@ def probe(
     model: Annotated[str, typer.Option(help="Name[,key=value...] or ./file.py.")],
     samples: Annotated[int, typer.Option(help="Markers to ask for; four are on one image.")] = 32,
     seed: options.Seed = 0,
-    out: Annotated[Path | None, typer.Option(help="Folder of images, picture and replies.")] = None,
-    concurrency: Annotated[int | None, typer.Option(min=1, help="Requests under way at once.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for images, picture and replies.")] = None,
+    concurrency: Annotated[int | None, typer.Option(min=1, help="Requests in flight at the same time.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Requests per batch of a local model.")] = None,
     catalog: options.CatalogFile = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="A setting, key=value: points=yx1000, ...")] = None,
 ) -> None:
-    """Ask a model for markers at known places: is its point format right? Exit code 1 when it is not."""
+    """Check a model's point format by asking it for markers at known positions; exit code 1 if the format is wrong."""
     from hlmat_bench.cli import console
     from hlmat_bench.core.text import redact
     from hlmat_bench.runs.probe import probe as probe_one
@@ -74,7 +74,7 @@ def data_check(
     seed: options.Seed = 0,
     set_: options.Settings = None,
 ) -> None:
-    """Count a task's images, refs and expressions and look at every file; exit code 1 when something is off."""
+    """Count a task's images, refs and expressions, and check every file; exit code 1 if something is wrong."""
     from hlmat_bench.cli import console
     from hlmat_bench.data.check import check
     from hlmat_bench.data.tasks import load_task

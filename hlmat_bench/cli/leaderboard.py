@@ -1,4 +1,4 @@
-"""The commands ``hlmat-bench leaderboard ...``; heavy imports happen inside."""
+"""The commands ``hlmat-bench leaderboard ...``."""
 
 from __future__ import annotations
 
@@ -10,25 +10,27 @@ import typer
 from hlmat_bench.cli import options
 from hlmat_bench.core.errors import UsageError
 
-app = typer.Typer(help="Entries of a leaderboard, their verification, and its pages.", no_args_is_help=True)
+app = typer.Typer(help="Write and verify entries of a leaderboard, and make its pages.", no_args_is_help=True)
 
-_TaskFile = Annotated[str, typer.Option("--task", help="The task's YAML file, where it is none of ours.")]
+_TaskFile = Annotated[str, typer.Option("--task", help="The task's YAML file, if it is not a task of hlmat-bench.")]
 
 
 @app.command()
 def submit(
     run: Annotated[Path, typer.Argument(help="The run's folder.")],
-    submitter: Annotated[str, typer.Option(help="Who hands the entry in.")],
+    submitter: Annotated[str, typer.Option(help="Name of the person or group that submits the entry.")],
     training_data: Annotated[
-        str, typer.Option(help="What the model was trained on, and whether images of the task are among it.")
+        str, typer.Option(help="The model's training data, and whether they include images of the task.")
     ],
-    open_weights: Annotated[bool, typer.Option("--open-weights/--closed-weights", help="Can the weights be had?")],
-    title: Annotated[str, typer.Option(help="The model as the table shows it; default: its name.")] = "",
+    open_weights: Annotated[
+        bool, typer.Option("--open-weights/--closed-weights", help="Whether the weights are available to everybody.")
+    ],
+    title: Annotated[str, typer.Option(help="Name of the model in the table; default: its name in the run.")] = "",
     link: Annotated[list[str] | None, typer.Option(help="Address of a paper, of code, of the run; up to 5.")] = None,
-    name: Annotated[str, typer.Option(help="The entry's id; default: from model, task, segmenter, budget.")] = "",
-    out: Annotated[Path, typer.Option(help="The folder to write to.")] = Path(),
+    name: Annotated[str, typer.Option(help="Id of the entry; default: from model, task, segmenter, budget.")] = "",
+    out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path(),
 ) -> None:
-    """Write the entry of a run, ID.json; everything in it is computed again from the run's masks."""
+    """Write the entry of a run, ID.json; all scores in it are computed again from the run's masks."""
     from hlmat_bench.cli import console
     from hlmat_bench.protocol import manifest
     from hlmat_bench.reports.leaderboard.entry import read_entry
@@ -39,25 +41,29 @@ def submit(
     entry = make_entry(Run(run), declared, name)
     path = out / f"{entry.id}.json"
     if not out.is_dir():
-        raise UsageError(f"There is no folder {out}; make it, or choose another --out.")
+        raise UsageError(f"There is no folder {out}; create it, or choose another --out.")
     manifest.write_json(path, entry.model_dump())
-    read_entry(path)  # what is written is taken
+    read_entry(path)  # makes sure that the leaderboard will accept the file
     console.say(f"Wrote {path}. `hlmat-bench leaderboard verify {path} --run {run}` checks it as others will.")
 
 
 @app.command()
 def verify(
     entry: Annotated[list[Path], typer.Argument(help="Entries, ID.json; with --run, one.")],
-    run: Annotated[Path | None, typer.Option(help="The run's folder: scores and digests from its masks.")] = None,
-    segmenter: Annotated[
-        str | None, typer.Option(help="Name[,key=value...]: the masks again from the recorded clicks.")
+    run: Annotated[
+        Path | None, typer.Option(help="The run's folder: compute scores and digests from its masks.")
     ] = None,
-    rerun: Annotated[str | None, typer.Option(help="The model, name[,key=value...]: asks it again.")] = None,
+    segmenter: Annotated[
+        str | None, typer.Option(help="Name[,key=value...]: predict the masks again from the recorded clicks.")
+    ] = None,
+    rerun: Annotated[str | None, typer.Option(help="Name[,key=value...] of the model: ask it again.")] = None,
     task: _TaskFile = "",
     data_root: options.DataRoot = None,
-    record: Annotated[bool, typer.Option("--record", help="Write the level to verified/ID.json beside it.")] = False,
+    record: Annotated[
+        bool, typer.Option("--record", help="Write the level to verified/ID.json in the leaderboard's folder.")
+    ] = False,
 ) -> None:
-    """Check entries, from their form to the model itself; exit code 1 where one fails."""
+    """Check entries, from their form up to the model's replies; exit code 1 if a check fails."""
     import tempfile
 
     from hlmat_bench.cli import console
@@ -68,7 +74,7 @@ def verify(
     from hlmat_bench.reports.leaderboard.verify.verification import verify as verify_one
 
     if run is not None and len(entry) > 1:
-        raise UsageError("--run belongs to one entry; verify them one by one.")
+        raise UsageError("--run is the run of a single entry; verify the entries one by one.")
     failed = False
     for path in entry:
         read = read_entry(path)
@@ -78,7 +84,7 @@ def verify(
         for finding in verdict.findings:
             console.say(f"FAILED {path.name}: {finding}")
         if len(verdict.findings) == MAX_FINDINGS:
-            console.say("There may be more; only the first are shown.")
+            console.say("Only the first findings are shown; there may be more.")
         for note in verdict.notes:
             console.say(note)
         failed = failed or verdict.level is None
@@ -93,9 +99,9 @@ def verify(
 @app.command()
 def withdraw(
     entry: Annotated[Path, typer.Argument(help="DIR/entries/ID.json")],
-    reason: Annotated[str, typer.Option(help="Why, in a sentence or two; the site shows it.")],
+    reason: Annotated[str, typer.Option(help="The reason in one or two sentences; the site shows it.")],
 ) -> None:
-    """Take an entry back: its row stays with the reason, its numbers go."""
+    """Withdraw an entry: its row stays with the reason, its numbers are removed."""
     from hlmat_bench.cli import console
     from hlmat_bench.reports.leaderboard import repository
 
@@ -105,9 +111,9 @@ def withdraw(
 @app.command()
 def build(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The leaderboard: entries/, verified/, withdrawn/.")],
-    out: Annotated[Path | None, typer.Option(help="The site's folder; default: DIR/site.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the site; default: DIR/site.")] = None,
 ) -> None:
-    """Make the site: static pages that need no network and no server."""
+    """Write the site: static pages that need no network and no server."""
     from hlmat_bench.cli import console
     from hlmat_bench.reports.leaderboard import site
 
@@ -117,7 +123,7 @@ def build(
 
 @app.command()
 def init(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder.")]) -> None:
-    """Make a leaderboard that GitHub Pages or a Hugging Face static Space can show."""
+    """Create a leaderboard for GitHub Pages or a static Space of Hugging Face."""
     from hlmat_bench.cli import console
     from hlmat_bench.reports.leaderboard import setup
 

@@ -1,4 +1,4 @@
-"""What there is: ``models``, ``segmenters`` and ``tasks``."""
+"""The commands ``models``, ``segmenters`` and ``tasks``."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from hlmat_bench.cli import options
 
 
 def models(
-    name: Annotated[str | None, typer.Argument(help="All that the catalogue knows of one model.")] = None,
+    name: Annotated[str | None, typer.Argument(help="A model: show everything in its catalogue entry.")] = None,
     catalog: options.CatalogFile = None,
 ) -> None:
-    """The models there are: what they are, how they write coordinates, and whether they can run here."""
+    """List all models, how they write coordinates, and whether they can run on this machine."""
     from hlmat_bench.cli import console
     from hlmat_bench.models.catalog import Catalog
 
@@ -22,11 +22,11 @@ def models(
         console.say(known.page(name))
         return
     console.table(known.HEADERS, known.rows())
-    console.say("\n`hlmat-bench models NAME` says what else there is to know of one.")
+    console.say("\n`hlmat-bench models NAME` shows the whole entry of a model.")
 
 
 def segmenters() -> None:
-    """The segmenters there are, what they take, and whether they can run here."""
+    """List all segmenters, their inputs and options, and whether they can run on this machine."""
     from hlmat_bench.cli import console
     from hlmat_bench.protocol.plugins import available
 
@@ -35,9 +35,9 @@ def segmenters() -> None:
 
 
 def tasks(data_root: options.DataRoot = None) -> None:
-    """The tasks there are, and whether their data is here."""
+    """List all tasks, and whether their data are on this machine."""
     from hlmat_bench.cli import console
-    from hlmat_bench.data.tasks import load_task, task_names
+    from hlmat_bench.data.tasks import layouts, load_task, task_names
 
     rows = []
     for name in task_names():
@@ -46,3 +46,4 @@ def tasks(data_root: options.DataRoot = None) -> None:
         here = task.missing(data_root)
         rows.append((name, task.title, str(expressions or ""), here or "yes"))
     console.table(("task", "title", "expressions", "can run here"), rows, right=[2])
+    console.say(f"\nA task file of your own may name one of the layouts {', '.join(layouts())}, or a layout's file.")

@@ -1,4 +1,4 @@
-"""Options that several commands have."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -9,27 +9,28 @@ import typer
 
 DataRoot = Annotated[
     Path | None,
-    typer.Option(help="The folder under which the data sets lie.", envvar="HLMAT_DATA", show_envvar=True),
+    typer.Option(help="Folder that contains the data sets.", envvar="HLMAT_DATA", show_envvar=True),
 ]
 Ceilings = Annotated[
-    Path | None, typer.Option(help="The folder of all ceilings; default: runs/ceilings, or `ceilings` beside the run.")
+    Path | None,
+    typer.Option(help="Folder of all ceilings; default: runs/ceilings, or `ceilings` next to the run."),
 ]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", help="A setting, key=value: overlay.color=blue, history=on, data.missing=skip, ..."),
 ]
 CatalogFile = Annotated[
-    Path | None, typer.Option("--catalog", help="A file with more models, of the form of adapters/models/catalog.yaml.")
+    Path | None, typer.Option("--catalog", help="File with more models, in the form of adapters/models/catalog.yaml.")
 ]
 EmbeddingCache = Annotated[
     Path | None,
-    typer.Option(help="Folder that keeps what the segmenter's encoder makes of images, for later runs."),
+    typer.Option(help="Folder for the segmenter's image embeddings, which later runs use again."),
 ]
 Initial = Annotated[
     str | None,
     typer.Option(
         help="State before the first click: empty, gt-box, model-box, box-from=RUN, mask-from=RUN, masks=FOLDER; "
-        "default: empty, and of refine_ tasks the mask that is made."
+        "default: empty, and for refine_ tasks the generated mask."
     ),
 ]
-Seed = Annotated[int, typer.Option(help="Seed of everything random; of a synthetic task, also of its scenes.")]
+Seed = Annotated[int, typer.Option(help="Seed of all random numbers; for a synthetic task, also of its scenes.")]

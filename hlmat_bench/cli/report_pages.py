@@ -1,4 +1,4 @@
-"""What `hlmat-bench report` and `hlmat-bench compare` do and print."""
+"""The work of `hlmat-bench report` and `hlmat-bench compare`."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from hlmat_bench.reports.run import build, comparison, loaded, ratings
 
 
 def report(runs: Sequence[Path], out: Path | None, show: bool, **options: Any) -> None:
-    """Write the pages and say where; ``show`` opens them. See `build.report` for the options."""
+    """Write the pages and print their path; with ``show``, open them. For the options see `build.report`."""
     page = _built(runs, out, **options)
     if show and not webbrowser.open(page.resolve().as_uri()):
-        console.note(f"No browser was found; open {page} in one.")
+        console.note(f"No browser was found; open {page} in a browser.")
 
 
 def compare(runs: Sequence[Path], out: Path | None, **options: Any) -> None:
-    """Print the paired differences of all pairs, and write the pages where a folder is named.
+    """Print the paired differences of all pairs, and write the pages if a folder is given.
 
     Raises:
-        UsageError: when there are fewer than two runs, or they do not compare.
+        UsageError: when there are fewer than two runs, or they cannot be compared.
     """
     if len(runs) < 2:
-        raise UsageError("A comparison needs two runs or more; `hlmat-bench report` shows one.")
+        raise UsageError("A comparison needs two runs or more; `hlmat-bench report` shows a single run.")
     played = loaded.read(runs)
     if all(entrant.taken is None for entrant in played):
         headers, rows = ratings.pair_table(played)

@@ -13,13 +13,19 @@ from hlmat_bench.cli.settings import settings as settings_of
 
 def score(
     run: Annotated[list[Path], typer.Argument(help="Run folders.")],
-    replay: Annotated[bool, typer.Option("--replay", help="Replay the clicks: compare masks, find regret.")] = False,
-    segmenter: Annotated[str | None, typer.Option(help="Of a replay, as the run had it; default: its name.")] = None,
-    task: Annotated[str | None, typer.Option(help="Of a replay, as the run had it; default: its name.")] = None,
+    replay: Annotated[
+        bool, typer.Option("--replay", help="Repeat the clicks, compare the masks, and compute the regret.")
+    ] = False,
+    segmenter: Annotated[
+        str | None, typer.Option(help="For --replay: the run's segmenter; default: the name in its manifest.")
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option(help="For --replay: the run's task; default: the name in its manifest.")
+    ] = None,
     data_root: options.DataRoot = None,
     set_: options.Settings = None,
 ) -> None:
-    """Compute the scores again, from the episodes alone; with --replay, exit code 1 when a mask is another."""
+    """Compute the scores again from the recorded episodes; with --replay, exit code 1 if a mask is different."""
     from hlmat_bench.cli import console
     from hlmat_bench.cli.score_tables import print_scores
     from hlmat_bench.runs.replay import replay_folder
@@ -42,17 +48,20 @@ def score(
 def report(
     run: Annotated[list[Path], typer.Argument(help="Run folders; several on the same samples are compared.")],
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the pages; default: RUN/report, of several runs `comparison` beside.")
+        Path | None,
+        typer.Option(
+            help="Folder for the pages; default: RUN/report; for several runs: comparison, next to the first."
+        ),
     ] = None,
     open_: Annotated[bool, typer.Option("--open", help="Open the pages in a browser.")] = False,
     images: Annotated[
-        bool, typer.Option("--images/--no-images", help="With the images, or without, for licences that want it.")
+        bool, typer.Option("--images/--no-images", help="Include the images, or not, if their licence forbids it.")
     ] = True,
     data_root: options.DataRoot = None,
-    task: Annotated[str | None, typer.Option(help="The task's YAML file, where it has moved.")] = None,
+    task: Annotated[str | None, typer.Option(help="The task's YAML file, if it has moved.")] = None,
     ceilings: options.Ceilings = None,
 ) -> None:
-    """Write pages about a run, or the comparison of several: curves, slices, and every sample step by step."""
+    """Write pages about a run, or a comparison of several runs: curves, slices, and every step of every sample."""
     from hlmat_bench.cli import report_pages
 
     report_pages.report(run, out, open_, images=images, data_root=data_root, task=task, ceilings=ceilings)
@@ -61,12 +70,14 @@ def report(
 def compare(
     run: Annotated[list[Path], typer.Argument(help="Two or more run folders on the same samples.")],
     out: Annotated[Path | None, typer.Option(help="Also write pages into this folder.")] = None,
-    images: Annotated[bool, typer.Option("--images/--no-images", help="The pages with the images, or without.")] = True,
+    images: Annotated[
+        bool, typer.Option("--images/--no-images", help="Include the images in the pages, or not.")
+    ] = True,
     data_root: options.DataRoot = None,
-    task: Annotated[str | None, typer.Option(help="The task's YAML file, where it has moved.")] = None,
+    task: Annotated[str | None, typer.Option(help="The task's YAML file, if it has moved.")] = None,
     ceilings: options.Ceilings = None,
 ) -> None:
-    """Compare runs on the same samples: paired differences with 95 % intervals, and who is better how often."""
+    """Compare runs on the same samples: paired differences with 95 % intervals, and how often each run is better."""
     from hlmat_bench.cli import report_pages
 
     report_pages.compare(run, out, images=images, data_root=data_root, task=task, ceilings=ceilings)

@@ -1,4 +1,4 @@
-"""What others connect to: ``serve-segmenter`` and ``lmms tasks``."""
+"""The commands ``serve-segmenter`` and ``lmms tasks``."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import typer
 def serve_segmenter(
     segmenter: Annotated[str, typer.Option(help="Name[,key=value...] or ./file.py.")],
     host: Annotated[
-        str, typer.Option(help="Interface to listen on; others than 127.0.0.1 let others in.")
+        str, typer.Option(help="Interface to listen on; with others than 127.0.0.1, other machines can connect.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8765,
-    threads: Annotated[int, typer.Option(min=1, help="Predictions at once.")] = 1,
-    queue: Annotated[int, typer.Option(min=0, help="Requests that may wait; more are answered with 503.")] = 64,
-    sessions: Annotated[int, typer.Option(min=1, help="Open images; best one for each episode under way.")] = 64,
+    threads: Annotated[int, typer.Option(min=1, help="Predictions at the same time.")] = 1,
+    queue: Annotated[int, typer.Option(min=0, help="Most waiting requests; further ones get status 503.")] = 64,
+    sessions: Annotated[int, typer.Option(min=1, help="Most open images; take at least one per episode.")] = 64,
     idle: Annotated[float, typer.Option(min=1, help="Seconds until an unused session expires.")] = 600.0,
     max_megapixels: Annotated[float, typer.Option(min=0.1, help="Larger images are refused.")] = 64.0,
 ) -> None:
-    """Share one segmenter among many runs, over HTTP: --segmenter server,url=http://HOST:PORT."""
+    """Serve one segmenter to many runs over HTTP; they take --segmenter server,url=http://HOST:PORT."""
     from hlmat_bench.cli import console
     from hlmat_bench.core.networks import device
     from hlmat_bench.protocol import plugins
@@ -33,7 +33,7 @@ def serve_segmenter(
 
 
 def lmms_tasks() -> None:
-    """Print the folder with our tasks for lmms-eval, which takes it as --include_path."""
+    """Print the folder with the tasks for lmms-eval, for its option --include_path."""
     from hlmat_bench.core.content import folder
 
     typer.echo(folder("tasks") / "lmms")

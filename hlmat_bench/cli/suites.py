@@ -10,29 +10,27 @@ import typer
 
 from hlmat_bench.cli import options
 
-_Replaced = "NAME=SPEC: the suite's {} of that name is this one; may be given several times."
+_Replaced = "NAME=SPEC: use this {0} for the suite's {0} NAME; may be given several times."
 
 
 def suite(
     name: Annotated[str, typer.Argument(help="A suite's name, or ./file.yaml.")],
-    out: Annotated[Path | None, typer.Option(help="The folder of its runs and tables; default: runs/NAME.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for runs and tables; default: runs/NAME.")] = None,
     model: Annotated[list[str] | None, typer.Option(help=_Replaced.format("model"))] = None,
     segmenter: Annotated[list[str] | None, typer.Option(help=_Replaced.format("segmenter"))] = None,
     task: Annotated[list[str] | None, typer.Option(help=_Replaced.format("task"))] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many samples of each run.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    limit: Annotated[int | None, typer.Option(min=1, help="Play only the first N samples of each run.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of all random numbers.")] = 0,
     data_root: options.DataRoot = None,
-    concurrency: Annotated[int | None, typer.Option(min=1, help="Episodes under way at once.")] = None,
+    concurrency: Annotated[int | None, typer.Option(min=1, help="Episodes at the same time.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Requests per batch of a local model.")] = None,
-    catalog: Annotated[Path | None, typer.Option(help="A file with more models.")] = None,
-    embedding_cache: Annotated[
-        Path | None, typer.Option(help="Folder that keeps what segmenters' encoders make of images.")
-    ] = None,
+    catalog: options.CatalogFile = None,
+    embedding_cache: options.EmbeddingCache = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="A setting of all runs, key=value.")] = None,
 ) -> None:
-    """Play a suite and write its tables; the same command again continues it.
+    """Play a suite and write its tables; the same command continues an interrupted suite.
 
-    Exit code 1: numbers are missing. Exit code 3: some episodes failed; the same command asks them again.
+    Exit code 1: numbers are missing. Exit code 3: some episodes failed; the same command plays them again.
     """
     from hlmat_bench.cli import console, suite_display
     from hlmat_bench.cli.score_tables import failed
@@ -40,7 +38,7 @@ def suite(
     from hlmat_bench.runs.suites import export
     from hlmat_bench.runs.suites.definition import load_suite
     from hlmat_bench.runs.suites.expansion import Changes, expand
-    from hlmat_bench.runs.suites.play import Means, play_suite
+    from hlmat_bench.runs.suites.play import PlayOptions, play_suite
     from hlmat_bench.runs.suites.results import missing, results
     from hlmat_bench.scores.failures import remarks
 
@@ -48,9 +46,9 @@ def suite(
     plan = expand(load_suite(name), changes)
     folder = out or Path("runs") / plan.suite.name
     argv = ["hlmat-bench", *sys.argv[1:]]
-    means = Means(folder, data_root, seed, concurrency, batch_size, catalog, embedding_cache, argv)
+    play_options = PlayOptions(folder, data_root, seed, concurrency, batch_size, catalog, embedding_cache, argv)
     with console.resumable(), suite_display.watcher(plan.suite.name) as watcher:
-        outcomes = play_suite(plan, means, watcher)
+        outcomes = play_suite(plan, play_options, watcher)
     made = results(plan, outcomes)
     files = export.write_tables(folder, plan.suite.title, made, plan.notes())
     for table in made:
@@ -68,10 +66,10 @@ def suite(
 
 
 def suites(
-    name: Annotated[str | None, typer.Argument(help="All that is to be known of one suite, or of ./file.yaml.")] = None,
+    name: Annotated[str | None, typer.Argument(help="A suite or ./file.yaml: describe it.")] = None,
     data_root: options.DataRoot = None,
 ) -> None:
-    """The suites there are, and what is missing to play them here."""
+    """List all suites, and what is missing to play them on this machine."""
     from hlmat_bench.cli import console
     from hlmat_bench.runs.suites import listing
 
@@ -79,4 +77,4 @@ def suites(
         console.say(listing.page(name, data_root))
         return
     console.table(listing.HEADERS, listing.rows(data_root), right=[2])
-    console.say("\n`hlmat-bench suites NAME` says more of one.")
+    console.say("\n`hlmat-bench suites NAME` describes a suite.")

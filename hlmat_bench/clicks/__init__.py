@@ -1,9 +1,9 @@
-"""Clicks, and the oracle that knows where the next one should go.
+"""Clicks, and the oracle that computes the best next click from the ground truth.
 
 The oracle is the click simulator of interactive segmentation (RITM, https://arxiv.org/abs/2102.06583, and
-its successors): it clicks the middle of the largest error. Its rule, to the pixel, is in `next_click`.
-Depths are compared as squared integers, so that no rounding decides between equal ones.
-How the deepest pixel is found fast is in `clicks/deepest.py`.
+its successors): it clicks the middle of the largest error. `next_click` states its rule, exact to the pixel.
+Depths are compared as squared integers, so that rounding never decides between equal depths.
+`clicks/deepest.py` finds the deepest pixel fast.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from hlmat_bench.core import masks
 
 
 class Click(NamedTuple):
-    """A click on the original image: x to the right, y down, in pixels, origin at the top left."""
+    """A click on the original image: positive or negative, at pixel (x, y), origin at the top left, x to the right."""
 
     positive: bool
     x: int
@@ -25,14 +25,14 @@ class Click(NamedTuple):
 
 
 class Oracle:
-    """The simulated annotator of one object: it knows the ground truth and corrects masks by clicks.
+    """The simulated annotator of one object: it has the ground truth and corrects masks by clicks.
 
     Args:
-        gt: the object, bool (H, W).
-        ignore: pixels that are no errors, bool (H, W), or None.
+        gt: the mask of the object, bool (H, W).
+        ignore: pixels that never count as errors, bool (H, W), or None.
 
     Raises:
-        UsageError: when these are no masks of one shape.
+        UsageError: when these arrays are no masks of one shape.
     """
 
     def __init__(self, gt: ArrayLike, ignore: ArrayLike | None = None) -> None:
@@ -42,14 +42,14 @@ class Oracle:
         self._counted = [~masks.pack(pixels) for pixels in ignored]
 
     def next_click(self, mask: ArrayLike, *, clicked: Iterable[Click] = ()) -> Click | None:
-        """The click that corrects a mask best, or None when nothing is left to correct; see `next_click`.
+        """Return the click that corrects a mask best, or None when the mask has no error left; see `next_click`.
 
         Args:
             mask: the mask to correct, bool (H, W).
             clicked: the clicks so far.
 
         Raises:
-            UsageError: when it is no mask of the ground truth's shape.
+            UsageError: when ``mask`` is no mask of the ground truth's shape.
         """
         from hlmat_bench.clicks.deepest import Region, extent
 
@@ -59,6 +59,7 @@ class Oracle:
             errors &= counted
         box, taken = extent(errors), [(click.y, click.x) for click in clicked]
         missed, wrong = (Region(errors, side, box, taken) for side in (self._gt, found))
+        # The region that may be deeper comes first: a known depth lets the other region skip what cannot exceed it.
         if missed.bound > wrong.bound:
             first = missed.deepest(0)
             second = wrong.deepest(first.depth)
@@ -73,23 +74,24 @@ class Oracle:
 def next_click(
     gt: ArrayLike, mask: ArrayLike, *, ignore: ArrayLike | None = None, clicked: Iterable[Click] = ()
 ) -> Click | None:
-    """The click that the oracle makes when it is shown a mask. For many masks of one object keep an `Oracle`.
+    """Return the oracle's click for a mask. To correct many masks of one object, keep an `Oracle`.
 
-    False negatives and false positives are two regions. In each, a pixel's depth is its Euclidean distance to
-    the nearest pixel outside the region (beyond the image is outside), and 0 where a click already was. The
-    deepest pixel is clicked: positive if it is a false negative, negative if it is a false positive or if
-    both regions are equally deep; the topmost, then the leftmost of several.
+    False negatives and false positives are two regions. In both, the depth of a pixel is its Euclidean distance to
+    the nearest pixel outside the region (pixels beyond the image count as outside), and 0 where a click already was.
+    The deepest pixel is clicked: with a positive click if it is a false negative, with a negative click if it is a
+    false positive or if both regions are equally deep. Among equally deep pixels of a region, the topmost is clicked,
+    then the leftmost.
 
     Args:
-        gt: the object, bool (H, W).
+        gt: the mask of the object, bool (H, W).
         mask: the mask to correct, bool (H, W).
-        ignore: pixels that are no errors, bool (H, W), or None.
+        ignore: pixels that never count as errors, bool (H, W), or None.
         clicked: the clicks so far.
 
     Returns:
-        The click, or None when nothing is left to correct.
+        The click, or None when the mask has no error left.
 
     Raises:
-        UsageError: when these are no masks of one shape.
+        UsageError: when these arrays are no masks of one shape.
     """
     return Oracle(gt, ignore).next_click(mask, clicked=clicked)

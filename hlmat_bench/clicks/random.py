@@ -1,4 +1,4 @@
-"""Clicks at random inside the object's box: what masks of varied quality are prompted with.
+"""Random clicks inside the object's bounding box, to prompt a segmenter for masks of varied quality.
 
 SegAgent (arXiv 2503.08625, appendix E.1) makes the masks of its filtering test "by randomly sampling positive and
 negative points within the GT bounding boxes".
@@ -17,19 +17,19 @@ from hlmat_bench.core.types import Mask
 
 
 def generator_of(seed: int, sample_id: str) -> np.random.Generator:
-    """The random numbers of a sample: they depend on nothing but the seed and the sample's id."""
+    """Return the random number generator of a sample, which depends only on the seed and the sample's id."""
     key = hashlib.blake2b(f"{seed}/{sample_id}".encode(), digest_size=8).digest()
     return np.random.Generator(np.random.PCG64(int.from_bytes(key)))
 
 
 def random_points(truth: Truth, positive: int, negative: int, generator: np.random.Generator) -> list[Click]:
-    """Positive clicks on the object, then negative ones beside it, both inside its bounding box and all different.
+    """Return random positive clicks on the object, then negative clicks outside it, all different.
 
     Args:
-        truth: the ground truth. No click falls on pixels that no score counts.
-        positive: how many on the object; fewer where it has fewer pixels.
-        negative: how many beside it; fewer where the box has fewer pixels beside the object.
-        generator: draws them, evenly among the pixels.
+        truth: the ground truth. All clicks are inside the object's bounding box and outside the ignored pixels.
+        positive: the number of positive clicks; fewer where the object has fewer pixels.
+        negative: the number of negative clicks; fewer where the box has fewer pixels outside the object.
+        generator: draws the pixels with equal probability.
     """
     box = bounding_box(truth.mask)
     if box is None:
@@ -45,7 +45,7 @@ def random_points(truth: Truth, positive: int, negative: int, generator: np.rand
 
 
 def _drawn(area: Mask, number: int, generator: np.random.Generator) -> list[tuple[int, int]]:
-    """Different pixels (x, y) of an area."""
+    """Return ``number`` different pixels (x, y) of an area, or all where it has fewer."""
     pixels = np.argwhere(area)
     chosen = generator.choice(pixels, min(number, len(pixels)), replace=False) if len(pixels) else pixels
     return [(x, y) for y, x in chosen.tolist()]

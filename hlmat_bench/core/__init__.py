@@ -1,1 +1,1 @@
-"""What everything stands on: values, masks, images, files and errors. Imports nothing else of the package."""
+"""Values, masks, images, files and errors, for all other folders. Imports nothing else of the package."""

@@ -8,10 +8,10 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def folder(name: str) -> Path:
-    """The content folder `adapters`, `tasks`, `reports` or `leaderboard`.
+    """Return the path of the content folder `adapters`, `tasks`, `reports` or `leaderboard`.
 
-    A wheel ships them under ``hlmat_bench/_content``; in a checkout or an editable install they lie beside
-    the package.
+    A wheel ships them under ``hlmat_bench/_content``; in a checkout or an editable install they are next to the
+    folder of the package.
     """
     shipped = _PACKAGE / "_content" / name
     return shipped if shipped.is_dir() else _PACKAGE.parent / name

@@ -1,4 +1,4 @@
-"""SHA-256 digests of files, kept while the file system says that a file is unchanged."""
+"""SHA-256 digests of files, kept in memory while the file system says that a file is unchanged."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ def sha256_of(path: Path) -> str:
     The file is read again only when its size, a time or its number (inode) changed since this process last read it.
 
     Raises:
-        OSError: when it cannot be read.
+        OSError: when the file cannot be read.
     """
     stat = path.stat()
+    # The change time (ctime) differs even where a tool restored the old modification time.
     state = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
     with _lock:
         known = _known.get(path)

@@ -1,8 +1,8 @@
 """The errors of hlmat-bench.
 
-`UsageError` is what a user can cause and can correct: the command line prints its sentence and ends with exit code 2.
-`RequestFailed` is what a model or a server can get wrong with one request: the episode records it. A run in which
-requests fail one after the other ends with a `UsageError`.
+`UsageError` is raised for what a user can cause and can correct: the command line prints its sentence and ends with
+exit code 2. `RequestFailed` is raised when a model or a server fails on one request: the episode records it. A run in
+which requests fail one after the other ends with a `UsageError`.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ class UsageError(HlmatError):
 
 
 class PluginFailed(UsageError):
-    """A plug-in raised an error of its own, or returned what it must not; the cause is the plug-in's error."""
+    """A plug-in raised an exception, the cause of this one, or returned a value that its contract does not allow."""
 
 
 class RequestFailed(HlmatError):
-    """A request to a model failed for good: after its retries, or because a retry is pointless.
+    """A request to a model failed and is not sent again: its retries are used up, or a retry cannot help.
 
     Attributes:
         advice: what the user can do if every request fails like this one, as an imperative without a full stop
@@ -37,10 +37,10 @@ class RequestFailed(HlmatError):
 
 
 class TryAgain(RequestFailed):
-    """A request failed in a way that the same request may not meet again.
+    """A request failed, but may succeed when it is sent again.
 
     Attributes:
-        after: seconds that the server asks to wait first; None where it does not say.
+        after: seconds to wait first, as the server asks; None where it does not say.
         too_many: the server refused because of too many requests.
     """
 
@@ -50,14 +50,14 @@ class TryAgain(RequestFailed):
 
 
 def failure_words(error: BaseException) -> str:
-    """Describe the exception of a plug-in: its type, its own first line, and what to do, without a full stop."""
+    """Describe a plug-in's exception: its type, the first line of its message, what to do; without a full stop."""
     said = str(error).strip().splitlines()
     words = f"{type(error).__name__}: {said[0][:300]}" if said else type(error).__name__
     return f"{words.rstrip('.')}; correct its plug-in"
 
 
 def unknown(kind: str, name: str, known: Iterable[str], hint: str = "") -> UsageError:
-    """The error for a name that does not exist, with the nearest names that do.
+    """Return the error for a name that does not exist; its sentence suggests the nearest names that do.
 
     Args:
         kind: what was looked for, e.g. ``"task"``.

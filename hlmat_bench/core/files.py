@@ -1,4 +1,4 @@
-"""Reading a YAML file that a user wrote."""
+"""Reads a YAML file that a user wrote."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ def read(path: Path, what: str) -> Any:
 
     Args:
         path: the file.
-        what: what it is, for the errors, e.g. ``"task file"``.
+        what: the kind of file, for error messages, e.g. ``"task file"``.
 
     Raises:
-        UsageError: when it is not there, or is no readable YAML.
+        UsageError: when the file does not exist or is no valid YAML.
     """
     import yaml
 
     if not plain_files.exists(path):
-        raise UsageError(f"There is no {what} {plain_files.cut(str(path))}.")
+        raise UsageError(f"There is no {what} {plain_files.cut(str(path))}; correct its name.")
 
     class Loader(yaml.SafeLoader):
-        """Reads plain values; a date such as 2024-13-45 would be an error, and fields hold no dates but as text."""
+        """Reads plain values. Dates stay text: no field holds a date, and 2024-13-45 would be an error."""
 
     Loader.yaml_implicit_resolvers = {
         first: [(tag, pattern) for tag, pattern in found if tag != _TIMESTAMP]
@@ -38,7 +38,7 @@ def read(path: Path, what: str) -> Any:
         return yaml.load(_text(path), Loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         why = plain_files.cut(" ".join(str(error).split()))
-        raise UsageError(f"The {what} {path} is no readable YAML ({why}).") from error
+        raise UsageError(f"The {what} {path} is no readable YAML ({why}); correct it.") from error
 
 
 def _text(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Images as bytes, for models that are asked over an API."""
+"""Encodes images as JPEG or PNG bytes, for models behind an API, and decodes them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MEDIA_TYPES: dict[Format, str] = {"jpeg": "image/jpeg", "png": "image/png"}
 
 
 def encode(image: Image, format: Format = "jpeg", *, quality: int = 95, subsampling: Subsampling = "4:4:4") -> bytes:
-    """An image as the bytes of a JPEG or PNG file.
+    """Return an image as the bytes of a JPEG or PNG file.
 
     The defaults keep a thin green mask visible: colour at full resolution, hardly any artefacts. PNG is
     lossless and several times larger.
@@ -24,11 +24,11 @@ def encode(image: Image, format: Format = "jpeg", *, quality: int = 95, subsampl
     Args:
         image: uint8 (H, W, 3) RGB.
         format: ``jpeg`` or ``png``; `MEDIA_TYPES` has its media type.
-        quality: of a JPEG, 1 to 100.
+        quality: quality of a JPEG, 1 to 100.
         subsampling: chroma subsampling of a JPEG.
 
     Raises:
-        UsageError: when there is no such format, quality or subsampling, or when the image is none.
+        UsageError: when there is no such format, quality or subsampling, or when ``image`` is no image (see `check`).
     """
     import cv2
 
@@ -41,10 +41,10 @@ def encode(image: Image, format: Format = "jpeg", *, quality: int = 95, subsampl
 
 
 def decode(data: bytes) -> Image:
-    """The pixels of an image file, uint8 (H, W, 3) RGB.
+    """Return the pixels of an image file, uint8 (H, W, 3) RGB.
 
     Raises:
-        UsageError: when it is none that OpenCV reads.
+        UsageError: when OpenCV cannot read the bytes as an image.
     """
     import cv2
 
@@ -55,12 +55,12 @@ def decode(data: bytes) -> Image:
 
 
 def settings(format: str, quality: int, subsampling: str | int) -> dict[str, Any]:
-    """The keyword arguments of `encode` that a user's options mean, as JSON values for a model's `spec`.
+    """Return the keyword arguments of `encode` for a user's options, as JSON values for a model's `spec`.
 
     Args:
         format: ``jpeg`` or ``png``.
-        quality: of a JPEG, 1 to 100.
-        subsampling: of a JPEG's colours: ``444``, ``422`` or ``420``, with or without colons.
+        quality: quality of a JPEG, 1 to 100.
+        subsampling: chroma subsampling of a JPEG: ``444``, ``422`` or ``420``, with or without colons.
 
     Raises:
         UsageError: when there is no such format, quality or subsampling.
@@ -72,7 +72,7 @@ def settings(format: str, quality: int, subsampling: str | int) -> dict[str, Any
 
 
 def check(image: Image) -> None:
-    """Make sure that this is an image.
+    """Check that an array is an image.
 
     Raises:
         UsageError: when it is not uint8 (H, W, 3) with at least one pixel.
@@ -82,7 +82,7 @@ def check(image: Image) -> None:
 
 
 def _parameters(format: str, quality: int, subsampling: str) -> list[int]:
-    """What `cv2.imencode` is told, as a flat list of keys and values."""
+    """Return the parameters of `cv2.imencode` as a flat list of keys and values."""
     import cv2
 
     factors = {

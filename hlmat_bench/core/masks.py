@@ -1,13 +1,13 @@
 """Masks: COCO run-length encoding, and masks packed to one bit per pixel.
 
-Run-length encodings (RLE) are those of the COCO API (https://github.com/cocodataset/cocoapi): runs of the
-mask read column by column, beginning with a run of zeros. ``counts`` is the compressed string that
-pycocotools writes, or a list of run lengths. An RLE from a file is not trusted: it is checked before
-pycocotools, which is written in C, sees it.
+Run-length encodings (RLE) follow the COCO API (https://github.com/cocodataset/cocoapi): runs of the mask read
+column by column, beginning with a run of zeros. ``counts`` is the compressed string that pycocotools writes, or a
+list of run lengths. An RLE from a file is not trusted: it is checked before pycocotools, which is written in C,
+reads it.
 
 A packed mask is a ``uint8`` array of shape (H, ceil(W / 8)): pixel x of a row is bit x % 8 of byte x // 8, and
-bits beyond the last pixel are zero. Aligned, it is in ``uint64`` words and every row ends with a zero, so that
-a run of pixels that leaves a row meets one.
+bits beyond the last pixel are zero. An aligned mask is an array of ``uint64`` words in which every row ends with at
+least one zero bit, so that a run of pixels never continues from one row into the next.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Words: TypeAlias = NDArray[np.uint64]
 MAX_PIXELS = 2**28
 """Larger masks are refused: a few bytes of RLE could otherwise ask for any amount of memory."""
 
-# The alphabet of compressed counts: 5 bits a character from "0" on, 32 more where the number goes on.
+# The alphabet of compressed counts: 5 bits a character from "0" on, plus 32 where the number has more characters.
 _COUNTS = re.compile(rb"(?:[P-o]{0,5}[0-O])+")
 
 
@@ -45,10 +45,10 @@ class RLE(TypedDict):
 
 
 def binary(*arrays: ArrayLike) -> list[Mask]:
-    """The arrays as masks: bool, C-contiguous, where nonzero is True; nothing is copied needlessly.
+    """Return arrays as masks: bool, C-contiguous, True where nonzero; an array that already is one is not copied.
 
     Raises:
-        UsageError: when one has not two dimensions, has no pixels, or when their shapes differ.
+        UsageError: when an array does not have two dimensions, has no pixels, or when the shapes differ.
     """
     masks = [_binary(np.asarray(array)) for array in arrays]
     shapes = {mask.shape for mask in masks}
@@ -60,10 +60,10 @@ def binary(*arrays: ArrayLike) -> list[Mask]:
 
 
 def of_shape(mask: ArrayLike, shape: tuple[int, ...]) -> Mask:
-    """The mask as `binary` gives it, of the shape (H, W).
+    """Return an array as a mask, like `binary`, after a check that it has the given shape (H, W).
 
     Raises:
-        UsageError: when it is no mask or has another shape.
+        UsageError: when the array is no mask or has another shape.
     """
     pixels = _binary(np.asarray(mask))
     if pixels.shape != shape:
@@ -78,7 +78,7 @@ def _binary(array: NDArray[Any]) -> Mask:
 
 
 def bounding_box(mask: Mask) -> Box | None:
-    """(x0, y0, x1, y1) around a mask (bool (H, W)), the last row and column excluded; None for an empty one."""
+    """Return the box (x0, y0, x1, y1) around a mask (bool (H, W)), x1 and y1 exclusive; None for an empty mask."""
     columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
     if not len(columns):
         return None
@@ -86,10 +86,10 @@ def bounding_box(mask: Mask) -> Box | None:
 
 
 def encode(mask: ArrayLike) -> RLE:
-    """The RLE of a mask of shape (H, W), bool or numbers where nonzero is the object.
+    """Return the RLE of a mask of shape (H, W): bool, or numbers that are nonzero on the object.
 
     Raises:
-        UsageError: when it is no mask.
+        UsageError: when ``mask`` is no mask.
     """
     import cv2
     from pycocotools import mask as coco
@@ -101,13 +101,13 @@ def encode(mask: ArrayLike) -> RLE:
 
 
 def decode(rle: Mapping[str, Any]) -> Mask:
-    """The mask of an RLE, bool (H, W).
+    """Return the mask of an RLE, bool (H, W).
 
     Args:
         rle: ``size`` is [height, width]; ``counts`` a compressed str or bytes, or a list of run lengths.
 
     Raises:
-        UsageError: when it is no valid RLE or has more than `MAX_PIXELS` pixels.
+        UsageError: when ``rle`` is no valid RLE or has more than `MAX_PIXELS` pixels.
     """
     import cv2
     from pycocotools import mask as coco
@@ -117,7 +117,7 @@ def decode(rle: Mapping[str, Any]) -> Mask:
 
 
 def area(rle: Mapping[str, Any]) -> int:
-    """How many pixels the object of an RLE has.
+    """Return the number of pixels in the mask of an RLE.
 
     Raises:
         UsageError: as `decode`.
@@ -128,7 +128,7 @@ def area(rle: Mapping[str, Any]) -> int:
 def intersection_union(
     first: Mapping[str, Any], second: Mapping[str, Any], *, ignore: Mapping[str, Any] | None = None
 ) -> tuple[int, int]:
-    """The areas of intersection and union of two RLEs, without decoding them.
+    """Return the areas, in pixels, of the intersection and the union of two RLEs, without decoding them.
 
     Args:
         first: one mask.
@@ -136,7 +136,7 @@ def intersection_union(
         ignore: pixels that count in neither area.
 
     Raises:
-        UsageError: when one is invalid (see `decode`) or when their sizes differ.
+        UsageError: when an RLE is invalid (see `decode`) or when the sizes differ.
     """
     from pycocotools import mask as coco
 
@@ -153,7 +153,7 @@ def intersection_union(
 
 
 def compress(rle: Mapping[str, Any]) -> RLE:
-    """The RLE with compressed counts, checked; what already is a valid compressed RLE stays as it is.
+    """Check an RLE and return it with compressed counts; counts that already are compressed stay as they are.
 
     Raises:
         UsageError: as `decode`.
@@ -161,7 +161,8 @@ def compress(rle: Mapping[str, Any]) -> RLE:
     from pycocotools import mask as coco
 
     runs, counts, (height, width) = runs_of(rle), rle["counts"], rle["size"]
-    if not runs[1:].all():  # A run of no pixels is harmless, but not what pycocotools reckons with.
+    # A run of length 0 is harmless, but pycocotools does not expect it.
+    if not runs[1:].all():
         bits = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
         return encode(bits.reshape(width, height).T)
     if not isinstance(counts, str | bytes):
@@ -171,9 +172,9 @@ def compress(rle: Mapping[str, Any]) -> RLE:
 
 
 def runs_of(rle: Mapping[str, Any]) -> NDArray[np.int64]:
-    """The run lengths of an RLE, checked: none is negative and together they are the whole mask.
+    """Return the run lengths of an RLE, int64, after a check that none is negative and that they sum to H * W.
 
-    They alternate between pixels outside the object, first, and inside, read column by column; int64.
+    Runs of pixels outside and inside the object alternate, outside first, read column by column.
 
     Raises:
         UsageError: as `decode`.
@@ -192,7 +193,7 @@ def runs_of(rle: Mapping[str, Any]) -> NDArray[np.int64]:
 
 
 def _size(size: Any) -> tuple[int, int]:
-    """Height and width, checked: neither is 0 and the mask is not too large."""
+    """Return height and width after a check that neither is 0 and that the mask is not too large."""
     if isinstance(size, Sequence) and len(size) == 2 and all(type(n) is int and n > 0 for n in size):
         height, width = size
         if height * width <= MAX_PIXELS:
@@ -201,10 +202,10 @@ def _size(size: Any) -> tuple[int, int]:
 
 
 def _decompressed(counts: str | bytes) -> NDArray[np.int64]:
-    """The run lengths in compressed counts; they may be wrong in value, but not in form.
+    """Return the run lengths in compressed counts; their form is checked here, their values are not.
 
-    The format is that of ``rleToString`` in the COCO API's maskApi.c: signed numbers in groups of 5 bits,
-    the lowest first; from the fourth number on, each is the difference to the one two places before.
+    ``rleToString`` in maskApi.c of the COCO API defines the format: signed numbers in groups of 5 bits, the lowest
+    first; from the fourth number on, a number is the difference to the run two places before.
     """
     data = counts.encode("ascii", "replace") if isinstance(counts, str) else counts
     if _COUNTS.fullmatch(data) is None:
@@ -222,34 +223,35 @@ def _decompressed(counts: str | bytes) -> NDArray[np.int64]:
 
 
 def pack(mask: Mask) -> Packed:
-    """A mask of shape (H, W), bool, with 8 pixels in a byte, the leftmost lowest: uint8 (H, ceil(W / 8))."""
+    """Pack a mask (bool (H, W)) into bytes of 8 pixels, the leftmost in the lowest bit: uint8 (H, ceil(W / 8))."""
     height, width = mask.shape
     if width % 8:
         return np.packbits(mask, axis=1, bitorder="little")
-    return np.packbits(mask.reshape(-1), bitorder="little").reshape(height, width // 8)  # steadily faster
+    # One long row is packed faster than many short ones.
+    return np.packbits(mask.reshape(-1), bitorder="little").reshape(height, width // 8)
 
 
 def unpack(packed: Packed, width: int) -> Mask:
-    """The mask of shape (H, width), bool, that was packed."""
+    """Return the mask, bool (H, width), of a packed mask."""
     return np.unpackbits(packed, axis=1, count=width, bitorder="little").view(np.bool_)
 
 
 def count(packed: Packed) -> int:
-    """How many pixels of a packed mask are set."""
+    """Return how many pixels of a packed mask are set."""
     import cv2
 
     return int(cv2.norm(packed, cv2.NORM_HAMMING))
 
 
 def count_differing(first: Packed, second: Packed) -> int:
-    """How many pixels are set in one of two packed masks of one shape, but not in the other."""
+    """Return how many pixels are set in exactly one of two packed masks of the same shape."""
     import cv2
 
     return int(cv2.norm(first, second, cv2.NORM_HAMMING))
 
 
 def align(packed: Packed) -> Words:
-    """A packed mask in 64-bit words, at least one bit at the end of each row being zero: uint64 (H, words)."""
+    """Return a packed mask in 64-bit words, uint64 (H, words), with at least one zero bit at the end of every row."""
     height, columns = packed.shape
     aligned = np.zeros((height, (columns // 8 + 1) * 8), dtype=np.uint8)
     aligned[:, :columns] = packed
@@ -257,9 +259,9 @@ def align(packed: Packed) -> Words:
 
 
 def shift(words: Words, pixels: int) -> Words:
-    """The aligned mask, moved left by so many pixels (right, where negative); zeros come in.
+    """Return an aligned mask moved left by ``pixels`` (right, where negative); zeros fill the free places.
 
-    Pixels that leave a row come into the row before or after it: the rows are one long run of bits.
+    Pixels that leave a row enter the row before or after it, because the rows are one long run of bits.
     """
     whole, bits = divmod(abs(pixels), 64)
     source, moved = words.reshape(-1), np.zeros_like(words)
@@ -279,18 +281,21 @@ def shift(words: Words, pixels: int) -> Words:
 
 
 def erode(words: Words, radius: int) -> Words:
-    """The pixels whose whole square of 2 * radius + 1 pixels is set; all masks aligned.
+    """Erode an aligned mask by a square with a side of 2 * radius + 1 pixels; return an aligned mask.
 
-    Pixels outside the image are not set. The square is built from ever larger ones, so the time grows with
-    the logarithm of the radius.
+    A pixel stays set where the whole square around it is set; pixels outside the image are not set. The square is
+    built in passes that at most double its side, so the time grows with the logarithm of the radius.
     """
     side, reached, result = 2 * radius + 1, 1, words.copy()
-    while reached < side:  # Each pixel now says whether the `reached` pixels from it on are set.
+    # Before every pass, a pixel is set when the square of side `reached`, with this pixel at its top left, is set in
+    # the input. No run leaves its row, because an aligned row ends with a zero.
+    while reached < side:
         step = min(reached, side - reached)
         result &= shift(result, step)
         result[:-step] &= result[step:]
         result[-step:] = 0
         reached += step
+    # The squares begin at their top left pixel: move the result to their centres.
     result = shift(result, -radius)
     result[radius:] = result[: max(len(result) - radius, 0)].copy()
     result[:radius] = 0

@@ -1,4 +1,4 @@
-"""Reading a whole file that a user names: only a plain file of a bounded size, and text only as UTF-8."""
+"""Reads a whole file that a user names: only a plain file of a bounded size, and text only as UTF-8."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 from hlmat_bench.core.errors import UsageError
 
 MAX_TEXT = 2**28
-"""Most bytes of a table, a list or a settings file."""
+"""The maximum size, in bytes, of a table, a list or a settings file."""
 MAX_ANNOTATIONS = 2**32
-"""Most bytes of an annotation file; LVIS has 1.1 GB."""
+"""The maximum size, in bytes, of an annotation file; the largest of LVIS has 1.1 GB."""
 
 _FORMATS = {
     b"PAR1": (
@@ -28,7 +28,7 @@ _FORMATS = {
     b"%PDF": ("a PDF file", "name the file of the data instead"),
     b"version https://git-lfs": ("a pointer of Git LFS, not the file itself", "get the file with `git lfs pull`"),
 }
-"""How files of other formats begin (https://en.wikipedia.org/wiki/List_of_file_signatures): name and advice."""
+"""The first bytes of other formats (https://en.wikipedia.org/wiki/List_of_file_signatures), with name and advice."""
 _HEAD = 4096
 
 
@@ -36,7 +36,7 @@ def read_bytes(path: Path, most: int = MAX_TEXT) -> bytes:
     """Return the content of a plain file of at most ``most`` bytes.
 
     Raises:
-        UsageError: when it is not there, is a folder, a pipe or a device, is larger, or cannot be read.
+        UsageError: when the path does not exist, is a folder, a pipe or a device, is larger, or cannot be read.
     """
     try:
         if not path.is_file():
@@ -52,7 +52,7 @@ def read_text(path: Path, most: int = MAX_TEXT) -> str:
     """Return the text of a UTF-8 file, without its byte order mark; see `read_bytes`.
 
     Raises:
-        UsageError: when it is no UTF-8 text; the sentence says what it looks like and how to convert it.
+        UsageError: when the file is no UTF-8 text; the sentence says what it seems to be and how to convert it.
     """
     data = read_bytes(path, most)
     check_format(data, str(path))
@@ -63,20 +63,20 @@ def read_text(path: Path, most: int = MAX_TEXT) -> str:
 
 
 def check_format(data: bytes, name: str) -> None:
-    """Raise `UsageError` when a file's first bytes are those of a format that is not read here."""
+    """Raise `UsageError` when a file begins with the signature of a format that is not supported."""
     for start, (kind, advice) in _FORMATS.items():
         if data.startswith(start):
             raise UsageError(f"{name} is {kind}; {advice}.")
 
 
 def cut(text: str, most: int = 200) -> str:
-    """Return a text for a message: its middle is left out where it is longer than ``most`` letters."""
+    """Return a text for a message, with its middle left out where it is longer than ``most`` characters."""
     half = most // 2
     return text if len(text) <= most else f"{text[:half]} ... {text[-half:]}"
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is a plain file; False where the path cannot be asked for, for example as it is too long."""
+    """Return whether a path is a plain file; False where the system refuses the path, e.g. because it is too long."""
     try:
         return path.is_file()
     except OSError:
@@ -84,7 +84,7 @@ def is_file(path: Path) -> bool:
 
 
 def exists(path: Path) -> bool:
-    """Whether there is a file or folder; see `is_file`."""
+    """Return whether a path is a file or a folder; False where the system refuses it, as `is_file`."""
     try:
         return path.exists()
     except OSError:
@@ -106,8 +106,8 @@ def _other_encoding(data: bytes) -> str:
     try:
         data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        # In a text of western Europe, letters with accents stand alone; in other one-byte or two-byte encodings, whole
-        # words lie above 127.
+        # In a western European text, single accented letters stand between ASCII letters; in other one-byte or two-byte
+        # encodings, whole words are above 127.
         runs = re.findall(rb"[\x80-\xff]+", data)
         western = 2 * len(runs) > sum(map(len, runs))
         return "cp1252, the usual encoding of Windows" if western else "another encoding"

@@ -1,4 +1,4 @@
-"""Samples: what a task consists of, without the pixels, and the source that fetches the pixels."""
+"""Samples, which make up a task and hold no pixels, and the source that reads the pixels."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from hlmat_bench.core.types import Image, Mask
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One image, one referring expression, one ground-truth mask, by name only.
+    """One image, one referring expression and one ground-truth mask, by name only.
 
     Attributes:
         id: unique in the task and stable over runs, e.g. ``"res_refcoco_val/41952/0"``.
         image: file name of the image, as recorded in episodes.
-        image_id: samples of one image share it; intervals are clustered by it.
+        image_id: name of the image, the same for all samples of one image; intervals are clustered by it.
         expression: the description the model gets.
-        ref_id: the object the expression refers to; several expressions may share it.
-        tags: what the scores are sliced by, e.g. ``{"difficulty": "hard"}``.
-        key: whatever the source needs to find the pixels again; the engine does not look into it.
+        ref_id: name of the object that the expression refers to; several expressions may share it.
+        tags: properties by which scores are grouped, e.g. ``{"difficulty": "hard"}``.
+        key: any value that the source needs to find the pixels again; only the source reads it.
     """
 
     id: str
@@ -46,18 +46,18 @@ class Truth:
 
 
 class Source(Protocol):
-    """Where a task's samples come from. One implementation per annotation layout, in `data/layouts/`.
+    """The interface of a task's data. Each annotation layout has one implementation, in `data/layouts/`.
 
-    Optional method: ``digests(sample) -> {"image": hex, "truth": hex}``, the SHA-256 of the bytes that the image and
-    the ground truth of a sample are made from as they are now; see `FileSource.digests`.
+    Optional method: ``digests(sample) -> {"image": hex, "truth": hex}``, the SHA-256 of the bytes, as they are now,
+    from which the image and the ground truth of a sample are made; see `FileSource.digests`.
     """
 
     def samples(self) -> Sequence[Sample]:
-        """All samples, those of one image together, no pixels in memory. The order is fixed."""
+        """Return all samples in a fixed order, those of one image together, without reading pixels."""
         ...
 
     def image(self, sample: Sample) -> Image:
-        """The image, EXIF orientation applied, uint8 (H, W, 3) RGB.
+        """Return the image of a sample, uint8 (H, W, 3) RGB, with its EXIF orientation applied.
 
         Raises:
             UsageError: when the file is missing or is no image.
@@ -65,7 +65,7 @@ class Source(Protocol):
         ...
 
     def truth(self, sample: Sample) -> Truth:
-        """The ground truth, of the image's size.
+        """Return the ground truth of a sample, of the image's size.
 
         Raises:
             UsageError: when it is missing, unreadable or of another size than the image.
@@ -73,5 +73,5 @@ class Source(Protocol):
         ...
 
     def digest(self) -> str:
-        """SHA-256 (hex) over everything that defines the samples: names, expressions, annotations."""
+        """Return the SHA-256 (hex) over everything that defines the samples: names, expressions, annotations."""
         ...

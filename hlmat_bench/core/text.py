@@ -1,4 +1,4 @@
-"""Names and links from strangers, made harmless before they are on a page or in a table."""
+"""Makes names and links from untrusted sources harmless before they are written to a page or a table."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
 def clean(text: str, limit: int = NAME_LENGTH) -> str:
-    """The text on one line, without hidden and direction-changing characters, of at most so many characters.
+    """Return a text on one line, without hidden or direction-changing characters, cut to at most ``limit`` characters.
 
     >>> clean("a\u202eb\\n c")
     'ab c'
     """
-    # A cut first, so that a text of any length costs little.
+    # Cut first: the substitution is then fast for a text of any length.
     shown = _HIDDEN.sub("", " ".join(text[: 4 * limit].split()))
     return shown if len(shown) <= limit and len(text) <= 4 * limit else shown[: limit - 1] + "…"
 
 
 def safe_link(url: str) -> str | None:
-    """The address, where it is one of http or https that a page may link to; else None.
+    """Return the address if it is an http or https link that a page may contain; else None.
 
-    Refused are also those with a user's name, with blanks or hidden characters, or longer than `LINK_LENGTH`.
+    Addresses with a user's name, with blanks or hidden characters, or longer than `LINK_LENGTH` are refused.
 
     >>> safe_link("javascript:alert(1)") is None
     True
@@ -48,7 +48,7 @@ def safe_link(url: str) -> str | None:
 
 
 def neutral(cell: str) -> str:
-    """A text as a CSV cell that no spreadsheet takes for a formula: a quote goes before what looks like one.
+    """Return a text as a CSV cell that no spreadsheet runs as a formula: a quote is added before what looks like one.
 
     See https://owasp.org/www-community/attacks/CSV_Injection.
 
@@ -58,19 +58,19 @@ def neutral(cell: str) -> str:
     return "'" + cell if cell.startswith(_FORMULA) else cell
 
 
-# A path from the root or a drive of at least two parts, or one from a home; addresses (http://...) are none.
+# A path of at least two parts from the root or a drive, or a path from a home folder; an address (http://...) is none.
 _PATH = re.compile(
     r"(?<![\w:/.\\~-])(?:~[\w.-]*[/\\]|(?:[A-Za-z]:)?[/\\][^\s/\\,;'\"=:]+[/\\])(?:[^\s/\\,;'\"=:]+[/\\]+)*"
     r"([^\s/\\,;'\"=:)\]]*)"
 )
 _HOME = re.compile(r"(?:[A-Za-z]:)?[/\\](?:home|users)[/\\][^/\\]+", re.IGNORECASE)
-#: Options that name or count keys and tokens, and hold none.
+#: Options that name or count keys and tokens, but contain none.
 _NO_SECRETS = r"key_env|key_header|max_tokens\w*|max_completion_tokens"
 _SECRET = re.compile(r"(?i)(?:key|token|secret|password)$")
 
 
 def without_paths(text: str) -> str:
-    """The text with paths of a machine cut to their last part, so that no folder or user's name is told.
+    """Return a text with file paths cut to their last part, so that no name of a folder or a user is published.
 
     >>> without_paths("--out /home/ann/runs/x --data-root /home/ann")
     '--out …/x --data-root ~'
@@ -79,7 +79,7 @@ def without_paths(text: str) -> str:
 
 
 def redact(word: str) -> str:
-    """Blot the values of keys, tokens, passwords and headers out of a word of a command line, also in addresses.
+    """Replace keys, tokens, passwords and headers in a word of a command line by ``***``, also in addresses.
 
     >>> redact("openai,api_key=k1,key_env=MY_KEY,headers=X-Key:a b,base_url=http://me:pw@host/v1?key=k2")
     'openai,api_key=***,key_env=MY_KEY,headers=***,base_url=http://***@host/v1?key=***'
@@ -94,7 +94,7 @@ def redact(word: str) -> str:
 
 
 def public(value: Any) -> Any:
-    """A JSON value whose texts, keys of objects included, have neither paths of a machine nor secrets."""
+    """Return a JSON value with file paths cut and secrets replaced in all its texts, keys of objects included."""
     if isinstance(value, str):
         return redact(without_paths(value))
     if isinstance(value, list):

@@ -13,14 +13,14 @@ from hlmat_bench.core.errors import UsageError
 
 
 class CachedTruth:
-    """A ground truth that many masks are compared with: what depends on it alone is computed once.
+    """A ground truth to compare many masks with; everything that depends on it alone is computed once.
 
     Args:
-        gt: the object, bool (H, W).
+        gt: the mask of the object, bool (H, W).
         ignore: pixels that no score counts, bool (H, W), or None.
 
     Raises:
-        UsageError: when these are no masks of one shape.
+        UsageError: when these arrays are no masks of one shape.
     """
 
     def __init__(self, gt: ArrayLike, ignore: ArrayLike | None = None) -> None:
@@ -37,22 +37,22 @@ class CachedTruth:
         self._boundaries: dict[int, tuple[masks.Packed, int]] = {}
 
     def intersection_union(self, mask: ArrayLike) -> tuple[int, int]:
-        """The areas, in pixels, that the mask and the ground truth share and that they cover together.
+        """Return the areas, in pixels, of the intersection and the union of a mask and the ground truth.
 
         Args:
             mask: bool (H, W).
 
         Raises:
-            UsageError: when it is no mask of the ground truth's shape.
+            UsageError: when ``mask`` is no mask of the ground truth's shape.
         """
         return self._areas(self._visible, self._area, self._hide(masks.pack(masks.of_shape(mask, self.shape))))
 
     def iou(self, mask: ArrayLike) -> float:
-        """The IoU of the mask (bool (H, W)) and the ground truth, in [0, 1]; see `scores.iou`."""
+        """Return the IoU of a mask (bool (H, W)) and the ground truth, in [0, 1]; see `scores.iou`."""
         return ratio(*self.intersection_union(mask))
 
     def boundary_iou(self, mask: ArrayLike, *, dilation: float = 0.02) -> float:
-        """The boundary IoU of the mask (bool (H, W)) and the ground truth, in [0, 1]; see `scores.boundary_iou`."""
+        """Return the boundary IoU of a mask (bool (H, W)) and the ground truth, in [0, 1], as `scores.boundary_iou`."""
         width = boundary_width(self.shape, dilation)
         if width not in self._boundaries:
             visible = self._hide(_boundary(self._gt, width))
@@ -71,7 +71,7 @@ class CachedTruth:
 
 
 def boundary_width(size: Sequence[int], dilation: float = 0.02) -> int:
-    """The boundary's width in pixels, at least 1, of an image of that (height, width).
+    """Return the width of the boundary in pixels, at least 1, for an image of size (height, width).
 
     Raises:
         UsageError: when the dilation is not a share of the diagonal, in (0, 1].
@@ -88,5 +88,5 @@ def _boundary(packed: masks.Packed, width: int) -> masks.Packed:
 
 
 def ratio(intersection: float, union: float) -> float:
-    """Intersection over union of two areas; 1 where the union is empty, as two empty masks agree."""
+    """Return intersection over union of two areas; 1 where the union is empty, because two empty masks agree."""
     return float(intersection / union) if union else 1.0

@@ -1,4 +1,4 @@
-"""The arrays and numbers that everything exchanges: images, masks, sizes and boxes.
+"""The arrays and numbers that the parts of the package exchange: images, masks, sizes and boxes.
 
 Axis order and units, everywhere in this package: images are ``uint8`` arrays of shape (H, W, 3) in
 RGB; masks are ``bool`` arrays of shape (H, W); a point is ``(x, y)`` in pixels of the original image,

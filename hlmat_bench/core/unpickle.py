@@ -1,9 +1,9 @@
-"""Reading pickles from elsewhere: plain containers and numbers come out, everything else is refused.
+"""Reads pickles from untrusted sources: accepts plain containers and numbers, refuses everything else.
 
 A pickle is a program; loading one from a stranger runs it (https://docs.python.org/3/library/pickle.html,
-"Restricting globals"). Here every global name a pickle asks for is answered with a harmless stand-in of ours,
-or refused; no function of another package is ever called. The refer annotations (``refs(unc).p``) were written
-by Python 2, so byte strings are read as latin-1; numpy scalars become Python numbers, arrays nested lists.
+"Restricting globals"). Here every global name that a pickle asks for is replaced by a harmless stand-in defined
+below, or refused; no function of another package is ever called. The refer annotations (``refs(unc).p``) were
+written by Python 2, so byte strings are read as latin-1; numpy scalars become Python numbers, arrays nested lists.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _PLAIN = (str, bytes, bool, int, float, complex, type(None))
 _CONTAINERS = (list, tuple, set, frozenset)
 _NUMBER_OR_TEXT = re.compile(r"[biufSU?]\d{0,6}")
 _PERHAPS_HUGE = re.compile(rb"\x8a[\x08-\xff]|\x8b[\s\S]{3}\x00|\d{19,}L?\r?\n")
-"""How integers of eight bytes and more are written: LONG1, LONG4, and as text; other bytes may look so by chance."""
+"""Integers of eight bytes and more, as LONG1, LONG4 and text; other bytes may match by chance."""
 _MOST_HUGE = 1000
 _MOST_LEVELS = 100
 _DAMAGED = (
@@ -48,11 +48,11 @@ _DAMAGED = (
 
 
 class _Refused(Exception):
-    """The pickle asks for something that is no plain value."""
+    """The pickle asks for a value that is not plain."""
 
 
 def load(path: Path) -> Any:
-    """The value in a pickle file.
+    """Return the value in a pickle file.
 
     Args:
         path: the file.
@@ -71,12 +71,12 @@ def load(path: Path) -> Any:
 def loads(data: bytes, name: str = "pickle") -> Any:
     """Return the value in the bytes of a pickle; see `load`.
 
-    A pickle in which every line ends with CR LF was changed by a transfer as text; these ends are undone, which
-    restores the text protocol (0) completely.
+    A pickle in which every line ends with CR LF was transferred as text. Its line ends are restored to LF, which
+    repairs the text protocol (0) completely.
 
     Args:
         data: the pickle, of any protocol.
-        name: what an error calls it.
+        name: the name of the pickle in error messages.
     """
     lines = data.count(b"\n")
     as_text = lines > 0 and data.count(b"\r\n") == lines and not data.startswith(pickle.PROTO)
@@ -86,8 +86,8 @@ def loads(data: bytes, name: str = "pickle") -> Any:
         _check_plain(value)
     except _Refused as error:
         raise UsageError(
-            f"{name} is refused: it asks for {error}, and annotations are plain data; save it again with lists, texts "
-            "and numbers alone (numpy arrays: .tolist()), or as JSON."
+            f"{name} is refused: it asks for {error}, and annotations are plain data; save it again with only lists, "
+            "texts and numbers (numpy arrays: .tolist()), or as JSON."
         ) from error
     except _DAMAGED as error:
         why = "its lines end with CR LF: copy it as a binary file" if b"\r\n" in data else "get the file again"
@@ -101,19 +101,19 @@ class _Unpickler(pickle.Unpickler):
         self._numbers_left = [len(data)]
 
     def find_class(self, module: str, name: str) -> _StandIn:
-        """A stand-in for a harmless global; nothing is imported."""
+        """Return a stand-in for a harmless global; import nothing."""
         build = _BUILDERS.get((module, name))
         if build is None:
             raise _Refused(f"{module}.{name}")
         return _StandIn(partial(build, self._numbers_left) if build in (_empty_array, _from_buffer) else build)
 
     def persistent_load(self, pid: object) -> Any:
-        """Refused: there is nothing outside the file."""
+        """Refuse a reference to an object outside the file."""
         raise _Refused("an object outside the file")
 
 
 class _StandIn:
-    """What a global name becomes: it can be called, and a pickle can change nothing about it."""
+    """The stand-in for a global name: a pickle can call it, but cannot change it."""
 
     __slots__ = ("_build",)
     _build: Callable[..., Any]
@@ -164,7 +164,7 @@ def _scalar(dtype: object, data: object) -> Any:
 
 
 class _Array(list[Any]):
-    """What a numpy array of numbers or texts becomes: nested lists, and a pickle can change nothing else about it."""
+    """The stand-in for a numpy array of numbers or texts: nested lists that a pickle can fill, but not alter."""
 
     __slots__ = ("_left",)
     _left: list[int]
@@ -182,12 +182,12 @@ def _nested(left: list[int], shape: object, dtype: object, by_columns: bool, dat
     """Return the nested lists of an array, from its parts in a pickle.
 
     Args:
-        left: how many more numbers the arrays of this pickle may hold, which is lowered: no more than it has bytes,
-            although it may name the same bytes again and again.
-        shape: of the array.
-        dtype: of its numbers.
-        by_columns: whether the first index runs fastest.
-        data: its bytes.
+        left: how many more numbers the arrays of this pickle may hold; lowered here. It begins as the number of
+            bytes of the pickle, so that a pickle cannot fill the memory by naming the same bytes many times.
+        shape: the shape of the array.
+        dtype: the dtype of its numbers.
+        by_columns: whether the first index varies fastest (Fortran order).
+        data: the bytes of the array.
     """
     raw = data.encode("latin1") if isinstance(data, str) else data
     if not isinstance(dtype, _Dtype) or not isinstance(raw, bytes | bytearray):
@@ -203,29 +203,29 @@ def _nested(left: list[int], shape: object, dtype: object, by_columns: bool, dat
 
 
 def _empty_array(left: list[int], *_: object) -> _Array:
-    """Return an array without its content, which follows (numpy's ``_reconstruct``)."""
+    """Return an empty array; the pickle gives its content afterwards (numpy's ``_reconstruct``)."""
     return _Array(left)
 
 
 def _from_buffer(left: list[int], data: object, dtype: object, shape: object, order: object, *_: object) -> _Array:
-    """Return an array as protocol 5 writes it (numpy's ``_frombuffer``)."""
+    """Return an array from the arguments that protocol 5 writes (numpy's ``_frombuffer``)."""
     return _Array(left, _nested(left, shape, dtype, order == "F", data))
 
 
 def _no_array(*_: object) -> None:
-    """Refuse the class of arrays itself: it only stands among the arguments of ``_reconstruct``."""
+    """Refuse a call of the class ndarray: a pickle needs it only as an argument of ``_reconstruct``."""
     raise _Refused("a numpy array without its content")
 
 
 def _encoded(text: object, encoding: object = "latin1") -> bytes:
-    """How Python 3 writes bytes in old protocols."""
+    """Return bytes, which Python 3 writes as encoded text in protocols below 3."""
     if not isinstance(text, str) or encoding != "latin1":
         raise _Refused("a text codec")
     return text.encode("latin1")
 
 
 def _no_bytes() -> bytes:
-    """How Python 3 writes empty bytes in old protocols."""
+    """Return empty bytes, which Python 3 writes as a call of ``bytes`` in protocols below 3."""
     return b""
 
 
@@ -247,7 +247,7 @@ _BUILDERS: Final[dict[tuple[str, str], Callable[..., Any]]] = {
 
 
 def _check_numbers(data: bytes) -> None:
-    """Refuse a pickle of very many huge integers: they can be chosen so that a dict takes them in quadratic time.
+    """Refuse a pickle of very many huge integers: they can be chosen so that building a dict takes quadratic time.
 
     Python's hash of an integer is its remainder by 2**61 - 1 (https://docs.python.org/3/library/stdtypes.html).
     """
@@ -259,7 +259,8 @@ def _check_numbers(data: bytes) -> None:
 
 
 def _check_plain(value: Any) -> None:
-    """Raise when a stand-in is left anywhere in the value, which may hold itself, or when it is nested too deeply."""
+    """Raise when a value, which may contain itself, contains a stand-in or is nested too deeply."""
+    # Level by level, because a nested value could exhaust the stack of a recursive function.
     level, seen = [value], set()
     for _ in range(_MOST_LEVELS):
         below: list[Any] = []

@@ -1,1 +1,1 @@
-"""What is annotated: tasks, the layouts of data sets, the embedded scenes, imperfect masks, checks of data."""
+"""Tasks, the layouts of data sets, the embedded scenes, imperfect masks, and checks of data."""

@@ -1,4 +1,4 @@
-"""Looking at the samples of a task: are all files there, whole and as many as published? Are the masks masks?"""
+"""Checks the samples of a task: files exist and can be read, counts are those published, masks are plausible."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any, TypeVar
 
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.samples import Sample, Source, Truth
-from hlmat_bench.data.layouts.errors import DataProblem, Doubt
-from hlmat_bench.data.layouts.files import FileSource
+from hlmat_bench.data.layouts.file_source import FileSource
+from hlmat_bench.data.layouts.problems import DataProblem, Doubt
 from hlmat_bench.data.tasks import Task
 
 _T = TypeVar("_T")
 
 LOOKED_INTO = 1000
-"""How many different ground truths, spread over the samples, are decoded before a run; of others, headers are read."""
+"""How many different ground truths, spread over the samples, are decoded before a run; of the others, only headers."""
 NEARLY_ALL = 0.9
-"""A set of which this share of the ground truths is empty, or full, is refused, from `FEW_TRUTHS` on."""
+"""A task is refused where at least this share of the ground truths is empty, or full; see also `FEW_TRUTHS`."""
 FEW_TRUTHS = 3
 
 _HINTS = {
@@ -37,11 +37,11 @@ _LEFT_OUT = {
 
 @dataclass
 class Problem:
-    """Things of one kind that are wrong.
+    """All problems of one kind.
 
     Attributes:
-        count: how many.
-        examples: the first of them, as sentences.
+        count: the number of problems.
+        examples: the first problems, as sentences.
     """
 
     count: int = 0
@@ -50,15 +50,15 @@ class Problem:
 
 @dataclass
 class DataReport:
-    """What a check found.
+    """The result of a check.
 
     Attributes:
         task: the task's name.
-        counts: ``images``, ``refs`` and ``expressions`` that are there.
-        expected: the published counts, those that are known.
-        skipped: how many samples are left out, by kind; see `sources.files.KINDS`.
-        problems: by kind.
-        warnings: what may be right, by kind.
+        counts: the numbers of ``images``, ``refs`` and ``expressions``.
+        expected: the published counts, as far as they are known.
+        skipped: how many samples are left out, by kind; see `layouts.layout_settings.KINDS`.
+        problems: what is wrong, by kind.
+        warnings: what may be wrong, by kind.
     """
 
     task: str
@@ -70,7 +70,7 @@ class DataReport:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is wrong, nothing but crowds is left out, and every known count is met."""
+        """Whether there are no problems, only crowds are left out, and all known counts are those published."""
         return (
             not self.problems
             and self.skipped.keys() <= {"crowd"}
@@ -78,9 +78,9 @@ class DataReport:
         )
 
     def text(self) -> str:
-        """The report, for a terminal."""
-        well = "all is well, but see the warnings" if self.warnings else "all is well"
-        lines = [f"{self.task}: {well if self.ok else 'something is off'}"]
+        """Return the report as text for a terminal."""
+        well = "all is well, but read the warnings" if self.warnings else "all is well"
+        lines = [f"{self.task}: {well if self.ok else 'there are problems'}"]
         for name, number in self.counts.items():
             published = self.expected.get(name)
             note = "" if published in (None, number) else f", but {published:,} are published"
@@ -97,7 +97,7 @@ class DataReport:
         return "\n".join(lines)
 
     def add(self, doubt: Doubt, examples: int) -> None:
-        """Count something that was found, and keep its sentence while there are fewer than ``examples`` of its kind."""
+        """Count a doubt, and keep its sentence if fewer than ``examples`` sentences of its kind are kept."""
         problem = (self.problems if doubt.severe else self.warnings).setdefault(doubt.kind, Problem())
         problem.count += 1
         if len(problem.examples) < examples:
@@ -113,18 +113,18 @@ def check(
     progress: Callable[[int, int], None] | None = None,
     examples: int = 5,
 ) -> DataReport:
-    """Go through all samples once; every image is decoded once, every object's mask once.
+    """Check all samples; decode every image once and every object's mask once.
 
     Args:
         task: the task.
         data_root: see `Task.source`.
         seed: see `Task.source`.
         overrides: see `Task.source`.
-        progress: called with (samples done, samples in all).
-        examples: how many examples of each kind of problem are kept.
+        progress: called with (samples done, samples in total).
+        examples: how many examples are kept per kind of problem.
 
     Raises:
-        UsageError: when there are no samples at all: the annotations are missing or damaged.
+        UsageError: when there are no samples, because the annotations are missing or damaged.
     """
     source = task.source(data_root, seed, overrides)
     samples = source.samples()
@@ -136,7 +136,7 @@ def check(
 
 
 def _expected(task: Task, seed: int) -> dict[str, int]:
-    """The published counts. Those of data drawn from a seed hold for the seed 0."""
+    """Return the published counts; those of data that is drawn from a seed are valid only for the seed 0."""
     counts: dict[str, int | None] = task.expected.model_dump()
     comparable = seed == 0 or bool(task.data.needed())
     return {name: count for name, count in counts.items() if count is not None and comparable}
@@ -151,7 +151,7 @@ def _counts(samples: Sequence[Sample]) -> dict[str, int]:
 
 
 def _problems(source: Source, samples: Sequence[Sample], progress: Callable[[int, int], None]) -> Iterator[Doubt]:
-    """What is wrong with the samples, and what may be."""
+    """Yield what is wrong with the samples, and what may be wrong."""
     times = Counter(sample.id for sample in samples)
     yield from (Doubt("duplicate ids", f"{name} stands for {n} samples.", True) for name, n in times.items() if n > 1)
     yield from (Doubt("empty expressions", f"{s.id} has no words.", True) for s in samples if not s.expression.strip())
@@ -173,7 +173,7 @@ def _problems(source: Source, samples: Sequence[Sample], progress: Callable[[int
 
 
 def _truth_key(source: Source, sample: Sample) -> Hashable:
-    """What two samples share that have one ground truth."""
+    """Return a value that is equal for two samples if they have the same ground truth."""
     if isinstance(source, FileSource):
         return source.truth_key(sample)
     return sample.image, sample.ref_id or sample.id
@@ -207,19 +207,20 @@ def _kind(error: UsageError) -> str:
 
 
 def look(source: Source, samples: Sequence[Sample]) -> None:
-    """Look at the ground truths of the samples that are about to be played, before a model is asked anything.
+    """Check the ground truths of the samples to play, before the first request to a model.
 
-    For every different ground truth, its files and its image's are there, and their headers give one size.
-    `LOOKED_INTO` of them, spread over the samples, are decoded. Nothing is looked at where the samples are no files.
+    For all different ground truths, check that the files of the mask and the image exist and that their headers have
+    the same size. Decode `LOOKED_INTO` of the ground truths, spread over the samples. Samples that are no files are not
+    checked.
 
     Args:
         source: the samples' source.
-        samples: those to be played.
+        samples: the samples to play.
 
     Raises:
-        UsageError: when one cannot be played; when nearly all (`NEARLY_ALL`) are surely drawn wrong; when nearly all
-            are empty or nearly all are full, if there are `FEW_TRUTHS` or more or their files hold several values,
-            unless ``data.allow_empty`` allows it.
+        UsageError: when a sample cannot be played; when nearly all (`NEARLY_ALL`) ground truths are certainly drawn
+            wrong; when nearly all are empty or nearly all are full, if there are `FEW_TRUTHS` or more or their files
+            contain several values, unless ``data.allow_empty`` allows it.
     """
     if not isinstance(source, FileSource):
         return
@@ -243,7 +244,7 @@ def look(source: Source, samples: Sequence[Sample]) -> None:
 
 
 def _named(read: Callable[[Sample], _T], sample: Sample) -> _T:
-    """Read something of a sample; an error names the sample."""
+    """Return ``read(sample)``; add the sample's id to the message of an error."""
     try:
         return read(sample)
     except DataProblem as error:
@@ -253,7 +254,7 @@ def _named(read: Callable[[Sample], _T], sample: Sample) -> _T:
 
 
 def _refuse_blank(source: FileSource, found: Sequence[Sample], total: int, what: str) -> None:
-    """Raise `UsageError` for a set of ground truths that says nothing, unless it is small and its files are blank."""
+    """Raise `UsageError` for blank ground truths, unless there are few and their files have only one value."""
     first, advice = next(((sample, said) for sample in found if (said := source.advice(sample))), (found[0], ""))
     if not advice and total < FEW_TRUTHS:
         return

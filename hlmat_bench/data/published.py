@@ -1,30 +1,27 @@
-"""Published numbers: facts, as printed, with their source and what is not known of them."""
+"""Published numbers, as printed, with their source and their caveats."""
 
 from __future__ import annotations
 
 from functools import cache
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from hlmat_bench.core import files
 from hlmat_bench.core.content import folder
-from hlmat_bench.core.errors import UsageError, unknown
+from hlmat_bench.core.errors import unknown
+from hlmat_bench.core.validation import Strict, validated
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class PublishedTable(_Strict):
+class PublishedTable(Strict):
     """A table of a publication.
 
     Attributes:
-        title: what it is, and where it stands.
-        scale: what its numbers are multiplied by to be in the unit of `hlmat_bench.runs.suites.measures.Measure`.
-        caveat: what a reader must know of them, as a sentence.
-        columns: their names.
-        rows: for each name a number per column, as printed; None where the table has none.
+        title: its title, and its place in the publication.
+        scale: the factor from its numbers to the unit of `hlmat_bench.runs.suites.measures.Measure`.
+        caveat: a sentence that says what a reader must know about the numbers.
+        columns: the names of the columns.
+        rows: per name of a row, one number per column, as printed; None for an empty cell.
     """
 
     title: str
@@ -34,20 +31,20 @@ class PublishedTable(_Strict):
     rows: dict[str, tuple[float | None, ...]]
 
     def value(self, row: str, column: str) -> float | None:
-        """The number of a cell, in our unit; None where the table has no such cell."""
+        """Return the number of a cell, in the unit of a measure; None where the table has no such cell."""
         if row not in self.rows or column not in self.columns:
             return None
         printed = self.rows[row][self.columns.index(column)]
         return None if printed is None else round(printed * self.scale, 6)
 
 
-class Publication(_Strict):
+class Publication(Strict):
     """A file of published numbers.
 
     Attributes:
-        source: what is cited.
+        source: the publication, as it is cited.
         url: its address.
-        tables: by name.
+        tables: its tables, by name.
     """
 
     schema_: Literal["hlmat-published/1"] = Field(alias="schema")
@@ -57,10 +54,10 @@ class Publication(_Strict):
 
 
 def published_table(name: str) -> tuple[Publication, PublishedTable]:
-    """The table ``publication/table`` and what it is from.
+    """Return the table called ``publication/table`` and its publication.
 
     Raises:
-        UsageError: when there is none.
+        UsageError: when there is no such table.
     """
     file, _, table = name.partition("/")
     publication = _publication(file)
@@ -75,7 +72,5 @@ def _publication(name: str) -> Publication:
     path = place / f"{name}.yaml"
     if not path.is_file():
         raise unknown("file of published numbers", name, [known.stem for known in place.glob("*.yaml")])
-    try:
-        return Publication.model_validate(files.read(path, "file of published numbers"))
-    except ValidationError as error:
-        raise UsageError(f"{path} is not of schema hlmat-published/1: {' '.join(str(error).split())}.") from error
+    what = "file of published numbers"
+    return validated(Publication, files.read(path, what), f"the {what} {path}")

@@ -5,50 +5,35 @@ Ours lie in the content folder `tasks/`; a user's own is named by its path. ``do
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeAlias
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from hlmat_bench.core import files as yaml_files
 from hlmat_bench.core.content import folder
-from hlmat_bench.core.errors import UsageError, unknown
+from hlmat_bench.core.errors import HlmatError, PluginFailed, UsageError, failure_words, unknown
 from hlmat_bench.core.plain_files import cut, exists
 from hlmat_bench.core.samples import Source
-from hlmat_bench.data.layouts.coco import CocoSettings
-from hlmat_bench.data.layouts.data_root import Place
-from hlmat_bench.data.layouts.errors import MissingFile
-from hlmat_bench.data.layouts.mask_folder import MaskFolderSettings
-from hlmat_bench.data.layouts.refer import ReferSettings
-from hlmat_bench.data.layouts.segagent import SegAgentSettings
-from hlmat_bench.data.layouts.settings import SourceSettings
-from hlmat_bench.data.layouts.synth import SynthSettings
-from hlmat_bench.data.layouts.table import TableSettings
+from hlmat_bench.core.validation import Strict, validated
+from hlmat_bench.data.layouts.data_root import DataRoot
+from hlmat_bench.data.layouts.layout_settings import SourceSettings
+from hlmat_bench.data.layouts.problems import MissingFile
+from hlmat_bench.protocol import plugins
 from hlmat_bench.protocol.mask_settings import FilteringSettings, RefinementSettings
 from hlmat_bench.protocol.settings import ProtocolSettings
 
 ENVIRONMENT = "HLMAT_DATA"
 """The environment's variable for the data root."""
 
-AnySource: TypeAlias = Annotated[
-    ReferSettings | MaskFolderSettings | SegAgentSettings | CocoSettings | TableSettings | SynthSettings,
-    Field(discriminator="kind"),
-]
-_SOURCES: dict[str, type[SourceSettings]] = {
-    "refer": ReferSettings,
-    "mask_folder": MaskFolderSettings,
-    "segagent": SegAgentSettings,
-    "coco": CocoSettings,
-    "table": TableSettings,
-    "synth": SynthSettings,
-}
 _LIST_HINT = "`hlmat-bench tasks` lists them."
 
 
-class Expected(BaseModel):
+class Expected(Strict):
     """The published counts; None where none is known.
 
     Attributes:
@@ -57,20 +42,12 @@ class Expected(BaseModel):
         expressions: samples.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     images: int | None = None
     refs: int | None = None
     expressions: int | None = None
 
 
-_SECTIONS: dict[str, type[BaseModel]] = {
-    "expected": Expected,
-    "refinement": RefinementSettings,
-    "filtering": FilteringSettings,
-}
-
-
-class Task(BaseModel):
+class Task(Strict):
     """A task, as its YAML file describes it. A file may begin with ``extends``, the name of a task of ours whose fields
     it takes unless it has them itself.
 
@@ -93,7 +70,6 @@ class Task(BaseModel):
         aliases: other names of the task.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     name: str = Field(pattern=r"^\w[\w.+-]*$")
     version: int = Field(1, ge=1)
     title: str = ""
@@ -101,7 +77,7 @@ class Task(BaseModel):
     kind: Literal["segmentation", "refinement", "filtering"] = "segmentation"
     refinement: RefinementSettings = RefinementSettings()
     filtering: FilteringSettings = FilteringSettings()
-    data: AnySource = Field(alias="source")
+    data: SourceSettings = Field(alias="source")
     protocol: dict[str, Any] = Field(default_factory=dict)
     revision: str = ""
     licence: str = ""
@@ -125,7 +101,7 @@ class Task(BaseModel):
         return self
 
     def masks_made(self) -> dict[str, Any]:
-        """What a manifest says of the masks that a task of its kind makes."""
+        """Return what a manifest says of the masks that a task of its kind makes."""
         if self.kind == "segmentation":
             return {}
         section = self.refinement if self.kind == "refinement" else self.filtering
@@ -150,10 +126,17 @@ class Task(BaseModel):
         """
         settings = self._settings(overrides or {})
         root = self._root(data_root, settings)
-        return settings.open(Place(self.name, root, self.how_to_get, seed))
+        try:
+            return settings.open(DataRoot(self.name, root, self.how_to_get, seed))
+        except HlmatError:
+            raise
+        except Exception as error:
+            if type(settings).__module__.startswith("hlmat_bench."):
+                raise
+            raise PluginFailed(f"The layout {settings.kind} cannot read the data: {failure_words(error)}.") from error
 
     def missing(self, data_root: str | os.PathLike[str] | None = None) -> str | None:
-        """What is not there, in a few words; None when everything that names the samples is."""
+        """Say in a few words what is not there; return None when everything that names the samples is."""
         try:
             root = self._root(data_root, self.data)
         except MissingFile:
@@ -164,13 +147,13 @@ class Task(BaseModel):
     def _settings(self, overrides: Mapping[str, Any]) -> SourceSettings:
         if not overrides:
             return self.data
-        try:
-            return type(self.data).model_validate(self.data.changed(overrides))
-        except ValidationError as error:
-            raise _usage_error(error, f"the data settings of {self.name}", ("data", self.data.kind)) from error
+        if "kind" in overrides:
+            raise UsageError(f"The layout of the task {self.name} is fixed; name another in a task file of your own.")
+        where = f"the data settings of {self.name}"
+        return validated(type(self.data), self.data.changed(overrides), where, section="data")
 
     def _root(self, data_root: str | os.PathLike[str] | None, settings: SourceSettings) -> Path:
-        """The folder that relative paths start from: the first that holds what is needed."""
+        """Return the folder that relative paths start from: the first that holds what is needed."""
         given = data_root or os.environ.get(ENVIRONMENT)
         roots = ([Path(given)] if given else []) + ([self._folder] if self._folder else [])
         needed = settings.needed()
@@ -185,7 +168,7 @@ class Task(BaseModel):
 
 
 def load_task(name: str | os.PathLike[str]) -> Task:
-    """The task of that name, or of the YAML file of that path.
+    """Return the task of that name, or the one of the YAML file of that path.
 
     Raises:
         UsageError: when there is none, or the file does not describe one.
@@ -202,12 +185,12 @@ def load_task(name: str | os.PathLike[str]) -> Task:
 
 
 def task_names() -> list[str]:
-    """The names of all tasks of ours."""
+    """Return the names of all shipped tasks."""
     return list(_shipped())
 
 
 def groups() -> dict[str, list[str]]:
-    """The tasks of each group."""
+    """Return the tasks of each group."""
     found: dict[str, list[str]] = {}
     for task in _shipped().values():
         found.setdefault(task.group, []).append(task.name)
@@ -215,7 +198,7 @@ def groups() -> dict[str, list[str]]:
 
 
 def expand(name: str) -> list[str]:
-    """The tasks that a name stands for: those of a group, or the one of a name or path.
+    """Return the tasks that a name stands for: those of a group, or the one of a name or path.
 
     Raises:
         UsageError: when there is no such task or group.
@@ -237,10 +220,9 @@ def _shipped() -> dict[str, Task]:
 
 def _read(path: Path) -> Task:
     values = _extended(_values(path))
-    try:
-        task = Task.model_validate(values)
-    except ValidationError as error:
-        raise _usage_error(error, str(path)) from error
+    if "source" in values:
+        values["source"] = _source_settings(values["source"], path)
+    task = validated(Task, values, str(path))
     try:
         ProtocolSettings.build(task.protocol)
     except UsageError as error:
@@ -248,8 +230,38 @@ def _read(path: Path) -> Task:
     return task
 
 
+def _source_settings(section: Any, path: Path) -> SourceSettings:
+    """Return the section ``source`` of a task file as settings of the layout that it names.
+
+    A layout's file that is named by a relative path lies relative to the folder of the task file.
+    """
+    given = section.get("kind") if isinstance(section, dict) else None
+    if not isinstance(given, str):
+        known = ", ".join(layouts())
+        raise UsageError(f"The field source.kind of {path} should be one of {known}, or a file such as ./my_layout.py.")
+    file, _, name = given.partition(":")
+    if file.endswith(".py"):
+        given = f"{path.parent / file}{':' + name if name else ''}"
+    try:
+        found = plugins.find("layout", given)
+    except UsageError as error:
+        raise UsageError(f"The field source.kind of {path} does not fit: {error}") from error
+    made: Any = found.factory
+    if not (isinstance(made, type) and issubclass(made, SourceSettings)) or inspect.isabstract(made):
+        raise PluginFailed(
+            f"The layout {found.identity} must be a class derived from SourceSettings with needed() and open(); "
+            "docs/adding-a-layout.md shows one."
+        )
+    return validated(made, section | {"kind": found.identity}, str(path), section="source")
+
+
+def layouts() -> list[str]:
+    """Return the names of the layouts that there are, shipped and installed ones."""
+    return list(plugins.available("layout"))
+
+
 def _values(path: Path) -> dict[str, Any]:
-    """The fields of a task file, not yet checked."""
+    """Return the fields of a task file, not yet checked."""
     values = yaml_files.read(path, "task file")
     if not isinstance(values, dict):
         raise UsageError(f"The task file {path} should hold fields such as name: and source:.")
@@ -257,7 +269,7 @@ def _values(path: Path) -> dict[str, Any]:
 
 
 def _extended(values: dict[str, Any]) -> dict[str, Any]:
-    """With the fields of the task of ours that it extends, if any; its own take precedence."""
+    """Add the fields of the shipped task that it extends, if any; its own take precedence."""
     base = values.pop("extends", None)
     if base is None:
         return values
@@ -267,27 +279,3 @@ def _extended(values: dict[str, Any]) -> dict[str, Any]:
     inherited = _extended(_values(files[base]))
     inherited.pop("aliases", None)
     return {**inherited, **values}
-
-
-def _usage_error(error: ValidationError, where: str, section: tuple[str, ...] = ()) -> UsageError:
-    """One sentence for the first thing that is wrong: which file, which field, what is expected."""
-    first = error.errors()[0]
-    place = (*section, *(str(part) for part in first["loc"]))
-    if not place:
-        return UsageError(f"The fields of {where} do not fit: {_message(first['msg'])}.")
-    in_source = place[0] in ("source", "data") and len(place) > 1
-    shown = ".".join((place[0], *place[2:]) if in_source else place)
-    if first["type"] == "extra_forbidden":
-        model: type[BaseModel] = _SOURCES[place[1]] if in_source else _SECTIONS.get(place[0], Task)
-        known = [info.alias or name for name, info in model.model_fields.items()]
-        return unknown(f"field of {where}", place[-1], known, f"Fields are {', '.join(known)}.")
-    if first["type"] == "missing":
-        return UsageError(f"The field {shown} of {where} is missing; add it.")
-    if first["type"].startswith("union_tag"):
-        return UsageError(f"The field {shown}.kind of {where} should be one of {', '.join(_SOURCES)}.")
-    given = cut(repr(first["input"]))
-    return UsageError(f"The field {shown} of {where} is {given}, which does not fit: {_message(first['msg'])}.")
-
-
-def _message(text: str) -> str:
-    return text.removeprefix("Value error, ").rstrip(".")

@@ -1,1 +1,1 @@
-"""What the files in `adapters/models` share, and the catalogue of models."""
+"""Code that the files in `adapters/models` share, and the catalogue of models."""

@@ -1,7 +1,7 @@
-"""The catalogue: short names of models, each with its adapter, its options and how it writes coordinates.
+"""The catalogue: short names of models, with their adapters, options and point formats.
 
-Ours is ``adapters/models/catalog.yaml``, schema ``hlmat-catalog/1``; a user's own file of the same form adds to it.
-An entry belongs to one version of a model, since conventions change between versions of one family.
+The project's catalogue is ``adapters/models/catalog.yaml``, schema ``hlmat-catalog/1``; a user's file of the same form
+adds to it. An entry is one version of a model, because point formats change between the versions of a family.
 """
 
 from __future__ import annotations
@@ -15,41 +15,38 @@ from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
 from hlmat_bench.core import files as yaml_files
 from hlmat_bench.core.content import folder
 from hlmat_bench.core.errors import UsageError, unknown
+from hlmat_bench.core.validation import Strict, validated
 from hlmat_bench.points import PointFormat
 from hlmat_bench.points.resize import Resize
 from hlmat_bench.protocol import plugins
 from hlmat_bench.protocol.interfaces import Model
-from hlmat_bench.protocol.reference import POLICIES
+from hlmat_bench.protocol.reference import REFERENCES
 from hlmat_bench.protocol.settings import ProtocolSettings
 
-SCHEMA = "hlmat-catalog/1"
 
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Entry(_Strict):
+class CatalogEntry(Strict):
     """One version of a model.
 
     Attributes:
-        title: its full name.
-        adapter: the plug-in that runs it.
-        options: what the plug-in is given, besides `points` and `resize`.
-        points: its point format, a name that `PointFormat.named` knows.
+        title: full name of the model.
+        adapter: the plug-in that runs the model.
+        options: options of the plug-in, without `points` and `resize`.
+        points: point format of the model, a name that `PointFormat.named` knows.
         resize: how the image is changed before it is sent, a name that `Resize.named` knows.
-        settings: protocol settings that it was trained with (``prompt``, ``jpeg``); a user's own take precedence.
-        predicts_iou: its replies say what the mask it is shown is worth.
-        source: the address of what says how it writes coordinates.
-        verified: that is the model card, the maker's code or documentation, or its maintainers' word; False: others'.
-        checked: when the source was last read.
-        needs: what it takes to run it, besides its adapter's packages.
-        note: what else a user must know.
+        settings: protocol settings that the model was trained with (``prompt``, ``jpeg``); settings that the user gives
+            take precedence.
+        predicts_iou: True if its replies predict the IoU of the mask in the image.
+        source: address of the document that defines the point format.
+        verified: True if the source is the model card, code or documentation by the model's authors, or a statement of
+            its maintainers; False if it was written by others.
+        checked: date at which the source was last read.
+        needs: what is needed to run the model, in addition to its adapter's packages.
+        note: other facts that a user must know.
     """
 
     title: str
@@ -76,11 +73,15 @@ class Entry(_Strict):
         return value
 
     def weights(self) -> str:
-        """The checkpoint or the service's model that it is."""
+        """Return the name of the checkpoint, or of the service's model; empty if the options have none."""
         return str(self.options.get("pretrained") or self.options.get("model") or "")
 
     def missing(self, adapters: Mapping[str, plugins.Plugin]) -> str | None:
-        """What it lacks to run here, as a sentence; None when it lacks nothing that can be seen."""
+        """Return what is missing to run the model on this machine, in words; None if nothing is known to be missing.
+
+        Args:
+            adapters: the installed plug-ins for models, by name.
+        """
         variable = self.options.get("key_env")
         adapter = adapters.get(self.adapter)
         if adapter is None and not self.adapter.partition(":")[0].endswith(".py"):
@@ -90,26 +91,26 @@ class Entry(_Strict):
         return f"set {variable}" if variable and not os.environ.get(variable) else self.needs
 
 
-class _File(_Strict):
+class _File(Strict):
     schema_: Literal["hlmat-catalog/1"] = Field(alias="schema")
     aliases: dict[str, str] = Field(default_factory=dict)
     families: dict[str, Any] = Field(default_factory=dict)
-    models: dict[str, Entry] = Field(default_factory=dict)
+    models: dict[str, CatalogEntry] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
-    """What a user's ``--model`` means.
+class ModelChoice:
+    """The model that a user has named with ``--model``.
 
     Attributes:
         plugin: name or file of the plug-in.
-        options: what it is given.
-        entry: the catalogue entry, or None.
-        settings: the entry's protocol settings.
-        predicts_iou: as in the entry.
+        options: options of the plug-in.
+        entry: name of the catalogue entry, or None.
+        settings: protocol settings of the entry.
+        predicts_iou: see `CatalogEntry`.
         described: the entry as the manifest records it.
-        others: names of no plug-in that might have been meant.
-        made: the model itself, where a caller brought one.
+        others: names that are no plug-ins, for suggestions when the name is misspelt.
+        made: the model itself, if the caller has passed an object.
     """
 
     plugin: str
@@ -122,25 +123,25 @@ class Choice:
     made: Model | None = None
 
     def make(self) -> Any:
-        """The model; raises what `plugins.build` raises."""
+        """Load the model; raises the errors of `plugins.build`."""
         return self.made or plugins.build("model", self.plugin, self.options, others=self.others)
 
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """All entries by short name, and the aliases."""
+    """All entries by short name, and the entry's name for each alias."""
 
-    models: Mapping[str, Entry]
+    models: Mapping[str, CatalogEntry]
     aliases: Mapping[str, str]
 
     @staticmethod
     def load(extra: str | os.PathLike[str] | None = None) -> Catalog:
-        """Ours, and a user's own file, whose entries replace ours of the same name.
+        """Read the project's catalogue and a user's file, whose entries replace those of the same name.
 
         Raises:
-            UsageError: when a file is missing or not of the schema.
+            UsageError: when a file is missing or does not follow the schema.
         """
-        files = [_ours()]
+        files = [_built_in()]
         if extra is not None:
             files.append(_read(Path(extra)))
         models = {name: entry for file in files for name, entry in file.models.items()}
@@ -149,35 +150,37 @@ class Catalog:
             raise UsageError(f"The catalogue's alias {lost[0]} names {aliases[lost[0]]!r}, which has no entry.")
         return Catalog(models, aliases)
 
-    def choose(self, spec: str | Model) -> Choice:
-        """What ``name,key=value,...`` means: an entry with its options replaced or added to, or a plug-in.
+    def choose(self, spec: str | Model) -> ModelChoice:
+        """Find the entry or the plug-in for ``name,key=value,...``; the given options replace those of the entry.
 
-        ``adapter=`` runs an entry through another plug-in, for example through a server: its point format, its resize
-        rule and its settings stay.
+        ``adapter=`` runs an entry with another plug-in, for example on a server: its point format, its resize rule and
+        its settings stay.
         """
         if not isinstance(spec, str):
-            return Choice("", {}, made=spec)
+            return ModelChoice("", {}, made=spec)
         name, given = plugins.parse_spec(spec)
         name = self.aliases.get(name, name)
         entry = self.models.get(name)
         if entry is None:
-            return Choice(name, given, others=(*POLICIES, *self.models, *self.aliases))
+            return ModelChoice(name, given, others=(*REFERENCES, *self.models, *self.aliases))
         adapter = str(given.pop("adapter", entry.adapter))
         declared = {"points": entry.points, "resize": entry.resize, "name": name}
         options = entry.options if adapter == entry.adapter else _carried_over(entry, adapter)
         described = {"entry": name, **entry.model_dump(mode="json", include={"title", "points", "source", "verified"})}
-        return Choice(adapter, {**declared, **options, **given}, name, entry.settings, entry.predicts_iou, described)
+        return ModelChoice(
+            adapter, {**declared, **options, **given}, name, entry.settings, entry.predicts_iou, described
+        )
 
     def resize_rules(self) -> list[str]:
-        """The names of the resize rules of all models."""
+        """Return the names of the resize rules of all models, sorted."""
         return sorted({entry.resize for entry in self.models.values()})
 
     HEADERS: ClassVar = ("model", "adapter", "weights or service", "points", "verified", "runs here", "documented in")
 
     def rows(self) -> list[tuple[str, ...]]:
-        """A table of everything that ``--model`` takes, under `HEADERS`."""
+        """Return the rows of a table of everything that ``--model`` accepts, with the columns `HEADERS`."""
         adapters = plugins.available("model")
-        references = [(name, "reference", "", "", "", "yes", "") for name in POLICIES]
+        references = [(name, "reference", "", "", "", "yes", "") for name in REFERENCES]
         generic = [(name, name, "", "points=...", "", found.missing or "yes", "") for name, found in adapters.items()]
         entries = [
             (name, e.adapter, e.weights(), e.points, _yes(e.verified), _short(e.missing(adapters) or "yes"), e.source)
@@ -187,7 +190,7 @@ class Catalog:
         return [*references, *generic, *aliases, *entries]
 
     def page(self, name: str) -> str:
-        """All that is known of one model, as lines.
+        """Write an entry, one line per field.
 
         Raises:
             UsageError: when there is no such entry.
@@ -208,21 +211,15 @@ def _short(text: str) -> str:
     return textwrap.shorten(text, 48, placeholder=" ...")
 
 
-def _carried_over(entry: Entry, adapter: str) -> dict[str, Any]:
-    """The options that mean something to another plug-in: a server knows a checkpoint by its name."""
+def _carried_over(entry: CatalogEntry, adapter: str) -> dict[str, Any]:
+    """Return the entry's options for another plug-in: a server needs the name of the checkpoint."""
     return {"model": entry.weights()} if adapter == "openai" else {}
 
 
 @cache
-def _ours() -> _File:
+def _built_in() -> _File:
     return _read(folder("adapters") / "models" / "catalog.yaml")
 
 
 def _read(path: Path) -> _File:
-    value = yaml_files.read(path, "catalogue")
-    try:
-        return _File.model_validate(value)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"The catalogue {path} is not of schema {SCHEMA}: {place}: {first['msg']}.") from error
+    return validated(_File, yaml_files.read(path, "catalogue"), f"the catalogue {path}")

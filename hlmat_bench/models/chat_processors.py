@@ -1,6 +1,7 @@
-"""The processor of a transformers chat model: requests become tensors, generated tokens become text.
+"""The processor of a transformers chat model: from requests to tensors, and from generated tokens to text.
 
-It also knows how the checkpoint resizes images, which tokens end its turn, and whether its template opens a thought.
+It also reads from the checkpoint how it resizes images, which tokens end its turn, and whether its chat template opens
+a thought.
 """
 
 from __future__ import annotations
@@ -21,28 +22,29 @@ from hlmat_bench.points.resize import Resize
 if TYPE_CHECKING:
     import torch
 
-# What the image processors of Qwen2-VL and its successors call their least and most pixels.
+# The names of the least and the most pixels of an image in the image processors of Qwen2-VL and its successors.
 _AREA = ("shortest_edge", "longest_edge")
 
-# Ends of a turn in chat formats. A model stops at those its tokenizer knows as special tokens, beside its own.
+# Ends of a turn in chat formats. In addition to its own, a model stops at those that are special tokens of its
+# tokenizer.
 _TURN_ENDS = ("<|im_end|>", "<end_of_turn>", "<turn|>", "<|eot_id|>", "<|end|>", "<end_of_utterance>", "<|endoftext|>")
 
 # Harmony, the format of gpt-oss (https://cookbook.openai.com/articles/openai-harmony): <|end|> ends one message of a
-# turn, <|return|> and <|call|> the turn. Models trained to close their answer with <|end|> stop there, too.
+# turn, <|return|> and <|call|> end the turn. Models that were trained to end their answer with <|end|> also stop there.
 _MESSAGE_END = "<|end|>"
 _CHANNEL = re.compile(r"<\|channel\|>\s*(\w+)")
 _HARMONY_ENDS = ("<|return|>", "<|call|>")
 _THOUGHT_CHANNELS = ("analysis", "commentary")
 
-_TAIL = 64  # tokens that hold the opening of a thought even where each byte is one token
+_TAIL = 64  # tokens: enough for the opening of a thought even if every byte is a token
 
 
 class Text(NamedTuple):
-    """What a sequence of generated tokens says.
+    """A decoded reply.
 
     Attributes:
-        text: with its special tokens, without the end of the turn.
-        tokens: how many were generated, the end of the turn included.
+        text: the text with its special tokens, without the end of the turn.
+        tokens: the number of generated tokens, including the end of the turn.
         finish: ``stop`` or ``length``.
     """
 
@@ -52,13 +54,13 @@ class Text(NamedTuple):
 
 
 class ChatProcessor:
-    """A processor, the text around a prompt, and the ends of a turn.
+    """A processor of transformers, the text around a prompt, and the ends of a turn.
 
     Args:
-        processor: as `load` returns it.
-        model: the loaded model, whose image token and ends of a turn count.
-        template: the text around the image and ``{prompt}``; None takes the chat template of the processor.
-        name: what the user calls the checkpoint, for errors.
+        processor: the result of `load`.
+        model: the loaded model; its image token and its ends of a turn are used.
+        template: the text around the image and ``{prompt}``; None: the chat template of the processor.
+        name: the user's name of the checkpoint, for errors.
 
     Raises:
         UsageError: when the template is missing, raises an error, or has no place for the image or the prompt.
@@ -75,14 +77,14 @@ class ChatProcessor:
         self.message_end: int | None = added.get(_MESSAGE_END) if _is_harmony(added) else None
 
     def inputs(self, images: Sequence[Image], prompts: Sequence[str]) -> Any:
-        """What the model takes, on the CPU: left-padded token ids, their attention mask, and the images.
+        """Return the model's inputs on the CPU: left-padded token ids, their attention mask, and the images.
 
         Args:
             images: uint8 (H, W, 3) RGB, one for each prompt.
             prompts: the instructions.
 
         Raises:
-            Exception: whatever the chat template or the checkpoint's code raises.
+            Exception: any error of the chat template or of the checkpoint's code.
         """
         from PIL import Image as Pillow
 
@@ -101,15 +103,15 @@ class ChatProcessor:
         return self._processor(text=texts, images=[[image] for image in pictures], return_tensors="pt", **padding)
 
     def opened(self, prompt: Sequence[int]) -> str:
-        """The text that opens a thought at the end of a prompt's token ids; empty where none is opened."""
+        """Return the text at the end of a prompt's token ids that opens a thought; empty if none does."""
         return opened_thought(self._decoded(prompt[-_TAIL:]))
 
     def text(self, ids: Sequence[int], opened: str) -> Text:
-        """What a reply says.
+        """Decode a reply.
 
         Args:
-            ids: the generated tokens; those behind the end of the turn do not count.
-            opened: what `opened` returned for its prompt; the text begins with it.
+            ids: the generated tokens; those after the end of the turn are ignored.
+            opened: the result of `opened` for the prompt; the text begins with it.
         """
         end = self._end(ids, opened)
         silent = (self.tokenizer.bos_token_id, self.tokenizer.pad_token_id)
@@ -118,22 +120,22 @@ class ChatProcessor:
         return Text(opened + self._decoded(kept), len(ids) if end is None else end + 1, finish)
 
     def has_ended(self, ids: Sequence[int], opened: str) -> bool:
-        """Whether the last of the generated tokens ends a message and, with it, the turn."""
+        """Tell whether the last generated token is the end of a message that also ends the turn."""
         return bool(ids) and ids[-1] == self.message_end and self._ends_turn(ids[:-1], opened)
 
     def names_image(self, prompt: str) -> bool:
-        """Whether a prompt holds an image token of the model as text, so that the count of them is wrong."""
+        """Tell whether the text of a prompt contains an image token of the model, which makes their number wrong."""
         return any(token in self._image_tokens for token in self.tokenizer.encode(prompt, add_special_tokens=False))
 
     def _end(self, ids: Sequence[int], opened: str) -> int | None:
-        """Where the turn ends; None where it does not."""
+        """Return the index of the token that ends the turn; None without one."""
         for at, token in enumerate(ids):
             if token in self.turn_ends or (token == self.message_end and self._ends_turn(ids[:at], opened)):
                 return at
         return None
 
     def _ends_turn(self, before: Sequence[int], opened: str) -> bool:
-        """Whether a message's end after these tokens ends the turn: after a thought, the next message follows."""
+        """Tell whether the end of a message after these tokens ends the turn: after a thought, the turn continues."""
         message = (opened + self._decoded(before)).rpartition(_MESSAGE_END)[2]
         channels = _CHANNEL.findall(message)
         return not channels or channels[-1] not in _THOUGHT_CHANNELS
@@ -143,7 +145,7 @@ class ChatProcessor:
         return text
 
     def _check_template(self) -> None:
-        """Prepare one small request, so that what every request would meet is said before the first."""
+        """Prepare one small request, so that a fault that all requests would meet is reported before the run."""
         if self.template is None and self._processor.chat_template is None:
             raise UsageError(
                 f"{self._name} has no chat template; add template= with the text it was trained on around the image "
@@ -176,19 +178,19 @@ class ChatProcessor:
 
 
 class EndOfTurn:
-    """Stops the rows of a batch where a message ends the turn; see `ChatProcessor.has_ended`.
+    """A stopping criterion of transformers for messages that end the turn; see `ChatProcessor.has_ended`.
 
     Args:
-        processor: of a model that writes harmony.
-        opened: the opening of a thought at the end of each prompt.
-        length: of the padded prompts, in tokens.
+        processor: the processor of a model that writes harmony.
+        opened: the result of `ChatProcessor.opened` for each prompt of the batch.
+        length: length of the padded prompts, in tokens.
     """
 
     def __init__(self, processor: ChatProcessor, opened: Sequence[str], length: int) -> None:
         self._processor, self._opened, self._length = processor, opened, length
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **_: Any) -> torch.Tensor:
-        """Whether each row has ended, bool (rows,)."""
+        """Return for each row whether its turn has ended, bool (rows,)."""
         assert self._processor.message_end is not None
         ended = input_ids[:, -1].eq(self._processor.message_end)
         for row in ended.nonzero().flatten().tolist():
@@ -197,10 +199,14 @@ class EndOfTurn:
 
 
 def load(name: str, source: Mapping[str, Any]) -> Any:
-    """The processor for images and text in a folder or on the hub, which pads on the left.
+    """Load the processor for images and text of a folder or an id of the hub, and let it pad on the left.
+
+    Args:
+        name: the folder or the id.
+        source: keyword arguments of ``from_pretrained``.
 
     Raises:
-        UsageError: when there is none.
+        UsageError: when there is no such processor.
     """
     import transformers
 
@@ -219,16 +225,16 @@ def load(name: str, source: Mapping[str, Any]) -> Any:
 
 
 def resize_rule(name: str, processor: Any, *, pixels: bool) -> Resize:
-    """The rule of that name, where it is Qwen's with the numbers that the checkpoint will apply.
+    """Return a resize rule; Qwen's rule gets the numbers that the checkpoint applies.
 
     Args:
         name: a name that `Resize.named` knows, or ``smart``.
-        processor: of the checkpoint.
-        pixels: the model's coordinates count pixels, so it matters what the checkpoint's own resizing leaves.
+        processor: the processor of the checkpoint.
+        pixels: True if the model's coordinates count pixels, so that they depend on the checkpoint's own resizing.
 
     Raises:
-        UsageError: when there is no such rule, when the checkpoint does not resize by Qwen's, or when it does and
-            coordinates count pixels and nothing is said of it.
+        UsageError: when there is no such rule, when ``smart`` is given for a checkpoint that does not resize by Qwen's
+            rule, or when it does so, coordinates count pixels and ``none`` is given.
     """
     images = processor.image_processor
     smart = _smart(images)
@@ -244,8 +250,8 @@ def resize_rule(name: str, processor: Any, *, pixels: bool) -> Resize:
             )
         warnings.warn(
             f"The points count pixels, and the checkpoint's own {type(images).__name__} resizes each image before the "
-            "model sees it: clicks are read as pixels of the image as it was before that; add resize= if the model "
-            "counts otherwise.",
+            "model sees it: clicks are read as pixels of the image before that resizing; add resize= if the model "
+            "counts pixels of another image.",
             RuntimeWarning,
             stacklevel=2,
         )
@@ -253,7 +259,7 @@ def resize_rule(name: str, processor: Any, *, pixels: bool) -> Resize:
 
 
 def _smart(images: Any) -> str | None:
-    """The name of Qwen's rule with the numbers of an image processor; None where it has another rule."""
+    """Return the name of Qwen's rule with the numbers of an image processor; None if it has another rule."""
     try:
         factor, least, most = images.patch_size * images.merge_size, *map(images.size.get, _AREA)
     except (AttributeError, TypeError):
@@ -266,7 +272,7 @@ def _conversation(image: Any, prompt: str) -> list[dict[str, Any]]:
 
 
 def _image_tokens(config: Any, processor: Any) -> set[int]:
-    """The ids that stand for the image in a prompt; empty where neither says which."""
+    """Return the ids of the tokens that represent the image; empty if neither config nor processor names them."""
     named = ((config, "image_token_id"), (config, "image_token_index"), (processor, "image_token_id"))
     found = [getattr(owner, name, None) for owner, name in named]
     return {token for token in found if isinstance(token, int)}
@@ -277,7 +283,7 @@ def _is_harmony(added: Iterable[str]) -> bool:
 
 
 def _turn_ends(own: int | list[int] | None, tokenizer: Any) -> list[int]:
-    """The tokens that end a reply, whatever came before."""
+    """Return the ids of the tokens that end a reply in any context, sorted."""
     added = tokenizer.get_added_vocab()
     ends = {*(own if isinstance(own, list) else [own]), tokenizer.eos_token_id}
     harmony = _is_harmony(added)

@@ -1,4 +1,4 @@
-"""What lmms-eval's models are told and what they answer, the same in both directions."""
+"""Requests and replies in the forms of lmms-eval, for its models in this project and for this project's tasks in it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hlmat_bench.core.errors import RequestFailed
 from hlmat_bench.core.networks import weights
 from hlmat_bench.protocol.interfaces import Reply, Request
 
-#: How the text begins that lmms-eval's API models return for a request that failed for good (models/chat/openai.py).
+#: The beginning of the text that lmms-eval's API models return for a failed request (models/chat/openai.py).
 FAILED = "[LMMS_EVAL_REQUEST_FAILED"
 
 _SECRET = re.compile(r"(key|token|secret|password)$", re.IGNORECASE)
@@ -22,7 +22,7 @@ _WEIGHTS = ("pretrained", "model", "model_version", "model_name", "model_path", 
 
 
 def generation_kwargs(request: Request) -> dict[str, Any]:
-    """lmms-eval's ``generation_kwargs`` for a request: nothing cuts a reply short, and draws are from all tokens."""
+    """Return lmms-eval's ``generation_kwargs`` for a request: without stop words, sampling from all tokens."""
     return {
         "until": [],
         "max_new_tokens": request.max_tokens,
@@ -34,40 +34,41 @@ def generation_kwargs(request: Request) -> dict[str, Any]:
 
 
 def secrets(options: Mapping[str, Any]) -> list[str]:
-    """The keys and tokens among a model's options and in the environment: servers repeat them in their errors."""
+    """Return the keys and tokens in a model's options and in the environment: servers repeat them in their errors."""
     found = [str(value) for name, value in {**os.environ, **options}.items() if _SECRET.search(name)]
     return [value for value in found if len(value) >= 8]
 
 
-def blot(text: str, secrets: Sequence[str]) -> str:
-    """An error's text without keys and tokens, in 300 characters at most."""
+def without_secrets(text: str, secrets: Sequence[str]) -> str:
+    """Replace each secret in an error's text by ``***``, and return at most 300 characters."""
     for secret in secrets:
         text = text.replace(secret, "***")
     return text[:300]
 
 
 def read(output: Any, secrets: Sequence[str], seconds: float = 0.0) -> Reply:
-    """What ``generate_until`` returned for one request: a text, a ``GenerationResult``, or a text with counts.
+    """Return the reply in the output of ``generate_until`` for one request.
 
     Args:
-        output: what it returned.
-        secrets: what must not be in an error.
-        seconds: what the request took.
+        output: a text, a ``GenerationResult``, or a text with counts.
+        secrets: words that no error may show.
+        seconds: time of the request.
 
     Raises:
-        RequestFailed: when it is no text, or the text by which lmms-eval reports a failure.
+        RequestFailed: when the output is no text, or the text by which lmms-eval reports a failure.
     """
     from lmms_eval.api.instance import unwrap_generation_output
 
     text, counts = unwrap_generation_output(output)
     if output is None or not isinstance(text, str):
         raise RequestFailed(
-            blot(f"lmms-eval returned {output!r} instead of a text", secrets),
+            without_secrets(f"lmms-eval returned {output!r} instead of a text", secrets),
             advice="ask the model with lmms-eval's own command first, or take its other class with force_simple=true",
         )
     if text.startswith(FAILED):
         raise RequestFailed(
-            blot(text, secrets), advice="check the options of the service: its address, the model's name and the key"
+            without_secrets(text, secrets),
+            advice="check the options of the service: its address, the model's name and the key",
         )
     return Reply(
         text,
@@ -78,7 +79,7 @@ def read(output: Any, secrets: Sequence[str], seconds: float = 0.0) -> Reply:
 
 
 def seed_draws(requests: Sequence[Request], n: int) -> None:
-    """Seed torch for the n-th replies to these requests, where they are drawn: lmms-eval's models take no seed."""
+    """Seed torch for the n-th replies to these requests if they are sampled: lmms-eval's models accept no seed."""
     if requests[0].temperature == 0:
         return
     import torch
@@ -88,17 +89,17 @@ def seed_draws(requests: Sequence[Request], n: int) -> None:
 
 
 def label(name: str, options: Mapping[str, Any]) -> str:
-    """What to call a model in tables: the last part of its checkpoint's name, or its name in lmms-eval."""
+    """Return a model's name for tables: the last part of its checkpoint's name, or its name in lmms-eval."""
     return next((Path(str(options[key])).name for key in _WEIGHTS if options.get(key)), name)
 
 
 def describe(name: str, kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """What the answers depend on, for the manifest; values of keys and tokens are left out.
+    """Return everything that the replies depend on, for the manifest, without the values of keys and tokens.
 
     Args:
-        name: in lmms-eval's registry.
-        kind: ``simple`` or ``chat``: which of the model's two classes.
-        options: the class's own.
+        name: name of the model in lmms-eval's registry.
+        kind: which of the model's two classes: ``simple`` or ``chat``.
+        options: options of the class.
     """
     return {
         "adapter": "lmms",
@@ -111,7 +112,7 @@ def describe(name: str, kind: str, options: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _identity(key: str, value: Any) -> Any:
-    """A folder of weights by its name and SHA-256, a secret not at all, anything else as it is."""
+    """Return an option's value for the manifest: ``***`` for a secret, name and SHA-256 for a folder of weights."""
     if _SECRET.search(key):
         return "***"
     if key in _WEIGHTS and (folder := Path(str(value))).is_dir():

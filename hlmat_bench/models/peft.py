@@ -1,4 +1,4 @@
-"""Adapters of peft, such as LoRA: finding one, naming it by its SHA-256, and merging it into a model."""
+"""Find an adapter of peft, such as LoRA, identify it by its SHA-256, and merge it into a model."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ADVICE = (
 def merge(model: Any, name: str) -> dict[str, str]:
     """Add an adapter to the weights of a transformers model, in place.
 
-    The names of weights that transformers used before version 4.52 are understood.
+    Adapters with the weight names of transformers before version 4.52 work, too.
 
     Args:
         model: a loaded model.
@@ -30,7 +30,7 @@ def merge(model: Any, name: str) -> dict[str, str]:
         ``name`` and ``sha256`` (see `weights.sha256`) of the adapter.
 
     Raises:
-        UsageError: when there is no such adapter, it is damaged, of another model, or cannot be merged.
+        UsageError: when there is no such adapter, it is damaged, belongs to another model, or cannot be merged.
     """
     with weights.reading(name, _ADVICE):
         folder = weights.pretrained_folder(name, ADAPTER_FILES[0]) or _download(name)

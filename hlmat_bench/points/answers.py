@@ -1,4 +1,4 @@
-"""The answer in a reply: without thoughts and tokens of the chat template, and whether it stops or refuses."""
+"""Finds the answer in a reply, without thoughts and tokens of the chat template, and whether it stops or refuses."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 # How models mark thoughts: <think>, <thinking>, <seed:think>, <|begin_of_thought|>, Kimi's ◁think▷, Mistral's [THINK],
 # MedGemma's <unused94>, Gemma 4's <|channel>thought (its model card, "Thinking Mode Configuration"), Cohere's
 # <|START_THINKING|>, Apertus' <|inner_prefix|>, Ollama's "...done thinking.", Open WebUI's <details>.
-# Any end closes any of them, since none belongs to an answer.
+# Any closing mark closes any opening mark, because no mark is part of an answer.
 _NAMES = (
     r"(?:think(?:ing)?|thoughts?|reason(?:ing)?|reflect(?:ion)?|analysis|scratch_?pad|rationale|cot(?:_\w{1,20})?|draft"
     r"|plan(?:ning)?)"
@@ -25,7 +25,7 @@ _OPENING = (
     r"|\[THINK(?:ING)?\]|<unused94>|<\|channel>|<\|inner_prefix\|>|<details\b[^<>]{0,80}>"
 )
 _MARK = re.compile(rf"(?P<close>{_CLOSING})|{_OPENING}", re.IGNORECASE)
-# How a prompt ends that opens a thought: with a mark, the name of Gemma 4's channel after it, or harmony's channel.
+# The end of a prompt that opens a thought: a mark, also with the name of Gemma 4's channel, or harmony's channel.
 _OPENED_AT_END = re.compile(rf"(?:(?:{_OPENING})(?:thought)?|<\|channel\|>analysis<\|message\|>)\s*\Z", re.IGNORECASE)
 # Harmony, the format of gpt-oss (github.com/openai/harmony, docs/format.md); servers that drop special tokens leave
 # "analysis...assistantfinal...", and of Gemma 4's channel the word "thought" on a line of its own.
@@ -42,7 +42,7 @@ _TOKEN = re.compile(
     rf"<\|(?!(?:{_TAGS})\|)[^|<>]*\|>|</?s>|<(?:eos|bos|pad|unk|end_of_turn|start_of_turn|end_of_utterance|endoftext)>"
     r"|<\|?turn\|?>|\[/?INST\]|\[EO[ST]\]"
 )
-# Full-width forms are ASCII further up; other languages' punctuation; characters that are not seen are dropped.
+# A full-width form is ASCII plus 0xFEE0. Invisible characters are dropped, because they would split words and numbers.
 _PLAIN = (
     {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
     | dict.fromkeys(map(ord, "\u00a0\u2002\u2003\u2009\u202f\u3000"), " ")
@@ -65,7 +65,7 @@ _STOP_SENTENCE = re.compile(
     r"|refinements?)(?: (?:is|are))? (?:needed|required|necessary)",
     re.IGNORECASE,
 )
-_GOES_ON = re.compile(
+_CONTINUES = re.compile(
     r"\b(?:but|however|except|although|though|still|missing|instead|wait|next|then|first|should|must|positive|negative)\b"
     r"|\d",
     re.IGNORECASE,
@@ -88,14 +88,14 @@ _REFUSAL = re.compile(
 )
 
 
-class Answer(NamedTuple):
-    """What of a reply is read.
+class ReplyParts(NamedTuple):
+    """The parts of a reply from which the action is read.
 
     Attributes:
-        raw: all of it but thoughts, as it was written.
-        said: the same with punctuation and digits in their ASCII forms, and spaces for tokens of the chat template.
-        final: the end of `said` that counts, where the reply marks a final answer; else all of it.
-        alone: it is an answer only where nothing else stands beside it, since a thought may be in it.
+        raw: the reply without thoughts, as it was written.
+        said: `raw` with punctuation and digits in their ASCII forms, and spaces in place of chat template tokens.
+        final: the text after the last mark of a final answer in `said`; all of `said` without such a mark.
+        alone: whether the answer counts only where the reply contains nothing else, because it may contain a thought.
     """
 
     raw: str
@@ -104,15 +104,15 @@ class Answer(NamedTuple):
     alone: bool = False
 
 
-def answer_in(reply: str) -> Answer:
-    """Take the thoughts out of a reply, and find its final answer. Takes linear time and never raises."""
+def answer_in(reply: str) -> ReplyParts:
+    """Remove the thoughts from a reply and find its final answer. Takes linear time and never raises."""
     raw = _without_thoughts(_final_channel(reply))
     channel = _NO_TOKENS_CHANNEL.match(raw)
     if channel is not None:
         raw = raw[channel.end() :]
     said = _TOKEN.sub(" ", plain_text(raw))
     final = last(_FINAL_ANSWER, said)
-    return Answer(raw, said, said if final is None else said[final.end() :], alone=channel is not None)
+    return ReplyParts(raw, said, said if final is None else said[final.end() :], alone=channel is not None)
 
 
 def opened_thought(prompt: str) -> str:
@@ -133,36 +133,36 @@ def plain_text(text: str) -> str:
 
 
 def says_stop(text: str) -> bool:
-    """Whether a stop word stands alone on a line of a text, or begins it before a sentence that asks for no click."""
+    """Return whether a stop word is alone on a line of a text, or begins a text that asks for no further click."""
     lines = text.splitlines()
     if any(_BARE_STOP.fullmatch(_undecorated(line)) for line in lines):
         return True
     begins = _STOP_SENTENCE.match(_undecorated(text, end="") + " ")
-    return begins is not None and not _GOES_ON.search(text)
+    return begins is not None and not _CONTINUES.search(text)
 
 
 def stops_at_last(text: str) -> bool:
-    """Whether a stop word stands alone on the last line of a text."""
+    """Return whether a stop word is alone on the last line of a text."""
     return _BARE_STOP.fullmatch(_undecorated(text.rstrip().rpartition("\n")[2])) is not None
 
 
 def begins_with_stop(text: str) -> bool:
-    """Whether a text that was cut off says stop before anything else."""
+    """Return whether the first line of a text that was cut off says stop."""
     return says_stop(text.strip().partition("\n")[0])
 
 
 def is_stop_word(value: object) -> bool:
-    """Whether the value of a field says that the work is done."""
+    """Return whether the value of a field is a stop word."""
     return isinstance(value, str) and _BARE_STOP.fullmatch(_undecorated(value)) is not None
 
 
 def refuses(text: str) -> bool:
-    """Whether the words of a text decline to answer."""
+    """Return whether a text declines to answer."""
     return _REFUSAL.search(text) is not None
 
 
 def _undecorated(text: str, end: str = " \t\r\n.,;:!*`\"'_#>-{}[]$~") -> str:
-    r"""The text without markup, brackets, \boxed{} and words such as "Answer:" around what it says."""
+    r"""Return a text without surrounding markup, brackets, \boxed{} and words such as "Answer:"."""
     text = re.sub(r"<[|/]{0,2}\w{1,30}\|?>|\\(?:boxed|text|mathrm)\b", " ", text).lstrip(
         " \t\r\n.,;:!*`\"'_#>-{}[]()$~\\"
     )
@@ -172,7 +172,7 @@ def _undecorated(text: str, end: str = " \t\r\n.,;:!*`\"'_#>-{}[]$~") -> str:
 
 
 def _final_channel(reply: str) -> str:
-    """What stands in the last ``final`` channel of harmony; a reply in another format as it is."""
+    """Return the text in the last ``final`` channel of harmony; a reply in another format is returned unchanged."""
     if "<|channel|>" in reply:
         finals = [part for part in reply.split("<|channel|>")[1:] if part.lstrip().startswith("final")]
         body = re.split(r"<\|(?:end|return|start|call)\|>", finals[-1], maxsplit=1)[0] if finals else ""
@@ -185,7 +185,7 @@ def _final_channel(reply: str) -> str:
 
 
 def _without_thoughts(text: str) -> str:
-    """What stands outside thoughts. What comes before an end that nothing opened is one that the template opened."""
+    """Return the text outside thoughts; a closing mark without an opening one ends a thought opened by the template."""
     kept: list[str] = []
     position, thinking = 0, False
     for mark in _MARK.finditer(text):

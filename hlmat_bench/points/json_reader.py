@@ -1,4 +1,4 @@
-"""Reading clicks in JSON and near-JSON: ``{"point_2d": [a, b], "label": "positive"}`` and its variants."""
+"""Reads clicks in JSON and near-JSON: ``{"point_2d": [a, b], "label": "positive"}`` and its variants."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from hlmat_bench.points import loose_json, signs
 from hlmat_bench.points.answers import is_stop_word
-from hlmat_bench.points.reading import Point, Reading, in_group, numbers_of, sign_beside, without_names
+from hlmat_bench.points.reading import Point, Reading, in_group, numbers_of, sign_around, without_names
 from hlmat_bench.points.signs import Sign
 
 _POINT_KEYS = (
@@ -29,7 +29,7 @@ _STOP_FLAGS = {"finish", "finished", "done", "stop", "complete", "completed", "i
 def read_json(text: str) -> Reading:
     """Read ``{"point_2d": [a, b], "label": "positive"}`` and its variants, fenced or not; the first object counts.
 
-    A list of numbers alone is read, too, where nothing else is said or GLM's tokens stand around it (zai-org/GLM-V).
+    A plain list of numbers is read, too, where the reply says nothing else or GLM's tokens enclose it (zai-org/GLM-V).
     """
     inner = text.rpartition("<|begin_of_box|>")[2]
     offset, inner = len(text) - len(inner), inner.partition("<|end_of_box|>")[0]
@@ -45,33 +45,33 @@ def read_json(text: str) -> Reading:
         around = text[: reading.start] + text[reading.end :]
         if offset or signs.says_nothing_else(without_names(around)):
             return reading
-    if offset and not re.search(r"[^\W\d_]", inner):  # GLM writes any brackets
+    if offset and not re.search(r"[^\W\d_]", inner):  # GLM writes brackets of any kind
         end = offset + len(inner)
-        return replace(in_group(inner), sign=sign_beside(text, offset, end), start=offset, end=end)
+        return replace(in_group(inner), sign=sign_around(text, offset, end), start=offset, end=end)
     return Reading()
 
 
 def _placed(
     reading: Reading, text: str, found: Sequence[loose_json.Value], value: loose_json.Value, offset: int
 ) -> Reading:
-    """A reading with its place, and the sign that the words around all values state where it has none of its own."""
+    """Add the position in the text to a reading, and, if it has no sign, the sign that the words around state."""
     sign = reading.sign
     if sign is Sign.NONE:
         edges = [0, *(offset + edge for one in found for edge in (one.start, one.end)), len(text)]
         pieces = [text[a:b] for a, b in zip(edges[::2], edges[1::2], strict=True)]
         before = next(number for number, one in enumerate(found, 1) if one is value)
-        sign = signs.beside(*(without_names(" ".join(part)) for part in (pieces[:before], pieces[before:])))
+        sign = signs.around(*(without_names(" ".join(part)) for part in (pieces[:before], pieces[before:])))
     return replace(reading, sign=sign, start=offset + value.start, end=offset + value.end)
 
 
 def _objects(found: loose_json.Value, strings: int = 2) -> Iterator[tuple[dict[str, Any], bool]]:
-    """The dicts of a value, outermost first, with what their parents say of the sign, and whether they are finished.
+    """Yield the dicts of a value, outermost first, with inherited fields about the sign, and whether they are finished.
 
-    Strings that hold JSON, such as the arguments of a tool call, are followed as well, ``strings`` levels deep.
+    Strings that contain JSON, such as the arguments of a tool call, are read as well, ``strings`` levels deep.
     """
     stack: list[tuple[Any, dict[str, Any], bool, int]] = [(found.value, {}, True, strings)]
     unfinished = set(found.unfinished)
-    keep = []  # strings' values, so that no id is used twice
+    keep = []  # Python reuses the id of an object that was freed, so the values of strings are kept alive.
     while stack:
         node, said, finished, level = stack.pop()
         children: list[tuple[Any, dict[str, Any], bool, int]] = []
@@ -97,12 +97,12 @@ def _tells_sign(key: str, value: object) -> bool:
 
 
 def _sign_of_key(key: str) -> dict[str, Any]:
-    """What an object under a key such as ``negative_point`` inherits from it."""
+    """Return the fields that an object inherits from a key such as ``negative_point``."""
     return {key: True} if signs.of_key(key) is not Sign.NONE else {}
 
 
 def _read_object(item: dict[str, Any]) -> Reading | None:
-    """The point or the box of one object, its sign, or that it says stop; None where it holds nothing of that."""
+    """Read the point or the box of one object and its sign, or a stop; None where the object has neither."""
     keys = {_plain_key(key): key for key in item}
     point = _object_point(item, keys)
     ends = {name for name in keys.keys() & _STOP_KEYS if is_stop_word(item[keys[name]])}
@@ -119,7 +119,7 @@ def _read_object(item: dict[str, Any]) -> Reading | None:
 
 
 def _object_point(item: dict[str, Any], keys: dict[str, str]) -> tuple[Point, Sign] | None:
-    """The point of an object, and the sign that the name of its field states."""
+    """Return the point of an object, and the sign that the name of the point's field states."""
     x, y = (_number(item[keys[axis]]) if axis in keys else None for axis in "xy")
     if x is not None and y is not None:
         return Point(x, y, named=True), Sign.NONE
@@ -137,7 +137,7 @@ def _object_point(item: dict[str, Any], keys: dict[str, str]) -> tuple[Point, Si
 
 
 def fields_sign(item: dict[str, Any]) -> Sign:
-    """Return what the fields of an object say of its sign."""
+    """Return the sign that the fields of an object state."""
     return signs.together(_field_sign(key, value) for key, value in item.items())
 
 
@@ -158,7 +158,7 @@ def _field_sign(key: str, value: object) -> Sign:
 
 @lru_cache(1024)
 def _plain_key(key: str) -> str:
-    """The name of a field in lower case, its words joined by underscores."""
+    """Return the name of a field in lower case, with its words joined by underscores."""
     return re.sub(r"[\s-]+", "_", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", key.strip())).lower()
 
 
@@ -169,7 +169,7 @@ def _number(value: object) -> float | None:
 
 
 def _numbers_in(value: object, length: int) -> list[float] | None:
-    """The ``length`` numbers of a list, of the first of several lists, or of a text with nothing else but brackets."""
+    """Return the ``length`` numbers of a list, of the first of several lists, or of a text of numbers and brackets."""
     while isinstance(value, list):
         numbers = [number for number in map(_number, value[: length + 1]) if number is not None]
         if len(numbers) == len(value) == length:
@@ -184,7 +184,7 @@ def _numbers_in(value: object, length: int) -> list[float] | None:
 
 
 def _bare_list(value: object) -> Reading | None:
-    """The point or the box that a list of numbers is; of several the first."""
+    """Read a list of numbers, or the first of several, as a point or a box."""
     if not isinstance(value, list):
         return None
     if four := _numbers_in(value, 4):

@@ -1,7 +1,7 @@
 """JSON as language models write it: with trailing commas, comments, single quotes, tuples, bare words, missing braces.
 
-One pass over the text, so reading takes time linear in its length, and nothing raises. What is read is never guessed
-from the values: an object that the text ends in the middle of is marked as unfinished, a list likewise is dropped.
+One pass over the text, so reading takes time linear in its length, and never raises. Missing values are never guessed:
+an object that the end of the text cuts off is marked as unfinished, and a list that is cut off is made unreadable.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-#: Containers within containers that are followed; a deeper value ends the one it stands in.
+#: The most levels of nested containers that are read; a deeper container ends the value.
 DEEPEST = 64
 
 _TOKEN = re.compile(
@@ -40,10 +40,10 @@ class Value:
     """One value in a text.
 
     Attributes:
-        value: dicts, lists, strings, numbers (float), True, False and None; a tuple is a list.
-        start, end: where it stands in the text.
-        unfinished: ids of the dicts that the text ended in the middle of.
-        broken: a quote in it is never closed, so nothing behind it can be read.
+        value: dicts, lists, strings, numbers (float), True, False and None; a tuple becomes a list.
+        start, end: where the value begins and ends in the text.
+        unfinished: ids of the dicts that the end of the text cuts off.
+        broken: whether a quote is never closed, so that the text after it cannot be read.
     """
 
     value: Any
@@ -54,13 +54,14 @@ class Value:
 
 
 def values(text: str) -> Iterator[Value]:
-    """Yield the outermost dicts and lists of a text, in order. Members without braces around them are a dict."""
+    """Yield the outermost dicts and lists of a text, in order. Members without enclosing braces are read as a dict."""
     position, tries = 0, 16
     while (start := _START.search(text, position)) is not None:
         braceless = start[0] not in ("[", "{")
         found = None if braceless or not tries else _strict(text, start.start())
         if found is None:
-            tries = max(0, tries - 1)  # each failure costs json a count of all lines before it
+            # A failed try takes json time linear in the text before it, to count lines for its error; so tries are few.
+            tries = max(0, tries - 1)
             found = _Reader(text, start.start(), braceless).read()
         yield found
         if found.broken:
@@ -69,7 +70,7 @@ def values(text: str) -> Iterator[Value]:
 
 
 def _strict(text: str, start: int) -> Value | None:
-    """Read a value that is JSON without faults, which is most of them, ten times as fast."""
+    """Read a value that is valid JSON, as most are, ten times as fast as `_Reader`; None where it is not valid."""
     try:
         value, end = _DECODER.raw_decode(text, start)
     except (ValueError, RecursionError):
@@ -78,7 +79,7 @@ def _strict(text: str, start: int) -> Value | None:
 
 
 def number(word: str) -> float | None:
-    """Return the number that a word is, or None."""
+    """Return a word as a number, or None where it is no number."""
     return float(word) if _NUMBER.fullmatch(word) else None
 
 
@@ -108,7 +109,7 @@ class _Reader:
         return Value(self._root, self._start, self._position, unfinished, broken)
 
     def _take(self, kind: str, token: str, *, at_end: bool) -> bool:
-        """Take a token; True where the value ends with it."""
+        """Process a token; return whether the value ends with it."""
         if kind == "open":
             return self._open(token)
         if kind == "close":
@@ -139,7 +140,7 @@ class _Reader:
 
     def _close(self, opener: str) -> bool:
         if not self._opened[opener]:
-            return False  # a bracket too many
+            return False  # a closing bracket without an opening one
         while self._pop() != opener:
             pass
         return not self._stack
@@ -158,7 +159,7 @@ class _Reader:
         container = self._stack[-1][1]
         in_dict = len(self._stack) > 1 and isinstance(self._stack[-2][1], dict)
         if isinstance(container, list) and in_dict and container and container[-1] == key:
-            container.pop()  # [500, 250, "label": ...: the list has no end
+            container.pop()  # In [500, 250, "label": ..., the end of the list is missing.
             self._pop()
             container = self._stack[-1][1]
         if isinstance(container, dict):
@@ -184,7 +185,7 @@ class _Reader:
     def _leave_unfinished(self) -> set[int]:
         for _, container in self._stack:
             if isinstance(container, list):
-                container.append(None)  # so that it is no point, of however many numbers
+                container.append(None)  # so that a list that was cut off is never taken for a point
         return {id(container) for _, container in self._stack if isinstance(container, dict)}
 
 

@@ -1,4 +1,4 @@
-"""What all readers of replies share: points and boxes as written, and the numbers of a group with their sign."""
+"""Shared parts of the readers: points and boxes as written, and the numbers of a group with their sign."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hlmat_bench.points import signs
 from hlmat_bench.points.signs import Sign
 
 # A number that no unit, letter or further digit follows: "50%" and "50px" are read only where the unit says so.
-# Digits are taken all at once (possessive quantifiers), so that a long run of them is read in linear time.
+# Possessive quantifiers take all digits at once, so that a long run of digits is read in linear time.
 NUMBER = r"(?<![\w.+-])[-+]?(?:\d++(?:\.\d*+)?|\.\d++)(?!\w|\s{0,3}%|\s{0,3}px)"
 _ONE_NUMBER = re.compile(NUMBER, re.ASCII)
 _NAMED = re.compile(rf"""\b([xy])["']?\s{{0,3}}[=:]\s{{0,3}}["']?({NUMBER})""", re.ASCII | re.IGNORECASE)
@@ -23,11 +23,11 @@ _OBJECT_NAMES = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """Two numbers as written.
+    """Two numbers as a reply writes them.
 
     Attributes:
-        first, second: the numbers, in the order they were written (x first where `named`).
-        named: the numbers were written with their axes' names, so they are (x, y) whatever the order.
+        first, second: the numbers, in the order of writing (x first where `named`).
+        named: whether the reply names their axes, so that they are (x, y) in a format of any order.
     """
 
     first: float
@@ -37,15 +37,15 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a reader found: the point that counts, the box that counts, or neither.
+    """The result of a reader: the point that counts, the box that counts, or neither.
 
     Attributes:
         point: two numbers.
         box: four numbers, as written.
-        sign: what is said of the sign of the click. NONE beside a point: the point names the object.
-        stop: the reply says in this syntax that the work is done.
-        start, end: where what was found stands in the text.
-        centred: with a sign, the box is a click on its centre.
+        sign: the sign of the click. A point with the sign NONE names the object.
+        stop: whether the reply says in this syntax that the work is done.
+        start, end: where the point or the box begins and ends in the text.
+        centred: whether a box with a sign is a click on its centre.
     """
 
     point: Point | None = None
@@ -58,19 +58,19 @@ class Reading:
 
 
 def numbers_of(text: str) -> list[float]:
-    """Return the numbers of a text; none where one has a unit that is not the format's."""
+    """Return the numbers of a text; an empty list where a number has a unit that is not the format's."""
     return [] if _UNIT.search(text) else [float(number) for number in _ONE_NUMBER.findall(text)]
 
 
 def named_pair(text: str) -> Point | None:
-    """Return the point in ``x=0.5, y=0.25``; None where the text holds no such pair."""
+    """Return the point in ``x=0.5, y=0.25``; None where the text contains no such pair."""
     named = _NAMED.findall(text)
     values = {axis.lower(): float(number) for axis, number in named}
     return Point(values["x"], values["y"], named=True) if len(named) == len(values) == 2 else None
 
 
 def in_group(text: str) -> Reading:
-    """Read the point or the box in the brackets or between the tags of one group; of several boxes the first counts."""
+    """Read the point or the first box in one group of numbers: the text in brackets or between tags."""
     if (point := named_pair(text)) is not None:
         return Reading(point)
     numbers = numbers_of(text)
@@ -90,25 +90,25 @@ def without_names(text: str) -> str:
     return _OBJECT_NAMES.sub(" ", text)
 
 
-def sign_beside(text: str, start: int, end: int) -> Sign:
-    """Return the sign that the words around a place in a text state; names of objects and tags are no such words."""
-    return signs.beside(without_names(text[:start]), without_names(text[end:]))
+def sign_around(text: str, start: int, end: int) -> Sign:
+    """Return the sign that the words around a point in a text state, without tags and the names of objects."""
+    return signs.around(without_names(text[:start]), without_names(text[end:]))
 
 
 def last_group(text: str, groups: Sequence[tuple[str, int, int]]) -> Reading:
-    """Read the last group of numbers that holds a point or a box, with the sign beside it.
+    """Read the last group of numbers that contains a point or a box, with the sign that the words around it state.
 
     Args:
-        text: all of it.
-        groups: what stands in each group, and where the group begins and ends.
+        text: the whole text.
+        groups: the inner text of every group, and where the group begins and ends.
     """
     for inner, start, end in reversed(groups):
         reading = in_group(inner)
         if reading.point is not None or reading.box is not None:
-            return replace(reading, sign=sign_beside(text, start, end), start=start, end=end)
+            return replace(reading, sign=sign_around(text, start, end), start=start, end=end)
     return Reading()
 
 
 def box_tags(text: str) -> list[tuple[str, int, int]]:
-    """Return what stands between the tags of each box, and where the box begins and ends."""
+    """Return the text between the tags of every box, and where the box begins and ends."""
     return [(match[1] or match[2] or "", *match.span()) for match in _BOX_TAG.finditer(text)]

@@ -1,7 +1,7 @@
-"""The image as a model sees it: resized or padded before it is sent, and the way back to original pixels.
+"""Resizes or pads an image before it is sent to a model, and converts positions back to original pixels.
 
-Where a model counts pixels, it counts those of what its own preprocessing left of the image. So the image is resized
-by the model's own rule before it is sent, and there is nothing left for that preprocessing to change.
+A model that writes pixels counts those of the image after its own preprocessing. Therefore the image is resized by
+the model's own rule before it is sent, so that the preprocessing has nothing left to change.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ import numpy as np
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.types import Image, Size
 
-#: What LLaVA-1.5 pads with: the mean colour of CLIP's training images.
+#: The colour of LLaVA-1.5's padding: the mean colour of CLIP's training images.
 #: https://github.com/haotian-liu/LLaVA/blob/main/llava/mm_utils.py, `expand2square`.
 BACKGROUND = (122, 116, 104)
 
 
 class Frame(NamedTuple):
-    """What is sent, and which part of it the original image fills; all in pixels of what is sent.
+    """The geometry of the image that is sent, in its own pixels: its size, and the part that the original image fills.
 
     Attributes:
         sent: (height, width) of the image that is sent.
         left, top: where the original image begins.
-        width, height: how much of it the original image fills.
+        width, height: the size of the part that the original image fills.
     """
 
     sent: Size
@@ -39,17 +39,17 @@ class Frame(NamedTuple):
 
     @staticmethod
     def whole(sent: Size) -> Frame:
-        """The original image fills everything."""
+        """Return the frame in which the original image fills the whole image that is sent, of size (height, width)."""
         return Frame(sent, 0, 0, sent[1], sent[0])
 
     def to_original(self, u: float, v: float) -> tuple[float, float]:
-        """From positions relative to what is sent (x, y; 0 to 1) to positions relative to the original image."""
+        """Convert a relative position (x, y; 0 to 1) in the sent image to one in the original image."""
         if (self.height, self.width) == self.sent:
             return u, v
         return (u * self.sent[1] - self.left) / self.width, (v * self.sent[0] - self.top) / self.height
 
     def from_original(self, u: float, v: float) -> tuple[float, float]:
-        """The inverse of `to_original`."""
+        """Convert a relative position (x, y; 0 to 1) in the original image to one in the sent image."""
         if (self.height, self.width) == self.sent:
             return u, v
         return (u * self.width + self.left) / self.sent[1], (v * self.height + self.top) / self.sent[0]
@@ -57,11 +57,11 @@ class Frame(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Resize:
-    """A rule by which an image is changed before it is sent.
+    """A rule to resize or pad an image before it is sent.
 
     Attributes:
-        name: how the rule is written in catalogues, options and manifests; see `named`.
-        frame: from the (height, width) of an image to its `Frame`.
+        name: the name of the rule in catalogues, options and manifests; see `named`.
+        frame: function from the (height, width) of an image to its `Frame`.
     """
 
     name: str
@@ -69,12 +69,12 @@ class Resize:
 
     @staticmethod
     def named(name: str) -> Resize:
-        """The rule of that name.
+        """Return the rule of a name.
 
-        ``none``: as it is. ``smart-FACTOR-MIN-MAX``: Qwen's smart resize, see `smart_size`. ``fit-`` and one or
-        more of ``longN``, ``shortN``, ``pixelsN``, joined by dashes: made smaller, never larger, until the longer
-        side, the shorter side, the area in pixels are at most N. ``square``: padded to a square, with the image in its
-        middle.
+        ``none`` leaves the image unchanged. ``smart-FACTOR-MIN-MAX`` is Qwen's smart resize, see `smart_size`.
+        ``fit-`` and one or more of ``longN``, ``shortN``, ``pixelsN``, joined by dashes, makes the image smaller, never
+        larger, until its longer side, its shorter side or its area in pixels is at most N. ``square`` pads the image to
+        a square, with the image in the middle.
 
         Raises:
             UsageError: when there is no such rule.
@@ -96,7 +96,7 @@ class Resize:
         )
 
     def apply(self, image: Image) -> Image:
-        """The image as it is sent, uint8 (H', W', 3); the same array where nothing changes.
+        """Return the image to send, uint8 (H', W', 3); the same array where the rule changes nothing.
 
         Args:
             image: uint8 (H, W, 3) RGB.
@@ -118,14 +118,14 @@ class Resize:
 
 
 def smart_size(size: Size, factor: int, least: int, most: int) -> Size:
-    """The (height, width) to which the image processors of Qwen2-VL and its successors resize.
+    """Return the (height, width) to which the image processors of Qwen2-VL and its successors resize an image.
 
     Both sides become multiples of the factor, as near to the original as the bounds of the area allow. The rule is
-    ``smart_resize`` of transformers' ``image_processing_qwen2_vl.py``; it leaves its own results as they are.
+    ``smart_resize`` of transformers' ``image_processing_qwen2_vl.py``; applied to its own result, it changes nothing.
 
     Args:
         size: (height, width) of the image.
-        factor: pixels that one visual token covers, each way.
+        factor: the side, in pixels, of the square that one visual token covers.
         least: the smallest area in pixels.
         most: the largest area in pixels.
     """
@@ -141,13 +141,13 @@ def smart_size(size: Size, factor: int, least: int, most: int) -> Size:
 
 
 def fit_size(size: Size, *, long: int | None = None, short: int | None = None, pixels: int | None = None) -> Size:
-    """The (height, width) of an image made smaller, its shape kept, until it is within the limits; never larger.
+    """Return the largest (height, width) of the same aspect ratio within the limits, never larger than the image.
 
     Args:
         size: (height, width) of the image.
-        long: most pixels of the longer side.
-        short: most pixels of the shorter side.
-        pixels: most pixels in all.
+        long: the largest longer side, in pixels.
+        short: the largest shorter side, in pixels.
+        pixels: the largest area, in pixels.
     """
     height, width = size
     scale = min(
@@ -156,6 +156,7 @@ def fit_size(size: Size, *, long: int | None = None, short: int | None = None, p
         short / min(size) if short else 1.0,
         math.sqrt(pixels / (height * width)) if pixels else 1.0,
     )
+    # 1e-9: a side that is a whole number must not lose a pixel to the rounding of floating point numbers.
     return max(1, math.floor(height * scale + 1e-9)), max(1, math.floor(width * scale + 1e-9))
 
 

@@ -1,7 +1,7 @@
-"""Whether words, fields and flags say that a click is positive or negative, in the languages that models answer in.
+"""Reads from words, fields and flags whether a click is positive or negative, in the languages in which models answer.
 
-A word that is no known sign is never taken for a positive one: it names the object where it may do so, else the sign is
-`Sign.UNCLEAR` and the reply is no action.
+An unknown word is never read as a positive sign: it names the object where the syntax allows a name, else the sign is
+`Sign.UNCLEAR` and the reply is no valid action.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from functools import lru_cache
 
 
 class Sign(Enum):
-    """What is said of the sign of a click.
+    """The sign of a click, as a reply states it.
 
     Attributes:
         POSITIVE: the click adds to the mask.
         NEGATIVE: the click removes from the mask.
-        NONE: nothing is said.
-        UNCLEAR: both are said, a sign is negated, or an unknown word stands where a sign must.
+        NONE: the reply states no sign.
+        UNCLEAR: the reply states both signs, negates a sign, or has an unknown word in the place of a sign.
     """
 
     POSITIVE = "positive"
@@ -29,7 +29,7 @@ class Sign(Enum):
     UNCLEAR = "unclear"
 
 
-# Words that are a sign wherever they stand.
+# Words that are a sign anywhere in a text.
 STRONG = {
     Sign.POSITIVE: r"positi[vf](?:e|o|a|es|os|as|en|er|ely)?|正[向样樣点點]|正面[点點]|阳性|陽性|ポジティブ|긍정|양성"
     r"|положительн[а-я]{0,3}",
@@ -44,7 +44,7 @@ _STRONG_WORD = {
     sign: re.compile(rf"(?P<negated>{_NOT})?(?<![a-zà-ÿа-я])(?:{words})(?![a-zà-ÿа-я])", re.IGNORECASE)
     for sign, words in STRONG.items()
 }
-# Words that are a sign where they stand alone, as a label or beside a point; in a sentence they are ordinary words.
+# Words that are a sign where they are alone, as a label or next to a point; in a sentence they are ordinary words.
 _ALONE = {
     word: sign
     for sign, words in {
@@ -61,7 +61,7 @@ _STATED = re.compile(r"\b(?:label|sign|type|polarity)\W{0,3}[:=]\s{0,3}[\"']?([-
 _YES_NO = {"true": True, "yes": True, "false": False, "no": False, "1": True, "1.0": True, "0": False, "0.0": False}
 _NEGATED = "not"
 _NEGATIONS = {"not", "no", "non", "never", "nor", "neither", "t", "nicht", "kein", "keine", "pas", "sin", "не"}
-# Words that say nothing of a sign and name nothing: what is done, and how an answer or a tool call is put.
+# Words that state no sign and name no object: they describe a click, or introduce an answer or a tool call.
 _ANSWER_WORDS = {
     "the", "my", "is", "final", "answer", "action", "response", "result", "output", "reply", "current", "iou",
     "miou", "json", "assistant",
@@ -77,7 +77,7 @@ _CJK_FILLERS = re.compile("点击|點擊|点|點|样本|樣本|提示|标签|类
 
 
 def together(signs: Iterable[Sign]) -> Sign:
-    """Return what several statements about one click say together."""
+    """Return the sign that several statements about one click agree on; UNCLEAR where they contradict each other."""
     said = set(signs) - {Sign.NONE}
     if len(said) == 1:
         return said.pop()
@@ -90,7 +90,7 @@ def of_truth(positive: bool) -> Sign:
 
 
 def of_words(text: str) -> Sign:
-    """Return what the words "positive" and "negative" of a text say, in any of the known languages."""
+    """Return the sign that the words "positive" and "negative" in a text state, in any of the known languages."""
     found = [(sign, match["negated"]) for sign, word in _STRONG_WORD.items() for match in word.finditer(text)]
     if any(negated for _, negated in found):
         return Sign.UNCLEAR
@@ -102,7 +102,7 @@ def of_value(value: object, *, names: bool) -> Sign:
 
     Args:
         value: a JSON value.
-        names: the field may name the object instead, so an unknown word says nothing of the sign.
+        names: whether the field may name the object instead, so that an unknown word states no sign.
     """
     if isinstance(value, bool):
         return of_truth(value)
@@ -125,13 +125,13 @@ def of_value(value: object, *, names: bool) -> Sign:
 
 
 def of_alone(value: object) -> Sign:
-    """Return the sign that a text states which says nothing else; NONE of any other value."""
+    """Return the sign that a text states if it contains nothing else; NONE for any other value."""
     said, others = _of_tokens(_split(value)) if isinstance(value, str) else (Sign.NONE, [])
     return Sign.NONE if others else said
 
 
 def of_flag(key: str, value: object) -> Sign:
-    """Return what a field like ``"is_positive": false`` says: the sign of its name, or the opposite."""
+    """Return the sign that a field like ``"is_positive": false`` states: the sign in its name, or the opposite."""
     sign = of_key(key)
     if sign not in (Sign.POSITIVE, Sign.NEGATIVE) or value is None:
         return Sign.NONE
@@ -143,15 +143,15 @@ def of_flag(key: str, value: object) -> Sign:
 
 @lru_cache(1024)
 def of_key(key: str) -> Sign:
-    """Return the sign that the name of a field holds, such as ``positive_point`` or ``isNegative``."""
+    """Return the sign in the name of a field, such as ``positive_point`` or ``isNegative``."""
     said, others = _of_tokens(_split(key))
     return Sign.NONE if others else said
 
 
-def beside(before: str, after: str) -> Sign:
+def around(before: str, after: str) -> Sign:
     """Return the sign that the words before and after a point state.
 
-    A sign alone ("background", "-") counts, as do the words positive and negative in a sentence. A sentence with
+    A sign alone ("background", "-") counts, and so do the words positive and negative in a sentence. A sentence with
     another word for a negative sign is unclear.
     """
     text = f"{before} {after}"
@@ -169,11 +169,11 @@ def beside(before: str, after: str) -> Sign:
 
 
 def says_nothing_else(text: str, *, answer: bool = False) -> bool:
-    """Whether a text holds no word but signs and those that any reply may hold around its coordinates.
+    """Return whether a text contains only signs and words that any reply may have around its coordinates.
 
     Args:
-        text: what stands around the coordinates.
-        answer: only words such as "The final answer is" count as such.
+        text: the text around the coordinates.
+        answer: allow only words that introduce an answer, such as "The final answer is".
     """
     known = _ANSWER_WORDS if answer else _FILLERS
     without_number = re.sub(r"\A\W*\d{1,2}[.):]", "", text)
@@ -185,12 +185,12 @@ def _symbol(text: str) -> Sign:
 
 
 def _split(text: str) -> str:
-    """The text in lower case, with spaces between the words of camelCase."""
+    """Return a text in lower case, with spaces between the words of camelCase."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text).lower()
 
 
 def _of_tokens(text: str, fillers: Set[str] = _FILLERS) -> tuple[Sign, list[str]]:
-    """What the words of a text that are signs when alone say, and its words that are neither signs nor fillers."""
+    """Return the sign that the single words of a text state, and its words that are neither signs nor fillers."""
     words = [word for token in re.findall(r"[^\W\d_]+", text) for word in _CJK_FILLERS.sub(" ", token).split()]
     signs, others, negated = [], [], False
     for word in words:

@@ -1,7 +1,7 @@
-"""What a reply looks like around its numbers: one reader, one writer and one instruction per syntax.
+"""The forms of text around the numbers of a reply: one reader, one writer and one instruction per syntax.
 
-A reader finds points and boxes in a text and says which sign stands with a point, if any. It knows nothing of
-axis order or units: that is the `PointFormat`'s business. No reader ever raises, and each takes linear time.
+A reader finds points and boxes in a text, and the sign of a point, if the text states one. It ignores axis order and
+units, which belong to the `PointFormat`. No reader ever raises, and all take linear time.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ class Syntax:
         ask: the form as shown to a model; ``{a}`` and ``{b}`` are its two numbers.
         write_box: (the four numbers) -> text; of their axes' names it is the form as shown to a model. None: the syntax
             has no boxes.
+        tags: coordinates stand between tags, which are special tokens in many checkpoints.
         exact: replies are read as they were written, with nothing but the thoughts taken out.
     """
 
@@ -32,6 +33,7 @@ class Syntax:
     write: Callable[[str, str, str], str]
     ask: str
     write_box: Callable[[str, str, str, str], str] | None = None
+    tags: bool = False
     exact: bool = False
 
 
@@ -67,28 +69,33 @@ SYNTAXES: dict[str, Syntax] = {
         lambda sign, a, b: f"<point>{a} {b}</point> {sign.lower()}",
         "<point>{a} {b}</point> positive  or  <point>{a} {b}</point> negative",
         write_box=lambda *numbers: f"<box>{' '.join(numbers)}</box>",
+        tags=True,
     ),
     "points": Syntax(
         read_points_tag,
         lambda sign, a, b: f'<points coords="1 1 {a} {b}">{sign.lower()}</points>',
         '<points coords="1 1 {a} {b}">positive</points>  with positive or negative',
+        tags=True,
     ),
     "box": Syntax(
         read_box,
         lambda sign, a, b: f"<box>({a},{b})</box> {sign.lower()}",
         "<box>({a},{b})</box> positive  or  <box>({a},{b})</box> negative",
         write_box=_write_box_tag,
+        tags=True,
     ),
     "det": Syntax(
         read_det,
         lambda sign, a, b: f"<|det|>[[{a}, {b}]]<|/det|> {sign.lower()}",
         "<|det|>[[{a}, {b}]]<|/det|> positive  or  <|det|>[[{a}, {b}]]<|/det|> negative",
         write_box=lambda *numbers: f"<|det|>[[{', '.join(numbers)}]]<|/det|>",
+        tags=True,
     ),
     "loc": Syntax(
         read_loc,
         lambda sign, a, b: f"<loc{int(a):04d}><loc{int(b):04d}> {sign.lower()}",
         "<loc{a}><loc{b}> positive  or  <loc{a}><loc{b}> negative",
         write_box=_write_loc_box,
+        tags=True,
     ),
 }

@@ -1,4 +1,4 @@
-"""Reading clicks in words: ``Positive point: (a, b)``, its near misses, and calls of a function that clicks."""
+"""Reads clicks in words: ``Positive point: (a, b)``, forms close to it, and calls of a function that clicks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from hlmat_bench.points import signs
 from hlmat_bench.points.answers import last
-from hlmat_bench.points.reading import NUMBER, Point, Reading, box_tags, in_group, last_group, named_pair, sign_beside
+from hlmat_bench.points.reading import NUMBER, Point, Reading, box_tags, in_group, last_group, named_pair, sign_around
 from hlmat_bench.points.signs import Sign
 
 
@@ -31,7 +31,7 @@ def read_segagent(text: str) -> Reading:
 
 
 _POSITIVE, _NEGATIVE = (rf"(?:{signs.STRONG[sign]})" for sign in (Sign.POSITIVE, Sign.NEGATIVE))
-# "Not a positive point" is no sign that can be read.
+# "Not a positive point" is not read as a sign.
 _NEGATION = (
     r"(?P<negated>(?<![a-z])(?:not|no|non|never|nor|neither|[a-z]{2,6}n't|without|false)[\s-]{1,3}"
     r"(?:an?\s|the\s|any\s)?)?(?<![^\W\d_])"
@@ -42,7 +42,7 @@ _SIGN_WITH_WORD = (
     rf"|(?:{_NEGATIVE}|neg|background|[负負]|背景)){_POINT_WORD}"
 )
 _SIGN_WITH_COLON = rf"(?:(?P<alone>{_POSITIVE})|{_NEGATIVE})[*_\"']{{0,3}}\s?(?=:)"
-# Marks and small words between the sign and the numbers.
+# Marks and small words between the sign and the numbers; at most 16, so that the search takes linear time.
 _GAP = (
     r"(?:[\s:=*_`\"'$\\~>,#})-]|\.\s|(?:is|at|located|position|location|coordinates?|placed|should be|boxed)\b"
     r"|在|为|是|位于|坐标){0,16}?"
@@ -55,7 +55,7 @@ _SIGNED = re.compile(
     f"{_NEGATION}(?:{_SIGN_WITH_WORD}|{_SIGN_WITH_COLON}){_GAP}{_OPENING}{_TWO_NUMBERS}{_NO_THIRD}",
     re.IGNORECASE | re.ASCII,
 )
-# A line that holds a point and its sign and nothing else, in either order.
+# A line with only a point and its sign, in either order.
 _SIGN_AND_POINT = re.compile(
     r"^[ \t*_`\"'>]{0,5}(?:current m?iou[\s:=]{0,3}[\d.]{1,6}\s?%?[\s,;.]{0,3})?"
     r"(?:(?P<before>positive|negative)[\s,:;]{1,3})?(?:(?:point|click)[\s:=]{0,3})?"
@@ -72,10 +72,10 @@ _ARGUMENT = re.compile(r"(?:start_box|point|coordinates?|coords?|position)\s*=\s
 
 
 def read_text(text: str) -> Reading:
-    """Read ``Positive point: (a, b)`` in any case, with or without brackets and commas; of several the last counts.
+    """Read the last ``Positive point: (a, b)``, in upper or lower case, with or without brackets and commas.
 
-    Also read are the forms in which models with this syntax point by training: UI-TARS' ``click(start_box='(a,b)')``
-    (bytedance/UI-TARS, README_v1.md) and the ``<|box_start|>(a,b)<|box_end|>`` of Qwen2-VL.
+    Forms that models with this syntax learned in training are read, too: ``click(start_box='(a,b)')`` of UI-TARS
+    (bytedance/UI-TARS, README_v1.md) and ``<|box_start|>(a,b)<|box_end|>`` of Qwen2-VL.
     """
     action = last(_ACTION, text) if _THOUGHT.match(text) else None
     begin = action.end() if action else 0
@@ -104,7 +104,7 @@ def read_text(text: str) -> Reading:
 
 
 def _lone_box(text: str) -> Reading:
-    """The box of a reply that is nothing but ``[0.1, 0.2, 0.3, 0.4]``, as LLaVA writes it (haotian-liu/LLaVA#606)."""
+    """Read a reply with only a box ``[0.1, 0.2, 0.3, 0.4]``, as LLaVA writes it (haotian-liu/LLaVA#606)."""
     match = re.search(r"\[([^\[\]]{7,120})\]", text)
     around = text[: match.start()] + text[match.end() :] if match else ""
     box = in_group(match[1]).box if match and signs.says_nothing_else(around) else None
@@ -112,7 +112,7 @@ def _lone_box(text: str) -> Reading:
 
 
 def _called(text: str, call: re.Match[str], begin: int) -> Reading:
-    """What a call such as ``click(start_box='(1,2)')`` clicks: a point, or the centre of a box."""
+    """Read a call such as ``click(start_box='(1,2)')``, which clicks a point or the centre of a box."""
     start, end = begin + call.start(), begin + call.end()
     named = _ARGUMENT.search(call[1])
     reading = in_group(named[1] if named else call[1])
@@ -121,5 +121,5 @@ def _called(text: str, call: re.Match[str], begin: int) -> Reading:
         a, b, c, d = reading.box
         point = Point((a + c) / 2, (b + d) / 2)
     words = " ".join(re.findall(r"""=\s*["']([^"'\d<>]+)["']""", call[1]))
-    sign = signs.together((signs.of_value(words, names=False), sign_beside(text, start, end)))
+    sign = signs.together((signs.of_value(words, names=False), sign_around(text, start, end)))
     return Reading(point, sign=sign, start=start, end=end)

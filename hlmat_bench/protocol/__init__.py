@@ -1,4 +1,4 @@
-"""The click loop: its settings, players, strategies, initial states and records.
+"""The click loop: its settings, policies, strategies, initial states and records.
 
 A user's strategy takes `Play` from here; each name is loaded when it is first used.
 """
@@ -9,12 +9,32 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hlmat_bench.protocol.loop import Begin, Play, Strategy, begin_empty, greedy, play
+    from hlmat_bench.protocol.loop import Begin, Play, begin_empty, greedy, run_episode
+    from hlmat_bench.protocol.settings import ProtocolSettings, StrategyNeeds
+    from hlmat_bench.protocol.state import EpisodeState
+    from hlmat_bench.protocol.strategies import Strategy
 
-__all__ = ["Begin", "Play", "Strategy", "begin_empty", "greedy", "play"]
+__all__ = [
+    "Begin",
+    "EpisodeState",
+    "Play",
+    "ProtocolSettings",
+    "Strategy",
+    "StrategyNeeds",
+    "begin_empty",
+    "greedy",
+    "run_episode",
+]
+
+_PLACES = {
+    "EpisodeState": "state",
+    "Strategy": "strategies",
+    "StrategyNeeds": "settings",
+    "ProtocolSettings": "settings",
+}
 
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        return getattr(importlib.import_module("hlmat_bench.protocol.loop"), name)
+        return getattr(importlib.import_module(f"hlmat_bench.protocol.{_PLACES.get(name, 'loop')}"), name)
     raise AttributeError(f"module 'hlmat_bench.protocol' has no attribute {name!r}")

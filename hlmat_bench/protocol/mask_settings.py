@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
-#: Of `hlmat_bench.data.defects`, and those that the run's segmenter draws: from a misplaced box, from points at random.
+from hlmat_bench.core.validation import Strict
+
+#: The defects of `hlmat_bench.data.perturbations`; the run's segmenter draws the last two.
 DefectName: TypeAlias = Literal["eroded", "dilated", "coarsened", "shifted", "merged", "cropped", "box", "points"]
 
 
@@ -26,14 +28,13 @@ Band: TypeAlias = Annotated[tuple[float, float], AfterValidator(_shares)]
 Numbers: TypeAlias = Annotated[tuple[int, int], AfterValidator(_rising)]
 
 
-class MaskSettings(BaseModel):
+class MaskSettings(Strict):
     """What both sections have.
 
     Attributes:
         seed: of all draws, besides the sample's id.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     VERSION: ClassVar = 1
     """Raised when the same settings make other masks."""
     seed: int = Field(0, ge=0)

@@ -1,34 +1,44 @@
-"""Finding and loading plug-ins: models, segmenters and strategies, ours, installed ones and a user's own file.
+"""Find and load plug-ins: models, segmenters, strategies and data-set layouts.
 
-A plug-in is a Python file with a module-level dict ``MODELS`` or ``SEGMENTERS`` from short names to factories,
-and, where it needs something, a function ``missing(name) -> str | None`` that says in a sentence what that is.
-A strategy's file has ``STRATEGIES``, of coroutine functions: see `hlmat_bench.protocol.strategies`.
+A plug-in is a Python file with a module-level dict ``MODELS``, ``SEGMENTERS``, ``STRATEGIES`` or ``LAYOUTS`` from
+short names to factories, and, where it needs something, a function ``missing(name) -> str | None`` that says in a
+sentence what that is. The factory of a layout is its class of settings (`hlmat_bench.data.layouts.layout_settings`).
 ``FACTS``, a dict from the names of segmenters to `hlmat_bench.protocol.interfaces.Facts`, says what to list of them.
-Ours lie in `adapters/`; an installed package names its factories in the entry-point groups
-``hlmat_bench.models`` and ``hlmat_bench.segmenters``; a user's file is named by its path.
+
+Models and segmenters that are shipped are files in `adapters/`, layouts are files in ``hlmat_bench/data/layouts``. An
+installed package names its factories in an entry-point group, e.g. ``hlmat_bench.models``; a user's file is named by
+its path.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib.metadata
 import importlib.util
 import inspect
+import pkgutil
 import sys
 import threading
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType, NoneType, UnionType
 from typing import Any, Literal, TypeAlias, Union, get_args, get_origin
 
 from hlmat_bench.core.content import folder
+from hlmat_bench.core.digests import sha256_of
 from hlmat_bench.core.errors import HlmatError, PluginFailed, UsageError, failure_words, unknown
 from hlmat_bench.protocol.interfaces import Facts
 
-Kind: TypeAlias = Literal["model", "segmenter", "strategy"]
+Kind: TypeAlias = Literal["model", "segmenter", "strategy", "layout"]
 _LOADING = threading.RLock()
-_TABLE: dict[Kind, str] = {"model": "MODELS", "segmenter": "SEGMENTERS", "strategy": "STRATEGIES"}
+_PLURAL: dict[Kind, str] = {
+    "model": "models", "segmenter": "segmenters", "strategy": "strategies", "layout": "layouts"
+}  # fmt: skip
+"""The command that lists them, the folder in `adapters/`, the entry-point group; in capitals, the dict in a file."""
+_IN_PACKAGE: dict[Kind, str] = {"strategy": "hlmat_bench.protocol.strategies", "layout": "hlmat_bench.data.layouts"}
+"""The module or package that has those that are no files in `adapters/`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +51,7 @@ class Plugin:
         origin: the file or package it comes from.
         missing: what it lacks to run here, as a sentence; None when it lacks nothing.
         facts: what its file says of a segmenter; None when it says nothing.
+        path: the file that a user named; None when it was found by its name.
     """
 
     name: str
@@ -48,6 +59,12 @@ class Plugin:
     origin: str
     missing: str | None = None
     facts: Facts | None = None
+    path: Path | None = None
+
+    @property
+    def identity(self) -> str:
+        """What a manifest calls it: its name, or its file's name with its own and the digest of the content."""
+        return self.name if self.path is None else f"{self.origin}:{self.name} sha256:{sha256_of(self.path)[:16]}"
 
 
 def parse_spec(text: str) -> tuple[str, dict[str, Any]]:
@@ -67,7 +84,7 @@ def parse_spec(text: str) -> tuple[str, dict[str, Any]]:
 
 
 def scalar(text: str) -> Any:
-    """One value as YAML reads it; text that is no YAML stays text."""
+    """Return a value as YAML reads it; text that is no YAML stays text."""
     import yaml
 
     try:
@@ -77,12 +94,12 @@ def scalar(text: str) -> Any:
 
 
 def make(kind: Kind, spec: str) -> Any:
-    """The plug-in that ``name,key=value,...`` describes; see `build`."""
+    """Make the plug-in that ``name,key=value,...`` describes; see `build`."""
     return build(kind, *parse_spec(spec))
 
 
 def build(kind: Kind, name: str, options: Mapping[str, Any], *, others: Iterable[str] = ()) -> Any:
-    """The plug-in of a name or in a file, made with these options.
+    """Make the plug-in of a name or in a file with these options.
 
     Args:
         kind: what it should be.
@@ -122,18 +139,25 @@ def _converted(kind: Kind, name: str, factory: Callable[..., Any], options: Mapp
 
 
 def find(kind: Kind, name: str, others: Iterable[str] = ()) -> Plugin:
-    """The plug-in of that name, or in the file of that path (``file.py`` or ``file.py:name``)."""
+    """Return the plug-in of that name, or the one in the file of that path (``file.py`` or ``file.py:name``).
+
+    Raises:
+        UsageError: when there is none.
+    """
     path, _, inner = name.partition(":")
     if path.endswith(".py"):
         return _in_file(kind, Path(path), inner)
     plugins = available(kind)
     if name not in plugins:
-        raise unknown(kind, name, [*plugins, *others], f"`hlmat-bench {kind}s` lists them.")
+        if kind in _IN_PACKAGE:
+            plural = _PLURAL[kind].capitalize()
+            raise unknown(kind, name, plugins, f"{plural} are {', '.join(plugins)}, or a file such as ./my_{kind}.py.")
+        raise unknown(kind, name, [*plugins, *others], f"`hlmat-bench {_PLURAL[kind]}` lists them.")
     return plugins[name]
 
 
 def takes(kind: Kind, name: str, option: str) -> bool:
-    """Whether the plug-in of that name, or in that file, has an option of this name.
+    """Return whether the plug-in of that name, or in that file, has an option of this name.
 
     Raises:
         UsageError: for an unknown name.
@@ -142,7 +166,7 @@ def takes(kind: Kind, name: str, option: str) -> bool:
 
 
 def kind_of(name: str) -> Kind:
-    """Whether a name or file is that of a segmenter; everything else is taken for a model."""
+    """Return whether a name or file is a model's or a segmenter's; what is neither is taken for a model."""
     path, _, _ = name.partition(":")
     if path.endswith(".py"):
         return "segmenter" if Path(path).is_file() and not _plugins("model", Path(path)) else "model"
@@ -150,15 +174,27 @@ def kind_of(name: str) -> Kind:
 
 
 def available(kind: Kind) -> dict[str, Plugin]:
-    """Every plug-in that a name leads to, by name: ours first, then installed ones."""
+    """Return every plug-in that a name leads to, by name: shipped ones first, then installed ones."""
     plugins: dict[str, Plugin] = {}
-    for path in sorted((folder("adapters") / f"{kind}s").glob("*.py")):
-        plugins.update(_plugins(kind, path))
-    for entry in importlib.metadata.entry_points(group=f"hlmat_bench.{kind}s"):
+    for module, origin in _shipped(kind):
+        plugins.update(_of_module(kind, module, origin))
+    for entry in importlib.metadata.entry_points(group=f"hlmat_bench.{_PLURAL[kind]}"):
         factory, origin = entry.load(), entry.value.partition(":")[0]
         facts = getattr(sys.modules.get(origin), "FACTS", {})
         plugins.setdefault(entry.name, Plugin(entry.name, factory, origin, facts=facts.get(entry.name)))
     return plugins
+
+
+def _shipped(kind: Kind) -> Iterator[tuple[ModuleType, str]]:
+    """Give the modules that may have shipped plug-ins, and what they are called."""
+    if kind not in _IN_PACKAGE:
+        for path in sorted((folder("adapters") / _PLURAL[kind]).glob("*.py")):
+            yield _load(path), path.name
+        return
+    package = importlib.import_module(_IN_PACKAGE[kind])
+    inner = [found.name for found in pkgutil.iter_modules(getattr(package, "__path__", []))]
+    for name in [f"{package.__name__}.{each}" for each in inner] or [package.__name__]:
+        yield importlib.import_module(name), name
 
 
 def _in_file(kind: Kind, path: Path, inner: str) -> Plugin:
@@ -166,26 +202,35 @@ def _in_file(kind: Kind, path: Path, inner: str) -> Plugin:
         raise UsageError(f"There is no plug-in file {path}.")
     plugins = _plugins(kind, path)
     if not plugins:
-        raise UsageError(f"{path} defines no {_TABLE[kind]}; end it with {_TABLE[kind]} = {{'my-name': MyClass}}.")
+        table = _PLURAL[kind].upper()
+        raise UsageError(f"{path} defines no {table}; end it with {table} = {{'my-name': MyClass}}.")
     if not inner and len(plugins) > 1:
         raise UsageError(f"{path} defines {', '.join(sorted(plugins))}; name one as {path}:NAME.")
     name = inner or next(iter(plugins))
     if name not in plugins:
         raise unknown(kind, name, plugins, f"{path} was searched.")
-    return plugins[name]
+    return replace(plugins[name], path=path)
 
 
 def _plugins(kind: Kind, path: Path) -> dict[str, Plugin]:
-    module = _load(path)
+    return _of_module(kind, _load(path), path.name)
+
+
+def _of_module(kind: Kind, module: ModuleType, origin: str) -> dict[str, Plugin]:
     missing: Callable[[str], str | None] = getattr(module, "missing", lambda name: None)
-    table: dict[str, Callable[..., Any]] = getattr(module, _TABLE[kind], {})
+    table: dict[str, Callable[..., Any]] = getattr(module, _PLURAL[kind].upper(), {})
     facts: dict[str, Facts] = getattr(module, "FACTS", {})
-    return {name: Plugin(name, factory, path.name, missing(name), facts.get(name)) for name, factory in table.items()}
+    return {name: Plugin(name, factory, origin, missing(name), facts.get(name)) for name, factory in table.items()}
 
 
 def _load(path: Path) -> ModuleType:
-    """The module of a file, loaded once per process, whichever thread comes first."""
-    name = f"hlmat_bench_plugin_{path.stem}_{abs(hash(path.resolve()))}"
+    """Return the module of a file, loaded once per process, whichever thread comes first.
+
+    Its name is made from the path and the content, so that every process gives it the same one: what one process
+    pickles, another that has loaded the file can read. A file that was changed is loaded again.
+    """
+    digest = hashlib.sha256(f"{path.resolve()}\n{sha256_of(path)}".encode("utf-8", "surrogateescape")).hexdigest()
+    name = f"hlmat_bench_plugin_{path.stem}_{digest[:16]}"
     with _LOADING:
         return sys.modules.get(name) or _executed(name, path)
 
@@ -200,6 +245,9 @@ def _executed(name: str, path: Path) -> ModuleType:
     except SyntaxError as error:
         del sys.modules[name]
         raise UsageError(f"{path} is not valid Python: {error.msg} in line {error.lineno}.") from error
+    except Exception as error:
+        del sys.modules[name]
+        raise PluginFailed(f"The file {path} cannot be loaded: {failure_words(error)}.") from error
     return module
 
 

@@ -1,22 +1,148 @@
-"""The record of an episode, `hlmat-episode/1`: what was asked, answered, clicked and masked, step by step."""
+"""The record of an episode, `hlmat-episode/1`: what was asked, answered, clicked and masked, step by step.
+
+`Episode` and `Step` declare the fields once: an episode is written from them and read through them. Records come from
+other machines and from strangers: whatever reads them may rely on what the types here say. Fields that are not named
+are left alone. ``docs/files.md`` says what the fields mean.
+"""
 
 from __future__ import annotations
 
-import dataclasses
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, NotRequired, TypeAlias
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetPydanticSchema,
+    StrictBool,
+    StrictInt,
+    StrictStr,
+    TypeAdapter,
+    WrapValidator,
+    with_config,
+)
+from pydantic_core import core_schema
+from typing_extensions import TypedDict  # pydantic asks for this one before Python 3.12
 
 from hlmat_bench.actions import Action
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.masks import RLE
-from hlmat_bench.core.types import Size
-from hlmat_bench.protocol import record_schema
+from hlmat_bench.core.types import Box, Size
+from hlmat_bench.core.validation import Misfit, checked
 
 EPISODE_SCHEMA = "hlmat-episode/1"
 EPISODES = "episodes.jsonl"
+
+
+def _read_as(kind: Any) -> GetPydanticSchema:
+    """Read a field as another type than it is declared with."""
+    return GetPydanticSchema(lambda _, handler: handler(kind))
+
+
+def _kept(value: Any, check: Callable[[Any], Any]) -> Any:
+    check(value)
+    return value
+
+
+def _checked_as(kind: Any) -> GetPydanticSchema:
+    """Check JSON values as a type and keep them as they are, so that a record is written again byte for byte."""
+    return _read_as(Annotated[kind, WrapValidator(_kept)])
+
+
+def _tuple_of(kind: Any, length: int) -> Any:
+    """Read a list of a fixed length as a tuple, which JSON does not have."""
+    return _read_as(Annotated[list[kind], Field(min_length=length, max_length=length), AfterValidator(tuple)])
+
+
+def _number(words: str, least: int = -(2**63)) -> GetPydanticSchema:
+    """Read a finite number, which stays an int or a float as it was written; an int must fit 64 bits."""
+    whole = core_schema.int_schema(strict=True, ge=least, lt=2**63)
+    part = core_schema.float_schema(strict=True, ge=least, allow_inf_nan=False)
+    schema = core_schema.union_schema([whole, part], custom_error_type="number", custom_error_message=words)
+    return GetPydanticSchema(lambda _, handler: schema)
+
+
+_Number: TypeAlias = Annotated[float, _number("Input should be a finite number")]
+_Amount: TypeAlias = Annotated[float, _number("Input should be a finite number of at least 0", least=0)]
+_Count: TypeAlias = Annotated[StrictInt, Field(ge=0)]
+_Length: TypeAlias = Annotated[StrictInt, Field(ge=1)]
+_Corners: TypeAlias = Annotated[Box, _tuple_of(StrictInt, 4)]
+_json = with_config(ConfigDict(strict=True, allow_inf_nan=False))
+
+
+@_json
+class _RLE(TypedDict):
+    size: list[int]
+    counts: str | list[int]
+
+
+@_json
+class _Click(TypedDict):
+    kind: Literal["click"]
+    positive: bool
+    x: _Count
+    y: _Count
+    box: NotRequired[_Corners | None]
+    predicted_iou: NotRequired[_Number | None]
+
+
+@_json
+class _Box(TypedDict):
+    kind: Literal["box"]
+    box: _Corners
+    predicted_iou: NotRequired[_Number | None]
+
+
+@_json
+class _Other(TypedDict):
+    kind: Literal["stop", "invalid", "predict"]
+    reason: NotRequired[str | None]
+    predicted_iou: NotRequired[_Number | None]
+
+
+_Action: TypeAlias = Annotated[_Click | _Box | _Other, Field(discriminator="kind")]
+
+
+@_json
+class _Candidate(TypedDict):
+    action: _Action
+    replies: list[str]
+    mask: _RLE
+    iou: _Number
+    predicted_iou: _Number | None
+    judgement: NotRequired[str | None]
+    finish: NotRequired[str | None]
+    chosen: bool
+
+
+@_json
+class _Initial(TypedDict):
+    kind: str
+    mask: _RLE | None
+    iou: _Number
+    box: NotRequired[_Corners | None]
+    raw: NotRequired[str | None]
+    defect: NotRequired[str | None]
+    band: NotRequired[Annotated[list[_Number], Field(min_length=2, max_length=2)] | None]
+    in_band: NotRequired[bool]
+
+
+_Runs: TypeAlias = Annotated[RLE, _checked_as(_RLE)]
+_Seconds: TypeAlias = dict[StrictStr, _Amount]
+
+
+def _joined(step: Any) -> Any:
+    """Put the predicted IoU of a step into its action: in the file it is a field of the step."""
+    if not isinstance(step, dict) or not isinstance(action := step.get("action"), dict):
+        return step
+    if missing := {"predicted_iou", "seconds", "tokens"} - step.keys():  # a step that is made here may leave them out
+        raise ValueError(f"{min(missing)} is missing")
+    return {**step, "action": {**action, "predicted_iou": step["predicted_iou"]}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +164,17 @@ class Step:
         candidates: what a search tried for this step: see `hlmat_bench.protocol.search`.
     """
 
-    t: int
-    raw: str | None
-    action: Action
-    mask: RLE
-    iou: float
-    seconds: dict[str, float] = field(default_factory=dict)
-    tokens: dict[str, int | None] = field(default_factory=dict)
-    cost: float | None = None
-    finish: str | None = None
-    thought: bool = False
-    candidates: Sequence[dict[str, Any]] = ()
+    t: _Length
+    raw: StrictStr | None
+    action: Annotated[Action, _read_as(Annotated[_Action, AfterValidator(lambda fields: Action(**fields))])]
+    mask: _Runs
+    iou: _Number
+    seconds: _Seconds = field(default_factory=dict)
+    tokens: dict[StrictStr, _Count | None] = field(default_factory=dict)
+    cost: _Amount | None = None
+    finish: StrictStr | None = None
+    thought: StrictBool = False
+    candidates: Annotated[Sequence[dict[str, Any]], _read_as(tuple[Annotated[Any, _checked_as(_Candidate)], ...])] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the step as it stands in episodes.jsonl: ``cost``, ``finish``, ``thought`` and ``candidates`` only
@@ -73,28 +199,8 @@ class Step:
             value["candidates"] = list(self.candidates)
         return value
 
-    @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Step:
-        """The inverse of `to_json`."""
-        action = dict(value["action"])
-        if "box" in action:
-            action["box"] = tuple(action["box"])
-        return cls(
-            t=value["t"],
-            raw=value["raw"],
-            action=Action(**action, predicted_iou=value["predicted_iou"]),
-            mask=value["mask"],
-            iou=value["iou"],
-            seconds=value["seconds"],
-            tokens=value["tokens"],
-            cost=value.get("cost"),
-            finish=value.get("finish"),
-            thought=value.get("thought", False),
-            candidates=tuple(value.get("candidates", ())),
-        )
-
     def chosen_value(self) -> float | None:
-        """What a search predicted of the mask after this step; None where there was none, or no prediction."""
+        """Return what a search predicted of the mask after this step; None without a search or a prediction."""
         return next((each["predicted_iou"] for each in self.candidates if each["chosen"]), None)
 
 
@@ -118,72 +224,80 @@ class Episode:
         data: SHA-256 (hex) of the ``image`` file and of the ``truth`` that were used, where the source tells them.
     """
 
-    sample_id: str
-    image: str
-    image_id: str
-    ref_id: str | None
-    expression: str
-    size: Size
-    gt: RLE
-    ignore: RLE | None
-    initial: dict[str, Any]
-    steps: Sequence[Step]
-    selected: dict[str, int]
-    stop: str
-    error: str | None = None
-    tags: dict[str, str] = field(default_factory=dict)
-    data: dict[str, str] = field(default_factory=dict)
+    sample_id: StrictStr
+    image: StrictStr
+    image_id: StrictStr
+    ref_id: StrictStr | None
+    expression: StrictStr
+    size: Annotated[Size, _tuple_of(_Length, 2)]
+    gt: _Runs
+    ignore: _Runs | None
+    initial: Annotated[dict[str, Any], _checked_as(_Initial)]
+    steps: Annotated[Sequence[Step], _read_as(list[Annotated[Step, BeforeValidator(_joined)]])]
+    selected: dict[StrictStr, _Count]
+    stop: StrictStr
+    error: StrictStr | None = None
+    tags: dict[StrictStr, StrictStr] = field(default_factory=dict)
+    data: dict[StrictStr, StrictStr] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return the episode as one line of episodes.jsonl holds it: ``tags`` and ``data`` only where there are any."""
-        value = {
-            "schema": EPISODE_SCHEMA,
-            "sample_id": self.sample_id,
-            "image": self.image,
-            "image_id": self.image_id,
-            "ref_id": self.ref_id,
-            "expression": self.expression,
-            "size": list(self.size),
-            "gt": self.gt,
-            "ignore": self.ignore,
-            "initial": self.initial,
-            "steps": [step.to_json() for step in self.steps],
-            "selected": self.selected,
-            "stop": self.stop,
-            "error": self.error,
-        }
-        return value | {name: part for name, part in (("tags", self.tags), ("data", self.data)) if part}
+        value = {"schema": EPISODE_SCHEMA} | {name: getattr(self, name) for name in self.__slots__}
+        value |= {"size": list(self.size), "steps": [step.to_json() for step in self.steps]}
+        return {name: part for name, part in value.items() if part or name not in ("tags", "data")}
 
     @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Episode:
-        """The inverse of `to_json`.
+    def from_json(cls, value: Any) -> Episode:
+        """Return the episode in a JSON value; the inverse of `to_json`.
 
         Raises:
-            UsageError: when the value is no episode of this schema.
+            UsageError: when the value is no episode of this schema; names the first field that does not fit, not its
+                content.
         """
         schema = value.get("schema") if isinstance(value, dict) else None
         if schema != EPISODE_SCHEMA:
             raise UsageError(f"This is no {EPISODE_SCHEMA}: its schema is {schema!r}.")
-        record_schema.check(value)
-        fields = {field.name: value[field.name] for field in dataclasses.fields(cls) if field.name in value}
-        fields["steps"] = [Step.from_json(step) for step in value["steps"]]
-        fields["size"] = (value["size"][0], value["size"][1])
-        return cls(**fields)
+
+        def refused(misfit: Misfit) -> UsageError:
+            sample = str(value.get("sample_id"))[:120]
+            return UsageError(f"The episode {sample!r} is malformed: {misfit.sentence()}.")
+
+        return checked(_EPISODES.validate_python, value, refused)
 
     def mask_at(self, t: int) -> RLE | None:
-        """The mask after t steps, carried forward past the last; None is the empty initial state."""
+        """Return the mask after t steps, carried forward past the last; None is the empty initial state."""
         if t == 0 or not self.steps:
             mask: RLE | None = self.initial["mask"]
             return mask
         return self.steps[min(t, len(self.steps)) - 1].mask
 
     def iou_at(self, t: int) -> float:
-        """The IoU after t steps, carried forward past the last."""
+        """Return the IoU after t steps, carried forward past the last."""
         return self.steps[min(t, len(self.steps)) - 1].iou if t and self.steps else float(self.initial["iou"])
 
 
+def _of_one_image(episode: Episode) -> Episode:
+    """Make sure that masks and clicks are in the image, and that the steps that are selected are there."""
+    height, width = episode.size
+    tried = [each for step in episode.steps for each in step.candidates]
+    masks = [episode.gt, episode.ignore, episode.initial["mask"], *(each["mask"] for each in tried)]
+    masks += [step.mask for step in episode.steps]
+    if any(mask["size"] != [height, width] for mask in masks if mask is not None):
+        raise ValueError("a mask has another size than the image")
+    clicks = [(step.action.x, step.action.y) for step in episode.steps]
+    clicks += [(each["action"].get("x"), each["action"].get("y")) for each in tried]
+    if any(x >= width or y >= height for x, y in clicks if x is not None and y is not None):
+        raise ValueError("a click is outside of the image")
+    if {"final", "self", "best"} - episode.selected.keys() or max(episode.selected.values()) > len(episode.steps):
+        raise ValueError("a step that is selected is not there")
+    return episode
+
+
+_EPISODES = TypeAdapter(Annotated[Episode, AfterValidator(_of_one_image)])
+
+
 def select(steps: Sequence[Step], initial: dict[str, Any]) -> dict[str, int]:
-    """Which step's mask each selection rule takes; 0 is the initial state.
+    """Return the step whose mask each selection rule takes; 0 is the initial state.
 
     - ``final``: the last mask.
     - ``self``: the mask with the highest predicted IoU. The prediction in reply t is about the mask before it, so
@@ -207,7 +321,7 @@ def select(steps: Sequence[Step], initial: dict[str, Any]) -> dict[str, int]:
 
 
 def read_episodes(path: Path) -> Iterator[Episode]:
-    """The episodes of an episodes.jsonl, one at a time; a last line that was never finished is left out.
+    """Give the episodes of an episodes.jsonl one at a time; a last line that was never finished is left out.
 
     Raises:
         UsageError: when a line is no episode.

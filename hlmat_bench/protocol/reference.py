@@ -1,4 +1,4 @@
-"""The reference players every number is read beside: ceilings that know the ground truth, floors that know nothing.
+"""Reference policies, with which every score is compared: ceilings know the ground truth, floors know nothing.
 
 They write their replies as text in pixels, so that they pass through the same parser and loop as a model.
 """
@@ -24,147 +24,147 @@ from hlmat_bench.points import PointFormat
 from hlmat_bench.points.resize import Frame
 from hlmat_bench.protocol import plugins
 from hlmat_bench.protocol.interfaces import Reply
-from hlmat_bench.protocol.players import View
+from hlmat_bench.protocol.observation import Observation
 
 PIXELS = PointFormat.named("pixel")
 FINISH = "Finish"
 
-Policy: TypeAlias = Callable[[View, Truth, np.random.Generator], str]
+AnswerFunction: TypeAlias = Callable[[Observation, Truth, np.random.Generator], str]
 
 
-def nothing(view: View, truth: Truth, generator: np.random.Generator) -> str:
-    """What a player says to a question that it has no answer to."""
+def nothing(seen: Observation, truth: Truth, generator: np.random.Generator) -> str:
+    """Answer a question that the policy has no answer to."""
     return "I do not know."
 
 
-class Rule(NamedTuple):
-    """What a reference player answers to each question.
+class ReferenceSpec(NamedTuple):
+    """What a reference policy answers to each question.
 
     Attributes:
-        click, iou, box: by the question of the view.
-        deterministic: it answers the same view in the same way.
-        bound: what every number is read beside: a ``ceiling`` knows the ground truth, a ``floor`` knows nothing.
+        click, iou, box: by the question of the observation.
+        deterministic: the same observation gets the same answer.
+        bound: a ``ceiling`` knows the ground truth, a ``floor`` knows nothing.
     """
 
-    click: Policy
-    iou: Policy = nothing
-    box: Policy = nothing
+    click: AnswerFunction
+    iou: AnswerFunction = nothing
+    box: AnswerFunction = nothing
     deterministic: bool = True
     bound: Literal["ceiling", "floor"] = "ceiling"
 
 
-class ReferencePlayer:
-    """Plays one sample by a rule. Replies are in the format ``pixel``.
+class ReferencePolicy:
+    """Answers for one sample by a rule. Replies are in the format ``pixel``.
 
     Args:
-        rule: what it answers; one of `POLICIES`.
+        spec: what it answers; one of `REFERENCES`.
         truth: the sample's ground truth.
         seed: what random choices depend on, besides the step.
-        pool: where the rule is computed, so that it never blocks the event loop.
+        pool: threads in which answers are computed.
     """
 
     points = PIXELS
     frame: Frame | None = None
 
-    def __init__(self, rule: Rule, truth: Truth, seed: int, pool: Executor) -> None:
-        self._rule = rule
+    def __init__(self, spec: ReferenceSpec, truth: Truth, seed: int, pool: Executor) -> None:
+        self._spec = spec
         self._truth = truth
         self._seed = seed
         self._pool = pool
-        self.deterministic = rule.deterministic
+        self.deterministic = spec.deterministic
 
-    async def ask(self, view: View, n: int) -> list[Reply]:
-        """See `Player.ask`."""
+    async def ask(self, observation: Observation, n: int) -> list[Reply]:
+        """See `Policy.ask`."""
         draws = 1 if self.deterministic else n
-        said = await asyncio.get_running_loop().run_in_executor(self._pool, self._say, view, draws)
+        said = await asyncio.get_running_loop().run_in_executor(self._pool, self._say, observation, draws)
         return said * (n // draws)
 
-    def _say(self, view: View, draws: int) -> list[Reply]:
-        """The rule's replies, each from its own draw."""
-        seeds = [[self._seed, view.t, *([draw] if draw else [])] for draw in range(draws)]
+    def _say(self, observation: Observation, draws: int) -> list[Reply]:
+        """Return the answers, each from a draw of its own."""
+        seeds = [[self._seed, observation.t, *([draw] if draw else [])] for draw in range(draws)]
         generators = [np.random.Generator(np.random.PCG64(seed)) for seed in seeds]
-        policy: Policy = getattr(self._rule, view.question)
-        return [Reply(policy(view, self._truth, generator)) for generator in generators]
+        answer: AnswerFunction = getattr(self._spec, observation.question)
+        return [Reply(answer(observation, self._truth, generator)) for generator in generators]
 
 
-def oracle(view: View, truth: Truth, generator: np.random.Generator) -> str:
-    """The middle of the largest error, as RITM and SimpleClick simulate a user; Finish when nothing is wrong."""
-    click = next_click(truth.mask, view.mask, ignore=truth.ignore, clicked=view.clicks)
-    return _say(click, view.mask)
+def oracle(seen: Observation, truth: Truth, generator: np.random.Generator) -> str:
+    """Click the middle of the largest error, as RITM and SimpleClick simulate a user; Finish when nothing is wrong."""
+    click = next_click(truth.mask, seen.mask, ignore=truth.ignore, clicked=seen.clicks)
+    return _say(click, seen.mask)
 
 
-def erring_oracle(view: View, truth: Truth, generator: np.random.Generator, *, misplaced: float) -> str:
-    """The oracle, but a share of its clicks fall on a uniformly drawn pixel; their sign stays."""
-    click = next_click(truth.mask, view.mask, ignore=truth.ignore, clicked=view.clicks)
+def erring_oracle(seen: Observation, truth: Truth, generator: np.random.Generator, *, misplaced: float) -> str:
+    """Click as the oracle, but put a share of the clicks on a uniformly drawn pixel; their sign stays."""
+    click = next_click(truth.mask, seen.mask, ignore=truth.ignore, clicked=seen.clicks)
     if click is not None and generator.random() < misplaced:
-        height, width = view.mask.shape
+        height, width = seen.mask.shape
         click = Click(click.positive, int(generator.integers(width)), int(generator.integers(height)))
-    return _say(click, view.mask)
+    return _say(click, seen.mask)
 
 
-def center(view: View, truth: Truth, generator: np.random.Generator) -> str:
-    """One positive click on the middle of the image, then Finish."""
-    height, width = view.mask.shape
-    return _say(None if view.clicks else Click(True, width // 2, height // 2), view.mask)
+def center(seen: Observation, truth: Truth, generator: np.random.Generator) -> str:
+    """Click once, positively, on the middle of the image, then Finish."""
+    height, width = seen.mask.shape
+    return _say(None if seen.clicks else Click(True, width // 2, height // 2), seen.mask)
 
 
-def random_click(view: View, truth: Truth, generator: np.random.Generator) -> str:
-    """A uniformly drawn pixel: positive outside the current mask, negative inside it."""
-    height, width = view.mask.shape
+def random_click(seen: Observation, truth: Truth, generator: np.random.Generator) -> str:
+    """Click a uniformly drawn pixel: positively outside the current mask, negatively inside it."""
+    height, width = seen.mask.shape
     x, y = int(generator.integers(width)), int(generator.integers(height))
-    return _say(Click(not view.mask[y, x], x, y), view.mask)
+    return _say(Click(not seen.mask[y, x], x, y), seen.mask)
 
 
-def empty(view: View, truth: Truth, generator: np.random.Generator) -> str:
-    """Finish at once: what a model scores that never clicks."""
+def empty(seen: Observation, truth: Truth, generator: np.random.Generator) -> str:
+    """Finish at once, as a model that never clicks."""
     return FINISH
 
 
-def gt_box(view: View, truth: Truth, generator: np.random.Generator) -> str:
-    """The ground truth's bounding box, then Finish: what localisation alone is worth."""
-    return FINISH if view.t > 1 else true_box(view, truth, generator)
+def gt_box(seen: Observation, truth: Truth, generator: np.random.Generator) -> str:
+    """Give the ground truth's bounding box, then Finish: the score of localisation alone."""
+    return FINISH if seen.t > 1 else true_box(seen, truth, generator)
 
 
-def true_box(view: View, truth: Truth, generator: np.random.Generator) -> str:
-    """The ground truth's bounding box; Finish where there is no object."""
+def true_box(seen: Observation, truth: Truth, generator: np.random.Generator) -> str:
+    """Give the ground truth's bounding box; Finish where there is no object."""
     box = bounding_box(truth.mask)
     return FINISH if box is None else write_box(box, PIXELS, (truth.mask.shape[0], truth.mask.shape[1]))
 
 
-def true_iou(view: View, truth: Truth, generator: np.random.Generator) -> str:
-    """The IoU of the mask and the ground truth."""
-    return _say_iou(CachedTruth(truth.mask, truth.ignore).iou(view.mask))
+def true_iou(seen: Observation, truth: Truth, generator: np.random.Generator) -> str:
+    """Say the IoU of the mask and the ground truth."""
+    return _say_iou(CachedTruth(truth.mask, truth.ignore).iou(seen.mask))
 
 
-def random_iou(view: View, truth: Truth, generator: np.random.Generator) -> str:
-    """A uniformly drawn IoU."""
+def random_iou(seen: Observation, truth: Truth, generator: np.random.Generator) -> str:
+    """Say a uniformly drawn IoU."""
     return _say_iou(float(generator.random()))
 
 
 #: By the name that ``--model`` takes.
-POLICIES: dict[str, Rule] = {
-    "oracle": Rule(oracle, iou=true_iou, box=true_box),
-    "gt-box": Rule(gt_box, box=true_box),
-    "center": Rule(center, bound="floor"),
-    "random": Rule(random_click, iou=random_iou, deterministic=False, bound="floor"),
-    "empty": Rule(empty, bound="floor"),
+REFERENCES: dict[str, ReferenceSpec] = {
+    "oracle": ReferenceSpec(oracle, iou=true_iou, box=true_box),
+    "gt-box": ReferenceSpec(gt_box, box=true_box),
+    "center": ReferenceSpec(center, bound="floor"),
+    "random": ReferenceSpec(random_click, iou=random_iou, deterministic=False, bound="floor"),
+    "empty": ReferenceSpec(empty, bound="floor"),
 }
 
 
-def policy_of(name: str, options: Mapping[str, Any]) -> Rule | None:
-    """The rule of a reference player, or None where the name is that of a model.
+def find_reference(name: str, options: Mapping[str, Any]) -> ReferenceSpec | None:
+    """Return the spec of a reference policy, or None where the name is that of a model.
 
     Raises:
         UsageError: for an option that it does not take.
     """
-    if name not in POLICIES or not options:
-        return POLICIES.get(name)
+    if name not in REFERENCES or not options:
+        return REFERENCES.get(name)
     if name != "oracle" or options.keys() != {"misplaced"}:
         raise UsageError(f"The reference player {name} takes no {', '.join(options)}; only oracle takes misplaced=0.3.")
     share = plugins.scalar(str(options["misplaced"]))
     if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
         raise UsageError(f"The oracle's misplaced={share} should be a share from 0 to 1.")
-    return POLICIES[name]._replace(click=partial(erring_oracle, misplaced=float(share)), deterministic=False)
+    return REFERENCES[name]._replace(click=partial(erring_oracle, misplaced=float(share)), deterministic=False)
 
 
 def _say(click: Click | None, mask: Mask) -> str:
@@ -172,5 +172,5 @@ def _say(click: Click | None, mask: Mask) -> str:
 
 
 def _say_iou(value: float) -> str:
-    """With a percent sign, so that 0.5 % is not read as a half."""
+    """Write the IoU with a percent sign, so that 0.5 % is not read as a half."""
     return f"Current IOU: {100 * value:.4f}%"

@@ -1,12 +1,11 @@
-"""The process reward model (PRM): what a mask is worth, as predicted, without the ground truth but in studies.
+"""Process reward models (PRM): predict the IoU of a mask. ``oracle`` and ``noisy`` read the ground truth, for studies.
 
 SegAgent (arXiv 2503.08625, section 4.4) has the model predict the IoU of the mask it is shown before it writes the next
-click ("Current mIoU: 74"). So what a click is worth is known from the reply to the mask that it led to.
+click ("Current mIoU: 74"). So the reward of a click is in the reply to the mask that the click led to.
 """
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
@@ -19,50 +18,52 @@ from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.types import Mask
 from hlmat_bench.protocol.interfaces import Reply
 from hlmat_bench.protocol.loop import Play
-from hlmat_bench.protocol.players import View
-from hlmat_bench.protocol.settings import ProtocolSettings
+from hlmat_bench.protocol.observation import Observation
+from hlmat_bench.protocol.settings import ProtocolSettings, StrategyNeeds
 
 
 @dataclass(frozen=True, slots=True)
 class Reward:
-    """What a mask is said to be worth.
+    """The predicted IoU of a mask.
 
     Attributes:
-        value: the predicted IoU, in [0, 1]; None where the reply holds none.
-        reply: the reply that says so; None where no model was asked.
+        value: in [0, 1]; None where the reply holds none.
+        reply: the reply that it was read from; None where no model was asked.
     """
 
     value: float | None
     reply: Reply | None = None
 
 
-Judge: TypeAlias = Callable[[Play, Sequence[View]], Awaitable[list[Reward]]]
+RewardModel: TypeAlias = Callable[[Play, Sequence[Observation]], Awaitable[list[Reward]]]
 
 
-async def by_reply(play: Play, views: Sequence[View]) -> list[Reward]:
-    """What the model's replies to these masks say, the next click beside it."""
-    return await _asked(play, views)
+async def by_reply(play: Play, observations: Sequence[Observation]) -> list[Reward]:
+    """Return the predictions in the model's replies to these masks, which also hold the next click."""
+    return await _asked(play, observations)
 
 
-async def by_question(play: Play, views: Sequence[View]) -> list[Reward]:
-    """What the model answers when it is asked for nothing but the IoU."""
-    return await _asked(play, [replace(view, question="iou") for view in views])
+async def by_question(play: Play, observations: Sequence[Observation]) -> list[Reward]:
+    """Return the model's answers when it is asked for the IoU alone."""
+    return await _asked(play, [replace(each, question="iou") for each in observations])
 
 
-async def by_truth(play: Play, views: Sequence[View]) -> list[Reward]:
-    """The true IoU: the ceiling of what a PRM can be."""
-    return [Reward(play.scored.iou(view.mask)) for view in views]
+async def by_truth(play: Play, observations: Sequence[Observation]) -> list[Reward]:
+    """Return the true IoU: no PRM can be better."""
+    return [Reward(play.state.scored.iou(each.mask)) for each in observations]
 
 
-async def by_noisy_truth(play: Play, views: Sequence[View]) -> list[Reward]:
-    """The true IoU with noise, the same for the same mask: see `noisy`."""
-    rules = play.settings
-    assert rules.correlation is not None
-    return [Reward(noisy(play.scored.iou(view.mask), rules.correlation, _draw(play, view.mask))) for view in views]
+async def by_noisy_truth(play: Play, observations: Sequence[Observation]) -> list[Reward]:
+    """Return the true IoU with noise, equal for equal masks: see `noisy`."""
+    correlation = play.settings.correlation
+    assert correlation is not None
+    return [
+        Reward(noisy(play.state.scored.iou(each.mask), correlation, _draw(play, each.mask))) for each in observations
+    ]
 
 
 #: By the value of the setting ``prm``.
-JUDGES: dict[str, Judge] = {
+REWARD_MODELS: dict[str, RewardModel] = {
     "reply": by_reply,
     "ask": by_question,
     "oracle": by_truth,
@@ -70,30 +71,29 @@ JUDGES: dict[str, Judge] = {
 }
 
 
-def with_reward_model(rules: ProtocolSettings, *, predicts: bool) -> ProtocolSettings:
-    """The settings with a reward model named, where the strategy is one of ours that use one.
+def with_reward_model(settings: ProtocolSettings, needs: StrategyNeeds, *, predicts: bool) -> ProtocolSettings:
+    """Return the settings with a reward model named, where the strategy needs a predicted IoU and none is named.
 
     Args:
-        rules: the user's.
-        predicts: the model is known to say in its replies what a mask is worth.
+        settings: the user's.
+        needs: of the strategy.
+        predicts: the model is known to predict in its replies the IoU of the mask it is shown.
 
     Raises:
-        UsageError: when the strategy needs one and none is known.
+        UsageError: when the strategy needs a reward model and none is known.
     """
-    if rules.strategy not in ("prm", "tree", "predict") or rules.prm is not None:
-        return rules
-    if rules.strategy == "predict":
-        return rules.with_(prm="reply" if predicts else "ask")
-    if not predicts:
+    if needs.predicted_iou is None or settings.prm is not None:
+        return settings
+    if not predicts and needs.predicted_iou == "required":
         raise UsageError(
-            f"The strategy {rules.strategy} needs a predicted IoU, and this model is not known to write one; add --set "
-            "prm=ask to ask it in a separate question, or prm=reply if its replies hold one (Current IOU: 74)."
+            f"The strategy {settings.strategy} needs a predicted IoU, and this model is not known to write one; add "
+            "--set prm=ask to ask it in a separate question, or prm=reply if its replies hold one (Current IOU: 74)."
         )
-    return rules.with_(prm="reply")
+    return settings.with_prm("reply" if predicts else "ask", needs)
 
 
 def noisy(iou: float, correlation: float, draw: float) -> float:
-    """A prediction of an IoU that is right to some degree.
+    """Return a prediction of an IoU that is right to some degree.
 
     A Gaussian copula (Nelsen, "An Introduction to Copulas", 2006, section 2.3): of IoUs spread evenly over [0, 1] the
     predictions are spread so, too, and their normal scores have the given correlation (their ranks about the same,
@@ -116,13 +116,13 @@ def noisy(iou: float, correlation: float, draw: float) -> float:
 
 
 def _draw(play: Play, mask: Mask) -> float:
-    """A number in [0, 1) that a mask of a sample always gets under the run's seed."""
-    content, salt = play.sample.id.encode() + np.packbits(mask).tobytes(), play.seed.to_bytes(16, signed=True)
+    """Return a number in [0, 1) that depends on the sample, the mask and the run's seed alone."""
+    state = play.state
+    content, salt = state.sample.id.encode() + np.packbits(mask).tobytes(), state.seed.to_bytes(16, signed=True)
     key = hashlib.blake2b(content, digest_size=8, salt=salt).digest()
     return float(np.random.Generator(np.random.PCG64(int.from_bytes(key))).random())
 
 
-async def _asked(play: Play, views: Sequence[View]) -> list[Reward]:
-    """All at once, so that a local model sees them in one batch."""
-    answers = await asyncio.gather(*(play.ask(view=view) for view in views))
-    return [Reward(play.read(reply).predicted_iou, reply) for [reply] in answers]
+async def _asked(play: Play, observations: Sequence[Observation]) -> list[Reward]:
+    replies = await play.ask_each(observations)
+    return [Reward(play.read(reply).predicted_iou, reply) for reply in replies]

@@ -2,8 +2,7 @@
 
 At each step candidate actions are drawn, each is tried on the segmenter, its mask is judged by the process reward model
 (`hlmat_bench.protocol.reward_models`), and the best is kept; until the budget, or until the reward converges or falls.
-The mask with
-the highest reward is the answer: the selection rule ``self``. With one candidate this is PRM stop.
+The mask with the highest reward is the answer: the selection rule ``self``. With one candidate this is PRM stop.
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ from hlmat_bench.core import masks
 from hlmat_bench.core.types import Mask
 from hlmat_bench.protocol.interfaces import Reply
 from hlmat_bench.protocol.loop import Play
-from hlmat_bench.protocol.players import View
-from hlmat_bench.protocol.reward_models import JUDGES, Reward
+from hlmat_bench.protocol.observation import Observation
+from hlmat_bench.protocol.reward_models import REWARD_MODELS, Reward
 from hlmat_bench.protocol.settings import StopSettings
 
 
@@ -29,9 +28,9 @@ class Candidate:
 
     Attributes:
         action: what it does.
-        replies: those that mean it; the first is the one it is read from.
-        mask: what it leads to, bool (H, W).
-        reward: what that is worth.
+        replies: the replies that mean it; it is read from the first.
+        mask: bool (H, W), the mask that it leads to.
+        reward: the predicted IoU of that mask.
     """
 
     action: Action
@@ -41,12 +40,12 @@ class Candidate:
 
     @property
     def draws(self) -> bool:
-        """It leads to another mask."""
+        """The action changes the mask."""
         return self.action.kind in ("click", "box")
 
 
 class Convergence:
-    """Says when the reward rises no more.
+    """Decides when the reward has stopped rising.
 
     Args:
         rules: see `StopSettings`.
@@ -57,7 +56,7 @@ class Convergence:
         self._rules, self._best, self._idle = rules, -math.inf if value is None else value, 0
 
     def after(self, value: float | None) -> str | None:
-        """Why the search ends after a step with this reward; None where it goes on. Without a reward it goes on."""
+        """Return why the search ends after a step with this reward; None where it continues, as without a reward."""
         if value is None:
             return None
         falls = value < self._best - self._rules.epsilon
@@ -69,18 +68,21 @@ class Convergence:
 
 
 async def prm(play: Play) -> str:
-    """One candidate a step; stops when the reward converges or falls."""
+    """Try one candidate a step, and stop when the reward converges or falls."""
     return await Search(play, 1).run()
 
 
 async def tree(play: Play) -> str:
-    """The best of several candidates at each step."""
+    """Take the best of several candidates at each step."""
     assert play.settings.candidates is not None
     return await Search(play, play.settings.candidates).run()
 
 
 class Search:
-    """A heuristic greedy search through one episode.
+    """The moves of a search through one episode: draw candidates, try and judge them, take one.
+
+    `run` is the search of the paper, which takes the best candidate at each step. A strategy may combine the moves in
+    another way; ``examples/beam_search.py`` does.
 
     Args:
         play: the episode.
@@ -88,30 +90,52 @@ class Search:
     """
 
     def __init__(self, play: Play, width: int) -> None:
-        self._play, self._width, self._judge = play, width, JUDGES[play.settings.prm or "reply"]
+        self._play, self._state, self._width = play, play.state, width
+        self._judge = REWARD_MODELS[play.settings.prm or "reply"]
         # A reply speaks of the mask it is shown and says the next click. With one candidate it is taken for both.
         self._one_reply_is_both = width == 1 and play.settings.prm == "reply"
 
     async def run(self) -> str:
-        """Play to the end, and say why it ended."""
+        """Play to the end, and return why it ended."""
         play = self._play
-        current = await self._first_reward()
+        current = await self.first_reward()
         convergence = Convergence(play.settings.stop or StopSettings(), current.value)
         while (end := play.ended()) is None:
-            candidates = self._merged(await self._replies(current), current)
-            await self._try_and_judge([each for each in candidates if each.draws])
+            candidates = await self.expand(current)
             best = max(candidates, key=lambda each: preference(each.action.kind, each.reward.value))
-            await play.do(best.action, best.replies[0], await play.work(self._records, (candidates, best)))
-            current = best.reward if best.draws else Reward(current.value)
+            current = await self.take(best, candidates, current)
             if play.ended() in (None, "budget") and (why := convergence.after(current.value)) is not None:
                 return why
         return end
 
-    async def _first_reward(self) -> Reward:
-        """That of the initial state. An empty mask is worth nothing, which nobody has to say."""
-        if not self._one_reply_is_both and not self._play.drawing.mask.any():
+    async def first_reward(self) -> Reward:
+        """Return the reward of the current mask. An empty mask has reward 0 and is not sent to the reward model."""
+        if not self._one_reply_is_both and not self._state.segmentation.mask.any():
             return Reward(0.0)
-        return (await self._judge(self._play, [self._to_judge(self._play.view())]))[0]
+        return (await self._judge(self._play, [self._to_judge(self._play.observation())]))[0]
+
+    async def expand(self, current: Reward) -> list[Candidate]:
+        """Draw candidates in the current state, try each on the segmenter, and judge the masks.
+
+        Args:
+            current: the reward of the current mask.
+        """
+        replies = await self._replies(current)
+        candidates = self._merged(replies, current)
+        await self._try_and_judge([each for each in candidates if each.draws])
+        return candidates
+
+    async def take(self, chosen: Candidate, candidates: Sequence[Candidate], current: Reward) -> Reward:
+        """Carry out a candidate of the current state, record all that were tried, and return the mask's reward.
+
+        Args:
+            chosen: the candidate.
+            candidates: all of this step, as `expand` returned them.
+            current: the reward of the mask before the step.
+        """
+        records = await self._play.work(self._records, candidates, chosen)
+        await self._play.do(chosen.action, chosen.replies[0], records)
+        return chosen.reward if chosen.draws else Reward(current.value)
 
     async def _replies(self, current: Reward) -> list[Reply]:
         if self._one_reply_is_both and current.reply is not None:
@@ -119,7 +143,7 @@ class Search:
         return await self._play.ask(self._width)
 
     def _merged(self, replies: Sequence[Reply], current: Reward) -> list[Candidate]:
-        """The different actions of the replies, in their order; until they are tried, they lead nowhere."""
+        """Return the different actions of the replies, in their order, with the current mask until they are tried."""
         found: dict[Action, Candidate] = {}
         for reply in replies:
             action = self._play.read(reply)
@@ -127,7 +151,7 @@ class Search:
             if alike in found:
                 found[alike].replies.append(reply)
             else:
-                found[alike] = Candidate(action, [reply], self._play.drawing.mask, Reward(current.value))
+                found[alike] = Candidate(action, [reply], self._state.segmentation.mask, Reward(current.value))
         return list(found.values())
 
     async def _try_and_judge(self, candidates: Sequence[Candidate]) -> None:
@@ -135,31 +159,31 @@ class Search:
             return
         play = self._play
         tried = await play.try_each([each.action for each in candidates])
-        now = play.view()
-        views = [
-            self._to_judge(replace(now, mask=mask, clicks=play.drawing.after(each.action)[0], t=now.t + 1))
+        now = play.observation()
+        after = self._state.segmentation.after
+        seen = [
+            self._to_judge(replace(now, mask=mask, clicks=after(each.action)[0], t=now.t + 1))
             for each, mask in zip(candidates, tried, strict=True)
         ]
-        for each, mask, reward in zip(candidates, tried, await self._judge(play, views), strict=True):
+        for each, mask, reward in zip(candidates, tried, await self._judge(play, seen), strict=True):
             each.mask, each.reward = mask, reward
 
-    def _to_judge(self, view: View) -> View:
-        return view if self._one_reply_is_both else replace(view, greedy=True)
+    def _to_judge(self, observation: Observation) -> Observation:
+        return observation if self._one_reply_is_both else replace(observation, greedy=True)
 
-    def _records(self, tried: tuple[Sequence[Candidate], Candidate]) -> list[dict[str, Any]]:
-        """In a worker thread: what `Step.candidates` holds of the candidates."""
-        candidates, best = tried
+    def _records(self, candidates: Sequence[Candidate], best: Candidate) -> list[dict[str, Any]]:
+        """Return what `Step.candidates` holds of the candidates; call it in a worker thread."""
         return [self._record(each) | {"chosen": each is best} for each in candidates]
 
     def _record(self, candidate: Candidate) -> dict[str, Any]:
-        """JSON values; ``finish`` only where the judging reply ended otherwise than by its own end."""
+        """Return JSON values; ``finish`` only where the judging reply was cut off or withheld."""
         reward, judgement = candidate.reward, candidate.reward.reply
         cut = {"finish": judgement.finish} if judgement and judgement.finish not in (None, "stop") else {}
         return {
             "action": candidate.action.to_json(),
             "replies": [reply.text for reply in candidate.replies],
             "mask": masks.encode(candidate.mask),
-            "iou": self._play.scored.iou(candidate.mask),
+            "iou": self._state.scored.iou(candidate.mask),
             "predicted_iou": reward.value,
             "judgement": judgement.text if judgement else None,
             **cut,
@@ -167,13 +191,13 @@ class Search:
 
 
 def preference(kind: str, value: float | None) -> tuple[bool, bool, float, bool]:
-    """What the best candidate has most of; of equal ones, the first is taken.
+    """Return the key by which the best candidate is the greatest; of equal candidates, the first is taken.
 
-    Candidates that do something come before invalid ones, judged ones before others, and then the reward counts. A
-    click that is worth no more than the mask that is there is no reason not to stop.
+    Valid actions come before invalid ones, judged candidates before others, and then the reward counts. A stop comes
+    before a click whose reward is no higher than that of the current mask.
 
     Args:
-        kind: of its action.
+        kind: of the candidate's action.
         value: its reward; None where there is none.
     """
     return kind != "invalid", value is not None, value or 0.0, kind == "stop"

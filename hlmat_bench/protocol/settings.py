@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from hlmat_bench.core.errors import UsageError, unknown
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.validation import Strict, validated
 from hlmat_bench.protocol.interfaces import Question
 from hlmat_bench.protocol.prompts import DEFAULT_BOX_PROMPT, DEFAULT_PRM_PROMPT, DEFAULT_PROMPT
 
@@ -30,11 +32,36 @@ MASK_STATES = ("mask-from=RUN", "masks=FOLDER", "generated")
 INITIAL_STATES = ("empty", *BOX_STATES, *MASK_STATES)
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+@dataclass(frozen=True, slots=True)
+class StrategyNeeds:
+    """What the settings of a run depend on in its strategy.
+
+    Attributes:
+        settings: the names of the optional settings that it uses (keys of `OPTIONAL`).
+        predicted_iou: ``required``: it needs a model that predicts the IoU of masks, or a ``prm`` in the settings;
+            ``asked``: a model that does not is asked for it; None: it can do without.
+        most_requests: returns how many requests an episode may take with given settings, for ``--max-requests``; None:
+            as many as a search that judges each candidate of each step.
+    """
+
+    settings: frozenset[str] = frozenset()
+    predicted_iou: Literal["required", "asked"] | None = None
+    most_requests: Callable[[ProtocolSettings], int] | None = None
 
 
-class OverlaySettings(_Strict):
+#: By the names of our strategies. ``predict`` is that of tasks of the kind filtering.
+NEEDS: dict[str, StrategyNeeds] = {
+    "greedy": StrategyNeeds(),
+    "box-only": StrategyNeeds(frozenset({"box_prompt"}), most_requests=lambda _: 1),
+    "prm": StrategyNeeds(frozenset({"prm", "stop"}), "required"),
+    "tree": StrategyNeeds(frozenset({"prm", "stop", "candidates"}), "required"),
+    "predict": StrategyNeeds(frozenset({"prm"}), "asked"),
+}
+#: Of a user's strategy that does not say what it needs.
+ANY_NEEDS = StrategyNeeds(frozenset({"prm", "stop", "candidates"}))
+
+
+class OverlaySettings(Strict):
     """How the current mask is painted over the image.
 
     Attributes:
@@ -58,7 +85,7 @@ class OverlaySettings(_Strict):
         return value
 
 
-class StopSettings(_Strict):
+class StopSettings(Strict):
     """When a search has converged.
 
     Attributes:
@@ -70,7 +97,7 @@ class StopSettings(_Strict):
     patience: int = Field(1, ge=1)
 
 
-class ProtocolSettings(_Strict):
+class ProtocolSettings(Strict):
     """The settings of protocol ``hlmat/1``; the defaults are the paper's where it states one.
 
     A setting that the strategy does not use is None, and giving it a value is an error: only what can change a score
@@ -121,15 +148,16 @@ class ProtocolSettings(_Strict):
 
     @model_validator(mode="before")
     @classmethod
-    def _as_the_strategy_needs(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """With the defaults of the settings that are used; one that is not used must not be given."""
-        strategy, used = values.get("strategy", "greedy"), _used(values)
+    def _as_the_strategy_needs(cls, values: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        """Add the defaults of the settings that are used; one that is not used must not be given."""
+        strategy = values.get("strategy", "greedy")
+        used = _used(values, (info.context or {}).get("needs"))
         if strategy == "box-only" and values.get("initial", "empty") != "empty":
             raise ValueError("the strategy box-only asks for a box and begins with an empty mask; leave initial out")
-        for name in _DEFAULTS.keys() - used:
+        for name in OPTIONAL.keys() - used:
             if values.get(name) is not None:
                 raise ValueError(f"the strategy {strategy} does not use {name} here; leave it out")
-        chosen = {name: _DEFAULTS[name] for name in used} | {k: v for k, v in values.items() if v is not None}
+        chosen = {name: OPTIONAL[name] for name in used} | {k: v for k, v in values.items() if v is not None}
         if strategy == "tree" and chosen["candidates"] != 1 and not chosen.setdefault("temperature", 1.0):
             raise ValueError("the strategy tree draws different candidates, which needs a temperature above 0")
         if (strategy == "box-only" or is_state(values.get("initial"), BOX_STATES)) and (
@@ -145,14 +173,18 @@ class ProtocolSettings(_Strict):
             raise ValueError(f"it is one of {', '.join(INITIAL_STATES)}")
         return value
 
-    def with_(self, **changes: Any) -> ProtocolSettings:
-        """These settings with some replaced, and the defaults that go with them."""
-        return self.build(self.model_dump(exclude_none=True) | changes)
+    def with_prm(self, prm: str, needs: StrategyNeeds | None = None) -> ProtocolSettings:
+        """Return these settings with a reward model, and the defaults that belong to it."""
+        return self.build(self.model_dump(exclude_none=True) | {"prm": prm}, needs)
 
-    def most_requests(self) -> int:
-        """How many requests an episode may take."""
-        if self.strategy == "box-only":
-            return 1
+    def most_requests(self, needs: StrategyNeeds | None = None) -> int:
+        """Return how many requests an episode may take.
+
+        Args:
+            needs: of a user's strategy; None: of the strategy of that name.
+        """
+        if (most := (needs or NEEDS.get(self.strategy, ANY_NEEDS)).most_requests) is not None:
+            return most(self)
         asks = self.budget + (self.box_prompt is not None)
         if self.stop is None or self.prm in ("oracle", "noisy"):
             return asks
@@ -161,7 +193,7 @@ class ProtocolSettings(_Strict):
         return asks + self.budget * (self.candidates or 1) + 1
 
     def templates(self) -> dict[Question, str]:
-        """The prompt of each question."""
+        """Return the prompt of each question."""
         return {
             "click": self.prompt,
             "iou": self.prm_prompt or DEFAULT_PRM_PROMPT,
@@ -169,8 +201,12 @@ class ProtocolSettings(_Strict):
         }
 
     @classmethod
-    def build(cls, values: Mapping[str, Any]) -> ProtocolSettings:
-        """From ``{"budget": 7, "overlay.color": "blue", ...}``; dots lead into a section.
+    def build(cls, values: Mapping[str, Any], needs: StrategyNeeds | None = None) -> ProtocolSettings:
+        """Return the settings of ``{"budget": 7, "overlay.color": "blue", ...}``; dots lead into a section.
+
+        Args:
+            values: by their names; what is left out has its default.
+            needs: of a user's strategy that declares them; None: of the strategy of that name.
 
         Raises:
             UsageError: for an unknown setting or a value it does not take.
@@ -182,14 +218,11 @@ class ProtocolSettings(_Strict):
                 nested.setdefault(section, {})[inner] = value
             else:
                 nested[key] = value
-        try:
-            return cls.model_validate(nested)
-        except ValidationError as error:
-            raise _usage_error(error) from error
+        return validated(cls, nested, "", what="setting", known=setting_names, context={"needs": needs})
 
 
 #: The settings that only some strategies use.
-_DEFAULTS: dict[str, Any] = {
+OPTIONAL: dict[str, Any] = {
     "candidates": 4,
     "prm": None,
     "correlation": 0.9,
@@ -199,39 +232,33 @@ _DEFAULTS: dict[str, Any] = {
 }
 
 
-def _used(values: Mapping[str, Any]) -> set[str]:
-    """Those of `_DEFAULTS` that can change a score under these settings."""
-    strategy, prm = values.get("strategy", "greedy"), values.get("prm")
-    used = {"noisy": {"correlation"}, "ask": {"prm_prompt"}}.get(str(prm), set())
-    if strategy == "predict":
-        used |= {"prm"}
-    elif strategy not in ("greedy", "box-only"):
-        used |= {"prm", "stop"} if strategy == "prm" else {"prm", "stop", "candidates"}
-    if strategy == "box-only" or values.get("initial") == "model-box":
-        used |= {"box_prompt"}
-    return used
+def _used(values: Mapping[str, Any], needs: StrategyNeeds | None = None) -> set[str]:
+    """Return the optional settings that can change a score together with these values."""
+    needs = needs or NEEDS.get(values.get("strategy", "greedy"), ANY_NEEDS)
+    used = {"noisy": {"correlation"}, "ask": {"prm_prompt"}}.get(str(values.get("prm")), set()) | needs.settings
+    return used | ({"box_prompt"} if values.get("initial") == "model-box" else set())
 
 
 def applying(given: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of some settings, given for many runs, that a run with these values of its own can use.
+    """Return those of some settings, given for many runs, that a run with these values of its own can use.
 
     >>> applying({"prm": "ask", "overlay.color": "red"}, {"strategy": "greedy"})
     {'overlay.color': 'red'}
     """
     kept = dict(given)
-    while unused := {name.partition(".")[0] for name in kept} & (_DEFAULTS.keys() - _used({**values, **kept})):
+    while unused := {name.partition(".")[0] for name in kept} & (OPTIONAL.keys() - _used({**values, **kept})):
         kept = {name: value for name, value in kept.items() if name.partition(".")[0] not in unused}
     return kept
 
 
 def is_state(initial: Any, states: Sequence[str]) -> bool:
-    """Whether an initial state is one of these; a run or a folder may be any, but must be named."""
+    """Tell whether an initial state is one of these. Where it takes a run or a folder, that must be named."""
     kind, named, place = str(initial).partition("=")
     return any(state.partition("=")[:2] == (kind, named) and bool(named) == bool(place) for state in states)
 
 
 def headline(protocol: Mapping[str, Any]) -> str:
-    """The selection rule whose mask is a run's answer: a search returns its best by prediction, others their last.
+    """Return the selection rule whose mask is a run's answer: of a search the best by prediction, else the last.
 
     Args:
         protocol: the settings, as in the manifest.
@@ -240,23 +267,12 @@ def headline(protocol: Mapping[str, Any]) -> str:
 
 
 def setting_names() -> list[str]:
-    """The names that ``--set`` takes."""
+    """Return the names that ``--set`` takes."""
     names = []
     for name, info in ProtocolSettings.model_fields.items():
         sections = [part for part in (info.annotation, *get_args(info.annotation)) if hasattr(part, "model_fields")]
         names += [f"{name}.{key}" for key in sections[0].model_fields] if sections else [name]
     return names
-
-
-def _usage_error(error: ValidationError) -> UsageError:
-    first = error.errors()[0]
-    name = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        return unknown("setting", name, setting_names(), f"Settings are {', '.join(setting_names())}.")
-    if not name:
-        return UsageError(f"The settings do not fit: {first['msg'].removeprefix('Value error, ')}.")
-    message = first["msg"].removeprefix("Value error, ")
-    return UsageError(f"The setting {name}={first['input']!r} does not fit: {message}.")
 
 
 def json_text(value: object, **options: Any) -> str:
@@ -275,6 +291,6 @@ def json_text(value: object, **options: Any) -> str:
 
 
 def digest(value: object) -> str:
-    """SHA-256 (hex) of a JSON value, independent of key order and spacing."""
+    """Return the SHA-256 (hex) of a JSON value, independent of key order and spacing."""
     text = json_text(value, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()

@@ -1,20 +1,36 @@
-"""The strategies: who chooses the next action from the model's replies. Ours by name, a user's own from a file.
+"""The strategies: who chooses the next action from the model's replies. Built-in ones by name, a user's from a file.
 
 A user's file holds a dict ``STRATEGIES`` from names to coroutine functions that play a `hlmat_bench.protocol.loop.Play`
-to its end and say why it ended.
+to its end and return why it ended, or to `Strategy` objects, which also say which settings the function uses.
 """
 
 from __future__ import annotations
 
-import hashlib
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
+from hlmat_bench.core.digests import sha256_of
 from hlmat_bench.core.errors import unknown
 from hlmat_bench.protocol import plugins
 from hlmat_bench.protocol.initial import ask_for_box
-from hlmat_bench.protocol.loop import Play, Strategy, greedy
+from hlmat_bench.protocol.loop import Chooser, Play, greedy
 from hlmat_bench.protocol.search import prm, tree
+from hlmat_bench.protocol.settings import ANY_NEEDS, NEEDS, StrategyNeeds
+
+
+@dataclass(frozen=True, slots=True)
+class Strategy:
+    """A way to play an episode.
+
+    Attributes:
+        play: plays an episode to its end and returns why it ended.
+        needs: which settings it uses, and how many requests it may take.
+        name: what a manifest calls it: its name, or the path of its file with the digest of its content.
+    """
+
+    play: Chooser
+    needs: StrategyNeeds = ANY_NEEDS
+    name: str = ""
 
 
 async def box_only(play: Play) -> str:
@@ -24,18 +40,14 @@ async def box_only(play: Play) -> str:
 
 
 #: By the name that ``--strategy`` takes.
-STRATEGIES: dict[str, Strategy] = {"greedy": greedy, "prm": prm, "tree": tree, "box-only": box_only}
+STRATEGIES: dict[str, Strategy] = {
+    name: Strategy(play, NEEDS[name], name)
+    for name, play in {"greedy": greedy, "prm": prm, "tree": tree, "box-only": box_only}.items()
+}
 
 
-class Named(NamedTuple):
-    """A strategy and what a manifest calls it: its name, or its file's with the digest of what stands in it."""
-
-    name: str
-    play: Strategy
-
-
-def strategy(name: str) -> Named:
-    """The strategy of that name, or in the file of that path (``file.py`` or ``file.py:name``).
+def find_strategy(name: str) -> Strategy:
+    """Return the strategy of that name, or the one in the file of that path (``file.py`` or ``file.py:name``).
 
     Raises:
         UsageError: when there is none.
@@ -43,8 +55,8 @@ def strategy(name: str) -> Named:
     path, _, _ = name.partition(":")
     if path.endswith(".py"):
         found = plugins.find("strategy", name)
-        content = hashlib.sha256(Path(path).read_bytes()).hexdigest()
-        return Named(f"{found.origin}:{found.name} sha256:{content[:16]}", found.factory)
+        given = found.factory if isinstance(found.factory, Strategy) else Strategy(found.factory)
+        return replace(given, name=f"{found.origin}:{found.name} sha256:{sha256_of(Path(path))[:16]}")
     if name not in STRATEGIES:
         raise unknown("strategy", name, STRATEGIES, f"Strategies are {', '.join(STRATEGIES)}, or a file.")
-    return Named(name, STRATEGIES[name])
+    return STRATEGIES[name]

@@ -1,1 +1,1 @@
-"""Pages: of runs, of comparisons, of the leaderboard."""
+"""Write pages about runs, comparisons and the leaderboard."""

@@ -1,4 +1,4 @@
-"""The front between episodes and a model: full batches for a local model, full concurrency for an API.
+"""Dynamic batching between episodes and a model: full batches for a local model, full concurrency for an API.
 
 Episodes ask one question at a time and know nothing of each other. A model with `reply_batch` is asked when a batch
 is full, when every episode under way is waiting for it, or when it has just answered and others have asked meanwhile:
@@ -25,14 +25,14 @@ from hlmat_bench.runs.failures import FailureWatch
 
 
 def suitable_concurrency(model: Model | None, batch_size: int | None) -> int:
-    """Episodes under way that suit a model: a full batch, or what it declares, or one per core."""
+    """Return how many episodes at once suit a model: a full batch, what it declares, or one per core."""
     if isinstance(model, BatchModel):
         return batch_size or model.batch_size
     return getattr(model, "concurrency", None) or os.cpu_count() or 1
 
 
-class Front:
-    """Collects the requests of the episodes under way.
+class RequestBatcher:
+    """Sends the requests of the episodes under way to the model, in batches where it takes batches.
 
     Args:
         model: what is asked.
@@ -64,7 +64,7 @@ class Front:
 
     @contextmanager
     def episode(self) -> Iterator[None]:
-        """Around an episode: while it runs, a batch may wait for its next request."""
+        """Mark an episode as under way: a batch may wait for its next request."""
         self._episodes += 1
         try:
             yield
@@ -141,7 +141,7 @@ class Front:
         self._send_if_due(just_answered=True)
 
     async def _answers(self, requests: list[Request]) -> Sequence[list[Reply] | Exception]:
-        """The replies to each; where a batch fails, each of its requests is asked alone, so that one spoils none."""
+        """Return the replies to each request; where a batch fails, each of its requests is asked alone."""
         assert self._batches is not None
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, self._batches.reply_batch, requests)

@@ -1,35 +1,25 @@
-"""Ceilings and floors: all reference players on a task with a segmenter, kept where a report on a run finds them."""
+"""Ceilings and floors: all reference policies on a task with a segmenter, kept where a report on a run finds them."""
 
 from __future__ import annotations
 
 import os
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hlmat_bench.data import check as data_check
-from hlmat_bench.data.tasks import load_task
-from hlmat_bench.models.catalog import Catalog
 from hlmat_bench.protocol import manifest
 from hlmat_bench.protocol.interfaces import Segmenter
-from hlmat_bench.protocol.reference import POLICIES
+from hlmat_bench.protocol.reference import REFERENCES
 from hlmat_bench.protocol.settings import digest
-from hlmat_bench.runs import kinds
-from hlmat_bench.runs.engine import Contest, Progress
-from hlmat_bench.runs.run import (
-    Planned,
-    describe,
-    make_segmenter,
-    play_planned,
-    rules_of,
-    split_settings,
-    task_spec,
-)
+from hlmat_bench.runs.executors import LocalExecutor, Progress
+from hlmat_bench.runs.plan import RunSpec, make_segmenter
+from hlmat_bench.runs.run import play_runs
 from hlmat_bench.runs.run_folder import Run
-from hlmat_bench.runs.shards import select_samples
+from hlmat_bench.runs.writer import RunWriter
 
-#: Where they are kept by default.
+#: Where the runs of all reference policies are kept by default.
 FOLDER = Path("runs") / "ceilings"
 
 
@@ -49,10 +39,10 @@ def play(
     argv: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> dict[str, Run]:
-    """Play a task with every reference player in one pass over the images, each image encoded once.
+    """Play a task with every reference policy in one pass over the images, so that each image is encoded once.
 
-    Each player's run is the one that `hlmat_bench.runs.run.run` makes of it, and continues where it stopped. They lie
-    side by side in ``OUT/TASK__SEGMENTER__FINGERPRINT``. ``gt-box`` plays where the segmenter takes boxes.
+    The run of each policy is the same as that of `hlmat_bench.runs.run.run`, and continues where it stopped. All are in
+    ``OUT/TASK__SEGMENTER__FINGERPRINT``. ``gt-box`` plays where the segmenter takes boxes.
 
     Args:
         task, segmenter, budget, initial, limit, seed, data_root, concurrency, embedding_cache, settings, argv,
@@ -60,36 +50,39 @@ def play(
         out: the folder of all ceilings.
 
     Returns:
-        The runs by the players' names.
+        The runs by the names of the policies.
 
     Raises:
-        UsageError: for what the caller can mend; finished episodes are kept.
+        UsageError: for what the caller can correct; finished episodes are kept.
     """
-    protocol, data, points = split_settings(settings or {})
-    definition = load_task(task)
-    source = definition.source(data_root or os.environ.get("HLMAT_DATA"), seed=seed, overrides=data)
-    samples = select_samples(source.samples(), None, limit)
-    data_check.look(source, samples)
-    tool, spec = make_segmenter(segmenter, embedding_cache), task_spec(definition, source)
-    planned = []
+    spec = RunSpec(
+        model="oracle",
+        task=task,
+        segmenter=segmenter,
+        budget=budget,
+        initial=initial,
+        limit=limit,
+        seed=seed,
+        data_root=None if data_root is None else os.fspath(data_root),
+        embedding_cache=None if embedding_cache is None else os.fspath(embedding_cache),
+        settings=dict(settings or {}),
+    )
+    data, tool = spec.open_data(), make_segmenter(spec.segmenter, spec.embedding_cache)
+    writers = []
     for player in players(tool):
-        choice = Catalog.load().choose(player)
-        rules = rules_of(choice, definition, protocol | {"initial": initial}, budget)
-        manner = kinds.manner(definition, rules, source, source.samples(), samples)
-        contest = Contest(choice, tool, rules, points, seed, manner)
-        document = describe(contest, spec, argv=argv, limit=limit, shard=None, samples=len(samples))
-        planned.append(Planned(folder(document, Path(out)) / player, contest, document))
-    made = play_planned(planned, source, samples, concurrency=concurrency, progress=progress)
-    return {run.folder.name: run for run in made}
+        setup = replace(spec, model=player).open(data=data, segmenter=tool)
+        document = setup.manifest(argv)
+        writers.append(RunWriter(folder(document, Path(out)) / player, setup, document))
+    return {run.folder.name: run for run in play_runs(writers, LocalExecutor(concurrency), progress)}
 
 
 def players(segmenter: Segmenter) -> list[str]:
-    """The reference players that can play with a segmenter."""
-    return [name for name in POLICIES if segmenter.accepts_box or name != "gt-box"]
+    """Return the names of the reference policies that can play with a segmenter."""
+    return [name for name in REFERENCES if segmenter.accepts_box or name != "gt-box"]
 
 
 def find(document: Mapping[str, Any], root: str | os.PathLike[str] = FOLDER) -> dict[str, Run]:
-    """The finished ceilings and floors that a run may be read beside, by the players' names.
+    """Return the finished ceilings and floors with which a run may be compared, by the names of the policies.
 
     They have the run's data, segmenter, budget, initial state and seed. They have all of its samples, and may have
     more: where the run has a shard or a smaller limit, only those of the run's samples count.
@@ -102,18 +95,18 @@ def find(document: Mapping[str, Any], root: str | os.PathLike[str] = FOLDER) -> 
         UsageError: when a manifest there is damaged.
     """
     place = folder(document, Path(root))
-    there = [Run(place / player) for player in POLICIES if (place / player / manifest.MANIFEST).exists()]
+    there = [Run(place / player) for player in REFERENCES if (place / player / manifest.MANIFEST).exists()]
     return {run.folder.name: run for run in there if run.manifest["finished"] and _covers(run.manifest, document)}
 
 
 def folder(document: Mapping[str, Any], root: Path) -> Path:
-    """Where the ceilings for a run of this manifest are."""
+    """Return the folder of the ceilings for a run with this manifest."""
     parts = document["task"]["name"], document["segmenter"]["name"], digest(_alike(document))[:12]
     return root / "__".join(re.sub(r"[^\w.=-]+", "-", part).strip("-.") for part in parts)
 
 
 def _alike(document: Mapping[str, Any]) -> dict[str, Any]:
-    """All that the episodes of reference players depend on, but which samples are played."""
+    """Return everything that episodes of reference policies depend on, except which samples are played."""
     return {
         "task": [document["task"]["digest"], document["task"].get("masks")],
         "segmenter": document["segmenter"],
@@ -123,7 +116,7 @@ def _alike(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _covers(ceiling: Mapping[str, Any], document: Mapping[str, Any]) -> bool:
-    """Whether it is of the same kind and has all samples of the run."""
+    """Tell whether a ceiling is of the same kind and has all samples of the run."""
     if _alike(ceiling) != _alike(document):
         return False
     limit, wanted = ceiling["limit"], document["limit"]

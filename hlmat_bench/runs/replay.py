@@ -24,14 +24,14 @@ from hlmat_bench.core.samples import Source
 from hlmat_bench.core.truth import CachedTruth
 from hlmat_bench.core.types import Mask
 from hlmat_bench.protocol import plugins
-from hlmat_bench.protocol.canvas import Drawing
 from hlmat_bench.protocol.interfaces import Segmenter, accepts_mask
 from hlmat_bench.protocol.manifest import first_difference
 from hlmat_bench.protocol.records import Episode
+from hlmat_bench.protocol.segmentation import SegmentationState
 from hlmat_bench.runs import reopen as run_data
-from hlmat_bench.runs.engine import Progress
+from hlmat_bench.runs.executors import Progress
+from hlmat_bench.runs.plan import make_segmenter, split_settings
 from hlmat_bench.runs.replay_result import Difference, ReplayResult, digest_of
-from hlmat_bench.runs.run import make_segmenter, split_settings
 from hlmat_bench.runs.run_folder import Run
 
 #: The share of a mask's pixels that may differ where a network drew it: the last bits of floats depend on the batch
@@ -121,11 +121,11 @@ def replayed(
         yield from _replayed(episode, open_(episode), oracle)
 
 
-def _opener(segmenter: Segmenter, source: Source) -> Callable[[Episode], Drawing]:
+def _opener(segmenter: Segmenter, source: Source) -> Callable[[Episode], SegmentationState]:
     """Gives for an episode its image under the segmenter, once it is clear that it can be played again."""
     samples = {sample.id: sample for sample in source.samples()}
 
-    def opened(episode: Episode) -> Drawing:
+    def opened(episode: Episode) -> SegmentationState:
         if (sample := samples.get(episode.sample_id)) is None:
             raise UsageError(
                 f"The sample {episode.sample_id} is not in the data; give the run's --task and --data-root."
@@ -143,7 +143,7 @@ def _opener(segmenter: Segmenter, source: Source) -> Callable[[Episode], Drawing
                 f"The image of {sample.id} is {image.shape[:2]} here and {episode.size} in the record; replay with the "
                 "images of the run."
             )
-        return Drawing(image, segmenter)
+        return SegmentationState(image, segmenter)
 
     return opened
 
@@ -153,19 +153,19 @@ def _begins_with_mask(episode: Episode) -> bool:
     return episode.initial["mask"] is not None and not episode.initial.get("box")
 
 
-def _replayed(episode: Episode, drawing: Drawing, oracle: bool) -> Iterator[ReplayedStep]:
+def _replayed(episode: Episode, state: SegmentationState, oracle: bool) -> Iterator[ReplayedStep]:
     annotator = Oracle(*_truth(episode)) if oracle else None
     for t, action, recorded in _states(episode):
-        before, tried = drawing.mask, None
+        before, tried = state.mask, None
         if action is None:
-            drawing.start_from(masks.decode(recorded))
+            state.start_from(masks.decode(recorded))
         elif action.kind in ("click", "box"):
             if annotator and action.kind == "click":
-                click = annotator.next_click(before, clicked=drawing.clicks)
-                tried = before if click is None else drawing.try_each([Action("click", *click)])[0]
-            drawing.apply(action)
-        differing = float(np.mean(masks.of_shape(masks.decode(recorded), episode.size) != drawing.mask))
-        yield ReplayedStep(episode, t, action, before, drawing.mask, differing, tried)
+                click = annotator.next_click(before, clicked=state.clicks)
+                tried = before if click is None else state.try_each([Action("click", *click)])[0]
+            state.apply(action)
+        differing = float(np.mean(masks.of_shape(masks.decode(recorded), episode.size) != state.mask))
+        yield ReplayedStep(episode, t, action, before, state.mask, differing, tried)
 
 
 def _truth(episode: Episode) -> tuple[Mask, Mask | None]:

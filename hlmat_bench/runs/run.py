@@ -2,36 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
-import re
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from hlmat_bench.core.errors import UsageError
-from hlmat_bench.core.samples import Sample, Source
-from hlmat_bench.core.text import redact
-from hlmat_bench.data import check as data_check
-from hlmat_bench.data.tasks import Task, load_task
-from hlmat_bench.models.api.limits import Meter, Spent
-from hlmat_bench.models.catalog import Catalog, Choice
-from hlmat_bench.protocol import manifest, plugins
-from hlmat_bench.protocol.interfaces import Model, Segmenter
-from hlmat_bench.protocol.prompts import check_template
-from hlmat_bench.protocol.records import EPISODES
-from hlmat_bench.protocol.settings import PROTOCOL_ID, ProtocolSettings
-from hlmat_bench.runs import kinds
-from hlmat_bench.runs.engine import Contest, Progress, digests_of, play_all
-from hlmat_bench.runs.episode_log import Recorded, RunLock, recorded
+from hlmat_bench.protocol.interfaces import Model
+from hlmat_bench.runs.executors import Executor, LocalExecutor, Progress
 from hlmat_bench.runs.failures import IN_A_ROW
+from hlmat_bench.runs.plan import RunSpec
 from hlmat_bench.runs.run_folder import Run
-from hlmat_bench.runs.shards import select_samples
-
-if TYPE_CHECKING:
-    pass
+from hlmat_bench.runs.writer import RunWriter
 
 
 def run(
@@ -72,9 +54,9 @@ def run(
         initial: the state before the first click, one of `settings.INITIAL_STATES`; None: empty, or what the task's
             kind has.
         out: the run folder; None: ``runs/MODEL__TASK__SEGMENTER``, and strategy and initial state where they are given.
-        limit: only the first so many samples; a later call may raise it.
+        limit: play only this many samples, from the first; a later call may raise it.
         seed: of everything random.
-        data_root: the folder under which the data sets lie; None: the environment's HLMAT_DATA.
+        data_root: the folder that holds the data sets; None: the environment's HLMAT_DATA.
         concurrency: episodes under way at once; None: what suits the model.
         batch_size: requests per batch of a local model; None: its own.
         shard: ``"I/N"``: the I-th of N parts, split by image.
@@ -100,256 +82,65 @@ def run(
         UsageError: for what the caller can correct; finished episodes are kept. Where a limit ended the run, they are
             scored.
     """
-    protocol, data, points = split_settings(settings or {})
-    definition = load_task(task)
-    choice = Catalog.load(catalog).choose(model)
-    rules = rules_of(choice, definition, protocol | {"strategy": strategy, "initial": initial}, budget)
-    source = definition.source(data_root or os.environ.get("HLMAT_DATA"), seed=seed, overrides=data)
-    samples = select_samples(source.samples(), shard, limit)
-    data_check.look(source, samples)
-    manner = kinds.manner(definition, rules, source, source.samples(), samples)
-    contest = Contest(choice, make_segmenter(segmenter, embedding_cache), rules, points, seed, manner)
-    meter = Meter(max_requests=max_requests, max_cost=max_cost, per_episode=contest.requests)
-    contest.ask_through(meter, Path(cache) if cache else None)
-    document = describe(
-        contest, task_spec(definition, source), argv=argv, limit=limit, shard=shard, samples=len(samples)
+    spec = RunSpec(
+        model=model if isinstance(model, str) else model.name,
+        task=task,
+        segmenter=segmenter,
+        strategy=strategy,
+        budget=budget,
+        initial=initial,
+        limit=limit,
+        seed=seed,
+        data_root=_path(data_root),
+        shard=shard,
+        catalog=_path(catalog),
+        cache=_path(cache),
+        embedding_cache=_path(embedding_cache),
+        settings=dict(settings or {}),
     )
-    who = model if isinstance(model, str) else model.name
-    folder = Path(out) if out else Path("runs") / folder_name(who, definition.name, segmenter, strategy, initial, shard)
-    planned = Planned(folder, contest, document)
-    [finished] = play_planned(
-        [planned],
-        source,
-        samples,
-        concurrency=concurrency,
-        batch_size=batch_size,
+    setup = spec.open(None if isinstance(model, str) else model)
+    writer = RunWriter(
+        Path(out) if out else spec.folder(),
+        setup,
+        setup.manifest(argv),
+        meter=setup.meter(max_requests, max_cost),
         max_failures=max_failures,
         lock=lock,
-        progress=progress,
     )
+    [finished] = play_runs([writer], LocalExecutor(concurrency, batch_size), progress)
     return finished
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """A run that has not begun, or continues.
+def play_runs(writers: Sequence[RunWriter], executor: Executor, progress: Progress | None = None) -> list[Run]:
+    """Play runs over the same samples, each into its own folder, and score them.
 
-    Attributes:
-        folder: its run folder.
-        contest: who plays and with what.
-        document: its manifest.
-    """
-
-    folder: Path
-    contest: Contest
-    document: dict[str, Any]
-
-
-def play_planned(
-    planned: Sequence[Planned],
-    source: Source,
-    samples: Sequence[Sample],
-    *,
-    concurrency: int | None = None,
-    batch_size: int | None = None,
-    max_failures: int = IN_A_ROW,
-    lock: bool = True,
-    progress: Progress | None = None,
-) -> list[Run]:
-    """Play runs over the same samples side by side, image by image, each into its own folder, and score them.
+    Args:
+        writers: of the runs, not entered yet.
+        executor: plays them.
+        progress: called with (episodes done, episodes in all).
 
     Raises:
         UsageError: as `run` does.
     """
+
+    def report() -> None:
+        if progress:
+            progress(sum(writer.count for writer in writers), len(writers) * len(writers[0].setup.data.samples))
+
     with ExitStack() as stack:
-        documents, done = {}, {}
-        known = {sample.id: sample for sample in source.samples()}
-        for one in planned:
-            _make_folder(one.folder)
-            stack.enter_context(RunLock(one.folder, used=lock))
-            done[one.folder] = recorded(one.folder)
-            documents[one.folder] = _open_manifest(one.folder, one.document, done[one.folder])
-            check_data(one.folder, done[one.folder], known, source)
-        contests = {one.folder: one.contest for one in planned}
-        try:
-            play_all(
-                contests,
-                done,
-                source,
-                samples,
-                concurrency=concurrency,
-                batch_size=batch_size,
-                max_failures=max_failures,
-                progress=progress,
-            )
-        except Spent:
-            for folder in documents:
-                Run(folder).score()
-            raise
-        return [_finished(folder, document, done[folder], known, source) for folder, document in documents.items()]
+        for writer in writers:
+            stack.enter_context(writer)
+        report()
+        executor.play(writers, report)
+        for writer in writers:
+            writer.end()
+            writer.close_files()
+        if cut_short := [error for writer in writers if (error := writer.limit_reached())]:
+            for writer in writers:
+                Run(writer.folder).score()
+            raise cut_short[0]
+        return [writer.finish() for writer in writers]
 
 
-def _finished(
-    folder: Path,
-    document: Mapping[str, Any],
-    done: Mapping[str, Recorded],
-    known: Mapping[str, Sample],
-    source: Source,
-) -> Run:
-    """Score a run whose samples are all played, and mark it as finished where everything is on disk.
-
-    Raises:
-        UsageError: when files of the data or of the run changed while it was played.
-    """
-    check_data(folder, done, known, source)
-    written = Run(folder).score()["n"]
-    if written != len(done):
-        raise UsageError(
-            f"{folder / EPISODES} holds {written} of {len(done)} episodes that were played: another program changed "
-            "the file. Run the same command again; it plays what is missing."
-        )
-    manifest.write_json(folder / manifest.MANIFEST, {**document, "finished": manifest.now()})
-    return Run(folder)
-
-
-def check_data(folder: Path, done: Mapping[str, Recorded], known: Mapping[str, Sample], source: Source) -> None:
-    """Make sure that the recorded episodes were played on the data as it is now.
-
-    Raises:
-        UsageError: names the sample whose image or ground truth is another, or that the task does not have any more.
-    """
-    for ident, what in done.items():
-        if ident not in known:
-            raise UsageError(
-                f"{folder} holds an episode of the sample {ident}, which the task does not have now; choose another "
-                "--out, or the same data and settings as before."
-            )
-        now = digests_of(source, known[ident]) if what.data else {}
-        for part, digest in what.data.items():
-            if now.get(part, digest) != digest:
-                name = "image" if part == "image" else "ground truth"
-                raise UsageError(
-                    f"The {name} of the sample {ident} is not the one that its episode in {folder} was played on; "
-                    "restore the file, or choose another --out to play with the new data."
-                )
-
-
-def make_segmenter(spec: str, embedding_cache: str | os.PathLike[str] | None = None) -> Segmenter:
-    """The segmenter of ``name,key=value,...``, with a folder for what its encoder makes of images.
-
-    Raises:
-        UsageError: when it cannot be made, or takes no such folder.
-    """
-    name, options = plugins.parse_spec(spec)
-    if embedding_cache is not None:
-        if not plugins.takes("segmenter", name, "embedding_cache"):
-            raise UsageError(
-                f"--embedding-cache is for segmenters that encode an image once, such as sam_b; {name} does not, so "
-                "leave it out."
-            )
-        options["embedding_cache"] = os.fspath(embedding_cache)
-    segmenter: Segmenter = plugins.build("segmenter", name, options)
-    return segmenter
-
-
-def describe(
-    contest: Contest,
-    task: Mapping[str, Any],
-    *,
-    argv: Sequence[str],
-    limit: int | None,
-    shard: str | None,
-    samples: int,
-) -> dict[str, Any]:
-    """Return the manifest of a contest on ``samples`` samples of a task, which `task_spec` describes."""
-    return manifest.build(
-        argv=argv,
-        model=contest.model_spec,
-        task=task,
-        segmenter={"name": contest.segmenter.name, **contest.segmenter.spec()},
-        protocol={"id": PROTOCOL_ID, **contest.rules.model_dump(mode="json"), **contest.manner.names()},
-        points=dataclasses.asdict(contest.points),
-        resize=contest.resize,
-        seed=contest.seed,
-        limit=limit,
-        shard=shard,
-        samples=samples,
-    )
-
-
-def split_settings(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], str | None]:
-    """Settings of the protocol, of the data (``data.``), and the point format."""
-    data = {key[5:]: value for key, value in settings.items() if key.startswith("data.")}
-    protocol = {key: value for key, value in settings.items() if not key.startswith("data.")}
-    return protocol, data, protocol.pop("points", None)
-
-
-def rules_of(model: Choice, task: Task, given: Mapping[str, Any], budget: int | None) -> ProtocolSettings:
-    """The settings: the task's defaults, under what the model was trained with, under what the user gave."""
-    boxes: dict[str, Any] = {"track": "box+point"} if model.plugin == "gt-box" else {}
-    defaults = {**boxes, **kinds.DEFAULTS[task.kind], **task.protocol, **model.settings}
-    chosen = {name: value for name, value in {**given, "budget": budget}.items() if value is not None}
-    rules = ProtocolSettings.build(defaults | chosen)
-    kinds.check(task, rules)
-    for template in rules.templates().values():
-        check_template(template)
-    return rules
-
-
-def task_spec(task: Task, source: Source) -> dict[str, Any]:
-    """What the manifest says of a task and its data."""
-    describe = getattr(source, "describe", dict)
-    return {
-        "name": task.name,
-        "version": task.version,
-        "group": task.group,
-        "kind": task.kind,
-        "revision": task.revision,
-        "digest": source.digest(),
-        "source": describe(),
-        **task.masks_made(),
-    }
-
-
-def folder_name(
-    model: str,
-    task: str,
-    segmenter: str,
-    strategy: str | None = None,
-    initial: str | None = None,
-    shard: str | None = None,
-) -> str:
-    """The name of a run's folder where none is given; keys and tokens are blotted out."""
-    parts = [redact(model), task, segmenter]
-    parts += [part for part in (strategy, initial) if part not in (None, "greedy", "empty")]
-    parts += [f"shard {shard}"] if shard else []
-    return "__".join(re.sub(r"[^\w.=-]+", "-", part).strip("-.")[-80:] for part in parts)
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / ".lock").touch()
-    except OSError as error:
-        raise UsageError(f"{folder} cannot be written ({error.strerror}); choose another --out.") from error
-
-
-def _open_manifest(folder: Path, document: dict[str, Any], done: Mapping[str, Recorded]) -> dict[str, Any]:
-    """Write the manifest of a new run, or check that the folder's run is the same one and keep its start.
-
-    A smaller limit than before keeps what is there: the manifest says what the folder holds. Data whose source tells no
-    digests of single samples must be the same as a whole.
-    """
-    if (folder / manifest.MANIFEST).exists():
-        old = manifest.read(folder)
-        manifest.check_same(folder, old, document, corrected=all(what.data for what in done.values()))
-        document = document | {"started": old["started"]}
-        if old.get("samples", 0) > document["samples"]:
-            document |= {"limit": old["limit"], "samples": old["samples"]}
-    elif done:
-        raise UsageError(
-            f"{folder} holds episodes but no {manifest.MANIFEST}, so it is unknown of which run they are; put that "
-            "file back, or choose another --out."
-        )
-    manifest.write_json(folder / manifest.MANIFEST, document)
-    return document
+def _path(given: str | os.PathLike[str] | None) -> str | None:
+    return None if given is None else os.fspath(given)

@@ -1,1 +1,1 @@
-"""What the files in `adapters/segmenters` share."""
+"""Networks, algorithms and caches for the files in `adapters/segmenters`."""

@@ -1,8 +1,8 @@
-"""Which network a checkpoint file is of: original files of the families around SAM, told apart by their tensors.
+"""Recognises the network of a checkpoint file of the families around SAM, by the names of its tensors.
 
-The names are those of the families' own code: facebookresearch/segment-anything, sam2 and sam3, SysCV/sam-hq,
-ChaoningZhang/MobileSAM, yformer/EfficientSAM, mit-han-lab/efficientvit, facebookresearch/EdgeTAM and mae,
-OpenGVLab/SAM-Med2D, uncbiag/SimpleClick, SamsungLabs/ritm_interactive_segmentation, ultralytics/ultralytics.
+Sources of the names: facebookresearch/segment-anything, sam2 and sam3, SysCV/sam-hq, ChaoningZhang/MobileSAM,
+yformer/EfficientSAM, mit-han-lab/efficientvit, facebookresearch/EdgeTAM and mae, OpenGVLab/SAM-Med2D,
+uncbiag/SimpleClick, SamsungLabs/ritm_interactive_segmentation, ultralytics/ultralytics.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from typing import Any, NamedTuple
 from hlmat_bench.segmenters.sam.families import SAM, SAM_2, SAM_HQ, VARIANTS, Family
 
 SAM_1, SIMPLECLICK = "a SAM", "a SimpleClick"
-"""What `Known.what` says of these two, which are read from their authors' files."""
+"""Values of `Known.what` for the two networks that are read from their authors' files."""
 
 _TensorNames = Mapping[str, Any]
 
 
 class Known(NamedTuple):
-    """What a file holds.
+    """A recognised file.
 
     Attributes:
-        what: e.g. ``the original file of SAM-HQ``.
-        advice: what to give instead, as a sentence.
+        what: its content, e.g. ``the original file of a SAM-HQ``.
+        advice: a sentence that says what to use instead.
     """
 
     what: str
@@ -31,11 +31,11 @@ class Known(NamedTuple):
 
 
 def describe(state: Any, *, other_than: str) -> Known | None:
-    """What the tensors of a checkpoint say it is; None where they say nothing known.
+    """Return the network that the tensors of a checkpoint belong to; None where it is not known.
 
     Args:
-        state: tensors by name, unwrapped; anything else says nothing.
-        other_than: what is wanted, ``SAM_1`` or ``SIMPLECLICK``, and so is nothing to report.
+        state: tensors by name, unwrapped; for any other value, the answer is None.
+        other_than: the wanted network, ``SAM_1`` or ``SIMPLECLICK``; for this one, the answer is None, too.
     """
     if not isinstance(state, Mapping) or not all(isinstance(name, str) for name in state):
         return None
@@ -47,7 +47,7 @@ def describe(state: Any, *, other_than: str) -> Known | None:
 
 
 def _width(state: _TensorNames, name: str) -> int:
-    """The length of a bias, which is the number of channels of an image encoder's first block; 0 without one."""
+    """Return the length of a bias, the number of channels of an image encoder's first block; 0 without this bias."""
     return next(iter(getattr(state.get(name), "shape", ())), 0)
 
 
@@ -56,7 +56,7 @@ def _blocks(state: _TensorNames, encoder: str) -> int:
 
 
 def _name(family: Family, size: tuple[int, int], occlusion: bool | None = None) -> str:
-    """The option that loads a variant of a family, e.g. ``samhq_b,pretrained=syscv-community/sam-hq-vit-base``."""
+    """Return the option that loads a variant, e.g. ``samhq_b,pretrained=syscv-community/sam-hq-vit-base``."""
     fitting = [variant for variant in VARIANTS.values() if variant.family is family and variant.hub_id]
     alike = [variant for variant in fitting if variant.size == size and variant.occlusion in (None, occlusion)]
     if alike:
@@ -99,9 +99,10 @@ def _fixed(what: str, advice: str) -> Callable[[_TensorNames], Known]:
 
 _NOT_READ = "It cannot be run here: take sam_b, or a smaller network such as edgetam or sam2.1_t."
 _SAM_3 = _fixed("the original file of a SAM 3", f"Take the segmenter sam3,pretrained={VARIANTS['sam3'].hub_id}.")
-_BACKBONE = "It holds no segmenter: take the weights of a whole one."
+_BACKBONE = "It contains no segmenter: take the weights of a whole one, such as sam_b."
 
-# Beginnings of tensors' names, all of which a file must hold, and what it then is; the first that fits counts.
+# Beginnings of tensor names, all of which a file must have, and its network; the first rule that fits counts, so the
+# rules of networks that contain the tensors of others come first.
 _RULES: tuple[tuple[tuple[str, ...], Callable[[_TensorNames], Known]], ...] = (
     (("sam_mask_decoder.hf_token",), _fixed("the original file of an HQ-SAM 2", _NOT_READ)),
     (("image_encoder.patch_embed.seq.", "mask_decoder.hf_token"), _fixed("a Light HQ-SAM", _NOT_READ)),
@@ -133,6 +134,6 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[[_TensorNames], Known]], ...] = (
     ),
     (("image_encoder.", "mask_decoder.", "prompt_encoder."), _sam),
     (("cls_token", "patch_embed.proj.", "blocks.0."), _fixed("a plain ViT, such as one of MAE", _BACKBONE)),
-    # its names begin with "model.", which `unwrapped` takes for a prefix
+    # Its names begin with "model.", which `unwrapped` removes as a prefix.
     (("0.conv.", "1.conv."), _fixed("a YOLO or FastSAM of ultralytics", _NOT_READ)),
 )

@@ -1,4 +1,4 @@
-"""Deterministic stand-ins for what a test has not got: a model, a model server, checkpoints with random weights.
+"""Deterministic replacements for tests: models, a model server, and checkpoints with random weights.
 
     def answer(request, image, prompt):
         return "Positive point: (500, 500)"
@@ -6,7 +6,7 @@
     with ChatServer(answer) as server:
         hlmat_bench.run(model=f"openai,model=fake,points=xy1000,base_url={server.base_url}", ...)
 
-Nothing here leaves this machine.
+All of them work without a network.
 """
 
 from __future__ import annotations
@@ -61,19 +61,19 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What a `ChatServer` does instead of answering.
+    """A failure for a `ChatServer` to return in place of a completion.
 
     Attributes:
         status: the HTTP status.
-        body: the body of the response, where a lone surrogate is a byte that is no UTF-8; None: an error object as
-            OpenAI's servers send it.
-        content_type: of the body.
+        body: body of the response; a lone surrogate is written as a byte that is no UTF-8. None: an error object in the
+            form of OpenAI's servers.
+        content_type: content type of the body.
         headers: further headers, e.g. ``{"Retry-After": "1"}``.
         code: the ``code`` of the error object.
-        drop: close the connection without a response.
-        reset: break the connection off without a response.
-        cut: close the connection after half of the body.
-        hang: seconds to wait before that.
+        drop: True: close the connection without a response.
+        reset: True: reset the connection without a response.
+        cut: True: close the connection after half of the body.
+        hang: seconds to wait before the failure.
     """
 
     status: int = 500
@@ -92,13 +92,13 @@ class Asked:
     """A request that a `ChatServer` received.
 
     Attributes:
-        body: the JSON object.
-        headers: by name in lower case.
-        image: the image in the message, decoded, uint8 (H, W, 3) RGB; None without one.
-        data: the image file as it was sent.
-        media_type: of that file, e.g. ``image/jpeg``.
-        prompt: the text in the message.
-        path: where it was sent, with the query.
+        body: JSON object of the request.
+        headers: headers by name in lower case.
+        image: decoded image of the message, uint8 (H, W, 3) RGB; None without one.
+        data: bytes of the image file.
+        media_type: media type of the image file, e.g. ``image/jpeg``.
+        prompt: text of the message.
+        path: path of the request, with the query.
     """
 
     body: dict[str, Any]
@@ -117,12 +117,16 @@ class ChatServer:
     """An OpenAI-compatible server on the loopback interface; a context manager.
 
     Args:
-        answer: is called with the request's JSON object, the decoded image and the prompt, in a thread per
-            request. It returns the text of every choice, a list with the text of each, the whole JSON body of
-            the response, or a `Failure`.
-        models: the names it knows; any other is answered with status 404. Empty: it knows every name.
-        key: the key it wants; any other is answered with status 401 and echoed. None: it wants none.
-        tls: with its certificate; the server then speaks HTTPS. None: plain HTTP.
+        answer: function of the request's JSON object, the decoded image and the prompt, called in one thread per
+            request. It returns one text for all choices, a list of texts, the whole JSON body of the response, or a
+            `Failure`.
+        models: known model names; other names get status 404. Empty: all names are known.
+        key: the expected key; other keys get status 401, and the error repeats them. None: no key is needed.
+        tls: context with a certificate, for HTTPS. None: plain HTTP.
+
+    Attributes:
+        asked: the requests so far.
+        stopping: set when the server stops; ends the waiting of `Failure.hang`.
     """
 
     def __init__(
@@ -144,7 +148,7 @@ class ChatServer:
 
     @property
     def base_url(self) -> str:
-        """What a client takes as its ``base_url``."""
+        """The address of the API, for a client's ``base_url``."""
         return f"{self._scheme}://127.0.0.1:{self._server.server_address[1]}/v1"
 
     def __enter__(self) -> ChatServer:
@@ -161,7 +165,7 @@ class ChatServer:
 
 
 def completion(texts: Sequence[str], model: str = "fake", prompt: str = "") -> dict[str, Any]:
-    """The JSON body of a chat completion with one choice per text; a token is a word."""
+    """Return the JSON body of a chat completion with one choice per text; tokens are counted as words."""
     tokens_in, tokens_out = len(prompt.split()), sum(len(text.split()) for text in texts)
     return {
         "id": "chatcmpl-0",
@@ -188,12 +192,12 @@ class _Server(ThreadingHTTPServer):
         self.chat, self.tls = chat, tls
 
     def finish_request(self, request: Any, client_address: Any) -> None:
-        """Greet in the thread of the connection, so that a client that does not holds up no other."""
+        """Do the TLS handshake in the thread of the connection, so that a slow client does not block the others."""
         secured = request if self.tls is None else self.tls.wrap_socket(request, server_side=True)
         super().finish_request(secured, client_address)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Nothing is said of a client that went away."""
+        """Ignore clients that close the connection."""
         if not isinstance(sys.exception(), ConnectionError | ssl.SSLError):
             super().handle_error(request, client_address)
 
@@ -203,7 +207,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing is written to the terminal."""
+        """Write nothing to the terminal."""
 
     def do_POST(self) -> None:
         chat = self.server.chat
@@ -233,13 +237,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _fail(self, failure: Failure) -> None:
         self.server.chat.stopping.wait(failure.hang)
-        if failure.reset:  # closed without lingering (socket(7)), before the server can close it in good order
+        if failure.reset:  # closing with a linger time of 0 sends a reset (socket(7)); the server would close in order
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             os.close(self.connection.detach())
         if failure.drop or failure.reset:
             self.close_connection = True
             return
-        body = _error("as the test wants it", failure.code) if failure.body is None else failure.body
+        body = _error("a failure for a test", failure.code) if failure.body is None else failure.body
         self._send(failure.status, body, failure.content_type, failure.headers, cut=failure.cut)
 
     def _send(
@@ -260,7 +264,7 @@ def _error(message: str, code: str | None = None) -> str:
 
 
 def _read(body: dict[str, Any], headers: dict[str, str]) -> Asked:
-    """The image and the text of the last message."""
+    """Read the image and the text of the last message of a request."""
     from PIL import Image as Pillow
 
     content = body["messages"][-1]["content"]

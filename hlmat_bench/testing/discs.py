@@ -1,4 +1,4 @@
-"""A segmenter without any network, for tests: it draws what it is told."""
+"""A segmenter without a network, for tests: it draws a disc at each click."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ from hlmat_bench.core.types import Box, Image, Mask, Size
 
 
 class DiscSegmenter:
-    """Takes the start mask, fills the box, then draws a disc of each click's sign, in order.
+    """A segmenter that fills the box in the start mask, and then adds or removes a disc at each click, in order.
 
     Args:
-        radius: of the discs, in pixels.
-        pause: seconds that each prediction takes.
+        radius: radius of the discs in pixels.
+        pause: seconds to wait in each prediction.
+
+    Attributes:
+        sessions: all sessions so far.
     """
 
     name = "discs"
@@ -30,11 +33,11 @@ class DiscSegmenter:
         self.sessions: list[DiscSession] = []
 
     def spec(self) -> dict[str, Any]:
-        """See `hlmat_bench.protocol.interfaces.Segmenter.spec`."""
+        """Return the radius, see `hlmat_bench.protocol.interfaces.Segmenter.spec`."""
         return {"radius": self.radius}
 
     def open(self, image: Image) -> DiscSession:
-        """See `hlmat_bench.protocol.interfaces.Segmenter.open`; the sessions are kept in `sessions`."""
+        """Open an image, uint8 (H, W, 3) RGB, and keep the session in `sessions`."""
         self.sessions.append(DiscSession((image.shape[0], image.shape[1]), self))
         return self.sessions[-1]
 
@@ -43,8 +46,8 @@ class DiscSession:
     """An image opened in a `DiscSegmenter`.
 
     Attributes:
-        calls: the clicks and the box of every prediction.
-        start: the mask that it started from, bool (H, W).
+        calls: clicks and box of each prediction.
+        start: the start mask, bool (H, W).
     """
 
     def __init__(self, size: Size, segmenter: DiscSegmenter) -> None:
@@ -53,11 +56,11 @@ class DiscSession:
         self.start: Mask = np.zeros(size, bool)
 
     def start_from(self, mask: Mask) -> None:
-        """See `hlmat_bench.protocol.interfaces.RefiningSession.start_from`."""
+        """Set the start mask, see `hlmat_bench.protocol.interfaces.RefiningSession.start_from`."""
         self.start = masks.of_shape(mask, self.size).copy()
 
     def predict(self, clicks: Sequence[Click], box: Box | None = None) -> Mask:
-        """See `hlmat_bench.protocol.interfaces.Session.predict`."""
+        """Draw the mask, see `hlmat_bench.protocol.interfaces.Session.predict`."""
         time.sleep(self.segmenter.pause)
         self.calls.append((list(clicks), box))
         mask = self.start.copy()
@@ -70,9 +73,9 @@ class DiscSession:
         return mask
 
     def snapshot(self) -> int:
-        """See `hlmat_bench.protocol.interfaces.Session.snapshot`."""
+        """Return the number of predictions, see `hlmat_bench.protocol.interfaces.Session.snapshot`."""
         return len(self.calls)
 
     def restore(self, state: int) -> None:
-        """See `hlmat_bench.protocol.interfaces.Session.restore`."""
+        """Forget later predictions, see `hlmat_bench.protocol.interfaces.Session.restore`."""
         del self.calls[state:]

@@ -1,4 +1,4 @@
-"""A model that looks: it finds coloured markers in the image it is sent, and writes where they are as it is told."""
+"""A model that finds coloured markers in an image and writes their positions in a given point format."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ _REFUSAL = "I'm sorry, I can't help with that."
 
 
 class MarkerFinder:
-    """Points at the middle of the marker that the prompt names, found by its colour in the image alone.
+    """A model that points at the centre of the marker in the prompt, which it finds only by its colour in the image.
 
-    What it declares and what it does are set apart, so that a wrong declaration can be planted.
+    Its declarations and its behaviour are separate options, so that tests can make a declaration wrong.
 
     Args:
-        truth: the point format it really writes, a name that `PointFormat.named` knows.
-        sees: what it does with the image before it measures, a name that `Resize.named` knows.
-        points: the point format it declares; None: the true one.
-        resize: the rule it declares, by which the image is changed before it is sent.
-        noise: standard deviation of its pointing, in % of the image's width and height.
-        offset_x, offset_y: what it is always off by, in % of the image's width and height.
-        scale: what it multiplies its numbers by.
-        refuses: the share of requests it refuses.
-        blind: it never looks, and points anywhere (``random``) or at the middle (``constant``).
-        seed: of everything random.
+        truth: point format that the model really writes, a name that `PointFormat.named` knows.
+        sees: resize rule that the model applies to the image before it measures, a name that `Resize.named` knows.
+        points: declared point format; None: the true one.
+        resize: declared resize rule, which is applied to the image before it is sent.
+        noise: standard deviation of the points, in % of the image's width and height.
+        offset_x, offset_y: constant offset of the points, in % of the image's width and height.
+        scale: factor of all numbers.
+        refuses: share of the requests that are refused, in [0, 1].
+        blind: ignore the image, and point anywhere (``random``) or at the centre (``constant``).
+        seed: seed of all random numbers.
     """
 
     name = "marker-finder"
@@ -62,11 +62,11 @@ class MarkerFinder:
         self.refuses, self.blind, self.seed = refuses, blind, seed
 
     async def reply(self, request: Request) -> list[Reply]:
-        """See `hlmat_bench.protocol.interfaces.Model.reply`."""
+        """Answer one request, see `hlmat_bench.protocol.interfaces.Model.reply`."""
         return self.replies(request)
 
     def replies(self, request: Request) -> list[Reply]:
-        """The same, at once."""
+        """Answer one request without an event loop, for subclasses."""
         return [Reply(self._say(request))] * request.n
 
     def _say(self, request: Request) -> str:
@@ -82,7 +82,7 @@ class MarkerFinder:
         return self._written(u, v, image)
 
     def _spot(self, image: Image, prompt: str, generator: np.random.Generator) -> tuple[float, float] | None:
-        """Where it points, relative to what it sees; None when it finds nothing."""
+        """Return the point (x, y) as fractions of the image's sides; None without a marker."""
         if self.blind == "random":
             return float(generator.random()), float(generator.random())
         if self.blind == "constant":
@@ -99,7 +99,7 @@ class MarkerFinder:
 
 
 def _middle(image: Image, color: tuple[int, int, int]) -> tuple[float, float] | None:
-    """The middle of the largest spot of a colour, (x, y) relative to the image; None when there is none."""
+    """Return the centre of the largest area of a colour, (x, y) as fractions of the image's sides; None without one."""
     import cv2
 
     darkest, lightest = ([level + step for level in color] for step in (-_TOLERANCE, _TOLERANCE))

@@ -28,7 +28,7 @@ def test_a_damaged_data_set_fails_the_check_with_exit_code_1(boxes: Path, tmp_pa
     (data / "images" / "4.png").write_bytes(b"no image")
     ran = _cli("data", "check", str(data / "boxes.yaml"))
     assert ran.returncode == 1
-    assert "something is off" in ran.stdout
+    assert "there are problems" in ran.stdout
     assert "3.png" in ran.stdout
     assert "4.png" in ran.stdout
     assert "Traceback" not in ran.stderr

@@ -8,7 +8,7 @@ import pytest
 
 from hlmat_bench.core import files, plain_files
 from hlmat_bench.core.errors import UsageError
-from hlmat_bench.data.layouts.data_root import Place, inside
+from hlmat_bench.data.layouts.data_root import DataRoot, inside
 from hlmat_bench.data.layouts.json_csv import read_csv, read_json, read_text
 from hlmat_bench.data.tasks import load_task
 from tests.support.data_files import write_task
@@ -188,6 +188,6 @@ def test_blanks_around_a_name_are_left_out_where_no_file_has_them(tmp_path):
 
 
 def test_missing_names_are_shown_shortened(tmp_path):
-    message = str(Place("own", tmp_path).missing(tmp_path / LONG, "own/1"))
+    message = str(DataRoot("own", tmp_path).missing(tmp_path / LONG, "own/1"))
     assert len(message) < 700
     assert "own/1 needs xxx" in message

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.data.check import LOOKED_INTO, check, look
-from hlmat_bench.data.layouts.errors import valid, valid_name
-from hlmat_bench.data.layouts.files import FileSource
+from hlmat_bench.data.layouts.file_source import FileSource
+from hlmat_bench.data.layouts.problems import valid, valid_name
 from hlmat_bench.data.tasks import load_task
 from tests.support.data_files import blob, noise, save, write_json, write_task
 

@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hlmat_bench.core.samples import Truth
-from hlmat_bench.data.defects import DEFECTS
-from hlmat_bench.data.imperfect import imperfect
+from hlmat_bench.data.perturbations import DEFECTS, imperfect
 from hlmat_bench.protocol.mask_settings import RefinementSettings
 from hlmat_bench.testing import DiscSegmenter
 from tests.support.episodes import iou

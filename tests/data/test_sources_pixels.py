@@ -8,16 +8,16 @@ import pytest
 from PIL import Image
 
 from hlmat_bench.core.errors import UsageError
-from hlmat_bench.data.layouts.errors import Unreadable
 from hlmat_bench.data.layouts.image_files import (
     Header,
     ImageReader,
-    Reading,
+    ReadSettings,
     read_header,
     read_image,
     read_size,
     read_values,
 )
+from hlmat_bench.data.layouts.problems import Unreadable
 from tests.support.data_files import blob, noise, save
 
 # What each value of the tag does to the stored pixels, as the EXIF standard words it (row 0 and column 0 of the
@@ -218,8 +218,8 @@ def test_large_images_are_read_without_pillows_warning(tmp_path):
     assert usual == Image.MAX_IMAGE_PIXELS
     save(tmp_path / "b.png", noise(10, 12))
     with pytest.raises(Unreadable, match="12 x 10 pixels, more than 119"):
-        read_image(tmp_path / "b.png", Reading(max_pixels=119))
-    assert read_image(tmp_path / "b.png", Reading(max_pixels=120)).shape == (10, 12, 3)
+        read_image(tmp_path / "b.png", ReadSettings(max_pixels=119))
+    assert read_image(tmp_path / "b.png", ReadSettings(max_pixels=120)).shape == (10, 12, 3)
 
 
 @pytest.mark.parametrize("orientation", SHOWN)
@@ -231,7 +231,7 @@ def test_pixels_as_stored(tmp_path, orientation, suffix):
         exif[0x0112] = orientation
     options = {".webp": {"lossless": True}, ".tif": {"compression": "tiff_lzw"}}.get(suffix, {})
     Image.fromarray(stored).save(path, exif=exif, **options)
-    how = Reading(turned=False)
+    how = ReadSettings(turned=False)
     np.testing.assert_array_equal(read_image(path, how), stored)
     np.testing.assert_array_equal(read_values(path, how), stored)
     assert read_header(path, how) == Header((3, 5), orientation or 1)
@@ -253,4 +253,4 @@ def test_exif_behind_the_pixels_of_a_png(tmp_path, orientation):
     expected = SHOWN[orientation](stored)
     np.testing.assert_array_equal(read_image(path), expected)
     assert read_header(path) == Header(expected.shape[:2], orientation or 1)
-    np.testing.assert_array_equal(read_image(path, Reading(turned=False)), stored)
+    np.testing.assert_array_equal(read_image(path, ReadSettings(turned=False)), stored)

@@ -10,8 +10,8 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image
 from pycocotools import mask as coco
 
-from hlmat_bench.data.layouts.errors import BadAnnotation, Unreadable, WrongSize
 from hlmat_bench.data.layouts.masks import MaskFile, MaskRule, Segmentation, decode
+from hlmat_bench.data.layouts.problems import BadAnnotation, Unreadable, WrongSize
 from tests.support.data_files import blob, save
 
 SIZE = (8, 10)

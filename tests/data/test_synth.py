@@ -23,7 +23,7 @@ from hlmat_bench.data.synth import SynthSource
 from hlmat_bench.data.synth.integer_rng import Dice, cos, sin
 from hlmat_bench.data.synth.kinds import KINDS
 from hlmat_bench.data.synth.palette import COLOURS
-from hlmat_bench.data.synth.raster import Shape, coverage
+from hlmat_bench.data.synth.raster import RasterShape, coverage
 from hlmat_bench.data.synth.scenes import Scene, Thing, outline, turned_half
 from hlmat_bench.data.synth.source import script
 
@@ -349,7 +349,7 @@ def test_turned_half_by_hand() -> None:
 )
 def test_coverage_counts_samples_inside(polygons: list[list[tuple[int, int]]]) -> None:
     """Against winding numbers of single points, by cross products instead of divisions."""
-    got = coverage(Shape.of(polygons), (1, 2, 9, 10))
+    got = coverage(RasterShape.of(polygons), (1, 2, 9, 10))
     for y in range(2, 10, 3):
         for x in range(1, 9, 3):
             points = [(16 * x + 4 * i + 2, 16 * y + 4 * j + 2) for i in range(4) for j in range(4)]
@@ -369,7 +369,7 @@ def winding(polygons: list[list[tuple[int, int]]], x: int, y: int) -> int:
 
 
 def test_coverage_of_a_square_by_hand() -> None:
-    square = Shape.of([[(16, 16), (40, 16), (40, 32), (16, 32)]])
+    square = RasterShape.of([[(16, 16), (40, 16), (40, 32), (16, 32)]])
     assert coverage(square, (0, 0, 4, 3)).tolist() == [[0, 0, 0, 0], [0, 256, 128, 0], [0, 0, 0, 0]]
-    hole = Shape.of([[(16, 20), (16, 28), (32, 28), (32, 20)]])
+    hole = RasterShape.of([[(16, 20), (16, 28), (32, 28), (32, 20)]])
     assert coverage(square + hole, (0, 0, 4, 3))[1].tolist() == [0, 128, 128, 0]

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hlmat_bench.models.api.decisions import Decision, RequestContext, decide
 from hlmat_bench.models.api.error_bodies import read_error
-from hlmat_bench.models.api.errors import Asked, Decision, decide
 from hlmat_bench.models.api.refused_fields import refused_field
 
 FIELDS = frozenset({"seed", "temperature", "max_tokens", "n", "skip_special_tokens", "detail", "reasoning_effort"})
@@ -21,7 +21,7 @@ FIELDS = frozenset({"seed", "temperature", "max_tokens", "n", "skip_special_toke
 
 def decided(status: int, body: Any, headers: dict[str, str] | None = None, *, deadline: float = 600.0) -> Decision:
     data = body.encode() if isinstance(body, str) else json.dumps(body).encode()
-    return decide(status, headers or {}, data, Asked({}, FIELDS, deadline))
+    return decide(status, headers or {}, data, RequestContext({}, FIELDS, deadline))
 
 
 def error(message: str, **more: Any) -> dict[str, Any]:
@@ -310,6 +310,6 @@ JSON = st.recursive(
 )
 def test_any_body_leads_to_a_decision(status: int, body: Any, headers: dict[str, str]) -> None:  # fmt: skip
     data = body.encode(errors="replace") if isinstance(body, str) else json.dumps(body).encode()
-    decision = decide(status, headers, data, Asked({}, FIELDS))
+    decision = decide(status, headers, data, RequestContext({}, FIELDS))
     assert decision.after is None or decision.after >= 0
     assert decision.advice or decision.fate == "withheld"

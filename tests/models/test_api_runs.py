@@ -194,7 +194,7 @@ def test_a_quota_that_is_used_up_ends_the_run_and_the_same_command_continues(
 
     with ChatServer(answer) as server:
         with pytest.raises(UsageError, match=said):
-            hlmat_bench.run(spec(server), task, tool, out=tmp_path / "run", budget=4)
+            hlmat_bench.run(spec(server), task, tool, out=tmp_path / "run", budget=4, concurrency=4)
         assert 0 < len(recorded(tmp_path / "run")) < 40
         open_again.set()
         check(hlmat_bench.run(spec(server), task, tool, out=tmp_path / "run", budget=4), undisturbed)

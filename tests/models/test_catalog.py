@@ -79,11 +79,11 @@ def test_a_misspelt_entry_is_answered_with_the_nearest(mine: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "sentence"),
     [
-        ("hlmat-catalog/1", "hlmat-catalog/9", "is not of schema hlmat-catalog/1"),
+        ("hlmat-catalog/1", "hlmat-catalog/9", "schema of the catalogue"),
         ("points: xypixel-json", "points: zx1000", "no point format called 'zx1000'"),
         ("resize: fit-long40", "resize: fit-wide40", "no resize rule 'fit-wide40'"),
-        ("jpeg: 75", "jpeg: 750", "jpeg=750"),
-        ("note: Costs", "notes: Costs", "notes: Extra inputs"),
+        ("jpeg: 75", "jpeg: 750", "setting jpeg is 750"),
+        ("note: Costs", "notes: Costs", "called 'notes'. Did you mean note"),
         ("https://example.org/card", "hearsay", "source"),
         ("mine: mine-7b", "mine: mine-8b", "names 'mine-8b', which has no entry"),
         ("schema:", "schema: [", "no readable YAML"),

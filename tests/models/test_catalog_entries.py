@@ -13,7 +13,7 @@ import pytest
 import hlmat_bench
 from hlmat_bench import testing
 from hlmat_bench.actions import Action, parse
-from hlmat_bench.models.catalog import Catalog, Entry
+from hlmat_bench.models.catalog import Catalog, CatalogEntry
 from hlmat_bench.points import PointFormat
 from hlmat_bench.points.resize import Resize
 from hlmat_bench.protocol.prompts import check_template, instruction
@@ -47,7 +47,7 @@ def _middle(action: Action) -> tuple[float, float]:
     return (action.box[0] + action.box[2]) / 2, (action.box[1] + action.box[3]) / 2
 
 
-def _errors(entry: Entry, family: Family) -> list[str]:
+def _errors(entry: CatalogEntry, family: Family) -> list[str]:
     """Where an entry reads its family's replies wrongly: by more than a pixel beyond the family's own rounding."""
     points, resize, wrong = PointFormat.named(entry.points), Resize.named(entry.resize), []
     for size, (x, y) in PLACES:

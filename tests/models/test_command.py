@@ -20,7 +20,7 @@ import pytest
 from PIL import Image as Pillow
 
 from hlmat_bench.core.errors import UsageError
-from hlmat_bench.models.worker.messages import Answer, Failure, Hello, read
+from hlmat_bench.models.worker.messages import ErrorMessage, Hello, ReplyMessage, read
 from hlmat_bench.points import PointFormat
 from hlmat_bench.protocol.interfaces import BatchModel, Model
 from hlmat_bench.runs.run import run
@@ -212,7 +212,10 @@ def test_the_documented_messages_are_these(worker: Any) -> None:
     model = worker("def answer(request):\n    reply(request, json.dumps(sorted(request)))")
     assert texts(model, request()) == [[json.dumps(sorted(asked[0]["requests"][0]))]]
     fields = {name for message in messages for name in message}
-    assert fields == {name for kind in (Hello, Answer, Failure) for name in kind.model_fields} | {"schema", "requests"}
+    assert fields == {name for kind in (Hello, ReplyMessage, ErrorMessage) for name in kind.model_fields} | {
+        "schema",
+        "requests",
+    }
 
 
 # What it says of itself

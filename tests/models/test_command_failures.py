@@ -185,7 +185,7 @@ def test_a_worker_that_comes_back_as_another_ends_the_run(worker: Any) -> None:
         "def hello(): _hello(weights='abc' if once('started') else 'xyz')\n"
         "def answer(request): os._exit(1)"
     )
-    with pytest.raises(UsageError, match="The worker came back as another: .*'xyz'.*'abc'"):
+    with pytest.raises(UsageError, match="After a restart the worker describes another model: .*'xyz'.*'abc'"):
         model.reply_batch([request()])
 
 

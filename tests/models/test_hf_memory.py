@@ -15,7 +15,7 @@ import torch
 
 from hlmat_bench.core.errors import RequestFailed, UsageError
 from hlmat_bench.protocol.interfaces import Reply, Request
-from hlmat_bench.runs.batching import Front
+from hlmat_bench.runs.batching import RequestBatcher
 from hlmat_bench.testing import tiny_vlm
 from tests.support.hf_models import HfModel, questions, texts
 from tests.support.networks import chat_passes
@@ -61,7 +61,7 @@ def test_the_batch_is_halved_until_it_fits_and_stays_so(checkpoint: Path, plenty
     with pytest.warns(RuntimeWarning) as warned:
         answers = model.reply_batch(asked)
     assert [str(warning.message) for warning in warned] == [
-        "The device ran out of memory with 8 replies at once; going on with 2."
+        "The device ran out of memory with 8 replies at once; the run continues with 2."
     ]
     assert texts(answers) == texts(plenty.reply_batch(asked))
     assert [rows for rows, _ in model.given] == [8, 4, 2, 2, 2, 2]
@@ -94,9 +94,9 @@ def ask(model: Any, requests: Sequence[Request]) -> list[list[Reply] | BaseExcep
     """As episodes ask that are played at once."""
 
     async def all_of_them() -> list[list[Reply] | BaseException]:
-        front = Front(model)
-        answers = await asyncio.gather(*map(front.reply, requests), return_exceptions=True)
-        await front.close()
+        batcher = RequestBatcher(model)
+        answers = await asyncio.gather(*map(batcher.reply, requests), return_exceptions=True)
+        await batcher.close()
         return answers
 
     return asyncio.run(all_of_them())

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from hlmat_bench.core.errors import RequestFailed, TryAgain
 from hlmat_bench.models.api import chat
-from hlmat_bench.models.api.errors import ErrorAnswer
+from hlmat_bench.models.api.decisions import ErrorAnswer
 from hlmat_bench.protocol.interfaces import Reply
 from hlmat_bench.testing import ChatServer, Failure, completion
 from tests.support.asking import (
@@ -183,7 +183,7 @@ def test_a_stream_of_events_is_read_as_one_answer(end: str) -> None:
 @pytest.mark.parametrize(
     ("stream", "reason"),
     [
-        (events(piece(content="Positive point: (1")), "the stream of the answer broke off"),
+        (events(piece(content="Positive point: (1")), "the stream of the answer was interrupted"),
         (events(piece(content="Pos"), {"error": {"message": "lost", "code": 502}}), "lost"),
         (events("data: [DONE]"), "no JSON object"),
     ],

@@ -13,7 +13,7 @@ import pytest
 
 import hlmat_bench
 from hlmat_bench.core.errors import UsageError
-from hlmat_bench.models.api.limits import Spent
+from hlmat_bench.models.api.limits import LimitReached
 from hlmat_bench.testing import Answer, ChatServer, Failure, completion
 
 pytestmark = pytest.mark.slow
@@ -56,7 +56,7 @@ def test_the_number_of_requests_is_kept_and_no_episode_is_cut(task: str, tool: s
     clicker, out = Clicker(), tmp_path / "run"
     with ChatServer(clicker) as server:
         for finished in (3, 6, 9):
-            with pytest.raises(Spent, match=f"{finished} of 10 episodes are done"):
+            with pytest.raises(LimitReached, match=f"{finished} of 10 episodes are done"):
                 play(server, task, tool, out, max_requests=10)
             run = hlmat_bench.Run(out)
             assert run.scores()["n"] == finished == len(list(run.episodes()))
@@ -74,7 +74,7 @@ def test_what_an_episode_does_not_ask_is_left_for_others(task: str, tool: str, t
     """Each episode stops at once: ten requests are ten episodes."""
     with ChatServer(lambda *_: "Finish") as server:
         assert play(server, task, tool, tmp_path / "run", max_requests=12).scores()["n"] == 10
-        with pytest.raises(Spent, match=r"after 8 requests.* 8 of 10"):
+        with pytest.raises(LimitReached, match=r"after 8 requests.* 8 of 10"):
             play(server, task, tool, tmp_path / "less", max_requests=10)
 
 
@@ -82,13 +82,13 @@ def test_failed_requests_count(task: str, tool: str, tmp_path: Path) -> None:
     """One episode stops at once and two fail; of five requests two are left, too few for an episode of three."""
     answers: list[Answer] = ["Finish"]
     server = ChatServer(lambda *_: answers.pop() if answers else Failure(400))
-    with server, pytest.raises(Spent, match="3 of 10"):
+    with server, pytest.raises(LimitReached, match="3 of 10"):
         play(server, task, tool, tmp_path / "run", max_requests=5, concurrency=1)
 
 
 def test_dollars_are_recorded_added_up_and_kept(task: str, tool: str, tmp_path: Path, prices: Path) -> None:
     with ChatServer(Clicker()) as server:
-        with pytest.raises(Spent, match=r"\$0\.009.* 3 of 10"):
+        with pytest.raises(LimitReached, match=r"\$0\.009.* 3 of 10"):
             play(server, task, tool, tmp_path / "run", f",prices={prices}", max_cost=11 * COST, concurrency=1)
         run = play(server, task, tool, tmp_path / "run", f",prices={prices}")
     for episode in run.episodes():
@@ -102,7 +102,7 @@ def test_dollars_are_exceeded_by_no_more_than_what_is_under_way(
 ) -> None:
     """All ten episodes begin before the first reply says what one costs."""
     with ChatServer(Clicker()) as server:
-        with pytest.raises(Spent):
+        with pytest.raises(LimitReached):
             play(server, task, tool, tmp_path / "run", f",prices={prices}", max_cost=5 * COST, concurrency=10)
         assert 5 <= len(server.asked) <= 5 + 9
 

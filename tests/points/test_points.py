@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from hlmat_bench.actions import Action, box_form, parse, write, write_box
 from hlmat_bench.clicks import Click
+from hlmat_bench.core.content import folder
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.points import FORMATS, PointFormat
 from hlmat_bench.points.resize import Frame, Resize
@@ -33,16 +35,6 @@ def test_click_to_pixel_vectors(vectors: Path) -> None:
                 assert got is None
             checked += 1
     assert checked > 1000
-
-
-@pytest.mark.parametrize("syntax", SYNTAXES)
-def test_every_syntax_has_a_name_is_written_and_read(syntax: str) -> None:
-    form = PointFormat.named("xy1000" if syntax == "text" else f"xy1000-{syntax}")
-    assert form.syntax == syntax
-    click = Click(True, 250, 500)
-    assert parse(write(click, form, (1000, 1000)), form, (1000, 1000)).click == click
-    with pytest.raises(UsageError, match=syntax):
-        PointFormat.named(f"xy1000-{syntax}s-and-more")
 
 
 @pytest.mark.parametrize(
@@ -187,3 +179,13 @@ def test_unknown_names_are_refused(name: str) -> None:
 def test_a_misspelt_name_is_answered_with_the_nearest() -> None:
     with pytest.raises(UsageError, match="Did you mean segagent-qwen"):
         PointFormat.named("segagent-quen")
+
+
+def test_every_syntax_is_a_format_of_its_name_and_is_documented() -> None:
+    page = (folder("tasks").parent / "docs" / "points.md").read_text()
+    table = page.split("| syntax | a click looks like |")[1].split("\n\n")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == set(SYNTAXES)
+    for name in SYNTAXES:
+        form = PointFormat.named(f"xy1000-{name}")
+        assert form.syntax == name
+        assert parse(write(Click(True, 250, 500), form, (1000, 1000)), form, (1000, 1000)).click == (True, 250, 500)

@@ -7,7 +7,7 @@ import pytest
 
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.protocol import plugins
-from hlmat_bench.protocol.reference import policy_of
+from hlmat_bench.protocol.reference import find_reference
 
 GOOD = """
 from hlmat_bench.points import PointFormat
@@ -90,9 +90,9 @@ def test_an_option_of_another_kind_is_refused_in_one_sentence(option: str, wante
 
 
 def test_a_number_for_a_reference_player_is_a_number() -> None:
-    assert policy_of("oracle", plugins.parse_spec("oracle,misplaced=0.25")[1]) is not None
+    assert find_reference("oracle", plugins.parse_spec("oracle,misplaced=0.25")[1]) is not None
     with pytest.raises(UsageError, match="a share from 0 to 1"):
-        policy_of("oracle", plugins.parse_spec("oracle,misplaced=much")[1])
+        find_reference("oracle", plugins.parse_spec("oracle,misplaced=much")[1])
 
 
 def test_threads_that_come_first_at_once_all_get_it(tmp_path: Path) -> None:

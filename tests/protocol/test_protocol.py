@@ -15,9 +15,10 @@ from hlmat_bench.actions import Action
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.samples import Sample, Truth
 from hlmat_bench.protocol.initial import BEGINNINGS
-from hlmat_bench.protocol.loop import Play, ended, play
+from hlmat_bench.protocol.loop import Play, run_episode
 from hlmat_bench.protocol.records import Episode
 from hlmat_bench.protocol.settings import ProtocolSettings
+from hlmat_bench.protocol.state import EpisodeState, ended
 from hlmat_bench.runs.run import run
 from hlmat_bench.testing import DiscSegmenter
 from tests.support.episodes import iou
@@ -36,8 +37,8 @@ async def _play(
     image = np.zeros((*gt.shape, 3), np.uint8)
     rules = ProtocolSettings.build(settings)
     sample = Sample("s/1", "a.jpg", "1", "a thing")
-    begun = Play(sample, image, Truth(gt), player, segmenter, rules, pool)
-    return await play(begun, begin=BEGINNINGS[rules.initial])
+    state = EpisodeState(sample, image, Truth(gt), segmenter, rules, player)
+    return await run_episode(Play(state, player, pool), begin=BEGINNINGS[rules.initial])
 
 
 def _disc(shape: tuple[int, int], x: int, y: int, radius: int) -> np.ndarray:

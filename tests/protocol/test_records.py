@@ -151,6 +151,35 @@ def test_what_is_no_episode_is_one_sentence_that_says_where(path: tuple, value: 
     assert place in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["raw", "predicted_iou", "seconds", "tokens", "mask"])
+def test_a_field_that_is_not_there_is_named(name: str) -> None:
+    line = _steps([0.5], [HALF]).to_json()
+    del line["steps"][0][name]
+    with pytest.raises(UsageError, match=rf"^The episode 's' is malformed: steps\.0.*{name}"):
+        Episode.from_json(line)
+
+
+@pytest.mark.parametrize("value", [True, "0.5", float("inf"), 10**400, [1]])
+def test_a_number_is_finite_and_no_other_type(value: object) -> None:
+    line = _steps([0.5], [HALF]).to_json()
+    line["steps"][0]["predicted_iou"] = value
+    with pytest.raises(UsageError, match="predicted_iou: Input should be a finite number"):
+        Episode.from_json(line)
+
+
+def test_a_record_is_written_again_as_it_was() -> None:
+    """Whole numbers stay whole, and objects keep the order of their fields and fields that are not known."""
+    line = _steps([0.5], [HALF]).to_json()
+    line["initial"] = {"later": [1], "mask": {"counts": line["gt"]["counts"], "size": [4, 6]}, "iou": 1, "kind": "x"}
+    line["steps"][0] |= {"iou": 0, "predicted_iou": 1, "seconds": {"model": 0}, "raw": "half a pair: \ud83d"}
+    candidate = {"chosen": True, "action": {"kind": "box", "box": [0, 0, 1, 1]}, "replies": [], "mask": line["gt"]}
+    line["steps"][0]["candidates"] = [candidate | {"iou": 1, "predicted_iou": None, "later": {}}]
+    assert json.dumps(Episode.from_json(line).to_json()) == json.dumps(line)
+
+
 def test_fields_of_later_versions_are_left_alone() -> None:
     line = _steps([0.5], [HALF]).to_json()
     assert Episode.from_json(line | {"mood": "good"}) == Episode.from_json(line)
+    later = json.loads(json.dumps(line))
+    later["steps"][0]["mood"] = later["steps"][0]["action"]["mood"] = "good"
+    assert Episode.from_json(later) == Episode.from_json(line)

@@ -23,19 +23,20 @@ from hlmat_bench.core.types import Box, Mask
 from hlmat_bench.points import PointFormat
 from hlmat_bench.points.resize import Frame
 from hlmat_bench.protocol.interfaces import Reply
-from hlmat_bench.protocol.loop import Play, play
-from hlmat_bench.protocol.players import View
+from hlmat_bench.protocol.loop import Play, run_episode
+from hlmat_bench.protocol.observation import Observation
 from hlmat_bench.protocol.records import Episode
 from hlmat_bench.protocol.reward_models import noisy
 from hlmat_bench.protocol.search import Convergence
 from hlmat_bench.protocol.settings import ProtocolSettings, StopSettings
-from hlmat_bench.protocol.strategies import strategy
+from hlmat_bench.protocol.state import EpisodeState
+from hlmat_bench.protocol.strategies import find_strategy
 from hlmat_bench.testing import ChatServer, DiscSegmenter
 from hlmat_bench.testing.discs import DiscSession
 from tests.support.episodes import iou
 
 SIZE = (60, 80)
-Says = Callable[[View, int], str]
+Says = Callable[[Observation, int], str]
 
 
 class Player:
@@ -46,9 +47,9 @@ class Player:
     def __init__(self, says: Says) -> None:
         self.says, self.views = says, []
         self.frame: Frame | None = None
-        self.views: list[tuple[View, int]] = []
+        self.views: list[tuple[Observation, int]] = []
 
-    async def ask(self, view: View, n: int) -> list[Reply]:
+    async def ask(self, view: Observation, n: int) -> list[Reply]:
         self.views.append((view, n))
         return [Reply(self.says(view, draw), tokens_in=10, tokens_out=1, cost=0.5) for draw in range(n)]
 
@@ -86,6 +87,7 @@ def _disc(x: int, y: int, radius: int = 12) -> np.ndarray:
 
 
 GT = _disc(30, 30) | _disc(50, 30)
+SAMPLE = Sample("s/1", "a.jpg", "1", "a thing")
 
 
 async def _play(
@@ -93,10 +95,8 @@ async def _play(
 ) -> Episode:
     settings = ProtocolSettings.build(rules)
     image = np.zeros((*SIZE, 3), np.uint8)
-    begun = Play(
-        Sample("s/1", "a.jpg", "1", "a thing"), image, Truth(GT), player, segmenter or DiscSegmenter(12), settings, pool
-    )
-    return await play(begun, strategy(settings.strategy).play)
+    state = EpisodeState(SAMPLE, image, Truth(GT), segmenter or DiscSegmenter(12), settings, player)
+    return await run_episode(Play(state, player, pool), find_strategy(settings.strategy).play)
 
 
 def _click(x: int, y: int, value: int | None = None) -> str:
@@ -118,7 +118,7 @@ async def test_prm_stops_when_the_prediction_falls_and_returns_the_best(pool: Th
     assert episode.selected == {"final": 3, "self": 2, "best": 2}
     # Each reply is asked for once: it speaks of the mask and says the next click.
     assert [n for _, n in player.views] == [1, 1, 1, 1]
-    assert sum(step.tokens["in"] or 0 for step in episode.steps) == 40
+    assert sum(step.tokens.get("in") or 0 for step in episode.steps) == 40
     assert sum(step.cost or 0 for step in episode.steps) == 2.0
     # The prediction in reply t is about the mask before click t; what the search predicts, about the mask after it.
     ious = [0.0, *(step.iou for step in episode.steps)]
@@ -158,7 +158,7 @@ async def test_tree_keeps_the_best_of_the_candidates(pool: ThreadPoolExecutor, b
         [_click(5, 5), "Finish", _click(70, 50), "Finish"],
     ]
 
-    def says(view: View, draw: int) -> str:
+    def says(view: Observation, draw: int) -> str:
         return f"Current IOU: {_value(view.mask)}" if view.question == "iou" else draws[len(view.clicks)][draw]
 
     player, segmenter = Player(says), BatchDiscs(12) if batched else DiscSegmenter(12)
@@ -190,6 +190,51 @@ async def test_tree_keeps_the_best_of_the_candidates(pool: ThreadPoolExecutor, b
         assert segmenter.batches == [2, 3, 2]  # type: ignore[attr-defined]
 
 
+async def test_a_beam_leaves_the_best_first_click_and_keeps_the_cost_of_what_it_tried(pool: ThreadPoolExecutor) -> None:
+    """GT: two discs. The best first click hits one of them, but after it only harmful clicks are offered."""
+    straight, beside, other, harm = "(30, 30)", "(22, 30)", "(50, 30)", "(10, 50)"
+
+    def says(seen: Observation, draw: int) -> str:
+        first = seen.clicks[0] if seen.clicks else None
+        offered = (
+            (straight, beside) if first is None else (harm, harm) if first == Click(True, 30, 30) else (other, harm)
+        )
+        return f"Positive point: {offered[draw]}"
+
+    beam = find_strategy("examples/beam_search.py")
+    settings = {"prm": "oracle", "candidates": 2, "budget": 2, "temperature": 1.0}
+    found = {}
+    for name, strategy in (("tree", find_strategy("tree")), ("beam", beam)):
+        player = Player(says)
+        rules = ProtocolSettings.build(settings | {"strategy": "tree", "stop.patience": 9})
+        state = EpisodeState(SAMPLE, np.zeros((*SIZE, 3), np.uint8), Truth(GT), DiscSegmenter(12), rules, player)
+        found[name] = await run_episode(Play(state, player, pool), strategy.play)
+        cost = sum(step.cost or 0.0 for step in found[name].steps)
+        assert cost == 0.5 * sum(n for _, n in player.views)  # each reply costs 0.5
+        assert sum(step.tokens.get("in") or 0 for step in found[name].steps) == 10 * sum(n for _, n in player.views)
+    clicked = {name: [step.action.click for step in episode.steps] for name, episode in found.items()}
+    assert clicked["tree"][0] == Click(True, 30, 30)
+    assert clicked["beam"] == [Click(True, 22, 30), Click(True, 50, 30)]
+    last = found["beam"].steps[-1]
+    both = _disc(22, 30) | _disc(50, 30)
+    assert last.iou == iou(GT, both) > found["tree"].steps[0].iou == iou(GT, _disc(30, 30))
+    assert np.array_equal(masks.decode(last.mask), both)
+    assert [step.t for step in found["beam"].steps] == [1, 2]
+    assert found["beam"].stop == "budget"
+
+
+def test_a_strategy_of_a_file_declares_its_settings_and_requests(tmp_path: Path) -> None:
+    given = {"strategy": "examples/beam_search.py", "prm": "ask", "candidates": 3, "budget": 5}
+    needs = find_strategy("examples/beam_search.py").needs
+    assert ProtocolSettings.build(given, needs).most_requests(needs) == 5 * 2 * (1 + 3) + 1
+    with pytest.raises(UsageError, match=r"does not use stop"):
+        hlmat_bench.run(
+            "oracle", "hres_synth", strategy=given["strategy"], settings={"stop.patience": 2}, limit=1, out=tmp_path
+        )
+    with pytest.raises(UsageError, match=r"needs a predicted IoU"):
+        hlmat_bench.run("center", "hres_synth", strategy="examples/beam_search.py", limit=1, out=tmp_path)
+
+
 async def test_tree_with_one_candidate_is_prm(pool: ThreadPoolExecutor) -> None:
     generator = np.random.default_rng(0)
     for _ in range(10):
@@ -212,7 +257,7 @@ async def test_candidates_that_are_all_invalid_spend_a_click(pool: ThreadPoolExe
 
 
 async def test_a_failed_judgement_is_recorded_and_keeps_what_was_there(pool: ThreadPoolExecutor) -> None:
-    def says(view: View, _: int) -> str:
+    def says(view: Observation, _: int) -> str:
         if view.question == "iou" and len(view.clicks) == 2:
             raise RequestFailed("the server is gone")
         return "Current IOU: 50" if view.question == "iou" else _click(30 + 20 * len(view.clicks), 30)

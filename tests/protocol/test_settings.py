@@ -19,10 +19,10 @@ def test_dots_lead_into_a_section_and_colours_have_names() -> None:
     ("values", "sentence"),
     [
         ({"overlay.colour": "blue"}, "no setting called 'overlay.colour'. Did you mean overlay.color"),
-        ({"overlay.color": "mauve"}, "setting overlay.color='mauve' does not fit"),
+        ({"overlay.color": "mauve"}, "setting overlay.color is 'mauve', which does not fit"),
         ({"overlay.color": [0, 0, 256]}, "each part of a colour is 0 to 255"),
-        ({"overlay.alpha": 1.5}, "setting overlay.alpha=1.5 does not fit"),
-        ({"budget": 0}, "setting budget=0 does not fit"),
+        ({"overlay.alpha": 1.5}, "setting overlay.alpha is 1.5, which does not fit"),
+        ({"budget": 0}, "setting budget is 0, which does not fit"),
         ({"candidates": 3}, "strategy greedy does not use candidates"),
         ({"strategy": "prm", "candidates": 3}, "strategy prm does not use candidates"),
         ({"strategy": "tree", "prm": "oracle", "correlation": 0.5}, "strategy tree does not use correlation"),
@@ -30,7 +30,7 @@ def test_dots_lead_into_a_section_and_colours_have_names() -> None:
             {"strategy": "tree", "prm": "oracle", "temperature": 0},
             "tree draws different candidates",
         ),
-        ({"strategy": "tree", "prm": "truth"}, "setting prm='truth' does not fit"),
+        ({"strategy": "tree", "prm": "truth"}, "setting prm is 'truth', which does not fit"),
     ],
 )
 def test_what_does_not_fit_is_one_sentence(values: dict[str, object], sentence: str) -> None:

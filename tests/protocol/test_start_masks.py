@@ -183,7 +183,7 @@ def test_a_mask_comes_back_from_its_logits() -> None:
     """In the padded square and in the stretched one, of large images and small ones."""
     for family in (SAM, EDGETAM):
         for shape in ((60, 100), (700, 500), (1024, 1024), (1500, 2500)):
-            frame, mask = family.frame(1024), given(*shape)
+            frame, mask = family.square(1024), given(*shape)
             back = (frame.full_size(frame.low_resolution(mask, 256), shape) > 0).numpy()
             assert (back & mask).sum() / (back | mask).sum() > 0.97
 

@@ -140,7 +140,7 @@ def test_a_site_in_the_current_folder(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_a_site_replaces_no_other_folder(tmp_path: Path) -> None:
     (tmp_path / "precious").write_text("kept")
-    with pytest.raises(UsageError, match="something else than pages"), Site(tmp_path):
+    with pytest.raises(UsageError, match="other files than pages"), Site(tmp_path):
         pass
     assert (tmp_path / "precious").read_text() == "kept"
 

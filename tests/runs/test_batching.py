@@ -9,7 +9,7 @@ import pytest
 from hlmat_bench.core.errors import RequestFailed
 from hlmat_bench.points import PointFormat
 from hlmat_bench.protocol.interfaces import Reply, Request
-from hlmat_bench.runs.batching import Front
+from hlmat_bench.runs.batching import RequestBatcher
 
 IMAGE = np.zeros((2, 2, 3), np.uint8)
 
@@ -32,26 +32,26 @@ class Echo:
         return [[Reply(request.sample_id)] * request.n for request in requests]
 
 
-async def _play(front: Front, name: str, steps: int, pause: float = 0.0) -> list[str]:
+async def _play(batcher: RequestBatcher, name: str, steps: int, pause: float = 0.0) -> list[str]:
     texts = []
-    with front.episode():
+    with batcher.episode():
         for t in range(1, steps + 1):
-            [reply] = await front.reply(Request(IMAGE, "?", sample_id=name, t=t))
+            [reply] = await batcher.reply(Request(IMAGE, "?", sample_id=name, t=t))
             texts.append(reply.text)
             await asyncio.sleep(pause)
     return texts
 
 
 async def test_every_episode_gets_its_own_replies() -> None:
-    front = Front(Echo())
-    texts = await asyncio.gather(*(_play(front, f"s{number}", 3) for number in range(4)))
+    batcher = RequestBatcher(Echo())
+    texts = await asyncio.gather(*(_play(batcher, f"s{number}", 3) for number in range(4)))
     assert texts == [[f"s{number}"] * 3 for number in range(4)]
 
 
 async def test_batches_are_full_while_episodes_last_and_nobody_waits_for_the_dead() -> None:
     model = Echo(batch_size=4)
-    front = Front(model)
-    await asyncio.gather(*(_play(front, f"s{number}", number + 1) for number in range(4)))
+    batcher = RequestBatcher(model)
+    await asyncio.gather(*(_play(batcher, f"s{number}", number + 1) for number in range(4)))
     assert model.batches == [
         ["s0.1", "s1.1", "s2.1", "s3.1"],
         ["s1.2", "s2.2", "s3.2"],
@@ -64,23 +64,23 @@ async def test_what_stands_in_a_batch_does_not_depend_on_timing() -> None:
     seen = []
     for pauses in ((0.0, 0.003, 0.001, 0.002), (0.002, 0.0, 0.003, 0.001)):
         model = Echo(batch_size=4)
-        front = Front(model)
-        await asyncio.gather(*(_play(front, f"s{n}", 3, pause) for n, pause in enumerate(pauses)))
+        batcher = RequestBatcher(model)
+        await asyncio.gather(*(_play(batcher, f"s{n}", 3, pause) for n, pause in enumerate(pauses)))
         seen.append(model.batches)
     assert seen[0] == seen[1]
 
 
 async def test_more_episodes_than_a_batch_holds_are_all_served_in_full_batches() -> None:
     model = Echo(batch_size=4)
-    front = Front(model)
-    await asyncio.gather(*(_play(front, f"s{number:02}", 2) for number in range(16)))
+    batcher = RequestBatcher(model)
+    await asyncio.gather(*(_play(batcher, f"s{number:02}", 2) for number in range(16)))
     assert [len(batch) for batch in model.batches] == [4] * 8
 
 
 async def test_the_batch_size_of_a_run_replaces_the_models_own() -> None:
     model = Echo(batch_size=4)
-    front = Front(model, batch_size=8)
-    await asyncio.gather(*(_play(front, f"s{number:02}", 2) for number in range(16)))
+    batcher = RequestBatcher(model, batch_size=8)
+    await asyncio.gather(*(_play(batcher, f"s{number:02}", 2) for number in range(16)))
     assert [len(batch) for batch in model.batches] == [8] * 4
     assert model.batch_size == 8
 
@@ -92,13 +92,13 @@ async def test_an_error_reaches_every_episode_of_its_batch_and_the_next_batch_wo
                 raise RuntimeError("out of memory")
             return super().reply_batch(requests)
 
-    front = Front(Failing())
-    with front.episode(), front.episode():
+    batcher = RequestBatcher(Failing())
+    with batcher.episode(), batcher.episode():
         results = await asyncio.gather(
-            *(front.reply(Request(IMAGE, "?", sample_id=name, t=1)) for name in "ab"), return_exceptions=True
+            *(batcher.reply(Request(IMAGE, "?", sample_id=name, t=1)) for name in "ab"), return_exceptions=True
         )
         assert all("RuntimeError: out of memory" in str(result) for result in results)
-        replies = await asyncio.gather(*(front.reply(Request(IMAGE, "?", sample_id=name, t=2)) for name in "ab"))
+        replies = await asyncio.gather(*(batcher.reply(Request(IMAGE, "?", sample_id=name, t=2)) for name in "ab"))
     assert [reply.text for [reply] in replies] == ["a", "b"]
 
 
@@ -109,10 +109,10 @@ async def test_a_request_the_model_cannot_take_spoils_no_other_of_its_batch() ->
                 raise RequestFailed("too large")
             return super().reply_batch(requests)
 
-    front = Front(Picky())
-    with front.episode(), front.episode(), front.episode():
+    batcher = RequestBatcher(Picky())
+    with batcher.episode(), batcher.episode(), batcher.episode():
         results = await asyncio.gather(
-            *(front.reply(Request(IMAGE, "?", sample_id=name)) for name in ("a", "bad", "b")), return_exceptions=True
+            *(batcher.reply(Request(IMAGE, "?", sample_id=name)) for name in ("a", "bad", "b")), return_exceptions=True
         )
     assert [r if isinstance(r, Exception) else r[0].text for r in results][::2] == ["a", "b"]
     assert str(results[1]) == "too large"
@@ -127,10 +127,10 @@ async def test_a_batch_may_say_itself_which_of_its_requests_failed() -> None:
             ]
 
     model = Saying()
-    front = Front(model)
-    with front.episode(), front.episode(), front.episode():
+    batcher = RequestBatcher(model)
+    with batcher.episode(), batcher.episode(), batcher.episode():
         results = await asyncio.gather(
-            *(front.reply(Request(IMAGE, "?", sample_id=name)) for name in ("a", "bad", "b")), return_exceptions=True
+            *(batcher.reply(Request(IMAGE, "?", sample_id=name)) for name in ("a", "bad", "b")), return_exceptions=True
         )
     assert [r if isinstance(r, Exception) else r[0].text for r in results][::2] == ["a", "b"]
     assert str(results[1]) == "refused"
@@ -152,6 +152,6 @@ async def test_a_model_without_batches_is_asked_concurrently_up_to_the_bound(con
             return [Reply("x")]
 
     model = Slow()
-    front = Front(model, concurrency=concurrency)
-    await asyncio.gather(*(_play(front, f"s{number}", 2) for number in range(6)))
+    batcher = RequestBatcher(model, concurrency=concurrency)
+    await asyncio.gather(*(_play(batcher, f"s{number}", 2) for number in range(6)))
     assert model.most == concurrency

@@ -15,9 +15,9 @@ from hlmat_bench.data.tasks import load_task, task_names
 from hlmat_bench.models.catalog import Catalog
 from hlmat_bench.points import PointFormat
 from hlmat_bench.protocol import plugins
-from hlmat_bench.protocol.reference import POLICIES
+from hlmat_bench.protocol.reference import REFERENCES
 from hlmat_bench.protocol.strategies import STRATEGIES
-from hlmat_bench.runs.run import rules_of, split_settings
+from hlmat_bench.runs.plan import settings_for, split_settings
 from hlmat_bench.runs.suites.definition import load_suite, suite_names
 from hlmat_bench.runs.suites.expansion import Changes, Plan, expand
 
@@ -90,12 +90,12 @@ def test_every_run_of_a_suite_has_valid_parts(name: str) -> None:
     catalog, segmenters = Catalog.load(), plugins.available("segmenter")
     for run in plan.runs:
         choice = catalog.choose(run.model)
-        assert choice.entry in catalog.models or choice.plugin in POLICIES
+        assert choice.entry in catalog.models or choice.plugin in REFERENCES
         assert plugins.parse_spec(run.segmenter)[0] in segmenters
         task = load_task(run.task)
         protocol, data, points = split_settings(run.settings)
         initial = "box-from=x" if run.boxes else run.initial
-        rules = rules_of(choice, task, protocol | {"strategy": run.strategy, "initial": initial}, run.budget)
+        rules = settings_for(choice, task, protocol | {"strategy": run.strategy, "initial": initial}, run.budget)
         assert rules.strategy in (STRATEGIES if task.kind == "segmentation" else ["predict"])
         assert run.strategy in (None, rules.strategy)
         assert not data

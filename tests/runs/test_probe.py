@@ -171,7 +171,7 @@ def test_refusals(plugin: str, tmp_path: Path) -> None:
     assert report.ok
     refused = sum("sorry" in (answer.reply or "") for answer in report.answers)
     assert 0 < refused < 16
-    assert any(line.startswith(f"{refused} of 32 replies hold no two numbers") for line in report.sentences())
+    assert any(line.startswith(f"{refused} of 32 replies do not contain two numbers") for line in report.sentences())
     assert look(plugin, tmp_path, "refuses=1").diagnosis.status == "silent"
 
 
@@ -224,7 +224,7 @@ def test_a_wrong_key_ends_the_probe(tmp_path: Path) -> None:
             probe(model, samples=8, out=tmp_path)
 
 
-def _is_about(asked: Asked, question: markers.Question) -> bool:
+def _is_about(asked: Asked, question: markers.MarkerQuestion) -> bool:
     named = f"The object: {question.expression}\n" in asked.prompt
     return named and np.array_equal(np.asarray(asked.image), read_image(question.image))
 

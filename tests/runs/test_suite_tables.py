@@ -17,8 +17,8 @@ from hlmat_bench.core import masks
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.protocol.records import Episode, Step
 from hlmat_bench.runs.run_folder import Run
-from hlmat_bench.runs.suites.definition import Line, Suite, Table
-from hlmat_bench.runs.suites.expansion import Cell, Plan, Wanted
+from hlmat_bench.runs.suites.definition import Line, Suite, SuiteTable
+from hlmat_bench.runs.suites.expansion import Cell, Plan, SuiteRun
 from hlmat_bench.runs.suites.export import (
     as_json,
     csv_text,
@@ -66,8 +66,8 @@ def run(folder: Path, episodes: list[Episode], **more: Any) -> Run:
     return Run(folder)
 
 
-def wanted(name: str, limit: int | None) -> Wanted:
-    return Wanted(name, "m", "t", "s", None, None, None, limit, {})
+def wanted(name: str, limit: int | None) -> SuiteRun:
+    return SuiteRun(name, "m", "t", "s", None, None, None, limit, {})
 
 
 def made(tmp_path: Path, row: str = "Ours", limit: int | None = None) -> tuple[Plan, dict[str, Outcome]]:
@@ -77,7 +77,7 @@ def made(tmp_path: Path, row: str = "Ours", limit: int | None = None) -> tuple[P
     runs = [wanted(name, limit) for name in ("first", "second", "third")]
     lines = [Line(name=name) for name in (row, "Gain", "Absent")]
     columns = (Line(name="A"), Line(name="B"))
-    table = Table(name="t", title="T & co", rows=tuple(lines), columns=columns)
+    table = SuiteTable(name="t", title="T & co", rows=tuple(lines), columns=columns)
     suite = Suite.model_validate({"schema": "hlmat-suite/1", "name": "s", "title": "S"})
     miou, ciou, noc = (Measure.named(name) for name in ("miou", "ciou", "noc@80"))
     cells = [

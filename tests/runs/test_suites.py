@@ -14,7 +14,7 @@ from hlmat_bench.cli import app
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.data.tasks import load_task
 from hlmat_bench.models.catalog import Catalog
-from hlmat_bench.runs.run import rules_of, split_settings
+from hlmat_bench.runs.plan import settings_for, split_settings
 from hlmat_bench.runs.suites import listing
 from hlmat_bench.runs.suites.definition import load_suite, suite_names
 from hlmat_bench.runs.suites.expansion import Changes, expand
@@ -190,15 +190,15 @@ def test_a_user_puts_others_in_place_of_parts(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"schema": "hlmat-suite/2"}, "schema: Input should be 'hlmat-suite/1'"),
-        ({"tabels": []}, "tabels: Extra inputs are not permitted"),
-        ({"tables": table(rows=[{"name": "R", "modell": "good"}])}, "modell"),
+        ({"schema": "hlmat-suite/2"}, "is 'hlmat-suite/2', which does not fit: Input should be 'hlmat-suite/1'"),
+        ({"tabels": []}, "called 'tabels'. Did you mean tables"),
+        ({"tables": table(rows=[{"name": "R", "modell": "good"}])}, "called 'modell'. Did you mean model?"),
         ({"tables": table(rows=[{"name": "R", "model": "goof"}])}, "goof, which is not among models: good, bad"),
         ({"tables": table(rows=[{"name": "R", "model": "good", "segmenter": "x"}])}, "not among segmenters: tool"),
         ({"tables": table(rows=[{"name": "R"}])}, "the cell R / A of t has no model"),
         ({"tables": table(rows=[{"name": "R", "model": "good", "score": "moiu"}])}, "no score called 'moiu'"),
         ({"tables": table(rows=[{"name": "R", "model": "good", "budget": 0}])}, "budget"),
-        ({"tables": table(rows=[{"name": "R", "model": "good", "minus": "S"}])}, "no row that is played"),
+        ({"tables": table(rows=[{"name": "R", "model": "good", "minus": "S"}])}, "no row of this name is played"),
         ({"tables": table(rows=[{"name": "R.", "model": "good"}, {"name": "r", "model": "bad"}])}, "calls two rows"),
         (
             {"tables": table(rows=[{"name": "R", "model": "good", "initial": "empty", "boxes": {"model": "bad"}}])},
@@ -207,7 +207,7 @@ def test_a_user_puts_others_in_place_of_parts(tmp_path: Path) -> None:
         ({"tables": table(rows=[{"name": "R", "model": "good", "boxes": {"model": "x"}}])}, "the model x"),
         (
             {"tables": table(rows=[{"name": "R", "model": "good", "score": "ciou", "minus": "R"}])},
-            "a gain, which is one of miou alone",
+            "has minus:, so its score: must be miou alone",
         ),
     ],
 )  # fmt: skip
@@ -249,5 +249,5 @@ def test_the_example_of_the_docs_is_a_suite(tmp_path: Path) -> None:
     for run in plan.runs:
         protocol, _, _ = split_settings(run.settings)
         given = protocol | {"strategy": run.strategy, "initial": "box-from=x" if run.boxes else run.initial}
-        rules_of(Catalog.load().choose(run.model), load_task(run.task), given, run.budget)
+        settings_for(Catalog.load().choose(run.model), load_task(run.task), given, run.budget)
         assert run.budget == (12 if run.task == "hres_dis" and run.strategy != "box-only" else None)

@@ -217,7 +217,7 @@ def test_a_large_image_is_reduced_and_clicks_still_hold(segmenter: Segmenter) ->
 
 
 def test_a_box_is_refused_and_the_spec_names_what_matters(segmenter: Segmenter) -> None:
-    with pytest.raises(UsageError, match="takes clicks alone"):
+    with pytest.raises(UsageError, match="takes only clicks"):
         segmenter.open(_scene()[0]).predict([], (0, 0, 5, 5))
     spec = segmenter.spec()
     assert spec["versions"]["opencv"]

@@ -25,7 +25,7 @@ from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.networks import weights
 from hlmat_bench.protocol import plugins
 from hlmat_bench.protocol.interfaces import Segmenter
-from hlmat_bench.segmenters.sam.official import VIT_B, VIT_H, Architecture
+from hlmat_bench.segmenters.sam.official import VIT_B, VIT_H, SamArchitecture
 from hlmat_bench.testing import TINY_SAM, TinySam, tiny_sam
 from tests.support.networks import passes
 
@@ -54,8 +54,8 @@ def sam(tiny: TinySam) -> Any:
 # The reference
 
 
-def reduced(build: dict[str, Any]) -> Architecture:
-    return Architecture(
+def reduced(build: dict[str, Any]) -> SamArchitecture:
+    return SamArchitecture(
         "reduced",
         width=build["embed"],
         depth=build["depth"],

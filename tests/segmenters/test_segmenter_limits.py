@@ -14,7 +14,7 @@ from hlmat_bench.core.content import folder
 from hlmat_bench.core.errors import RequestFailed, UsageError
 from hlmat_bench.core.networks.memory import explain
 from hlmat_bench.protocol import plugins
-from hlmat_bench.segmenters.sam.preprocessing import Frame
+from hlmat_bench.segmenters.sam.preprocessing import InputSquare
 from hlmat_bench.testing import TINY_SAM, tiny_sam, tiny_simpleclick
 from tests.support.networks import DECODER, ENCODER, before_passes, raising
 from tests.support.refusals import refused
@@ -64,7 +64,7 @@ def test_images_of_one_pixel_a_side_get_masks(name: str, size: tuple[int, int], 
 
 
 def test_the_shorter_side_of_a_padded_image_has_a_pixel() -> None:
-    frame = Frame(1024, stretched=False, resizer="pillow")
+    frame = InputSquare(1024, stretched=False, resizer="pillow")
     assert frame.inner((1, 3000)) == (1, 1024)
     assert frame.inner((3000, 1)) == (1024, 1)
     assert frame.inner((600, 800)) == (768, 1024)  # 600 * 1024 / 800

@@ -15,8 +15,8 @@ from PIL import Image as Pillow
 
 from hlmat_bench.clicks import Click
 from hlmat_bench.segmenters.simpleclick import predictor as simpleclick_predictor
-from hlmat_bench.segmenters.simpleclick.network import PlainVit, SimpleClick, click_maps, positions
-from hlmat_bench.segmenters.simpleclick.predictor import Predictor, State, extent
+from hlmat_bench.segmenters.simpleclick.network import PlainVit, SimpleClickNetwork, click_maps, positions
+from hlmat_bench.segmenters.simpleclick.predictor import Predictor, PredictorState, extent
 from hlmat_bench.segmenters.simpleclick.zoom_in import Crop, ZoomIn
 from hlmat_bench.testing import TINY_SIMPLECLICK
 
@@ -71,7 +71,7 @@ def test_sequences_are_those_of_the_reference_predictor(name: str, networks: Pat
         image = torch.tensor(
             np.array(Pillow.open(networks / "simpleclick_model" / sequence["image"]).convert("RGB"))
         ).permute(2, 0, 1)
-        state = State(torch.zeros(image.shape[1:]))
+        state = PredictorState(torch.zeros(image.shape[1:]))
         for t, step in enumerate(sequence["steps"]):
             if step["error"]:  # a click beyond the edge: the reference ends with an IndexError
                 positive, y, x = step["click"]
@@ -209,7 +209,7 @@ LEVELS = {
 
 def test_the_pyramid_and_the_head_are_these_layers() -> None:
     torch.manual_seed(0)
-    network = SimpleClick(TINY_SIMPLECLICK).double().requires_grad_(False)
+    network = SimpleClickNetwork(TINY_SIMPLECLICK).double().requires_grad_(False)
     for parameter in network.parameters():
         parameter.normal_(std=0.5)
     state = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
@@ -229,7 +229,7 @@ def test_the_pyramid_and_the_head_are_these_layers() -> None:
 def test_the_network_is_its_parts() -> None:
     """Image normalised as for ImageNet, guidance added to its patches, logits stretched corners on corners."""
     torch.manual_seed(0)
-    network = SimpleClick(TINY_SIMPLECLICK).double().requires_grad_(False)
+    network = SimpleClickNetwork(TINY_SIMPLECLICK).double().requires_grad_(False)
     image, guidance = torch.rand(2, 1, 3, 224, 448, dtype=torch.float64)
     mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
     normalised = torch.tensor((image[0].permute(1, 2, 0).numpy() - mean) / std).permute(2, 0, 1)[None]
@@ -242,7 +242,7 @@ def test_the_network_is_its_parts() -> None:
 
 def test_a_step_crops_averages_logits_with_the_mirror_image_and_pastes_probabilities() -> None:
     torch.manual_seed(0)
-    network = SimpleClick(TINY_SIMPLECLICK).requires_grad_(False)
+    network = SimpleClickNetwork(TINY_SIMPLECLICK).requires_grad_(False)
     for parameter in network.parameters():
         parameter.normal_(std=0.2)
     pixels = np.random.default_rng(0).integers(0, 256, (3, 300, 420), dtype=np.uint8)
@@ -251,7 +251,7 @@ def test_a_step_crops_averages_logits_with_the_mirror_image_and_pastes_probabili
     clicks = [Click(True, 210, 120), Click(False, 330, 30)]
     top, bottom, left, right = 20, 220, 140, 340
     predictor = Predictor(network, 5, ZoomIn((224, 448)))
-    state = predictor.next_state(torch.tensor(pixels), clicks, State(torch.tensor(last), Crop(0, 299, 0, 419)))
+    state = predictor.next_state(torch.tensor(pixels), clicks, PredictorState(torch.tensor(last), Crop(0, 299, 0, 419)))
     assert state.crop == Crop(top, bottom, left, right)
     assert state.clicks == tuple(clicks)
 

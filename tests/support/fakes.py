@@ -9,7 +9,7 @@ from hlmat_bench.core.types import Mask
 from hlmat_bench.points import PointFormat
 from hlmat_bench.points.resize import Frame
 from hlmat_bench.protocol.interfaces import Reply
-from hlmat_bench.protocol.players import View
+from hlmat_bench.protocol.observation import Observation
 
 
 class ScriptPlayer:
@@ -21,9 +21,9 @@ class ScriptPlayer:
         self.lines, self.points, self.deterministic = list(lines), PointFormat.named(points), deterministic
         self.seen: list[Mask] = []
 
-    async def ask(self, view: View, n: int) -> list[Reply]:
-        self.seen.append(view.mask.copy())
-        line = self.lines[view.t - 1]
+    async def ask(self, observation: Observation, n: int) -> list[Reply]:
+        self.seen.append(observation.mask.copy())
+        line = self.lines[observation.t - 1]
         if line is None:
             raise RequestFailed("the server is gone")
         return [Reply(line)] * n

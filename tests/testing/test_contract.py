@@ -112,16 +112,16 @@ def test_a_model_that_keeps_the_contract(model: Good) -> None:
 @pytest.mark.parametrize(
     ("model", "rule"),
     [
-        (Nameless(), "It has a name"),
-        (Formless(), "It has a name"),
-        (Once(), "A request for n replies"),
-        (Texts(), "A request for n replies"),
-        (Painter(), "It does not paint"),
-        (Landscape(), "Wide, tall and small"),
-        (Moody(), "At temperature 0"),
-        (Chatty(), "Its spec()"),
-        (Shuffled(), "Questions asked together"),
-        (OneLoop(), "It can be closed twice"),
+        (Nameless(), "Have a name"),
+        (Formless(), "Have a name"),
+        (Once(), "Answer a request for n replies"),
+        (Texts(), "Answer a request for n replies"),
+        (Painter(), "Leave the image"),
+        (Landscape(), "Answer requests with wide"),
+        (Moody(), "Give the same request"),
+        (Chatty(), "Return from spec()"),
+        (Shuffled(), "Give requests that are sent together"),
+        (OneLoop(), "Allow close()"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Good) else "",
 )
@@ -259,14 +259,17 @@ class Vague(Masks):
 @pytest.mark.parametrize(
     ("segmenter", "rule"),
     [
-        (Floats(), "A mask is a bool array"),
-        (Transposed(), "A mask is a bool array"),
-        (Reused(), "A mask stays"),
-        (Drifting(), "The same clicks"),
-        (Forgetless(), "snapshot() and restore()"),
-        (Unordered(), "Where sessions have predict_each"),
-        *((fault(), "Where it accepts masks") for fault in (Startless, Deaf, Eroding, Smearing, Forgetting, Inventing)),
-        (Vague(), "Where it accepts masks"),
+        (Floats(), "Return masks as bool arrays"),
+        (Transposed(), "Return masks as bool arrays"),
+        (Reused(), "Leave a mask that was returned"),
+        (Drifting(), "Give the same clicks"),
+        (Forgetless(), "Return by restore()"),
+        (Unordered(), "Give candidates in predict_each"),
+        *(
+            (fault(), "Start from a given mask")
+            for fault in (Startless, Deaf, Eroding, Smearing, Forgetting, Inventing)
+        ),
+        (Vague(), "Start from a given mask"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Masks) else "",
 )
@@ -305,7 +308,7 @@ def test_the_command_line_names_what_is_broken_and_ends_with_1(tmp_path: Path, t
     )
     result = CliRunner().invoke(app, ["check", str(path)])
     assert result.exit_code == 1
-    assert "BROKEN A request for n replies" in result.stdout
-    assert "asked for 3 replies" in result.stdout
+    assert "BROKEN Answer a request for n replies" in result.stdout
+    assert "asked for 3 replies," in result.stdout
     assert "keeps 7 of 8 rules of a model" in result.stdout
     assert CliRunner().invoke(app, ["check", tool]).exit_code == 0

@@ -1,1 +1,1 @@
-"""What all local networks share: devices, memory, weights."""
+"""Devices, memory and weights, for all networks that run on this machine."""

@@ -1,4 +1,4 @@
-"""What runs networks on this machine: packages, a device, a number type, a seed."""
+"""Checks and selects packages, a device, a number type and a seed, to run networks on this machine."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     import torch
 
 LOST_DEVICE = "The device failed, and nothing more can be computed on it in this process"
-"""How a sentence begins about an error that `lost_device` recognises."""
+"""The beginning of every message about an error that `lost_device` recognises."""
 
 DTYPES = ("float32", "bfloat16", "float16")
 
 
 def missing_packages(*names: str, extra: str = "local") -> str | None:
-    """A sentence that names the import packages that are not installed here; None when all are.
+    """Return a sentence that names the import packages that are not installed here; None when all are.
 
     Nothing is imported. The sentence says to install the given ``extra`` of hlmat-bench.
     """
@@ -32,13 +32,13 @@ def missing_packages(*names: str, extra: str = "local") -> str | None:
 
 
 def require(*names: str, extra: str = "local") -> None:
-    """Raise UsageError with the sentence of `missing_packages` when one is not installed."""
+    """Raise `UsageError` with the sentence of `missing_packages` when a package is not installed."""
     if sentence := missing_packages(*names, extra=extra):
         raise UsageError(sentence)
 
 
 def device(name: str = "auto") -> torch.device:
-    """The device of that name, e.g. ``cpu``, ``cuda:1``, ``mps``; ``auto`` takes the accelerator, if any.
+    """Return the device called e.g. ``cpu``, ``cuda:1`` or ``mps``; ``auto`` means the accelerator, if there is one.
 
     Raises:
         UsageError: when there is no such device here.
@@ -58,10 +58,10 @@ def device(name: str = "auto") -> torch.device:
 
 
 def dtype(name: str) -> torch.dtype:
-    """The number type of that name.
+    """Return the number type of torch with this name.
 
     Raises:
-        UsageError: when it is none of `DTYPES`.
+        UsageError: when the name is none of `DTYPES`.
     """
     import torch
 
@@ -72,22 +72,22 @@ def dtype(name: str) -> torch.dtype:
 
 
 def described(error: BaseException) -> str:
-    """An error's kind and its own words, in one line of at most 300 characters."""
+    """Return the type and the message of an error, in one line of at most 300 characters."""
     words = " ".join(str(error).split())
     return (f"{type(error).__name__}: {words}" if words else type(error).__name__)[:300].rstrip(".: ")
 
 
 def lost_device(words: str) -> bool:
-    """Whether an error's words say that the driver refuses all that this process asks of the device from now on."""
+    """Return whether an error's message means that this process cannot use the device any more."""
     return any(sign in words for sign in ("CUDA error", "HIP error", "device-side assert"))
 
 
 @contextmanager
 def computing(name: str) -> Iterator[None]:
-    """Around what a segmenter computes: an error of torch becomes a UsageError, since the next image would meet it too.
+    """Turn errors of torch inside a ``with`` block into `UsageError`: the next image would fail in the same way.
 
     Args:
-        name: of the segmenter.
+        name: the name of the segmenter.
     """
     try:
         yield
@@ -101,7 +101,7 @@ def computing(name: str) -> Iterator[None]:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Random numbers of torch from this seed; the generator outside is left as it was."""
+    """Seed torch's random numbers inside a ``with`` block; the CPU generator outside it is not changed."""
     import torch
 
     with torch.random.fork_rng(devices=[]):

@@ -1,4 +1,4 @@
-"""Batches that fit into a device's memory: where one does not, half of it is tried, and the run goes on."""
+"""Batches that fit into a device's memory: where a batch does not, half of it is tried, and the run continues."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from hlmat_bench.core.errors import HlmatError
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# How an error says that memory is short that has no class of its own for it: GPUs of Apple, the CPU's allocators of
-# torch and OpenCV, cuBLAS with no room to start, JAX.
+# Messages of errors that mean short memory, but have no class of their own: of Apple's GPUs, of the CPU allocators of
+# torch and OpenCV, of cuBLAS when it cannot start, and of JAX.
 _SHORT = (
     "out of memory",
     "can't allocate memory",
@@ -23,7 +23,7 @@ _SHORT = (
     "RESOURCE_EXHAUSTED",
 )
 
-# So many items that do not fit alone, and none that fits: the rest will not fit either.
+# After this many items that did not fit alone, and none that did, the rest is not expected to fit either.
 _HOPELESS = 8
 
 
@@ -34,14 +34,15 @@ _HELPS = (
 
 
 class TooLarge(HlmatError):
-    """The memory does not hold one item, even alone."""
+    """One item alone does not fit into the memory."""
 
 
 class Batches:
     """Splits work into batches that fit.
 
     Attributes:
-        size: most items at once. It falls to what did fit after the memory did not suffice, and stays there.
+        size: the largest number of items in a batch. When the memory does not suffice, it falls to the number that
+            did fit, and stays there.
     """
 
     def __init__(self, size: int) -> None:
@@ -51,14 +52,14 @@ class Batches:
 
     @property
     def hopeless(self) -> bool:
-        """Whether many items did not fit alone, and none has fitted yet."""
+        """Whether many items did not fit alone and none has fitted yet."""
         return not self._fits and self._refused >= _HOPELESS
 
     def run(self, call: Callable[[Sequence[Item]], Sequence[Result]], items: Sequence[Item]) -> list[Result]:
-        """What ``call`` returns for the items, one result each, in order.
+        """Return one result of ``call`` for every item, in order.
 
         Raises:
-            TooLarge: when an item does not fit alone; the size is then left as it was, for the others.
+            TooLarge: when an item does not fit alone; `size` is then not changed, so other items are not affected.
         """
         size, results = self.size, list[Result]()
         while len(results) < len(items):
@@ -74,7 +75,7 @@ class Batches:
                 size = len(batch) // 2
         if size < self.size:
             warnings.warn(
-                f"The device ran out of memory with {self.size} replies at once; going on with {size}.",
+                f"The device ran out of memory with {self.size} replies at once; the run continues with {size}.",
                 RuntimeWarning,
                 stacklevel=2,
             )
@@ -83,10 +84,10 @@ class Batches:
 
 
 def explain(error: BaseException) -> str | None:
-    """Say that an error means short memory, and what helps, in one sentence; None for any other error.
+    """Return a sentence that says that memory is short and what helps, if the error means this; else None.
 
-    The error of any library is recognised by its class's name or its words, so none needs to be imported. An
-    `HlmatError` already says what it means.
+    An error of any library is recognised by the name of its class or its message, so no library is imported. An
+    `HlmatError` already explains itself, so the answer is None.
 
     >>> explain(MemoryError())
     'The memory does not suffice: take a smaller dtype=, cache_mb= or batch_size=, fewer episodes at once \
@@ -104,12 +105,13 @@ def explain(error: BaseException) -> str | None:
 
 
 def _unless_short(call: Callable[[Sequence[Item]], Sequence[Result]], items: Sequence[Item]) -> Sequence[Result] | None:
-    """The results; None when the memory does not suffice. What the attempt held is free again by then."""
+    """Return the results of ``call``, or None when the memory does not suffice; the memory is then free again."""
     try:
         return call(items)
     except Exception as error:
         if explain(error) is None:
             raise
+    # Not inside the except clause: the error's traceback would keep the tensors of the failed attempt alive.
     _release()
     return None
 

@@ -1,4 +1,4 @@
-"""Weights of networks: finding them, naming them by their SHA-256, and reading them without running code.
+"""Finds the weights of networks, identifies them by their SHA-256, and reads them without running code in them.
 
 A checkpoint is one file (``.pth``) or a folder as ``transformers`` saves it.
 """
@@ -24,10 +24,10 @@ NETWORK_FILES = ("config.json", "*.safetensors", "pytorch_model*.bin")
 """The files of a folder that define a network."""
 
 PROCESSOR_FILES = ("*.json", "*.jinja", "*.txt", "*.model", "*.py")
-"""The files of a folder that define how images and text become what a chat model takes."""
+"""The files of a folder that define how images and text become the input of a chat model."""
 
 CHAT_MODEL_FILES = (*NETWORK_FILES, *PROCESSOR_FILES)
-"""The files of a folder that define what a chat model answers: also its tokenizer, templates and own code."""
+"""The files of a folder that define the answers of a chat model, with its tokenizer, templates and own code."""
 
 _WRAPPERS = ("model", "state_dict", "model_state_dict", "network", "net")
 _PREFIXES = ("module.", "_orig_mod.", "model.")
@@ -51,18 +51,18 @@ _loading = threading.Lock()
 
 
 def sha256(path: Path, files: Sequence[str] = NETWORK_FILES) -> str:
-    """SHA-256 (hex) of a checkpoint.
+    """Return the SHA-256 (hex) of a checkpoint.
 
-    Of a file: of its bytes. Of a folder: of the lines that ``sha256sum`` prints for the files in it that
-    match ``files``, sorted by name: ``cd FOLDER && sha256sum config.json *.safetensors | sha256sum`` gives
-    the same. A file is read again only when it changed; see `sha256_of`.
+    The digest of a file is that of its bytes. The digest of a folder is that of the lines that ``sha256sum`` prints
+    for its files that match ``files``, sorted by name; ``cd FOLDER && sha256sum config.json *.safetensors |
+    sha256sum`` gives the same value. A file is read again only when it changed; see `sha256_of`.
 
     Args:
         path: a file or a folder.
-        files: patterns of the names that count, in a folder.
+        files: patterns of the names of the files that count in a folder.
 
     Raises:
-        UsageError: when nothing is there, or the folder holds no such files.
+        UsageError: when the path does not exist, or the folder contains no such files.
     """
     if path.is_file():
         return sha256_of(path)
@@ -81,11 +81,11 @@ def _members(folder: Path, files: Iterable[str]) -> list[Path]:
 
 
 def checkpoint_file(path: str | Path, *, what: str, source: str) -> Path:
-    """The checkpoint file at a path that a user gave.
+    """Return the path of a checkpoint file that a user named, after a check that it is a file.
 
     Args:
         path: what the user wrote; ``~`` is the home folder.
-        what: what should be there, e.g. ``"SAM vit_b"``.
+        what: the network that the file should contain, e.g. ``"SAM vit_b"``.
         source: a sentence that says where to get it.
 
     Raises:
@@ -100,14 +100,14 @@ def checkpoint_file(path: str | Path, *, what: str, source: str) -> Path:
 
 
 def pretrained_folder(name: str, config: str | None = "config.json") -> Path | None:
-    """The folder that a user named, or None when it is an id of the Hugging Face hub.
+    """Return the folder that a user named, or None when the name is an id of the Hugging Face hub.
 
     Args:
         name: a folder or an id.
-        config: the file that such a folder must hold; None: any.
+        config: the file that the folder must contain; None for no such check.
 
     Raises:
-        UsageError: when it is a file, or is written like a path and there is no such folder.
+        UsageError: when the name is that of a file, or is written like a path and there is no such folder.
     """
     folder = Path(name).expanduser()
     if folder.is_dir():
@@ -122,9 +122,9 @@ def pretrained_folder(name: str, config: str | None = "config.json") -> Path | N
 
 
 def refuse_adapter(name: str, revision: str | None = None) -> None:
-    """Raise UsageError when a folder or an id holds an adapter of peft where a whole model is wanted.
+    """Raise `UsageError` when a folder or an id holds an adapter of peft instead of a whole model.
 
-    A folder with a ``config.json`` beside the adapter holds a whole model.
+    A folder that contains a ``config.json`` as well as the adapter holds a whole model.
     """
     folder = Path(name).expanduser()
     if folder.is_dir():
@@ -137,7 +137,7 @@ def refuse_adapter(name: str, revision: str | None = None) -> None:
         quiet = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
         try:
             found = cached_file(name, "adapter_config.json", revision=revision, **quiet)
-        except (OSError, ValueError):  # what is wrong with the name is said where the model is loaded
+        except (OSError, ValueError):  # a wrong name is reported where the model is loaded
             return
         if found is None:
             return
@@ -149,7 +149,7 @@ def refuse_adapter(name: str, revision: str | None = None) -> None:
 
 
 def _base_model(adapter_config: Path) -> str | None:
-    """The model that an adapter was trained on, as its configuration names it."""
+    """Return the name of the model that an adapter was trained on, from its configuration; None where it has none."""
     try:
         base = json.loads(adapter_config.read_text("utf-8")).get("base_model_name_or_path")
     except (OSError, ValueError, AttributeError, RecursionError):
@@ -159,7 +159,7 @@ def _base_model(adapter_config: Path) -> str | None:
 
 @contextmanager
 def reading(name: str, advice: str = "Give a folder with the model's files.") -> Iterator[None]:
-    """Around everything that reads a ``pretrained`` model: what is wrong with its files becomes a UsageError.
+    """Turn errors about the files of a ``pretrained`` model inside a ``with`` block into `UsageError`.
 
     Args:
         name: the folder or id that the user gave.
@@ -178,12 +178,12 @@ def _complaint(name: str, error: Exception, advice: str) -> str:
     if memory.explain(error):
         return f"{name} does not fit into the memory of the device: take a smaller dtype or another device."
     if "trust_remote_code=True" in str(error):
-        return f"{name} brings its own Python code: read it, and add trust_remote_code=true if you trust it."
+        return f"{name} contains Python code: read it, and add trust_remote_code=true if you trust it."
     return f"{name} could not be loaded: {_reason(error)}. {advice}"
 
 
 def from_pretrained(auto_class: Any, name: str, **options: Any) -> Any:
-    """``auto_class.from_pretrained(name, **options)`` of a transformers model, every weight of it read.
+    """Return ``auto_class.from_pretrained(name, **options)`` after a check that the checkpoint has every weight.
 
     Raises:
         UsageError: when the checkpoint lacks weights, which transformers would fill with random numbers.
@@ -198,7 +198,7 @@ def from_pretrained(auto_class: Any, name: str, **options: Any) -> Any:
 
 
 def snapshot(name: str, revision: str | None = None) -> Path:
-    """The folder that the files of a ``pretrained`` model lie in: itself, or the hub's cache, named by the commit."""
+    """Return the folder of a ``pretrained`` model's files: the one named, or the hub's cache folder of the commit."""
     from transformers.utils.hub import cached_file
 
     return Path(str(cached_file(name, "config.json", revision=revision))).parent
@@ -211,15 +211,16 @@ def _reason(error: BaseException) -> str:
 
 
 def load(path: Path, *, inert: Sequence[str] = ()) -> Any:
-    """What a ``.pth`` file holds, tensors on the CPU; read with ``weights_only=True``, so no code in it runs.
+    """Return the content of a ``.pth`` file, tensors on the CPU; ``weights_only=True`` prevents that code in it runs.
 
     Args:
         path: the file.
         inert: beginnings of dotted names, e.g. ``"isegm."``. Objects of classes and functions with such names are
-            read as `Inert` ones; nothing of those names is imported.
+            read as `Inert` objects; these classes and functions are not imported.
 
     Raises:
-        UsageError: when it is no checkpoint, is damaged, or holds more than tensors, plain values and inert objects.
+        UsageError: when the file is no checkpoint, is damaged, or contains other objects than tensors, plain values
+            and inert objects.
     """
     import torch
 
@@ -230,14 +231,14 @@ def load(path: Path, *, inert: Sequence[str] = ()) -> Any:
         why = "it is damaged, incomplete, or holds objects other than tensors; fetch it again from its official source"
         if packages := _packages_in(path):
             why = (
-                f"it holds Python objects of {packages}, and reading those would run code; take a file that holds "
-                "tensors alone from its official source"
+                f"it holds Python objects of {packages}, and reading those would run code; take a file with "
+                "only tensors from its official source"
             )
         raise UsageError(f"{path} is no checkpoint that can be read safely: {why}.") from error
 
 
 def _packages_in(path: Path) -> str:
-    """The packages whose objects a checkpoint names, beside those of tensors; empty where that cannot be told."""
+    """Return the packages, other than torch's own, whose objects a checkpoint contains; empty where this is unknown."""
     from torch.serialization import get_unsafe_globals_in_checkpoint
 
     try:
@@ -248,26 +249,26 @@ def _packages_in(path: Path) -> str:
     return ", ".join(found[:3]) if all(name.isidentifier() for name in found) else ""
 
 
-class State(NamedTuple):
-    """Tensors by name, and what they were wrapped in.
+class UnwrappedTensors(NamedTuple):
+    """Tensors by name, and the wrapping that was removed from them.
 
     Attributes:
-        tensors: what was found; where it is not tensors by name, the content as it was.
-        wrapping: the name they stood under and what stood before each of their names, e.g. ``"model/module."``;
-            empty where they stood alone.
+        tensors: the tensors by name; the content as it was, where no tensors by name were found.
+        wrapping: the key under which the tensors were saved, and the prefix of all their names, e.g.
+            ``"model/module."``; empty where there was neither.
     """
 
     tensors: Any
     wrapping: str
 
 
-def unwrapped(content: Any) -> State:
-    """The tensors of a checkpoint as a network calls them, without what training code wraps around them.
+def unwrapped(content: Any) -> UnwrappedTensors:
+    """Return the tensors of a checkpoint under the names that a network uses, without the wrapping of training code.
 
-    A training script saves them under ``model``, ``state_dict``, ``model_state_dict``, ``network`` or ``net``, beside
-    the optimizer and the epoch. Before each name stands ``module.`` where the network ran on several devices
-    (DataParallel of torch), ``_orig_mod.`` where it was compiled, and ``model.`` where it is part of a module of
-    Lightning; each is removed once, where all names begin with it.
+    A training script saves them under ``model``, ``state_dict``, ``model_state_dict``, ``network`` or ``net``,
+    together with the optimizer and the epoch. Names begin with ``module.`` where the network ran on several devices
+    (DataParallel of torch), with ``_orig_mod.`` where it was compiled, and with ``model.`` where it is part of a module
+    of Lightning. A prefix is removed once, and only where all names begin with it.
 
     >>> class Tensor: shape = (1,)
     >>> state = unwrapped({"model": {"module.a": Tensor(), "module.b": Tensor()}, "epoch": 3})
@@ -285,11 +286,11 @@ def unwrapped(content: Any) -> State:
         content = {name.removeprefix(found): tensor for name, tensor in content.items()}
         before += found
         prefixes.remove(found)
-    return State(content, "/".join([*wrapping, *([before] if before else [])]))
+    return UnwrappedTensors(content, "/".join([*wrapping, *([before] if before else [])]))
 
 
 def _is_state(content: Any) -> bool:
-    """Whether it is tensors by name, at least one."""
+    """Return whether a value is a dict of tensors by name, with at least one."""
     return (
         isinstance(content, dict)
         and bool(content)
@@ -298,7 +299,7 @@ def _is_state(content: Any) -> bool:
 
 
 class Inert:
-    """Stands in a loaded checkpoint for an object of a class that is not imported; it forgets what it is given."""
+    """Replaces an object of a class that is not imported in a loaded checkpoint; keeps nothing of its content."""
 
     def __init__(self, *_: object) -> None: ...
 
@@ -307,13 +308,13 @@ class Inert:
 
 @contextmanager
 def _inert_names(path: Path, inert: Sequence[str]) -> Iterator[None]:
-    """Let torch read as `Inert` what a file names with these beginnings."""
+    """Let torch read objects of a file whose dotted names begin with one of ``inert`` as `Inert` objects."""
     if not inert:
         yield
         return
     from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
-    with _loading:  # the list of what torch may read is one for all threads
+    with _loading:  # torch's list of allowed classes is shared by all threads
         names = [name for name in get_unsafe_globals_in_checkpoint(path) if name.startswith(tuple(inert))]
         with safe_globals([(Inert, name) for name in names]):
             yield

@@ -1,1 +1,1 @@
-"""Where samples come from: one module per annotation layout, each with its settings and how to read it."""
+"""Annotation layouts: one module per layout, with its settings and its reader."""

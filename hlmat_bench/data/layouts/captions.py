@@ -1,4 +1,4 @@
-"""Caption files: expressions by the stem of the image's file name, as JSON, JSON lines or CSV."""
+"""Reads caption files, which give expressions by the stem of the image's file name, as JSON, JSON lines or CSV."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from hlmat_bench.data.layouts.errors import BadAnnotation
 from hlmat_bench.data.layouts.image_files import SUFFIXES
 from hlmat_bench.data.layouts.json_csv import parse_json, read_csv, read_text, same
+from hlmat_bench.data.layouts.problems import BadAnnotation
 
 _NAME_KEYS = ("image", "img", "file_name", "name", "stem")
 _TEXT_KEYS = ("expression", "caption", "prompt", "text")
 
 
 def read_captions(path: Path) -> dict[str, list[str]]:
-    """Read the expressions of each image, by the stem of its file name.
+    """Read the expressions of all images, by the stems of their file names.
 
     Args:
-        path: ``.csv`` with a header; ``.jsonl``, an object a line; ``.json``, an object from names to texts, or a
-            list of objects, or, as some prompt files are, an object a line in spite of the name. An object or row
-            names the image in one of the fields image, img, file_name, name, stem, and its expression, or list of
-            expressions, in one of expression, caption, prompt, text.
+        path: ``.csv`` with a header; ``.jsonl`` with one object per line; ``.json`` with an object from names to
+            texts, or a list of objects, or, as in some prompt files, one object per line in spite of the suffix. An
+            object or row names the image in one of the fields image, img, file_name, name, stem, and its expression
+            or list of expressions in one of expression, caption, prompt, text.
 
     Raises:
-        BadAnnotation: when it is no such file.
+        BadAnnotation: when the file has none of these forms.
     """
     found: dict[str, list[str]] = {}
     folders: dict[str, PurePosixPath] = {}
@@ -36,14 +36,14 @@ def read_captions(path: Path) -> dict[str, list[str]]:
         if folders.setdefault(key, folder) != folder:
             raise BadAnnotation(
                 f"{path} has expressions for {folders[key] / key} and for {folder / key}, and images are known by "
-                "their file names alone; give each image a name of its own."
+                "their file names only; give each image a name of its own."
             )
         found.setdefault(key, []).extend(texts)
     return found
 
 
 def stem(name: str) -> str:
-    """Return the last part of a path or file name in NFC, without the suffix of an image file and blanks around it."""
+    """Return the last part of a path or file name in NFC, without blanks around it and without an image's suffix."""
     last = PurePosixPath(same(name).strip().replace("\\", "/"))
     return last.stem if last.suffix.lower() in SUFFIXES else last.name
 
@@ -63,7 +63,7 @@ def _pairs(path: Path) -> Iterable[tuple[Any, Any]]:
 
 
 def _is_lines(text: str) -> bool:
-    """Whether the first line is a whole object and more lines follow."""
+    """Return whether the first line is a whole object and more lines follow."""
     first, _, rest = text.strip().partition("\n")
     return first.startswith("{") and first.rstrip().endswith("}") and bool(rest.strip())
 

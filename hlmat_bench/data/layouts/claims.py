@@ -1,4 +1,4 @@
-"""What an annotation says about its own mask, its area and its box, compared with the mask that it gives."""
+"""Compares an annotation's mask with the annotation's own fields for the area and the box."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ import numpy as np
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.masks import bounding_box
 from hlmat_bench.core.types import Mask
-from hlmat_bench.data.layouts.errors import Doubt
 from hlmat_bench.data.layouts.masks import Segmentation, decode
+from hlmat_bench.data.layouts.problems import Doubt
 
 _SAME_BOX = 0.5
-"""Boxes of at least this IoU are one box: outlines are drawn roughly."""
+"""Boxes with at least this IoU are equal, because outlines are drawn roughly."""
 _SAME_AREA, _SAME_AREA_IN_BOX = 1.5, 4
-"""Areas of at most this ratio are one area; in a box that fits, areas are often rough: of one part, or of a hull."""
+"""Areas with at most this ratio are equal. In a box that fits, areas are often rough: of one part, or of a hull."""
 _FEW_PIXELS = 32
-"""Areas and sides that differ by fewer pixels are not compared: thin objects lose many pixels when they are drawn."""
+"""Smaller differences of areas are ignored, because thin objects lose many pixels when they are drawn."""
 
 
 def doubts(shape: Segmentation, mask: Mask, where: str) -> Iterator[Doubt]:
-    """Give what an annotation's fields ``area`` and ``bbox``, or its own coordinates, say against its mask.
+    """Yield the contradictions between a mask and its annotation's fields ``area`` and ``bbox`` or coordinates.
 
     Args:
         shape: the annotation.
-        mask: what it gives, bool (H, W).
-        where: what a sentence calls it.
+        mask: its mask, bool (H, W).
+        where: the name of the annotation in sentences.
     """
     value = shape.value()
     if _is_relative(value, shape):
         yield Doubt(
             "polygons that are not in pixels",
-            f"{where} has a polygon whose coordinates all lie in 0..1, which covers {int(mask.sum())} pixels: they "
-            "look like shares of the image's size; multiply x by the width and y by the height.",
+            f"{where} has a polygon whose coordinates are all in 0..1, which covers {int(mask.sum())} pixels: they "
+            "look like fractions of the image's size; multiply x by the width and y by the height.",
             severe=True,
             sure=True,
         )
@@ -52,7 +52,7 @@ def _is_relative(value: Any, shape: Segmentation) -> bool:
 
 
 def _coordinates(value: Any) -> list[float]:
-    """Return all numbers of a segmentation's polygons; none of an RLE."""
+    """Return all numbers of a segmentation's polygons; an empty list for an RLE."""
     parts = value if isinstance(value, list) else []
     flat = [number for part in parts for number in (part if isinstance(part, list) else [part])]
     return flat if all(isinstance(number, int | float) for number in flat) else []
@@ -73,7 +73,7 @@ def _area_agrees(shape: Segmentation, mask: Mask, ratio: float) -> bool:
 
 
 def _box_agrees(shape: Segmentation, mask: Mask) -> bool:
-    """Whether the box fits, be it [x, y, width, height] as COCO writes it or two corners."""
+    """Return whether the box fits the mask, either as [x, y, width, height] of COCO or as two corners."""
     if shape.bbox is None or max(shape.bbox) <= 1:
         return True
     seen = bounding_box(mask)
@@ -107,7 +107,7 @@ def _said(shape: Segmentation) -> str:
 
 
 def _reasons(value: Any, shape: Segmentation) -> Iterator[str]:
-    """Give the readings of a segmentation under which its mask fits what its annotation says."""
+    """Yield explanations: changes of the segmentation after which its mask fits its annotation's fields."""
     height, width = shape.size
     if _coordinates(value):
         for reason, change in _OTHER_POLYGONS.items():
@@ -129,7 +129,7 @@ def _swapped(value: Any) -> Any:
 
 
 _OTHER_POLYGONS: dict[str, Callable[[Any, int, int], Any]] = {
-    "its coordinates look like shares of the image's size; multiply x by the width and y by the height": (
+    "its coordinates look like fractions of the image's size; multiply x by the width and y by the height": (
         lambda value, width, height: _scaled(value, width, height)
     ),
     "its coordinates look like per cent of the image's size; multiply x by width / 100 and y by height / 100": (
@@ -150,7 +150,7 @@ def _fits(value: Any, shape: Segmentation) -> bool:
 
 
 def _fits_by_rows(value: Any, shape: Segmentation) -> bool:
-    """Whether an RLE fits when its runs are read row by row."""
+    """Return whether an RLE fits when its runs are read row by row."""
     try:
         mask = decode(value, shape.size, "")
     except UsageError:

@@ -1,17 +1,17 @@
-"""A COCO-style annotation file in which each annotation has a segmentation and an expression."""
+"""The layout ``coco``: a COCO-style annotation file in which every annotation has a segmentation and an expression."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any
 
 from hlmat_bench.core.samples import Sample
 from hlmat_bench.data.layouts.coco_file import Id, Instances
-from hlmat_bench.data.layouts.data_root import Place
-from hlmat_bench.data.layouts.errors import BadAnnotation, Unannotated
-from hlmat_bench.data.layouts.files import FileSource, LeftOut, Pixels
+from hlmat_bench.data.layouts.data_root import DataRoot
+from hlmat_bench.data.layouts.file_source import FileSource, LeftOut, Pixels
 from hlmat_bench.data.layouts.json_csv import take_id, take_texts
-from hlmat_bench.data.layouts.settings import DataPath, FileSettings
+from hlmat_bench.data.layouts.layout_settings import DataPath, FileSettings
+from hlmat_bench.data.layouts.problems import BadAnnotation, Unannotated
 
 _CATEGORY = "category"
 
@@ -22,11 +22,10 @@ class CocoSettings(FileSettings):
     Attributes:
         annotations: the JSON file.
         images: the folder of the images.
-        field: the annotation's field that holds the expression or a list of expressions; ``category``: its
-            category's name.
+        field: the annotation's field with the expression or a list of expressions; ``category`` for the name of its
+            category.
     """
 
-    kind: Literal["coco"]
     annotations: DataPath
     images: DataPath
     field: str = "caption"
@@ -35,7 +34,7 @@ class CocoSettings(FileSettings):
         """See `SourceSettings.needed`."""
         return [self.annotations, self.images]
 
-    def open(self, place: Place) -> FileSource:
+    def open(self, place: DataRoot) -> FileSource:
         """See `SourceSettings.open`."""
         instances = Instances(place.file(self.annotations), place.folder(self.images))
         return FileSource(place, self._samples(instances, place.task), self, self.field)
@@ -65,3 +64,6 @@ class CocoSettings(FileSettings):
         if category not in categories:
             raise BadAnnotation(f"{where} has the category {category}, which the file does not list; add it.")
         return [categories[category]]
+
+
+LAYOUTS = {"coco": CocoSettings}

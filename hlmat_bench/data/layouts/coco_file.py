@@ -1,4 +1,4 @@
-"""COCO's annotation files: images, annotations and categories by their ids (https://cocodataset.org/#format-data)."""
+"""Reads COCO's annotation files: images, annotations and categories by id (https://cocodataset.org/#format-data)."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any, TypeAlias, TypeVar
 
 from hlmat_bench.core.types import Size
 from hlmat_bench.data.layouts.data_root import inside
-from hlmat_bench.data.layouts.errors import BadAnnotation, Unannotated
 from hlmat_bench.data.layouts.json_csv import UniqueIds, read_json, take, take_id
 from hlmat_bench.data.layouts.masks import Segmentation
+from hlmat_bench.data.layouts.problems import BadAnnotation, Unannotated
 
 _T = TypeVar("_T")
 Id: TypeAlias = int | str
@@ -20,12 +20,12 @@ Id: TypeAlias = int | str
 
 @dataclass(frozen=True, slots=True)
 class ListedImage:
-    """An image that an annotation file lists.
+    """An image in the list of an annotation file.
 
     Attributes:
-        name: its file name, as the annotations write it.
-        path: the file.
-        size: (height, width), as the annotations say.
+        name: its file name in the annotations.
+        path: the path of the file.
+        size: (height, width) in the annotations.
     """
 
     name: str
@@ -34,14 +34,14 @@ class ListedImage:
 
 
 class Instances:
-    """An annotation file, parsed. It is large: let go of it when its shapes are packed.
+    """A parsed annotation file. It takes much memory, so delete it when its shapes are packed.
 
     Args:
         path: the JSON file.
         folder: the images' folder.
 
     Raises:
-        BadAnnotation: when it is no such file.
+        BadAnnotation: when the file has another form.
     """
 
     def __init__(self, path: Path, folder: Path) -> None:
@@ -50,13 +50,13 @@ class Instances:
         self._images = self._by_id("images", "image", partial(_listed, folder=folder))
 
     def annotations(self, wanted: Container[Id] | None = None) -> Iterator[tuple[Id, Any]]:
-        """Give the id and the whole object of each annotation, in the file's order.
+        """Yield the id and the object of all annotations, in the file's order.
 
         Args:
-            wanted: only these ids; None: all.
+            wanted: only these ids; None for all.
 
         Raises:
-            BadAnnotation: when two of them have one id.
+            BadAnnotation: when two annotations have the same id.
         """
         seen = UniqueIds(f"annotations of {self._path}")
         for item in take(self._value, "annotations", list, str(self._path)):
@@ -84,14 +84,14 @@ class Instances:
         """Return the segmentation of an annotation, packed.
 
         Raises:
-            Unannotated: when it has none.
+            Unannotated: when it has no segmentation.
         """
         if not item.get("segmentation"):
             raise Unannotated(f"{where} has no segmentation; add one or remove the annotation.")
         return Segmentation.pack(item, self.image_of(item, where)[1].size)
 
     def _by_id(self, key: str, kind: str, read: Callable[[Any, str], _T]) -> dict[Id, _T]:
-        """Read the objects of a list by their ids; one that stands twice, with the same content, counts once."""
+        """Read the objects of a list by their ids; repeated objects with the same content count once."""
         found: dict[str, tuple[Id, _T]] = {}
         for item in take(self._value, key, list, str(self._path)):
             where = f"{kind.capitalize()} {len(found)} of {self._path}"

@@ -1,4 +1,4 @@
-"""Where a task's files lie, and what to say when they don't."""
+"""Finds a task's files under the data root, and explains what to do when they are missing."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from hlmat_bench.core.plain_files import cut, exists, is_file
-from hlmat_bench.data.layouts.errors import BadAnnotation, MissingFile, valid_name
 from hlmat_bench.data.layouts.json_csv import same
+from hlmat_bench.data.layouts.problems import BadAnnotation, MissingFile, valid_name
 
 _MOST_FOLDERS = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class DataRoot:
     """The folder of a task's data.
 
     Attributes:
         task: the task's name, the first part of every sample's id.
-        root: the folder that relative paths of the task start from.
+        root: the folder to which paths of the task are relative.
         how_to_get: how a user gets the data, as the end of a sentence.
-        seed: of the run; only synthetic data depends on it.
+        seed: the run's seed; only synthetic data depends on it.
     """
 
     task: str
@@ -30,10 +30,10 @@ class Place:
     seed: int = 0
 
     def file(self, name: str) -> Path:
-        """Return the file of that name under the root.
+        """Return the path of a file under the root.
 
         Raises:
-            MissingFile: when it is not there.
+            MissingFile: when it does not exist.
             BadAnnotation: when it is a folder, a pipe or a device.
         """
         path = self._existing(name)
@@ -42,10 +42,10 @@ class Place:
         return path
 
     def folder(self, name: str) -> Path:
-        """Return the folder of that name under the root.
+        """Return the path of a folder under the root.
 
         Raises:
-            MissingFile: when it is not there.
+            MissingFile: when it does not exist.
             BadAnnotation: when it is no folder.
         """
         path = self._existing(name)
@@ -62,7 +62,7 @@ class Place:
         return path
 
     def missing(self, path: Path, sample: str = "") -> MissingFile:
-        """Return the error for a file that is not there: which one, who needs it, and how to get it."""
+        """Return the error for a missing file, which says who needs it and how to get it."""
         name, who = valid_name(self.shown(path)), f"The sample {sample}" if sample else f"The task {self.task}"
         shown = cut(name if name.isprintable() else repr(name))
         advice = self.how_to_get or "correct the path, or give the folder that holds it with --data-root"
@@ -74,7 +74,7 @@ class Place:
         return MissingFile(f"{who} needs {shown}, which does not exist: {advice}.")
 
     def shown(self, path: Path) -> str:
-        """Return a path as a manifest may show it: relative to the root, or the last part alone."""
+        """Return a path in the form for a manifest: relative to the root, or else only its last part."""
         try:
             return path.relative_to(self.root).as_posix()
         except ValueError:
@@ -82,9 +82,9 @@ class Place:
 
 
 def inside(folder: Path, name: str, where: str) -> Path:
-    """Return the file that an annotation names, under a folder.
+    """Return the path of the file that an annotation names, under a folder.
 
-    Where there is no file of exactly that name, blanks around it are left out, and names are compared in Unicode's NFC.
+    Where no file has exactly this name, blanks around it are removed, and names are compared in Unicode's NFC.
 
     Raises:
         BadAnnotation: when the name leads out of the folder.
@@ -105,7 +105,7 @@ def _under(folder: Path, name: str, where: str) -> Path:
 
 
 def _found(folder: Path, path: Path) -> Path:
-    """Return the file whose name differs from that of a path only in how letters are composed, or the path."""
+    """Return the file whose name equals that of a path in Unicode's NFC, or else the path."""
     place = folder
     for part in path.relative_to(folder).parts:
         try:
@@ -117,14 +117,14 @@ def _found(folder: Path, path: Path) -> Path:
 
 @lru_cache(maxsize=64)
 def _names(folder: Path, changed: int) -> dict[str, str]:
-    """The names in a folder by their NFC form; ``changed`` is the folder's time, so that a new file is seen."""
+    """Return the names in a folder by their NFC form; ``changed`` is the folder's time, so that a new file is seen."""
     return {same(path.name): path.name for path in folder.iterdir()}
 
 
 def _alike(path: Path) -> str:
-    """Return the file near a path that differs in capital letters or suffix, or lies a folder deeper.
+    """Return a file that differs from a path only in capital letters or suffix, or is one folder deeper.
 
-    Its name is relative to the path's folder; empty: there is none.
+    The name is relative to the path's folder; empty where there is no such file.
     """
     try:
         names = [*_names(path.parent, path.parent.stat().st_mtime_ns).values()]

@@ -19,7 +19,7 @@ from PIL import Image as Pillow
 from PIL import ImageOps, UnidentifiedImageError
 
 from hlmat_bench.core.types import Image, Size
-from hlmat_bench.data.layouts.errors import Unreadable
+from hlmat_bench.data.layouts.problems import Unreadable
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 """Of the files that count as images, in small letters."""
@@ -44,7 +44,7 @@ _UNTURN = {
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ReadSettings:
     """How the files of a data set are read.
 
     Attributes:
@@ -58,7 +58,7 @@ class Reading:
     max_pixels: int = MAX_PIXELS
 
 
-AS_USUAL = Reading()
+AS_USUAL = ReadSettings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class Header:
         return self.size[::-1] if self.orientation in _TURNED else self.size
 
 
-def read_image(path: Path, how: Reading = AS_USUAL) -> Image:
+def read_image(path: Path, how: ReadSettings = AS_USUAL) -> Image:
     """Read an image file as uint8 (H, W, 3) RGB.
 
     An alpha channel is dropped. Integers of 16 bits are divided by 256, floats of 0 to 1 multiplied by 255.
@@ -91,7 +91,7 @@ def read_image(path: Path, how: Reading = AS_USUAL) -> Image:
         return _rgb(_shown(file, path, how), path)
 
 
-def read_header(path: Path, how: Reading = AS_USUAL) -> Header:
+def read_header(path: Path, how: ReadSettings = AS_USUAL) -> Header:
     """Read what `Header` holds, without decoding the file where its format allows that.
 
     Raises:
@@ -116,7 +116,7 @@ def read_size(path: Path) -> Size:
     return read_header(path).size
 
 
-def read_values(path: Path, how: Reading = AS_USUAL) -> NDArray[Any]:
+def read_values(path: Path, how: ReadSettings = AS_USUAL) -> NDArray[Any]:
     """Read the values of a mask file, (H, W) or (H, W, channels).
 
     Palette entries become their colours, and a transparent colour becomes an alpha channel.
@@ -150,7 +150,7 @@ def _has_exif(path: Path) -> bool:
     return False
 
 
-def _shown(file: Pillow.Image, path: Path, how: Reading) -> Pillow.Image:
+def _shown(file: Pillow.Image, path: Path, how: ReadSettings) -> Pillow.Image:
     if how.turned:
         return ImageOps.exif_transpose(file)
     orientation = _orientation(file, path)
@@ -181,7 +181,7 @@ def _eight_bits(values: NDArray[Any], path: Path) -> NDArray[np.uint8]:
 
 
 @contextmanager
-def _opened(path: Path, how: Reading) -> Iterator[Pillow.Image]:
+def _opened(path: Path, how: ReadSettings) -> Iterator[Pillow.Image]:
     try:
         with _without_pillows_bound(), Pillow.open(path) as file:
             width, height = file.size
@@ -223,7 +223,7 @@ class ImageReader:
         how: how files are read.
     """
 
-    def __init__(self, keep: int = 3, how: Reading = AS_USUAL) -> None:
+    def __init__(self, keep: int = 3, how: ReadSettings = AS_USUAL) -> None:
         self._keep = keep
         self._how = how
         self._lock = threading.Lock()

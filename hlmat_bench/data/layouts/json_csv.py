@@ -1,4 +1,4 @@
-"""Reading annotation files: JSON, tables, and single fields of what they hold."""
+"""Reads annotation files: JSON, tables, and single fields of their contents."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from typing import Any, TypeVar
 
 from hlmat_bench.core import plain_files
 from hlmat_bench.core.errors import UsageError
-from hlmat_bench.data.layouts.errors import BadAnnotation, Unannotated
+from hlmat_bench.data.layouts.problems import BadAnnotation, Unannotated
 
 _T = TypeVar("_T")
 _NAMES = {dict: "an object", list: "a list", str: "a string", int: "an integer"}
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 TAG = "tag:"
-"""How the columns of tags begin; what follows keeps its capital letters."""
+"""The prefix of the columns of tags; the name of the tag after it keeps its capital letters."""
 
 
 def read_text(path: Path) -> str:
     """Return the text of a UTF-8 file, without its byte order mark.
 
     Raises:
-        BadAnnotation: when it cannot be read, is no plain file or is not UTF-8.
+        BadAnnotation: when the file cannot be read, is no plain file or is not UTF-8.
     """
     try:
         return plain_files.read_text(path, plain_files.MAX_ANNOTATIONS)
@@ -39,16 +39,16 @@ def read_json(path: Path) -> Any:
     """Return the value in a JSON file.
 
     Raises:
-        BadAnnotation: when it cannot be read or is no JSON.
+        BadAnnotation: when the file cannot be read or is no JSON.
     """
     return parse_json(read_text(path), str(path))
 
 
 def parse_json(text: str, where: str) -> Any:
-    """Return the value of JSON text; ``where`` is what an error calls it.
+    """Return the value of JSON text; ``where`` is the name of the text in error messages.
 
     Raises:
-        BadAnnotation: when it is no JSON.
+        BadAnnotation: when the text is no JSON.
     """
     try:
         return json.loads(text)
@@ -57,13 +57,13 @@ def parse_json(text: str, where: str) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class CsvTable:
     """A CSV file.
 
     Attributes:
-        columns: the header's names, in small letters and without blanks around them; no two are equal.
-        rows: the cells by these names, as they stand in the file.
-        separator: what is between cells, as a word.
+        columns: the header's names, in lower case and without blanks around them; no two are equal.
+        rows: the cells by these names, as they are in the file.
+        separator: the name of the separator between cells, e.g. ``"commas"``.
     """
 
     columns: tuple[str, ...]
@@ -71,14 +71,15 @@ class Table:
     separator: str
 
 
-def read_csv(path: Path) -> Table:
+def read_csv(path: Path) -> CsvTable:
     """Read a CSV file with a header.
 
-    Cells are separated by the first of comma, semicolon, tab and bar that the header has. A column without a name, such
+    The separator is the first of comma, semicolon, tab and bar that the header contains. A column without a name, such
     as the index that pandas writes, is left out; empty cells are empty strings.
 
     Raises:
-        BadAnnotation: when it cannot be read, has no header or two equal columns, or a row has more or fewer cells.
+        BadAnnotation: when the file cannot be read, has no header or two equal columns, or a row has more or fewer
+            cells.
     """
     text = read_text(path)
     header, _, rest = text.partition("\n")
@@ -96,7 +97,7 @@ def read_csv(path: Path) -> Table:
     twice = [name for name in columns if name and columns.count(name) > 1]
     if twice:
         raise BadAnnotation(f"{path} has the column {twice[0]!r} twice; remove or rename one of them.")
-    return Table(tuple(filter(None, columns)), rows, _SEPARATORS[separator])
+    return CsvTable(tuple(filter(None, columns)), rows, _SEPARATORS[separator])
 
 
 def _column(name: str) -> str:
@@ -107,14 +108,14 @@ def _column(name: str) -> str:
 def _row(columns: list[str], cells: list[str], where: str, separator: str) -> dict[str, str]:
     if len(cells) != len(columns):
         raise BadAnnotation(
-            f"{where} has not as many cells as the header ({len(cells)}, not {len(columns)}); quote cells with "
+            f"{where} has another number of cells than the header ({len(cells)}, not {len(columns)}); quote cells with "
             f"{_SEPARATORS[separator]} in them."
         )
     return {name: cell for name, cell in zip(columns, cells, strict=True) if name}
 
 
 class UniqueIds:
-    """Refuses an id that was there before; the integer 1 and the text "1" are one id.
+    """Refuses repeated ids; the integer 1 and the text "1" are the same id.
 
     Args:
         what: the things that have the ids, in the plural and with their file.
@@ -125,10 +126,10 @@ class UniqueIds:
         self._first: dict[str, int] = {}
 
     def add(self, ident: int | str) -> None:
-        """Take the next thing's id.
+        """Add the next id.
 
         Raises:
-            BadAnnotation: when an earlier one has it.
+            BadAnnotation: when an earlier thing has this id.
         """
         number = len(self._first)
         first = self._first.setdefault(str(ident), number)
@@ -140,7 +141,7 @@ class UniqueIds:
 
 
 def same(name: str) -> str:
-    """Return a name in the form in which names are compared: Unicode's NFC; macOS writes file names decomposed."""
+    """Return a name in Unicode's NFC, in which names are compared, because macOS writes file names decomposed."""
     return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
@@ -148,10 +149,10 @@ def take(record: Any, key: str, kind: type[_T], where: str) -> _T:
     """Return a field of a record.
 
     Args:
-        record: what should be an object with that field.
+        record: the value that should be an object with this field.
         key: the field's name.
-        kind: the type the field should have.
-        where: what an error calls the record.
+        kind: the type that the field should have.
+        where: the name of the record in error messages.
 
     Raises:
         BadAnnotation: when the record is no object, or the field is missing or of another type.
@@ -175,7 +176,7 @@ def take_texts(record: Any, key: str, where: str) -> list[str]:
 
     Raises:
         Unannotated: when there is no text.
-        BadAnnotation: when there is something else.
+        BadAnnotation: when the field has another type.
     """
     value = record.get(key) if isinstance(record, Mapping) else None
     texts = [value] if isinstance(value, str) else value

@@ -1,7 +1,7 @@
-"""A folder of images and a folder of mask files with the same stems, and an expression for each stem.
+"""The layout ``mask_folder``: a folder of images, a folder of mask files with the same stems, and expressions by stem.
 
 This is the layout of HQSeg-44K (DIS5K, ThinObject-5K, COIFT, HRSOD; https://github.com/SysCV/sam-hq) and of the
-interactive-segmentation sets as RITM lays them out (https://github.com/SamsungLabs/ritm_interactive_segmentation).
+interactive segmentation sets in RITM's form (https://github.com/SamsungLabs/ritm_interactive_segmentation).
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
 from hlmat_bench.core.plain_files import is_file
 from hlmat_bench.core.samples import Sample
 from hlmat_bench.data.layouts.captions import read_captions
-from hlmat_bench.data.layouts.data_root import Place
-from hlmat_bench.data.layouts.errors import BadAnnotation, Unannotated
-from hlmat_bench.data.layouts.files import FileSource, LeftOut, Pixels
+from hlmat_bench.data.layouts.data_root import DataRoot
+from hlmat_bench.data.layouts.file_source import FileSource, LeftOut, Pixels
 from hlmat_bench.data.layouts.image_files import SUFFIXES
 from hlmat_bench.data.layouts.json_csv import same
+from hlmat_bench.data.layouts.layout_settings import DataPath, FileSettings, OptionalPath
 from hlmat_bench.data.layouts.masks import Channel, MaskFile, MaskRule
-from hlmat_bench.data.layouts.settings import DataPath, FileSettings, OptionalPath
+from hlmat_bench.data.layouts.problems import BadAnnotation, Unannotated
 from hlmat_bench.data.layouts.words import words
 
 _EXPRESSION, _IMAGE = "expression", "image"
@@ -32,12 +32,12 @@ _LONGEST_PATTERN = 2000
 _REPLACED = frozenset({"captions", "captions_if_there", "expression"})
 
 
-class MaskSettings(FileSettings):
+class MaskFileSettings(FileSettings):
     """What all layouts with mask files take; see `MaskRule`.
 
     Attributes:
-        threshold: values above it are the object.
-        channel: which value of a colour counts.
+        threshold: values above it belong to the object.
+        channel: the channel of a coloured mask file that counts.
         ignore_value: the value of pixels that no score counts.
     """
 
@@ -46,27 +46,26 @@ class MaskSettings(FileSettings):
     ignore_value: int | None = Field(None, ge=-(2**31), le=2**32)
 
     def rule(self) -> MaskRule:
-        """Which values of a mask are the object."""
+        """Return the rule for the values of mask files."""
         return MaskRule(self.threshold, self.channel, self.ignore_value)
 
 
-class MaskFolderSettings(MaskSettings):
+class MaskFolderSettings(MaskFileSettings):
     """The settings of this layout. The expression comes from ``captions``, ``expression`` or ``pattern``.
 
     Attributes:
         images: the folder of the images.
         masks: the folder of the masks.
-        image_suffix: how image files end; None: any image.
-        mask_suffix: how mask files end; what is before it is the stem.
+        image_suffix: the end of image files' names; None for any image.
+        mask_suffix: the end of mask files' names; the text before it is the stem.
         captions: a caption file; see `captions.read_captions`.
-        captions_if_there: a caption file that is used where it lies in its place.
+        captions_if_there: a caption file that is used if it exists.
         expression: one expression for all images.
         pattern: a regular expression that is searched in the stem. Its group ``expression`` is the expression, as a
-            name (see `words.words`); its group ``image`` is what samples of one image share; every other group
-            becomes a tag.
+            name (see `words.words`); its group ``image`` is the id that samples of one image have in common; all
+            other groups become tags.
     """
 
-    kind: Literal["mask_folder"]
     images: DataPath
     masks: DataPath
     image_suffix: str | None = None
@@ -95,7 +94,7 @@ class MaskFolderSettings(MaskSettings):
         return self
 
     def changed(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
-        """See `SourceSettings.changed`; another origin of the expressions replaces the one there was."""
+        """See `SourceSettings.changed`; a new origin of the expressions replaces the old one."""
         values = super().changed(overrides)
         if _ORIGINS.isdisjoint(overrides):
             return values
@@ -105,13 +104,13 @@ class MaskFolderSettings(MaskSettings):
         """See `SourceSettings.needed`."""
         return [self.images, self.masks, *([self.captions] if self.captions else [])]
 
-    def open(self, place: Place) -> FileSource:
+    def open(self, place: DataRoot) -> FileSource:
         """See `SourceSettings.open`."""
         images, masks = place.folder(self.images), place.folder(self.masks)
         origin = self._origin(place)
         return FileSource(place, self._samples(images, masks, origin, place), self, origin.name)
 
-    def _samples(self, images: Path, masks: Path, origin: _Origin, place: Place) -> Iterator[Sample | LeftOut]:
+    def _samples(self, images: Path, masks: Path, origin: _Origin, place: DataRoot) -> Iterator[Sample | LeftOut]:
         pictures = _by_stem(images, [self.image_suffix] if self.image_suffix else SUFFIXES)
         outlines = _by_stem(masks, [self.mask_suffix])
         for folder, found, setting in ((images, pictures, "images"), (masks, outlines, "masks")):
@@ -138,7 +137,7 @@ class MaskFolderSettings(MaskSettings):
         match = re.search(self.pattern, stem) if self.pattern else None
         return {name: text for name, text in match.groupdict().items() if text} if match else {}
 
-    def _origin(self, place: Place) -> _Origin:
+    def _origin(self, place: DataRoot) -> _Origin:
         """Where the expressions come from."""
         if self.captions:
             return _Origin("captions", _captions(place.file(self.captions)))
@@ -161,7 +160,7 @@ class MaskFolderSettings(MaskSettings):
 
 @dataclass(frozen=True, slots=True)
 class _Origin:
-    """Where expressions come from: the setting that says so, and the expressions of a stem."""
+    """The origin of expressions: the name of the setting, and a function from a stem to its expressions."""
 
     name: str
     of: Callable[[str], list[str]]
@@ -179,7 +178,7 @@ def _captions(path: Path) -> Callable[[str], list[str]]:
 
 
 def _by_stem(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
-    """Return the files of a folder that end so, by what is before it in NFC; hidden files are left out."""
+    """Return the files of a folder with one of the suffixes, by their stem in NFC, without hidden files."""
     found: dict[str, Path] = {}
     endings = tuple(suffixes)
     for path in sorted(folder.iterdir()):
@@ -189,13 +188,13 @@ def _by_stem(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
         stem = same(path.name[: -len(ending)])
         if stem in found:
             raise BadAnnotation(
-                f"{folder} holds both {found[stem].name} and {path.name}; say which with --set data.image_suffix=.EXT."
+                f"{folder} has both {found[stem].name} and {path.name}; choose one with --set data.image_suffix=.EXT."
             )
         found[stem] = path
     return found
 
 
-def _nothing_in(folder: Path, place: Place, setting: str, ending: str | None) -> str:
+def _nothing_in(folder: Path, place: DataRoot, setting: str, ending: str | None) -> str:
     """Return the sentence for a folder without a file that ends as it should, with what it holds instead."""
     what, shown = ("mask" if setting == "masks" else "image"), place.shown(folder)
     sentence = f"The task {place.task} has no samples: its folder {shown} holds no {what}"
@@ -213,3 +212,6 @@ def _nothing_in(folder: Path, place: Place, setting: str, ending: str | None) ->
 
 def _holds_images(folder: Path) -> bool:
     return any(path.suffix.lower() in SUFFIXES for path in folder.iterdir())
+
+
+LAYOUTS = {"mask_folder": MaskFolderSettings}

@@ -1,4 +1,4 @@
-"""Ground truths before they are decoded: a segmentation of an annotation file, or a mask file."""
+"""Ground truths that are not yet decoded: a segmentation of an annotation file, or a mask file."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ from hlmat_bench.core import masks
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.samples import Truth
 from hlmat_bench.core.types import Mask, Size
-from hlmat_bench.data.layouts.errors import BadAnnotation, WrongSize
-from hlmat_bench.data.layouts.image_files import AS_USUAL, Reading, read_header, read_values
+from hlmat_bench.data.layouts.image_files import AS_USUAL, ReadSettings, read_header, read_values
+from hlmat_bench.data.layouts.problems import BadAnnotation, WrongSize
 
 Channel: TypeAlias = Literal["first", "any", "alpha"]
 
 _POINTS = 3
-"""Fewer points enclose no pixel."""
+"""The fewest points of a polygon; fewer enclose no pixel."""
 _MOST_OFF = 0.25
-"""How far a mask may be from its image's size, as a share of a side, to be resized or cropped."""
+"""The largest difference of a mask's side from its image's, as a share of the side, for resizing or cropping."""
 _TOO_LARGE = 1e15
 _FEW = 2
-"""How many values a mask has; more of them under an alpha channel are a picture that was cut out."""
+"""The number of values of a mask; more values under an alpha channel mean a picture that was cut out."""
 
 
-class Shape(Protocol):
+class TruthShape(Protocol):
     """A ground truth that can be decoded again and again; two equal shapes are one ground truth."""
 
-    def truth(self, size: Size, where: str, how: Reading = AS_USUAL) -> Truth:
+    def truth(self, size: Size, where: str, how: ReadSettings = AS_USUAL) -> Truth:
         """Decode it.
 
         Args:
             size: (height, width) of the image.
-            where: what an error calls the sample.
-            how: how its files are read, and what becomes of another size.
+            where: the name of the sample in error messages.
+            how: the rules by which its files are read and another size is fitted.
 
         Raises:
-            DataProblem: when it is no mask, or one of another size.
+            DataProblem: when it is no mask, or has another size.
         """
         ...
 
-    def check_size(self, size: Size, where: str, how: Reading = AS_USUAL) -> None:
+    def check_size(self, size: Size, where: str, how: ReadSettings = AS_USUAL) -> None:
         """Compare its size with the image's without decoding it; see `truth`.
 
         Raises:
@@ -56,11 +56,11 @@ class Shape(Protocol):
         ...
 
     def definition(self) -> bytes:
-        """Return what defines it besides its files, for a digest."""
+        """Return everything that defines the ground truth, except its files, for a digest."""
         ...
 
     def files(self) -> tuple[Path, ...]:
-        """Return the files it is read from."""
+        """Return the files that the ground truth is read from."""
         ...
 
 
@@ -69,10 +69,10 @@ class Segmentation:
     """A segmentation as COCO's annotation files write it: polygons, or a run-length encoding.
 
     Attributes:
-        packed: the JSON value, as compact UTF-8 text: tens of thousands stay in memory.
-        size: (height, width) of the image it was drawn on, as the annotations say.
-        area: the annotation's own field ``area``, in pixels; None: there is none.
-        bbox: the annotation's own field ``bbox``, [x, y, width, height] in pixels; None: there is none.
+        packed: the JSON value, as compact UTF-8 text, because tens of thousands stay in memory.
+        size: (height, width) in the annotations of the image on which it was drawn.
+        area: the annotation's own field ``area``, in pixels; None where it is missing.
+        bbox: the annotation's own field ``bbox``, [x, y, width, height] in pixels; None where it is missing.
     """
 
     packed: bytes
@@ -82,10 +82,10 @@ class Segmentation:
 
     @classmethod
     def pack(cls, item: Mapping[str, Any], size: Size) -> Segmentation:
-        """Keep what an annotation says in its fields ``segmentation``, ``area`` and ``bbox``.
+        """Pack an annotation's fields ``segmentation``, ``area`` and ``bbox``.
 
         Raises:
-            BadAnnotation: when the segmentation is nested beyond all bounds.
+            BadAnnotation: when the segmentation is nested too deeply.
         """
         try:
             packed = json.dumps(item["segmentation"], separators=(",", ":")).encode()
@@ -100,36 +100,36 @@ class Segmentation:
         """Return the annotation's field ``segmentation``."""
         return json.loads(self.packed)
 
-    def truth(self, size: Size, where: str, how: Reading = AS_USUAL) -> Truth:
-        """See `Shape.truth`."""
+    def truth(self, size: Size, where: str, how: ReadSettings = AS_USUAL) -> Truth:
+        """See `TruthShape.truth`."""
         self.check_size(size, where, how)
         return Truth(fitted(decode(self.value(), self.size, where), size, where, how))
 
-    def check_size(self, size: Size, where: str, how: Reading = AS_USUAL) -> None:
-        """See `Shape.check_size`."""
+    def check_size(self, size: Size, where: str, how: ReadSettings = AS_USUAL) -> None:
+        """See `TruthShape.check_size`."""
         check_fits(self.size, size, where, how)
 
     def definition(self) -> bytes:
-        """See `Shape.definition`."""
+        """See `TruthShape.definition`."""
         return repr(self.size).encode() + self.packed
 
     def files(self) -> tuple[Path, ...]:
-        """Return no file: it lies in the annotation file."""
+        """Return no file, because the segmentation is in the annotation file."""
         return ()
 
 
 def decode(value: Any, size: Size, where: str) -> Mask:
-    """The mask of a segmentation (https://cocodataset.org/#format-data), bool (H, W).
+    """Return the mask of a segmentation (https://cocodataset.org/#format-data), bool (H, W).
 
     Args:
         value: polygons ``[[x0, y0, x1, y1, ...], ...]`` in pixels, a single polygon as a flat list (which some
-            files hold by mistake), an RLE ``{"size", "counts"}``, compressed or not, or a list of RLEs; the mask
+            files contain by mistake), an RLE ``{"size", "counts"}``, compressed or not, or a list of RLEs; the mask
             is the union of all parts.
         size: (height, width) of the image.
-        where: what an error calls it.
+        where: the name of the segmentation in error messages.
 
     Raises:
-        BadAnnotation: when it is none of these.
+        BadAnnotation: when the value has none of these forms.
     """
     parts = value if isinstance(value, list) else [value]
     if parts and all(_is_number(part) for part in parts):
@@ -151,7 +151,8 @@ def wrong_size(where: str, mask: tuple[int, ...], image: Size) -> WrongSize:
         )
     elif _off(mask, image) <= _MOST_OFF:
         advice = (
-            "make them one size, or --set data.resize=nearest (or crop) where all masks of the set are a little off"
+            "make them one size, or --set data.resize=nearest (or crop) where the masks of the set differ a little in "
+            "size"
         )
     return WrongSize(
         f"{where} has a mask of {mask[0]} x {mask[1]} and an image of {image[0]} x {image[1]} (height x width): "
@@ -160,16 +161,16 @@ def wrong_size(where: str, mask: tuple[int, ...], image: Size) -> WrongSize:
 
 
 def _off(mask: tuple[int, ...], image: Size) -> float:
-    """How far a mask is from its image's size: the larger difference of their sides, as a share of the image's."""
+    """Return the larger difference of a mask's sides from its image's, as a share of the image's side."""
     return max(abs(mask[side] - image[side]) / image[side] for side in (0, 1))
 
 
-def check_fits(mask: tuple[int, ...], image: Size, where: str, how: Reading) -> None:
+def check_fits(mask: tuple[int, ...], image: Size, where: str, how: ReadSettings) -> None:
     """Compare a mask's (height, width) with its image's.
 
     Raises:
-        WrongSize: when they differ, unless ``how.resize`` allows it: ``nearest`` a mask whose sides are off by a
-            quarter at most, ``crop`` such a mask of which no side is smaller.
+        WrongSize: when they differ, unless ``how.resize`` allows it: ``nearest`` allows differences of a side of at
+            most a quarter, ``crop`` the same if no side of the mask is smaller than the image's.
     """
     if mask == image:
         return
@@ -183,7 +184,7 @@ def check_fits(mask: tuple[int, ...], image: Size, where: str, how: Reading) -> 
         raise wrong_size(where, mask, image)
 
 
-def fitted(mask: Mask, image: Size, where: str, how: Reading) -> Mask:
+def fitted(mask: Mask, image: Size, where: str, how: ReadSettings) -> Mask:
     """Return a mask of its image's (height, width): resized to the nearest pixels, or cut off at the right and below.
 
     Raises:
@@ -233,7 +234,7 @@ def _polygons(polygons: list[list[Any]], size: Size, where: str) -> Mask:
 
 
 def _check_polygon(polygon: list[Any], size: Size, where: str) -> None:
-    """Refuse what pycocotools, which is written in C, would read wrongly or at any cost."""
+    """Refuse polygons for which pycocotools, which is written in C, gives wrong masks or needs any amount of memory."""
     if len(polygon) % 2 or not all(_is_number(number) for number in polygon):
         raise BadAnnotation(f"{where} has a polygon that is no list x0, y0, x1, y1, ...; correct it.")
     height, width = size
@@ -245,13 +246,13 @@ def _check_polygon(polygon: list[Any], size: Size, where: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class MaskRule:
-    """Which values of a mask file are the object.
+    """The rule that says which values of a mask file belong to the object.
 
     Attributes:
-        threshold: larger values are the object.
-        channel: which value of a colour counts: that of the ``first`` channel, the largest of its colours (``any``), or
-            that of the ``alpha`` channel.
-        ignore: the value of pixels that no score counts; None: there are none.
+        threshold: larger values belong to the object.
+        channel: the value that counts in a coloured file: of the ``first`` channel, of the ``alpha`` channel, or the
+            largest of the colours (``any``).
+        ignore: the value of pixels that no score counts; None where there are none.
     """
 
     threshold: float = 128
@@ -259,10 +260,11 @@ class MaskRule:
     ignore: int | None = None
 
     def truth(self, values: NDArray[Any], where: str = "The mask") -> Truth:
-        """Apply it to the values of a file, (H, W) or (H, W, channels); a second or fourth channel is alpha.
+        """Apply the rule to the values of a file, (H, W) or (H, W, channels); a second or fourth channel is alpha.
 
         Raises:
-            BadAnnotation: when there is no alpha channel to take, or the shape seems to be in one that is not taken.
+            BadAnnotation: when the rule needs an alpha channel that is missing, or the object seems to be in an alpha
+                channel that the rule does not use.
         """
         gray = self.gray(values, where)
         ignored = None if self.ignore is None else gray == self.ignore
@@ -287,7 +289,7 @@ class MaskRule:
         return gray
 
     def _is_cut_out(self, gray: NDArray[Any], alpha: NDArray[Any]) -> bool:
-        """Whether the alpha channel varies under one colour, or under a picture instead of a mask."""
+        """Return whether the alpha channel varies under a single colour, or under a picture instead of a mask."""
         if alpha.min() == alpha.max():
             return False
         seen = gray[alpha > 0]
@@ -302,37 +304,37 @@ class MaskFile:
     """A mask in a file of its own.
 
     Attributes:
-        path: the file.
-        rule: which of its values are the object.
-        ignore: a file whose pixels above the rule's threshold no score counts; None: there is none.
+        path: the path of the file.
+        rule: the rule for its values.
+        ignore: a file with the pixels that no score counts, those above the rule's threshold; None without one.
     """
 
     path: Path
     rule: MaskRule
     ignore: Path | None = None
 
-    def truth(self, size: Size, where: str, how: Reading = AS_USUAL) -> Truth:
-        """See `Shape.truth`."""
+    def truth(self, size: Size, where: str, how: ReadSettings = AS_USUAL) -> Truth:
+        """See `TruthShape.truth`."""
         truth = self._read(self.path, size, where, how)
         if self.ignore is None:
             return truth
         hidden = self._read(self.ignore, size, where, how).mask
         return Truth(truth.mask, hidden if truth.ignore is None else hidden | truth.ignore)
 
-    def _read(self, path: Path, size: Size, where: str, how: Reading) -> Truth:
+    def _read(self, path: Path, size: Size, where: str, how: ReadSettings) -> Truth:
         truth = self.rule.truth(read_values(path, how), f"The mask {path}")
         ignored = None if truth.ignore is None else fitted(truth.ignore, size, where, how)
         return Truth(fitted(truth.mask, size, where, how), ignored)
 
-    def check_size(self, size: Size, where: str, how: Reading = AS_USUAL) -> None:
-        """See `Shape.check_size`."""
+    def check_size(self, size: Size, where: str, how: ReadSettings = AS_USUAL) -> None:
+        """See `TruthShape.check_size`."""
         for path in self.files():
             check_fits(read_header(path, how).size, size, where, how)
 
-    def advice(self, how: Reading = AS_USUAL) -> str:
+    def advice(self, how: ReadSettings = AS_USUAL) -> str:
         """Return what the file of a blank mask holds and which setting fits, as the end of a sentence.
 
-        Empty where the file has one value everywhere.
+        The text is empty where the file has only one value.
         """
         values = read_values(self.path, how)
         gray, where, settings = self.rule.gray(values), "its file holds", ""
@@ -350,9 +352,9 @@ class MaskFile:
         return f", though {where} {shown}; {settings}takes the larger values"
 
     def definition(self) -> bytes:
-        """See `Shape.definition`."""
+        """See `TruthShape.definition`."""
         return repr(self.rule).encode()
 
     def files(self) -> tuple[Path, ...]:
-        """Return the mask, and what to ignore."""
+        """Return the mask file, and the file of ignored pixels if there is one."""
         return (self.path,) if self.ignore is None else (self.path, self.ignore)

@@ -1,7 +1,7 @@
-"""The layout of refCOCO, refCOCO+ and refCOCOg (https://github.com/lichengunc/refer).
+"""The layout ``refer``, of refCOCO, refCOCO+ and refCOCOg (https://github.com/lichengunc/refer).
 
-A list of references, as a pickle or JSON, names an object by the id of an annotation in COCO's ``instances.json``.
-The field ``file_name`` of a reference is not that of the image; the image is found by its id.
+A reference in a list, a pickle or JSON, names an object by the id of an annotation in COCO's ``instances.json``.
+The field ``file_name`` of a reference is not the image's file name, so the image is found by its id.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Any, Literal
 from hlmat_bench.core import unpickle
 from hlmat_bench.core.samples import Sample
 from hlmat_bench.data.layouts.coco_file import Id, Instances
-from hlmat_bench.data.layouts.data_root import Place
-from hlmat_bench.data.layouts.errors import BadAnnotation, Unannotated
-from hlmat_bench.data.layouts.files import FileSource, LeftOut, Pixels
+from hlmat_bench.data.layouts.data_root import DataRoot
+from hlmat_bench.data.layouts.file_source import FileSource, LeftOut, Pixels
 from hlmat_bench.data.layouts.json_csv import UniqueIds, read_json, take, take_id
-from hlmat_bench.data.layouts.settings import DataPath, FileSettings
+from hlmat_bench.data.layouts.layout_settings import DataPath, FileSettings
+from hlmat_bench.data.layouts.problems import BadAnnotation, Unannotated
 
 _NO_OBJECT = -1
 """The annotation of gRefCOCO's references to nothing (https://github.com/henghuiding/gRefCOCO, grefer.py)."""
@@ -27,14 +27,13 @@ class ReferSettings(FileSettings):
     """The settings of this layout. A reference to a crowd is a sample, as in the published counts.
 
     Attributes:
-        refs: the references: ``refs(unc).p``, or the same as ``.json``.
+        refs: the file of references: ``refs(unc).p``, or the same content as ``.json``.
         instances: the annotations, in COCO's format.
         images: the folder of the images.
-        split: which references: ``val``, ``testA``, ...
+        split: the split of the references to play: ``val``, ``testA``, ...
         sentence: ``sent`` is the cleaned sentence, ``raw`` what the annotator wrote.
     """
 
-    kind: Literal["refer"]
     refs: DataPath
     instances: DataPath
     images: DataPath
@@ -45,7 +44,7 @@ class ReferSettings(FileSettings):
         """See `SourceSettings.needed`."""
         return [self.refs, self.instances, self.images]
 
-    def open(self, place: Place) -> FileSource:
+    def open(self, place: DataRoot) -> FileSource:
         """See `SourceSettings.open`."""
         refs = place.file(self.refs)
         chosen = _of_split(refs, self.split)
@@ -111,7 +110,7 @@ def _of_split(path: Path, split: str) -> list[Any]:
 
 
 def _object_of(ref: Any, objects: dict[Id, Any], where: str) -> Any:
-    """The annotation that a reference names; it must be of the same image."""
+    """Return the annotation that a reference names; it must be of the same image."""
     item = objects.get(ref["ann_id"])
     if item is None or item.get("image_id") != ref["image_id"]:
         raise BadAnnotation(
@@ -119,3 +118,6 @@ def _object_of(ref: Any, objects: dict[Id, Any], where: str) -> Any:
             "get both files again."
         )
     return item
+
+
+LAYOUTS = {"refer": ReferSettings}

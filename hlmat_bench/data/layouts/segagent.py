@@ -1,9 +1,9 @@
-"""SegAgent's evaluation files (https://github.com/aim-uofa/SegAgent, ``evaltools``).
+"""The layout ``segagent``: SegAgent's evaluation files (https://github.com/aim-uofa/SegAgent, ``evaltools``).
 
-``{"data": [{"image_name", "height", "width", "gt_ann": {"caption", "segmentation"}}]}``. Every caption is a sample,
-whatever the image's suffix and however many there are. An integer name is a COCO image id. A name without a dot is
-that of a JPEG file. A list of captions that begins with ``Unknown`` stands for the object that the file is named
-after: its name without two digits and ``.jpg``.
+``{"data": [{"image_name", "height", "width", "gt_ann": {"caption", "segmentation"}}]}``. All captions are samples, of
+images with any suffix. An integer name is a COCO image id. A name without a dot is that of a JPEG file, without its
+suffix. Where a list of captions begins with ``Unknown``, the expression is taken from the image's file name, without
+the two digits and ``.jpg`` at its end.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from string import Formatter
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import field_validator
 
 from hlmat_bench.core.samples import Sample
-from hlmat_bench.data.layouts.data_root import Place, inside
-from hlmat_bench.data.layouts.errors import Unannotated
-from hlmat_bench.data.layouts.files import FileSource, LeftOut, Pixels
+from hlmat_bench.data.layouts.data_root import DataRoot, inside
+from hlmat_bench.data.layouts.file_source import FileSource, LeftOut, Pixels
 from hlmat_bench.data.layouts.json_csv import read_json, take, take_id, take_texts
+from hlmat_bench.data.layouts.layout_settings import DataPath, FileSettings
 from hlmat_bench.data.layouts.masks import Segmentation
-from hlmat_bench.data.layouts.settings import DataPath, FileSettings
+from hlmat_bench.data.layouts.problems import Unannotated
 
 _UNKNOWN = "Unknown"
 _WIDTH = re.compile(r"(?:0?\d{1,2})?d?")
@@ -34,12 +34,11 @@ class SegAgentSettings(FileSettings):
 
     Attributes:
         annotations: the JSON file.
-        images: the folder that image names start from.
-        coco_name: the name of an image that is given as an integer: a format string with ``{id}`` and, for data
-            sets with a folder per thousand images, ``{thousand}``.
+        images: the folder to which names of images are relative.
+        coco_name: the file name of an image that is given as an integer: a format string with ``{id}`` and, for data
+            sets with one folder per thousand images, ``{thousand}``.
     """
 
-    kind: Literal["segagent"]
     annotations: DataPath
     images: DataPath
     coco_name: str = "mscoco/images/train2014/COCO_train2014_{id:012d}.jpg"
@@ -62,7 +61,7 @@ class SegAgentSettings(FileSettings):
         """See `SourceSettings.needed`."""
         return [self.annotations, self.images]
 
-    def open(self, place: Place) -> FileSource:
+    def open(self, place: DataRoot) -> FileSource:
         """See `SourceSettings.open`."""
         annotations, images = place.file(self.annotations), place.folder(self.images)
         return FileSource(place, self._samples(annotations, images, place.task), self, "caption")
@@ -99,3 +98,6 @@ def _captions(truth: dict[str, Any], name: str, where: str) -> list[str]:
     if isinstance(truth["caption"], list) and captions[0] == _UNKNOWN:
         return [name[:-_NUMBER_AND_SUFFIX]]
     return captions
+
+
+LAYOUTS = {"segagent": SegAgentSettings}

@@ -1,8 +1,8 @@
-"""A user's own data: a folder of images, a folder of masks, and a table of expressions.
+"""The layout ``table``, for a user's own data: a folder of images, a folder of masks, and a table of expressions.
 
-The table is a CSV file with the columns ``image``, ``mask`` and ``expression``. Further columns: ``id`` (unique; else
-made from the mask's name), ``ref_id`` (the object; else the mask), ``ignore`` (a mask of pixels that no score counts)
-and any ``tag:NAME``, by which scores are sliced. Other columns are not read.
+The table is a CSV file with the columns ``image``, ``mask`` and ``expression``. Optional columns: ``id`` (unique; by
+default made from the mask's name), ``ref_id`` (the object; by default the mask), ``ignore`` (a mask of pixels that no
+score counts) and any ``tag:NAME``, by which scores are grouped. Other columns are not read.
 """
 
 from __future__ import annotations
@@ -11,32 +11,30 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
-from typing import Literal
 
 from hlmat_bench.core.samples import Sample
 from hlmat_bench.data.layouts.captions import stem
-from hlmat_bench.data.layouts.data_root import Place, inside
-from hlmat_bench.data.layouts.errors import BadAnnotation, Doubt, Unannotated
-from hlmat_bench.data.layouts.files import FileSource, LeftOut, Pixels
-from hlmat_bench.data.layouts.json_csv import TAG, Table, read_csv
-from hlmat_bench.data.layouts.mask_folder import MaskSettings
+from hlmat_bench.data.layouts.data_root import DataRoot, inside
+from hlmat_bench.data.layouts.file_source import FileSource, LeftOut, Pixels
+from hlmat_bench.data.layouts.json_csv import TAG, CsvTable, read_csv
+from hlmat_bench.data.layouts.layout_settings import DataPath
+from hlmat_bench.data.layouts.mask_folder import MaskFileSettings
 from hlmat_bench.data.layouts.masks import MaskFile, MaskRule
-from hlmat_bench.data.layouts.settings import DataPath
+from hlmat_bench.data.layouts.problems import BadAnnotation, Doubt, Unannotated
 
 _NEEDED = ("image", "mask", "expression")
 _KNOWN = (*_NEEDED, "id", "ref_id", "ignore")
 
 
-class TableSettings(MaskSettings):
+class TableSettings(MaskFileSettings):
     """The settings of this layout.
 
     Attributes:
         table: the CSV file.
         images: the folder of the images.
-        masks: the folder of the masks, and of masks of ignored pixels.
+        masks: the folder of the masks, and of the masks of ignored pixels.
     """
 
-    kind: Literal["table"]
     table: DataPath = "expressions.csv"
     images: DataPath = "images"
     masks: DataPath = "masks"
@@ -45,7 +43,7 @@ class TableSettings(MaskSettings):
         """See `SourceSettings.needed`."""
         return [self.table, self.images, self.masks]
 
-    def open(self, place: Place) -> FileSource:
+    def open(self, place: DataRoot) -> FileSource:
         """See `SourceSettings.open`."""
         path, images, masks = place.file(self.table), place.folder(self.images), place.folder(self.masks)
         table = read_csv(path)
@@ -55,11 +53,11 @@ class TableSettings(MaskSettings):
         return FileSource(place, rows.samples(table.rows), self, "table", notes)
 
 
-def _check_columns(table: Table, path: Path) -> list[str]:
+def _check_columns(table: CsvTable, path: Path) -> list[str]:
     """Return the columns that nothing is read from.
 
     Raises:
-        BadAnnotation: when a needed column is not there, or one seems to be misspelt.
+        BadAnnotation: when a needed column is missing, or a column seems to be misspelt.
     """
     absent = [name for name in _NEEDED if name not in table.columns]
     if absent:
@@ -86,7 +84,7 @@ class _Rows:
     Args:
         images: the images' folder.
         masks: the masks' folder.
-        rule: which values of a mask are the object.
+        rule: the rule for the values of masks.
         task: the task's name.
     """
 
@@ -94,10 +92,10 @@ class _Rows:
         self._images, self._masks, self._rule, self._task = images, masks, rule, task
 
     def samples(self, rows: Sequence[dict[str, str]]) -> Iterator[Sample | LeftOut]:
-        """Give a sample for each row.
+        """Yield one sample per row.
 
         Raises:
-            BadAnnotation: when two rows have one id.
+            BadAnnotation: when two rows have the same id.
         """
         objects = self._objects(rows)
         seen: Counter[str] = Counter()
@@ -132,7 +130,7 @@ class _Rows:
         )
 
     def _objects(self, rows: Sequence[dict[str, str]]) -> dict[Path, str]:
-        """Name the object of each mask: its stem; where masks share it, the path without suffix, or else with it."""
+        """Name the objects of masks by stem; by path without suffix where stems repeat; else by the whole path."""
         named = enumerate(rows, start=1)
         files = {inside(self._masks, row["mask"], f"Row {n} of the table") for n, row in named if row["mask"].strip()}
         paths = {file: file.relative_to(self._masks).as_posix() for file in files}
@@ -141,3 +139,6 @@ class _Rows:
             times = Counter(names.values())
             names = {file: name if times[name] == 1 else longer(paths[file]) for file, name in names.items()}
         return names
+
+
+LAYOUTS = {"table": TableSettings}

@@ -1,4 +1,4 @@
-"""Names turned into words a model can read."""
+"""Turns names into words that a model can read."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _BOUNDARY = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|_")
 
 
 def words(name: str) -> str:
-    """The words of a name in CamelCase or with underscores, in small letters; abbreviations stay.
+    """Return the words of a name in CamelCase or with underscores, in small letters; abbreviations stay.
 
     >>> words("StreetLamp"), words("dining table"), words("TVStand"), words("fire_truck")
     ('street lamp', 'dining table', 'TV stand', 'fire truck')

@@ -1,4 +1,4 @@
-"""Synthetic scenes made from a seed: the embedded task `hres_synth`."""
+"""Synthetic scenes drawn from a seed: the embedded task `hres_synth`."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Referring expressions: what can be said of a scene that is true of exactly one object.
+"""Writes referring expressions: descriptions that are true of exactly one object of a scene.
 
-An expression has a head (a kind, perhaps a colour) and, where the head fits several objects, a choice
-among them by size, position or relation. Everything is decided from the scene's description with margins:
-where a viewer could doubt which object is meant, there is no expression.
+An expression has a head (a kind, perhaps a colour) and, where the head fits several objects, a choice among them by
+size, position or relation. Everything is computed from the scene's description with margins: where a viewer could
+doubt which object is meant, there is no expression.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from hlmat_bench.data.synth.scenes import Thing
 Group: TypeAlias = list[int]
 
 LARGER_PERCENT = 160
-"""The area of the larger of two objects, in percent of the smaller one's, at least."""
+"""The smallest ratio of the areas of a larger and a smaller object, in percent."""
 LONGER_PERCENT = 120
-"""The same for their longer sides."""
+"""The smallest ratio of the longer sides of a larger and a smaller object, in percent."""
 FARTHER_PERCENT = 150
-"""The distance of the second nearest object, in percent of the nearest one's, at least."""
+"""The smallest ratio of the distances of the second nearest and the nearest object, in percent."""
 STEP_PERCENT = 10
-"""How far positions are apart that are told apart, in percent of the picture's width or height."""
+"""The smallest distance between positions that an expression distinguishes, in percent of the picture's side."""
 
 _EXTREMES = (("leftmost", 0, 1), ("rightmost", 0, -1), ("topmost", 1, 1), ("lowest", 1, -1))
 _RELATIONS = (("to the left of", 0, -1), ("to the right of", 0, 1), ("above", 1, -1), ("below", 1, 1))
@@ -33,12 +33,12 @@ _RELATIONS = (("to the left of", 0, -1), ("to the right of", 0, 1), ("above", 1,
 
 @dataclass(frozen=True, slots=True)
 class Referral:
-    """An expression and what it means.
+    """An expression and the object that it refers to.
 
     Attributes:
         target: the index of the object among the scene's things.
         text: the expression.
-        form: what tells the object apart: ``attribute``, ``size``, ``position`` or ``relation``.
+        form: the property that identifies the object: ``attribute``, ``size``, ``position`` or ``relation``.
     """
 
     target: int
@@ -47,7 +47,7 @@ class Referral:
 
 
 def referrals(things: Sequence[Thing], size: Size) -> list[Referral]:
-    """Every expression of every object, in a fixed order.
+    """Return all expressions of all objects, in a fixed order.
 
     Args:
         things: the scene's objects.
@@ -72,7 +72,7 @@ def _referrals(things: Sequence[Thing], size: Size) -> Iterator[Referral]:
 
 
 def _groups(things: Sequence[Thing]) -> dict[tuple[str, str], Group]:
-    """The objects of each kind, and of each kind and colour; the colour is empty where it is not said."""
+    """Group the objects by (kind, "") and by (kind, colour)."""
     groups: dict[tuple[str, str], Group] = {}
     for i, thing in enumerate(things):
         groups.setdefault((thing.kind, ""), []).append(i)
@@ -116,17 +116,17 @@ def _by_relation(things: Sequence[Thing], others: Group, name: str, anchor: int,
         return
     for words, axis, sign in _RELATIONS:
         step = size[1 - axis] * STEP_PERCENT // 100
-        beside = [i for i in others if _beside(things[i], things[anchor], axis, sign)]
+        next_to = [i for i in others if _next_to(things[i], things[anchor], axis, sign)]
         away = [i for i in others if sign * (things[i].centre[axis] - things[anchor].centre[axis]) <= -step]
-        if len(beside) == 1 and len(away) == len(others) - 1:
-            yield Referral(beside[0], f"the {name} {words} the {called}", "relation")
+        if len(next_to) == 1 and len(away) == len(others) - 1:
+            yield Referral(next_to[0], f"the {name} {words} the {called}", "relation")
     near = sorted((_distance(things[i], things[anchor]), i) for i in others)
     if near[1][0] * 10000 >= near[0][0] * FARTHER_PERCENT**2:
         yield Referral(near[0][1], f"the {name} closest to the {called}", "relation")
 
 
 def _unique_name(things: Sequence[Thing], i: int) -> str | None:
-    """The shortest name that fits this object alone: its kind, or its colour and kind."""
+    """Return the shortest name that fits only this object, its kind or its colour and kind; None if neither does."""
     same = [thing for thing in things if thing.kind == things[i].kind]
     if len(same) == 1:
         return things[i].kind
@@ -135,13 +135,13 @@ def _unique_name(things: Sequence[Thing], i: int) -> str | None:
     return None
 
 
-def _beside(thing: Thing, anchor: Thing, axis: int, sign: int) -> bool:
-    """Whether an object lies wholly on one side of another, and not farther off sideways."""
+def _next_to(thing: Thing, anchor: Thing, axis: int, sign: int) -> bool:
+    """Return whether an object is wholly on one side of another, and not farther away across this direction."""
     apart = thing.box[axis] - anchor.box[axis + 2] if sign > 0 else anchor.box[axis] - thing.box[axis + 2]
     along, across = (abs(thing.centre[k] - anchor.centre[k]) for k in (axis, 1 - axis))
     return apart >= 0 and across <= along
 
 
 def _distance(a: Thing, b: Thing) -> int:
-    """The squared distance of two objects' centres."""
+    """Return the squared distance between the centres of two objects."""
     return sum((p - q) ** 2 for p, q in zip(a.centre, b.centre, strict=True))

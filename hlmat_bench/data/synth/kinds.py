@@ -1,4 +1,4 @@
-"""The kinds of objects that scenes are made of."""
+"""The kinds of objects in scenes."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from hlmat_bench.data.synth.strokes import Sketch
 
 
 class Draw(Protocol):
-    """A drawing."""
+    """A function that draws an object of one kind."""
 
     def __call__(self, s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
-        """Draw into the frame [-w, w] x [-h, h] with strokes of about half width p; sixteenths of a pixel."""
+        """Draw into the frame [-w, w] x [-h, h] with strokes of half width p or near to it, in pixels / 16."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
-    """What can be drawn and named.
+class ObjectKind:
+    """A kind of object that can be drawn and named.
 
     Attributes:
-        noun: as expressions call one of them.
-        plural: as expressions call several.
-        family: the slice of the scores it belongs to; kinds of one family are close relatives.
-        draw: the drawing.
+        noun: the name of one object in expressions.
+        plural: the name of several objects in expressions.
+        family: the group of similar kinds by which scores are grouped.
+        draw: the function that draws it.
         aspect: the frame's width in percent of its height, from and to.
-        tilt: the drawing is turned by at most so many degrees either way.
-        weight: how thick its strokes are, in percent of what is usual; less for dense drawings.
-        mirrors: whether its mirror image is still one of its kind.
+        tilt: the largest turn of the drawing in either direction, in degrees.
+        weight: the width of its strokes, in percent of the usual width; less for dense drawings.
+        mirrors: whether its mirror image is of the same kind.
     """
 
     noun: str
@@ -44,8 +44,8 @@ class Kind:
     mirrors: bool = True
 
 
-def _kind(noun: str, plural: str, draw: Draw, low: int, high: int, tilt: int, weight: int) -> Kind:
-    return Kind(noun, plural, noun.split()[-1], draw, (low, high), tilt, weight)
+def _kind(noun: str, plural: str, draw: Draw, low: int, high: int, tilt: int, weight: int) -> ObjectKind:
+    return ObjectKind(noun, plural, noun.split()[-1], draw, (low, high), tilt, weight)
 
 
 _THINGS = (
@@ -72,7 +72,7 @@ _THINGS = (
     _kind("snowflake", "snowflakes", shapes_nature.snowflake, 100, 100, 30, 90),
 )
 _LETTERS = tuple(
-    Kind(
+    ObjectKind(
         f"letter {glyph}",
         f"letters {glyph}",
         "letter",
@@ -85,11 +85,11 @@ _LETTERS = tuple(
     for glyph in shapes_letters.STROKES
 )
 
-KINDS: dict[str, Kind] = {kind.noun: kind for kind in (*_THINGS, *_LETTERS)}
-"""Every kind by its noun."""
+KINDS: dict[str, ObjectKind] = {kind.noun: kind for kind in (*_THINGS, *_LETTERS)}
+"""All kinds by their nouns."""
 
 FAMILIES: tuple[str, ...] = tuple(dict.fromkeys(kind.family for kind in KINDS.values()))
-"""Every family, in a fixed order."""
+"""All families, in a fixed order."""
 
 ALIKE: frozenset[frozenset[str]] = frozenset(
     frozenset(pair)
@@ -110,4 +110,4 @@ ALIKE: frozenset[frozenset[str]] = frozenset(
         ("rack", "chair"),
     )
 )
-"""Families that one scene never mixes, because a picture of one could pass for the other."""
+"""Families that are never in the same scene, because a picture of one could be mistaken for the other."""

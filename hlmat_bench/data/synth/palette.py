@@ -1,4 +1,4 @@
-"""Named colours that stay apart under every light a scene can have."""
+"""Named colours that stay distinguishable under all light of the scenes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COLOURS: dict[str, RGB] = {
     "white": (240, 240, 236),
     "black": (30, 30, 34),
 }
-"""Every colour that an expression may name, in 8-bit RGB."""
+"""All colours that an expression may name, in 8-bit RGB."""
 
 ALIKE: frozenset[frozenset[str]] = frozenset(
     frozenset(pair)
@@ -40,10 +40,10 @@ ALIKE: frozenset[frozenset[str]] = frozenset(
         ("brown", "purple"),
     )
 )
-"""Colours that one scene never mixes, because shade, light or blur could turn one into the other."""
+"""Colours that are never in the same scene, because shade, light or blur could turn one into the other."""
 
 
 def distance(a: RGB, b: RGB) -> int:
-    """How far two colours are apart, 0 to 765: Euclidean, weighted 3 : 4 : 2 over red, green and blue."""
+    """Return the distance between two colours, 0 to 765: Euclidean, weighted 3 : 4 : 2 over red, green and blue."""
     red, green, blue = (x - y for x, y in zip(a, b, strict=True))
     return math.isqrt(3 * red * red + 4 * green * green + 2 * blue * blue)

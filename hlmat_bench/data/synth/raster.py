@@ -1,4 +1,4 @@
-"""Polygons to pixels, in whole numbers only: every machine gets the same coverage."""
+"""Converts polygons to pixels with integers only, so that the coverage is the same on every machine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hlmat_bench.core.types import Box, Size
 from hlmat_bench.data.synth.strokes import UNIT, Polygon
 
 Alpha: TypeAlias = NDArray[np.int32]
-"""How much of each pixel is covered: int32 (H, W), from 0 (nothing) to 256 (all of it)."""
+"""Coverage of pixels, int32 (H, W), from 0 (not covered) to 256 (fully covered)."""
 
 _GRID = 4
 _STEP = UNIT // _GRID
@@ -22,20 +22,20 @@ _HALF = _STEP // 2
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class RasterShape:
     """Polygons as arrays.
 
     Attributes:
         points: int64 (N, 2), the corners (x, y) of all polygons, in sixteenths of a pixel.
-        follows: int64 (N,), the index of the corner that comes after each one.
+        follows: int64 (N,), the index of the next corner of the same polygon, for every corner.
     """
 
     points: NDArray[np.int64]
     follows: NDArray[np.int64]
 
     @staticmethod
-    def of(polygons: Sequence[Polygon], *, backwards: bool = False) -> Shape:
-        """The shape of these polygons; ``backwards`` turns every one of them round."""
+    def of(polygons: Sequence[Polygon], *, backwards: bool = False) -> RasterShape:
+        """Return the shape of polygons; ``backwards`` reverses the direction of all of them."""
         lengths = np.array([len(polygon) for polygon in polygons], np.int64)
         flat = np.fromiter(chain.from_iterable(chain.from_iterable(polygons)), np.int64, 2 * lengths.sum())
         starts, index = np.cumsum(lengths) - lengths, np.arange(lengths.sum())
@@ -45,37 +45,38 @@ class Shape:
             follows[starts] = ends
         else:
             follows[ends] = starts
-        return Shape(flat.reshape(-1, 2), follows)
+        return RasterShape(flat.reshape(-1, 2), follows)
 
-    def __add__(self, other: Shape) -> Shape:
-        """Both at once."""
+    def __add__(self, other: RasterShape) -> RasterShape:
+        """Return a shape with the polygons of both."""
         follows = np.concatenate([self.follows, other.follows + len(self.points)])
-        return Shape(np.concatenate([self.points, other.points]), follows)
+        return RasterShape(np.concatenate([self.points, other.points]), follows)
 
     def window(self, size: Size) -> Box:
-        """The pixels that the shape can touch, one more on each side, within an image of (height, width)."""
+        """Return the box of pixels that the shape can touch, one more on all sides, inside an image (height, width)."""
         low, high = self.points.min(axis=0) // UNIT - 1, self.points.max(axis=0) // UNIT + 2
         x0, y0 = (int(min(max(low[k], 0), size[1 - k])) for k in (0, 1))
         x1, y1 = (int(min(max(high[k], 0), size[1 - k])) for k in (0, 1))
         return x0, y0, x1, y1
 
 
-def coverage(shape: Shape, window: Box) -> Alpha:
-    """How much of each pixel of a window lies inside a shape.
+def coverage(shape: RasterShape, window: Box) -> Alpha:
+    """Return the coverage of the pixels of a window by a shape.
 
-    A pixel is sampled at 4 x 4 regular points. A point is inside where the winding numbers of all
-    polygons sum to more than 0, so overlaps count once and reversed polygons cut holes. Where an edge
-    crosses a line of samples is found by a floor division, the same for all that share the edge.
+    A pixel is sampled at 4 x 4 regular points. A point is inside where the winding numbers of all polygons sum to more
+    than 0, so overlaps count once and reversed polygons cut holes. The crossing of an edge and a line of samples is
+    computed by a floor division, with the same result for all polygons that share the edge.
 
     Args:
         shape: the polygons.
-        window: the pixels wanted.
+        window: the box of pixels.
 
     Returns:
         int32 of the window's shape, 0 to 256.
     """
     x0, y0, x1, y1 = window
     rows, columns = (y1 - y0) * _GRID, (x1 - x0) * _GRID
+    # Every crossing changes the winding number of all samples to its right, so a running sum along a row gives them.
     steps = np.zeros((rows, columns + 1), np.int16)
     row, column, direction = _crossings(shape, x0 * UNIT, y0 * UNIT, rows, columns)
     np.add.at(steps.reshape(-1), row * (columns + 1) + column, direction)
@@ -86,9 +87,9 @@ def coverage(shape: Shape, window: Box) -> Alpha:
 
 
 def _crossings(
-    shape: Shape, left: int, top: int, rows: int, columns: int
+    shape: RasterShape, left: int, top: int, rows: int, columns: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int16]]:
-    """Where edges cross the sample rows: row, first column to the right, +1 upwards or -1 downwards."""
+    """Return the crossings of edges and sample rows: row, first column to the right, +1 upwards or -1 downwards."""
     ax, ay = (shape.points - [left, top]).T
     bx, by = ax[shape.follows], ay[shape.follows]
     first = np.clip((np.minimum(ay, by) - _HALF + _STEP - 1) // _STEP, 0, rows)
@@ -103,11 +104,11 @@ def _crossings(
 
 
 def box_blur(values: NDArray[np.int32], radius: int) -> NDArray[np.int32]:
-    """The mean over a square of side ``2 * radius + 1``, rounded down twice; outside counts as 0.
+    """Return the mean over a square of side ``2 * radius + 1``, rounded down once per axis; pixels outside count as 0.
 
     Args:
         values: int32 (H, W), at most 256.
-        radius: in pixels.
+        radius: the radius in pixels.
 
     Returns:
         int32 (H, W).

@@ -1,4 +1,4 @@
-"""A scene's picture and the masks of its objects."""
+"""Draws a scene's picture and the masks of its objects, with integers only."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from hlmat_bench.core.types import Box, Image, Mask
 from hlmat_bench.data.synth import palette
 from hlmat_bench.data.synth.integer_rng import TRIG_BITS, Dice, cos, sin
 from hlmat_bench.data.synth.palette import RGB
-from hlmat_bench.data.synth.raster import Alpha, Shape, box_blur, coverage
+from hlmat_bench.data.synth.raster import Alpha, RasterShape, box_blur, coverage
 from hlmat_bench.data.synth.scenes import Layers, Scene, Thing, outline
 from hlmat_bench.data.synth.strokes import UNIT
 from hlmat_bench.data.synth.textures import MATERIALS, Material, smooth_noise
 
 _PICTURE = 0
-"""The random stream of a picture, beside those of its objects, which start at 1."""
+"""The random stream of a picture; those of its objects start at 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +28,8 @@ class Picture:
 
     Attributes:
         image: uint8 (H, W, 3) RGB.
-        masks: per object, bool (H, W): the pixels to which it gives at least half of the colour, before blur
-            and noise; what lies in front of it is not part of it.
+        masks: per object, bool (H, W): the pixels of which it gives at least half of the colour, before blur and
+            noise; parts that are hidden by other objects are not in it.
     """
 
     image: Image
@@ -37,7 +37,7 @@ class Picture:
 
 
 def paint(scene: Scene) -> Picture:
-    """Draw a scene; the same bytes on every machine."""
+    """Draw a scene, with the same bytes on every machine."""
     dice = Dice(*scene.stream, _PICTURE)
     canvas = _background(dice, scene)
     weights: list[tuple[Box, Alpha]] = []
@@ -49,7 +49,7 @@ def paint(scene: Scene) -> Picture:
         _hide(weights, window, alpha)
         weights.append((window, alpha))
     if scene.blades:
-        blades = Shape.of(scene.blades)
+        blades = RasterShape.of(scene.blades)
         window = blades.window(scene.size)
         alpha = coverage(blades, window)
         _blend(canvas, window, alpha, np.array(dice.pick(((70, 92, 44), (150, 140, 84))), np.int32))
@@ -58,7 +58,7 @@ def paint(scene: Scene) -> Picture:
 
 
 def _background(dice: Dice, scene: Scene) -> NDArray[np.int32]:
-    """The textured ground, the wall behind it where there is one: int32 (H, W, 3) in 0..255."""
+    """Draw the textured ground and, in some scenes, a wall behind it: int32 (H, W, 3) in 0..255."""
     height, width = scene.size
     canvas = _texture(dice, height, width, *_surface(dice, scene, ground=True))
     if dice.chance(35):
@@ -75,10 +75,10 @@ def _texture(dice: Dice, height: int, width: int, material: Material, a: RGB, b:
 
 
 def _surface(dice: Dice, scene: Scene, *, ground: bool) -> tuple[Material, RGB, RGB]:
-    """A material whose colours keep their distance from the objects'.
+    """Choose a material and its two colours, with a distance from the colours of the objects.
 
-    Ten are drawn. Of those that keep the level's distance, hard scenes take the nearest and others the
-    first; where none does, the farthest is taken.
+    Ten are drawn. Of those that keep the level's distance, hard scenes take the nearest and others the first; where
+    none keeps it, the farthest is taken.
     """
     drawn: list[tuple[int, Material, RGB, RGB]] = []
     for _ in range(10):
@@ -97,7 +97,7 @@ def _shifted(colour: RGB, dice: Dice) -> RGB:
 
 
 def _nearness(a: RGB, b: RGB, scene: Scene) -> int:
-    """The distance between the nearest of an object's colour and a mix of the two colours."""
+    """Return the smallest distance between an object's colour and a mix of the two colours."""
     mixes = [
         (a[0] + (b[0] - a[0]) * part // 4, a[1] + (b[1] - a[1]) * part // 4, a[2] + (b[2] - a[2]) * part // 4)
         for part in range(5)
@@ -107,7 +107,7 @@ def _nearness(a: RGB, b: RGB, scene: Scene) -> int:
 
 
 def _paint_thing(canvas: NDArray[np.int32], dice: Dice, thing: Thing, layers: Layers, window: Box, sun: int) -> Alpha:
-    """Paint an object with its shadow onto the canvas; returns how much it covers of each pixel."""
+    """Paint an object with its shadow onto the canvas; return its coverage of the window's pixels."""
     parts = [(tone, coverage(shape, window)) for tone, shape in layers]
     total = parts[0][1]
     for _, alpha in parts[1:]:
@@ -128,7 +128,7 @@ def _blend(canvas: NDArray[np.int32], window: Box, alpha: Alpha, colour: NDArray
 
 
 def _cast_shadow(canvas: NDArray[np.int32], dice: Dice, alpha: Alpha, window: Box, sun: int, pen: int) -> None:
-    """Darken what lies beside the object, away from the sun."""
+    """Darken the canvas next to the object, on the side away from the sun."""
     reach = dice.between(1, 4) * max(pen // UNIT, 1)
     dx, dy = -(reach * cos(sun) >> TRIG_BITS), -(reach * sin(sun) >> TRIG_BITS)
     soft = box_blur(alpha, max(reach // 2, 1)) * dice.between(50, 120) >> 8
@@ -142,7 +142,7 @@ def _cast_shadow(canvas: NDArray[np.int32], dice: Dice, alpha: Alpha, window: Bo
 
 
 def _relief(alpha: Alpha, sun: int, pen: int) -> NDArray[np.int32]:
-    """Light on the side of the strokes that faces the sun, shade on the other: int32 in -50..50."""
+    """Return light on the strokes' side that faces the sun and shade on the other: int32 in -50..50."""
     reach = max(pen // UNIT // 2, 1)
     soft = np.pad(box_blur(alpha, reach), reach)
     dx, dy = reach * cos(sun) >> TRIG_BITS, reach * sin(sun) >> TRIG_BITS
@@ -155,14 +155,14 @@ def _relief(alpha: Alpha, sun: int, pen: int) -> NDArray[np.int32]:
 
 
 def _wear(dice: Dice, window: Box) -> NDArray[np.int32]:
-    """Uneven colour: int32 in about -24..24."""
+    """Return changes of brightness that make a colour uneven: int32 in about -24..24."""
     x0, y0, x1, y1 = window
     cell = dice.between(5, 30)
     return smooth_noise(dice, y1 - y0, x1 - x0, cell, cell) * 48 // 256 - 24
 
 
 def _hide(weights: list[tuple[Box, Alpha]], window: Box, alpha: Alpha) -> None:
-    """Take from all earlier objects what a new one covers."""
+    """Reduce the weights of all earlier objects by the coverage of a new one."""
     for (x0, y0, x1, y1), weight in weights:
         left, top = max(x0, window[0]), max(y0, window[1])
         right, bottom = min(x1, window[2]), min(y1, window[3])
@@ -180,7 +180,8 @@ def _mask(size: tuple[int, int], window: Box, weight: Alpha) -> Mask:
 
 
 def _photograph(canvas: NDArray[np.int32], dice: Dice, scene: Scene) -> Image:
-    """Light, blur and sensor noise: uint8 (H, W, 3)."""
+    """Add light, blur and sensor noise; return uint8 (H, W, 3)."""
+    # Fixed-point numbers in 1/256 and shifts: floating point may differ in the last bit between platforms.
     canvas = canvas * _light(dice, scene)[..., None] >> 8
     for _ in range(dice.between(*scene.level.blur)):
         canvas = _soften(canvas)
@@ -190,7 +191,7 @@ def _photograph(canvas: NDArray[np.int32], dice: Dice, scene: Scene) -> Image:
 
 
 def _light(dice: Dice, scene: Scene) -> NDArray[np.int32]:
-    """A slope of light across the picture and large soft shadows: int32 (H, W) in 1/256."""
+    """Return a gradient of light across the picture with large soft shadows: int32 (H, W) in 1/256."""
     height, width = scene.size
     angle, strength = dice.between(0, 359), dice.between(scene.level.shade // 3, scene.level.shade)
     y, x = np.arange(height, dtype=np.int32)[:, None], np.arange(width, dtype=np.int32)[None, :]
@@ -200,7 +201,7 @@ def _light(dice: Dice, scene: Scene) -> NDArray[np.int32]:
 
 
 def _soften(canvas: NDArray[np.int32]) -> NDArray[np.int32]:
-    """A binomial blur over 3 x 3 pixels; the border is repeated."""
+    """Blur with a binomial kernel of 3 x 3 pixels; the border is repeated."""
     padded = np.pad(canvas, ((1, 1), (1, 1), (0, 0)), mode="edge")
     tall = padded[:-2] + 2 * padded[1:-1] + padded[2:]
     wide: NDArray[np.int32] = tall[:, :-2] + 2 * tall[:, 1:-1] + tall[:, 2:]

@@ -1,4 +1,4 @@
-"""What is in a scene and where: decided from whole numbers, before anything is drawn."""
+"""Composes scenes: chooses objects and their places with integers, before anything is drawn."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from hlmat_bench.core.types import Box, Size
 from hlmat_bench.data.synth import palette
 from hlmat_bench.data.synth.integer_rng import TRIG_BITS, Dice, cos, sin
 from hlmat_bench.data.synth.kinds import ALIKE, FAMILIES, KINDS
-from hlmat_bench.data.synth.raster import Shape
+from hlmat_bench.data.synth.raster import RasterShape
 from hlmat_bench.data.synth.strokes import UNIT, Polygon, Sketch
 
-Layers: TypeAlias = list[tuple[int, Shape]]
+Layers: TypeAlias = list[tuple[int, RasterShape]]
 
 SIZES: tuple[Size, ...] = (
     *[(384, 512)] * 4,
@@ -28,25 +28,25 @@ SIZES: tuple[Size, ...] = (
     (768, 1024),
     (1024, 768),
 )
-"""(height, width) of scenes; those that come more often are here more often."""
+"""(height, width) of scenes; a repeated size is drawn more often."""
 
 
 _MARGIN = 3
-"""How far objects stay from the picture's border, in pixels."""
+"""The smallest distance of objects from the picture's border, in pixels."""
 
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """How hard the scenes of one difficulty are.
+    """The parameters of scenes of one difficulty.
 
     Attributes:
-        name: as in the samples' tags.
-        things: how many objects, from and to.
-        slender: the strokes' half width is the object's length divided by this.
-        overlap: how much of the smaller of two boxes may be shared, in percent; negative: a gap is kept.
-        blades: how many blades of grass stand in the foreground, at most.
-        contrast: how far the background's colours stay from every object's, where that can be had.
-        nearest: the background is picked from the nearest of the colours allowed, not from any.
+        name: the difficulty in the samples' tags.
+        things: the number of objects, from and to.
+        slender: the ratio of an object's length to the half width of its strokes.
+        overlap: the largest overlap of two boxes, in percent of the smaller one; negative for a gap, in pixels.
+        blades: the largest number of blades of grass in the foreground.
+        contrast: the smallest distance of the background's colours from the objects', where it can be reached.
+        nearest: whether the background has the nearest of the allowed colours, instead of the first.
         noise: the sensor's noise, half its range in grey levels.
         blur: how often the picture is blurred, from and to.
         shade: how strong light and shadow vary, in 1/256.
@@ -77,10 +77,10 @@ class Thing:
 
     Attributes:
         kind: its noun, a key of `kinds.KINDS`.
-        colour: a key of `palette.COLOURS`.
-        centre: (x, y) in pixels.
+        colour: its colour, a key of `palette.COLOURS`.
+        centre: (x, y) of its centre in pixels.
         half: half the width and half the height of its frame before turning, in sixteenths of a pixel.
-        angle: by how many degrees it is turned, clockwise.
+        angle: the turn, clockwise, in degrees.
         mirrored: whether left and right are swapped.
         pen: half width of its strokes, in sixteenths of a pixel.
         stream: the random stream of its drawing.
@@ -97,7 +97,7 @@ class Thing:
 
     @property
     def box(self) -> Box:
-        """The box around the turned frame, (x0, y0, x1, y1) in pixels; the drawing lies within it."""
+        """The box around the turned frame, (x0, y0, x1, y1) in pixels; the drawing is inside it."""
         x, y = turned_half(self.half, self.angle)
         return self.centre[0] - x, self.centre[1] - y, self.centre[0] + x, self.centre[1] + y
 
@@ -113,9 +113,9 @@ class Scene:
 
     Attributes:
         size: (height, width) in pixels.
-        level: how hard it is.
+        level: its difficulty.
         things: the objects, the farthest first.
-        blades: blades of grass in front, polygons in sixteenths of a pixel.
+        blades: blades of grass in the foreground, polygons in sixteenths of a pixel.
         stream: the seed and the random stream of the scene.
     """
 
@@ -127,14 +127,14 @@ class Scene:
 
 
 def turned_half(half: tuple[int, int], angle: int) -> tuple[int, int]:
-    """Half the width and height, in pixels, of the box around a frame turned by an angle."""
+    """Return half the width and height, in pixels, of the box around a frame turned by an angle."""
     c, s = abs(cos(angle)), abs(sin(angle))
     (w, h), scale = half, UNIT << TRIG_BITS
     return -(-(w * c + h * s) // scale), -(-(w * s + h * c) // scale)
 
 
 def outline(thing: Thing) -> Layers:
-    """The drawing of an object at its place, as layers of a tone (256 is the plain colour) and a shape."""
+    """Draw an object at its place, as layers of a tone (256 is the plain colour) and a shape."""
     sketch = Sketch()
     KINDS[thing.kind].draw(sketch, Dice(*thing.stream), *thing.half, thing.pen)
     c, s, flip = cos(thing.angle), sin(thing.angle), -1 if thing.mirrored else 1
@@ -142,14 +142,14 @@ def outline(thing: Thing) -> Layers:
     layers: Layers = []
     for tone, polygons in sketch.layers:
         if polygons:
-            shape = Shape.of(polygons, backwards=thing.mirrored)
+            shape = RasterShape.of(polygons, backwards=thing.mirrored)
             points = (shape.points @ turn >> TRIG_BITS) + np.array(thing.centre) * UNIT
-            layers.append((tone, Shape(points, shape.follows)))
+            layers.append((tone, RasterShape(points, shape.follows)))
     return layers
 
 
 class _Role(NamedTuple):
-    """What an object is to be: its kind, its colour and its length in percent of the mean."""
+    """The plan of an object: its kind, its colour and its length in percent of the mean."""
 
     kind: str
     colour: str
@@ -157,12 +157,12 @@ class _Role(NamedTuple):
 
 
 def draw_scene(seed: int, index: int, attempt: int) -> Scene:
-    """A scene; the same for the same numbers, whatever else is drawn.
+    """Compose a scene; it depends only on these three numbers.
 
     Args:
-        seed: of the whole set.
-        index: of the scene; levels and leading kinds take turns by it.
-        attempt: another one gives another scene of the same level and leading kind.
+        seed: the seed of the whole set.
+        index: the index of the scene; levels and leading families alternate by it.
+        attempt: another number gives another scene of the same level and leading family.
     """
     stream = (seed, index, attempt)
     dice, level = Dice(*stream), LEVELS[index % len(LEVELS)]
@@ -176,10 +176,10 @@ def draw_scene(seed: int, index: int, attempt: int) -> Scene:
 
 
 def _cast(dice: Dice, level: Level, lead: str) -> list[_Role]:
-    """Which objects there are, the large ones first.
+    """Choose the objects, the large ones first.
 
-    Two are of the leading family and of one kind, a third has the colour of one of them, so that neither
-    kind nor colour alone is a name.
+    Two objects are of the same kind of the leading family, and a third has the colour of one of them, so that neither
+    kind nor colour alone identifies an object.
     """
     families = _apart([lead, *dice.shuffled(FAMILIES)], ALIKE, dice.between(2, 3))
     nouns = [dice.pick([noun for noun, kind in KINDS.items() if kind.family == family]) for family in families]
@@ -191,7 +191,7 @@ def _cast(dice: Dice, level: Level, lead: str) -> list[_Role]:
 
 
 def _apart(names: Sequence[str], alike: frozenset[frozenset[str]], count: int) -> list[str]:
-    """The first so many of the names that are no two the same or alike."""
+    """Return the first ``count`` of the names, without names that repeat or are alike."""
     chosen: list[str] = []
     for name in names:
         near = {other for other in chosen if other == name or frozenset((name, other)) in alike}
@@ -203,7 +203,7 @@ def _apart(names: Sequence[str], alike: frozenset[frozenset[str]], count: int) -
 def _place(
     dice: Dice, level: Level, size: Size, role: _Role, taken: Sequence[Box], stream: tuple[int, ...]
 ) -> Thing | None:
-    """An object where it fits beside the boxes taken, smaller if need be; None where it fits nowhere."""
+    """Place an object where its box fits with those taken, smaller if necessary; None where it fits nowhere."""
     height, width = size
     spec = KINDS[role.kind]
     aspect, angle = dice.between(*spec.aspect), dice.between(-spec.tilt, spec.tilt)
@@ -224,19 +224,19 @@ def _place(
 
 
 def _mean_length(level: Level, size: Size) -> int:
-    """How long an object is on average, in pixels."""
+    """Return the mean length of objects, in pixels."""
     return math.isqrt(size[0] * size[1] * 100 // (level.things[1] * 128))
 
 
 def _fits(box: Box, others: Sequence[Box], overlap: int) -> bool:
-    """Whether a box keeps its gap from all others, or overlaps at most one of them and not too much."""
+    """Return whether a box keeps the gap from all others, or overlaps only one of them and not too much."""
     gap = max(-overlap, 0)
     touched = [shared for other in others if (shared := _shared(box, other, gap)) is not None]
     return not touched or (len(touched) == 1 and touched[0] <= overlap)
 
 
 def _shared(a: Box, b: Box, gap: int) -> int | None:
-    """How much of the smaller of two boxes lies in the other, in percent; None where they are apart."""
+    """Return the overlap of two boxes in percent of the smaller one; None where they do not overlap."""
     wide = min(a[2], b[2]) - max(a[0], b[0]) + gap
     tall = min(a[3], b[3]) - max(a[1], b[1]) + gap
     if wide <= 0 or tall <= 0:
@@ -246,7 +246,7 @@ def _shared(a: Box, b: Box, gap: int) -> int | None:
 
 
 def _blades(dice: Dice, level: Level, size: Size) -> tuple[Polygon, ...]:
-    """Blades of grass that stand in front, from the lower edge up."""
+    """Draw blades of grass in the foreground, from the lower edge up."""
     height, width = (extent * UNIT for extent in size)
     sketch = Sketch()
     for _ in range(dice.between(0, level.blades)):

@@ -1,6 +1,6 @@
-"""Capital letters as strokes of a pen, so that no font of the machine is needed.
+"""Draws capital letters with strokes of a pen, so that no font of the machine is needed.
 
-Glyphs lie on a grid 6 wide and 8 high, its origin at the top left.
+Glyphs are on a grid of width 6 and height 8, with its origin at the top left.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ ARCS: dict[str, list[Arc]] = {
 
 
 def draw(glyph: str, s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
-    """A letter in the frame [-w, w] x [-h, h], outlined like a sign or drawn with one stroke."""
+    """Draw a letter in the frame [-w, w] x [-h, h], outlined like a sign or with plain strokes."""
     half = max(p * 3 // 2, w // 9)
 
     def at(x: int, y: int) -> Point:

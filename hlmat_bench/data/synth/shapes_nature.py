@@ -1,7 +1,7 @@
-"""Drawings of things that grow or crawl, and of a snowflake.
+"""Draws plants, animals and a snowflake.
 
-Every function draws into the frame [-w, w] x [-h, h] around the origin, in sixteenths of a pixel, with
-strokes of about half width ``p``, and comes near all four sides of the frame.
+All functions draw into the frame [-w, w] x [-h, h] around the origin, in sixteenths of a pixel, with strokes of half
+width ``p`` or near to it, and come near to all four sides of the frame.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _SPIDER_LEGS = ((42, -72, 60, -100), (62, -44, 96, -58), (64, 12, 100, 42), (44,
 
 
 def insect(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
-    """An insect from above, the head up: six jointed legs, feelers, three body parts, perhaps wings."""
+    """Draw an insect from above, the head up: six jointed legs, feelers, three body parts, perhaps wings."""
     if dice.chance(35):
         _wings(s, dice, w, h, p)
     chest = -h * 20 // 100
@@ -36,7 +36,7 @@ def insect(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
 
 
 def _wings(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
-    """Four wings, veins only."""
+    """Draw the veins of four wings."""
     root, tilt = (0, -h * 18 // 100), dice.between(0, 12)
     for side in (-1, 1):
         for low, high, length in ((-34, -8, 96), (6, 34, 84)):
@@ -49,7 +49,7 @@ def _wings(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
 
 
 def spider(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
-    """A spider from above: eight bent legs around two round body parts."""
+    """Draw a spider from above: eight bent legs around two round body parts."""
     top = -h * 12 // 100
     lift = dice.between(-6, 6)
     for side in (-1, 1):
@@ -64,7 +64,7 @@ def spider(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
 
 
 def tree(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
-    """A bare tree: a trunk that forks again and again."""
+    """Draw a bare tree: a trunk that forks repeatedly."""
     trunk = max(p * 2, w // 12)
     fork = (w * dice.between(-8, 8) // 100, h * dice.between(25, 40) // 100)
     s.line((0, h), fork, trunk, trunk * 3 // 4, round_ends=False)
@@ -77,7 +77,7 @@ def tree(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
 
 
 def _branch(s: Sketch, dice: Dice, a: Point, b: Point, angle: int, frame: Point, thick: int, depth: int) -> None:
-    """A branch from a to b and its twigs, in a frame that ends at (x, y); depth 0 has no twigs."""
+    """Draw a branch from a to b with its twigs, inside the frame [-x, x] x [-y, y]; depth 0 has no twigs."""
     shorter = (between(a, b, part, 4) for part in (4, 3, 2, 1, 0))
     b = next(tip for tip in shorter if abs(tip[0]) <= frame[0] and abs(tip[1]) <= frame[1])
     end = max(thick * 3 // 5, UNIT)
@@ -94,7 +94,7 @@ def _branch(s: Sketch, dice: Dice, a: Point, b: Point, angle: int, frame: Point,
 
 
 def snowflake(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
-    """Six arms with side branches in pairs."""
+    """Draw a snowflake: six arms with side branches in pairs."""
     pairs = [(dice.between(28, 38), dice.between(16, 26)), (dice.between(52, 62), dice.between(22, 34))]
     pairs.append((dice.between(76, 84), dice.between(12, 20)))
     across_x, across_y = w * 115 // 100 - p, h - p

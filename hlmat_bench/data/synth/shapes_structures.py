@@ -1,7 +1,7 @@
-"""Drawings of things that are built: ladders, fences, towers, nets, furniture.
+"""Draws built things: ladders, fences, towers, nets, furniture.
 
-Every function draws into the frame [-w, w] x [-h, h] around the origin, in sixteenths of a pixel, with
-strokes of about half width ``p``, and reaches all four sides of the frame.
+All functions draw into the frame [-w, w] x [-h, h] around the origin, in sixteenths of a pixel, with strokes of half
+width ``p`` or near to it, and reach all four sides of the frame.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from hlmat_bench.data.synth.strokes import Point, Sketch, between, polar
 
 
 def ladder(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
-    """Two rails and rungs."""
+    """Draw a ladder: two rails and rungs."""
     top = w - p - w * dice.between(0, 22) // 100
     left, right = ((-w + p, h - p), (-top, p - h)), ((w - p, h - p), (top, p - h))
     rungs = dice.between(5, 9)
@@ -26,7 +26,7 @@ def ladder(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
 
 
 def fence(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
-    """Pointed pickets on two rails, or posts with crossed boards."""
+    """Draw a fence: pointed pickets on two rails, or posts with crossed boards."""
     if dice.chance(65):
         _picket_fence(s, dice, w, h, p)
     else:
@@ -59,7 +59,7 @@ def _crossed_fence(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
 
 
 def antenna(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
-    """A rooftop aerial: a mast, one or two booms and rods of falling length."""
+    """Draw a rooftop aerial: a mast, one or two booms and rods of decreasing length."""
     s.line((0, h - p), (0, p - h), p)
     rods = dice.between(6, 10)
     tall = h * dice.between(28, 36) // 100
@@ -78,7 +78,7 @@ def antenna(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
 
 
 def tower(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
-    """A lattice tower: two tapering legs, braces between them, arms for cables."""
+    """Draw a lattice tower: two tapering legs, braces between them, arms for cables."""
     foot, head = w - p, w * dice.between(12, 20) // 100
     left, right = ((-foot, h - p), (-head, p - h)), ((foot, h - p), (head, p - h))
     part, stops = 0, [0]
@@ -97,7 +97,7 @@ def tower(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
 
 
 def net(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
-    """A hanging net: sagging meshes, square or diamond, in a rope."""
+    """Draw a hanging net: sagging meshes, square or diamond, inside a rope."""
     columns = dice.between(4, 7)
     rows = max(3, columns * h // w)
     sag, inner = h * dice.between(4, 16) // 100, p * 2 // 3
@@ -123,7 +123,7 @@ def net(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
 
 
 def chair(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
-    """A wooden chair, seen from the front and a little from the side."""
+    """Draw a wooden chair, from the front and a little from the side."""
     depth, seat = w * dice.between(45, 65) // 100, h * dice.between(8, 20) // 100
     front, back = seat + h * 14 // 100, seat - h * 4 // 100
     a, b = (p - w, front), (w - p - depth, front)
@@ -153,7 +153,7 @@ def chair(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
 
 
 def rack(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
-    """An open storage rack: uprights, shelves, a crossed brace in some bays."""
+    """Draw an open storage rack: uprights, shelves, and a crossed brace in every bay."""
     shelves, bays = dice.between(4, 5), dice.between(1, 2)
     xs = [p - w + 2 * (w - p) * i // bays for i in range(bays + 1)]
     ys = [2 * p - h + (2 * h - 6 * p) * i // (shelves - 1) for i in range(shelves)]
@@ -169,7 +169,7 @@ def rack(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
 
 
 def birdcage(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
-    """A domed cage of upright bars with a ring on top."""
+    """Draw a birdcage: upright bars with a dome and a ring on top."""
     ring = h // 9
     dome, base = -h * dice.between(5, 25) // 100, h - 2 * p
     crown = 2 * ring + p - h
@@ -188,7 +188,7 @@ def birdcage(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
 
 
 def web(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
-    """A spider's web: spokes, and rings that sag between them."""
+    """Draw a spider's web: spokes, and rings that sag between them."""
     spokes, rings = dice.between(6, 9), dice.between(3, 4)
     rim = [polar((0, 0), w, h, 360 * i // spokes + i * 37 % 13 - 96) for i in range(spokes)]
     scale_x, scale_y = max(abs(x) for x, _ in rim), max(abs(y) for _, y in rim)

@@ -1,7 +1,7 @@
-"""Drawings of things to use: wheels, keys, combs, scissors and the like.
+"""Draws tools and other things to use: wheels, keys, combs, scissors.
 
-Every function draws into the frame [-w, w] x [-h, h] around the origin, in sixteenths of a pixel, with
-strokes of about half width ``p``, and reaches all four sides of the frame.
+All functions draw into the frame [-w, w] x [-h, h] around the origin, in sixteenths of a pixel, with strokes of half
+width ``p`` or near to it, and reach all four sides of the frame.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from hlmat_bench.data.synth.strokes import Point, Sketch, between, polar
 
 
 def wheel(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
-    """A tyre or rim, a hub and spokes."""
+    """Draw a wheel: a tyre or rim, a hub and spokes."""
     tyre = p * dice.between(11, 18) // 10
     spokes, start = dice.between(5, 12), dice.below(90)
     for i in range(spokes):
@@ -24,7 +24,7 @@ def wheel(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
 
 
 def bicycle(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
-    """A bicycle from the side."""
+    """Draw a bicycle from the side."""
     radius = min(w * 46 // 100, h * 62 // 100)
     back, front = (radius - w, h - radius), (w - radius, h - radius)
     for hub in (back, front):
@@ -49,7 +49,7 @@ def bicycle(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
 
 
 def key(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
-    """A key with a round or a three-lobed bow, upright, the bit at the bottom."""
+    """Draw a key with a round or a three-lobed bow, upright, with the bit at the bottom."""
     middle = -w + (2 * w) * dice.between(38, 46) // 100
     radius = min(middle + w, h * 38 // 100)
     s.line((middle, 2 * radius - h), (middle, h - p), p * 5 // 4)
@@ -68,7 +68,7 @@ def key(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
 
 
 def comb(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
-    """A comb: a curved back and a row of teeth."""
+    """Draw a comb: a curved back and a row of teeth."""
     back = max(h * dice.between(22, 34) // 100, 2 * p)
     teeth = max(7, min(dice.between(8, 14), w * 2 // (p * 6)))
     end = p * 3 // 2
@@ -83,7 +83,7 @@ def comb(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
 
 
 def scissors(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
-    """A pair of scissors, open, the handles below."""
+    """Draw a pair of open scissors, with the handles at the bottom."""
     pivot = (0, h * dice.between(2, 14) // 100)
     ring_x, ring_y = w * 45 // 100 - p, h * dice.between(21, 25) // 100
     spread = w * dice.between(28, 60) // 100
@@ -101,7 +101,7 @@ def scissors(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
 
 
 def rake(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
-    """A garden rake, the teeth at the bottom: a bar of teeth, or a fan."""
+    """Draw a garden rake, with the teeth at the bottom: a bar of teeth, or a fan."""
     s.line((0, p - h), (0, h * 45 // 100), p)
     s.layer(dice.between(215, 285))
     teeth = dice.between(7, 11)
@@ -123,7 +123,7 @@ def rake(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
 
 
 def glasses(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
-    """A pair of glasses from the front, the temples folded out to the sides."""
+    """Draw a pair of glasses from the front, with the temples folded out to the sides."""
     lens_x, lens_y = w * dice.between(36, 40) // 100, h - p
     gap = w * dice.between(8, 12) // 100
     square = dice.chance(40)
@@ -150,7 +150,7 @@ def _rounded(centre: Point, x: int, y: int) -> list[Point]:
 
 
 def hanger(s: Sketch, dice: Dice, w: int, h: int, p: int) -> None:
-    """A coat hanger: a hook, sloping shoulders and a bar."""
+    """Draw a coat hanger: a hook, sloping shoulders and a bar."""
     hook = min(h * dice.between(24, 30) // 100, w // 3)
     neck = 3 * hook - h
     s.arc((0, hook - h), hook - p, hook - p, 180, 450, p)

@@ -1,4 +1,4 @@
-"""The task `hres_synth`: scenes made from a seed, no files."""
+"""The task `hres_synth`: scenes drawn from a seed, without files."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from hlmat_bench.data.synth.scenes import Scene, Thing, draw_scene
 from hlmat_bench.data.synth.visibility import visible_percent
 
 VERSION = 1
-"""Of the generator: a change of any pixel or expression raises it."""
+"""The version of the generator, which is raised when any pixel or expression changes."""
 
 VISIBLE_PERCENT = 85
-"""How much of a target is seen, at least."""
+"""The smallest visible share of a target, in percent."""
 RECOGNISABLE_PERCENT = 70
-"""How much of every other object is seen, at least, so that expressions can count on it."""
+"""The smallest visible share of all other objects, in percent, because expressions may refer to them."""
 
 _CHOICE = 10_000
 """The random stream that chooses the expressions of a scene."""
@@ -33,7 +33,7 @@ _CHOICE = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A scene and what is asked about it."""
+    """A scene and the expressions about it."""
 
     scene: Scene
     referrals: tuple[Referral, ...]
@@ -41,14 +41,14 @@ class Script:
 
 @lru_cache(maxsize=1024)
 def script(seed: int, index: int) -> Script:
-    """The scene of that number: its first attempt about which something can be asked."""
+    """Return the scene with this index: its first attempt that has expressions."""
     scenes = (draw_scene(seed, index, attempt) for attempt in count())
     written = (Script(scene, _chosen(scene, Dice(*scene.stream, _CHOICE))) for scene in scenes)
     return next(found for found in written if found.referrals)
 
 
 def _chosen(scene: Scene, dice: Dice) -> tuple[Referral, ...]:
-    """One to three expressions about different objects, in different forms where possible."""
+    """Choose one to three expressions about different objects, in different forms where possible."""
     found = [item for item in referrals(scene.things, scene.size) if _has_rivals(scene.things, item.target)]
     if not found:
         return ()
@@ -68,7 +68,7 @@ def _chosen(scene: Scene, dice: Dice) -> tuple[Referral, ...]:
 
 
 def _has_rivals(things: Sequence[Thing], target: int) -> bool:
-    """Whether another object is of the same kind and another of the same colour."""
+    """Return whether another object has the target's kind, and another one its colour."""
     kind, colour = things[target].kind, things[target].colour
     return sum(thing.kind == kind for thing in things) > 1 and sum(thing.colour == colour for thing in things) > 1
 
@@ -79,17 +79,17 @@ def _picture(seed: int, index: int) -> Picture:
 
 
 class SynthSource:
-    """Scenes made from a seed; implements `hlmat_bench.core.samples.Source`.
+    """Scenes drawn from a seed; implements `hlmat_bench.core.samples.Source`.
 
-    A sample depends on the seed and its own number only: a larger ``count`` adds samples behind.
+    A sample depends only on the seed and its own number: a larger ``count`` adds samples at the end.
     """
 
     def __init__(self, seed: int = 0, count: int = 200, name: str = "hres_synth") -> None:
-        """A set of samples.
+        """Create a set of samples.
 
         Args:
-            seed: 0 or more; another seed makes another set.
-            count: how many samples, 1 or more.
+            seed: 0 or more; another seed gives another set.
+            count: the number of samples, 1 or more.
             name: the task's name, the first part of every sample's id.
 
         Raises:
@@ -103,7 +103,7 @@ class SynthSource:
         self._samples: tuple[Sample, ...] | None = None
 
     def samples(self) -> Sequence[Sample]:
-        """All samples, those of one image together; nothing is drawn."""
+        """Return all samples, those of one image together, without drawing pictures."""
         if self._samples is None:
             made: list[Sample] = []
             index = 0
@@ -138,11 +138,11 @@ class SynthSource:
         return samples
 
     def image(self, sample: Sample) -> Image:
-        """The picture, uint8 (H, W, 3) RGB."""
+        """Return the picture of a sample, uint8 (H, W, 3) RGB."""
         return self._drawn(sample)[0].image.copy()
 
     def truth(self, sample: Sample) -> Truth:
-        """The mask of the visible part of the object."""
+        """Return the mask of the visible part of the object."""
         picture, target = self._drawn(sample)
         return Truth(picture.masks[target].copy())
 
@@ -153,7 +153,7 @@ class SynthSource:
         raise UsageError(f"{sample.id} is not a sample of {self._name}: take one of its samples().")
 
     def digests(self, sample: Sample) -> dict[str, str]:
-        """Return the SHA-256 (hex) of what a sample's image and truth are drawn from; see `FileSource.digests`."""
+        """Return the SHA-256 (hex) of the numbers that define a sample's image and truth; see `FileSource.digests`."""
         match sample.key:
             case (int(index), int(target)):
                 parts: dict[str, list[int]] = {"image": [index], "truth": [index, target]}
@@ -164,6 +164,6 @@ class SynthSource:
         raise UsageError(f"{sample.id} is not a sample of {self._name}: take one of its samples().")
 
     def digest(self) -> str:
-        """SHA-256 (hex) over the generator's version, the seed, the count, all ids and expressions."""
+        """Return the SHA-256 (hex) over the generator's version, the seed, the count, all ids and expressions."""
         defined = [VERSION, self._seed, self._count, [(s.id, s.expression) for s in self.samples()]]
         return hashlib.sha256(json.dumps(defined).encode()).hexdigest()

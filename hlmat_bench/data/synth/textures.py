@@ -1,4 +1,4 @@
-"""Textures of backgrounds and surfaces, as whole numbers that mix two colours."""
+"""Draws textures of backgrounds and surfaces, as integers that mix two colours."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Grain: TypeAlias = NDArray[np.int32]
 
 
 def smooth_noise(dice: Dice, height: int, width: int, cell_y: int, cell_x: int) -> Grain:
-    """Random values on a lattice, blended smoothly in between; cells in pixels."""
+    """Draw random values on a lattice and interpolate them smoothly; cells in pixels."""
     lattice = dice.bytes(height // cell_y + 2, width // cell_x + 2)
     column, across = _blend(width, cell_x)
     row, down = _blend(height, cell_y)
@@ -26,34 +26,35 @@ def smooth_noise(dice: Dice, height: int, width: int, cell_y: int, cell_x: int) 
 
 
 def _blend(length: int, cell: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Per pixel the lattice point before it and the smoothed weight (0 to 256) of the next one."""
+    """Return, per pixel, the lattice point before it and the smoothed weight (0 to 256) of the next one."""
     position = np.arange(length, dtype=np.int32)
     part = position % cell * 256 // cell
+    # The polynomial 3 t^2 - 2 t^3, in 1/256.
     return position // cell, part * part * (768 - 2 * part) >> 16
 
 
 def plaster(dice: Dice, height: int, width: int) -> Grain:
-    """Blotches, fine and coarse."""
+    """Draw plaster: fine and coarse spots."""
     coarse = smooth_noise(dice, height, width, 70, 70)
     fine = smooth_noise(dice, height, width, 9, 9)
     return (3 * coarse + 2 * fine + dice.bytes(height, width)) // 6
 
 
 def gravel(dice: Dice, height: int, width: int) -> Grain:
-    """Grains of a few pixels."""
+    """Draw gravel: grains of a few pixels."""
     fine = smooth_noise(dice, height, width, 4, 4)
     return (smooth_noise(dice, height, width, 48, 48) + 3 * fine + dice.bytes(height, width)) // 5
 
 
 def grass(dice: Dice, height: int, width: int) -> Grain:
-    """Short upright streaks in tufts."""
+    """Draw grass: short upright streaks in tufts."""
     blades = smooth_noise(dice, height, width, 14, 3)
     tufts = smooth_noise(dice, height, width, 26, 20)
     return (3 * blades + 2 * tufts + dice.bytes(height, width)) // 6
 
 
 def wood(dice: Dice, height: int, width: int) -> Grain:
-    """Planks with a grain along them."""
+    """Draw wood: planks with a grain along them."""
     plank = dice.between(60, 110)
     warp = smooth_noise(dice, height, width, 60, 200)
     folded = np.abs((warp * 6 + np.arange(height, dtype=np.int32)[:, None] * 5) % 256 - 128) * 2
@@ -66,7 +67,7 @@ def wood(dice: Dice, height: int, width: int) -> Grain:
 
 
 def bricks(dice: Dice, height: int, width: int) -> Grain:
-    """Courses of bricks, each of its own tone, in light mortar."""
+    """Draw rows of bricks of different tones, in light mortar."""
     tall = dice.between(22, 34)
     y, x = np.arange(height, dtype=np.int32)[:, None], np.arange(width, dtype=np.int32)[None, :]
     course = y // tall
@@ -77,7 +78,7 @@ def bricks(dice: Dice, height: int, width: int) -> Grain:
 
 
 def tiles(dice: Dice, height: int, width: int) -> Grain:
-    """Square tiles in two tones with dark joints."""
+    """Draw square tiles in two tones with dark joints."""
     side = dice.between(44, 80)
     y, x = np.arange(height, dtype=np.int32)[:, None], np.arange(width, dtype=np.int32)[None, :]
     chequer = (y // side + x // side) % 2 * dice.between(40, 110)
@@ -86,7 +87,7 @@ def tiles(dice: Dice, height: int, width: int) -> Grain:
 
 
 def cloth(dice: Dice, height: int, width: int) -> Grain:
-    """A weave with folds."""
+    """Draw cloth: a weave with folds."""
     y, x = np.arange(height, dtype=np.int32)[:, None], np.arange(width, dtype=np.int32)[None, :]
     weave = 80 + (x // 2 + y // 2) % 2 * 90
     folds = smooth_noise(dice, height, width, 120, 40)
@@ -94,7 +95,7 @@ def cloth(dice: Dice, height: int, width: int) -> Grain:
 
 
 def sky(dice: Dice, height: int, width: int) -> Grain:
-    """Clouds that grow towards the horizon."""
+    """Draw clouds that become denser towards the horizon."""
     clouds: Grain = sum(
         (smooth_noise(dice, height, width, cell, 2 * cell) * cell >> 6 for cell in (64, 32, 16, 8)),
         start=np.arange(height, dtype=np.int32)[:, None] * 90 // height - 120,
@@ -104,13 +105,13 @@ def sky(dice: Dice, height: int, width: int) -> Grain:
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """What a background is made of.
+    """A material of backgrounds.
 
     Attributes:
-        grain: how its two colours are mixed.
-        colours: pairs of colours it comes in.
-        ground: whether it may lie below a horizon.
-        wall: whether it may stand above one.
+        grain: the function that draws the mix of its two colours.
+        colours: its possible pairs of colours.
+        ground: whether it may be below a horizon.
+        wall: whether it may be above a horizon.
     """
 
     grain: Callable[[Dice, int, int], Grain]

@@ -1,4 +1,4 @@
-"""How much of an object is not hidden, from a coarse picture that costs next to nothing."""
+"""Computes the visible share of objects, from a coarse picture that takes little time."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from functools import reduce
 from operator import add
 
 from hlmat_bench.core.types import Box, Size
-from hlmat_bench.data.synth.raster import Shape, coverage
+from hlmat_bench.data.synth.raster import RasterShape, coverage
 from hlmat_bench.data.synth.scenes import Scene, Thing, outline
 
 _COARSE = 4
 
 
 def visible_percent(scene: Scene) -> list[int]:
-    """Per object of a scene, how many percent of its area nothing covers.
+    """Return the visible share of the area of every object of a scene, in percent.
 
-    Drawn at a quarter of the size, where each of the 4 x 4 samples of a pixel is one pixel of the scene.
+    The scene is drawn at a quarter of the size, so that one of the 4 x 4 samples of a pixel is one pixel of the scene.
     """
-    blades = Shape.of(scene.blades) if scene.blades else None
+    blades = RasterShape.of(scene.blades) if scene.blades else None
     shares = []
     for i, thing in enumerate(scene.things):
         hiding = [_whole(other) for other in scene.things[i + 1 :] if _meet(thing.box, other.box)]
@@ -27,13 +27,13 @@ def visible_percent(scene: Scene) -> list[int]:
     return shares
 
 
-def _whole(thing: Thing) -> Shape:
+def _whole(thing: Thing) -> RasterShape:
     return reduce(add, [shape for _, shape in outline(thing)])
 
 
-def _share(own: Shape, hiding: Shape, size: Size) -> int:
-    """How many percent of one shape lie outside another."""
-    own, hiding = (Shape(shape.points // _COARSE, shape.follows) for shape in (own, hiding))
+def _share(own: RasterShape, hiding: RasterShape, size: Size) -> int:
+    """Return the share of one shape outside another, in percent."""
+    own, hiding = (RasterShape(shape.points // _COARSE, shape.follows) for shape in (own, hiding))
     window = own.window((size[0] // _COARSE, size[1] // _COARSE))
     alone, cover, together = (int(coverage(s, window).sum()) for s in (own, hiding, own + hiding))
     return (together - cover) * 100 // max(alone, 1)

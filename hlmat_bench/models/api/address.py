@@ -1,4 +1,4 @@
-"""What a user names of a server: its address, the proxy before it, and the values of headers."""
+"""Parse what a user gives to reach a server: its address, the proxy before it, and the values of headers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _BLANKS = " \t\r\n\v\f\ufeff\u200b\u00a0"
 
 
 class Proxy(NamedTuple):
-    """The proxy that the environment names for an address: the variable, its address without login, and its login."""
+    """The proxy for an address: the environment variable that names it, its address without login, and its login."""
 
     variable: str
     parts: SplitResult
@@ -24,14 +24,14 @@ class Proxy(NamedTuple):
 
 
 def header_value(text: str, what: str) -> str:
-    """Return a key, or another value of a header, without blanks and line breaks around it.
+    """Strip blanks and line breaks from a key or another value of a header, and check it.
 
     Args:
-        text: as it was given.
-        what: what to call it in the message; the value itself is never shown.
+        text: the value as the user gave it.
+        what: name of the value for the message, which never shows the value itself.
 
     Raises:
-        UsageError: when a header cannot carry it.
+        UsageError: when a header cannot hold the value.
     """
     value = text.strip(_BLANKS)
     if not re.fullmatch(r"[\x20-\x7e]*", value) or (" " in value and "key" in what):
@@ -43,10 +43,14 @@ def header_value(text: str, what: str) -> str:
 
 
 def parts_of(url: str, option: str) -> tuple[SplitResult, int]:
-    """Split an address into its parts, and return them with its port.
+    """Return the parts of an address, and its port.
+
+    Args:
+        url: the address.
+        option: the option that gave it, for messages.
 
     Raises:
-        UsageError: when it is none.
+        UsageError: when it is no address of an HTTP server.
     """
     text = url.strip(_BLANKS)
     try:
@@ -61,7 +65,7 @@ def parts_of(url: str, option: str) -> tuple[SplitResult, int]:
 
 
 def no_address(option: str) -> UsageError:
-    """Return the error for an option that should be the address of a server and is not."""
+    """Return the error for an option that must be the address of a server and is not."""
     return UsageError(
         f"{option}= must look like http://localhost:8000/v1: http or https, a host, and a port from 1 to 65535."
     )
@@ -99,6 +103,13 @@ def _as_proxy(variable: str, url: str) -> Proxy:
 
 
 def environment_headers(variables: Mapping[str, str]) -> dict[str, str]:
-    """Return the headers whose values environment variables hold, those that are set."""
+    """Return the headers whose environment variables are set.
+
+    Args:
+        variables: the environment variable for each header.
+
+    Raises:
+        UsageError: when a header cannot hold a value.
+    """
     found = {name: header_value(os.environ.get(variable, ""), variable) for name, variable in variables.items()}
     return {name: value for name, value in found.items() if value}

@@ -1,4 +1,4 @@
-"""Reading a chat completion, the JSON that servers of OpenAI's API answer with, whole or as a stream of events.
+"""Read chat completions, the JSON of responses in OpenAI's API, whole or as a stream of events.
 
 Formats: https://platform.openai.com/docs/api-reference/chat/object,
 https://platform.openai.com/docs/api-reference/chat-streaming and, for the events,
@@ -12,18 +12,18 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from hlmat_bench.core.errors import TryAgain
+from hlmat_bench.models.api.decisions import ErrorAnswer
 from hlmat_bench.models.api.error_bodies import json_object
-from hlmat_bench.models.api.errors import ErrorAnswer
 from hlmat_bench.models.api.prices import Price
 from hlmat_bench.protocol.interfaces import Reply
 
-#: Characters of a reply that are kept; what is longer is cut off there.
+#: Most characters of a reply; a longer one is cut off.
 LONGEST_REPLY = 1_000_000
-_MOST_TOKENS = 1_000_000_000  # of one response; a larger number is none
+_MOST_TOKENS = 1_000_000_000  # of one response; a larger number is not believed
 _BROKEN = "broken"
 
-#: The words of services for why a reply ended, in lower case, as `Reply.finish` calls it. ``broken``: the generation
-#: broke off, which is no reply. Sources: the API references of OpenAI, Anthropic, Google, Mistral, Cohere, Zhipu,
+#: For each value of `Reply.finish`, the words of services for it, in lower case. ``broken``: the generation was
+#: interrupted, so there is no reply. Sources: the API references of OpenAI, Anthropic, Google, Mistral, Cohere, Zhipu,
 #: DeepSeek, Bedrock and of Text Generation Inference and vLLM.
 _FINISHED = {
     "stop": "stop end_turn end_of_turn eos eos_token eot stop_sequence stop_token complete completed end finished",
@@ -45,7 +45,7 @@ _ERRORS = {"message", "msg", "detail", "errors", "code", "status", "base_resp"} 
 
 
 class _Ending(NamedTuple):
-    """What the model wrote, why it ended, and whether it thought in a field of its own."""
+    """The text of one choice, why it ended, and whether the thoughts were in a separate field."""
 
     text: str
     finish: str | None
@@ -53,15 +53,15 @@ class _Ending(NamedTuple):
 
 
 def read(data: bytes, wanted: int, price: Price | None) -> list[Reply]:
-    """Return the replies in the body of a response, at most as many as wanted.
+    """Return the replies in the body of a response, at most ``wanted`` of them.
 
-    A reply is what the model wrote, or why it refuses; nothing at all where it ended without a word. Tokens and cost
-    are shared out among the replies; the cost also covers choices beyond the wanted ones. A response without a choice
-    that counts tokens is paid: its replies are empty.
+    The text of a reply is what the model wrote, or its reason to refuse; it is empty if the model ended at once. Tokens
+    and cost are divided among the replies; the cost includes surplus choices. A response without choices that counts
+    tokens was paid for, so its replies are empty.
 
     Raises:
-        TryAgain: when the body is no chat completion, or one without text, or one that broke off.
-        ErrorAnswer: when it holds an error.
+        TryAgain: when the body is no chat completion, has no text, or was interrupted.
+        ErrorAnswer: when the body holds an error.
     """
     answer = _answer(data)
     if _is_error(answer.get("error")):
@@ -95,7 +95,7 @@ def _shared_out(
 
 
 def _answer(data: bytes) -> dict[str, Any]:
-    """Return the JSON object in a body.
+    """Return the JSON object of a body, or the one that its events add up to.
 
     Raises:
         TryAgain: when there is none.
@@ -116,11 +116,11 @@ def _answer(data: bytes) -> dict[str, Any]:
 
 
 def _ending(choice: Any) -> _Ending:
-    """Return what the model wrote and why it ended.
+    """Read one choice of a chat completion.
 
     Raises:
-        TryAgain: when the choice has no text, or the generation broke off.
-        ErrorAnswer: when it holds an error.
+        TryAgain: when the choice has no text, or the generation was interrupted.
+        ErrorAnswer: when the choice holds an error.
     """
     choice = choice if isinstance(choice, dict) else {}
     if _is_error(choice.get("error")):
@@ -128,7 +128,7 @@ def _ending(choice: Any) -> _Ending:
     finish = _meaning(choice.get("finish_reason") or choice.get("stop_reason"))
     if finish == _BROKEN:
         raise TryAgain(
-            f"the generation broke off (finish_reason {choice['finish_reason']})",
+            f"the generation was interrupted (finish_reason {choice['finish_reason']})",
             advice="look into the log of the server",
         )
     message = choice.get("message")
@@ -152,22 +152,22 @@ def _ending(choice: Any) -> _Ending:
 
 
 def _is_error(value: Any) -> bool:
-    """Tell whether a field ``error`` says anything; some servers send it empty with each answer."""
+    """Tell whether a field ``error`` has a value; some servers send an empty one with every response."""
     return any(value.values()) if isinstance(value, dict) else bool(value)
 
 
 def _meaning(reason: Any) -> str | None:
-    """Translate a service's word for why a reply ended; Google's own word may follow after a colon."""
+    """Translate a service's word for why a reply ended into a value of `Reply.finish`; None if it is unknown."""
     if not isinstance(reason, str):
         return None
-    word = reason.strip().lower()
+    word = reason.strip().lower()  # gateways add Google's own word after a colon
     return _MEANING.get(word) or _MEANING.get(word.partition(":")[0])
 
 
 def _text(content: Any) -> tuple[str | None, bool]:
-    """Return the text in a message (None without any), and whether there are thoughts apart from it.
+    """Return the text of a message's content (None without any), and whether it has separate thoughts.
 
-    It is a text, or a list of parts: https://docs.mistral.ai/capabilities/reasoning/.
+    The content is a string, or a list of parts: https://docs.mistral.ai/capabilities/reasoning/.
     """
     if isinstance(content, str):
         return content, False
@@ -189,7 +189,7 @@ def _part(part: Any) -> str | None:
 
 
 def _called(calls: Any) -> str | None:
-    """Return what the model wrote where the server took it for calls of tools, in the tags of Hermes and Qwen."""
+    """Write tool calls that the server has parsed back as text, with the tags of Hermes and Qwen; None without any."""
     functions = [call.get("function") for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
     named = [function for function in functions if isinstance(function, dict) and function.get("name")]
     lines = [f'{{"name": {json.dumps(one["name"])}, "arguments": {_as_json(one.get("arguments"))}}}' for one in named]
@@ -201,21 +201,18 @@ def _as_json(value: Any) -> str:
 
 
 def _no_message(choice: dict[str, Any]) -> TryAgain:
-    """Return the error that says what a choice without a message is instead."""
+    """Return the error for a choice without a message, which says what the choice is instead."""
     if isinstance(choice.get("text"), str):
-        said, advice = (
-            "the answer is one of plain completions, not of a chat",
-            "check base_url=: it must lead to a chat",
-        )
+        said, advice = "the response is a plain completion, not a chat", "check base_url=: it must lead to a chat"
     elif choice.get("delta") is not None:
-        said, advice = "the answer has a piece of a stream in place of a message", "add stream=true"
+        said, advice = "the response has a part of a stream instead of a message", "add stream=true"
     else:
         said, advice = "the answer has a choice without text", "look into the log of the server"
     return TryAgain(said, advice=advice)
 
 
 def _count(usage: Any, name: str) -> int | None:
-    """Return a number of tokens; None where it makes no sense, and for a prompt of 0 tokens, which was not counted."""
+    """Return a number of tokens; None if it is impossible, and for a prompt of 0 tokens: the server did not count."""
     value = usage.get(name) if isinstance(usage, dict) else None
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _MOST_TOKENS:
         return None
@@ -225,15 +222,15 @@ def _count(usage: Any, name: str) -> int | None:
 
 
 def _shares(total: int, parts: int) -> Sequence[int]:
-    """Divide a total into whole parts as equal as possible, larger ones first."""
+    """Divide a total into integer parts that are as equal as possible, larger ones first."""
     return [total // parts + (i < total % parts) for i in range(parts)]
 
 
 def _from_events(data: bytes) -> dict[str, Any] | None:
-    """Return the chat completion that a stream of events adds up to; None where the body is no stream.
+    """Return the chat completion that a stream of events adds up to; None if the body is no stream.
 
     Raises:
-        TryAgain: when the stream breaks off.
+        TryAgain: when the stream was interrupted.
     """
     chunks = list(_events(data))
     if not chunks:
@@ -249,7 +246,7 @@ def _from_events(data: bytes) -> dict[str, Any] | None:
                 _add(choices.setdefault(index if isinstance(index, int) else 0, {}), piece)
     done = any(line.strip() in (b"data: [DONE]", b"data:[DONE]") for line in data[-200:].splitlines())
     if not whole.get("error") and not (done or all(choice.get("finish_reason") for choice in choices.values())):
-        raise TryAgain("the stream of the answer broke off", advice="look into the log of the server")
+        raise TryAgain("the stream of the answer was interrupted", advice="look into the log of the server")
     return {"choices": [choices[index] for index in sorted(choices)], **whole}
 
 
@@ -263,7 +260,7 @@ def _events(data: bytes) -> Iterator[dict[str, Any]]:
 
 
 def _add(choice: dict[str, Any], piece: dict[str, Any]) -> None:
-    """Add a piece of a stream to the choice that it belongs to."""
+    """Add a part of a stream to its choice, in place."""
     for name in ("finish_reason", "stop_reason", "error"):
         if piece.get(name):
             choice[name] = piece[name]

@@ -1,7 +1,7 @@
 """Connections to a model's server: its address, its key, the proxy before it, and why it does not answer.
 
-Requests go through the aiohttp transport of the openai package, which alone of its transports keeps hundreds of
-requests under way, and not through its typed client, which takes longer for a request than all the rest.
+Requests use the aiohttp transport of the openai package, the only one of its transports that keeps hundreds of
+requests in flight. They do not use its typed client, which takes more time per request than everything else together.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import parse_qsl, unquote
 
 from hlmat_bench.core.errors import HlmatError, RequestFailed, TryAgain, UsageError
-from hlmat_bench.models.api import errors as api_errors
+from hlmat_bench.models.api import decisions
 from hlmat_bench.models.api.address import PORTS, no_address, parts_of, proxy_for
 from hlmat_bench.models.api.retries import persist
 from hlmat_bench.models.api.throttle import Throttle
@@ -34,26 +34,26 @@ _NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACK
 
 
 class ApiClient:
-    """Connections to the server at an address; one set for each event loop.
+    """Connections to one server, opened anew for each event loop.
 
     Args:
-        url: the address, with or without a login (RFC 3986) and a query.
-        option: the option that gave it, for messages.
-        path: what is added to the path of the address, before the query.
-        headers: sent with each request. A login in the address is sent where no ``Authorization`` is among them.
-        secrets: words that no message shows, besides the login and what the query calls a key or a token.
-        advice: what helps against some kinds of refusals; see `refusals.ADVICE`.
+        url: the server's address, with or without a login (RFC 3986) and a query.
+        option: the option that gave the address, for messages.
+        path: text to add to the path of the address, before the query.
+        headers: headers of every request. A login in the address is sent if they have no ``Authorization``.
+        secrets: words that no message may show; the login and the keys and tokens in the query are added to them.
+        advice: what the user can do against some kinds of refusals; see `refusals.ADVICE`.
         timeout: seconds that the server may be silent.
         deadline: seconds for a request with all its repetitions.
-        retries: most repetitions of a request; those after too many requests do not count.
+        retries: most repetitions of a request; repetitions after too many requests do not count.
 
     Attributes:
-        host: of the server.
+        host: name of the server.
         shown: the address without login and query.
-        advice: as given.
+        advice: the argument.
 
     Raises:
-        UsageError: when the address is none.
+        UsageError: when the address cannot be used.
     """
 
     def __init__(
@@ -91,43 +91,43 @@ class ApiClient:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def ask(self, body: bytes, read: Callable[[bytes], T], fields: Iterable[str] = ()) -> T:
-        """Send one JSON body until there is an answer, and return what ``read`` makes of its body.
+        """Send one JSON body, repeat it while that may help, and return what ``read`` makes of the response's body.
 
         Args:
-            body: of the request.
-            read: reads the body of a success; raises RequestFailed or TryAgain where it is no answer, and
-                `api_errors.ErrorAnswer` where it holds an error.
-            fields: the names of the request's fields besides its model and messages.
+            body: body of the request.
+            read: reads the body of a success; raises RequestFailed or TryAgain if it holds no reply, and
+                `decisions.ErrorAnswer` if it holds an error.
+            fields: the names of the request's fields, without its model and messages.
 
         Raises:
             RequestFailed: when the request failed for good; no error holds a secret.
-            UsageError: when no request can succeed; `api_errors.FieldRefused` for a field of the request.
-            api_errors.Withheld: when the service does not let the prompt through.
+            UsageError: when no request can succeed; `decisions.FieldRefused` if the reason is a field of the request.
+            decisions.Withheld: when the service's content filter blocks the prompt.
         """
         await self._reach()
-        asked = api_errors.Asked(self.advice, frozenset(fields), self._deadline, self.shown)
+        asked = decisions.RequestContext(self.advice, frozenset(fields), self._deadline, self.shown)
         once = partial(self._once, body, read, asked)
         try:
             return await persist(once, throttle=self._throttle_here(), retries=self._retries, deadline=self._deadline)
         except RequestFailed:
-            await self._reach(again=True)  # that a server is gone is no fault of this request
+            await self._reach(again=True)  # if the server is gone, the run ends: no other request can succeed
             raise
 
-    async def _once(self, body: bytes, read: Callable[[bytes], T], asked: api_errors.Asked) -> T:
+    async def _once(self, body: bytes, read: Callable[[bytes], T], asked: decisions.RequestContext) -> T:
         response = await self._post(body)
         failure: HlmatError | None = None
         if response.is_success:
             try:
                 return read(response.content)
-            except api_errors.ErrorAnswer:
+            except decisions.ErrorAnswer:
                 pass
             except RequestFailed as error:
                 said = f"{self.host}: {self.clean(str(error))}"
                 failure = type(error)(said, advice=error.advice)
         if failure is None:
-            decision = api_errors.decide(response.status_code, response.headers, response.content, asked)
+            decision = decisions.decide(response.status_code, response.headers, response.content, asked)
             failure = decision.error(self.host, self.clean)
-        raise failure  # outside of the handlers: the cause may hold the key
+        raise failure  # outside of the handlers: the error's cause may hold the key
 
     async def _post(self, body: bytes) -> httpx2.Response:
         """Send one JSON body and return the whole response, whatever its status.
@@ -149,21 +149,21 @@ class ApiClient:
             return response
         if isinstance(trouble, TryAgain) and not self._answered and await self._wants_tls():
             trouble = UsageError(f"The server at {self.host} speaks TLS; write https:// in {self._option}=.")
-        raise trouble  # outside of the handlers: the cause would carry the request and its key
+        raise trouble  # outside of the handlers: the error's cause would hold the request and its key
 
     def _throttle_here(self) -> Throttle:
-        """Return what holds requests back in the running event loop."""
+        """Return the throttle of the running event loop."""
         self._connected()
         return self._throttle
 
     async def _reach(self, *, again: bool = False) -> None:
-        """Tell a server that is not there from one that is busy or broken; a server once reached is not looked for.
+        """Check that a server listens at the address: a missing server is the user's mistake, a busy one is not.
 
         Args:
-            again: look for it also where it was reached before.
+            again: check again even if the server was reached before.
 
         Raises:
-            UsageError: when nothing answers at its address, or at that of the proxy.
+            UsageError: when nothing listens at the address of the server, or of its proxy.
         """
         if self._reached and not again:
             return
@@ -181,11 +181,11 @@ class ApiClient:
             await client.aclose()
 
     def clean(self, text: str) -> str:
-        """Return a text as one short line without secrets."""
+        """Return a text as one line of at most 200 characters without secrets."""
         return " ".join(self.without_secrets(text).split())[:200].rstrip(".")
 
     def without_secrets(self, text: str, shortest: int = 1) -> str:
-        """Return a text in which the secrets of at least this length are blotted out."""
+        """Replace each secret of at least ``shortest`` characters in a text by ``***``."""
         for secret in self._secrets:
             if len(secret) >= shortest:
                 text = text.replace(secret, "***")
@@ -219,7 +219,7 @@ class ApiClient:
         raise problem
 
     def _trouble(self, error: BaseException) -> HlmatError:
-        """Return what a failed connection means as an error without the request and its key."""
+        """Turn an error of the transport into an error that does not hold the request and its key."""
         import aiohttp
         import httpx2
 
@@ -245,7 +245,7 @@ class ApiClient:
         )
 
     def _tls_trouble(self, error: ssl.SSLError) -> UsageError | None:
-        """Return what a refused TLS greeting means as an error; None where it may pass."""
+        """Turn a failed TLS handshake into an error for the user; None if a repetition may succeed."""
         if isinstance(error, ssl.SSLCertVerificationError) and hasattr(error, "verify_message"):
             said = f"The certificate of {self.host} is not trusted ({error.verify_message.rstrip('.')})"
             if "ismatch" in error.verify_message:
@@ -256,7 +256,7 @@ class ApiClient:
         return None
 
     async def _wants_tls(self) -> bool:
-        """Tell whether a server that broke off every plain connection so far speaks TLS."""
+        """Tell whether a server that has closed every plain connection so far speaks TLS."""
         if self._tls or self._proxy is not None:
             return False
         context = ssl.create_default_context()

@@ -1,6 +1,6 @@
-"""Reading what a server says when it refuses a request: JSON of many shapes, web pages, plain text.
+"""Read the bodies of error responses: JSON of many forms, web pages, plain text.
 
-Shapes, each with its source:
+Forms, with their sources:
 
 - ``{"error": {"message", "type", "param", "code"}}``: https://platform.openai.com/docs/guides/error-codes;
 - ``[{"error": {"message", "status", "details": [...]}}]``: Google, https://google.aip.dev/193;
@@ -8,7 +8,7 @@ Shapes, each with its source:
   https://fastapi.tiangolo.com/tutorial/handling-errors/;
 - ``{"title", "detail", "status"}``: https://www.rfc-editor.org/rfc/rfc9457;
 - ``{"error": {"message", "code", "metadata": {"raw", "headers"}}}``: https://openrouter.ai/docs/api-reference/errors;
-- any of these as text inside the message of another, as gateways pass errors on.
+- any of these as text inside the message of another: gateways pass errors on in this way.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _MESSAGES = ("message", "msg", "detail", "title", "error", "errors", "error_desc
 _CODES = ("code", "type", "status", "reason", "error_code", "errorcode", "finish_reason", "error_type")
 _STATUSES = ("code", "status", "statuscode", "status_code")
 _RETRY = ("retrydelay", "retry_after", "retry_after_seconds", "retry-after", "estimated_time")
-_ECHOES = ("input", "ctx", "request", "links", "url")  # of the request, and of pages that explain
+_ECHOES = ("input", "ctx", "request", "links", "url")  # they repeat the request, or name pages of documentation
 _DEEPEST = 8
 _LONGEST, _LONGEST_MESSAGE = 100_000, 4_000  # bytes of a page, characters of a message
 _TITLE = re.compile(r"<(title|h1)[^>]*>(.*?)</\1>", re.IGNORECASE | re.DOTALL)
@@ -34,16 +34,16 @@ _TITLE = re.compile(r"<(title|h1)[^>]*>(.*?)</\1>", re.IGNORECASE | re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """What a server says when it refuses.
+    """The content of an error response.
 
     Attributes:
-        message: its words; empty where it says nothing.
+        message: the server's words; empty if there are none.
         codes: words for the kind of error (``code``, ``type``, ``status``, ``reason``), in lower case.
         status: an HTTP status from 400 to 599 that the body names; None without one.
-        param: the field of the request that it is about; empty where it does not say.
-        pause: how long to wait, as the body says it (``47s``, ``30``); empty where it does not say.
-        reset: when the limit ends, as the body says it; empty where it does not say.
-        quotas: the identifiers of used-up quotas.
+        param: the field of the request that the error is about; empty if the body does not name it.
+        pause: how long to wait, as the body writes it (``47s``, ``30``); empty if it does not say.
+        reset: when the limit ends, as the body writes it; empty if it does not say.
+        quotas: the identifiers of exhausted quotas.
     """
 
     message: str
@@ -56,7 +56,7 @@ class Refusal:
 
 
 def read_error(data: bytes) -> Refusal:
-    """Read the body of a response that says no; anything is read, at worst as plain text."""
+    """Read the body of an error response; a body in an unknown form is read as plain text."""
     try:
         value = json.loads(data)
     except (ValueError, RecursionError):
@@ -65,7 +65,7 @@ def read_error(data: bytes) -> Refusal:
 
 
 def json_object(data: bytes | str) -> dict[str, Any]:
-    """Read a JSON object; where there is none, an empty one."""
+    """Read a JSON object; return an empty one if the data are anything else."""
     try:
         value = json.loads(data)
     except (ValueError, RecursionError):
@@ -74,7 +74,7 @@ def json_object(data: bytes | str) -> dict[str, Any]:
 
 
 def of_value(value: Any) -> Refusal:
-    """Read an error that is already JSON: the value of ``error``, or the whole answer around it."""
+    """Read an error from parsed JSON: the value of ``error``, or the whole response around it."""
     leaves = [(key.lower(), leaf) for key, leaf in _leaves("error", value, _DEEPEST)]
     words = [leaf.strip() for key, leaf in leaves if key in _MESSAGES and isinstance(leaf, str) and leaf.strip()]
     return Refusal(
@@ -89,7 +89,7 @@ def of_value(value: Any) -> Refusal:
 
 
 def _leaves(key: str, value: Any, depth: int) -> Iterator[Leaf]:
-    """Yield the keys and values of a JSON value that are no objects or lists; entries of a list have its key."""
+    """Yield (key, value) of all numbers, texts, booleans and nulls in a JSON value; items of a list have its key."""
     if depth == 0:
         return
     if isinstance(value, dict):
@@ -110,7 +110,7 @@ def _leaves(key: str, value: Any, depth: int) -> Iterator[Leaf]:
 
 
 def _leaves_of_text(key: str, text: str, depth: int) -> Iterator[Leaf]:
-    """Yield the leaves of an error that a gateway passed on as text."""
+    """Yield the leaves of an error that a gateway has passed on as text."""
     try:
         inner = json.loads(text)
     except (ValueError, RecursionError):
@@ -133,7 +133,7 @@ def _first(leaves: list[Leaf], *names: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Return plain text as it is, and of a web page its title."""
+    """Return the title of a web page, or plain text unchanged."""
     if "<" not in text[:200]:
         return text
     title = _TITLE.search(text)

@@ -1,7 +1,8 @@
-"""Limits on what a run may ask and pay.
+"""Limits on the requests and the cost of a run.
 
-A limit ends a run between episodes: one more begins only where enough is left for all its steps. Where that forecast
-fails (the first replies show what one costs), no further request is sent, and the episodes under way are not recorded.
+A limit ends a run between episodes: an episode begins only if the rest suffices for all its steps. If that forecast
+fails (only the first replies show what a request costs), no further request is sent, and unfinished episodes are not
+recorded.
 """
 
 from __future__ import annotations
@@ -13,15 +14,14 @@ from hlmat_bench.core.errors import UsageError
 from hlmat_bench.protocol.interfaces import Model, Reply, Request
 
 
-class Spent(UsageError):
+class LimitReached(UsageError):
     """A limit of a run is reached."""
 
 
-class Meter:
-    """Counts the requests to a model and what they cost, over one call of `run`.
+class UsageMeter:
+    """Counter of the requests to a model and of their cost, for one call of `run`.
 
-    A request counts once, however often the adapter had to repeat it, and with all its replies; a reply from the
-    cache counts nothing.
+    A request with all its replies and all repetitions by the adapter counts once; replies from the cache do not count.
 
     Args:
         max_requests: most requests; None: no limit.
@@ -46,11 +46,11 @@ class Meter:
 
     @property
     def limited(self) -> bool:
-        """There is a limit."""
+        """Whether the run has a limit."""
         return min(self._max_requests, self._max_cost) < math.inf
 
     def check(self, model: Model) -> None:
-        """Make sure that the limits can be kept with this model.
+        """Check that the limits can be enforced for a model.
 
         Raises:
             UsageError: when the price of its tokens is unknown and there is a limit to the cost.
@@ -62,7 +62,7 @@ class Meter:
             )
 
     def begin(self, sample_id: str) -> bool:
-        """Whether enough is left for one more episode; if so, it is set aside until `end`."""
+        """Reserve the requests of one more episode until `end`; return False if the rest does not suffice."""
         ahead = sum(self._ahead.values()) + self._per_episode
         if self.requests + ahead > self._max_requests or self.cost + ahead * self._dearest > self._max_cost:
             return False
@@ -70,26 +70,26 @@ class Meter:
         return True
 
     def end(self, sample_id: str) -> None:
-        """The episode is over; what it did not ask is free again."""
+        """Release what a finished episode has reserved and not used."""
         del self._ahead[sample_id]
 
     def before(self, request: Request) -> None:
         """Count a request that is about to be sent.
 
         Raises:
-            Spent: when a limit is reached.
+            LimitReached: when a limit is reached.
         """
         if self.requests >= self._max_requests or self.cost >= self._max_cost:
-            raise Spent("A limit of this run is reached.")
+            raise LimitReached("A limit of this run is reached.")
         self.requests += 1
         if request.sample_id in self._ahead:
             self._ahead[request.sample_id] -= 1
 
     def after(self, replies: list[Reply]) -> None:
-        """Count what the replies to a request cost.
+        """Add the cost of the replies to a request.
 
         Raises:
-            UsageError: when that is unknown and there is a limit to it.
+            UsageError: when the cost is unknown and limited.
         """
         costs = [reply.cost for reply in replies if reply.cost is not None]
         if len(costs) < len(replies) and self._max_cost < math.inf:
@@ -97,19 +97,19 @@ class Meter:
         self.cost += math.fsum(costs)
         self._dearest = max(self._dearest, math.fsum(costs))
 
-    def spent(self, done: int, total: int) -> Spent:
-        """The end of a run that a limit cut short."""
+    def spent(self, done: int, total: int) -> LimitReached:
+        """Return the error that ends a run at a limit, with the number of finished episodes and of all."""
         used = f"{self.requests} requests" + (f" and ${self.cost:.4g}" if self.cost else "")
-        return Spent(
+        return LimitReached(
             f"A limit is reached after {used}: {done} of {total} episodes are done and scored; the same command "
             "continues from there."
         )
 
 
-class Metered:
-    """A model whose requests a `Meter` counts; everything else is the model's own."""
+class MeteredModel:
+    """A model whose requests are counted by a `UsageMeter`; all other attributes are those of the model."""
 
-    def __init__(self, model: Model, meter: Meter) -> None:
+    def __init__(self, model: Model, meter: UsageMeter) -> None:
         self._model, self._meter = model, meter
         self.name, self.points = model.name, model.points
 
@@ -117,10 +117,10 @@ class Metered:
         return getattr(self._model, name)
 
     async def reply(self, request: Request) -> list[Reply]:
-        """See `hlmat_bench.protocol.interfaces.Model.reply`.
+        """Ask the model and count, see `hlmat_bench.protocol.interfaces.Model.reply`.
 
         Raises:
-            Spent: when a limit is reached.
+            LimitReached: when a limit is reached.
         """
         self._meter.before(request)
         replies = await self._model.reply(request)

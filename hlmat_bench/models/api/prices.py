@@ -1,4 +1,4 @@
-"""What a reply costs: dollars per million tokens, from a file that anybody can edit."""
+"""Prices of models in US dollars per million tokens, from a YAML file that users can edit or replace."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from hlmat_bench.core.errors import UsageError
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """US dollars per million tokens: ``input`` of the prompt, images included, ``output`` of the replies."""
+    """US dollars per million tokens: ``input`` for the prompt with its images, ``output`` for the replies."""
 
     input: float
     output: float
 
     def of(self, tokens_in: int | None, tokens_out: int | None) -> float | None:
-        """US dollars for so many tokens; None where a number of tokens is unknown."""
+        """Return the cost of a request in US dollars; None if a number of tokens is unknown."""
         if tokens_in is None or tokens_out is None:
             return None
         return (self.input * tokens_in + self.output * tokens_out) / 1e6
 
 
 def find(model: str, file: str | Path | None = None) -> Price | None:
-    """The price of a model; None where the file names none.
+    """Return the price of a model; None if the file has none.
 
     Args:
-        model: its name on the server.
+        model: name of the model on the server.
         file: a YAML list of entries with ``model``, a name or a pattern such as ``gpt-4o-2024-*``, ``input`` and
-            ``output`` in US dollars per million tokens, and, for the reader, ``source`` and ``date``. A name goes
-            before a pattern, an earlier pattern before a later one. None: our own, ``adapters/models/prices.yaml``.
+            ``output`` in US dollars per million tokens, and, for the reader, ``source`` and ``date``. A name takes
+            precedence over a pattern, an earlier pattern over a later one. None: ``adapters/models/prices.yaml``.
 
     Raises:
-        UsageError: when the file cannot be read or an entry is no price.
+        UsageError: when the file cannot be read or an entry is not of this form.
     """
     path = Path(file) if file is not None else folder("adapters") / "models" / "prices.yaml"
     entries = _entries(path)

@@ -1,4 +1,4 @@
-"""Kinds of refusals of services: the codes and words they are known by, what becomes of the request, and what helps."""
+"""Kinds of refusals: their codes and words, what happens to the request, and what the user can do."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from hlmat_bench.models.api.error_bodies import Refusal
 
-#: What becomes of the request: ``again`` it is asked again; ``fails`` it failed for good; ``ends`` no request can ever
-#: succeed; ``withheld`` the service does not let this prompt through; ``field`` the server does not take a field.
+#: What happens to the request: ``again`` it is repeated; ``fails`` it has failed for good; ``ends`` no request can
+#: succeed, so the run ends; ``withheld`` the service's content filter blocks this prompt; ``field`` the server does not
+#: accept a field of the request, so the run ends with advice about that field.
 Fate: TypeAlias = Literal["again", "fails", "ends", "withheld", "field"]
 
 
-#: What helps, by the subject of a refusal.
+#: What the user can do, by the subject of a refusal.
 ADVICE = {
     "key": "name a key that may use this model",
     "credit": "add credit to the account, or name another key with key_env=; the same command then continues",
@@ -34,12 +35,12 @@ ADVICE = {
 }
 
 
-class Rule(NamedTuple):
-    """A kind of refusal that is known by a code or by words, under some statuses."""
+class RefusalRule(NamedTuple):
+    """A kind of refusal, recognised by its status together with a code or with words of its message."""
 
     fate: Fate
-    subject: str
-    statuses: str  # a pattern; a body with status 200 that names no other keeps 200
+    subject: str  # a key of `ADVICE`
+    statuses: str  # a pattern; 200 is the status of an error in the body of a success that names no other status
     codes: frozenset[str]
     words: re.Pattern[str]
 
@@ -49,9 +50,9 @@ class Rule(NamedTuple):
         return bool(found and re.fullmatch(self.statuses, str(status)))
 
 
-def _rule(fate: Fate, subject: str, statuses: str, codes: str, *words: str) -> Rule:
+def _rule(fate: Fate, subject: str, statuses: str, codes: str, *words: str) -> RefusalRule:
     pattern = re.compile("|".join(words) or "(?!)", re.IGNORECASE | re.DOTALL)
-    return Rule(fate, subject, statuses, frozenset(codes.split()), pattern)
+    return RefusalRule(fate, subject, statuses, frozenset(codes.split()), pattern)
 
 
 _SCHEME = _rule(
@@ -196,7 +197,7 @@ _MODEL = _rule(
     r"no allowed providers",
     r"模型不存在",
 )
-_MODEL_OF_BROKEN = _rule(  # of a server that says 5xx, where "not available" passes
+_MODEL_OF_BROKEN = _rule(  # with status 5xx, "not available" is no sign of a wrong name: it may pass
     "ends", "model", "5..", "", r"\bmodel\b[^.;]{0,80}(?:not exist|not found)", r"(?:invalid|unknown|no such) model"
 )
 _PATH = _rule(
@@ -222,7 +223,7 @@ _IMAGE = _rule(
     r"(?:unsupported|invalid|could not|cannot|can't|failed to|unable to)[^.]{0,40}image",
     r"image[^.]{0,40}(?:unsupported|invalid|not (?:represent )?a valid)",
 )
-_FIELD = _rule(  # that the words do not name as we do
+_FIELD = _rule(  # `refused_field` did not find the field's name in the message
     "ends",
     "field",
     "400|422",
@@ -231,9 +232,9 @@ _FIELD = _rule(  # that the words do not name as we do
     r"unexpected fields?\b",
     r"unrecognized request argument",
 )
-#: Looked at first.
+#: Rules to try first, in this order.
 RULES = (_SCHEME, _WITHHELD, _CREDIT, _REGION, _CONTEXT, _SIZE, _STREAM)
-#: Looked at after too many requests and refused fields.
+#: Rules to try, in this order, if the refusal is about neither too many requests nor a field.
 LATE_RULES = (_FIELD, _VISION, _KEY, _MODEL, _MODEL_OF_BROKEN, _PATH, _IMAGE)
 
 TOO_MANY = _rule(

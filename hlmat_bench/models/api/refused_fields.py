@@ -1,6 +1,6 @@
-"""Which field of a request a server does not take, and the option that leaves it out.
+"""Find the field of a request that a server does not accept, and the option that leaves it out.
 
-Servers say it in many ways: ``Unrecognized request argument supplied: seed``, ``Unknown name "seed"``,
+Servers write this in many ways: ``Unrecognized request argument supplied: seed``, ``Unknown name "seed"``,
 ``body.seed: Extra inputs are not permitted``, ``does not support parameters: ['seed']``, ``seed must be less than 9``.
 """
 
@@ -30,9 +30,10 @@ _NO_FIELD = (401, 402, 403, 404, 405, 407, 408, 409, 413, 429)
 
 
 def refused_field(status: int, error: Refusal, fields: frozenset[str]) -> str:
-    """Return the field of the request that the server does not take; empty where it is about something else.
+    """Return the field of the request that the server does not accept; empty if the refusal is about something else.
 
-    ``skip_special_tokens``, which no user asks for, goes before other fields that are refused together with it.
+    If several fields are refused, ``skip_special_tokens`` comes first: the adapter can leave it out without the user,
+    who has not asked for it.
     """
     if status in _NO_FIELD or (status >= 500 and not _UNKNOWN_FIELD.search(error.message)):
         return ""
@@ -49,7 +50,7 @@ def refused_field(status: int, error: Refusal, fields: frozenset[str]) -> str:
 
 
 def _named_at(field: str, words: str) -> int | None:
-    """Return where a sentence names a field, as a name and not as a common word."""
+    """Return the position at which a sentence names a field, as a name and not as a common word; None if nowhere."""
     name = re.escape(field)
     forms = [rf"['\"`\[({{]{name}['\"`\])}}:=](?!\s*:?\s*\[)", rf"\.{name}(?![-\w])", rf"\b{name}: "]
     forms.append(rf"(?:supplied|parameter|field|model): {name}(?![-\w])")
@@ -62,7 +63,7 @@ def _named_at(field: str, words: str) -> int | None:
 
 
 def field_advice(field: str, message: str) -> str:
-    """Say which option leaves a field out that the server does not take."""
+    """Return the advice for a field that the server does not accept: the option that leaves it out or renames it."""
     if field == "max_tokens" and "max_completion_tokens" in message:
         return "add max_tokens_param=max_completion_tokens"
     if field == "max_completion_tokens":

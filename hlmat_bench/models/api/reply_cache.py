@@ -1,6 +1,7 @@
-"""Replies on disk, so that the same question to the same model is asked, and paid, once.
+"""Keep replies on disk, so that a request to a model is sent, and paid, only once.
 
-One SQLite file: whole after a kill, shared by runs and processes, and part of Python.
+The cache is one SQLite file: it stays intact if a process is killed, several runs and processes can share it, and
+SQLite is part of Python.
 """
 
 from __future__ import annotations
@@ -29,15 +30,15 @@ _WAIT_SECONDS = 60.0
 
 
 class CachedModel:
-    """A model whose replies are kept; a failed request is not.
+    """A model whose replies are kept on disk; failed requests are not kept.
 
-    Only requests are kept whose repetition would get the same replies: at temperature 0, of a model that is
-    ``deterministic``; above, of one that heeds the seed (attribute ``seeded``, default True).
+    Replies are kept only if the same request would get the same replies again: at temperature 0 if the model is
+    ``deterministic``, above 0 if it uses the request's seed (attribute ``seeded``, default True).
 
     Args:
-        model: what is asked where the cache has no answer.
-        spec: the model's identity, with all that its replies depend on.
-        folder: where the cache is; it may be shared.
+        model: answers the requests that are not in the cache.
+        spec: identity of the model, with everything that its replies depend on.
+        folder: folder of the cache; several runs may use it.
     """
 
     def __init__(self, model: Model, spec: dict[str, Any], folder: Path) -> None:
@@ -47,7 +48,7 @@ class CachedModel:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="reply-cache")
 
     async def reply(self, request: Request) -> list[Reply]:
-        """See `hlmat_bench.protocol.interfaces.Model.reply`; a kept reply has the tokens and the cost it had.
+        """Return kept replies, with their tokens and cost, or ask; see `hlmat_bench.protocol.interfaces.Model.reply`.
 
         Raises:
             UsageError: when the cache cannot be read or written.
@@ -63,7 +64,7 @@ class CachedModel:
         return replies
 
     async def close(self) -> None:
-        """Close the file and the model; the cache cannot be used after it."""
+        """Close the file and the model; the cache cannot be used afterwards."""
         if "_database" in vars(self):
             await self._in_thread(self._database.close)
         self._thread.shutdown()
@@ -72,11 +73,11 @@ class CachedModel:
 
     @cached_property
     def _database(self) -> sqlite3.Connection:
-        """Opened, and used, in the cache's own thread."""
+        """The connection, opened at its first use, only in the cache's own thread."""
         return _open(self._folder)
 
     def key(self, request: Request) -> str:
-        """SHA-256 (hex) over the model, the image's pixels, the prompt and the decoding."""
+        """Return the SHA-256 (hex) over the model's identity, the image's pixels, the prompt and the decoding."""
         return digest(
             {
                 "model": self._spec,
@@ -121,6 +122,6 @@ def _open(folder: Path) -> sqlite3.Connection:
 
 
 def to_json(reply: Reply) -> dict[str, Any]:
-    """Return the fields of a reply without its time: a kept one takes another."""
+    """Return the fields of a reply with time 0: its time does not hold for a kept reply."""
     timeless = replace(reply, seconds=0.0)
     return {name: getattr(timeless, name) for name in Reply.__slots__}

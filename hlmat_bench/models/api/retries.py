@@ -1,4 +1,4 @@
-"""Asking a server again: with growing pauses, no longer than a limit, and no more at once than it takes."""
+"""Repeat failed requests, with growing pauses, until a deadline, and within the limit of concurrent requests."""
 
 from __future__ import annotations
 
@@ -22,20 +22,21 @@ _JITTER = 0.25
 
 
 async def persist(ask: Callable[[], Awaitable[T]], *, throttle: Throttle, retries: int, deadline: float) -> T:
-    """What ``ask`` returns, asked again while it raises `TryAgain`.
+    """Call ``ask`` until it does not raise `TryAgain`, and return its result.
 
-    The pause before the n-th repetition is 0.5 * 2^(n-1) seconds, at most 30, or what the server asks for, but at least
-    a tenth of that; up to a quarter more, at random, so that requests that failed together do not come back together.
-    A server that refuses because of too many requests is asked until the deadline, however often.
+    The pause before the n-th repetition is 0.5 * 2^(n-1) seconds, at most 30. If the server asks for a time, it is that
+    time, but at least a tenth of the former. Up to a quarter is added at random, so that requests that failed together
+    are not repeated together. After "too many requests" a request is repeated until the deadline, without a limit of
+    the number.
 
     Args:
-        ask: asks once.
-        throttle: gives each attempt its slot; a pause holds none.
+        ask: sends the request once.
+        throttle: gives a slot to each attempt; no slot is held during a pause.
         retries: most repetitions after failures other than too many requests.
         deadline: seconds for all attempts and pauses together; waiting for a slot does not count.
 
     Raises:
-        RequestFailed: the last failure, or that the deadline is over. Whatever else ``ask`` raises comes through.
+        RequestFailed: the last failure, or that the deadline is over. Other errors of ``ask`` are passed on.
     """
     asked_for = idle_for = 0.0
     spent = 0  # attempts that count
@@ -79,14 +80,14 @@ async def persist(ask: Callable[[], Awaitable[T]], *, throttle: Throttle, retrie
 
 
 def insist(ask: Callable[[], T], *, deadline: float) -> T:
-    """What ``ask`` returns, asked again from this thread while it raises `TryAgain`, with the pauses of `persist`.
+    """Call ``ask`` until it does not raise `TryAgain`, with the pauses of `persist`, in the calling thread.
 
     Args:
-        ask: asks once.
-        deadline: seconds after which it is not asked again.
+        ask: sends the request once.
+        deadline: seconds after which the request is not repeated.
 
     Raises:
-        TryAgain: the last failure. Whatever else ``ask`` raises comes through.
+        TryAgain: the last failure. Other errors of ``ask`` are passed on.
     """
     import tenacity
 

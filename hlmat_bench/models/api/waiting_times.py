@@ -1,4 +1,4 @@
-"""Reading how long a server asks to wait: in headers, in the body, in words."""
+"""Read how long a server asks to wait, from headers, the body or the words of its message."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _EPOCH_SECONDS, _EPOCH_MILLISECONDS = 1e9, 1e12
 
 
 def seconds(text: str) -> float | None:
-    """Read a duration: ``47``, ``47.3s``, ``1m2.5s``, ``350ms``, ``2 hours``; None where it is none.
+    """Read a duration (``47``, ``47.3s``, ``1m2.5s``, ``350ms``, ``2 hours``) in seconds; None if the text is none.
 
     >>> seconds("1m2.5s"), seconds("350ms"), seconds("soon")
     (62.5, 0.35, None)
@@ -36,14 +36,14 @@ def seconds(text: str) -> float | None:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that a response asks to wait (https://www.rfc-editor.org/rfc/rfc9110#name-retry-after).
+    """Return the seconds that the headers ask to wait (https://www.rfc-editor.org/rfc/rfc9110#name-retry-after).
 
     Args:
-        headers: of the response; names are looked up in lower case. ``retry-after-ms``, which some services send, goes
-            before ``retry-after``.
+        headers: headers of the response, by name in lower case. ``retry-after-ms``, which some services send, takes
+            precedence over ``retry-after``.
 
     Returns:
-        At least 0; None where the headers say nothing that makes sense.
+        At least 0; None if the headers name no valid time.
     """
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         told = seconds(headers.get(name, ""))
@@ -57,13 +57,15 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def pause(headers: Mapping[str, str], error: Refusal) -> float | None:
-    """Seconds that a refusal asks to wait: its headers, else its body, else its words, else the limits' end.
+    """Return the seconds that a refusal asks to wait.
 
-    ``x-ratelimit-reset-requests`` and ``-tokens`` (https://platform.openai.com/docs/guides/rate-limits) count where the
-    ``x-ratelimit-remaining-`` of the same limit is 0. A ``x-ratelimit-reset`` is a time or a duration.
+    The first of these that is present: the headers of `retry_after`, a field of the body, the words of the message, the
+    time at which the limit ends. ``x-ratelimit-reset-requests`` and ``-tokens``
+    (https://platform.openai.com/docs/guides/rate-limits) count only if ``x-ratelimit-remaining-`` of the same limit is
+    0; ``x-ratelimit-reset`` is a point in time or a duration.
 
     Returns:
-        At least 0; None where nothing is said.
+        At least 0; None if no time is named.
     """
     told = retry_after(headers)
     if told is not None:
@@ -82,7 +84,7 @@ def pause(headers: Mapping[str, str], error: Refusal) -> float | None:
 
 
 def moment(after: float) -> str:
-    """Say when this many seconds are over, to the minute, UTC."""
+    """Write the time ``after`` seconds from now as ``YYYY-MM-DD HH:MM UTC``."""
     try:
         then = datetime.fromtimestamp(datetime.now(UTC).timestamp() + after, UTC)
     except (OverflowError, ValueError, OSError):
@@ -104,7 +106,7 @@ def _sum(text: str) -> float:
 
 
 def _until(text: str) -> float | None:
-    """Seconds to a time in seconds or milliseconds since 1970; a small number counts as seconds."""
+    """Return the seconds until a time in seconds or milliseconds since 1970; a small number is already a duration."""
     told = seconds(text)
     if told is None or not math.isfinite(told) or told < _EPOCH_SECONDS:
         return told

@@ -1,1 +1,1 @@
-"""Models that are programs of their own: the process, and the messages that it exchanges."""
+"""Models in programs of their own: the process and its messages."""

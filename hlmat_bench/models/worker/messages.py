@@ -6,9 +6,10 @@ import base64
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter
 
 from hlmat_bench.core.types import Image
+from hlmat_bench.core.validation import Exact, Misfit, checked
 from hlmat_bench.models.worker.process import WorkerLost
 from hlmat_bench.protocol.interfaces import Reply, Request
 
@@ -17,19 +18,19 @@ Finish: TypeAlias = Literal["stop", "length", "content_filter", "refusal"]
 _Text = Annotated[str, Field(min_length=1)]
 
 
-class _Message(BaseModel):
-    model_config = ConfigDict(strict=True, frozen=True)
+class _Message(Exact):
+    model_config = ConfigDict(extra="ignore")  # a later version may say more
 
 
 class Hello(_Message):
     """The worker has loaded its model.
 
     Attributes:
-        name: of the model, for tables.
-        version: of the worker.
-        weights: what identifies the model's weights: a SHA-256, or an id and a commit.
-        points: how the model writes coordinates, a name that `PointFormat.named` knows; None: the user says it.
-        deterministic: at temperature 0 the same image and prompt give the same reply.
+        name: name of the model, for tables.
+        version: version of the worker.
+        weights: identity of the model's weights: a SHA-256, or an id and a commit.
+        points: how the model writes coordinates, a name that `PointFormat.named` knows; None: the user names it.
+        deterministic: True if the same image and prompt always give the same reply at temperature 0.
     """
 
     type: Literal["hello"]
@@ -40,15 +41,15 @@ class Hello(_Message):
     deterministic: bool = True
 
 
-class Answer(_Message):
+class ReplyMessage(_Message):
     """The replies to one request.
 
     Attributes:
-        id: of the request.
-        texts: as many as it asked for.
-        tokens_in: prompt tokens, images included; None where unknown.
-        tokens_out: tokens of each text; None where unknown.
-        finish: why each text ended; None where unknown.
+        id: number of the request.
+        texts: one text per reply.
+        tokens_in: tokens of the prompt with its images; None if unknown.
+        tokens_out: tokens of each text; None if unknown.
+        finish: why each text ended; None if unknown.
     """
 
     type: Literal["reply"]
@@ -59,10 +60,10 @@ class Answer(_Message):
     finish: list[Finish | None] | None = None
 
     def replies(self, count: int) -> list[Reply]:
-        """The texts as replies, without their time.
+        """Return the texts as replies, without their time.
 
         Raises:
-            WorkerLost: when there are not ``count`` of them, or not as many token counts or ends.
+            WorkerLost: when the number of texts, token counts or ends is not ``count``.
         """
         lists = {"texts": self.texts, "tokens_out": self.tokens_out, "finish": self.finish}
         for name, values in lists.items():
@@ -75,13 +76,13 @@ class Answer(_Message):
         ]
 
 
-class Failure(_Message):
-    """A request cannot be answered, or, when fatal, no request can.
+class ErrorMessage(_Message):
+    """An error of the worker.
 
     Attributes:
-        id: of the request; None for a fatal error that has nothing to do with one.
-        message: what is wrong, for the user.
-        fatal: the run ends.
+        id: number of the request that failed; None for a fatal error that is not about a request.
+        message: description of the error, for the user.
+        fatal: True if no request can be answered, so that the run ends.
     """
 
     type: Literal["error"]
@@ -91,33 +92,37 @@ class Failure(_Message):
 
     @property
     def said(self) -> str:
-        """The message as one short line."""
+        """The message as one line of at most 300 characters."""
         return " ".join(self.message.split())[:300].rstrip(".")
 
 
-_READER: TypeAdapter[Hello | Answer | Failure] = TypeAdapter(
-    Annotated[Hello | Answer | Failure, Field(discriminator="type")]
+_READER: TypeAdapter[Hello | ReplyMessage | ErrorMessage] = TypeAdapter(
+    Annotated[Hello | ReplyMessage | ErrorMessage, Field(discriminator="type")]
 )
 
 
-def read(message: Mapping[str, Any]) -> Hello | Answer | Failure:
-    """A message of the worker.
+def read(message: Mapping[str, Any]) -> Hello | ReplyMessage | ErrorMessage:
+    """Read a message of the worker from its JSON object.
 
     Raises:
-        WorkerLost: when it is none of this version of the format.
+        WorkerLost: when it is no message of this version of the format.
     """
     if message["schema"] != SCHEMA:
         raise WorkerLost(f"the worker speaks {message['schema']!r} instead of {SCHEMA!r}")
-    try:
-        return _READER.validate_python(message)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "type"
-        raise WorkerLost(f"the worker broke the message format: {place}: {first['msg']}") from error
+
+    def lost(misfit: Misfit) -> WorkerLost:
+        return WorkerLost(f"the worker broke the message format: {misfit.sentence('type')}")
+
+    return checked(_READER.validate_python, message, lost)
 
 
 def generate(batch: Mapping[int, Request], encode: Callable[[Image], bytes]) -> dict[str, Any]:
-    """The message that asks for replies to a batch of requests, by their ids; ``encode`` makes an image's file."""
+    """Return the message that asks for replies to a batch of requests.
+
+    Args:
+        batch: the requests by number.
+        encode: makes the bytes of an image file.
+    """
     return {
         "schema": SCHEMA,
         "type": "generate",
@@ -137,5 +142,5 @@ def generate(batch: Mapping[int, Request], encode: Callable[[Image], bytes]) -> 
 
 
 def wanted(request: Request) -> int:
-    """How many texts the worker is asked for: at temperature 0 one stands for all."""
+    """Return the number of texts to ask the worker for: at temperature 0 all replies are the same text."""
     return request.n if request.temperature > 0 else 1

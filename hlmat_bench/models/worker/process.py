@@ -1,7 +1,7 @@
-"""A program beside this one that talks in JSON lines: started, listened to, and ended with all that it started.
+"""Start a program that exchanges JSON lines, read its output, and end it with all processes that it has started.
 
-A thread reads its standard output line by line, and its standard error goes straight into a file: it never stands still
-because nobody reads what it prints.
+A thread reads its standard output line by line, and its standard error goes directly into a file, so that the program
+never waits because a pipe is full.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ from hlmat_bench.core.errors import RequestFailed
 
 Message: TypeAlias = dict[str, Any]
 
-#: How the schema of every message begins. A line that is no JSON object with such a schema is no message.
+#: The beginning of the schema of every message. A line without a JSON object with such a schema is no message.
 SCHEMA_FAMILY = "hlmat-worker/"
 _LONGEST_LINE = 1 << 24
 _GRACE_SECONDS = 2.0
 
 
 class WorkerLost(RequestFailed):
-    """The process ended, was too slow or broke the message format: it can answer nothing more."""
+    """The process ended, was too slow or broke the message format, and will not answer any more."""
 
 
 class WorkerProcess:
-    """A running worker, in a process group of its own: an interrupt from the keyboard does not reach it.
+    """A running worker in its own process group, so that an interrupt from the keyboard does not reach it.
 
-    It is ended by `end`, and at the latest when this object or this program goes.
+    `end` ends the process; so does the end of this object or of this program.
 
     Args:
         command: the program and its arguments.
-        cwd: the folder it runs in; None: the current one.
-        log: the file its standard error is added to, and what it prints that is no message.
+        cwd: the folder to run the program in; None: the current folder.
+        log: the file to which its standard error is appended, and all output that is no message.
 
     Raises:
-        OSError: when it cannot be started or the log cannot be written.
+        OSError: when the program cannot be started or the log cannot be written.
     """
 
     def __init__(self, command: Sequence[str], cwd: str | None, log: Path) -> None:
@@ -61,7 +61,7 @@ class WorkerProcess:
 
     @contextlib.contextmanager
     def within(self, seconds: float) -> Iterator[None]:
-        """End the process unless the block is done within that time."""
+        """End the process if the ``with`` block takes more than this number of seconds."""
         timer = threading.Timer(seconds, self._expire, (seconds,))
         timer.daemon = True
         timer.start()
@@ -71,23 +71,23 @@ class WorkerProcess:
             timer.cancel()
 
     def send(self, message: Mapping[str, Any]) -> None:
-        """Write one message, as a line of ASCII.
+        """Send one message as a line of ASCII.
 
         Raises:
-            WorkerLost: when the process is gone.
+            WorkerLost: when the process has ended.
         """
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps(message).encode() + b"\n")
             self._process.stdin.flush()
-        except (OSError, ValueError) as error:  # ValueError: `end` has closed it meanwhile
+        except (OSError, ValueError) as error:  # ValueError: `end` has closed the pipe
             raise WorkerLost(self._fate()) from error
 
     def receive(self) -> Message:
-        """The next message; waits for it.
+        """Wait for the next message and return it.
 
         Raises:
-            WorkerLost: when the process is gone.
+            WorkerLost: when the process has ended.
         """
         message = self._messages.get()
         if message is None:
@@ -95,12 +95,12 @@ class WorkerProcess:
         return message
 
     def end(self) -> None:
-        """End the process and everything it has started; may be called again, and from any thread."""
+        """End the process and all processes that it has started; may be called repeatedly and from any thread."""
         self._finalizer()
-        self._messages.put(None)  # its output may be held open by a child that left the group
+        self._messages.put(None)  # the listener may still wait: a child that left the group can hold the output open
 
     def last_words(self, lines: int = 5, characters: int = 600) -> str:
-        """The last lines of this process in the log, as one line of printable text."""
+        """Return the last lines of this process in the log, as one line of printable text."""
         try:
             with self._log.open("rb") as stream:
                 size = stream.seek(0, os.SEEK_END)
@@ -117,7 +117,7 @@ class WorkerProcess:
         self.end()
 
     def _fate(self) -> str:
-        """Why there will be no more messages."""
+        """Return in words why there will be no more messages."""
         if self._overdue is not None:
             return f"the worker did not answer within {self._overdue:g} seconds"
         try:
@@ -131,7 +131,7 @@ class WorkerProcess:
 
 
 def _listen(output: IO[bytes], messages: SimpleQueue[Message | None], log: Path) -> None:
-    """To the end of the output: messages into the queue and None after them, everything else into the log."""
+    """Put messages into the queue, and None at the end of the output; write all other lines into the log."""
     try:
         with output, log.open("ab", buffering=0) as rest:
             while line := output.readline(_LONGEST_LINE):
@@ -154,14 +154,14 @@ def _message(line: bytes) -> Message | None:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ask the process group to end, and kill what is left of it after the grace."""
+    """Ask the process group to end, and kill the processes that remain after the grace period."""
     _signal(process, signal.SIGTERM)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(_GRACE_SECONDS)
     _signal(process, signal.SIGKILL)
     process.wait()
     assert process.stdin is not None
-    with contextlib.suppress(OSError):  # what was not yet written is lost
+    with contextlib.suppress(OSError):  # closing tries to write the rest of the buffer, and nobody reads it any more
         process.stdin.close()
 
 

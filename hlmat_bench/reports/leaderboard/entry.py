@@ -13,11 +13,13 @@ from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from hlmat_bench.actions import REASONS
+from hlmat_bench.core import validation
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.text import LINK_LENGTH, safe_link
+from hlmat_bench.core.validation import Exact
 from hlmat_bench.protocol.settings import headline
 from hlmat_bench.reports.leaderboard.files import MAX_TEXT, check_bounded, read_json
 from hlmat_bench.scores import ratio
@@ -53,15 +55,7 @@ Threshold: TypeAlias = Literal["0.80", "0.85", "0.90"]
 Column = Field(max_length=MAX_SAMPLES)
 
 
-class Strict(BaseModel):
-    """Nothing is converted, nothing unknown is taken, and no number is infinite."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, serialize_by_alias=True, validate_by_name=True
-    )
-
-
-class Selection(Strict):
+class Selection(Exact):
     """The scores of one mask per sample, as in scores.json."""
 
     miou: Share
@@ -72,7 +66,7 @@ class Selection(Strict):
     precision: Annotated[dict[str, Share], Field(max_length=20)]
 
 
-class NoC(Strict):
+class NoC(Exact):
     """The number of clicks to reach an IoU; a miss counts the budget."""
 
     mean: Annotated[float, Field(ge=1, le=MAX_BUDGET)]
@@ -81,7 +75,7 @@ class NoC(Strict):
     failed: Count
 
 
-class CurvePoint(Strict):
+class CurvePoint(Exact):
     """The scores after t clicks."""
 
     t: Annotated[int, Field(ge=0, le=MAX_BUDGET)]
@@ -91,7 +85,7 @@ class CurvePoint(Strict):
     biou: Share
 
 
-class ClickScores(Strict):
+class ClickScores(Exact):
     """What the clicks were worth."""
 
     total: Count
@@ -102,7 +96,7 @@ class ClickScores(Strict):
     mean_gain: Annotated[float, Field(ge=-1, le=1)] | None
 
 
-class Cost(Strict):
+class Cost(Exact):
     """Tokens, US dollars and seconds of the whole run; dollars are null where unknown."""
 
     tokens_in: Tokens
@@ -115,14 +109,14 @@ class Cost(Strict):
 MOST_FAILED = 0.01
 
 
-class Failures(Strict):
+class Failures(Exact):
     """Episodes that ended because the model could not be asked, and their share of all."""
 
     episodes: Count = 0
     share: Share = 0.0
 
 
-class Scores(Strict):
+class Scores(Exact):
     """What the leaderboard takes of scores.json (`hlmat-scores/1`)."""
 
     n: Annotated[int, Field(ge=1, le=MAX_SAMPLES)]
@@ -139,7 +133,7 @@ class Scores(Strict):
     failures: Failures = Failures()
 
 
-class TaskFacts(Strict):
+class TaskFacts(Exact):
     """Which task, and which data.
 
     Attributes:
@@ -157,7 +151,7 @@ class TaskFacts(Strict):
     masks: Json | None = None
 
 
-class Manifest(Strict):
+class Manifest(Exact):
     """The run's manifest (`hlmat-run/1`), without folders of the submitter's machine."""
 
     argv: Annotated[list[Annotated[str, Field(max_length=MAX_TEXT)]], Field(max_length=200)]
@@ -193,7 +187,7 @@ class Manifest(Strict):
         return "self" if headline(self.protocol) == "self" else "final"
 
 
-class Samples(Strict):
+class Samples(Exact):
     """One row per sample, as columns: enough to compare entries sample by sample, and to locate what was changed.
 
     Attributes:
@@ -233,7 +227,7 @@ class Samples(Strict):
         return np.array([ratio(*pair) for pair in zip(self.intersection, self.union, strict=True)])
 
 
-class Entry(Strict):
+class Entry(Exact):
     """An entry.
 
     Attributes:
@@ -266,7 +260,7 @@ class Entry(Strict):
         return self.scores.selection[self.manifest.selection]
 
 
-Model = TypeVar("Model", bound=Strict)
+Model = TypeVar("Model", bound=Exact)
 
 
 def read_entry(path: Path) -> Entry:
@@ -287,12 +281,11 @@ def checked(model: type[Model], value: Mapping[str, Any], where: str, extra: Lit
     Raises:
         UsageError: names the first field that does not fit, never its content.
     """
-    try:
-        return model.model_validate(value, extra=extra)
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-        place = ".".join(str(part)[:60] for part in first["loc"])
-        raise UsageError(f"{where}: {place or 'the whole'}: {first['msg'][:200]}.") from None
+    return validation.checked(
+        lambda given: model.model_validate(given, extra=extra),
+        value,
+        lambda misfit: UsageError(f"{where}: {misfit.sentence('the whole')}."),
+    )
 
 
 def lasting(spec: Mapping[str, Any]) -> dict[str, Any]:

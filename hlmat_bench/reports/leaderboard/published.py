@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from hlmat_bench.core import files
 from hlmat_bench.core.content import folder
+from hlmat_bench.core.validation import Exact
 from hlmat_bench.data.published import published_table
-from hlmat_bench.reports.leaderboard.entry import Line, Link, Name, Strict, Text
+from hlmat_bench.reports.leaderboard.entry import Line, Link, Name, Text
 
 
-class Choice(Strict):
+class Choice(Exact):
     """A published table, or some of it, for a task group.
 
     Attributes:
@@ -24,7 +25,7 @@ class Choice(Strict):
     rows: dict[str, Line]
 
 
-class PublishedRow(Strict):
+class PublishedRow(Exact):
     """A method, what it is, and its numbers, one per task; None where the paper has none."""
 
     method: Line
@@ -32,7 +33,7 @@ class PublishedRow(Strict):
     values: list[float | None]
 
 
-class PublishedTable(Strict):
+class PublishedTable(Exact):
     """A table of a paper.
 
     Attributes:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hlmat_bench.core.text import clean
-from hlmat_bench.protocol.reference import POLICIES
+from hlmat_bench.protocol.reference import REFERENCES
 from hlmat_bench.protocol.settings import digest
 from hlmat_bench.reports.leaderboard.entry import Entry, TaskFacts, lasting
 from hlmat_bench.reports.leaderboard.repository import Listed
@@ -89,7 +89,7 @@ def reference(entry: Entry) -> str | None:
     """Why an entry is not ranked: it knows the ground truth, or nothing. None where it is."""
     model, protocol = entry.manifest.model, entry.manifest.protocol
     if model.get("kind") == "reference":
-        known = POLICIES.get(str(model["name"]).partition(",")[0])
+        known = REFERENCES.get(str(model["name"]).partition(",")[0])
         return known.bound if known else "ceiling"
     if protocol["initial"] == "gt-box" or protocol.get("prm") in ("oracle", "noisy"):
         return "uses the ground truth"

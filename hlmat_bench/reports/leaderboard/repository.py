@@ -21,8 +21,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.validation import Exact
 from hlmat_bench.protocol import manifest
-from hlmat_bench.reports.leaderboard.entry import Date, Entry, Line, Name, Sha256, Strict, Text, checked, read_entry
+from hlmat_bench.reports.leaderboard.entry import Date, Entry, Line, Name, Sha256, Text, checked, read_entry
 from hlmat_bench.reports.leaderboard.files import read_json
 from hlmat_bench.reports.leaderboard.verify import schema_level
 from hlmat_bench.reports.leaderboard.verify.findings import Level
@@ -30,7 +31,7 @@ from hlmat_bench.reports.leaderboard.verify.findings import Level
 ENTRIES, VERIFIED, WITHDRAWN = "entries", "verified", "withdrawn"
 
 
-class Verification(Strict):
+class Verification(Exact):
     """What was verified of an entry.
 
     Attributes:
@@ -49,7 +50,7 @@ class Verification(Strict):
     notes: Annotated[list[Text], Field(max_length=10)]
 
 
-class Withdrawal(Strict):
+class Withdrawal(Exact):
     """An entry that was taken back: the row stays, without numbers.
 
     Attributes:

@@ -1,6 +1,6 @@
-"""Static pages: what the reports of runs and the leaderboard share.
+"""Static pages: the common parts of the reports of runs and of the leaderboard.
 
-A folder of pages opens from a double click and needs no network. Everything in it that comes from a run or from a
-stranger passes `text`, is put into templates that escape by `templates`, into data files by `data`, and is written by
-`site`; `plots` draws.
+A folder of pages opens by a double click and needs no network. Everything that comes from a run or from a submitter
+passes `core.text`; `templates` escapes it in pages, `data` writes it into data files, `plots` draws it, and `site`
+writes the folder.
 """

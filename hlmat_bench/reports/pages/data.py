@@ -1,4 +1,4 @@
-"""Data files of pages: JSON, CSV, and the same JSON as scripts, which a page that is opened from a file can load."""
+"""Write the data of pages as JSON, as CSV, and as JSON in scripts, which a page opened from a file can load."""
 
 from __future__ import annotations
 
@@ -12,27 +12,31 @@ from hlmat_bench.core.text import neutral
 
 
 def json_text(value: Any, *, indent: int | None = None) -> str:
-    """JSON that depends on the value alone: keys in order, no NaN.
+    """Write a value as JSON with sorted keys, so that equal values give equal texts.
 
     Raises:
-        ValueError: when a number in it is not finite.
+        ValueError: when a number is not finite.
     """
     separators = (",", ":") if indent is None else (",", ": ")
     return json.dumps(value, sort_keys=True, allow_nan=False, ensure_ascii=False, indent=indent, separators=separators)
 
 
 def script(key: str, text: str) -> str:
-    """A classic script that hands a JSON text to the page under a key: ``HL.put("s0", "...")``, in ASCII.
+    """Return a script that gives a JSON text to the page under a key: ``HL.put("s0", "...")``, in ASCII.
 
-    Pages from a file can neither fetch nor import modules; they can load such scripts.
+    A page that is opened from a file cannot fetch data or import modules, but it can load such scripts.
     """
     return f"HL.put({json.dumps(key)}, {json.dumps(text)});\n"
 
 
 def csv_text(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A CSV file; texts are neutralised, numbers are written so that they read back equal, None is empty."""
+    """Return the text of a CSV file.
+
+    Texts are made harmless for spreadsheets (see `core.text.neutral`), numbers keep their exact value, and None becomes
+    an empty cell.
+    """
     file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\r\n")  # so that both are quoted within a cell
+    writer = csv.writer(file, lineterminator="\r\n")  # with this, the writer quotes cells that contain \r or \n
     writer.writerow(headers)
     for row in rows:
         writer.writerow([neutral(cell) if isinstance(cell, str) else cell for cell in row])

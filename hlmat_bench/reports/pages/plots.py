@@ -1,8 +1,9 @@
-"""Plots as SVG, drawn here, so that pages show them without JavaScript.
+"""Draw plots as SVG, which pages show without JavaScript.
 
-A plot has attributes and classes only: the policy of the pages forbids inline styles, and their style sheet gives the
-classes colours, light and dark. Lines differ in dashes and markers as well as in colour, and every plot comes with its
-numbers as a table.
+The project draws them itself because of the pages' content security policy (`templates.POLICY`): it forbids the inline
+styles and scripts that plotting libraries write into their SVG. Elements here have only attributes and classes; the
+style sheet gives the classes their colours, light and dark. Lines differ in dashes and markers as well as in colour,
+and every plot comes with a table of its numbers.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ WIDTH, HEIGHT = 460, 280
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 12, 40
 _LABEL_APART = 13
 
-#: Dashes of the lines, by class; lines of other classes are whole.
+#: The dashes of lines by class; lines of other classes are solid.
 _DASHES = {"s1": "7 4", "s2": "2 3", "s3": "9 3 2 3", "s4": "4 2", "ceiling": "6 3", "floor": "2 3"}
 
 
@@ -27,11 +28,11 @@ class Series:
     """A line of a plot.
 
     Attributes:
-        name: for the legend and the table.
-        values: y at x = 0, 1, 2, ...; None leaves a gap.
-        kind: its class: ``s0`` to ``s4``; or ``ceiling`` or ``floor``, which have their names beside them.
-        low, high: the band around it; empty for none.
-        key: what scripts find the line by; empty for none.
+        name: name in the legend and the table.
+        values: y at x = 0, 1, 2, ...; None: no value.
+        kind: class of the line: ``s0`` to ``s4``, with markers and a legend; or ``ceiling`` or ``floor``, with a label.
+        low, high: limits of the band around the line; empty: no band.
+        key: attribute ``data-key`` of the line, for scripts; empty: none.
     """
 
     name: str
@@ -47,9 +48,9 @@ class Bar:
     """A bar of a histogram.
 
     Attributes:
-        label: below it.
-        value: its height.
-        kind: its class: ``s0``, or ``censored`` for what is no measurement but its lower bound.
+        label: text below the bar.
+        value: height of the bar.
+        kind: class of the bar: ``s0``, or ``censored`` for values that are only lower bounds.
     """
 
     label: str
@@ -63,8 +64,8 @@ class Plot:
 
     Attributes:
         svg: the drawing.
-        legend: per line a swatch and a name; empty where there is nothing to tell apart.
-        headers, rows: its numbers, as texts.
+        legend: sample and name of each line; empty if no legend is needed.
+        headers, rows: table of the numbers, as texts.
     """
 
     svg: Markup
@@ -74,11 +75,11 @@ class Plot:
 
 
 def lines(series: Sequence[Series], *, title: str, x: str, y: str) -> Plot:
-    """Lines over x = 0, 1, 2, ... with y from 0 to 1, with bands.
+    """Draw lines with bands over x = 0, 1, 2, ..., with y from 0 to 1.
 
     Args:
         series: the lines; the first is drawn on top.
-        title: what a screen reader says of the plot.
+        title: description of the plot for screen readers.
         x, y: names of the axes.
     """
     last = max(len(line.values) for line in series) - 1
@@ -95,11 +96,11 @@ def lines(series: Sequence[Series], *, title: str, x: str, y: str) -> Plot:
 
 
 def bars(groups: Sequence[Bar], *, title: str, x: str, y: str) -> Plot:
-    """A histogram: bars side by side, each with its number."""
+    """Draw a histogram with a number above each bar; for the arguments see `lines`."""
     top = max([bar.value for bar in groups] + [1.0])
     axes = _Axes(float(len(groups)), top * 1.12)
     svg = _svg(title)
-    apart, last = -(-len(groups) // 12), len(groups) - 1  # at most a dozen names, the last one's among them
+    apart, last = -(-len(groups) // 12), len(groups) - 1  # at most 12 labels, including the last one
     ticks = [(n + 0.5, bar.label) for n, bar in enumerate(groups) if (last - n) % apart == 0]
     axes.draw(svg, x, y, ticks, [(0.0, "0"), (top, f"{top:,.0f}")])
     for n, bar in enumerate(groups):
@@ -115,7 +116,14 @@ def bars(groups: Sequence[Bar], *, title: str, x: str, y: str) -> Plot:
 def forest(
     rows: Sequence[tuple[str, float, float, float]], *, title: str, x: str, bounds: tuple[float, float] | None = None
 ) -> Plot:
-    """Values with intervals below their names: (name, value, low, high) each; a line at 0 where the axis has it."""
+    """Draw values with intervals below their names, and a line at 0 if the axis includes it.
+
+    Args:
+        rows: (name, value, low, high) of each value.
+        title: description of the plot for screen readers.
+        x: name of the axis.
+        bounds: ends of the axis; None: chosen so that all intervals fit.
+    """
     low, high = bounds or _bounds(rows)
     left, line = 20, 42
     height = line * len(rows) + 44
@@ -140,7 +148,7 @@ def forest(
 
 
 class _Axes:
-    """From values to pixels: x from 0 to ``right``, y from 0 to ``top``."""
+    """The map from values to pixels, with x from 0 to ``right`` and y from 0 to ``top``."""
 
     def __init__(self, right: float, top: float) -> None:
         self._right, self._top = right, top
@@ -186,7 +194,7 @@ def _line(svg: ElementTree.Element, axes: _Axes, line: Series) -> None:
 
 
 def _label_references(svg: ElementTree.Element, axes: _Axes, references: Sequence[Series]) -> None:
-    """Names above the ends of lines, moved apart where they would cover each other."""
+    """Write the names of lines above their ends, moved up so that they do not overlap."""
     lowest = axes.y(0) + 2 + _LABEL_APART
     for line in sorted(references, key=lambda line: _last(line)[1]):
         t, value = _last(line)
@@ -199,7 +207,7 @@ def _last(line: Series) -> tuple[int, float]:
 
 
 def _swatch(kind: str) -> Markup:
-    """A short piece of a line, for the legend."""
+    """Draw a short piece of a line for the legend."""
     shape = {"viewBox": "0 0 28 10", "width": "28", "height": "10", "aria-hidden": "true"}
     svg = ElementTree.Element("svg", {"class": f"swatch series {kind}", **shape})
     dash = {"stroke-dasharray": _DASHES[kind]} if kind in _DASHES else {}
@@ -223,7 +231,7 @@ def _text(svg: ElementTree.Element, text: str, x: float, y: float, anchor: str, 
 
 
 def _markup(svg: ElementTree.Element) -> Markup:
-    # ElementTree escapes every text and attribute.
+    # Markup is not escaped again. That is safe: ElementTree escapes every text and attribute.
     return Markup(ElementTree.tostring(svg, encoding="unicode", short_empty_elements=False))
 
 
@@ -240,7 +248,7 @@ def _px(value: float) -> str:
 
 
 def _every(steps: range) -> list[tuple[float, str]]:
-    """The ticks of whole numbers, at most a dozen."""
+    """Return at most 12 ticks (position, label) at integers."""
     apart = -(-len(steps) // 12)
     return [(float(t), str(t)) for t in steps if t % apart == 0]
 
@@ -259,7 +267,7 @@ def _bounds(rows: Sequence[tuple[Any, float, float, float]]) -> tuple[float, flo
 
 
 def _nice(low: float, high: float) -> list[float]:
-    """About five round numbers between two."""
+    """Return about five round numbers between two numbers."""
     span = high - low
     step = next(s * 10.0**e for e in range(-6, 7) for s in (1, 2, 5) if span / (s * 10.0**e) <= 6)
     first = -int(-low // step) if low > 0 else int(low / step)

@@ -1,4 +1,4 @@
-"""A folder of pages: written whole, with the checksums of its files."""
+"""Write a folder of pages completely or not at all, with the checksums of its files."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ SUMS = "SHA256SUMS"
 
 
 class Site:
-    """A folder of pages being written.
+    """A context manager that writes a folder of pages.
 
-    It is written beside its place and moved there at the end of the ``with`` block, so that a reader sees the old
-    pages or the new ones. Equal files make equal folders: nothing but names and contents is written.
+    The pages are written to a temporary folder and moved to their place at the end of the ``with`` block, so that
+    readers see either the old or the new pages. Equal files give equal folders.
 
     Args:
-        out: the folder. One of pages that is there is replaced; `SUMS` tells it from others.
+        out: the folder. An existing folder of pages, recognised by its file `SUMS`, is replaced.
 
     Raises:
-        UsageError: when something else is there, or it cannot be written.
+        UsageError: when the folder contains anything else, or cannot be written.
     """
 
     def __init__(self, out: Path) -> None:
@@ -33,7 +33,7 @@ class Site:
 
     def __enter__(self) -> Site:
         if self.out.exists() and not self._replaceable():
-            raise UsageError(f"{self.out} holds something else than pages; choose another folder with --out.")
+            raise UsageError(f"{self.out} contains other files than pages; choose another folder with --out.")
         try:
             shutil.rmtree(self._draft, ignore_errors=True)
             self._draft.mkdir(parents=True)
@@ -60,12 +60,12 @@ class Site:
         """Write a file.
 
         Args:
-            name: its path in the folder, with slashes.
-            data: bytes, or a text for UTF-8.
+            name: path of the file in the folder, with slashes.
+            data: bytes, or a text, which is written as UTF-8.
 
         Raises:
-            UsageError: when it cannot be written.
-            ValueError: when the name leads out of the folder or is there already.
+            UsageError: when the file cannot be written.
+            ValueError: when the path leads out of the folder or was written before.
         """
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts or "\\" in name or name in self._sums:
@@ -79,7 +79,7 @@ class Site:
         self._sums[name] = hashlib.sha256(content).hexdigest()
 
     def assets(self, *names: str) -> None:
-        """Copy files of ``assets/`` of the content folders `reports` and `leaderboard`: all of them, or those named."""
+        """Copy the named files, by default all, from ``assets/`` of the content folders `reports` and `leaderboard`."""
         for content in ("reports", "leaderboard"):
             for path in sorted((folder(content) / "assets").glob("*")):
                 if not names or path.name in names:

@@ -1,4 +1,4 @@
-"""Templates of the content folders `reports` and `leaderboard`: everything is escaped, a missing value is an error."""
+"""Render templates of the content folders `reports` and `leaderboard`: values are escaped, and none may be missing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from markupsafe import Markup
 from hlmat_bench.core.content import folder
 from hlmat_bench.core.text import clean, safe_link
 
-#: What a page may load: files of its own folder, and nothing from elsewhere or from its own text.
+#: The content security policy of pages: only files of the page's own folder, no other addresses, no inline code.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "font-src 'none'; base-uri 'none'; form-action 'none'; object-src 'none'"
@@ -19,10 +19,9 @@ POLICY = (
 
 
 def environment() -> Environment:
-    """Jinja2 with both folders' ``templates/``, the reports' first.
+    """Return the Jinja2 environment with the ``templates/`` of both folders, those of `reports` first.
 
-    Filters: ``number`` (digits), ``interval``, ``percent``, ``clean``, and ``link``, a text as a link where the address
-    is a safe one. The global ``policy`` is the content security policy.
+    Its filters are the functions below and ``clean``; the global ``policy`` is the content security policy.
     """
     folders = [folder(name) / "templates" for name in ("reports", "leaderboard")]
     made = Environment(
@@ -39,12 +38,12 @@ def environment() -> Environment:
 
 
 def render(template: str, **values: Any) -> str:
-    """A page from a template of that name."""
+    """Return the text of a page, given the name of its template and the template's variables."""
     return environment().get_template(template).render(**values)
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """``0.712``; a dash for None, which no reader takes for 0.
+    """Write a number as ``0.712``; None as a dash, which cannot be mistaken for 0.
 
     >>> number(2 / 3), number(None), number(1234567, 0)
     ('0.667', '–', '1,234,567')
@@ -53,17 +52,17 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def interval(ends: Sequence[float] | None, digits: int = 3) -> str:
-    """``0.684 to 0.741``; nothing for None."""
+    """Write an interval as ``0.684 to 0.741``; None as an empty text."""
     return "" if ends is None else f"{number(ends[0], digits)} to {number(ends[1], digits)}"
 
 
 def percent(share: float | None, digits: int = 1) -> str:
-    """``71.2 %``; a dash for None."""
+    """Write a share in [0, 1] as ``71.2 %``; None as a dash."""
     return "–" if share is None else f"{number(100 * share, digits)} %"
 
 
 def link(text: str, url: str | None) -> Markup | str:
-    """The text as a link to the address; the text alone where the address is None or none that is safe."""
+    """Return a text as a link to an address; without the link if the address is None or not safe."""
     address = safe_link(url) if url else None
     if address is None:
         return text

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from hlmat_bench.protocol.records import EPISODES, read_episodes
-from hlmat_bench.protocol.reference import POLICIES
+from hlmat_bench.protocol.reference import REFERENCES
 from hlmat_bench.reports.run.loaded import Entrant
 from hlmat_bench.runs import ceilings
 from hlmat_bench.runs.run_folder import Run
@@ -71,7 +71,7 @@ def _reference(name: str, run: Run, entrant: Entrant) -> Reference | None:
     ours = list(played.values())
     return Reference(
         name,
-        POLICIES[name].bound,
+        REFERENCES[name].bound,
         np.mean([sample.iou for sample in ours], axis=0).tolist(),
         miou(sample.score for sample in ours),
         ciou(

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from hlmat_bench.core.errors import UsageError, unknown
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.validation import Strict, validated
 
 
-class Options(BaseModel):
+class Options(Strict):
     """The section ``metadata: {hlmat: ...}`` of a task's YAML file for lmms-eval.
 
     A variable of the environment replaces a field: ``HLMAT_POINTS`` replaces ``points``, and so on, except for
@@ -30,7 +31,6 @@ class Options(BaseModel):
         out: the folder that holds the run folders.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     task: str
     points: str
     resize: str = "none"
@@ -55,22 +55,13 @@ class Options(BaseModel):
         try:
             if isinstance(settings := values.get("settings"), str):
                 values["settings"] = {**section.get("settings", {}), **yaml.safe_load(settings)}
-            return cls.model_validate(values)
         except (yaml.YAMLError, TypeError) as error:
             raise UsageError(
                 "HLMAT_SETTINGS is no YAML mapping; write it like {history: true, overlay.alpha: 0.3}."
             ) from error
-        except ValidationError as error:
-            raise _usage_error(error) from error
-
-
-def _usage_error(error: ValidationError) -> UsageError:
-    first = error.errors()[0]
-    name = str(first["loc"][0])
-    if name == "points" and first["type"] == "missing":
-        return UsageError(
-            "Say how the model writes coordinates, for example HLMAT_POINTS=xy1000; docs/points.md lists the formats."
-        )
-    if first["type"] == "extra_forbidden":
-        return unknown("field of metadata.hlmat", name, Options.model_fields)
-    return UsageError(f"The field {name} of metadata.hlmat, or HLMAT_{name.upper()}, does not fit: {first['msg']}.")
+        if values.get("points") is None:
+            raise UsageError(
+                "Say how the model writes coordinates, for example HLMAT_POINTS=xy1000; docs/points.md lists the "
+                "formats."
+            )
+        return validated(cls, values, "metadata.hlmat (or of its variable, such as HLMAT_BUDGET for budget)")

@@ -1,33 +1,38 @@
-"""A run whose model is asked by another program: our engine in a thread, its questions taken one by one.
+"""A run whose model is asked by another program, which takes the questions one by one and brings the answers.
 
-lmms-eval drives its models itself and asks a task, after each reply, what to ask next. Here the run goes on as always,
-and its model passes each question to whoever calls `RelayedRun.question`.
+lmms-eval drives its models itself and asks a task, after each reply, what to ask next. So the episodes of the run are
+coroutines in an event loop of their own, which runs only while the caller waits for the next question.
 """
 
 from __future__ import annotations
 
 import asyncio
-import queue
-import threading
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from hlmat_bench.models import lmms_eval as convention
 from hlmat_bench.points import PointFormat
 from hlmat_bench.points.resize import Resize
 from hlmat_bench.protocol.interfaces import Reply, Request
+from hlmat_bench.runs.batching import RequestBatcher
+from hlmat_bench.runs.executors import play_sample
 from hlmat_bench.runs.run_folder import Run
+from hlmat_bench.runs.writer import RunWriter
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class PendingRequest:
     """A request that waits for an answer.
 
     Attributes:
         request: what is asked.
         n: which of the request's replies this is, from 0.
-        answer: gets what lmms-eval's model returned, in the run's event loop.
+        answer: takes what lmms-eval's model returns.
     """
 
     request: Request
@@ -36,7 +41,7 @@ class Question:
 
 
 class RelayModel:
-    """A model that puts its questions into a queue and waits for the answers, one at a time.
+    """A model that leaves its requests for another program and waits for the answers, one at a time.
 
     Args:
         name: what to call it.
@@ -52,69 +57,102 @@ class RelayModel:
         self, name: str, points: PointFormat, resize: Resize, spec: dict[str, Any], secrets: Sequence[str]
     ) -> None:
         self.name, self.points, self.resize = name, points, resize
-        self.questions: queue.SimpleQueue[Question | None] = queue.SimpleQueue()
+        self.pending: asyncio.Queue[PendingRequest] = asyncio.Queue()
         self._spec, self._secrets = spec, secrets
 
     def spec(self) -> dict[str, Any]:
-        """What the answers depend on."""
+        """Return what the answers depend on."""
         return self._spec
 
     async def reply(self, request: Request) -> list[Reply]:
         """See `hlmat_bench.protocol.interfaces.Model.reply`."""
         replies = []
         for n in range(request.n):
-            question = Question(request, n, asyncio.get_running_loop().create_future())
-            self.questions.put(question)
-            replies.append(convention.read(await question.answer, self._secrets))
+            pending = PendingRequest(request, n, asyncio.get_running_loop().create_future())
+            self.pending.put_nowait(pending)
+            replies.append(convention.read(await pending.answer, self._secrets))
         return replies
 
 
 class RelayedRun:
-    """A run in a thread of its own, for a caller that takes its questions and brings the answers.
+    """A run whose samples are played in their order, while a caller brings the model's answers.
 
     Args:
         model: the run's model.
-        play: plays the whole run with that model.
+        open_writer: opens the run with this model; it is called at the first question.
     """
 
-    def __init__(self, model: RelayModel, play: Callable[[RelayModel], Run]) -> None:
-        self._model, self._play = model, play
-        self._thread = threading.Thread(target=self._work, name="hlmat-run", daemon=True)
-        self._pending: Question | None = None
-        self._result: Run | BaseException | None = None
+    def __init__(self, model: RelayModel, open_writer: Callable[[RelayModel], RunWriter]) -> None:
+        self._model, self._open_writer = model, open_writer
+        self._open = ExitStack()
+        self._episode: asyncio.Task[None] | None = None
+        self._pending: PendingRequest | None = None
 
-    def question(self, sample_id: str) -> Question | None:
-        """The next question about a sample; None when its episode is over, now or in an earlier run.
-
-        Samples come in their order, so a question about another one means that this one is over.
+    def question(self, sample_id: str) -> PendingRequest | None:
+        """Return the next question about a sample; None when its episode is over, now or in an earlier run.
 
         Raises:
             UsageError: when the run ended with it.
         """
-        if self._thread.ident is None:
-            self._thread.start()
-        if self._pending is None and self._result is None:
-            self._pending = self._model.questions.get()
-        if isinstance(self._result, BaseException):
-            raise self._result
-        pending = self._pending
-        return pending if pending is not None and pending.request.sample_id == sample_id else None
+        try:
+            writer, runner = self._writer, self._runner
+            if self._episode is None and sample_id not in self._waiting:
+                return None
+            self._pending = runner.run(self._next(writer, sample_id))
+        except BaseException:
+            self._open.close()  # what was recorded is written, whatever happens to the caller
+            raise
+        return self._pending
 
     def answer(self, output: Any) -> None:
-        """What the model said to the question that was taken last."""
-        question, self._pending = self._pending, None
-        assert question is not None
-        question.answer.get_loop().call_soon_threadsafe(question.answer.set_result, output)
+        """Take what the model returned to the question that was asked last."""
+        assert self._pending is not None
+        self._pending.answer.set_result(output)
 
+    @cached_property
     def result(self) -> Run:
         """The finished run, once there is no question left."""
-        assert isinstance(self._result, Run)
-        return self._result
+        with self._open:
+            self._writer.end()
+            self._writer.close_files()
+            return self._writer.finish()
 
-    def _work(self) -> None:
-        try:
-            self._result = self._play(self._model)
-        except BaseException as error:  # noqa: BLE001  (raised again in the caller's thread)
-            self._result = error
-        finally:
-            self._model.questions.put(None)
+    @cached_property
+    def _writer(self) -> RunWriter:
+        return self._open.enter_context(self._open_writer(self._model))
+
+    @cached_property
+    def _waiting(self) -> set[str]:
+        return {sample.id for sample in self._writer.todo()}
+
+    @cached_property
+    def _runner(self) -> asyncio.Runner:
+        return self._open.enter_context(asyncio.Runner())
+
+    @cached_property
+    def _threads(self) -> ThreadPoolExecutor:
+        threads = ThreadPoolExecutor(max(os.cpu_count() or 1, 2), "pixels")
+        self._open.callback(threads.shutdown, cancel_futures=True)
+        return threads
+
+    @cached_property
+    def _batcher(self) -> RequestBatcher:
+        model = self._writer.model()
+        assert model is not None
+        return RequestBatcher(model, concurrency=1, watch=self._writer.watch)
+
+    async def _next(self, writer: RunWriter, sample_id: str) -> PendingRequest | None:
+        """Play on until the next question, or to the end of the episode."""
+        if self._episode is None:
+            self._waiting.discard(sample_id)
+            [sample] = [sample for sample in writer.setup.data.samples if sample.id == sample_id]
+            playing = play_sample(writer, sample, self._batcher, self._threads, self._threads)
+            self._episode = asyncio.create_task(playing)
+        asked = asyncio.ensure_future(self._model.pending.get())
+        await asyncio.wait({asked, self._episode}, return_when=asyncio.FIRST_COMPLETED)
+        if asked.done():
+            return asked.result()
+        asked.cancel()
+        episode, self._episode = self._episode, None
+        await episode
+        return None

@@ -31,8 +31,8 @@ from hlmat_bench.points.resize import Resize
 from hlmat_bench.protocol.interfaces import Request
 from hlmat_bench.runs.lmms_eval.options import Options
 from hlmat_bench.runs.lmms_eval.relay import RelayedRun, RelayModel
-from hlmat_bench.runs.run import folder_name, run, split_settings
-from hlmat_bench.runs.run_folder import Run
+from hlmat_bench.runs.plan import RunSpec, folder_name, split_settings
+from hlmat_bench.runs.writer import RunWriter
 from hlmat_bench.scores.failures import remarks
 
 SPLIT = "test"
@@ -98,7 +98,7 @@ class HlmatTask(ConfigurableTask):  # type: ignore[misc]
         with _on_our_terms():
             self._refuse(offset, world_size)
             model = self._model()
-        self._run = RelayedRun(model, partial(self._play, limit=limit))
+        self._run = RelayedRun(model, partial(self._open, limit=limit))
         docs = self.doc_iterator(rank=rank, limit=limit, world_size=world_size)
         self._instances = [_Episode(self._run, doc["sample_id"], self.config.task, doc_id) for doc_id, doc in docs]
 
@@ -146,36 +146,37 @@ class HlmatTask(ConfigurableTask):  # type: ignore[misc]
     def _relay(self, name: str, spec: dict[str, Any], model_args: Mapping[str, Any]) -> RelayModel:
         return RelayModel(name, self._points, self._resize, spec, convention.secrets(model_args))
 
-    def _play(self, model: RelayModel, limit: int | None) -> Run:
+    def _open(self, model: RelayModel, limit: int | None) -> RunWriter:
         options = self._options
+        spec = RunSpec(
+            model=model.name,
+            task=options.task,
+            segmenter=options.segmenter,
+            strategy=options.strategy,
+            budget=options.budget,
+            initial=options.initial,
+            limit=limit,
+            seed=options.seed,
+            settings=options.settings,
+        )
         name = f"lmms-eval.{model.name}"
         folder = options.out / folder_name(
             name, self._definition.name, options.segmenter, options.strategy, options.initial
         )
-        finished = run(
-            model,
-            options.task,
-            options.segmenter,
-            strategy=options.strategy,
-            budget=options.budget,
-            initial=options.initial,
-            out=folder,
-            limit=limit,
-            seed=options.seed,
-            settings=options.settings,
-            argv=sys.argv,
-        )
-        logger.info(f"hlmat-bench wrote episodes and scores to {folder}")
-        for remark in remarks(finished.scores(), finished.manifest):
-            logger.warning(remark)
-        return finished
+        setup = spec.open(model)
+        return RunWriter(folder, setup, setup.manifest(sys.argv))
 
     def _score(self, name: str, items: Sequence[str]) -> float:
         return self._scores[name]
 
     @cached_property
     def _scores(self) -> dict[str, float]:
-        scores = self._run.result().scores()
+        with _on_our_terms():
+            finished = self._run.result
+        scores = finished.scores()
+        logger.info(f"hlmat-bench wrote episodes and scores to {finished.folder}")
+        for remark in remarks(scores, finished.manifest):
+            logger.warning(remark)
         final = scores["selection"]["final"]
         clicks = {f"noc@{threshold[2:]}": noc["mean"] for threshold, noc in scores["noc"].items()}
         return {"miou": final["miou"], "ciou": final["ciou"], "biou": final["biou"], "auc": scores["auc"], **clicks}

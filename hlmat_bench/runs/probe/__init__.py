@@ -1,7 +1,7 @@
-"""`hlmat-bench probe`: whether a model writes coordinates as it is declared to.
+"""`hlmat-bench probe`: check whether a model writes coordinates in its declared point format.
 
-The model is asked, as in a run, for markers whose places are known. What it answers is compared with what was asked, in
-the declared format and in every other. The result is a report: no run reads it, and no format is changed by it.
+The model is asked, as in a run, for markers at known positions. Its answers are compared with these positions, under
+the declared format and under all others. The result is a report: no run reads it, and it changes no format.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from hlmat_bench.core.errors import RequestFailed, UsageError
 from hlmat_bench.core.samples import Sample
 from hlmat_bench.core.text import redact
 from hlmat_bench.data.layouts.image_files import ImageReader
-from hlmat_bench.models.catalog import Catalog, Choice
+from hlmat_bench.models.catalog import Catalog, ModelChoice
 from hlmat_bench.points import PointFormat
-from hlmat_bench.points.resize import UNCHANGED, Frame
+from hlmat_bench.points.resize import UNCHANGED
 from hlmat_bench.protocol.interfaces import Model
-from hlmat_bench.protocol.players import ModelPlayer, View
+from hlmat_bench.protocol.observation import Observation, RequestBuilder
 from hlmat_bench.protocol.prompts import check_template
-from hlmat_bench.protocol.reference import POLICIES
+from hlmat_bench.protocol.reference import REFERENCES
 from hlmat_bench.protocol.settings import ProtocolSettings
-from hlmat_bench.runs.batching import Front, suitable_concurrency
-from hlmat_bench.runs.engine import Progress, all_or_none, in_own_loop
+from hlmat_bench.runs.batching import RequestBatcher, suitable_concurrency
+from hlmat_bench.runs.executors import Progress, all_or_none, run_in_own_loop
 from hlmat_bench.runs.failures import FailureWatch
-from hlmat_bench.runs.probe.diagnosis import FEWEST, Answer, Diagnosis, diagnose
-from hlmat_bench.runs.probe.explanations import sentences
+from hlmat_bench.runs.probe.diagnosis import FEWEST, Diagnosis, ProbeAnswer, diagnose
 from hlmat_bench.runs.probe.fitting import NEAR
-from hlmat_bench.runs.probe.markers import Question, write_images
+from hlmat_bench.runs.probe.markers import MarkerQuestion, write_images
 from hlmat_bench.runs.probe.picture import write_picture
+from hlmat_bench.runs.probe.sentences import sentences
 
 SCHEMA = "hlmat-probe/1"
 SAMPLES = 32
@@ -47,26 +47,26 @@ SAMPLES = 32
 
 @dataclass(frozen=True, slots=True)
 class ProbeReport:
-    """What a probe found.
+    """The result of a probe.
 
     Attributes:
-        model: the model as it was asked for, without keys.
-        points: its declared point format.
-        resize: the name of its declared resize rule.
-        seed: of the images.
-        questions: what was asked.
-        answers: what came back, in the same order.
-        failures: per question, why its request failed; None where it did not.
-        diagnosis: what the answers say of the format.
-        folder: where the images, picture.png and probe.json are.
+        model: the argument ``model`` without keys.
+        points: declared point format of the model.
+        resize: name of its declared resize rule.
+        seed: seed of the images.
+        questions: the questions.
+        answers: the answers, in the order of the questions.
+        failures: per question, the error of its request; None if it did not fail.
+        diagnosis: what the answers show about the format.
+        folder: folder with the images, picture.png and probe.json.
     """
 
     model: str
     points: PointFormat
     resize: str
     seed: int
-    questions: tuple[Question, ...]
-    answers: tuple[Answer, ...]
+    questions: tuple[MarkerQuestion, ...]
+    answers: tuple[ProbeAnswer, ...]
     failures: tuple[str | None, ...]
     diagnosis: Diagnosis
     folder: Path
@@ -75,39 +75,39 @@ class ProbeReport:
 
     @property
     def ok(self) -> bool:
-        """The declared format fits."""
+        """Whether the declared format fits."""
         return self.diagnosis.status == "fits"
 
     @property
     def picture(self) -> Path:
-        """Where the points landed."""
+        """Path of the picture that shows markers and answers."""
         return self.folder / "picture.png"
 
     @property
     def replies(self) -> Path:
-        """`to_json`, as a file."""
+        """Path of the file with the values of `to_json`."""
         return self.folder / "probe.json"
 
     def sentences(self) -> list[str]:
-        """The verdict and what supports it."""
+        """Return the verdict and its evidence, one sentence or two per line."""
         lines = sentences(self.diagnosis, self.answers, self.points)
         first = next((failure for failure in self.failures if failure is not None), None)
         return lines if first is None else [*lines, f"The first failure: {first}"]
 
     def heading(self) -> str:
-        """What was probed, in a line."""
+        """Return one line that names the model, its declared format, and the numbers of markers and images."""
         asked, images = len(self.questions), len({question.image for question in self.questions})
         declared = f"{self.points.order[0]} first, {self.points.unit}, syntax {self.points.syntax}"
         return f"{self.model}: declared {declared}; resize {self.resize}; {asked} markers on {images} images"
 
     def rows(self) -> list[tuple[str, ...]]:
-        """A table of the errors under the declared format, by image and in all, under `HEADERS`."""
+        """Return the errors under the declared format, one row per image and one for all, with columns `HEADERS`."""
         names = [question.image.stem.partition("-")[2] for question in self.questions]
         groups = {name: [i for i, other in enumerate(names) if other == name] for name in names}
         return [*(self._row(name, group) for name, group in groups.items()), self._row("all", range(len(names)))]
 
     def to_json(self) -> dict[str, Any]:
-        """Everything, as JSON values; spots are (x, y) in pixels of the original image."""
+        """Return the whole report as JSON values; positions are (x, y) in pixels of the original image."""
         return {
             "schema": SCHEMA,
             "model": self.model,
@@ -140,7 +140,7 @@ class ProbeReport:
         return self.diagnosis.errors[number] if self.diagnosis.errors else None
 
     def _answer(self, number: int) -> dict[str, Any]:
-        question, answer, heard = self.questions[number], self.answers[number], self.diagnosis.heard[number]
+        question, answer, pair = self.questions[number], self.answers[number], self.diagnosis.pairs[number]
         spots = {"declared": self.diagnosis.declared_spots, "found": self.diagnosis.found_spots}
         return {
             "id": question.id,
@@ -151,8 +151,8 @@ class ProbeReport:
             "target": list(question.target),
             "raw": answer.reply,
             "failure": self.failures[number],
-            "numbers": None if heard is None else [heard.first, heard.second],
-            "syntax": None if heard is None else heard.syntax,
+            "numbers": None if pair is None else [pair.first, pair.second],
+            "syntax": None if pair is None else pair.syntax,
             **{name: list(spot) if where and (spot := where[number]) else None for name, where in spots.items()},
             "error": self._error(number),
         }
@@ -170,22 +170,22 @@ def probe(
     settings: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> ProbeReport:
-    """Ask a model for markers at known places and diagnose how it writes coordinates.
+    """Ask a model for markers at known positions and diagnose how it writes coordinates.
 
     Args:
         model: a name with options or a file, as in `hlmat_bench.run`.
-        samples: how many markers are asked for, from 8; four are on one image.
-        seed: of the images.
-        out: the folder for images, picture and replies; None: ``runs/probe__MODEL``.
-        concurrency: requests under way at once; None: what suits the model.
-        batch_size: requests per batch of a local model; None: its own.
+        samples: number of markers to ask for, at least 8; there are four on each image.
+        seed: seed of the images.
+        out: folder for images, picture and replies; None: ``runs/probe__MODEL``.
+        concurrency: most requests in flight; None: what suits the model.
+        batch_size: requests per batch of a local model; None: that of the model.
         catalog: a file with more models.
-        settings: of the protocol, as far as they matter to a first click, and ``points``, a format that replaces the
-            model's declared one.
-        progress: called with (answers, questions).
+        settings: protocol settings that affect a first click, and ``points``, a point format that replaces the declared
+            one.
+        progress: called with (number of answers, number of questions).
 
     Raises:
-        UsageError: for what the caller can mend. A failed request is counted.
+        UsageError: for mistakes that the caller can correct. Failed requests are counted in the report instead.
     """
     given = dict(settings or {})
     points = given.pop("points", None)
@@ -199,8 +199,8 @@ def probe(
     folder = Path(out) if out else Path("runs") / f"probe__{_as_name(redact(model))}"
     questions = _questions(folder, samples, seed)
     interview = _Interview(asked, declared, rules, seed, questions, progress)
-    seats = concurrency or suitable_concurrency(asked, batch_size)
-    in_own_loop(interview.hold(seats, batch_size))
+    workers = concurrency or suitable_concurrency(asked, batch_size)
+    run_in_own_loop(interview.hold(workers, batch_size))
     answers = tuple(interview.answers[question.id] for question in questions)
     resize = getattr(asked, "resize", UNCHANGED).name
     failures = tuple(interview.failures.get(question.id) for question in questions)
@@ -213,7 +213,7 @@ def probe(
 
 
 class _Interview:
-    """Asks all questions through the player, the overlay and the batching front of a run."""
+    """All questions to a model, asked with the player, the overlay and the batching of a run."""
 
     def __init__(
         self,
@@ -221,54 +221,53 @@ class _Interview:
         points: PointFormat,
         rules: ProtocolSettings,
         seed: int,
-        questions: Sequence[Question],
+        questions: Sequence[MarkerQuestion],
         progress: Progress | None,
     ) -> None:
-        self.answers: dict[str, Answer] = {}
+        self.answers: dict[str, ProbeAnswer] = {}
         self.failures: dict[str, str] = {}
         self._model, self._points, self._rules, self._seed = model, points, rules, seed
         self._questions, self._progress = questions, progress
         self._reader = ImageReader()
 
-    async def hold(self, seats: int, batch_size: int | None) -> None:
+    async def hold(self, workers: int, batch_size: int | None) -> None:
         """Fill `answers` and `failures`."""
         remaining = iter(self._questions)
         watch = FailureWatch(self._model.name)
-        front = Front(self._model, batch_size=batch_size, concurrency=seats, watch=watch)
+        batcher = RequestBatcher(self._model, batch_size=batch_size, concurrency=workers, watch=watch)
 
-        async def seat() -> None:
+        async def worker() -> None:
             for question in remaining:
-                with front.episode():
-                    await self._ask(question, front, pool)
+                with batcher.episode():
+                    await self._ask(question, batcher, pool)
                 if self._progress:
                     self._progress(len(self.answers), len(self._questions))
 
         async with AsyncExitStack() as stack:
             pool = stack.enter_context(ThreadPoolExecutor(2, "pixels"))
-            stack.push_async_callback(front.close)
-            await all_or_none([seat() for _ in range(min(seats, len(self._questions)))])
+            stack.push_async_callback(batcher.close)
+            await all_or_none([worker() for _ in range(min(workers, len(self._questions)))])
 
-    async def _ask(self, question: Question, front: Front, pool: ThreadPoolExecutor) -> None:
+    async def _ask(self, question: MarkerQuestion, batcher: RequestBatcher, pool: ThreadPoolExecutor) -> None:
         image = await asyncio.get_running_loop().run_in_executor(pool, self._reader.image, question.image)
         sample = Sample(question.id, question.image.name, question.image.stem, question.expression)
-        player = ModelPlayer(
-            self._model, front.reply, sample, image, self._rules, points=self._points, seed=self._seed, pool=pool
-        )
+        resize = getattr(self._model, "resize", UNCHANGED)
+        builder = RequestBuilder(sample, image, self._rules, self._points, resize, self._seed)
         size = (image.shape[0], image.shape[1])
         reply = None
         try:
-            [first] = await player.ask(View(np.zeros(size, bool), (), 1), 1)
+            [first] = await batcher.reply(builder.request(Observation(np.zeros(size, bool), (), 1)))
             reply = first.text
         except RequestFailed as error:
             self.failures[question.id] = str(error)
-        self.answers[question.id] = Answer(question.target, size, player.frame or Frame.whole(size), reply)
+        self.answers[question.id] = ProbeAnswer(question.target, size, builder.frame, reply)
 
 
-def _check(choice: Choice, samples: int) -> None:
-    if choice.plugin in POLICIES:
+def _check(choice: ModelChoice, samples: int) -> None:
+    if choice.plugin in REFERENCES:
         raise UsageError(
-            f"A probe asks models how they write coordinates, and {choice.plugin} is a reference that writes pixels by "
-            "rule; `hlmat-bench models` lists the models."
+            f"A probe finds out how models write coordinates, but {choice.plugin} is a reference that always writes "
+            "pixels; `hlmat-bench models` lists the models."
         )
     if samples < FEWEST:
         raise UsageError(f"A probe needs at least {FEWEST} samples to tell conventions apart, not {samples}.")
@@ -278,7 +277,7 @@ def _as_name(model: str) -> str:
     return re.sub(r"[^\w.=-]+", "-", model).strip("-.")[-80:]
 
 
-def _questions(folder: Path, samples: int, seed: int) -> list[Question]:
+def _questions(folder: Path, samples: int, seed: int) -> list[MarkerQuestion]:
     try:
         return write_images(folder / "images", samples, seed)
     except OSError as error:

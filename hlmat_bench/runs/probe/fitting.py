@@ -1,6 +1,6 @@
-"""Which reading explains the answers: errors under each, and what cannot be told apart from the best.
+"""Find the convention that explains the answers, and those that cannot be distinguished from it.
 
-Errors are fractions of the original image's diagonal. A place is (x, y) relative to the original image.
+Errors are fractions of the original image's diagonal. A place is (x, y) as fractions of the original image's sides.
 """
 
 from __future__ import annotations
@@ -15,56 +15,56 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hlmat_bench.points import Order
-from hlmat_bench.runs.probe.hypotheses import SENT, Floats, Reading, View, candidates, in_order
+from hlmat_bench.runs.probe.hypotheses import SENT, Convention, Floats, SentImage, candidates, in_order
 
 NEAR = 0.05
-"""An answer is explained by a reading that puts it this near to the marker's middle."""
+"""A convention explains an answer if its distance to the marker's centre is at most this."""
 
 _GROSS = 0.1
-"""A larger error counts as this one: how far a gross miss is off says nothing of the convention."""
+"""Larger errors are cut to this: the size of a gross error is no evidence about the convention."""
 
 _APART = 3.5
-"""Two readings are told apart when the answers lean to one of them by so many standard errors."""
+"""Two conventions are distinguished if the answers prefer one of them by this number of standard errors."""
 
 
 @dataclass(frozen=True)
 class Data:
-    """The answers that hold two numbers.
+    """The answers that contain two numbers.
 
     Attributes:
-        numbers: (N, 2), as they were written.
-        targets: (N, 2), the middles of the markers, relative to the original image.
-        views: the N images.
+        numbers: (N, 2), in the order in which they were written.
+        targets: (N, 2), centres of the markers, (x, y) as fractions of the original image's sides.
+        images: the N images.
     """
 
     numbers: Floats
     targets: Floats
-    views: Sequence[View]
+    images: Sequence[SentImage]
 
     def misses(self, places: Floats) -> Floats:
-        """From the targets to places, (..., N, 2), in diagonals."""
+        """Return the vectors from the targets to places (..., N, 2), in diagonals."""
         return (places - self.targets) * self.spans
 
     def errors(self, places: Floats) -> Floats:
-        """Distances from the targets to places, (..., N), in diagonals."""
+        """Return the distances of places (..., N, 2) from the targets, (..., N), in diagonals."""
         distances: Floats = np.linalg.norm(self.misses(places), axis=-1)
         return distances
 
     @cached_property
     def spans(self) -> Floats:
-        """Width and height of the images in their diagonals, (N, 2)."""
-        sides = np.array([view.size[::-1] for view in self.views], dtype=float)
+        """Width and height of the images in units of their diagonals, (N, 2)."""
+        sides = np.array([image.size[::-1] for image in self.images], dtype=float)
         spans: Floats = sides / np.linalg.norm(sides, axis=1, keepdims=True)
         return spans
 
 
 @dataclass(frozen=True, slots=True)
 class Offset:
-    """A constant shift of all answers.
+    """A constant offset of all answers.
 
     Attributes:
-        x, y: to the right and down.
-        unit: ``%`` of the image's width and height, or ``px`` of the image as it was sent.
+        x, y: the offset to the right and down.
+        unit: ``%`` of the image's width and height, or ``px`` of the sent image.
     """
 
     x: float
@@ -77,23 +77,23 @@ class Offset:
 
 @dataclass(frozen=True, slots=True)
 class Hypothesis:
-    """A reading, perhaps with an error of the model in it.
+    """A convention with an optional systematic error of the model.
 
     Attributes:
-        reading: how the numbers are meant.
-        places: where the answers point, (N, 2).
-        offset: a constant shift that is taken off.
-        factors: what the numbers are multiples of: of what the reading counts, across and down.
+        convention: the meaning of the numbers.
+        places: positions of the answers without that error, (N, 2).
+        offset: a constant offset of the answers, or None.
+        factors: (x, y), by which the numbers are larger than the convention says, or None.
     """
 
-    reading: Reading
+    convention: Convention
     places: Floats
     offset: Offset | None = None
     factors: tuple[float, float] | None = None
 
 
 def costs(data: Data, hypotheses: Sequence[Hypothesis]) -> Floats:
-    """The mean error of each, (H,), where a gross miss counts as one of `_GROSS`."""
+    """Return the mean error of each hypothesis, (H,), with errors cut to `_GROSS`."""
     means: Floats = np.minimum(data.errors(_places(hypotheses)), _GROSS).mean(axis=1)
     return means
 
@@ -101,7 +101,7 @@ def costs(data: Data, hypotheses: Sequence[Hypothesis]) -> Floats:
 def choose(
     data: Data, hypotheses: Sequence[Hypothesis], preferred: Callable[[Hypothesis], bool]
 ) -> tuple[Hypothesis, list[Hypothesis]]:
-    """The best hypothesis, or a preferred one that cannot be told apart from it; and all that cannot be."""
+    """Return the best hypothesis, or a preferred one that cannot be distinguished from it, and all of the latter."""
     best = hypotheses[int(costs(data, hypotheses).argmin())]
     apart = told_apart(data, best, hypotheses)
     alike = [other for other, differs in zip(hypotheses, apart, strict=True) if not differs]
@@ -109,12 +109,16 @@ def choose(
 
 
 def told_apart(data: Data, best: Hypothesis, others: Sequence[Hypothesis]) -> NDArray[np.bool_]:
-    """Whether the answers speak against other hypotheses, (H,).
+    """Test whether the answers contradict other hypotheses, bool (H,).
 
-    The misses of another one are projected on the way from the best one's places to its own. If it were true, they
-    would be scattered around zero as the best one's are; they are not, if their sum exceeds that by `_APART` standard
-    errors. The standard error allows for a scatter that differs between images (White 1980, doi:10.2307/1912934).
+    The misses of another hypothesis are projected on the vectors from the best hypothesis' places to its own. If it
+    were true, the projections would scatter around 0. It is contradicted if their sum is more than `_APART` standard
+    errors above 0. The standard error is the larger of one from all answers together and one that allows a different
+    scatter for each answer (White 1980, doi:10.2307/1912934).
     """
+    # Gross misses under both hypotheses are no evidence for either, so they are left out; a miss under one of them is
+    # evidence. The pooled scatter is the median absolute miss, scaled by 1.4826 to the standard deviation of a normal
+    # distribution: unlike the root mean square, a few gross misses do not change it.
     own, misses = data.misses(best.places), data.misses(_places(others))
     near = (np.linalg.norm(own, axis=1) <= _GROSS) | (np.linalg.norm(misses, axis=2) <= _GROSS)
     way = np.where(near[:, :, None], misses - own, 0.0)
@@ -129,28 +133,28 @@ def _places(hypotheses: Sequence[Hypothesis]) -> Floats:
     return np.stack([hypothesis.places for hypothesis in hypotheses])
 
 
-def named(data: Data, declared: Reading, rules: Iterable[str] = ()) -> list[Hypothesis]:
-    """Every reading as it is, the declared one first."""
-    readings, places = candidates(declared, data.numbers, data.views, rules)
-    return [Hypothesis(reading, where) for reading, where in zip(readings, places, strict=True)]
+def plain(data: Data, declared: Convention, rules: Iterable[str] = ()) -> list[Hypothesis]:
+    """Return a hypothesis without an error for each convention, the declared one first."""
+    conventions, places = candidates(declared, data.numbers, data.images, rules)
+    return [Hypothesis(convention, where) for convention, where in zip(conventions, places, strict=True)]
 
 
-def shifted(data: Data, hypotheses: Sequence[Hypothesis]) -> list[Hypothesis]:
-    """Each with the median shift taken off: one in parts of the image, one in pixels of the image as it was sent."""
-    sides = SENT.lay(data.views).sides
+def with_offset(data: Data, hypotheses: Sequence[Hypothesis]) -> list[Hypothesis]:
+    """Return each hypothesis without the median offset: once in % of the image, once in pixels of the sent image."""
+    sides = SENT.layout(data.images).sides
     places = _places(hypotheses)
     parts = np.median(places - data.targets, axis=1)
     pixels = np.median((places - data.targets) * sides, axis=1)
     found = []
     for one, part, pixel in zip(hypotheses, parts, pixels, strict=True):
         as_part, as_pixels = Offset(*_xy(part * 100), "%"), Offset(*_xy(pixel), "px")
-        found.append(Hypothesis(one.reading, one.places - part, as_part))
-        found.append(Hypothesis(one.reading, one.places - pixel / sides, as_pixels))
+        found.append(Hypothesis(one.convention, one.places - part, as_part))
+        found.append(Hypothesis(one.convention, one.places - pixel / sides, as_pixels))
     return found
 
 
-def stretched(data: Data) -> list[Hypothesis]:
-    """The numbers as any multiples, one per axis, of pixels or of parts of the image."""
+def with_factors(data: Data) -> list[Hypothesis]:
+    """Return hypotheses in which the numbers are pixels, or fractions of the image, times one factor per axis."""
     found = []
     for base in _bases():
         exact, numbers = _written(base, data), in_order(data.numbers, base.order)
@@ -159,8 +163,11 @@ def stretched(data: Data) -> list[Hypothesis]:
     return found
 
 
-def straight(data: Data) -> list[Hypothesis]:
-    """The numbers as any multiples with any shift: the straight line of Theil and Sen through each axis."""
+def with_line(data: Data) -> list[Hypothesis]:
+    """Return hypotheses with one factor and one offset per axis, fitted by the Theil-Sen estimator.
+
+    That is the median of the slopes between all pairs of answers: up to 29 % of the answers may be wrong.
+    """
     found = []
     for base in _bases():
         exact, numbers = _written(base, data), in_order(data.numbers, base.order)
@@ -169,23 +176,23 @@ def straight(data: Data) -> list[Hypothesis]:
     return found
 
 
-def _bases() -> list[Reading]:
+def _bases() -> list[Convention]:
     orders: tuple[Order, ...] = ("xy", "yx")
-    return [Reading(order, limit, SENT) for order in orders for limit in (1.0, None)]
+    return [Convention(order, limit, SENT) for order in orders for limit in (1.0, None)]
 
 
-def _written(base: Reading, data: Data) -> Floats:
-    """What the base counts at the targets, (N, 2), x first."""
-    layout = base.canvas.lay(data.views)
+def _written(base: Convention, data: Data) -> Floats:
+    """Return the numbers (x, y) that a model with the convention ``base`` writes for the targets, (N, 2)."""
+    layout = base.canvas.layout(data.images)
     parts = (data.targets - layout.upper_left) / (layout.lower_right - layout.upper_left)
     return parts if base.limit is not None else parts * layout.sides
 
 
-def _undone(base: Reading, data: Data, factors: Floats, shift: Floats) -> Hypothesis:
-    """The numbers without a factor and a shift, read by the base."""
+def _undone(base: Convention, data: Data, factors: Floats, shift: Floats) -> Hypothesis:
+    """Return the hypothesis that numbers are those of ``base`` times ``factors``, (2,), plus ``shift``, (2,)."""
     safe = np.where(np.abs(factors) < 1e-9, np.inf, factors)
     numbers = (in_order(data.numbers, base.order) - shift) / safe
-    places = base.places(in_order(numbers, base.order), data.views)
+    places = base.places(in_order(numbers, base.order), data.images)
     offset = None
     if shift.any():
         parts = shift / safe
@@ -198,7 +205,8 @@ def _xy(pair: Floats) -> tuple[float, float]:
 
 
 def _ratio(exact: Floats, numbers: Floats) -> float:
-    """The k that makes the sum of ``|numbers - k * exact|`` smallest: a weighted median of their ratios."""
+    """Return the k that minimises the sum of ``|numbers - k * exact|``."""
+    # It is the median of the ratios, each with the weight |exact|: |numbers - k * exact| = |exact| * |ratio - k|.
     usable = np.abs(exact) > 1e-9
     ratios, weights = numbers[usable] / exact[usable], np.abs(exact[usable])
     if not len(ratios):
@@ -209,7 +217,7 @@ def _ratio(exact: Floats, numbers: Floats) -> float:
 
 
 def _slope(exact: Floats, numbers: Floats) -> float:
-    """The median slope between any two answers."""
+    """Return the median slope between any two answers; answers at nearly the same position give no usable slope."""
     pairs = np.array(list(combinations(range(len(exact)), 2)))
     run = exact[pairs[:, 0]] - exact[pairs[:, 1]]
     rise = numbers[pairs[:, 0]] - numbers[pairs[:, 1]]

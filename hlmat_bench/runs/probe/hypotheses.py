@@ -1,4 +1,4 @@
-"""Every way in which the two numbers of a reply can be meant, and where they point in each of them."""
+"""Conventions: what the two numbers of a reply can mean, and where they point under each convention."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from hlmat_bench.points.resize import UNCHANGED, Frame, Resize
 
 Floats: TypeAlias = NDArray[np.float64]
 
-#: The upper numbers of the ranges that models use; 1024 is one that no point format has.
+#: The upper limits of the ranges that models use; no point format has 1024.
 LIMITS = (1.0, 100.0, 999.0, 1000.0, 1023.0, 1024.0)
 
-#: What a model may do with an image before it counts its pixels, besides the rules that the catalogue names.
+#: Resize rules that a model may apply before it counts pixels, in addition to those of the catalogue.
 RULES = ("square", "smart-28-3136-12845056", "smart-28-3136-1003520", "smart-32-65536-16777216")
 
 
-class View(NamedTuple):
-    """An image as it was asked about.
+class SentImage(NamedTuple):
+    """The size of an image and its transformation before it was sent.
 
     Attributes:
         size: (height, width) of the original image.
-        frame: how it was sent.
+        frame: the transformation.
     """
 
     size: Size
@@ -35,11 +35,11 @@ class View(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """A canvas on N images.
+    """The size and position of a canvas on N images.
 
     Attributes:
-        sides: (N, 2), its width and height in its own pixels.
-        upper_left, lower_right: (N, 2), where these corners are, (x, y) relative to the original image.
+        sides: (N, 2), width and height of the canvas in its own pixels.
+        upper_left, lower_right: (N, 2), corners of the canvas, (x, y) as fractions of the original image's sides.
     """
 
     sides: Floats
@@ -49,20 +49,20 @@ class Layout(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Canvas:
-    """What numbers are measured on: the image as it was sent, or the original, after one more rule.
+    """The rectangle on which coordinates are measured: the sent or the original image, after one more resize rule.
 
     Attributes:
-        base: which of the two.
-        rule: by which the model, or its service, changes it.
+        base: the sent or the original image.
+        rule: resize rule that the model, or its service, applies to it.
     """
 
     base: Literal["sent", "original"] = "sent"
     rule: Resize = UNCHANGED
 
-    def lay(self, views: Sequence[View]) -> Layout:
-        """How it lies on each of N images."""
-        known = {view: self._on(view) for view in dict.fromkeys(views)}
-        return Layout(*np.array([known[view] for view in views], dtype=float).swapaxes(0, 1))
+    def layout(self, images: Sequence[SentImage]) -> Layout:
+        """Return the size and position of the canvas on N images."""
+        known = {image: self._on(image) for image in dict.fromkeys(images)}
+        return Layout(*np.array([known[image] for image in images], dtype=float).swapaxes(0, 1))
 
     def __str__(self) -> str:
         image = "the image as it was sent" if self.base == "sent" else "the original image"
@@ -70,12 +70,12 @@ class Canvas:
             return f"{image}, padded to a square"
         return image if self.rule is UNCHANGED else f"{image}, resized by {self.rule.name}"
 
-    def _on(self, view: View) -> tuple[tuple[float, float], ...]:
-        """Its `Layout` on one image."""
-        frame = self.rule.frame(view.frame.sent if self.base == "sent" else view.size)
+    def _on(self, image: SentImage) -> tuple[tuple[float, float], ...]:
+        """Return the three fields of `Layout` for one image."""
+        frame = self.rule.frame(image.frame.sent if self.base == "sent" else image.size)
         corners = frame.to_original(0.0, 0.0), frame.to_original(1.0, 1.0)
         if self.base == "sent":
-            corners = view.frame.to_original(*corners[0]), view.frame.to_original(*corners[1])
+            corners = image.frame.to_original(*corners[0]), image.frame.to_original(*corners[1])
         return (frame.sent[1], frame.sent[0]), *corners
 
 
@@ -83,13 +83,13 @@ SENT = Canvas()
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """One way to mean two numbers.
+class Convention:
+    """A meaning of two numbers.
 
     Attributes:
-        order: which axis comes first.
-        limit: the number that stands for the right or lower edge of the canvas; None: they count its pixels.
-        canvas: what they are measured on.
+        order: the order of the axes.
+        limit: the number for the right or lower edge of the canvas; None: the numbers count pixels of the canvas.
+        canvas: the rectangle on which the numbers are measured.
     """
 
     order: Order
@@ -97,40 +97,40 @@ class Reading:
     canvas: Canvas = SENT
 
     @staticmethod
-    def declared(points: PointFormat) -> Reading:
-        """What a point format says."""
-        return Reading(points.order, None if points.unit == "pixel" else float(points.unit[2:]))
+    def declared(points: PointFormat) -> Convention:
+        """Return the convention of a point format."""
+        return Convention(points.order, None if points.unit == "pixel" else float(points.unit[2:]))
 
-    def places(self, numbers: Floats, views: Sequence[View]) -> Floats:
-        """Where numbers point.
+    def places(self, numbers: Floats, images: Sequence[SentImage]) -> Floats:
+        """Return the positions to which numbers point.
 
         Args:
-            numbers: (N, 2), as they were written.
-            views: the N images.
+            numbers: (N, 2), in the order in which they were written.
+            images: the N images.
 
         Returns:
-            (N, 2), (x, y) relative to the original image; outside [0, 1] where they point outside it.
+            (N, 2), (x, y) as fractions of the original image's sides; outside [0, 1] for positions outside the image.
         """
-        return self.places_on(self.canvas.lay(views), numbers)
+        return self.places_on(self.canvas.layout(images), numbers)
 
     def places_on(self, layout: Layout, numbers: Floats) -> Floats:
-        """The same, for a canvas that is laid out already."""
+        """Return what `places` returns, given the layout of the canvas, which several conventions share."""
         parts = in_order(numbers, self.order) / (layout.sides if self.limit is None else self.limit)
         return layout.upper_left + parts * (layout.lower_right - layout.upper_left)
 
     @property
     def unit(self) -> str:
-        """The range or ``pixels``."""
+        """The range, such as ``0-1000``, or ``pixels``."""
         return "pixels" if self.limit is None else f"0-{self.limit:.0f}"
 
     def points(self) -> str | None:
-        """The point format that declares it, without a syntax; None where no format has its unit."""
+        """Return the name of the point format with this convention, without a syntax; None if there is none."""
         if self.limit == 1024:
             return None
         return f"{self.order}pixel" if self.limit is None else f"{self.order}{self.limit:.0f}"
 
     def resize(self, declared: str) -> str:
-        """The rule that declares its canvas, given the one that is declared now."""
+        """Return the name of the resize rule that declares this canvas, given the rule that is declared now."""
         if self.canvas.rule is not UNCHANGED:
             return self.canvas.rule.name
         return declared if self.canvas.base == "sent" else UNCHANGED.name
@@ -140,39 +140,40 @@ class Reading:
 
 
 def in_order(numbers: Floats, order: Order) -> Floats:
-    """Numbers as they were written, (N, 2), with x first."""
+    """Reorder numbers (N, 2) that were written in this order to (x, y)."""
     return numbers if order == "xy" else numbers[:, ::-1]
 
 
 def candidates(
-    declared: Reading, numbers: Floats, views: Sequence[View], rules: Iterable[str] = ()
-) -> tuple[list[Reading], Floats]:
-    """All readings that differ for these answers, the declared one first, plain ones before others.
+    declared: Convention, numbers: Floats, images: Sequence[SentImage], rules: Iterable[str] = ()
+) -> tuple[list[Convention], Floats]:
+    """Return all conventions that differ for these answers, the declared one first, simple ones before others.
 
     Args:
-        declared: what the model's point format says.
-        numbers: (N, 2), as they were written.
-        views: the N images.
-        rules: names of further rules by which a model may change an image.
+        declared: the convention of the model's point format.
+        numbers: (N, 2), in the order in which they were written.
+        images: the N images.
+        rules: names of further resize rules that a model may apply.
 
     Returns:
-        The R readings, and where each of them points: (R, N, 2), see `Reading.places`.
+        The R conventions, and the positions under each of them, (R, N, 2), see `Convention.places`.
     """
-    found: dict[bytes, tuple[Reading, Floats]] = {}
+    # Conventions with the same positions for all answers cannot be distinguished: only the first of them is kept.
+    found: dict[bytes, tuple[Convention, Floats]] = {}
     layouts: dict[Canvas, Layout] = {}
-    for reading in (declared, *_all_readings(dict.fromkeys((*RULES, *rules)))):
-        if reading.canvas not in layouts:
-            layouts[reading.canvas] = reading.canvas.lay(views)
-        places = reading.places_on(layouts[reading.canvas], numbers)
-        found.setdefault((places.round(9) + 0.0).tobytes(), (reading, places))
-    return [reading for reading, _ in found.values()], np.stack([places for _, places in found.values()])
+    for convention in (declared, *_all_conventions(dict.fromkeys((*RULES, *rules)))):
+        if convention.canvas not in layouts:
+            layouts[convention.canvas] = convention.canvas.layout(images)
+        places = convention.places_on(layouts[convention.canvas], numbers)
+        found.setdefault((places.round(9) + 0.0).tobytes(), (convention, places))
+    return [convention for convention, _ in found.values()], np.stack([places for _, places in found.values()])
 
 
-def _all_readings(rules: Iterable[str]) -> Iterator[Reading]:
+def _all_conventions(rules: Iterable[str]) -> Iterator[Convention]:
     plain = [SENT, Canvas("original")]
     squares = [Canvas(canvas.base, Resize.named("square")) for canvas in plain]
     resized = [Canvas(canvas.base, Resize.named(rule)) for canvas in plain for rule in rules]
     for order in ("xy", "yx"):
         for canvas in (*plain, *squares):
-            yield from (Reading(order, limit, canvas) for limit in LIMITS)
-        yield from (Reading(order, None, canvas) for canvas in (*plain, *resized))
+            yield from (Convention(order, limit, canvas) for limit in LIMITS)
+        yield from (Convention(order, None, canvas) for canvas in (*plain, *resized))

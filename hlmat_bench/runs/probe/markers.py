@@ -1,6 +1,6 @@
-"""The images of the probe: coloured markers whose middles are known, and the questions about them.
+"""Images with coloured markers at known positions, and the questions about them.
 
-They are written as files and read again as a run reads its images, one of them with an orientation tag.
+The images are written to files and read as a run reads its images; one in eight has an orientation tag.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import numpy as np
 
 from hlmat_bench.core.types import Image, Mask, Size
 
-#: No green: that is what the overlay's colour is called in the prompt.
+#: Without green: the prompt gives this name to the colour of the overlay.
 COLORS = {"red": (214, 39, 40), "blue": (31, 80, 200), "yellow": (245, 200, 20), "purple": (140, 40, 160)}
 SHAPES = ("circle", "square", "triangle", "star")
 PER_IMAGE = len(SHAPES)
 
 _TEMPLATES = ("the {color} {shape}", "the centre of the {color} {shape}", "the small {color} {shape}")
 _TURNED = 6
-"""The value of the EXIF tag Orientation for a file that is to be turned clockwise (EXIF 2.32, section 4.6.4)."""
+"""EXIF tag Orientation of an image to be rotated by 90 degrees clockwise (EXIF 2.32, section 4.6.4)."""
 
 
 class _Kind(NamedTuple):
@@ -43,15 +43,15 @@ _KINDS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """A marker to be pointed at.
+class MarkerQuestion:
+    """A question for a marker.
 
     Attributes:
-        id: unique in the probe.
-        image: the file.
-        expression: which marker.
-        target: its middle, (x, y) in pixels of the image as it is shown; (0, 0) is the upper left corner of the
-            first pixel, so the middle of that pixel is (0.5, 0.5).
+        id: unique identifier in the probe.
+        image: the image file.
+        expression: referring expression for the marker.
+        target: centre of the marker, (x, y) in pixels of the displayed image; (0, 0) is the upper left corner of the
+            first pixel, so the centre of that pixel is (0.5, 0.5).
     """
 
     id: str
@@ -60,16 +60,19 @@ class Question:
     target: tuple[float, float]
 
 
-def write_images(folder: Path, samples: int, seed: int) -> list[Question]:
-    """Make the images and the questions.
+def write_images(folder: Path, samples: int, seed: int) -> list[MarkerQuestion]:
+    """Write the images, and return the questions.
 
     Args:
-        folder: where the images are written; it is made.
-        samples: how many questions; four belong to each image.
-        seed: of places, colours and textures.
+        folder: folder for the images; it is created.
+        samples: number of questions; there are four per image.
+        seed: seed of positions, colours and textures.
+
+    Raises:
+        OSError: when an image cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    questions: list[Question] = []
+    questions: list[MarkerQuestion] = []
     for number in range(math.ceil(samples / PER_IMAGE)):
         generator = np.random.Generator(np.random.PCG64([seed, number]))
         kind = _KINDS[number % len(_KINDS)]
@@ -79,13 +82,13 @@ def write_images(folder: Path, samples: int, seed: int) -> list[Question]:
             image[mask] = COLORS[color]
             rows, columns = np.nonzero(mask)
             target = (float(columns.mean()) + 0.5, float(rows.mean()) + 0.5)
-            questions.append(Question(f"probe/{len(questions):03}", path, expression, target))
+            questions.append(MarkerQuestion(f"probe/{len(questions):03}", path, expression, target))
         _write(image, path, kind.turned)
     return questions[:samples]
 
 
 def _markers(size: Size, number: int, generator: np.random.Generator) -> Iterator[tuple[str, str, Mask]]:
-    """Expression, colour and pixels of each marker: one in a corner, one at an edge, two inside."""
+    """Yield (expression, colour, mask) of each marker: one in a corner, one at an edge, two inside."""
     radius = max(5.0, min(size) * 0.045)
     colors, shapes = generator.permutation(list(COLORS)), generator.permutation(list(SHAPES))
     spots = _spots(size, radius, number, generator)
@@ -95,7 +98,7 @@ def _markers(size: Size, number: int, generator: np.random.Generator) -> Iterato
 
 
 def _spots(size: Size, radius: float, number: int, generator: np.random.Generator) -> list[tuple[float, float]]:
-    """Where the markers are, (x, y) in pixels: the corners and the edges take turns; none touches another."""
+    """Return the markers' positions, (x, y) in pixels; no two markers touch each other."""
     margin = radius + 1
     width, height = size[1] - 2 * margin, size[0] - 2 * margin
     spots: list[tuple[float, float]] = []
@@ -110,7 +113,7 @@ def _spots(size: Size, radius: float, number: int, generator: np.random.Generato
 
 
 def _place(index: int, number: int, generator: np.random.Generator) -> tuple[float, float]:
-    """A place relative to the area that the markers' middles may take."""
+    """Return a marker's position, (x, y) in [0, 1] of the area for centres: corner, edge or inside, by ``index``."""
     along, across = generator.uniform(0.2, 0.8, 2)
     if index == 0:
         return float(number % 2), float(number // 2 % 2)
@@ -120,7 +123,7 @@ def _place(index: int, number: int, generator: np.random.Generator) -> tuple[flo
 
 
 def _outline(shape: str) -> list[tuple[float, float]]:
-    """The corners of a shape around (0, 0), none farther away than 1."""
+    """Return the corners (x, y) of a shape inside the unit circle around (0, 0)."""
     count, first, inner = {
         "circle": (48, 0.0, 1.0),
         "square": (4, 0.125, 1.0),
@@ -142,7 +145,7 @@ def _filled(shape: str, spot: tuple[float, float], radius: float, size: Size) ->
 
 
 def _background(size: Size, generator: np.random.Generator) -> Image:
-    """A light, slightly uneven ground with some pale blots."""
+    """Return a light, slightly uneven background with three pale ellipses, uint8 (H, W, 3) RGB."""
     import cv2
 
     height, width = size

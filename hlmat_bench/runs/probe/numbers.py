@@ -1,6 +1,6 @@
-"""The two numbers in a reply, by whatever syntax they are written in.
+"""Find the two numbers in a reply, in any syntax.
 
-This is for the diagnosis alone: a run reads replies by `hlmat_bench.actions.parse`, in the declared format only.
+Only the diagnosis uses this: a run reads replies by `hlmat_bench.actions.parse`, in the declared format only.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from hlmat_bench.points.answers import answer_in
 from hlmat_bench.points.syntaxes import SYNTAXES, Syntax
 
 BARE = "bare"
-"""What the syntax of two numbers is called that stand in none."""
+"""The name of the syntax for two numbers that are in no known syntax."""
 
 _HUGE = 1e6
 _BARE = r"(-?\d{1,7}(?:\.\d{1,9})?|-?\.\d{1,9})"
@@ -23,13 +23,13 @@ _BARE_PAIR = re.compile(rf"{_BARE}[^\d.-]{{1,12}}{_BARE}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class NumberPair:
     """Two numbers of a reply.
 
     Attributes:
-        first, second: as they were written; of a box, those of its centre.
+        first, second: the numbers in the order in which they were written, or the centre of a box.
         syntax: a name in `SYNTAXES`, or `BARE`.
-        named: they were written with their axes' names, so they are (x, y) whatever order is declared.
+        named: True if the reply names the axes of the numbers, so that the declared order has no effect.
     """
 
     first: float
@@ -38,13 +38,13 @@ class Heard:
     named: bool = False
 
 
-def hear(replies: Sequence[str | None], declared: PointFormat) -> list[Heard | None]:
-    """The numbers of each reply: in the declared syntax, else in the one that reads most replies, else bare.
+def find_numbers(replies: Sequence[str | None], declared: PointFormat) -> list[NumberPair | None]:
+    """Find the numbers of each reply: in the declared syntax, else in the one that reads most replies, else bare.
 
     Args:
-        replies: what the model wrote; None: nothing came.
-        declared: the model's point format. Numbers that are written with their axes' names are put in its order,
-            as in a run.
+        replies: what the model wrote; None if the request failed.
+        declared: the model's point format. If a reply names the axes of its numbers, they are put into the order of
+            this format, as in a run.
     """
     own = SYNTAXES[declared.syntax]
     answers = [declared.without_marks(answer_in(reply).final) if reply else None for reply in replies]
@@ -53,17 +53,17 @@ def hear(replies: Sequence[str | None], declared: PointFormat) -> list[Heard | N
         SYNTAXES, key=lambda name: -sum(_pair(SYNTAXES[name], text, declared) is not None for text in texts)
     )
     names = [declared.syntax, *(name for name in others if name != declared.syntax)]
-    return [_hear(answer, names, declared) if answer else None for answer in answers]
+    return [_find_numbers(answer, names, declared) if answer else None for answer in answers]
 
 
-def _hear(text: str, names: Sequence[str], declared: PointFormat) -> Heard | None:
+def _find_numbers(text: str, names: Sequence[str], declared: PointFormat) -> NumberPair | None:
     for name in names:
         if (pair := _pair(SYNTAXES[name], text, declared)) is not None:
             point = SYNTAXES[name].read(text).point
-            return Heard(*pair, name, named=point is not None and point.named)
+            return NumberPair(*pair, name, named=point is not None and point.named)
     match = _BARE_PAIR.search(text)
     pair = _sane(float(match[1]), float(match[2])) if match else None
-    return Heard(*pair, BARE) if pair else None
+    return NumberPair(*pair, BARE) if pair else None
 
 
 def _pair(syntax: Syntax, text: str, declared: PointFormat) -> tuple[float, float] | None:
@@ -78,6 +78,6 @@ def _pair(syntax: Syntax, text: str, declared: PointFormat) -> tuple[float, floa
 
 
 def _sane(first: float, second: float) -> tuple[float, float] | None:
-    """Numbers that can be coordinates of anything: a reply may hold any."""
+    """Return the numbers, or None if one of them is too large or not finite to be a coordinate."""
     usable = all(math.isfinite(number) and abs(number) < _HUGE for number in (first, second))
     return (first, second) if usable else None

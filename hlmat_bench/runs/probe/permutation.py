@@ -1,4 +1,4 @@
-"""Whether answers depend on where the marker is at all: a permutation test that takes no reading for granted."""
+"""A permutation test of whether answers depend on the markers' positions, whatever the convention is."""
 
 from __future__ import annotations
 
@@ -17,20 +17,23 @@ _PERMUTATIONS = 499
 _CHANCE = 0.005
 
 
-def depends(data: Data, places: Floats, seed: int = 0) -> bool:
-    """Whether chance is ruled out (p < 0.005) as the reason for what the answers have to do with the markers.
+def depends_on_marker(data: Data, places: Floats, seed: int = 0) -> bool:
+    """Test whether answers depend on the markers' positions: reject independence at p < 0.005.
 
-    Two statistics are compared with their values when the markers' relative positions are exchanged between the
-    questions: the largest share of answers that one of the readings puts near their marker, and the largest rank
-    correlation of the numbers with the positions, which also sees conventions that are no reading here. The
-    correlation is one within images of a size: answers that differ between images alone, as the middle of each does,
-    have none.
+    Two statistics are compared with their values after the markers' relative positions are permuted among the
+    questions:
+
+    - the largest share of answers, over all conventions, that are near their marker;
+    - the largest rank correlation of the numbers with the positions, which also detects unknown conventions.
 
     Args:
         data: the answers.
-        places: where each of R readings puts them, (R, N, 2).
-        seed: of the permutations.
+        places: positions of the answers under R conventions, (R, N, 2), as fractions of the image's sides.
+        seed: seed of the permutations.
     """
+    # Under independence every order of the targets is equally likely, so the rank of the true order (row 0) among all
+    # is uniform, and the share of orders that reach its statistic is a valid p-value. That holds although each
+    # statistic is a maximum over conventions, because the same maximum is taken for every order.
     count = len(data.targets)
     generator = np.random.Generator(np.random.PCG64(seed))
     exchanged = generator.permuted(np.tile(np.arange(count), (_PERMUTATIONS, 1)), axis=1)
@@ -39,13 +42,14 @@ def depends(data: Data, places: Floats, seed: int = 0) -> bool:
 
 
 def _rank_of_first(values: Floats) -> float:
-    """The share of values that are as large as the first one, itself included."""
+    """Return the share of values that are at least as large as the first one, which is included."""
     return float((values >= values[0] - 1e-12).mean())
 
 
 def _near(data: Data, places: Floats, orders: Orders) -> Floats:
-    """For each order of the targets, the share of answers that the best reading puts near theirs."""
+    """Return for each order of the targets (P, N) the largest share of near answers over all conventions, (P,)."""
     targets = data.targets[:, None] * data.spans
+    # The distances of all answers to all targets are computed once; each order then only picks N of the N x N pairs.
     ways = (places * data.spans)[:, None] - targets  # (R, target, answer, 2)
     near = ((ways**2).sum(axis=-1) < NEAR**2).astype(np.float32)
     answers = np.arange(len(data.targets))[:, None]
@@ -53,30 +57,32 @@ def _near(data: Data, places: Floats, orders: Orders) -> Floats:
 
 
 def _correlated(data: Data, orders: Orders) -> Floats:
-    """For each order of the targets, the largest mean over both axes of the absolute rank correlation."""
+    """Return for each order of the targets the largest absolute rank correlation, averaged over both axes, (P,)."""
     targets = _ranks(_centred(data.targets, data))[orders]
     return np.abs(np.einsum("sna,pna->psa", _ranked_numbers(data), targets)).mean(axis=-1).max(axis=-1)  # type: ignore[no-any-return]
 
 
 def _ranked_numbers(data: Data) -> Floats:
-    """Ranks of the numbers, x first, in either order, as they are and divided by the image's sides: (4, N, 2)."""
-    sides = SENT.lay(data.views).sides
+    """Return ranks of the numbers in both axis orders, unchanged and divided by the image's sides, (4, N, 2)."""
+    sides = SENT.layout(data.images).sides
     orders: tuple[Order, ...] = ("xy", "yx")
     series = [in_order(data.numbers, order) / divisor for order in orders for divisor in (np.ones(2), sides)]
     return np.stack([_ranks(_centred(values, data)) for values in series])
 
 
 def _centred(values: Floats, data: Data) -> Floats:
-    """Values less their mean over the images of the same size, (N, 2)."""
-    known = list(dict.fromkeys(data.views))
-    member = np.array([[view == other for other in known] for view in data.views], dtype=float)
+    """Subtract from each value the mean over images of the same size, (N, 2)."""
+    # Without this, numbers that depend only on the image's size, such as its centre in pixels, would be correlated
+    # with targets whose mean differs between sizes by chance.
+    known = list(dict.fromkeys(data.images))
+    member = np.array([[image == other for other in known] for image in data.images], dtype=float)
     means = (member.T @ values) / member.sum(axis=0)[:, None]
     centred: Floats = values - member @ means
     return centred
 
 
 def _ranks(values: Floats) -> Floats:
-    """Ranks down each column, ties sharing their mean, shifted and scaled to a mean of 0 and a length of 1."""
+    """Return the ranks within each column, with mean ranks for ties, scaled to mean 0 and Euclidean norm 1."""
     ranks = np.empty_like(values, dtype=float)
     for column in range(values.shape[1]):
         _, inverse, counts = np.unique(values[:, column].round(9), return_inverse=True, return_counts=True)

@@ -1,4 +1,4 @@
-"""Where the points landed, as a picture: one tile per image of the probe."""
+"""Draw a picture of the probe's markers and answers, with one tile per image."""
 
 from __future__ import annotations
 
@@ -10,44 +10,45 @@ from typing import TYPE_CHECKING
 from hlmat_bench.core.types import Size
 from hlmat_bench.data.layouts.image_files import read_image
 from hlmat_bench.runs.probe.diagnosis import Diagnosis, Spot
-from hlmat_bench.runs.probe.markers import Question
+from hlmat_bench.runs.probe.markers import MarkerQuestion
 
 if TYPE_CHECKING:
     from PIL import Image as Pillow
     from PIL.ImageDraw import ImageDraw
 
 TRUTH, DECLARED, FOUND = (0, 0, 0), (230, 0, 120), (0, 130, 60)
-"""Colours of the marker's ring, of the answer as it is declared, and as the best reading has it."""
+"""RGB colours of the marker's ring, of the answer under the declared format, and under the best convention."""
 
 TILE, MARGIN, HEADER = 360, 28, 26
-"""Sides of a tile, the border in which answers beyond the image are shown, and the height of the text, in pixels."""
+"""Side of a tile, its margin, which shows answers outside the image, and the height of a line of text, in pixels."""
 
 _COLUMNS = 4
 _RING, _ARM, _DIAMOND = 12, 7, 6
 
 
 def tile_scale(size: Size) -> float:
-    """Pixels of the picture per pixel of an image of (height, width)."""
+    """Return the pixels of the picture per pixel of an image of size (height, width)."""
     return (TILE - 2 * MARGIN) / max(size)
 
 
 def tile_corner(number: int, size: Size) -> tuple[float, float]:
-    """Where the upper left corner of the number-th image is, (x, y) in pixels of the picture."""
+    """Return the upper left corner of an image, by its number from 0, as (x, y) in pixels of the picture."""
     row, column = divmod(number, _COLUMNS)
     free = [(TILE - 2 * MARGIN - side * tile_scale(size)) / 2 for side in (size[1], size[0])]
     return column * TILE + MARGIN + free[0], HEADER * 2 + row * (TILE + HEADER) + HEADER + MARGIN + free[1]
 
 
-def write_picture(path: Path, questions: Sequence[Question], diagnosis: Diagnosis) -> None:
+def write_picture(path: Path, questions: Sequence[MarkerQuestion], diagnosis: Diagnosis) -> None:
     """Write the picture as a PNG file.
 
-    Each marker has a ring around its middle; the answer, as the declared format reads it, is a cross joined to it, and
-    where another reading fits better, its place is a diamond. What lies beyond the image is drawn on the tile's border.
+    Each marker has a ring around its centre. The answer under the declared format is a cross, connected to the ring by
+    a line. If another convention fits better, the answer under it is a diamond. Points far outside the image are drawn
+    on the border of its tile.
 
     Args:
         path: the file.
-        questions: in order; those of one image follow each other.
-        diagnosis: of their answers.
+        questions: all questions; those of one image are consecutive.
+        diagnosis: diagnosis of their answers.
     """
     from PIL import Image as Pillow
     from PIL import ImageDraw
@@ -70,7 +71,7 @@ def write_picture(path: Path, questions: Sequence[Question], diagnosis: Diagnosi
 
 
 def _tile(picture: Pillow.Image, draw: ImageDraw, number: int, file: Path) -> Size:
-    """The image, paled, with its size above it."""
+    """Draw an image in pale colours with its size above it, and return its (height, width)."""
     from PIL import Image as Pillow
 
     image = read_image(file)
@@ -99,7 +100,7 @@ def _answer(draw: ImageDraw, number: int, size: Size, target: Spot, spot: Spot |
 
 
 def _in_picture(number: int, size: Size, spot: Spot) -> Spot:
-    """Where a place of an image is in the picture; beyond the tile, the nearest place on its border."""
+    """Return a position of an image in pixels of the picture, clipped to the tile."""
     left, top = tile_corner(number, size)
     row, column = divmod(number, _COLUMNS)
     least = (column * TILE + _ARM, HEADER * 2 + row * (TILE + HEADER) + HEADER + _ARM)
@@ -131,7 +132,7 @@ def _legend(draw: ImageDraw, other: bool) -> None:
     _text(draw, (MARGIN + 156, middle), "the answer as declared (beyond the image: on the border)")
     if other:
         _diamond(draw, (MARGIN + 590, middle))
-        _text(draw, (MARGIN + 606, middle), "the answer in the reading that fits")
+        _text(draw, (MARGIN + 606, middle), "the answer in the convention that fits")
 
 
 def _text(draw: ImageDraw, at: Spot, text: str) -> None:

@@ -1,1 +1,1 @@
-"""Suites: a grid of runs from a YAML file, played by one command, and its tables beside published numbers."""
+"""Suites: grids of runs from YAML files, played by one command, and tables that compare them with published numbers."""

@@ -1,6 +1,7 @@
-"""What a suite is: a YAML file of schema ``hlmat-suite/1`` with tables, each a grid of rows and columns of runs.
+"""The definition of suites: YAML files of schema ``hlmat-suite/1`` with tables, whose cells are runs.
 
-Ours lie in the content folder ``tasks/suites/``; a user's own is named by its path. ``docs/suites.md`` describes them.
+The project's suites are in the content folder ``tasks/suites/``; a user gives the path of another. See
+``docs/suites.md``.
 """
 
 from __future__ import annotations
@@ -10,33 +11,30 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from hlmat_bench.core import files
 from hlmat_bench.core.content import folder
 from hlmat_bench.core.errors import UsageError, unknown
+from hlmat_bench.core.validation import Strict, validated
 from hlmat_bench.runs.suites.measures import Measure
 
 _LIST_HINT = "`hlmat-bench suites` lists them."
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Part(_Strict):
+class RunFields(Strict):
     """Part of the description of a run. A cell's run is that of its table, under its row's, under its column's.
 
     Attributes:
-        model, segmenter: names of the suite's `Suite.models` and `Suite.segmenters`.
-        task: a task's name, or the path of its YAML file.
-        strategy, budget, limit: as of `hlmat_bench.runs.run.run`.
+        model, segmenter: keys of `Suite.models` and `Suite.segmenters`.
+        task: name of a task, or path of its YAML file.
+        strategy, budget, limit: see `hlmat_bench.runs.run.run`.
         initial: the state before the first click.
-        boxes: instead of it: the boxes of another run, which is played first. It has this one's model, task, segmenter
-            and limit, unless these parts say otherwise.
-        settings: settings of the protocol, of the data, and ``points``.
-        score: what the cell shows, the first being compared with what is published: see `Measure`.
-        minus: a row of the table: the cell shows how much more mIoU its run has than that of this row.
+        boxes: take the initial boxes from another run, which is played first. These fields describe it; model, task,
+            segmenter and limit are by default those of this run. It excludes ``initial``.
+        settings: settings of the protocol and of the data, and ``points``.
+        score: the scores that the cell shows, see `Measure`; the first one is compared with the published number.
+        minus: name of a row of the table: the cell shows the mIoU of its run minus that of this row's run.
     """
 
     model: str | None = None
@@ -44,7 +42,7 @@ class Part(_Strict):
     segmenter: str | None = None
     strategy: str | None = None
     initial: str | None = None
-    boxes: Part | None = None
+    boxes: RunFields | None = None
     budget: int | None = Field(None, ge=1)
     limit: int | None = Field(None, ge=1)
     settings: dict[str, Any] = Field(default_factory=dict)
@@ -67,75 +65,75 @@ class Part(_Strict):
         return value
 
     @model_validator(mode="after")
-    def _one_initial_state(self) -> Part:
+    def _one_initial_state(self) -> RunFields:
         if self.boxes is not None and self.initial is not None:
             raise ValueError("boxes: and initial: are two initial states; leave one out")
         return self
 
-    def under(self, over: Part) -> Part:
-        """This part with what another one says instead; settings are replaced one by one."""
-        given = {name: getattr(over, name) for name in Part.model_fields if name in over.model_fields_set}
+    def under(self, over: RunFields) -> RunFields:
+        """Return these fields, replaced by those that are set in ``over``; settings are replaced one by one."""
+        given = {name: getattr(over, name) for name in RunFields.model_fields if name in over.model_fields_set}
         if given.keys() & {"boxes", "initial"}:
             given = {"boxes": None, "initial": None} | given
-        merged = {name: getattr(self, name) for name in Part.model_fields} | given
-        return Part.model_construct(**merged | {"settings": {**self.settings, **over.settings}})
+        merged = {name: getattr(self, name) for name in RunFields.model_fields} | given
+        return RunFields.model_construct(**merged | {"settings": {**self.settings, **over.settings}})
 
 
-class Line(Part):
+class Line(RunFields):
     """A row or column of a table.
 
     Attributes:
-        name: what it is called, in the table and where published numbers are looked up.
-        play: False: only published numbers are shown.
+        name: name of the row or column, in the table and among the published numbers.
+        play: False: show only published numbers.
     """
 
     name: str = Field(min_length=1)
     play: bool = True
 
 
-class Table(_Strict):
+class SuiteTable(Strict):
     """A grid of cells.
 
     Attributes:
-        name: a short name, part of its runs' folders.
-        title: what stands above it.
-        published: the file and the table with published numbers: ``segagent/table1``.
-        runs: what all its runs have in common.
-        rows, columns: what tells them apart.
-        notes: sentences that a reader needs.
+        name: a short name, part of the folder names of its runs.
+        title: heading of the table.
+        published: file and table with published numbers, such as ``segagent/table1``.
+        runs: fields of all runs of the table.
+        rows, columns: fields of the runs in a row or column; a column's take precedence over a row's.
+        notes: notes for readers.
     """
 
     name: str = Field(pattern=r"^[\w.-]+$")
     title: str
     published: str | None = Field(None, pattern=r"^[\w.-]+/[\w.-]+$")
-    runs: Part = Part()
+    runs: RunFields = RunFields()
     rows: tuple[Line, ...] = Field(min_length=1)
     columns: tuple[Line, ...] = Field(min_length=1)
     notes: tuple[str, ...] = ()
 
-    def cells(self) -> Iterator[tuple[Line, Line, Part]]:
-        """Row, column and the whole description of the run, row by row; cells that are not played are left out."""
+    def cells(self) -> Iterator[tuple[Line, Line, RunFields]]:
+        """Yield row, column and all fields of the run for each cell that is played, row by row."""
         for row in self.rows:
             for column in self.columns:
                 if row.play and column.play:
-                    yield row, column, self.part(row, column)
+                    yield row, column, self.fields_of(row, column)
 
-    def part(self, row: Line, column: Line) -> Part:
-        """The whole description of a cell's run."""
+    def fields_of(self, row: Line, column: Line) -> RunFields:
+        """Return all fields of a cell's run."""
         return self.runs.under(row).under(column)
 
 
-class Suite(_Strict):
+class Suite(Strict):
     """A suite, as its YAML file describes it.
 
     Attributes:
-        name: of our files, the file's name.
+        name: name of the suite; for those of the project the name of the file.
         title: one line for lists.
-        include: suites of ours whose tables come first; what those include is not looked at.
-        models: what ``--model`` takes, by the names that the tables use; a user may replace each.
-        segmenters: the same of ``--segmenter``.
-        tables: what is played and shown.
-        notes: sentences that a reader of all tables needs.
+        include: suites of the project whose tables precede those of this suite; their own ``include`` is ignored.
+        models: values of ``--model`` by the names in the tables; a user can replace them.
+        segmenters: values of ``--segmenter`` by the names in the tables; a user can replace them.
+        tables: the tables to play and show.
+        notes: notes for readers of all tables.
     """
 
     schema_: Literal["hlmat-suite/1"] = Field(alias="schema")
@@ -144,48 +142,48 @@ class Suite(_Strict):
     include: tuple[str, ...] = ()
     models: dict[str, str] = Field(default_factory=dict)
     segmenters: dict[str, str] = Field(default_factory=dict)
-    tables: tuple[Table, ...] = ()
+    tables: tuple[SuiteTable, ...] = ()
     notes: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _fits_together(self) -> Suite:
         for table in self.tables:
             _check_names(table)
-            for row, column, part in table.cells():
+            for row, column, fields in table.cells():
                 where = f"the cell {row.name} / {column.name} of {table.name}"
                 for needed in ("model", "task", "segmenter", "score"):
-                    if not getattr(part, needed):
+                    if not getattr(fields, needed):
                         raise ValueError(f"{where} has no {needed}")
-                for each in (part, part.under(part.boxes or Part())):
+                for each in (fields, fields.under(fields.boxes or RunFields())):
                     _check_known(where, "model", each.model, self.models)
                     _check_known(where, "segmenter", each.segmenter, self.segmenters)
-                if part.minus not in (None, *(line.name for line in table.rows if line.play)):
-                    raise ValueError(f"{where} is compared with {part.minus}, which is no row that is played")
-                if part.minus is not None and part.score != ("miou",):
-                    raise ValueError(f"{where} is a gain, which is one of miou alone")
+                if fields.minus not in (None, *(line.name for line in table.rows if line.play)):
+                    raise ValueError(f"{where} has minus: {fields.minus}, and no row of this name is played")
+                if fields.minus is not None and fields.score != ("miou",):
+                    raise ValueError(f"{where} has minus:, so its score: must be miou alone")
         return self
 
     def whole(self) -> Suite:
-        """This suite with the tables of those that it includes.
+        """Return this suite with the tables, models, segmenters and notes of the suites that it includes.
 
         Raises:
-            UsageError: when there is no such suite of ours.
+            UsageError: when the project has no suite of an included name.
         """
-        parts = [_shipped(name) for name in self.include]
-        models = {name: spec for part in (*parts, self) for name, spec in part.models.items()}
-        segmenters = {name: spec for part in (*parts, self) for name, spec in part.segmenters.items()}
-        tables = tuple(table for part in (*parts, self) for table in part.tables)
-        notes = tuple(dict.fromkeys(note for part in (*parts, self) for note in part.notes))
+        parts = [_built_in(name) for name in self.include]
+        models = {name: spec for suite in (*parts, self) for name, spec in suite.models.items()}
+        segmenters = {name: spec for suite in (*parts, self) for name, spec in suite.segmenters.items()}
+        tables = tuple(table for suite in (*parts, self) for table in suite.tables)
+        notes = tuple(dict.fromkeys(note for suite in (*parts, self) for note in suite.notes))
         changes = {"models": models, "segmenters": segmenters, "tables": tables, "notes": notes, "include": ()}
         return self.model_copy(update=changes)
 
 
 def slug(name: str) -> str:
-    """A name as part of a file name."""
+    """Return a name in a form for file names, in lower case."""
     return re.sub(r"[^\w.=+-]+", "-", name).strip("-.").lower()
 
 
-def _check_names(table: Table) -> None:
+def _check_names(table: SuiteTable) -> None:
     for lines in (table.rows, table.columns):
         slugs = [slug(line.name) for line in lines]
         if twice := [line.name for line in lines if slugs.count(slug(line.name)) > 1]:
@@ -198,33 +196,26 @@ def _check_known(where: str, kind: str, name: str | None, known: Mapping[str, st
 
 
 def suite_names() -> list[str]:
-    """The names of all suites of ours."""
+    """Return the names of the project's suites, sorted."""
     return sorted(path.stem for path in (folder("tasks") / "suites").glob("*.yaml"))
 
 
 def load_suite(name: str) -> Suite:
-    """The suite of that name, or of the YAML file of that path.
+    """Load a suite by the name of a project's suite, or by the path of a YAML file.
 
     Raises:
-        UsageError: when there is none, or the file does not describe one.
+        UsageError: when there is no such suite, or the file does not follow the schema.
     """
     if name.endswith((".yaml", ".yml")) or "/" in name:
         return _read(Path(name))
-    return _shipped(name)
+    return _built_in(name)
 
 
-def _shipped(name: str) -> Suite:
+def _built_in(name: str) -> Suite:
     if name not in suite_names():
         raise unknown("suite", name, suite_names(), _LIST_HINT)
     return _read(folder("tasks") / "suites" / f"{name}.yaml")
 
 
 def _read(path: Path) -> Suite:
-    values = files.read(path, "suite file")
-    try:
-        return Suite.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "as a whole"
-        message = first["msg"].removeprefix("Value error, ").rstrip(".")
-        raise UsageError(f"The suite file {path} is not of schema hlmat-suite/1: {place}: {message}.") from error
+    return validated(Suite, files.read(path, "suite file"), f"the suite file {path}")

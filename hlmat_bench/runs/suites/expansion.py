@@ -1,4 +1,4 @@
-"""From a suite to its runs and cells: what is to be played, each run once, and which cell shows which run."""
+"""Expand a suite into the runs to play, without duplicates, and the cells that show them."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from hlmat_bench.data.tasks import load_task
 from hlmat_bench.models.catalog import Catalog
 from hlmat_bench.protocol import plugins
 from hlmat_bench.protocol.settings import applying, setting_names
-from hlmat_bench.runs import kinds
-from hlmat_bench.runs.run import rules_of, split_settings
-from hlmat_bench.runs.suites.definition import Line, Part, Suite, Table, slug
+from hlmat_bench.runs import task_kinds
+from hlmat_bench.runs.plan import settings_for, split_settings
+from hlmat_bench.runs.suites.definition import Line, RunFields, Suite, SuiteTable, slug
 from hlmat_bench.runs.suites.measures import Measure
 
 
 @dataclass(frozen=True)
-class Wanted:
+class SuiteRun:
     """A run of a suite.
 
     Attributes:
-        name: of its folder.
-        model, task, segmenter, strategy, initial, budget, limit, settings: as of `hlmat_bench.runs.run.run`.
-        boxes: the run whose boxes are its initial state; or None.
+        name: name of the run's folder.
+        model, task, segmenter, strategy, initial, budget, limit, settings: see `hlmat_bench.runs.run.run`.
+        boxes: the run whose boxes are the initial state, or None.
     """
 
     name: str
@@ -40,10 +40,10 @@ class Wanted:
     budget: int | None
     limit: int | None
     settings: Mapping[str, Any]
-    boxes: Wanted | None = None
+    boxes: SuiteRun | None = None
 
     def initial_of(self, out: Path) -> str | None:
-        """What ``--initial`` takes, where the runs lie in this folder."""
+        """Return the value of ``--initial``, if ``out`` is the folder of all runs of the suite."""
         return self.initial if self.boxes is None else f"box-from={out / self.boxes.name}"
 
 
@@ -52,50 +52,50 @@ class Cell:
     """A cell of a table.
 
     Attributes:
-        row, column: their names.
-        run: what it shows; None where nothing is played.
-        minus: the run that it is compared with; or None.
-        measures: what it shows of it.
-        published: the published number, in the first measure's unit; None where there is none.
+        row, column: names of its row and column.
+        run: the run that the cell shows; None if nothing is played.
+        minus: the run whose mIoU is subtracted, or None.
+        measures: the scores that the cell shows.
+        published: the published number, in the first measure's unit, or None.
     """
 
     row: str
     column: str
-    run: Wanted | None = None
-    minus: Wanted | None = None
+    run: SuiteRun | None = None
+    minus: SuiteRun | None = None
     measures: tuple[Measure, ...] = ()
     published: float | None = None
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A suite, expanded.
+    """An expanded suite.
 
     Attributes:
-        suite: the whole of it.
-        runs: each once, those that others take boxes from before them.
-        cells: by the table's name, row by row.
-        replaced: what the user put in place of the suite's parts, as sentences.
+        suite: the suite with the tables of those that it includes.
+        runs: all different runs; a run precedes those that take boxes from it.
+        cells: the cells by the table's name, row by row.
+        replaced: sentences on the models, segmenters and tasks that the user has replaced.
     """
 
     suite: Suite
-    runs: Sequence[Wanted]
+    runs: Sequence[SuiteRun]
     cells: Mapping[str, Sequence[Cell]]
     replaced: Sequence[str] = ()
 
     def notes(self) -> list[str]:
-        """What holds for all tables."""
+        """Return the notes for all tables."""
         return [*self.suite.notes, *self.replaced]
 
 
 @dataclass(frozen=True)
 class Changes:
-    """What a user puts in place of a suite's parts.
+    """A user's replacements in a suite.
 
     Attributes:
-        models, segmenters, tasks: ``NAME=SPEC`` each.
-        limit: in place of every run's.
-        settings: over every run's that has a use for them.
+        models, segmenters, tasks: replacements in the form ``NAME=SPEC``.
+        limit: replaces the limit of every run.
+        settings: replace settings of every run to which they apply.
         catalog: a file with more models.
     """
 
@@ -108,26 +108,28 @@ class Changes:
 
 
 def expand(suite: Suite, changes: Changes | None = None) -> Plan:
-    """The runs and cells of a suite.
+    """Return the runs and cells of a suite.
 
     Raises:
-        UsageError: when a change names no part of the suite.
+        UsageError: when a change names a model, segmenter or task that the suite does not have, or an unknown setting.
     """
     return _Expansion(suite.whole(), changes or Changes()).plan()
 
 
 class _Expansion:
-    """One expansion: the parts by name, and the runs found so far."""
+    """The state of an expansion: specs by name, and the runs found so far by their identity."""
 
     def __init__(self, suite: Suite, changes: Changes) -> None:
         _check_settings(changes.settings)
-        used = {part.task: str(part.task) for table in suite.tables for _, _, part in table.cells() if part.task}
+        used = {
+            fields.task: str(fields.task) for table in suite.tables for _, _, fields in table.cells() if fields.task
+        }
         self.suite, self.changes = suite, changes
         self.models = _replaced("model", suite.models, changes.models)
         self.segmenters = _replaced("segmenter", suite.segmenters, changes.segmenters)
         self.tasks = _replaced("task", used, changes.tasks)
         self.catalog = Catalog.load(changes.catalog)
-        self.runs: dict[str, Wanted] = {}
+        self.runs: dict[str, SuiteRun] = {}
 
     def plan(self) -> Plan:
         cells = {table.name: [*self._cells(table)] for table in self.suite.tables}
@@ -136,7 +138,7 @@ class _Expansion:
         _check_names([table.name for table in self.suite.tables])
         return Plan(self.suite, list(self.runs.values()), cells, names)
 
-    def _cells(self, table: Table) -> list[Cell]:
+    def _cells(self, table: SuiteTable) -> list[Cell]:
         shown = published_table(table.published)[1] if table.published else None
         cells = []
         for row in table.rows:
@@ -147,59 +149,63 @@ class _Expansion:
                 cells.append(replace(made, published=number))
         return cells
 
-    def _played(self, table: Table, row: Line, column: Line) -> Cell:
-        part = table.part(row, column)
+    def _played(self, table: SuiteTable, row: Line, column: Line) -> Cell:
+        fields = table.fields_of(row, column)
         minus = None
-        if part.minus is not None:
-            [other] = [line for line in table.rows if line.name == part.minus]
-            minus = self._run(table.part(other, column), _folder(table, other, column))
-        run = self._run(part, _folder(table, row, column))
-        return Cell(row.name, column.name, run, minus, tuple(Measure.named(name) for name in part.score))
+        if fields.minus is not None:
+            [other] = [line for line in table.rows if line.name == fields.minus]
+            minus = self._run(table.fields_of(other, column), _folder(table, other, column))
+        run = self._run(fields, _folder(table, row, column))
+        return Cell(row.name, column.name, run, minus, tuple(Measure.named(name) for name in fields.score))
 
-    def _run(self, part: Part, name: str) -> Wanted:
-        """The run of a description, the same one for the same run under another name."""
-        assert part.model and part.task and part.segmenter
+    def _run(self, fields: RunFields, name: str) -> SuiteRun:
+        """Return the run with these fields; if an equal run exists under another name, return that."""
+        assert fields.model and fields.task and fields.segmenter
         boxes = None
-        if part.boxes is not None:
-            alike = Part(model=part.model, task=part.task, segmenter=part.segmenter, limit=part.limit)
-            boxes = self._run(alike.under(part.boxes), f"{name}__boxes")
-        wanted = Wanted(
+        if fields.boxes is not None:
+            alike = RunFields(model=fields.model, task=fields.task, segmenter=fields.segmenter, limit=fields.limit)
+            boxes = self._run(alike.under(fields.boxes), f"{name}__boxes")
+        wanted = SuiteRun(
             name=name,
-            model=self.models[part.model],
-            task=self.tasks[part.task],
-            segmenter=self.segmenters[part.segmenter],
-            strategy=part.strategy,
-            initial=part.initial,
-            budget=part.budget,
-            limit=self.changes.limit or part.limit,
-            settings={**part.settings, **self._changed(part)},
+            model=self.models[fields.model],
+            task=self.tasks[fields.task],
+            segmenter=self.segmenters[fields.segmenter],
+            strategy=fields.strategy,
+            initial=fields.initial,
+            budget=fields.budget,
+            limit=self.changes.limit or fields.limit,
+            settings={**fields.settings, **self._changed(fields)},
             boxes=boxes,
         )
         return self.runs.setdefault(_identity(wanted, self.catalog), wanted)
 
-    def _changed(self, part: Part) -> dict[str, Any]:
-        """The user's settings, but those that the run's strategy and initial state have no use for."""
-        own = {"strategy": _strategy(part, self.tasks[str(part.task)]), "initial": part.initial, **part.settings}
+    def _changed(self, fields: RunFields) -> dict[str, Any]:
+        """Return the user's settings that apply to the run's strategy and initial state."""
+        own = {
+            "strategy": _strategy(fields, self.tasks[str(fields.task)]),
+            "initial": fields.initial,
+            **fields.settings,
+        }
         return applying(self.changes.settings, own)
 
 
-def _strategy(part: Part, task: str) -> str:
-    """Who chooses the next action, where the description does not say: what the task's kind has."""
+def _strategy(fields: RunFields, task: str) -> str:
+    """Return the strategy of a run; by default that of the task's kind."""
     try:
-        usual = kinds.DEFAULTS[load_task(task).kind]
+        usual = task_kinds.DEFAULTS[load_task(task).kind]
     except UsageError:  # It cannot be played, and says so when its turn comes.
         usual = {}
-    return part.strategy or str(usual.get("strategy", "greedy"))
+    return fields.strategy or str(usual.get("strategy", "greedy"))
 
 
-def _identity(wanted: Wanted, catalog: Catalog) -> str:
-    """What tells runs apart: with the defaults filled in, so that saying one makes no other run."""
+def _identity(wanted: SuiteRun, catalog: Catalog) -> str:
+    """Return a text that is equal for equal runs. Defaults are filled in, so a default that is written out is equal."""
     protocol, data, points = split_settings(wanted.settings)
     given = protocol | {"strategy": wanted.strategy, "initial": wanted.initial}
     try:
-        made = rules_of(catalog.choose(wanted.model), load_task(wanted.task), given, wanted.budget)
+        made = settings_for(catalog.choose(wanted.model), load_task(wanted.task), given, wanted.budget)
         rules = made.model_dump(mode="json")
-    except UsageError:  # It cannot be played, and says so when its turn comes.
+    except UsageError:  # The run cannot be played; the error is reported when it starts.
         rules = given | {"budget": wanted.budget}
     boxes = _identity(wanted.boxes, catalog) if wanted.boxes else None
     return json.dumps(
@@ -209,12 +215,12 @@ def _identity(wanted: Wanted, catalog: Catalog) -> str:
     )
 
 
-def _folder(table: Table, row: Line, column: Line) -> str:
+def _folder(table: SuiteTable, row: Line, column: Line) -> str:
     return "__".join((table.name, slug(row.name), slug(column.name)))
 
 
 def _replaced(kind: str, names: Mapping[str, str], pairs: Sequence[str]) -> dict[str, str]:
-    """The specs by name, with those that a user gave as ``NAME=SPEC``."""
+    """Return the specs by name, with the user's replacements in the form ``NAME=SPEC``."""
     specs = dict(names)
     for pair in pairs:
         name, equals, spec = pair.partition("=")
@@ -227,13 +233,13 @@ def _replaced(kind: str, names: Mapping[str, str], pairs: Sequence[str]) -> dict
 
 
 def _check_names(tables: Sequence[str]) -> None:
-    """Raise UsageError where two tables would have the same folders."""
+    """Raise UsageError if two tables have the same name, because their runs would share folders."""
     if twice := [name for name in tables if tables.count(name) > 1]:
         raise UsageError(f"Two tables of the suite are called {twice[0]}; give one another name.")
 
 
 def _check_settings(settings: Mapping[str, Any]) -> None:
-    """Raise UsageError for a setting that no run takes."""
+    """Raise UsageError for an unknown setting."""
     known = [*setting_names(), "points"]
     for name in settings:
         if name not in known and not name.startswith("data."):

@@ -1,4 +1,4 @@
-"""The list of suites, and what is missing to play them here."""
+"""List the suites, and find out what is missing on this machine to play them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ HEADERS = ("suite", "title", "runs", "missing here")
 
 
 @dataclass(frozen=True)
-class Lacking:
-    """What can be seen to be missing for a suite: by name, a few words or a sentence.
+class Missing:
+    """Everything known to be missing for a suite, in words.
 
     Attributes:
-        data: by task.
-        tools: by segmenter.
-        models: by model.
+        data: missing data by task.
+        tools: what is missing by segmenter.
+        models: what is missing by model.
     """
 
     data: Mapping[str, str]
@@ -30,24 +30,24 @@ class Lacking:
     models: Mapping[str, str]
 
     def short(self) -> str:
-        """What is missing, by name."""
+        """Return the names of what is missing, in one line."""
         kinds = {"data": self.data, "segmenters": self.tools, "models": self.models}
         return "; ".join(f"{kind}: {', '.join(names)}" for kind, names in kinds.items() if names) or "nothing"
 
     def lines(self) -> list[str]:
-        """What is missing, and how it is mended."""
+        """Return what is missing and how to provide it, one line per name."""
         parts = (*self.data.items(), *self.tools.items(), *self.models.items())
         return [f"{name} {words}" for name, words in parts] or ["nothing"]
 
 
 def rows(data_root: Path | None = None) -> list[tuple[str, str, str, str]]:
-    """A row per suite of ours, under `HEADERS`."""
+    """Return one row per suite of the project, with columns `HEADERS`."""
     plans = {name: expand(load_suite(name)) for name in suite_names()}
-    return [(name, p.suite.title, str(len(p.runs)), lacking(p, data_root).short()) for name, p in plans.items()]
+    return [(name, p.suite.title, str(len(p.runs)), missing_for(p, data_root).short()) for name, p in plans.items()]
 
 
 def page(name: str, data_root: Path | None = None) -> str:
-    """All that is to be known of a suite before it is played.
+    """Describe a suite before it is played: tables, notes, runs, replaceable parts, and what is missing.
 
     Raises:
         UsageError: when there is no such suite.
@@ -59,19 +59,19 @@ def page(name: str, data_root: Path | None = None) -> str:
     titles = [table.title for table in suite.tables]
     notes = [note for table in suite.tables for note in table.notes]
     sections = {"runs": [run.name for run in plan.runs], "parts that may be replaced": named}
-    sections |= {"missing here": lacking(plan, data_root).lines()}
+    sections |= {"missing here": missing_for(plan, data_root).lines()}
     text = [suite.title, *(title for title in titles if title != suite.title), *notes, *plan.notes()]
     return "\n".join([*text, *(f"\n{head}:\n  " + "\n  ".join(body) for head, body in sections.items())])
 
 
-def lacking(plan: Plan, data_root: Path | None = None) -> Lacking:
-    """What can be seen to be missing for the runs of a suite."""
+def missing_for(plan: Plan, data_root: Path | None = None) -> Missing:
+    """Find out what is missing for the runs of a suite, without loading data, segmenters or models."""
 
     def of(specs: Iterable[str], check: Callable[[str], str | None]) -> dict[str, str]:
         found = {spec: check(spec) for spec in dict.fromkeys(specs)}
         return {spec: words for spec, words in found.items() if words is not None}
 
-    return Lacking(
+    return Missing(
         of((run.task for run in plan.runs), lambda name: load_task(name).missing(data_root)),
         of((run.segmenter for run in plan.runs), _segmenter),
         of((run.model for run in plan.runs), _model),

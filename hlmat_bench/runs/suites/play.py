@@ -1,4 +1,4 @@
-"""Playing the runs of a suite one after the other; one that cannot be played does not stop the others."""
+"""Play the runs of a suite one after the other; a run that cannot be played does not stop the others."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from hlmat_bench.protocol import manifest, plugins
 from hlmat_bench.runs.run import run as play_run
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.runs.sealed_scores import SCORES
-from hlmat_bench.runs.suites.expansion import Plan, Wanted
+from hlmat_bench.runs.suites.expansion import Plan, SuiteRun
 
 STATE = "suite.json"
 STATE_SCHEMA = "hlmat-suite-run/1"
 
 
 @dataclass(frozen=True)
-class Means:
-    """What all runs of a suite are played with; see `hlmat_bench.runs.run.run`.
+class PlayOptions:
+    """Options of all runs of a suite; see `hlmat_bench.runs.run.run`.
 
     Attributes:
-        out: the folder of the suite; each run has its own in it.
+        out: folder of the suite, with one folder per run.
     """
 
     out: Path
@@ -42,11 +42,11 @@ class Means:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a run.
+    """The result of a run.
 
     Attributes:
-        run: where it is; None where it could not be played.
-        reason: why it could not, as a sentence.
+        run: the run; None if it could not be played.
+        reason: a sentence that says why it could not be played; None if it was.
     """
 
     run: Run | None
@@ -54,18 +54,18 @@ class Outcome:
 
 
 class Watcher(Protocol):
-    """Is told how far a suite is."""
+    """An interface to show the progress of a suite."""
 
     def begins(self, name: str) -> None:
-        """A run begins, or goes on."""
+        """Show that a run starts or continues."""
 
     def counts(self, runs: tuple[int, int], samples: tuple[int, int]) -> None:
-        """So many runs of all, and samples of all, are done. How many samples a run has is known once it begins."""
+        """Show (finished, all) runs and samples; the number of all samples is exact once every run has started."""
 
 
 @dataclass
 class _Tally:
-    """How far the suite is."""
+    """The progress of a suite: the number of finished runs, and of finished and all samples by run."""
 
     totals: dict[str, int]
     watcher: Watcher
@@ -73,7 +73,7 @@ class _Tally:
     samples: dict[str, int] = field(default_factory=dict)
 
     def update(self, name: str) -> Callable[[int, int], None]:
-        """The progress of a run."""
+        """Return the progress callback for a run."""
 
         def progress(done: int, total: int) -> None:
             self.samples[name], self.totals[name] = done, total
@@ -82,7 +82,7 @@ class _Tally:
         return progress
 
     def ended(self, name: str, samples: int | None) -> None:
-        """A run is done; without samples, it could not be played."""
+        """Count a finished run with its number of samples; None: it could not be played."""
         self.runs += samples is not None
         self.samples[name] = samples or 0
         if samples is not None:
@@ -94,81 +94,81 @@ class _Tally:
         self.watcher.counts((self.runs, len(self.totals)), counted)
 
 
-def play_suite(plan: Plan, means: Means, watcher: Watcher) -> dict[str, Outcome]:
-    """Play what is not yet done, and say what became of each run, by its folder's name.
+def play_suite(plan: Plan, options: PlayOptions, watcher: Watcher) -> dict[str, Outcome]:
+    """Play the runs that are not finished yet, and return the outcome of every run by its folder's name.
 
     Raises:
         UsageError: when the suite's folder cannot be written.
     """
-    state = _State(means.out, plan)
-    tally = _Tally({wanted.name: _expected(wanted) for wanted in plan.runs}, watcher)
+    state = _State(options.out, plan)
+    tally = _Tally({run.name: _expected(run) for run in plan.runs}, watcher)
     outcomes: dict[str, Outcome] = {}
     tally.report()
-    for wanted in plan.runs:
-        made = state.finished(wanted, means)
+    for run in plan.runs:
+        made = state.finished(run, options)
         if made is None:
-            watcher.begins(wanted.name)
-            outcomes[wanted.name] = _outcome(wanted, means, outcomes, tally.update(wanted.name))
-            made = outcomes[wanted.name].run
+            watcher.begins(run.name)
+            outcomes[run.name] = _outcome(run, options, outcomes, tally.update(run.name))
+            made = outcomes[run.name].run
             if made is not None:
-                state.note(wanted, means)
+                state.note(run, options)
         else:
-            outcomes[wanted.name] = Outcome(made)
-        tally.ended(wanted.name, made.scores()["n"] if made else None)
+            outcomes[run.name] = Outcome(made)
+        tally.ended(run.name, made.scores()["n"] if made else None)
     return outcomes
 
 
 def _outcome(
-    wanted: Wanted, means: Means, outcomes: Mapping[str, Outcome], progress: Callable[[int, int], None]
+    run: SuiteRun, options: PlayOptions, outcomes: Mapping[str, Outcome], progress: Callable[[int, int], None]
 ) -> Outcome:
-    if wanted.boxes is not None and (why := outcomes[wanted.boxes.name].reason) is not None:
+    if run.boxes is not None and (why := outcomes[run.boxes.name].reason) is not None:
         return Outcome(None, why)
     try:
-        if (lacking := load_task(wanted.task).missing(means.data_root)) is not None:
-            return Outcome(None, f"The task {wanted.task} {lacking}.")
-        return Outcome(_play(wanted, means, progress))
+        if (lacking := load_task(run.task).missing(options.data_root)) is not None:
+            return Outcome(None, f"The task {run.task} {lacking}.")
+        return Outcome(_play(run, options, progress))
     except UsageError as error:
         return Outcome(None, str(error))
 
 
-def _play(wanted: Wanted, means: Means, progress: Callable[[int, int], None]) -> Run:
-    cached = plugins.takes("segmenter", plugins.parse_spec(wanted.segmenter)[0], "embedding_cache")
+def _play(run: SuiteRun, options: PlayOptions, progress: Callable[[int, int], None]) -> Run:
+    cached = plugins.takes("segmenter", plugins.parse_spec(run.segmenter)[0], "embedding_cache")
     return play_run(
-        wanted.model,
-        wanted.task,
-        wanted.segmenter,
-        strategy=wanted.strategy,
-        budget=wanted.budget,
-        initial=wanted.initial_of(means.out),
-        out=means.out / wanted.name,
-        limit=wanted.limit,
-        seed=means.seed,
-        data_root=means.data_root,
-        concurrency=means.concurrency,
-        batch_size=means.batch_size,
-        catalog=means.catalog,
-        embedding_cache=means.embedding_cache if cached else None,
-        settings=wanted.settings,
-        argv=means.argv,
+        run.model,
+        run.task,
+        run.segmenter,
+        strategy=run.strategy,
+        budget=run.budget,
+        initial=run.initial_of(options.out),
+        out=options.out / run.name,
+        limit=run.limit,
+        seed=options.seed,
+        data_root=options.data_root,
+        concurrency=options.concurrency,
+        batch_size=options.batch_size,
+        catalog=options.catalog,
+        embedding_cache=options.embedding_cache if cached else None,
+        settings=run.settings,
+        argv=options.argv,
         progress=progress,
     )
 
 
-def _expected(wanted: Wanted) -> int:
-    """How many samples a run will have, as far as its task's file says."""
+def _expected(run: SuiteRun) -> int:
+    """Return the number of samples of a run, if the task's file or the limit says it; else 0."""
     try:
-        published = load_task(wanted.task).expected.expressions
+        published = load_task(run.task).expected.expressions
     except UsageError:
         published = None
-    known = [number for number in (published, wanted.limit) if number is not None]
+    known = [number for number in (published, run.limit) if number is not None]
     return min(known, default=0)
 
 
 class _State:
-    """``suite.json`` in the suite's folder: which runs are finished, so that they are not opened again.
+    """The file ``suite.json`` in the suite's folder, which lists finished runs, so that they are not played again.
 
     Raises:
-        UsageError: when the folder cannot be written, or holds another suite.
+        UsageError: when the folder cannot be written, or belongs to another suite.
     """
 
     def __init__(self, out: Path, plan: Plan) -> None:
@@ -185,31 +185,31 @@ class _State:
             raise UsageError(f"{self._path} is of another suite; choose another --out.")
         self._value = found
 
-    def finished(self, wanted: Wanted, means: Means) -> Run | None:
-        """The run, where it is finished and was asked for in the same way."""
-        folder = means.out / wanted.name
-        if self._value["finished"].get(wanted.name) != _request(wanted, means) or not (folder / SCORES).exists():
+    def finished(self, run: SuiteRun, options: PlayOptions) -> Run | None:
+        """Return the run if it is finished and its options have not changed, else None."""
+        folder = options.out / run.name
+        if self._value["finished"].get(run.name) != _request(run, options) or not (folder / SCORES).exists():
             return None
         made = Run(folder)
         return made if made.finished() and not made.scores()["failures"]["episodes"] else None
 
-    def note(self, wanted: Wanted, means: Means) -> None:
-        """Write down that a run is finished."""
-        self._value["finished"][wanted.name] = _request(wanted, means)
+    def note(self, run: SuiteRun, options: PlayOptions) -> None:
+        """Record that a run is finished."""
+        self._value["finished"][run.name] = _request(run, options)
         manifest.write_json(self._path, self._value)
 
 
-def _request(wanted: Wanted, means: Means) -> dict[str, Any]:
-    """What a finished run depends on, as JSON; keys and tokens are blotted out."""
+def _request(run: SuiteRun, options: PlayOptions) -> dict[str, Any]:
+    """Return everything that a run depends on, as JSON values, without keys and tokens."""
     return {
-        "model": redact(wanted.model),
-        "task": wanted.task,
-        "segmenter": wanted.segmenter,
-        "strategy": wanted.strategy,
-        "initial": wanted.initial_of(Path()),
-        "budget": wanted.budget,
-        "limit": wanted.limit,
-        "settings": json.loads(json.dumps(wanted.settings, default=str)),
-        "seed": means.seed,
-        "data_root": None if means.data_root is None else os.fspath(means.data_root),
+        "model": redact(run.model),
+        "task": run.task,
+        "segmenter": run.segmenter,
+        "strategy": run.strategy,
+        "initial": run.initial_of(Path()),
+        "budget": run.budget,
+        "limit": run.limit,
+        "settings": json.loads(json.dumps(run.settings, default=str)),
+        "seed": options.seed,
+        "data_root": None if options.data_root is None else os.fspath(options.data_root),
     }

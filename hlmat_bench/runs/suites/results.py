@@ -9,8 +9,8 @@ from typing import Any
 from hlmat_bench.data.published import published_table
 from hlmat_bench.protocol.settings import headline
 from hlmat_bench.runs.run_folder import Run
-from hlmat_bench.runs.suites.definition import Table
-from hlmat_bench.runs.suites.expansion import Cell, Plan, Wanted
+from hlmat_bench.runs.suites.definition import SuiteTable
+from hlmat_bench.runs.suites.expansion import Cell, Plan, SuiteRun
 from hlmat_bench.runs.suites.measures import Measure, Shown
 from hlmat_bench.runs.suites.play import Outcome
 from hlmat_bench.scores.facts import Facts, facts
@@ -58,7 +58,7 @@ class TableResult:
         caption: sentences below it.
     """
 
-    table: Table
+    table: SuiteTable
     cells: Mapping[str, Mapping[str, CellResult]]
     caption: Sequence[str]
 
@@ -73,7 +73,7 @@ def missing(tables: Sequence[TableResult]) -> bool:
     return any(cell.reason for table in tables for row in table.cells.values() for cell in row.values())
 
 
-def _table(table: Table, plan: Plan, outcomes: Mapping[str, Outcome]) -> TableResult:
+def _table(table: SuiteTable, plan: Plan, outcomes: Mapping[str, Outcome]) -> TableResult:
     made: dict[str, dict[str, CellResult]] = {}
     for cell in plan.cells[table.name]:
         made.setdefault(cell.row, {})[cell.column] = _result(cell, outcomes)
@@ -96,7 +96,7 @@ def _how_much(cells: Sequence[CellResult]) -> list[str]:
     return sentences
 
 
-def _sources(table: Table) -> list[str]:
+def _sources(table: SuiteTable) -> list[str]:
     if table.published is None:
         return []
     publication, shown = published_table(table.published)
@@ -121,7 +121,7 @@ def _result(cell: Cell, outcomes: Mapping[str, Outcome]) -> CellResult:
     return CellResult(cell, values, scores["n"], masks, rule, _failed(scores), why)
 
 
-def _run(wanted: Wanted, outcomes: Mapping[str, Outcome]) -> Run:
+def _run(wanted: SuiteRun, outcomes: Mapping[str, Outcome]) -> Run:
     run = outcomes[wanted.name].run
     assert run is not None
     return run

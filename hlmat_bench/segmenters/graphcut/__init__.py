@@ -1,1 +1,1 @@
-"""The cheapest labelling of an image by a cut, whole and in a window."""
+"""The algorithms of the segmenter ``graphcut``: a minimum cut, and its use in a window around a click."""

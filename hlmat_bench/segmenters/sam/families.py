@@ -1,4 +1,4 @@
-"""The families of Segment Anything Models: what each shares, which sizes it has, and where their weights are.
+"""The families of Segment Anything Models: their common properties, their sizes, and the sources of their weights.
 
 Sources: Kirillov et al., arXiv 2304.02643 (SAM); Ke et al., arXiv 2306.01567 (SAM-HQ); Ravi et al., arXiv 2408.00714
 (SAM 2); Carion et al., arXiv 2511.16719 (SAM 3); Zhou et al., arXiv 2501.07256 (EdgeTAM). How images are prepared and
@@ -11,27 +11,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hlmat_bench.segmenters.sam.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Frame
+from hlmat_bench.segmenters.sam.preprocessing import IMAGENET_MEAN, IMAGENET_STD, InputSquare
 
 _HALF = (127.5, 127.5, 127.5)
 
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """What the SAMs of one family have in common.
+    """The common properties of the SAMs of one family.
 
     Attributes:
-        name: as it is written, e.g. ``"SAM 2"``.
+        name: the name of the family, e.g. ``"SAM 2"``.
         any: the name of the segmenter that takes every size of the family.
-        model: the class of transformers.
+        model: the network's class in transformers.
         config: the class of its configuration.
-        types: the ``model_type`` of the checkpoints that it reads; those of videos hold the image's network too.
-        licence: of the public weights.
-        gated: the hub gives them to those who accepted the licence there.
-        side: of the square that the network sees, in pixels, in the public checkpoints.
-        stretched, mean, std: see `hlmat_bench.segmenters.sam.preprocessing.Frame`.
-        bound: logits that are fed back are first cut to [-bound, bound]; None leaves them as they are.
-        needs: packages beside torch, transformers and safetensors.
+        types: the ``model_type`` of the checkpoints that the class reads; checkpoints for videos contain the network
+            for images, too.
+        licence: the licence of the public weights.
+        gated: whether the hub requires users to accept the licence before a download.
+        side: side of the square that is the network's input, in pixels, in the public checkpoints.
+        stretched, mean, std: see `hlmat_bench.segmenters.sam.preprocessing.InputSquare`.
+        bound: logits that are fed back are first clipped to [-bound, bound]; None for no clipping.
+        needs: required packages, other than torch, transformers and safetensors.
     """
 
     name: str
@@ -48,17 +49,19 @@ class Family:
     bound: float | None = 32.0
     needs: tuple[str, ...] = ("torchvision",)
 
-    def frame(self, side: int) -> Frame:
-        """How images get into a network that sees ``side`` pixels.
+    def square(self, side: int) -> InputSquare:
+        """Return the preprocessing for a network whose input is a square of ``side`` pixels.
 
-        The image of a SAM is resized by Pillow, as in the original code, so that both code paths give the same masks;
-        those of the other families by torchvision, as in transformers.
+        Pillow resizes images for SAM, as in the original code, so that both code paths give the same masks; torchvision
+        resizes them for the other families, as in transformers.
         """
-        return Frame(side, self.stretched, "pillow" if "pillow" in self.needs else "torchvision", self.mean, self.std)
+        return InputSquare(
+            side, self.stretched, "pillow" if "pillow" in self.needs else "torchvision", self.mean, self.std
+        )
 
 
-# The predictors of SAM 2 (sam2/sam2_image_predictor.py), and of SAM 3 and EdgeTAM after it, cut the logits they return
-# at 32; those of SAM and SAM-HQ do not.
+# The predictors of SAM 2 (sam2/sam2_image_predictor.py), and of SAM 3 and EdgeTAM after it, clip the logits that they
+# return at 32; those of SAM and SAM-HQ do not.
 SAM = Family(
     "SAM", "sam", "SamModel", "SamConfig", ("sam",), "Apache-2.0", stretched=False, bound=None, needs=("pillow",)
 )
@@ -90,15 +93,15 @@ FAMILIES = (SAM, SAM_HQ, SAM_2, SAM_3, EDGETAM)
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One segmenter: a family, and which of its sizes.
+    """One segmenter: a family and one of its sizes.
 
     Attributes:
-        name: of the segmenter.
-        family: it belongs to.
-        hub_id: the weights' name on the Hugging Face hub; empty where there are several.
-        size: channels of the image encoder's first block, and its blocks; None: any.
-        occlusion: the checkpoint's ``enable_occlusion_spatial_embedding``, which tells SAM 2.1 from SAM 2, as their
-            image networks are built alike. None: either.
+        name: the name of the segmenter.
+        family: its family.
+        hub_id: the id of the weights on the Hugging Face hub; empty where there are several.
+        size: channels of the image encoder's first block, and the number of its blocks; None for any size.
+        occlusion: the checkpoint's ``enable_occlusion_spatial_embedding``, which distinguishes SAM 2.1 from SAM 2,
+            because their networks for images have the same architecture. None for either.
     """
 
     name: str
@@ -109,14 +112,14 @@ class Variant:
 
     @property
     def source(self) -> str:
-        """Where to get the weights and how to name them, as a sentence."""
+        """A sentence that says where to get the weights and how to name them."""
         terms = " (once you accepted its licence there)" if self.family.gated else ""
         hub = f", or {self.hub_id} on the Hugging Face hub{terms}" if self.hub_id else ""
         return f"Name a folder of {self.family.name} weights that transformers saved{hub}, as pretrained=."
 
 
 def _hiera(letter: str, word: str, size: tuple[int, int]) -> tuple[Variant, Variant]:
-    """SAM 2 and SAM 2.1 of one size."""
+    """Return the variants SAM 2 and SAM 2.1 of one size."""
     return (
         Variant(f"sam2_{letter}", SAM_2, f"facebook/sam2-hiera-{word}", size, occlusion=False),
         Variant(f"sam2.1_{letter}", SAM_2, f"facebook/sam2.1-hiera-{word}", size, occlusion=True),
@@ -146,7 +149,7 @@ VARIANTS: Mapping[str, Variant] = {
 
 
 def encoder_size(config: Any) -> tuple[int, int] | None:
-    """`Variant.size` of a configuration of transformers; None where the family has one size."""
+    """Return the `Variant.size` of a configuration of transformers; None where the family has one size."""
     vision = config.vision_config
     if hasattr(vision, "num_hidden_layers"):
         return vision.hidden_size, vision.num_hidden_layers

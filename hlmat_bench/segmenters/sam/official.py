@@ -1,4 +1,4 @@
-"""What the SAM segmenters ask of a network, and the official network of SAM.
+"""The interface of the networks of the SAM segmenters, and the official network of SAM.
 
 The networks of transformers are in `hlmat_bench.segmenters.sam.transformers`. Source of all numbers: ``build_sam.py``
 of the package segment-anything (Kirillov et al., arXiv 2304.02643).
@@ -16,28 +16,28 @@ from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.networks import weights
 from hlmat_bench.segmenters import known_checkpoints
 from hlmat_bench.segmenters.sam.families import SAM, VARIANTS, Family, Variant
-from hlmat_bench.segmenters.sam.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Frame
+from hlmat_bench.segmenters.sam.preprocessing import IMAGENET_MEAN, IMAGENET_STD, InputSquare
 
 if TYPE_CHECKING:
     import torch
 
 
 @dataclass(frozen=True, slots=True)
-class Architecture:
-    """The numbers that tell one SAM from another; the defaults are those all official ones share.
+class SamArchitecture:
+    """The numbers that define a SAM; the defaults are those of all official ones.
 
     Attributes:
-        name: of the image encoder, e.g. ``"vit_b"``.
+        name: the name of the image encoder, e.g. ``"vit_b"``.
         width: channels of the image encoder.
-        depth: its blocks.
-        heads: its attention heads.
-        global_attention: which of its blocks attend to the whole image; the others attend in windows.
+        depth: number of its blocks.
+        heads: number of its attention heads.
+        global_attention: indices of its blocks that attend to the whole image; the others attend in windows.
         file: the name of the official checkpoint; empty where there is none.
         input_size: longer side of the resized image, in pixels.
         window: side of an attention window, in patches of 16 pixels.
         prompt_width: channels of embeddings, prompts and mask decoder.
         decoder_mlp: hidden channels in the mask decoder's transformer.
-        decoder_heads: its attention heads.
+        decoder_heads: number of its attention heads.
         score_hidden: hidden channels of the head that predicts a mask's IoU.
     """
 
@@ -61,12 +61,12 @@ class Architecture:
 
     @property
     def variant(self) -> Variant:
-        """The same SAM among those of transformers."""
+        """The variant of transformers with the same network."""
         return VARIANTS.get(self.segmenter) or Variant(self.segmenter, SAM, size=(self.width, self.depth))
 
     @property
     def source(self) -> str:
-        """Where to get the weights and how to name their path, as a sentence."""
+        """A sentence that says where to get the weights and how to name their path."""
         if not self.file:
             return "Name them as checkpoint=PATH or pretrained=FOLDER."
         return (
@@ -75,29 +75,29 @@ class Architecture:
         )
 
 
-VIT_B = Architecture("vit_b", 768, 12, 12, (2, 5, 8, 11), "sam_vit_b_01ec64.pth")
-VIT_L = Architecture("vit_l", 1024, 24, 16, (5, 11, 17, 23), "sam_vit_l_0b3195.pth")
-VIT_H = Architecture("vit_h", 1280, 32, 16, (7, 15, 23, 31), "sam_vit_h_4b8939.pth")
+VIT_B = SamArchitecture("vit_b", 768, 12, 12, (2, 5, 8, 11), "sam_vit_b_01ec64.pth")
+VIT_L = SamArchitecture("vit_l", 1024, 24, 16, (5, 11, 17, 23), "sam_vit_l_0b3195.pth")
+VIT_H = SamArchitecture("vit_h", 1280, 32, 16, (7, 15, 23, 31), "sam_vit_h_4b8939.pth")
 _SEGMENTERS = {(a.width, a.depth): a.segmenter for a in (VIT_B, VIT_L, VIT_H)}
 
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """What the image encoder made of an image: tensors on the device.
+    """The output of the image encoder for an image: tensors on the device.
 
     Attributes:
-        arguments: by the name that the decoder knows them by; some are lists, from fine to coarse.
+        arguments: the tensors by the name of the decoder's argument; some are lists, from fine to coarse.
     """
 
     arguments: dict[str, torch.Tensor | list[torch.Tensor]]
 
     @property
     def nbytes(self) -> int:
-        """The memory that they take, in bytes."""
+        """The memory of all tensors, in bytes."""
         return sum(tensor.nbytes for tensor in self.tensors().values())
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """All tensors by name; those of a list by the list's name, a dot and their place."""
+        """Return all tensors by name; a tensor of a list is named by the list's name, a dot and its index."""
         named: dict[str, torch.Tensor] = {}
         for name, value in self.arguments.items():
             if isinstance(value, list):
@@ -108,7 +108,7 @@ class Features:
 
     @staticmethod
     def of(tensors: Mapping[str, torch.Tensor]) -> Features:
-        """The inverse of `tensors`."""
+        """Return features from tensors by name: the inverse of `tensors`."""
         arguments: dict[str, torch.Tensor | list[torch.Tensor]] = {}
         lists: dict[str, dict[int, torch.Tensor]] = {}
         for key, tensor in tensors.items():
@@ -122,13 +122,13 @@ class Features:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What the mask decoder is told: K prompts with the same number of clicks, decoded in one batch.
+    """The input of the mask decoder: K prompts with the same number of clicks, decoded in one batch.
 
     Attributes:
         points: float32 (K, N, 2) as (x, y), or None without clicks.
         labels: int (K, N): 1 for a positive click, 0 for a negative one; or None without clicks.
         boxes: float32 (K, 4) as (x0, y0, x1, y1), or None.
-        logits: float32 (1, 1, L, L), of an earlier mask, for all K; or None.
+        logits: logits of an earlier mask, used for all K prompts, float32 (1, 1, L, L); or None.
     """
 
     points: torch.Tensor | None
@@ -140,23 +140,23 @@ class Prompt:
 class Network(Protocol):
     """One implementation of a SAM.
 
-    Coordinates are in pixels of the square that it sees, of S x S pixels. Its masks have L x L, four to each patch of
-    the image encoder along a side: 256 for 1024 pixels, and 288 for SAM 3's 1008.
+    Coordinates are in pixels of the network's input, a square of S x S pixels. Its masks have L x L pixels, four per
+    patch of the image encoder along a side: 256 for S = 1024, and 288 for SAM 3's 1008.
 
     Attributes:
-        family: it belongs to.
-        library: the distribution whose code runs.
-        frame: how images get into the square.
+        family: its family.
+        library: the installed package whose code runs.
+        square: the preprocessing of images.
         mask_side: L.
         files: the checkpoint's file or folder.
-        wrapping: what its tensors were wrapped in, see `hlmat_bench.core.networks.weights.unwrapped`.
-        device: where it runs.
+        wrapping: the wrapping of its tensors, see `hlmat_bench.core.networks.weights.unwrapped`.
+        device: the device that it runs on.
         dtype: number type of the image encoder.
     """
 
     family: Family
     library: str
-    frame: Frame
+    square: InputSquare
     mask_side: int
     files: Path
     wrapping: str
@@ -164,11 +164,11 @@ class Network(Protocol):
     dtype: torch.dtype
 
     def encode(self, pixels: torch.Tensor) -> Features:
-        """The features of an image, float32 (1, 3, S, S) as `Frame.pixels` makes it, on the device."""
+        """Return the features of an image, float32 (1, 3, S, S) from `InputSquare.pixels`, on the device."""
         ...
 
     def decode(self, features: Features, prompt: Prompt) -> tuple[torch.Tensor, torch.Tensor]:
-        """Three masks for each of the K prompts, and their scores.
+        """Return three masks for every one of the K prompts, and their scores.
 
         Returns:
             Logits, float32 (K, 3, L, L), and predicted IoUs, float32 (K, 3).
@@ -182,10 +182,10 @@ class OfficialNetwork:
     family = SAM
     library = "segment-anything"
 
-    def __init__(self, architecture: Architecture, file: str, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, architecture: SamArchitecture, file: str, device: torch.device, dtype: torch.dtype) -> None:
         what = f"SAM {architecture.name}"
         self.files = weights.checkpoint_file(file, what=what, source=architecture.source)
-        self.frame = SAM.frame(architecture.input_size)
+        self.square = SAM.square(architecture.input_size)
         self.device, self.dtype = device, dtype
         self._sam = build(architecture)
         state, self.wrapping = weights.unwrapped(weights.load(self.files))
@@ -213,8 +213,8 @@ class OfficialNetwork:
         return logits, scores
 
 
-def build(architecture: Architecture) -> Any:
-    """The official network with random weights."""
+def build(architecture: SamArchitecture) -> Any:
+    """Return the official network with random weights."""
     import torch
     from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, TwoWayTransformer
     from segment_anything.modeling import Sam as Official
@@ -256,8 +256,8 @@ def build(architecture: Architecture) -> Any:
     )
 
 
-def _check_state(state: Any, expected: Mapping[str, Any], architecture: Architecture, file: Path) -> None:
-    """Raise UsageError unless a loaded checkpoint holds exactly the expected tensors."""
+def _check_state(state: Any, expected: Mapping[str, Any], architecture: SamArchitecture, file: Path) -> None:
+    """Raise `UsageError` unless a loaded checkpoint contains exactly the expected tensors."""
     if known := known_checkpoints.describe(state, other_than=known_checkpoints.SAM_1):
         raise UsageError(f"{file} is no checkpoint of SAM {architecture.name}: it is {known.what}. {known.advice}")
     if not isinstance(state, dict) or not all(

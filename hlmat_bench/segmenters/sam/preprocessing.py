@@ -1,4 +1,4 @@
-"""How an image gets into the square that a SAM sees, and a mask back out of it."""
+"""Converts images to the square input of a SAM, and masks back to the size of the image."""
 
 from __future__ import annotations
 
@@ -16,27 +16,29 @@ if TYPE_CHECKING:
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
-"""Of pixels from 0 to 255, per channel in RGB."""
+"""Mean and standard deviation of pixels from 0 to 255, per channel in RGB."""
 
 SURE = 10.0
-"""The logit of a given mask's pixels, and its negative that of all others, as Meta's SAM 2 has it.
+"""The logit of the pixels of a given mask; all other pixels have its negative. The value is that of Meta's SAM 2.
 
-``_use_mask_as_output`` in https://github.com/facebookresearch/sam2/blob/main/sam2/modeling/sam2_base.py. The first SAM
-names no figure; micro-sam (``micro_sam/prompt_based_segmentation.py``) takes 6.9 for it.
+Source: ``_use_mask_as_output`` in
+https://github.com/facebookresearch/sam2/blob/main/sam2/modeling/sam2_base.py. The first SAM states no value; micro-sam
+(``micro_sam/prompt_based_segmentation.py``) uses 6.9 for it.
 """
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
-    """A square of ``side`` pixels that every image is brought into.
+class InputSquare:
+    """The square of ``side`` pixels that is the input of a network.
 
     Attributes:
         side: height and width of the square, in pixels.
-        stretched: the image fills the square, whatever its shape; otherwise its longer side does, and zeros fill the
-            rest, to the right or below.
-        resizer: the package that resizes the image, bilinear and with antialiasing. Their 8-bit results differ by 1.
-        mean: of the pixels, from 0 to 255, per channel in RGB.
-        std: their standard deviation.
+        stretched: whether an image of any shape is stretched to the whole square. Otherwise its longer side fills the
+            square, and zeros fill the rest, to the right or below.
+        resizer: the package that resizes the image, bilinear and with antialiasing. Results of the two packages differ
+            by 1 of 255.
+        mean: mean of the pixels, from 0 to 255, per channel in RGB.
+        std: standard deviation of the pixels, per channel in RGB.
     """
 
     side: int
@@ -46,17 +48,18 @@ class Frame:
     std: tuple[float, float, float] = IMAGENET_STD
 
     def inner(self, size: Size) -> Size:
-        """(height, width) that an image of this size has in the square, rounded as segment-anything does.
+        """Return the (height, width) of an image inside the square, for its size (height, width) before.
 
-        Neither is below 1, where the original's rounding makes nothing of a side of few pixels.
+        Rounded as in segment-anything, but never to 0: the original rounds the short side of a very long image to 0.
         """
         if self.stretched:
             return self.side, self.side
+        # int(x + 0.5), not round(), which rounds halves to even: the original adds 0.5 and truncates.
         scale = self.side / max(size)
         return max(1, int(size[0] * scale + 0.5)), max(1, int(size[1] * scale + 0.5))
 
     def pixels(self, image: Image) -> torch.Tensor:
-        """The resized and normalised image, float32 (1, 3, side, side)."""
+        """Return an image resized and normalised, float32 (1, 3, side, side)."""
         import torch
 
         height, width = self.inner((image.shape[0], image.shape[1]))
@@ -66,13 +69,13 @@ class Frame:
         return torch.nn.functional.pad(normalised, (0, self.side - width, 0, self.side - height))[None]
 
     def points(self, points: Sequence[tuple[int, int]], size: Size) -> NDArray[np.float32]:
-        """Points (x, y) of an image of this size as points of the square, float32 (N, 2)."""
+        """Return points (x, y) of an image of size (height, width) as points of the square, float32 (N, 2)."""
         (height, width), (new_height, new_width) = size, self.inner(size)
         scale = new_width / width, new_height / height
         return (np.asarray(points, dtype=np.float64) * scale).astype(np.float32)
 
     def full_size(self, logits: torch.Tensor, size: Size) -> torch.Tensor:
-        """Low-resolution logits (1, 1, L, L) in the size of the image they belong to, (H, W)."""
+        """Return low-resolution logits (1, 1, L, L) resized to the size (H, W) of the image."""
         from torch.nn.functional import interpolate
 
         if not self.stretched:
@@ -82,10 +85,10 @@ class Frame:
         return interpolate(logits, size, mode="bilinear", align_corners=False)[0, 0]
 
     def low_resolution(self, mask: Mask, side: int) -> torch.Tensor:
-        """A mask (H, W) as low-resolution logits, float32 (1, 1, side, side): the way back of `full_size`.
+        """Return a mask (H, W) as low-resolution logits, float32 (1, 1, side, side): the inverse of `full_size`.
 
-        As SAM 2's video predictor takes a mask in (``add_new_mask`` of the same repository as `SURE`): it is brought
-        into the square, cut at a half, and its logits are reduced. What is beside the image is not in the mask.
+        The steps are those of ``add_new_mask``, in SAM 2's video predictor (same repository as `SURE`): the mask is
+        resized into the square, thresholded at 0.5, and its logits are reduced. The padding is not in the mask.
         """
         import torch
         from torch.nn.functional import interpolate, pad

@@ -1,6 +1,6 @@
-"""What the SAM segmenters share: images encoded once, clicks decoded, logits fed back, candidates in one batch.
+"""The common segmenter of all SAMs: encodes an image once, decodes clicks, feeds logits back, batches candidates.
 
-Every step sends all clicks and the box, takes the best of the three masks by the network's own score, and feeds its
+Every step sends all clicks and the box, takes the mask with the highest predicted score of three, and feeds its
 low-resolution logits back into the next step, as the SegAgent evaluator does (aim-uofa/SegAgent,
 evaltools/model_loader.py).
 """
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import torch
 
 
-#: Most candidates that a CPU decodes together: what more of them need is too large for its caches.
+#: The most candidates that a CPU decodes together: the tensors of larger batches exceed its caches.
 _CPU_BATCH = 4
 
 
@@ -37,15 +37,15 @@ class SamSegmenter:
     """A SAM of any family.
 
     Args:
-        name: of the segmenter.
-        network: with its weights.
-        feedback: give the logits of the last mask to the next prediction.
-        cache_mb: megabytes (2^20 bytes) of image features that are kept, on the device.
-        embedding_cache: a folder that keeps them on disk, too.
-        embedding_cache_gb: gigabytes (2^30 bytes) that its files may take.
+        name: the name of the segmenter.
+        network: the network with its weights.
+        feedback: whether the logits of the last mask are an input of the next prediction.
+        cache_mb: size of the cache of image features on the device, in megabytes (2^20 bytes).
+        embedding_cache: a folder for a cache of image features on disk; None for no such cache.
+        embedding_cache_gb: the largest size of this folder, in gigabytes (2^30 bytes).
 
     Raises:
-        UsageError: when the folder cannot be made.
+        UsageError: when the folder cannot be created.
     """
 
     accepts_box = True
@@ -82,7 +82,7 @@ class SamSegmenter:
         }
 
     def _encoder(self) -> dict[str, Any]:
-        """All that the features of an image depend on."""
+        """Return everything that the features of an image depend on."""
         network = self.network
         packages = ("torch", network.library, *network.family.needs)
         return {
@@ -90,7 +90,7 @@ class SamSegmenter:
             "weights_sha256": weights.sha256(network.files),
             "library": network.library,
             "versions": {package: importlib.metadata.version(package) for package in packages},
-            "input_size": network.frame.side,
+            "input_size": network.square.side,
             "dtype": str(network.dtype).removeprefix("torch."),
             "device": network.device.type,
         }
@@ -105,18 +105,18 @@ class SamSegmenter:
         return Features.of(self._store.get(image, self._encode) if self._store else self._encode(image))
 
     def _encode(self, image: Image) -> Tensors:
-        """The features, laid out in memory as a file gives them back, so that both decode to the same bit."""
+        """Return an image's features as contiguous tensors, as a file stores them, so that masks are bit-identical."""
         import torch
 
         with torch.inference_mode():
-            pixels = self.network.frame.pixels(image).to(self.network.device)
-            with self._one_at_a_time:  # bounds the memory that encoder passes take
+            pixels = self.network.square.pixels(image).to(self.network.device)
+            with self._one_at_a_time:  # limits the memory of encoder passes
                 features = self.network.encode(pixels)
             return {name: tensor.contiguous() for name, tensor in features.tensors().items()}
 
 
 class SamSession:
-    """An image opened in a SAM. Its state is the low-resolution logits of its last mask."""
+    """An image opened in a SAM; the session's state is the low-resolution logits of its last mask."""
 
     def __init__(self, network: Network, features: Features, size: Size, *, feedback: bool) -> None:
         self._network = network
@@ -127,18 +127,20 @@ class SamSession:
         self._logits: torch.Tensor | None = None
 
     def start_from(self, mask: Mask) -> None:
-        """See `hlmat_bench.protocol.interfaces.RefiningSession.start_from`; the mask becomes the network's mask prompt.
+        """See `hlmat_bench.protocol.interfaces.RefiningSession.start_from`; the mask is the network's mask prompt.
 
         Raises:
             UsageError: when the mask has another shape than the image, or no logits are fed back.
         """
         if not self._feedback:
-            raise UsageError("With feedback=false no mask goes into the network; leave it out to start from a mask.")
+            raise UsageError(
+                "With feedback=false, the network takes no mask; remove feedback=false to start from a mask."
+            )
         given = masks.of_shape(mask, self._size)
         if given.any():
             self._start = given.copy()
             with local.computing(self._network.family.name):
-                logits = self._network.frame.low_resolution(given, self._network.mask_side)
+                logits = self._network.square.low_resolution(given, self._network.mask_side)
                 self._logits = logits.to(self._network.device)
 
     def predict(self, clicks: Sequence[Click], box: Box | None = None) -> Mask:
@@ -156,8 +158,8 @@ class SamSession:
     def predict_each(self, candidates: Sequence[Sequence[Click]], box: Box | None = None) -> list[Mask]:
         """See `hlmat_bench.protocol.interfaces.BatchSession.predict_each`.
 
-        Candidates with equally many clicks are decoded in one batch, on a CPU in batches of `_CPU_BATCH`. They are not
-        padded to one length: these networks attend to padding.
+        Candidates with the same number of clicks are decoded in one batch (on a CPU, of `_CPU_BATCH`). They are
+        not padded to one length, because these networks attend to padding.
         """
         import torch
 
@@ -170,14 +172,14 @@ class SamSession:
         return found
 
     def _batches(self, candidates: Sequence[Sequence[Click]], box: Box | None) -> Iterator[list[int]]:
-        """The numbers of the candidates that are decoded together."""
+        """Yield the indices of candidates that are decoded together."""
         for count in {len(clicks) for clicks in candidates if clicks or box is not None}:
             alike = [i for i, clicks in enumerate(candidates) if len(clicks) == count]
             most = _CPU_BATCH if self._network.device.type == "cpu" else len(alike)
             yield from (alike[start : start + most] for start in range(0, len(alike), most))
 
     def snapshot(self) -> torch.Tensor | None:
-        """The low-resolution logits, float32 (1, 1, L, L), which no later prediction changes; None without any."""
+        """Return the low-resolution logits, float32 (1, 1, L, L), or None; no later prediction changes them."""
         return self._logits
 
     def restore(self, state: torch.Tensor | None) -> None:
@@ -185,7 +187,7 @@ class SamSession:
         self._logits = state
 
     def _best(self, candidates: Sequence[Sequence[Click]], box: Box | None) -> torch.Tensor:
-        """The logits of each candidate's best mask by predicted score, float32 (K, 1, L, L)."""
+        """Return the logits of the masks with the highest predicted score, one per candidate, float32 (K, 1, L, L)."""
         import torch
 
         logits, scores = self._network.decode(self._features, self._prompt(candidates, box))
@@ -208,9 +210,9 @@ class SamSession:
     def _scaled(self, points: Sequence[tuple[int, int]]) -> torch.Tensor:
         import torch
 
-        return torch.from_numpy(self._network.frame.points(points, self._size)).to(self._network.device)
+        return torch.from_numpy(self._network.square.points(points, self._size)).to(self._network.device)
 
     def _mask(self, logits: torch.Tensor) -> Mask:
-        """The mask of low-resolution logits (1, 1, L, L)."""
-        mask: Mask = (self._network.frame.full_size(logits, self._size) > 0).cpu().numpy()
+        """Return the mask, bool (H, W), of low-resolution logits (1, 1, L, L)."""
+        mask: Mask = (self._network.square.full_size(logits, self._size) > 0).cpu().numpy()
         return mask

@@ -20,14 +20,14 @@ class TransformersNetwork:
     """A SAM of any family; see `hlmat_bench.segmenters.sam.official.Network`.
 
     Args:
-        variant: which; without a size, any of the family.
+        variant: the variant to load; one without a size loads any of the family.
         pretrained: a folder that transformers saved, or an id of the Hugging Face hub.
-        device: where it runs.
+        device: the device that it runs on.
         dtype: number type of the image encoder.
-        advice: a sentence that says where to get the weights; by default the variant's.
+        advice: a sentence that says where to get the weights; by default `Variant.source`.
 
     Raises:
-        UsageError: when there are no such weights, or they are damaged or those of another network.
+        UsageError: when the weights do not exist, are damaged, or belong to another network.
     """
 
     library = "transformers"
@@ -39,7 +39,7 @@ class TransformersNetwork:
         self.family, self.device, self.dtype = variant.family, device, dtype
         self._model, self.files = _from_pretrained(variant, pretrained, advice or variant.source)
         prompts = self._model.config.prompt_encoder_config
-        self.frame = self.family.frame(prompts.image_size)
+        self.square = self.family.square(prompts.image_size)
         self.mask_side: int = 4 * prompts.image_size // prompts.patch_size
         self._model.eval().to(device)
         _encode_in(dtype, self._model.vision_encoder)
@@ -65,9 +65,9 @@ class TransformersNetwork:
 
 
 def _encode_in(dtype: torch.dtype, encoder: Any) -> None:
-    """Let an image encoder compute in a number type and give float32.
+    """Let an image encoder compute in a number type and return float32.
 
-    The frequencies of rotary embeddings stay in float32, as they do where transformers reads a model in a smaller type.
+    The frequencies of rotary embeddings stay in float32, as when transformers loads a model in a smaller type.
     """
     frequencies = {name: buffer for name, buffer in encoder.named_buffers() if name.endswith("inv_freq")}
     encoder.to(dtype)
@@ -78,7 +78,7 @@ def _encode_in(dtype: torch.dtype, encoder: Any) -> None:
 
 
 def _give_float32(module: Any, arguments: Any, output: dict[str, Any]) -> None:
-    """Turn what the image encoder gives to the decoder, tensors and lists of them, into float32."""
+    """Convert the tensors and lists of tensors that the decoder reads from the encoder's output to float32."""
     for name in ("last_hidden_state", "intermediate_embeddings", "fpn_hidden_states"):
         value = output.get(name)
         if isinstance(value, (list, tuple)):
@@ -88,7 +88,7 @@ def _give_float32(module: Any, arguments: Any, output: dict[str, Any]) -> None:
 
 
 def _from_pretrained(variant: Variant, pretrained: str, advice: str) -> tuple[Any, Path]:
-    """The network and the folder its files lie in."""
+    """Load a network; return it and the folder of its files."""
     library = importlib.import_module("transformers")  # parts of it are not typed
     source = str(weights.pretrained_folder(pretrained) or pretrained)
     with weights.reading(pretrained, advice):
@@ -96,7 +96,7 @@ def _from_pretrained(variant: Variant, pretrained: str, advice: str) -> tuple[An
         _check_family(written, variant.family, pretrained, advice)
         config = getattr(library, variant.family.config).from_dict(written)
         if variant.family in (SAM, SAM_HQ):
-            # The original two-way transformer keeps torch's default; transformers writes 1e-6 there.
+            # The original two-way transformer uses torch's default, 1e-5; transformers sets 1e-6.
             config.mask_decoder_config.layer_norm_eps = 1e-5
         _check_variant(written, config, variant, pretrained)
         model: Callable[..., Any] = getattr(library, variant.family.model)
@@ -105,7 +105,7 @@ def _from_pretrained(variant: Variant, pretrained: str, advice: str) -> tuple[An
 
 
 def _check_family(written: Mapping[str, Any], wanted: Family, where: str, advice: str) -> None:
-    """Raise UsageError when a configuration, as it is written, is not one of this family."""
+    """Raise `UsageError` when a configuration, as it is written, is not one of this family."""
     kind = written.get("model_type")
     if kind in wanted.types:
         return
@@ -116,7 +116,7 @@ def _check_family(written: Mapping[str, Any], wanted: Family, where: str, advice
 
 
 def _check_variant(written: Mapping[str, Any], config: Any, wanted: Variant, where: str) -> None:
-    """Raise UsageError when a configuration is that of another variant of the family."""
+    """Raise `UsageError` when a configuration is that of another variant of the family."""
     if wanted.size is None:
         return
     size, occlusion = encoder_size(config), written.get("enable_occlusion_spatial_embedding")

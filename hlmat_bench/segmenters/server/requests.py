@@ -7,12 +7,13 @@ from collections.abc import Iterable
 from typing import TypeVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from hlmat_bench.clicks import Click
 from hlmat_bench.core import masks
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.types import Box, Image, Mask, Size
+from hlmat_bench.core.validation import Exact, Misfit, checked
 
 MOST_JSON_BYTES = 4 << 20
 MOST_CALLS = 1000
@@ -33,11 +34,7 @@ class Refused(Exception):
         self.status, self.code, self.message, self.headers = status, code, message, headers
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-
-
-class Call(_Body):
+class Call(Exact):
     """One prediction.
 
     Attributes:
@@ -49,33 +46,33 @@ class Call(_Body):
     box: Box | None = None
 
 
-class Predict(_Body):
+class Predict(Exact):
     """The body of ``predict``: all predictions that lead to the mask that is wanted, the wanted one last."""
 
     calls: tuple[Call, ...] = Field(min_length=1, max_length=MOST_CALLS)
 
 
-class PredictEach(_Body):
+class PredictEach(Exact):
     """The body of ``predict_each``: all predictions so far, and what each candidate would ask next."""
 
     calls: tuple[Call, ...] = Field(max_length=MOST_CALLS)
     candidates: tuple[Call, ...] = Field(min_length=1, max_length=MOST_CALLS)
 
 
-class Runs(_Body):
+class Runs(Exact):
     """A mask as COCO's run-length encoding; see `hlmat_bench.core.masks`."""
 
     size: tuple[int, int]
     counts: str
 
 
-class StartFrom(_Body):
+class StartFrom(Exact):
     """The body of ``start_from``: the mask that the session's first prediction continues from."""
 
     mask: Runs
 
 
-B = TypeVar("B", bound=_Body)
+B = TypeVar("B", bound=Exact)
 
 
 def read_json(body: bytes, form: type[B]) -> B:
@@ -84,14 +81,13 @@ def read_json(body: bytes, form: type[B]) -> B:
     Raises:
         Refused: 400 for what is no JSON, 422 for JSON of another form.
     """
-    try:
-        return form.model_validate_json(body)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        if first["type"] == "json_invalid":
-            raise Refused(400, "not_json", f"The body is no JSON: {first['msg']}.") from error
-        where = ".".join(map(str, first["loc"])) or "the body"
-        raise Refused(422, "bad_request", f"In {where}: {first['msg']}.") from error
+
+    def refused(misfit: Misfit) -> Refused:
+        if misfit.kind == "json_invalid":
+            return Refused(400, "not_json", f"The body is no JSON: {misfit.message}.")
+        return Refused(422, "bad_request", f"In {misfit.sentence('the body')}.")
+
+    return checked(form.model_validate_json, body, refused)
 
 
 def read_png(body: bytes, most_pixels: int) -> Image:

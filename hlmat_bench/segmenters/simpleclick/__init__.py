@@ -1,1 +1,1 @@
-"""SimpleClick: checkpoints, network, and how clicks become masks."""
+"""SimpleClick: its checkpoints, its network, and the prediction of masks from clicks."""

@@ -1,8 +1,8 @@
-"""The official checkpoints of SimpleClick: which there are, and what is in a file.
+"""Reads and checks the official checkpoints of SimpleClick.
 
-A file holds ``{"config": {...}, "state_dict": {...}}``. The config is how the original's class was called, with its
-loss as a pickled object in it; that object is read as a stand-in, so nothing in the file runs. Sizes and file names:
-`models/iter_mask/` and the README of https://github.com/uncbiag/SimpleClick.
+A file contains ``{"config": {...}, "state_dict": {...}}``. The config has the arguments of the original's class, with
+its loss as a pickled object; this object is replaced by a stand-in, so no code in the file runs. Source of sizes and
+file names: `models/iter_mask/` and the README of https://github.com/uncbiag/SimpleClick.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
-"""Of pixels from 0 to 1, per channel in RGB."""
+"""Mean and standard deviation of pixels from 0 to 1, per channel in RGB."""
 
 WINDOW = 224
-"""Side of an attention window in pixels: the input size that the backbones were pretrained with."""
+"""Side of an attention window in pixels; the backbones were pretrained on inputs of this size."""
 
 _UNUSED = ("backbone.cls_token", "backbone.fc_norm.", "backbone.head.", "head.up_conv1.", "head.up_conv2.")
 _LARGEST = 1 << 16
-Tensors: TypeAlias = "Mapping[str, torch.Tensor]"
+NamedTensors: TypeAlias = "Mapping[str, torch.Tensor]"
 
 
 class Official(NamedTuple):
@@ -36,8 +36,8 @@ class Official(NamedTuple):
 
     Attributes:
         width: channels of its ViT.
-        depth: blocks of its ViT.
-        file: an official checkpoint.
+        depth: number of blocks of its ViT.
+        file: the name of an official checkpoint.
     """
 
     width: int
@@ -54,18 +54,18 @@ OFFICIAL = {
 
 
 @dataclass(frozen=True, slots=True)
-class Architecture:
-    """The numbers that tell one SimpleClick from another.
+class SimpleClickArchitecture:
+    """The numbers that define a SimpleClick network.
 
     Attributes:
         width: channels of the ViT.
-        depth: its blocks.
-        heads: its attention heads.
+        depth: number of its blocks.
+        heads: number of its attention heads.
         patch: side of a patch, in pixels.
-        grid: patches a side of the images it was trained with.
+        grid: side of the images it was trained with, in patches.
         pyramid: channels of the four levels, finest first.
-        channels: of the head.
-        radius: of the discs that mark clicks, in pixels of the network's input.
+        channels: channels of the head.
+        radius: radius of the discs that mark clicks, in pixels of the network's input.
     """
 
     width: int
@@ -79,7 +79,7 @@ class Architecture:
 
     @property
     def group(self) -> int:
-        """Every how many blocks one attends to the whole image."""
+        """The period, in blocks, of the blocks that attend to the whole image."""
         return 6 if self.depth == 12 else self.depth // 4
 
     @property
@@ -90,7 +90,7 @@ class Architecture:
 
 
 def source(name: str) -> str:
-    """Where to get the weights of a segmenter and how to name their path, as a sentence."""
+    """Return a sentence that says where to get the weights of a segmenter and how to name their path."""
     file = OFFICIAL[name].file if name in OFFICIAL else "a checkpoint"
     return (
         f"Download {file} (the models linked from github.com/uncbiag/SimpleClick) and name it as "
@@ -99,29 +99,29 @@ def source(name: str) -> str:
 
 
 class Contents(NamedTuple):
-    """What a checkpoint holds.
+    """The contents of a checkpoint.
 
     Attributes:
-        architecture: as the file's config has it.
-        tensors: by name, without those that are never used.
-        wrapping: what stood before the tensors' names, see `hlmat_bench.core.networks.weights.unwrapped`.
+        architecture: the architecture in the file's config.
+        tensors: the tensors by name, without those that are never used.
+        wrapping: the wrapping of the tensors, see `hlmat_bench.core.networks.weights.unwrapped`.
     """
 
-    architecture: Architecture
-    tensors: Tensors
+    architecture: SimpleClickArchitecture
+    tensors: NamedTensors
     wrapping: str
 
 
 def read(name: str, file: Path) -> Contents:
-    """What a checkpoint holds.
+    """Read and check a checkpoint.
 
     Args:
-        name: the segmenter that it is for: ``simpleclick``, or one of `OFFICIAL`.
+        name: the segmenter that needs it: ``simpleclick``, or one of `OFFICIAL`.
         file: the checkpoint.
 
     Raises:
-        UsageError: when it is damaged, would run code, is no SimpleClick, is one that differs from the published ones
-            in what it computes, or is of another official size than the name says.
+        UsageError: when the checkpoint is damaged, would run code, is no SimpleClick, computes something else than the
+            published ones, or has another official size than the name says.
     """
     content = weights.load(file, inert=("isegm.",))
     if not isinstance(content, dict) or not {"config", "state_dict"} <= content.keys():
@@ -143,12 +143,12 @@ def read(name: str, file: Path) -> Contents:
 
 
 def _known(state: Any) -> Known | None:
-    """Which other network tensors are of; None where nothing says that they are of another."""
+    """Return the other network that tensors belong to; None for SimpleClick or an unknown network."""
     return describe(state, other_than=SIMPLECLICK)
 
 
-def check_fit(tensors: Tensors, expected: Tensors, file: Path, name: str) -> None:
-    """Raise UsageError unless the tensors have the names and shapes of the network's parameters."""
+def check_fit(tensors: NamedTensors, expected: NamedTensors, file: Path, name: str) -> None:
+    """Raise `UsageError` unless the tensors have the names and shapes of the network's parameters."""
     found = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
     wanted = {key: tuple(tensor.shape) for key, tensor in expected.items()}
     odd = sorted(key for key in found.keys() | wanted.keys() if found.get(key) != wanted.get(key))
@@ -158,8 +158,8 @@ def check_fit(tensors: Tensors, expected: Tensors, file: Path, name: str) -> Non
         )
 
 
-def _used(state: Any) -> Tensors:
-    """The tensors that the network takes, all of them dense and of real numbers."""
+def _used(state: Any) -> NamedTensors:
+    """Return the tensors that the network uses, after a check that all are dense and of floating point numbers."""
     import torch
 
     used = {name: tensor for name, tensor in state.items() if not name.startswith(_UNUSED)}
@@ -175,8 +175,8 @@ def _is_dense(tensor: torch.Tensor) -> bool:
     return tensor.layout == torch.strided and not tensor.is_meta
 
 
-def _architecture(config: Any, tensors: Tensors) -> Architecture:
-    """Of a config, after a look at everything in it that changes what is computed."""
+def _architecture(config: Any, tensors: NamedTensors) -> SimpleClickArchitecture:
+    """Return the architecture in a config, after a check of everything in it that changes the computation."""
     given = {name: parameter["value"] for name, parameter in config["params"].items()}
     backbone, neck, head = (given[part] for part in ("backbone_params", "neck_params", "head_params"))
     _require("random_split", given.get("random_split", False), False)
@@ -191,7 +191,7 @@ def _architecture(config: Any, tensors: Tensors) -> Architecture:
     _require("embed_dim modulo num_heads", width % heads, 0)
     _require(f"{WINDOW} modulo patch_size", WINDOW % patch, 0)
     first, second, third, fourth = map(_count, neck["out_dims"])
-    return Architecture(
+    return SimpleClickArchitecture(
         width=width,
         depth=depth,
         heads=heads,
@@ -215,7 +215,7 @@ def _count(value: object) -> int:
 
 
 def _side(size: Any) -> int:
-    """Of a square, from its (height, width)."""
+    """Return the side length of a square of size (height, width)."""
     height, width = map(_count, size)
     _require("height", height, width)
     return width

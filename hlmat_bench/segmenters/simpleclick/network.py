@@ -1,8 +1,8 @@
 """The network of SimpleClick (Liu et al., ICCV 2023, arXiv 2210.11006): a plain ViT, a pyramid and a small head.
 
-Written after the public code, https://github.com/uncbiag/SimpleClick (MIT): `isegm/model/is_plainvit_model.py`,
-`modeling/models_vit.py`, `modeling/swin_transformer.py` and `ops.py`. Modules are named as there, so that a
-checkpoint's tensors fit by name. Importing this module imports torch.
+Reimplements the public code, https://github.com/uncbiag/SimpleClick (MIT): `isegm/model/is_plainvit_model.py`,
+`modeling/models_vit.py`, `modeling/swin_transformer.py` and `ops.py`. Modules have the same names as there, so that
+the names of a checkpoint's tensors fit. Importing this module imports torch.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, interpolate, relu, scaled_dot_product_attention
 
 from hlmat_bench.core.types import Size
-from hlmat_bench.segmenters.simpleclick.checkpoints import MEAN, STD, WINDOW, Architecture
+from hlmat_bench.segmenters.simpleclick.checkpoints import MEAN, STD, WINDOW, SimpleClickArchitecture
 
 
-class SimpleClick(nn.Module):
-    """Image, last mask and clicks in, logits of the new mask out; B images at once."""
+class SimpleClickNetwork(nn.Module):
+    """The whole network: computes logits of a new mask from image, last mask and clicks, for B images at once."""
 
-    def __init__(self, architecture: Architecture) -> None:
+    def __init__(self, architecture: SimpleClickArchitecture) -> None:
         super().__init__()
         self.backbone = PlainVit(architecture)
         self.patch_embed_coords = PatchEmbedding(architecture)
@@ -28,7 +28,7 @@ class SimpleClick(nn.Module):
         self.head = Head(architecture)
 
     def forward(self, image: Tensor, guidance: Tensor) -> Tensor:
-        """Logits of the mask.
+        """Return the logits of the new mask.
 
         Args:
             image: RGB from 0 to 1, float (B, 3, H, W); H and W are multiples of 224.
@@ -47,25 +47,25 @@ class SimpleClick(nn.Module):
 
 
 class PatchEmbedding(nn.Module):
-    """Square patches of three channels, (B, 3, H, W) to (B, height, width, C)."""
+    """Embedding of square patches with three channels, (B, 3, H, W) to (B, height, width, C)."""
 
-    def __init__(self, a: Architecture) -> None:
+    def __init__(self, a: SimpleClickArchitecture) -> None:
         super().__init__()
         self.proj = nn.Conv2d(3, a.width, a.patch, a.patch)
 
     def forward(self, image: Tensor) -> Tensor:
-        """The tokens."""
+        """Return the tokens, (B, height, width, C)."""
         tokens: Tensor = self.proj(image)
         return tokens.permute(0, 2, 3, 1)
 
 
 class PlainVit(nn.Module):
-    """Blocks that attend in windows, and after each group of them one that attends to the whole image.
+    """A ViT whose blocks attend in windows, except the last block of every group, which attends to the whole image.
 
-    There is no norm after the last block. The position of a class token is in the checkpoint and is not used.
+    There is no norm after the last block. The checkpoint has the position of a class token, which is not used.
     """
 
-    def __init__(self, a: Architecture) -> None:
+    def __init__(self, a: SimpleClickArchitecture) -> None:
         super().__init__()
         self.patch_embed = PatchEmbedding(a)
         self.pos_embed = nn.Parameter(torch.zeros(1, a.grid**2 + 1, a.width))
@@ -73,7 +73,7 @@ class PlainVit(nn.Module):
         self._group, self._window = a.group, WINDOW // a.patch
 
     def forward(self, image: Tensor, clicks: Tensor) -> Tensor:
-        """Features of the patches, (B, C, height, width), from an image and the tokens of the clicks."""
+        """Return features of the patches, (B, C, height, width), from an image and the tokens of the clicks."""
         x = self.patch_embed(image) + clicks
         grid = (x.shape[1], x.shape[2])
         x = x + positions(self.pos_embed, grid)
@@ -87,9 +87,9 @@ class PlainVit(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention among all tokens of a sequence, then a perceptron; (B, N, C) to the same."""
+    """Attention among all tokens of a sequence, then a perceptron; (B, N, C) to (B, N, C)."""
 
-    def __init__(self, a: Architecture) -> None:
+    def __init__(self, a: SimpleClickArchitecture) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(a.width, eps=1e-6)
         self.attn = Attention(a)
@@ -97,23 +97,23 @@ class Block(nn.Module):
         self.mlp = Perceptron(a)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The new tokens."""
+        """Return the new tokens, (B, N, C)."""
         x = x + self.attn(self.norm1(x))
         x = x + self.mlp(self.norm2(x))
         return x
 
 
 class Attention(nn.Module):
-    """Self-attention with several heads, (B, N, C) to the same."""
+    """Self-attention with several heads, (B, N, C) to (B, N, C)."""
 
-    def __init__(self, a: Architecture) -> None:
+    def __init__(self, a: SimpleClickArchitecture) -> None:
         super().__init__()
         self.qkv = nn.Linear(a.width, 3 * a.width)
         self.proj = nn.Linear(a.width, a.width)
         self._heads = a.heads
 
     def forward(self, x: Tensor) -> Tensor:
-        """What each token gathers from all."""
+        """Return the attended tokens, (B, N, C)."""
         batch, count, _ = x.shape
         query, key, value = self.qkv(x).view(batch, count, 3, self._heads, -1).permute(2, 0, 3, 1, 4)
         gathered = scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
@@ -124,21 +124,21 @@ class Attention(nn.Module):
 class Perceptron(nn.Module):
     """Two layers with a GELU between them."""
 
-    def __init__(self, a: Architecture) -> None:
+    def __init__(self, a: SimpleClickArchitecture) -> None:
         super().__init__()
         self.fc1 = nn.Linear(a.width, 4 * a.width)
         self.fc2 = nn.Linear(4 * a.width, a.width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., C) to the same."""
+        """Return the transformed features, (..., C)."""
         result: Tensor = self.fc2(gelu(self.fc1(x)))
         return result
 
 
 class SimpleFpn(nn.Module):
-    """Features at 4, 2, 1 and 1/2 of the patches' resolution; 1/4, 1/8, 1/16, 1/32 of the image's for patches of 16."""
+    """A pyramid of features at 4, 2, 1 and 1/2 times the resolution of the patches."""
 
-    def __init__(self, a: Architecture) -> None:
+    def __init__(self, a: SimpleClickArchitecture) -> None:
         super().__init__()
         width, (first, second, third, fourth) = a.width, a.pyramid
         at_4, at_8, at_32 = max(2 * first, width // 2), max(second, width // 2), max(fourth, 2 * width)
@@ -157,21 +157,21 @@ class SimpleFpn(nn.Module):
         self.down_32 = nn.Sequential(nn.Conv2d(width, at_32, 2, 2), nn.GroupNorm(1, at_32), *_projection(at_32, fourth))
 
     def forward(self, features: Tensor) -> list[Tensor]:
-        """The four levels, finest first."""
+        """Return the four levels, finest first: 1/4, 1/8, 1/16 and 1/32 of the image's resolution for patches of 16."""
         return [level(features) for level in (self.down_4, self.down_8, self.down_16, self.down_32)]
 
 
 class Head(nn.Module):
-    """Logits from the four levels, at the resolution of the finest."""
+    """The head: computes logits from the four levels, at the resolution of the finest."""
 
-    def __init__(self, a: Architecture) -> None:
+    def __init__(self, a: SimpleClickArchitecture) -> None:
         super().__init__()
         self.convs = nn.ModuleList(Projection(level, a.channels) for level in a.pyramid)
         self.fusion_conv = Projection(len(a.pyramid) * a.channels, a.channels)
         self.conv_seg = nn.Conv2d(a.channels, 1, 1)
 
     def forward(self, levels: list[Tensor]) -> Tensor:
-        """(B, 1, height, width)."""
+        """Return the logits, (B, 1, height, width)."""
         size = levels[0].shape[-2:]
         same_size = [
             interpolate(conv(level), size, mode="bilinear", align_corners=False)
@@ -182,22 +182,22 @@ class Head(nn.Module):
 
 
 class Projection(nn.Module):
-    """A layer per pixel, and a ReLU."""
+    """A linear layer per pixel, and a ReLU."""
 
     def __init__(self, channels: int, out: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(channels, out, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, channels, H, W) to (B, out, H, W)."""
+        """Return the projected features: (B, channels, H, W) to (B, out, H, W)."""
         return relu(self.conv(x))
 
 
 def positions(embedding: Tensor, grid: Size) -> Tensor:
-    """Position embeddings for another number of patches, interpolated bicubically.
+    """Interpolate position embeddings, bicubically, to another number of patches.
 
     Args:
-        embedding: (1, 1 + n * n, C), the first that of a class token.
+        embedding: (1, 1 + n * n, C); the first one belongs to a class token and is dropped.
         grid: (height, width) in patches.
 
     Returns:
@@ -213,16 +213,17 @@ def positions(embedding: Tensor, grid: Size) -> Tensor:
 
 
 def click_maps(positive: Tensor, negative: Tensor, size: Size, radius: float) -> Tensor:
-    """Discs around the clicks of each sign.
+    """Draw discs around the positive and the negative clicks, in one map each.
 
     Args:
-        positive: float32 (N, 2), clicks as (y, x) in pixels; those with both coordinates negative are left out.
-        negative: likewise.
+        positive: positive clicks as (y, x) in pixels, float32 (N, 2); a click with two negative coordinates is left
+            out, as in the original, which uses -1 as padding.
+        negative: negative clicks, in the same form.
         size: (height, width) of the maps.
-        radius: of a disc, in pixels.
+        radius: radius of a disc, in pixels.
 
     Returns:
-        float32 (2, height, width): 1 in a disc, 0 elsewhere.
+        float32 (2, height, width): 1 in a disc, 0 outside.
     """
     rows, columns = (torch.arange(length, dtype=torch.float32, device=positive.device) for length in size)
     maps = torch.zeros(2, *size, device=positive.device)
@@ -237,14 +238,14 @@ def _projection(channels: int, out: int) -> tuple[nn.Module, ...]:
 
 
 def _windows(x: Tensor, side: int) -> Tensor:
-    """Tokens (B, height, width, C) as windows of that many tokens a side, (B * windows, side * side, C)."""
+    """Split tokens (B, height, width, C) into windows of side * side tokens, (B * windows, side * side, C)."""
     batch, height, width, channels = x.shape
     split = x.reshape(batch, height // side, side, width // side, side, channels)
     return split.transpose(2, 3).reshape(-1, side * side, channels)
 
 
 def _joined(windows: Tensor, grid: Size, side: int) -> Tensor:
-    """The inverse of `_windows` for a grid of (height, width) tokens."""
+    """Join windows to a grid of (height, width) tokens: the inverse of `_windows`."""
     (height, width), channels = grid, windows.shape[-1]
     split = windows.reshape(-1, height // side, width // side, side, side, channels)
     return split.transpose(2, 3).reshape(-1, height, width, channels)

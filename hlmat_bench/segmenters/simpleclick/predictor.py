@@ -1,6 +1,6 @@
-"""One mask after the other from SimpleClick's network: zoom in, mark the clicks, average with the mirror image.
+"""Predicts masks with SimpleClick's network: zooms in, marks the clicks, averages with the mirrored image.
 
-Written after the public code, https://github.com/uncbiag/SimpleClick (MIT), `isegm/inference/predictors/base.py` (mode
+Reimplements the public code, https://github.com/uncbiag/SimpleClick (MIT): `isegm/inference/predictors/base.py` (mode
 NoBRS) and `isegm/inference/transforms/`. Importing this module imports torch.
 """
 
@@ -19,17 +19,17 @@ from hlmat_bench.clicks import Click
 from hlmat_bench.core.types import Size
 from hlmat_bench.segmenters.simpleclick import checkpoints as simpleclick_weights
 from hlmat_bench.segmenters.simpleclick.checkpoints import Contents
-from hlmat_bench.segmenters.simpleclick.network import SimpleClick, click_maps
+from hlmat_bench.segmenters.simpleclick.network import SimpleClickNetwork, click_maps
 from hlmat_bench.segmenters.simpleclick.zoom_in import Crop, ZoomIn
 
 
 @dataclass(frozen=True, slots=True)
-class State:
-    """Where an image's annotation stands; nothing changes it.
+class PredictorState:
+    """The state of the annotation of one image; immutable.
 
     Attributes:
-        probabilities: of the last mask, float32 (H, W) from 0 to 1.
-        crop: the part of the image that was looked at; None before the first click.
+        probabilities: the probabilities of the last mask, float32 (H, W) from 0 to 1.
+        crop: the part of the image that the network saw last; None before the first click.
         clicks: all clicks so far.
     """
 
@@ -39,19 +39,19 @@ class State:
 
 
 class Predictor:
-    """Predicts masks; it remembers nothing, so any number of threads may share it.
+    """Predicts masks; has no state of its own, so any number of threads may share it.
 
     Args:
         network: SimpleClick with its weights.
-        radius: of the discs that mark clicks, in pixels of the network's input.
-        zoom_in: which part of the image the network sees.
-        flip: average the logits with those of the mirror image.
-        click_limit: the network is shown the first so many clicks; None: all.
+        radius: radius of the discs that mark clicks, in pixels of the network's input.
+        zoom_in: the rule that chooses the part of the image that the network sees.
+        flip: whether the logits are averaged with those of the mirrored image.
+        click_limit: the number of clicks, from the first, that the network gets; None for all.
     """
 
     def __init__(
         self,
-        network: SimpleClick,
+        network: SimpleClickNetwork,
         radius: float,
         zoom_in: ZoomIn,
         *,
@@ -66,13 +66,13 @@ class Predictor:
         self._one_at_a_time = threading.Lock()
 
     @torch.inference_mode()
-    def next_state(self, image: Tensor, clicks: Sequence[Click], state: State) -> State:
-        """The state after one more prediction.
+    def next_state(self, image: Tensor, clicks: Sequence[Click], state: PredictorState) -> PredictorState:
+        """Return the state after one more prediction.
 
         Args:
             image: uint8 (3, H, W) RGB, on the network's device.
-            clicks: all clicks; they may lie beyond the image's edges.
-            state: the state before.
+            clicks: all clicks; they may be outside the image.
+            state: the state before the prediction.
         """
         height, width = state.probabilities.shape
         found = extent(state.probabilities > self.zoom_in.threshold)
@@ -82,56 +82,57 @@ class Predictor:
         logits = self._logits(_resized(seen, self.zoom_in.input_size), clicks, crop)
         probabilities = torch.zeros_like(state.probabilities)
         probabilities[part] = _resized(logits.sigmoid(), crop.size)[0]
-        return State(probabilities, crop, tuple(clicks))
+        return PredictorState(probabilities, crop, tuple(clicks))
 
     def _logits(self, seen: Tensor, clicks: Sequence[Click], crop: Crop) -> Tensor:
-        """Logits, (1, h, w), of the network's input without the clicks, (4, h, w)."""
+        """Return logits (1, h, w) for clicks and the network's input without them, (4, h, w)."""
         points = [(click.positive, *self.zoom_in.to_input(click, crop)) for click in clicks[: self.click_limit]]
         inputs = [self._input(seen, points)]
         if self.flip:
             last = self.zoom_in.input_size[1] - 1
             inputs.append(self._input(seen.flip(-1), [(positive, y, last - x) for positive, y, x in points]))
         batch = torch.stack(inputs)
-        with self._one_at_a_time:  # bounds the memory that passes take
+        with self._one_at_a_time:  # limits the memory of forward passes
             logits = self.network(batch[:, :3], batch[:, 3:])
         if not self.flip:
             return logits[0]  # type: ignore[no-any-return]
         return 0.5 * (logits[0] + logits[1].flip(-1))  # type: ignore[no-any-return]
 
     def _input(self, seen: Tensor, points: Sequence[tuple[bool, float, float]]) -> Tensor:
-        """The image, the last mask and the maps of the clicks, float32 (6, h, w)."""
+        """Return the image, the last mask and the maps of the clicks as one tensor, float32 (6, h, w)."""
         by_sign = [[(y, x) for positive, y, x in points if positive is sign] for sign in (True, False)]
         positive, negative = (torch.tensor(pairs, device=seen.device).view(-1, 2) for pairs in by_sign)
         return torch.cat((seen, click_maps(positive, negative, self.zoom_in.input_size, self.radius)))
 
 
-def load(name: str, file: Path, device: torch.device, dtype: torch.dtype) -> tuple[Contents, SimpleClick]:
-    """What a checkpoint holds, and its network, ready to predict.
+def load(name: str, file: Path, device: torch.device, dtype: torch.dtype) -> tuple[Contents, SimpleClickNetwork]:
+    """Read a checkpoint; return its contents and its network, ready to predict.
 
     Args:
-        name: the segmenter that it is for.
+        name: the segmenter that needs it.
         file: the checkpoint.
-        device: where it goes.
+        device: the device of the network.
         dtype: number type of the network.
 
     Raises:
-        UsageError: as `hlmat_bench.segmenters.simpleclick.checkpoints.read`, or when tensors are missing or of other
-            shapes.
+        UsageError: for the reasons of `hlmat_bench.segmenters.simpleclick.checkpoints.read`, or when tensors are
+            missing or have other shapes.
     """
     contents = simpleclick_weights.read(name, file)
+    # On the meta device no memory is filled with random weights, which `assign` would replace at once.
     with torch.device("meta"):
-        network = SimpleClick(contents.architecture)
+        network = SimpleClickNetwork(contents.architecture)
     simpleclick_weights.check_fit(contents.tensors, network.state_dict(), file, name)
     network.load_state_dict(contents.tensors, assign=True)
     return contents, network.to(device, dtype).requires_grad_(False).eval()
 
 
 def extent(mask: Tensor) -> Crop | None:
-    """The smallest part that holds a mask, bool (H, W); None for an empty one."""
+    """Return the smallest part that contains a mask, bool (H, W); None for an empty mask."""
     rows, columns = (mask.any(dim).nonzero().flatten().tolist() for dim in (1, 0))
     return Crop(rows[0], rows[-1], columns[0], columns[-1]) if rows else None
 
 
 def _resized(maps: Tensor, size: Size) -> Tensor:
-    """Maps (C, H, W) stretched to another (height, width), corners on corners."""
+    """Resize maps (C, H, W) to another (height, width), with aligned corners, as in the original."""
     return interpolate(maps[None], size, mode="bilinear", align_corners=True)[0]

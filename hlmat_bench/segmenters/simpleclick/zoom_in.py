@@ -1,7 +1,7 @@
-"""Which part of an image an interactive segmenter looks at: ZoomIn, as SimpleClick uses it.
+"""Chooses the part of an image that an interactive segmenter sees: ZoomIn, as SimpleClick uses it.
 
 Source of the rules and numbers: `isegm/inference/transforms/zoom_in.py` and `isegm/utils/misc.py` of
-https://github.com/uncbiag/SimpleClick, which has them from RITM (Sofiiuk et al., arXiv 2102.06583).
+https://github.com/uncbiag/SimpleClick, which took them from RITM (Sofiiuk et al., arXiv 2102.06583).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from hlmat_bench.core.types import Size
 
 
 class Crop(NamedTuple):
-    """A part of an image: its first and last row and its first and last column, in pixels, all of them inside it."""
+    """A part of an image: its first and last row and first and last column, all inside it, in pixels."""
 
     top: int
     bottom: int
@@ -24,20 +24,21 @@ class Crop(NamedTuple):
 
     @property
     def size(self) -> Size:
-        """(height, width) in pixels."""
+        """The size (height, width) in pixels."""
         return self.bottom - self.top + 1, self.right - self.left + 1
 
 
 @dataclass(frozen=True, slots=True)
 class ZoomIn:
-    """Looks at the object found so far, larger than it is, and stretches that part to the network's input.
+    """Chooses a part around the object found so far, with a margin, to be resized to the network's input.
 
     Attributes:
         input_size: (height, width) of the network's input.
-        expansion: how much larger than the object the part is, per side.
-        least_side: least height and width of the part before it is cut at the image's edges, in pixels.
-        least_overlap: the part stays while its overlap with the one due now is not below this; see `overlap`.
-        threshold: what is more probable than this is the object.
+        expansion: the factor between the sides of the object and those of the part.
+        least_side: the smallest height and width of the part, before it is cut at the image's edges, in pixels.
+        least_overlap: the part of the last mask is kept while its overlap with the new one is not below this value;
+            see `overlap`.
+        threshold: a pixel with a higher probability belongs to the object.
     """
 
     input_size: Size = (448, 448)
@@ -47,11 +48,11 @@ class ZoomIn:
     threshold: float = 0.5
 
     def next_crop(self, crop: Crop | None, found: Crop | None, clicks: Sequence[Click], size: Size) -> Crop:
-        """The part to look at for the next mask.
+        """Return the part that the network sees for the next mask.
 
         Args:
-            crop: the part of the last mask; None for the first.
-            found: the smallest part that holds the object of the last mask; None if that is empty.
+            crop: the part that it saw for the last mask; None for the first mask.
+            found: the smallest part that contains the last mask; None if that is empty.
             clicks: all clicks.
             size: (height, width) of the image.
         """
@@ -61,12 +62,12 @@ class ZoomIn:
         return crop
 
     def to_input(self, click: Click, crop: Crop) -> tuple[float, float]:
-        """(y, x) of a click in pixels of the network's input, which may lie outside of it."""
+        """Return (y, x) of a click in pixels of the network's input, perhaps outside of it."""
         (height, width), (input_height, input_width) = crop.size, self.input_size
         return input_height * (click.y - crop.top) / height, input_width * (click.x - crop.left) / width
 
     def _around(self, found: Crop, clicks: Sequence[Click], size: Size) -> Crop:
-        """The object and the positive clicks, with a margin, inside the image."""
+        """Return the part around the object and the positive clicks, with a margin, inside the image."""
         positive = [click for click in clicks if click.positive]
         rows = _clamped([found.top, found.bottom, *(click.y for click in positive)], size[0])
         columns = _clamped([found.left, found.right, *(click.x for click in positive)], size[1])
@@ -80,7 +81,7 @@ class ZoomIn:
 
 
 def overlap(one: Crop, other: Crop) -> float:
-    """Intersection over union of the rows, times that of the columns, from 0 to 1."""
+    """Return intersection over union of the rows, times that of the columns, from 0 to 1."""
     return _overlap(one[:2], other[:2]) * _overlap(one[2:], other[2:])
 
 
@@ -90,7 +91,7 @@ def _overlap(one: tuple[int, int], other: tuple[int, int]) -> float:
 
 
 def _holds(crop: Crop, clicks: Sequence[Click]) -> bool:
-    """Whether the positive clicks lie in a part; its last row and column do not count, as in the original."""
+    """Return whether a part contains all positive clicks, not counting its last row and column, as in the original."""
     return all(
         crop.top <= click.y < crop.bottom and crop.left <= click.x < crop.right for click in clicks if click.positive
     )

@@ -1,4 +1,4 @@
-"""What is asked of every model."""
+"""The rules for models."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from hlmat_bench.testing.contract.rules import SIZES, Broken, Rule, describes_it
 
 
 def declares_itself(model: Model) -> None:
-    """It has a name, a point format, and, where it has one, a resize rule."""
+    """Have a name, a point format and, if there is one, a resize rule."""
     if not isinstance(getattr(model, "name", None), str) or not model.name:
         raise Broken("it has no name")
     if not isinstance(getattr(model, "points", None), PointFormat):
-        raise Broken("its points are no PointFormat; set points = PointFormat.named('xy1000'), say")
+        raise Broken("its points are no PointFormat; write for example points = PointFormat.named('xy1000')")
     if not isinstance(getattr(model, "resize", UNCHANGED), Resize):
-        raise Broken("its resize is no Resize; set resize = Resize.named('fit-long1568'), say")
+        raise Broken("its resize is no Resize; write for example resize = Resize.named('fit-long1568')")
 
 
 def answers_as_often_as_asked(model: Model) -> None:
-    """A request for n replies gets a list of n replies, each with a text."""
+    """Answer a request for n replies with a list of n replies, each with a text."""
     for n in (1, 3):
         [replies] = _ask(model, [_question(model, n=n, temperature=0.0 if n == 1 else 1.0)])
         if not isinstance(replies, list) or len(replies) != n:
-            raise Broken(f"asked for {n} replies it gave {replies!r:.80}")
+            raise Broken(f"asked for {n} replies, it gave {replies!r:.80}")
         for reply in replies:
             if not isinstance(reply, Reply) or not isinstance(reply.text, str):
                 raise Broken(f"it gave {reply!r:.80}, not a Reply with a text")
 
 
 def leaves_the_image_alone(model: Model) -> None:
-    """It does not paint on the image that it is shown."""
+    """Leave the image of a request unchanged."""
     question = _question(model)
     before = question.image.copy()
     _ask(model, [question])
@@ -45,7 +45,7 @@ def leaves_the_image_alone(model: Model) -> None:
 
 
 def takes_images_of_any_shape(model: Model) -> None:
-    """Wide, tall and small images get replies, or fail with RequestFailed."""
+    """Answer requests with wide, tall and small images, or raise RequestFailed."""
     for size in SIZES:
         try:
             _ask(model, [_question(model, size)])
@@ -54,7 +54,7 @@ def takes_images_of_any_shape(model: Model) -> None:
 
 
 def repeats_itself(model: Model) -> None:
-    """At temperature 0 the same question gets the same reply, unless it declares deterministic = False."""
+    """Give the same request at temperature 0 the same reply, or declare deterministic = False."""
     if getattr(model, "deterministic", True):
         first, second = (_texts(model, [_question(model)]) for _ in range(2))
         if first != second:
@@ -62,7 +62,7 @@ def repeats_itself(model: Model) -> None:
 
 
 def keeps_questions_apart(model: Model) -> None:
-    """Questions asked together get the replies that each gets alone, in their order."""
+    """Give requests that are sent together the replies that they get one by one, in their order."""
     if not getattr(model, "deterministic", True):
         return
     questions = [_question(model, size, seed) for seed, size in enumerate(SIZES)]
@@ -72,7 +72,7 @@ def keeps_questions_apart(model: Model) -> None:
 
 
 def can_be_asked_again_in_another_event_loop(model: Model) -> None:
-    """It can be closed twice, and asked again afterwards: every run has an event loop of its own."""
+    """Allow close() to be called twice, and requests afterwards: every run has an event loop of its own."""
 
     async def closed_twice() -> None:
         await _close(model)
@@ -108,7 +108,7 @@ def _question(model: Model, size: Size = SIZES[0], seed: int = 0, n: int = 1, te
 
 
 def _ask(model: Model, questions: Sequence[Request]) -> list[list[Reply]]:
-    """Return the replies to questions asked at once in an event loop of their own, and close the connections in it."""
+    """Return the replies to simultaneous requests in a new event loop, in which the model is also closed."""
 
     async def life() -> list[list[Reply]]:
         try:
@@ -125,9 +125,9 @@ async def _close(model: Model) -> None:
 
 
 async def _asked(model: Model, questions: Sequence[Request]) -> list[list[Reply]]:
-    """Return the replies to questions asked at once, in one batch where the model takes batches.
+    """Return the replies to simultaneous requests, in one batch if the model accepts batches.
 
-    Where one fails, the others are waited for: the model is closed after that.
+    If one of them fails, the others are still awaited, because the caller then closes the model.
     """
     answers: Sequence[list[Reply] | BaseException]
     if isinstance(model, BatchModel):

@@ -1,4 +1,4 @@
-"""What the rules of models and those of segmenters share: how one is broken, and the pictures that are asked about."""
+"""Common parts of the rules for models and for segmenters: the error, test images, and the rule about spec()."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from hlmat_bench.core.types import Image, Size
 Subject = TypeVar("Subject")
 Rule: TypeAlias = Callable[[Subject], None]
 
-#: Image sizes (height, width) that every plug-in meets.
+#: Image sizes (height, width) with which every plug-in is checked.
 SIZES: tuple[Size, ...] = ((48, 64), (64, 48), (33, 150))
 
 
 class Broken(HlmatError):
-    """A plug-in does not keep a rule; the message says what was seen."""
+    """A plug-in breaks a rule; the message says what it did."""
 
 
 def picture(size: Size, seed: int = 0) -> Image:
-    """A picture to ask about, uint8 (H, W, 3) RGB: a red rectangle left of the middle, on noise."""
+    """Return a test image, uint8 (H, W, 3) RGB: a red rectangle left of the centre, on noise."""
     height, width = size
     image = np.random.default_rng(seed).integers(60, 120, (height, width, 3), dtype=np.uint8)
     image[height // 4 : height * 3 // 4, width // 8 : width // 2] = (230, 40, 30)
@@ -33,7 +33,7 @@ def picture(size: Size, seed: int = 0) -> Image:
 
 
 def describes_itself(subject: Any) -> None:
-    """Its spec(), where it has one, is a JSON object, the same each time, and holds no key or token."""
+    """Return from spec(), if there is one, a JSON object that is always the same, without keys and tokens."""
     describe = getattr(subject, "spec", None)
     if describe is None:
         return
@@ -42,9 +42,9 @@ def describes_itself(subject: Any) -> None:
     except (TypeError, ValueError) as error:
         raise Broken(f"spec() is no JSON: {error}") from error
     if not first.startswith("{"):
-        raise Broken(f"spec() is {first[:60]}, no object")
+        raise Broken(f"spec() is {first[:60]}, not an object")
     if first != second:
         raise Broken("spec() differs from one call to the next")
     for name, value in os.environ.items():
         if re.search(r"KEY|TOKEN|SECRET|PASSWORD", name, re.IGNORECASE) and len(value) >= 8 and value in first:
-            raise Broken(f"spec() holds the value of {name}")
+            raise Broken(f"spec() contains the value of the environment variable {name}")

@@ -1,4 +1,4 @@
-"""What is asked of every interactive segmenter."""
+"""The rules for interactive segmenters."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hlmat_bench.testing.contract.rules import SIZES, Broken, Rule, describes_it
 
 
 def declares_itself(segmenter: Segmenter) -> None:
-    """It has a name, says whether it accepts boxes, and describes itself by spec()."""
+    """Have a name, declare whether boxes are accepted, and have a spec()."""
     if not isinstance(getattr(segmenter, "name", None), str) or not segmenter.name:
         raise Broken("it has no name")
     if not isinstance(getattr(segmenter, "accepts_box", None), bool):
@@ -23,7 +23,7 @@ def declares_itself(segmenter: Segmenter) -> None:
 
 
 def gives_masks_of_the_images_size(segmenter: Segmenter) -> None:
-    """A mask is a bool array of the image's height and width, for wide, tall and small images."""
+    """Return masks as bool arrays of the image's height and width, for wide, tall and small images."""
     for size in SIZES:
         mask = segmenter.open(picture(size)).predict(_clicks(size)[:1])
         if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.shape != size:
@@ -32,7 +32,7 @@ def gives_masks_of_the_images_size(segmenter: Segmenter) -> None:
 
 
 def leaves_the_image_alone(segmenter: Segmenter) -> None:
-    """It does not paint on the image that it is given."""
+    """Leave the given image unchanged."""
     image = picture(SIZES[0])
     before = image.copy()
     segmenter.open(image).predict(_clicks(SIZES[0]))
@@ -41,7 +41,7 @@ def leaves_the_image_alone(segmenter: Segmenter) -> None:
 
 
 def takes_clicks_anywhere(segmenter: Segmenter) -> None:
-    """Positive and negative clicks on every edge and corner, and negative clicks alone, get masks."""
+    """Return masks for positive and negative clicks on every edge and corner, also for a single negative click."""
     height, width = SIZES[0]
     image = picture(SIZES[0])
     for positive in (True, False):
@@ -51,7 +51,7 @@ def takes_clicks_anywhere(segmenter: Segmenter) -> None:
 
 
 def takes_boxes_if_it_says_so(segmenter: Segmenter) -> None:
-    """A box alone, and a box with clicks, get masks, where it accepts boxes."""
+    """Return masks for a box alone and for a box with clicks, if boxes are accepted."""
     if segmenter.accepts_box:
         height, width = SIZES[0]
         box = (width // 8, height // 4, width // 2, height * 3 // 4)
@@ -61,13 +61,13 @@ def takes_boxes_if_it_says_so(segmenter: Segmenter) -> None:
 
 
 def repeats_itself(segmenter: Segmenter) -> None:
-    """The same clicks on the same image, one after the other, give the same masks again."""
+    """Give the same clicks on the same image, one after the other, the same masks again."""
     first, second = (_play(segmenter, SIZES[0]) for _ in range(2))
-    _same_masks(first, second, "the second time the masks were others")
+    _same_masks(first, second, "the second time the masks were different")
 
 
 def never_changes_a_mask_it_gave(segmenter: Segmenter) -> None:
-    """A mask stays as it was given when the next click is predicted."""
+    """Leave a mask that was returned unchanged when the next mask is predicted."""
     session, clicks = segmenter.open(picture(SIZES[0])), _clicks(SIZES[0])
     first = session.predict(clicks[:1])
     before = first.copy()
@@ -76,17 +76,17 @@ def never_changes_a_mask_it_gave(segmenter: Segmenter) -> None:
 
 
 def keeps_sessions_apart(segmenter: Segmenter) -> None:
-    """Images opened at the same time do not disturb each other."""
+    """Give each of several open images the masks that it gets alone."""
     alone = [_play(segmenter, size) for size in SIZES[:2]]
     sessions = [segmenter.open(picture(size)) for size in SIZES[:2]]
     for count in range(1, len(_clicks(SIZES[0])) + 1):
         for session, size, masks in zip(sessions, SIZES[:2], alone, strict=True):
             mask = session.predict(_clicks(size)[:count])
-            _same_masks([mask], [masks[count - 1]], "with another image open, the masks were others")
+            _same_masks([mask], [masks[count - 1]], "with another image open, the masks were different")
 
 
 def takes_back_a_click(segmenter: Segmenter) -> None:
-    """snapshot() and restore() lead back to where the session was: the same next click gives the same mask."""
+    """Return by restore() to the state of snapshot(): the same next click then gives the same mask."""
     session, clicks = segmenter.open(picture(SIZES[0])), _clicks(SIZES[0])
     session.predict(clicks[:1])
     state = session.snapshot()
@@ -98,7 +98,7 @@ def takes_back_a_click(segmenter: Segmenter) -> None:
 
 
 def tries_candidates_as_they_are_alone(segmenter: Segmenter) -> None:
-    """Where sessions have predict_each, candidates get the masks they get alone, and the session stays as it was."""
+    """Give candidates in predict_each, if there is one, the masks they get alone, and leave the session unchanged."""
     session, clicks = segmenter.open(picture(SIZES[0])), _clicks(SIZES[0])
     if not isinstance(session, BatchSession):
         return
@@ -109,11 +109,11 @@ def tries_candidates_as_they_are_alone(segmenter: Segmenter) -> None:
     for candidate in candidates:
         alone.append(session.predict(candidate))
         session.restore(state)
-    _same_masks(together, alone, "tried together, the masks were others")
+    _same_masks(together, alone, "tried together, the masks were different")
 
 
 def starts_from_masks_if_it_says_so(segmenter: Segmenter) -> None:
-    """Where it accepts masks, a session starts from one, also after restore(); an empty one is the same as none."""
+    """Start from a given mask, if masks are accepted, also after restore(); treat an empty mask like none."""
     accepts = getattr(segmenter, "accepts_mask", False)
     if not isinstance(accepts, bool):
         raise Broken("its accepts_mask is neither True nor False")
@@ -123,25 +123,25 @@ def starts_from_masks_if_it_says_so(segmenter: Segmenter) -> None:
     given = _given(size)
     before = given.copy()
     session = _started(segmenter, size, given)
-    _same_masks([session.predict([])], [given], "without clicks the start mask did not stand")
+    _same_masks([session.predict([])], [given], "without clicks the mask was not the start mask")
     masks = [session.predict(clicks[:count]).copy() for count in (1, 2)]
     _same_masks([given], [before], "the start mask was changed")
     plain = _play(segmenter, size)
     if all(np.array_equal(mask, other) for mask, other in zip(masks, plain, strict=False)):
         raise Broken("the masks are those without a start mask")
-    _same_masks(_retried(segmenter, size, given), masks, "after restore() the masks from the start mask were others")
+    _same_masks(_retried(segmenter, size, given), masks, "after restore() the masks from the start mask were different")
     empty = _started(segmenter, size, np.zeros(size, np.bool_))
     without = [empty.predict(clicks[:count]).copy() for count in range(1, len(clicks) + 1)]
     _same_masks(without, plain, "from an empty start mask, the masks were not those without one")
 
 
 def works_in_threads(segmenter: Segmenter) -> None:
-    """Sessions used from several threads at once give the masks that they give alone."""
+    """Return from sessions in several threads the masks that they give alone."""
     alone = [_play(segmenter, size) for size in SIZES]
     with ThreadPoolExecutor(len(SIZES)) as pool:
         together = list(pool.map(lambda size: _play(segmenter, size), SIZES))
     for first, second in zip(alone, together, strict=True):
-        _same_masks(first, second, "in threads the masks were others")
+        _same_masks(first, second, "in threads the masks were different")
 
 
 RULES: tuple[Rule[Segmenter], ...] = (
@@ -162,7 +162,7 @@ RULES: tuple[Rule[Segmenter], ...] = (
 
 
 def _clicks(size: Size) -> list[Click]:
-    """Inside the rectangle of `picture`, outside of it, inside again."""
+    """Return three clicks: inside the rectangle of `picture`, outside it, inside it."""
     height, width = size
     return [
         Click(True, width // 4, height // 2),
@@ -177,7 +177,7 @@ def _play(segmenter: Segmenter, size: Size) -> list[Mask]:
 
 
 def _given(size: Size) -> Mask:
-    """A mask to start from: the left half of the rectangle of `picture`, and a spot that does not belong to it."""
+    """Return a start mask, bool (H, W): the left half of the rectangle of `picture`, and a wrong area outside it."""
     height, width = size
     mask = np.zeros(size, np.bool_)
     mask[height // 4 : height * 3 // 4, width // 8 : width // 3] = True
@@ -194,7 +194,7 @@ def _started(segmenter: Segmenter, size: Size, mask: Mask) -> RefiningSession:
 
 
 def _retried(segmenter: Segmenter, size: Size, given: Mask) -> list[Mask]:
-    """The masks after one click and two, each after another click was tried and taken back."""
+    """Return the masks after one and two clicks, where another click was tried and undone before each of them."""
     session, clicks, masks = _started(segmenter, size, given), _clicks(size), []
     for count in (1, 2):
         state = session.snapshot()

@@ -1,1 +1,1 @@
-"""Tiny checkpoints of real architectures, made on the spot."""
+"""Build tiny checkpoints of real architectures, without a network."""

@@ -1,4 +1,4 @@
-"""A SAM with few and random weights, in the formats of real ones, made offline; public in `testing`."""
+"""Build a SAM with few random weights in the formats of real checkpoints; public in `testing`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from hlmat_bench.core.networks.device import seeded
-from hlmat_bench.segmenters.sam.official import Architecture, build
+from hlmat_bench.segmenters.sam.official import SamArchitecture, build
 
-TINY_SAM = Architecture(
+TINY_SAM = SamArchitecture(
     "tiny",
     width=32,
     depth=2,
@@ -25,16 +25,16 @@ TINY_SAM = Architecture(
     decoder_heads=4,
     score_hidden=32,
 )
-"""What `tiny_sam` builds."""
+"""The architecture of `tiny_sam`."""
 
 
 @dataclass(frozen=True, slots=True)
 class TinySam:
-    """One SAM with random weights in both formats.
+    """A SAM with random weights in two formats.
 
     Attributes:
-        checkpoint: a ``.pth`` file in the format of the official ones, of the architecture `TINY_SAM`.
-        pretrained: a folder as transformers saves it, with the same weights.
+        checkpoint: a ``.pth`` file in the format of the official checkpoints, with the architecture `TINY_SAM`.
+        pretrained: a folder in the format of transformers, with the same weights.
     """
 
     checkpoint: Path
@@ -42,12 +42,17 @@ class TinySam:
 
 
 def tiny_sam(folder: Path, *, seed: int = 0) -> TinySam:
-    """A SAM of about 100,000 random weights, in both formats that the SAM segmenters read."""
+    """Write a SAM with about 100,000 random weights in both formats that the SAM segmenters read.
+
+    Args:
+        folder: folder of the checkpoints; it is created if it does not exist.
+        seed: seed of the weights.
+    """
     import torch
 
     with seeded(seed):
         sam = build(TINY_SAM)
-        for parameter in sam.parameters():  # many are made as 0 or 1
+        for parameter in sam.parameters():  # many are initialised as 0 or 1
             parameter.data += 0.05 * torch.randn_like(parameter)
         model = _transformers().SamModel(_sam_config(TINY_SAM))
     tiny = TinySam(folder / "sam_tiny.pth", folder / "sam_tiny")
@@ -62,7 +67,7 @@ def _transformers() -> Any:
     return importlib.import_module("transformers")  # parts of it are not typed
 
 
-def _sam_config(a: Architecture) -> Any:
+def _sam_config(a: SamArchitecture) -> Any:
     return _transformers().SamConfig(
         vision_config={
             "hidden_size": a.width,
@@ -84,7 +89,7 @@ def _sam_config(a: Architecture) -> Any:
     )
 
 
-# What transformers calls the parts of the official network.
+# The names in transformers for the parts of the official network.
 _SAM_NAMES = (
     (r"^image_encoder", "vision_encoder"),
     (r"patch_embed\.proj", "patch_embed.projection"),

@@ -1,4 +1,4 @@
-"""SAMs of the later families with few and random weights, as transformers saves them; public in `testing`."""
+"""Build SAMs of the later families with few random weights in the format of transformers; public in `testing`."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _DECODER = {"hidden_size": _WIDTH, "mlp_dim": 64, "num_attention_heads": 4, "iou
 
 
 def tiny_sam_of(folder: Path, family: SamFamily, *, seed: int = 0) -> Path:
-    """A SAM of one of the later families with 60,000 to 400,000 random weights.
+    """Write a SAM of one of the later families with 60,000 to 400,000 random weights.
 
     Args:
-        folder: where it goes; made if it is not there.
-        family: ``samhq``, ``sam2`` and ``edgetam`` see 128 pixels, ``sam3`` 112.
-        seed: of the weights.
+        folder: folder of the checkpoint; it is created if it does not exist.
+        family: the family; the input size is 128 pixels for ``samhq``, ``sam2`` and ``edgetam``, 112 for ``sam3``.
+        seed: seed of the weights.
 
     Returns:
         The folder.
@@ -30,7 +30,7 @@ def tiny_sam_of(folder: Path, family: SamFamily, *, seed: int = 0) -> Path:
 
     with seeded(seed):
         model = _BUILDERS[family]()
-        for parameter in model.parameters():  # many are made as 0 or 1
+        for parameter in model.parameters():  # many are initialised as 0 or 1
             parameter.data += 0.15 * torch.randn_like(parameter)
     model.save_pretrained(folder)
     return folder
@@ -60,7 +60,7 @@ def _samhq() -> Any:
 
 
 def _pyramid(side: int, patch: int) -> list[list[int]]:
-    """Sizes of the three maps that the decoder reads, from fine to coarse."""
+    """Return the sizes of the three feature maps that the decoder reads, from fine to coarse."""
     return [[side // patch * scale] * 2 for scale in (4, 2, 1)]
 
 

@@ -1,4 +1,4 @@
-"""A SimpleClick with few and random weights, in the format of the official ones, made offline; public in `testing`."""
+"""Build a SimpleClick with few random weights in the format of the official checkpoints; public in `testing`."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from hlmat_bench.segmenters.simpleclick.checkpoints import Architecture
+from hlmat_bench.segmenters.simpleclick.checkpoints import SimpleClickArchitecture
 
-TINY_SIMPLECLICK = Architecture(
+TINY_SIMPLECLICK = SimpleClickArchitecture(
     width=16, depth=8, heads=2, patch=16, grid=14, pyramid=(8, 8, 12, 16), channels=8, radius=5
 )
-"""What `tiny_simpleclick` builds: trained, were it trained, with images of 224 by 224 pixels."""
+"""The architecture of `tiny_simpleclick`, for training images of 224 x 224 pixels."""
 
 _LOSS = "isegm.model.modeling.transformer_helper.cross_entropy_loss"
 
 
-def tiny_simpleclick(folder: Path, *, seed: int = 0, architecture: Architecture = TINY_SIMPLECLICK) -> Path:
+def tiny_simpleclick(folder: Path, *, seed: int = 0, architecture: SimpleClickArchitecture = TINY_SIMPLECLICK) -> Path:
     """A SimpleClick of about 40,000 random weights, as its authors save one.
 
-    Its masks mean nothing, but depend on image and clicks; that of one click takes about a tenth of the image.
+    Its masks have no meaning, but depend on image and clicks; the mask of one click covers about a tenth of the image.
 
     Args:
-        folder: where the file goes; made if it is not there.
-        seed: of the weights.
-        architecture: its sizes.
+        folder: folder of the file; it is created if it does not exist.
+        seed: seed of the weights.
+        architecture: sizes of the network.
 
     Returns:
         The file ``simpleclick_tiny.pth``.
@@ -43,12 +43,12 @@ def tiny_simpleclick(folder: Path, *, seed: int = 0, architecture: Architecture 
     return file
 
 
-def _state(a: Architecture) -> dict[str, Any]:
+def _state(a: SimpleClickArchitecture) -> dict[str, Any]:
     import torch
 
-    from hlmat_bench.segmenters.simpleclick.network import SimpleClick
+    from hlmat_bench.segmenters.simpleclick.network import SimpleClickNetwork
 
-    network = SimpleClick(a).requires_grad_(False)
+    network = SimpleClickNetwork(a).requires_grad_(False)
     for parameter in network.parameters():  # some are made as 0 or 1
         parameter.add_(0.05 * torch.randn_like(parameter))
     network.patch_embed_coords.proj.weight *= 100  # clicks then change the mask
@@ -57,7 +57,7 @@ def _state(a: Architecture) -> dict[str, Any]:
     return {**network.state_dict(), **{name: torch.randn(a.width) for name in unused}}
 
 
-def _config(a: Architecture, loss: Any) -> dict[str, Any]:
+def _config(a: SimpleClickArchitecture, loss: Any) -> dict[str, Any]:
     """How the original's class would be called."""
     backbone = {
         "img_size": (a.grid * a.patch,) * 2,
@@ -95,7 +95,7 @@ def _config(a: Architecture, loss: Any) -> dict[str, Any]:
 
 
 def _click_in_the_middle() -> Any:
-    """What the network is told of an empty mask and one positive click, float32 (1, 3, 224, 224)."""
+    """Return the network's input for an empty mask and one positive click, float32 (1, 3, 224, 224)."""
     import torch
 
     told = torch.zeros(1, 3, 224, 224)
@@ -105,7 +105,7 @@ def _click_in_the_middle() -> Any:
 
 @contextmanager
 def _original_loss() -> Iterator[Any]:
-    """An object of a class that has the name of the original's loss, and can be pickled meanwhile."""
+    """Yield an object whose class has the name of the original's loss, so that it can be pickled in the block."""
     import torch
 
     parts = _LOSS.split(".")

@@ -1,4 +1,4 @@
-"""Vision-language checkpoints with few and random weights, made offline; public in `testing`."""
+"""Build vision-language checkpoints with few random weights; public in `testing`."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ def tiny_vlm(
     chat_template: bool = True,
     seed: int = 0,
 ) -> Path:
-    """A vision-language checkpoint of about 100,000 random weights, as transformers saves one.
+    """Write a vision-language checkpoint with about 100,000 random weights in the format of transformers.
 
     Args:
-        folder: where it goes; made if it is not there.
-        family: whose architecture, processor and tokens it has; `vlm_families` says what each one is.
+        folder: folder of the checkpoint; it is created if it does not exist.
+        family: the model family of its architecture, processor and tokens, see `vlm_families`.
         says: pieces of text, all different: the weights are set so that every reply is these pieces and the
-            end of the turn. Each becomes one token. Empty: replies are random characters that depend on the
+            end of the turn. Each piece becomes one token. Empty: replies are random characters that depend on the
             image and the prompt.
-        chat_template: save a chat template with it.
-        seed: of the weights.
+        chat_template: save a chat template with the checkpoint.
+        seed: seed of the weights.
 
     Returns:
         The folder.
@@ -48,7 +48,7 @@ def tiny_vlm(
 
 
 def _randomize(model: Any) -> None:
-    """Weights so large that what a model says depends on what it sees; vectors stay as they were made."""
+    """Draw matrices so large that replies depend on the image; parameters that are vectors stay unchanged."""
     import torch
 
     for parameter in model.parameters():
@@ -62,13 +62,13 @@ def _ids(processor: Any, tokens: Sequence[str]) -> list[int]:
 
 
 def _never_said(tokenizer: Any) -> list[str]:
-    """Tokens that no model says: those of images, of padding and of the beginning of a turn."""
+    """Return special tokens that no model may generate: those of images, of padding and of the beginning of a turn."""
     said = {tokenizer.eos_token, *GROUNDING_TOKENS}
     return [token for token in tokenizer.all_special_tokens if token not in said]
 
 
 def _cue(processor: Any) -> int:
-    """The token that the chat template ends with."""
+    """Return the last token of the chat template."""
     prompt = processor.apply_chat_template(
         [{"role": "user", "content": [{"type": "text", "text": ""}]}], add_generation_prompt=True, tokenize=False
     )
@@ -77,12 +77,12 @@ def _cue(processor: Any) -> int:
 
 
 def _recite(model: Any, tokens: Sequence[int]) -> None:
-    """Make each of the tokens be followed by the next, whatever came before."""
+    """Set the weights so that each of the tokens is always followed by the next."""
     import torch
 
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if re.search(r"(o_proj|down_proj)\.weight$", name):  # each layer then adds nothing
+            if re.search(r"(o_proj|down_proj)\.weight$", name):  # so layers add nothing to the token's embedding
                 parameter.zero_()
         head, embeddings = model.get_output_embeddings().weight, model.get_input_embeddings().weight
         head.zero_()

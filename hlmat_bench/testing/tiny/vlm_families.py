@@ -1,9 +1,9 @@
-"""The families of vision-language models that `tiny_vlm` builds, each with the parts of its real checkpoints.
+"""The families of vision-language models that `tiny_vlm` builds, with the parts of their real checkpoints.
 
-``qwen2_5_vl`` and ``qwen3_vl`` take images of any size (M-RoPE; the latter with DeepStack), ``llava`` (1.5) squares cut
-from the middle, ``llava_onevision``, ``internvl`` and ``smolvlm`` tiles whose number depends on the image, ``gemma3``
-squares, with sliding attention and image tokens that see each other. Layers are few and narrow, images small; the
-classes, tokens and order of a prompt are those of the real models.
+``qwen2_5_vl`` and ``qwen3_vl`` take images of any size (M-RoPE; the latter with DeepStack), ``llava`` (1.5) square
+crops of the centre, ``llava_onevision``, ``internvl`` and ``smolvlm`` tiles whose number depends on the image,
+``gemma3`` squares, with sliding attention and bidirectional attention among image tokens. The layers are few and
+narrow and the images small; classes, tokens and the order of a prompt are those of the real models.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import Any, Literal, TypeAlias
 Family: TypeAlias = Literal["qwen2_5_vl", "qwen3_vl", "llava", "llava_onevision", "internvl", "gemma3", "smolvlm"]
 
 GROUNDING_TOKENS = ("<ref>", "</ref>", "<box>", "</box>")
-"""Special tokens of every tiny vision-language model, as Qwen-VL has them."""
+"""Special tokens of every tiny vision-language model, those of Qwen-VL."""
 
-_TILE = 56  # side of what a vision tower of fixed size takes, in pixels
+_TILE = 56  # side of the image of a vision tower with fixed size, in pixels
 _PATCH = 14
 _PATCHES = (_TILE // _PATCH) ** 2  # of a tile
-_POOLED = _PATCHES // 4  # tokens of a tile where the model merges 2 x 2 patches
+_POOLED = _PATCHES // 4  # tokens of a tile in models that merge 2 x 2 patches
 _SQUARE = {"height": _TILE, "width": _TILE}
 _TEXT: dict[str, Any] = {
     "hidden_size": 32,
@@ -50,13 +50,13 @@ def _transformers() -> Any:
 def _tokenizer(
     special: Sequence[str], says: Sequence[str], *, roles: Mapping[str, str] | None = None, **named: str
 ) -> Any:
-    """A tokenizer of the 256 bytes, the special tokens and the pieces.
+    """Return a tokenizer with the 256 bytes, the special tokens and the pieces.
 
     Args:
-        special: the tokens that stand for images and turns.
+        special: special tokens for images and turns.
         says: pieces of text that become one token each.
-        roles: names that the family's processor asks for, e.g. ``{"boi_token": "<start_of_image>"}``.
-        named: names that every tokenizer has, e.g. ``eos_token="</s>"``.
+        roles: attributes that the family's processor needs, e.g. ``{"boi_token": "<start_of_image>"}``.
+        named: attributes of every tokenizer, e.g. ``eos_token="</s>"``.
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
@@ -76,13 +76,13 @@ def _tokenizer(
 
 
 def _text(tokenizer: Any, **more: Any) -> dict[str, Any]:
-    """The configuration of a language model with that vocabulary."""
+    """Return the configuration of a language model for the vocabulary of a tokenizer."""
     ends = ("bos_token_id", "eos_token_id", "pad_token_id")
     return {**_TEXT, "vocab_size": len(tokenizer), **{end: getattr(tokenizer, end) for end in ends}, **more}
 
 
 def _template(*, turn: str, image: str, end: str, cue: str) -> str:
-    """A chat template: what opens a turn, stands for an image, closes a turn and asks for the answer."""
+    """Return a chat template from the texts that open a turn, stand for an image, end a turn and ask for a reply."""
     return (
         f"{{% for m in messages %}}{turn}{{% for c in m['content'] %}}{{% if c['type'] == 'image' %}}{image}"
         f"{{% else %}}{{{{ c['text'] }}}}{{% endif %}}{{% endfor %}}{end}{{% endfor %}}"
@@ -97,7 +97,7 @@ def _chatml(image: str) -> str:
 
 
 def _qwen_tokenizer(says: Sequence[str]) -> tuple[Any, dict[str, int]]:
-    """The tokenizer of both Qwen-VLs, and what their configurations call its tokens."""
+    """Return the tokenizer of both Qwen-VL families, and the token ids by their names in the configurations."""
     tokenizer = _tokenizer(
         _QWEN_TOKENS, says, bos_token="<|im_start|>", eos_token="<|im_end|>", pad_token="<|endoftext|>"
     )
@@ -274,4 +274,4 @@ BUILDERS: dict[Family, Callable[[Sequence[str]], tuple[Any, Any]]] = {
     "gemma3": _gemma3,
     "smolvlm": _smolvlm,
 }
-"""What makes the model and the processor of a family, given the pieces of text that become one token each."""
+"""Functions that return (model, processor) of a family, given the pieces of text that become one token each."""

@@ -9,17 +9,17 @@ import numpy as np
 
 from hlmat_bench.core import masks
 from hlmat_bench.core.samples import Sample, Source
-from hlmat_bench.data.imperfect import Imperfect
+from hlmat_bench.data.perturbations import Imperfect
 from hlmat_bench.data.tasks import Task
 from hlmat_bench.protocol.interfaces import Segmenter
 from hlmat_bench.protocol.records import Episode
 from hlmat_bench.reports.leaderboard.entry import SURROUNDINGS, Entry, lasting
 from hlmat_bench.reports.leaderboard.verify.findings import Finding, at, differences
-from hlmat_bench.runs.engine import Progress
-from hlmat_bench.runs.kinds import Generated
+from hlmat_bench.runs.executors import Progress
 from hlmat_bench.runs.replay import ReplayedStep, replayed, tolerance
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.runs.shards import select_samples
+from hlmat_bench.runs.task_kinds import Generated
 
 #: By the initial states that take something from elsewhere: what is taken, which nobody can make again here.
 _TAKEN = {"box-from": "boxes", "mask-from": "masks", "masks": "masks"}

@@ -12,7 +12,7 @@ from hlmat_bench.reports.leaderboard.entry import Entry, Samples
 from hlmat_bench.reports.leaderboard.submission import Tally
 from hlmat_bench.reports.leaderboard.verify.findings import Finding, differences
 from hlmat_bench.runs import run as runs
-from hlmat_bench.runs.engine import Progress
+from hlmat_bench.runs.executors import Progress
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.scores.intervals import bootstrap_difference
 

@@ -1,4 +1,4 @@
-"""Whether an episode is one that the protocol can have recorded: how it began, what was done, why it ended."""
+"""Check that the protocol can have recorded an episode: how it began, what was done, why it ended."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from hlmat_bench.points import PointFormat
 from hlmat_bench.points.resize import Resize
 from hlmat_bench.protocol.initial import box_alone
 from hlmat_bench.protocol.interfaces import Reply
-from hlmat_bench.protocol.loop import ended, meaning
 from hlmat_bench.protocol.records import Episode, Step
 from hlmat_bench.protocol.search import Convergence, preference
 from hlmat_bench.protocol.settings import BOX_STATES, StopSettings, is_state
+from hlmat_bench.protocol.state import ended, interpret
 from hlmat_bench.protocol.strategies import STRATEGIES
 from hlmat_bench.reports.leaderboard.entry import Manifest
 from hlmat_bench.reports.leaderboard.verify.findings import Finding, at
@@ -27,10 +27,10 @@ _SEARCHES = ("prm", "tree")
 
 
 class Rules:
-    """The protocol's rules, as a run was played by them.
+    """The protocol's rules with the settings of a run.
 
-    Of a strategy of the submitter's own, what it clicks must be in its replies; what it makes of other replies, and
-    when it ends, is its own affair.
+    A submitter's own strategy must click what its replies say; what it does with other replies, and when it ends, is
+    not checked.
 
     Args:
         manifest: of the run.
@@ -55,7 +55,7 @@ class Rules:
             raise UsageError(f"The manifest's points or stop are none: {error}.") from error
 
     def check(self, episode: Episode) -> Iterator[Finding]:
-        """What is against the rules, at its place."""
+        """Yield what is against the rules, with its place."""
         numbers = [step.t for step in episode.steps]
         if numbers != list(range(1, len(numbers) + 1)) or len(numbers) > self._budget:
             yield Finding(at(episode.sample_id, None, "steps"), f"are not numbered from 1 to at most {self._budget}")
@@ -71,7 +71,7 @@ class Rules:
             yield from self._end(episode)
 
     def _beginning(self, episode: Episode) -> Iterator[Finding]:
-        """Whether the initial state is of the kind that the run has; given masks themselves are another matter."""
+        """Check that the initial state is of the kind that the run has; given masks themselves are not checked here."""
         begin, kind = episode.initial, self._initial.partition("=")[0]
         mask, box = begin["mask"], begin.get("box")
         if episode.error is not None and begin["kind"] == "empty":
@@ -89,24 +89,24 @@ class Rules:
             yield Finding(at(episode.sample_id, 0, "box"), f"says {box}, but {found} is found")
 
     def _box(self, episode: Episode, kind: str) -> list[int] | None:
-        """The box that an episode of this kind begins with."""
+        """Return the box that an episode of this kind begins with."""
         found = None
         if kind == "gt-box":
             found = bounding_box(masks.decode(episode.gt))
         elif kind == "model-box":
-            found = box_alone(self._meaning(episode, Reply(episode.initial["raw"]))).box
+            found = box_alone(self._meant(episode, Reply(episode.initial["raw"]))).box
         elif kind == "box-from":
             found = episode.initial["box"]  # of another run, which is not here
         return None if found is None else list(found)
 
     def _step(self, episode: Episode, step: Step, clicks: Sequence[Click]) -> Iterator[Finding]:
-        """Whether what was done is what the reply means here."""
+        """Check that what was done is what the reply means in this state."""
         action, place = step.action, at(episode.sample_id, step.t, "action")
         does = action.kind in ("click", "box")
         meant = Action("invalid", reason="api")
         if step.raw is not None:
             reply = Reply(step.raw, finish=step.finish)
-            meant = self._meaning(episode, reply, first=step.t == 1, clicks=clicks)
+            meant = self._meant(episode, reply, first=step.t == 1, clicks=clicks)
             meant = box_alone(meant) if self._strategy == "box-only" else meant
         if (does or self._strategy in STRATEGIES) and _unrated(meant) != _unrated(action):
             yield Finding(place, f"says {json.dumps(action.to_json())}, but the reply {json.dumps(meant.to_json())}")
@@ -116,12 +116,12 @@ class Rules:
                 f"says {action.predicted_iou}, but the reply {meant.predicted_iou}",
             )
 
-    def _meaning(self, episode: Episode, reply: Reply, *, first: bool = True, clicks: Sequence[Click] = ()) -> Action:
+    def _meant(self, episode: Episode, reply: Reply, *, first: bool = True, clicks: Sequence[Click] = ()) -> Action:
         frame = self._resize.frame(episode.size)
-        return meaning(reply, self._points, episode.size, frame, track=self._track, first=first, clicks=clicks)
+        return interpret(reply, self._points, episode.size, frame, track=self._track, first=first, clicks=clicks)
 
     def _candidates(self, episode: Episode, step: Step) -> Iterator[Finding]:
-        """Whether what a search tried is worth what was said of it, and the best of it is the step's action."""
+        """Check that the recorded candidate rewards match the replies and that the best candidate was taken."""
         tried, place = step.candidates, at(episode.sample_id, step.t, "candidates")
         if not tried:
             return
@@ -136,12 +136,12 @@ class Rules:
             if judgement is None and (by_truth or not draws):
                 continue  # nobody was asked
             reply = Reply(judgement or "", finish=each.get("finish"))
-            found = self._meaning(episode, reply).predicted_iou
+            found = self._meant(episode, reply).predicted_iou
             if each["predicted_iou"] != found:
                 yield Finding(place, f"one is said to be worth {each['predicted_iou']}, but the reply says {found}")
 
     def _end(self, episode: Episode) -> Iterator[Finding]:
-        """Whether the episode ended where it had to: the last mask is the answer, and nobody may choose it."""
+        """Check that the episode ended where the rules end it: the last mask is the answer and must not be chosen."""
         stop, why = episode.stop, self._converged(episode)
         actions = [step.action for step in episode.steps]
         # Whether the model repeats itself is not in the manifest, so an end by either is right.
@@ -161,8 +161,10 @@ class Rules:
             yield Finding(at(episode.sample_id, None, "stop"), problem)
 
     def _converged(self, episode: Episode) -> str | None:
-        """Why a search has to end after its last step: ``over`` where it had to before, ``unknown`` where the record
-        does not say what the initial mask was worth; None where it may go on."""
+        """Return why a search has to end after its last step; None where it may continue.
+
+        ``over`` means that it had to end earlier; ``unknown``, that the record lacks the reward of the initial mask.
+        """
         if self._strategy not in _SEARCHES or not episode.steps:
             return None
         begin = episode.initial["mask"]

@@ -1,4 +1,4 @@
-"""What can be wrong with a data set, so that a check can count each kind apart."""
+"""The kinds of errors in a data set, which a check counts separately."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hlmat_bench.core.errors import UsageError
 
 
 class DataProblem(UsageError):
-    """Something about the files of a data set; `kind` names it in a report."""
+    """An error in the files of a data set; `kind` is its name in a report."""
 
     kind = "other problems"
 
@@ -17,13 +17,13 @@ class DataProblem(UsageError):
 
 
 class MissingFile(DataProblem):
-    """A file or folder is not there."""
+    """A file or folder does not exist."""
 
     kind = "missing files"
 
 
 class Unreadable(DataProblem):
-    """A file is there, but is no image."""
+    """A file exists, but cannot be read as an image."""
 
     kind = "unreadable images"
 
@@ -35,24 +35,24 @@ class WrongSize(DataProblem):
 
 
 class BadAnnotation(DataProblem):
-    """An annotation does not say what it should."""
+    """An annotation has an invalid form or value."""
 
     kind = "bad annotations"
 
 
 class Unannotated(BadAnnotation):
-    """An annotation lacks what makes it a sample: its segmentation or its expression."""
+    """An annotation is no sample, because its segmentation or its expression is missing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """Something that a check reports although the sample can be played.
+    """A finding that a check reports although the sample can be played.
 
     Attributes:
-        kind: as in a report, in the plural.
-        sentence: what was seen, and the likely reason.
+        kind: the name of its kind in a report, in the plural.
+        sentence: the observation and the likely reason.
         severe: whether the truth is probably wrong.
-        sure: whether the reason explains all that was seen.
+        sure: whether the reason explains the whole observation.
     """
 
     kind: str
@@ -62,7 +62,7 @@ class Doubt:
 
 
 def valid(text: str) -> str:
-    """Return a text as valid Unicode: halves of surrogate pairs, which no UTF-8 file can hold, become U+FFFD.
+    """Return a text as valid Unicode: halves of surrogate pairs, which UTF-8 cannot encode, become U+FFFD.
 
     >>> valid("\\ud83d cup") == "\\ufffd cup"
     True

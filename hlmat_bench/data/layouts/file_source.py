@@ -1,4 +1,4 @@
-"""The source that all layouts of files share: a list of samples, an image file and a shape for each."""
+"""The common source of all layouts of files: a list of samples, with an image file and a shape per sample."""
 
 from __future__ import annotations
 
@@ -16,8 +16,12 @@ from hlmat_bench.core.plain_files import is_file
 from hlmat_bench.core.samples import Sample, Truth
 from hlmat_bench.core.types import Image
 from hlmat_bench.data.layouts import claims
-from hlmat_bench.data.layouts.data_root import Place
-from hlmat_bench.data.layouts.errors import (
+from hlmat_bench.data.layouts.data_root import DataRoot
+from hlmat_bench.data.layouts.image_files import AS_USUAL, ImageReader, read_header
+from hlmat_bench.data.layouts.json_csv import read_text, same
+from hlmat_bench.data.layouts.layout_settings import FileSettings
+from hlmat_bench.data.layouts.masks import MaskFile, Segmentation, TruthShape
+from hlmat_bench.data.layouts.problems import (
     BadAnnotation,
     DataProblem,
     Doubt,
@@ -27,29 +31,25 @@ from hlmat_bench.data.layouts.errors import (
     valid,
     valid_name,
 )
-from hlmat_bench.data.layouts.image_files import AS_USUAL, ImageReader, read_header
-from hlmat_bench.data.layouts.json_csv import read_text, same
-from hlmat_bench.data.layouts.masks import MaskFile, Segmentation, Shape
-from hlmat_bench.data.layouts.settings import FileSettings
 
 _FAULTS: dict[str, type[DataProblem]] = {"missing": MissingFile, "missized": WrongSize, "unreadable": DataProblem}
 
 
 @dataclass(frozen=True, slots=True)
 class Pixels:
-    """What a sample's key is: where its pixels are."""
+    """The key of a sample: the file of its image and the shape of its ground truth."""
 
     image: Path
-    shape: Shape
+    shape: TruthShape
 
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """What stands in the place of a sample that a layout finds to be of one of `KINDS`.
+    """Replaces a sample that may be left out.
 
     Attributes:
-        kind: why.
-        error: raised unless the settings leave such samples out; None: they are always left out.
+        kind: the reason, one of `KINDS`.
+        error: raised unless the settings leave such samples out; None for samples that are always left out.
     """
 
     kind: str
@@ -60,19 +60,19 @@ class FileSource:
     """Samples whose images are files; implements `hlmat_bench.core.samples.Source`.
 
     Args:
-        place: where the task's files lie.
-        samples: in the order of the annotations, with `Pixels` as keys; they are put in order by image.
-        settings: of the source.
-        expression_from: where the expressions come from; for the manifest.
-        notes: what a check reports about the annotations as a whole.
+        place: the folder of the task's files.
+        samples: the samples in the order of the annotations, with `Pixels` as keys; they are grouped by image.
+        settings: the settings of the source.
+        expression_from: the origin of the expressions, for the manifest.
+        notes: findings about the annotations as a whole, for a check.
 
     Raises:
-        BadAnnotation: when there is no sample, or two have one id.
+        BadAnnotation: when there is no sample, or two samples have the same id.
     """
 
     def __init__(
         self,
-        place: Place,
+        place: DataRoot,
         samples: Iterable[Sample | LeftOut],
         settings: FileSettings,
         expression_from: str,
@@ -104,7 +104,7 @@ class FileSource:
         return self._samples
 
     def image(self, sample: Sample) -> Image:
-        """See `Source.image`; the array is the caller's own."""
+        """See `Source.image`; the caller may change the array."""
         return self._reader.image(self._file(sample))
 
     def truth(self, sample: Sample) -> Truth:
@@ -114,7 +114,7 @@ class FileSource:
         return _pixels(sample).shape.truth(size, f"The sample {sample.id}", self._how)
 
     def check_headers(self, sample: Sample) -> None:
-        """Compare sizes as far as that is possible without decoding any pixels.
+        """Compare sizes, as far as possible without decoding pixels.
 
         Raises:
             DataProblem: when a file is missing or is no image, or the ground truth has another size than the image.
@@ -124,11 +124,11 @@ class FileSource:
         _pixels(sample).shape.check_size(size, f"The sample {sample.id}", self._how)
 
     def truth_key(self, sample: Sample) -> Hashable:
-        """Return what two samples share that have the same image and the same ground truth."""
+        """Return a value that is equal for two samples if they have the same image and the same ground truth."""
         return _pixels(sample)
 
     def doubts(self, sample: Sample, truth: Truth) -> Iterator[Doubt]:
-        """Give what speaks against a sample's ground truth although it can be read."""
+        """Yield reasons to doubt a sample's ground truth, which can be read."""
         shape = _pixels(sample).shape
         if isinstance(shape, Segmentation):
             yield from claims.doubts(shape, truth.mask, f"The sample {sample.id}")
@@ -139,22 +139,23 @@ class FileSource:
             if tag != header.orientation and (tag != 1 or size == header.stored):
                 yield Doubt(
                     "orientation tags",
-                    f"The image of {sample.id} has the orientation tag {header.orientation} and its mask {tag}; each "
-                    "is turned as its tag says, and both have one size either way: if the mask was drawn on the pixels "
-                    "as they are stored, --set data.orientation=stored, else --set data.orientation=applied.",
+                    f"The image of {sample.id} has the orientation tag {header.orientation} and its mask {tag}; both "
+                    "are turned as their tags say, and have the same size with and without it: if the mask was drawn "
+                    "on the pixels as they are stored, --set data.orientation=stored, else --set "
+                    "data.orientation=applied.",
                 )
 
     def notes(self) -> Sequence[Doubt]:
-        """Return what a check reports about the annotations as a whole."""
+        """Return findings about the annotations as a whole, for a check."""
         return self._notes
 
     def advice(self, sample: Sample) -> str:
-        """Return what a blank mask's file holds and which setting fits, as the end of a sentence; else no text."""
+        """Return the end of a sentence that says which setting fits the file of a blank mask; empty if none does."""
         shape = _pixels(sample).shape
         return shape.advice(self._how) if isinstance(shape, MaskFile) else ""
 
     def may_be_empty(self) -> bool:
-        """Whether the settings allow a set of which nearly all masks are empty or full."""
+        """Return whether the settings allow that nearly all masks are empty or full."""
         return self._settings.allow_empty
 
     def digests(self, sample: Sample) -> dict[str, str]:
@@ -163,11 +164,11 @@ class FileSource:
         A file is read again only when it changed; see `sha256_of`.
 
         Returns:
-            ``image``: of the image file's bytes; ``truth``: of what the ground truth is made from: how it is read, and
-            the annotation or the digests of its files.
+            ``image``: the digest of the image file's bytes; ``truth``: the digest of everything the ground truth is
+            made from: the rules of reading, and the annotation or the digests of its files.
 
         Raises:
-            MissingFile: when a file is not there.
+            MissingFile: when a file does not exist.
         """
         path, shape = self._file(sample), _pixels(sample).shape
         self._check_there(sample)
@@ -177,7 +178,7 @@ class FileSource:
         return {"image": _digest_of(path), "truth": digest.hexdigest()}
 
     def digest(self) -> str:
-        """SHA-256 (hex) over ids, names, expressions and tags in their order, and every ground truth."""
+        """Return the SHA-256 (hex) over ids, names, expressions and tags in their order, and all ground truths."""
         digest, last = hashlib.sha256(), None
         for sample in self._samples:
             names = [sample.id, sample.image, sample.image_id, sample.expression, sample.ref_id, dict(sample.tags)]
@@ -189,18 +190,18 @@ class FileSource:
         return digest.hexdigest()
 
     def describe(self) -> dict[str, Any]:
-        """Return where the samples come from, for the manifest: JSON values, no path of this machine.
+        """Return the origin of the samples for the manifest: JSON values, without absolute paths.
 
-        ``skipped`` counts the samples that are left out, by kind.
+        ``skipped`` has the numbers of samples that are left out, by kind.
         """
         return dict(self._about)
 
-    def _definition(self, shape: Shape) -> bytes:
-        """What defines a ground truth besides its files; settings that are as usual leave no trace."""
+    def _definition(self, shape: TruthShape) -> bytes:
+        """Return what defines a ground truth besides its files; settings that are as usual leave no trace."""
         usual = self._how.turned and self._how.resize == AS_USUAL.resize
         return shape.definition() + (b"" if usual else f"{self._how.turned} {self._how.resize}".encode())
 
-    def _content(self, sample: Sample, shape: Shape) -> bytes:
+    def _content(self, sample: Sample, shape: TruthShape) -> bytes:
         try:
             return self._definition(shape) + b"".join(path.read_bytes() for path in shape.files())
         except OSError as error:
@@ -218,7 +219,7 @@ class FileSource:
                 raise self._place.missing(path, sample.id)
 
     def _listed(self, items: Iterable[Sample | LeftOut], skipped: Counter[str]) -> Iterator[Sample]:
-        """The samples among what a layout gives, as valid Unicode; the others are refused or counted."""
+        """Give the samples of a layout as valid Unicode; what it left out is refused or counted."""
         for item in items:
             if isinstance(item, Sample):
                 yield _valid(item)
@@ -228,7 +229,7 @@ class FileSource:
                 skipped[item.kind] += 1
 
     def _without_faults(self, samples: Sequence[Sample], skipped: Counter[str]) -> Iterator[Sample]:
-        """The samples without those that the settings leave out for a fault of their files, which are counted."""
+        """Give the samples without those that the settings leave out for a fault of their files; these are counted."""
         kinds = self._settings.kinds_left_out()
         known: dict[Pixels, DataProblem | None] = {}
         for sample in samples:
@@ -243,7 +244,7 @@ class FileSource:
                 skipped[_kind_left_out(fault)] += 1
 
     def _fault(self, sample: Sample, kinds: frozenset[str]) -> DataProblem | None:
-        """Return a sample's fault if it is of one of some kinds; no more is looked at than these need."""
+        """Return a sample's fault if it is of one of ``kinds``; check only what these kinds need."""
         try:
             if "missing" in kinds:
                 self._file(sample)
@@ -266,10 +267,10 @@ def _digest_of(path: Path) -> str:
 
 
 def named(samples: Sequence[Sample], path: Path) -> list[Sample]:
-    """Return the samples that a file names, one a line, by their id, their image or their object.
+    """Return the samples that a file names, one per line, by their id, their image or their object.
 
     Raises:
-        BadAnnotation: when it names none, or one that there is not.
+        BadAnnotation: when it names none, or one that does not exist.
     """
     wanted = {same(line.strip()) for line in read_text(path).splitlines()} - {""}
     known = {same(name) for sample in samples for name in _names(sample)}
@@ -291,7 +292,7 @@ def _pixels(sample: Sample) -> Pixels:
 
 
 def _kind_left_out(fault: DataProblem) -> str:
-    """Return which of `KINDS` a fault of a sample's files is."""
+    """Return the kind, one of `KINDS`, of a fault of a sample's files."""
     return next(kind for kind, errors in _FAULTS.items() if isinstance(fault, errors))
 
 
@@ -314,7 +315,7 @@ def _check_unique(samples: Iterable[Sample]) -> None:
 
 
 def _valid(sample: Sample) -> Sample:
-    """Return a sample whose texts can be written as UTF-8; its key still leads to its files."""
+    """Return a sample whose texts can be written as UTF-8; its key, with the real paths, is not changed."""
     return replace(
         sample,
         id=valid_name(sample.id),

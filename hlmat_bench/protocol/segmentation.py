@@ -1,4 +1,4 @@
-"""The segmenter's side of an episode: the mask, and the clicks and the box that led to it."""
+"""The segmenter's side of an episode: the current mask, and the clicks and the box that led to it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,27 @@ from hlmat_bench.core.types import Box, Image, Mask
 from hlmat_bench.protocol.interfaces import BatchSession, RefiningSession, Segmenter, Session
 
 
-class Drawing:
-    """One image under a segmenter; everything but making it runs in worker threads.
+@dataclass(frozen=True, slots=True)
+class SegmentationPoint:
+    """A state to which a `SegmentationState` can return.
+
+    Attributes:
+        mask: bool (H, W).
+        rle: the same mask, encoded.
+        clicks: the clicks that led to it, oldest first.
+        box: the box that the episode began with, if any.
+        session: what the segmenter's session needs to continue from here.
+    """
+
+    mask: Mask
+    rle: masks.RLE
+    clicks: tuple[Click, ...]
+    box: Box | None
+    session: Any
+
+
+class SegmentationState:
+    """One image in a segmenter, with the mask that its clicks and box led to. Call its methods in worker threads.
 
     Args:
         image: uint8 (H, W, 3) RGB.
@@ -29,11 +49,11 @@ class Drawing:
         sample_id: which sample it is, for errors.
 
     Attributes:
-        mask: bool (H, W), the current one.
-        rle: the same, encoded.
-        clicks: those that led to it, oldest first.
-        box: the box it began with, if any.
-        seconds: what the segmenter has taken since somebody set this to 0.
+        mask: bool (H, W), the current mask.
+        rle: the same mask, encoded.
+        clicks: the clicks that led to it, oldest first.
+        box: the box that the episode began with, if any.
+        seconds: wall time spent in the segmenter since this was last set to 0.
     """
 
     def __init__(
@@ -50,14 +70,14 @@ class Drawing:
 
     @property
     def session(self) -> Session:
-        """The image, opened."""
+        """The segmenter's session on the image, which is opened when first needed."""
         if self._opened is None:
             with self._failing_clearly():
                 self._opened = self._opening.result() if self._opening else self._segmenter.open(self._image)
         return self._opened
 
     def apply(self, action: Action) -> None:
-        """Go on to the mask that a click or a box leads to."""
+        """Predict the mask after a click or a box, and make it the current one."""
         self.clicks, self.box = self.after(action)
         with self._timed():
             if action in self._tried:
@@ -69,7 +89,7 @@ class Drawing:
         self.show(mask)
 
     def start_from(self, mask: Mask) -> None:
-        """Take a given mask for the current one and go on from it.
+        """Make a given mask the current one; later predictions continue from it.
 
         Raises:
             UsageError: when the mask has another shape than the image.
@@ -80,7 +100,7 @@ class Drawing:
         self.show(mask)
 
     def show_alone(self, clicks: Sequence[Click]) -> None:
-        """Take the mask of these clicks alone for the current one; the session stays as it is."""
+        """Make the mask of these clicks alone the current one; the session does not change."""
         mask = np.zeros_like(self.mask)
         if clicks:
             with self._timed():
@@ -90,14 +110,14 @@ class Drawing:
         self.show(mask)
 
     def show(self, mask: Mask) -> None:
-        """Take a mask for the current one."""
+        """Make a mask the current one."""
         self.mask = self._checked(mask)
         self.rle = masks.encode(self.mask)
 
     def try_each(self, actions: Sequence[Action]) -> list[Mask]:
-        """The masks that clicks or boxes would lead to from here, in one batch where the session decodes so.
+        """Return the mask that each click or box would lead to from here, without changing the state.
 
-        All stays as it is.
+        A session that decodes several candidates in one pass (`BatchSession`) is asked once.
         """
         prompts = [self.after(action) for action in actions]
         boxes = {box for _, box in prompts}
@@ -112,9 +132,19 @@ class Drawing:
         return [self._tried[action][0] for action in actions]
 
     def after(self, action: Action) -> tuple[list[Click], Box | None]:
-        """All clicks, and the box, once the action is carried out."""
+        """Return the clicks and the box of the state after an action."""
         clicks = [*self.clicks, action.click] if action.kind == "click" else self.clicks
         return clicks, action.box or self.box
+
+    def fork(self) -> SegmentationPoint:
+        """Return the current state as a value, for `goto`."""
+        return SegmentationPoint(self.mask, self.rle, tuple(self.clicks), self.box, self.session.snapshot())
+
+    def goto(self, point: SegmentationPoint) -> None:
+        """Return to a state of this object."""
+        self.session.restore(point.session)
+        self.mask, self.rle, self.clicks, self.box = point.mask, point.rle, list(point.clicks), point.box
+        self._tried = {}
 
     @contextmanager
     def _timed(self) -> Iterator[None]:

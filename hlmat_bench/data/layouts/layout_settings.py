@@ -1,4 +1,4 @@
-"""The section ``source`` of a task: what every layout takes, and what all layouts of files take."""
+"""The section ``source`` of a task: the settings of every layout, and of all layouts of files."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from hlmat_bench.core.samples import Source
-from hlmat_bench.data.layouts.data_root import Place
-from hlmat_bench.data.layouts.errors import (
-    valid,
-)
-from hlmat_bench.data.layouts.image_files import MAX_PIXELS, Reading, Resize
+from hlmat_bench.core.validation import Strict
+from hlmat_bench.data.layouts.data_root import DataRoot
+from hlmat_bench.data.layouts.image_files import MAX_PIXELS, ReadSettings, Resize
+from hlmat_bench.data.layouts.problems import valid
 
 KINDS = ("missing", "unreadable", "missized", "unannotated", "crowd")
-"""Kinds of samples that can be left out: a file is not there; an image, mask or segmentation cannot be decoded; the
-mask has another size than the image; the segmentation or the expression is not there; the annotation is of a crowd."""
+"""Kinds of samples that can be left out: a file is missing; an image, mask or segmentation cannot be decoded; the
+mask has another size than the image; the segmentation or the expression is missing; the annotation is of a crowd."""
 _SPELLINGS = {"mis-sized": "missized", "size": "missized"}
 _PATH = "path"
 DataPath = Annotated[str, _PATH]
@@ -26,32 +25,34 @@ DataPath = Annotated[str, _PATH]
 OptionalPath = Annotated[str | None, _PATH]
 
 
-class SourceSettings(BaseModel, ABC):
+class SourceSettings(Strict, ABC):
     """The section ``source`` of a task: which layout, and where its parts lie.
 
+    A layout is a plug-in: a file with a class derived from this one or from `FileSettings`, and a dict ``LAYOUTS`` from
+    its name to the class; see docs/adding-a-layout.md.
+
     Attributes:
-        kind: the layout.
+        kind: the layout: its name, or its file's with the digest of the content.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     kind: str
 
     @abstractmethod
     def needed(self) -> list[str]:
-        """The files and folders without which there are no samples, relative to the data root."""
+        """Return the files and folders without which there are no samples, relative to the data root."""
 
     @abstractmethod
-    def open(self, place: Place) -> Source:
+    def open(self, place: DataRoot) -> Source:
         """Read the annotations.
 
         Raises:
-            DataProblem: when they are missing or damaged.
+            DataProblem: when the annotations are missing or damaged.
         """
 
     def changed(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
-        """The settings with some replaced, not yet checked.
+        """Return the settings with some replaced, not yet checked.
 
-        A path that begins with a dot is meant relative to the current folder.
+        A path that begins with a dot is relative to the current folder.
         """
         new = {name: self._absolute(name, value) for name, value in overrides.items()}
         return self.model_dump(exclude_unset=True) | new
@@ -67,16 +68,16 @@ class SourceSettings(BaseModel, ABC):
 
 
 class FileSettings(SourceSettings):
-    """What all layouts of files take.
+    """The settings of all layouts of files.
 
     Attributes:
         skip: kinds of samples that are left out and counted, joined by ``+``; see `KINDS`.
-        missing: ``skip`` is an older spelling of ``skip: missing``.
-        only: a file that names the samples to be played, one a line: a sample's id, its image or its object; None: all.
-        resize: what becomes of a mask whose sides are a little off its image's; see `masks.fitted`.
-        orientation: images and masks are shown as their EXIF tag says (``applied``), or as they are ``stored``.
+        missing: ``missing: skip`` is an older spelling of ``skip: missing``.
+        only: a file that names the samples to play, one per line: a sample's id, its image or its object; None for all.
+        resize: how a mask is fitted whose size differs a little from its image's; see `masks.fitted`.
+        orientation: images and masks are turned as their EXIF tag says (``applied``), or read as they are ``stored``.
         max_pixels: larger images and masks are refused before they are decoded.
-        allow_empty: whether a set of which nearly all masks are empty or full may be played; see `data_check.look`.
+        allow_empty: whether a task may be played if nearly all of its masks are empty or full; see `data.check.look`.
     """
 
     skip: str = ""
@@ -101,11 +102,11 @@ class FileSettings(SourceSettings):
         kinds = {*self.skip.split("+")} - {""}
         return frozenset(kinds | {"missing"} if self.missing == "skip" else kinds)
 
-    def reading(self) -> Reading:
+    def reading(self) -> ReadSettings:
         """Return how the files are read."""
-        return Reading(self.orientation == "applied", self.resize, self.max_pixels)
+        return ReadSettings(self.orientation == "applied", self.resize, self.max_pixels)
 
-    def about(self, place: Place) -> dict[str, Any]:
+    def about(self, place: DataRoot) -> dict[str, Any]:
         """Return the settings for a manifest, without the paths of this machine."""
         return {
             name: valid(place.shown(place.root / value)) if self._is_path(name) else value

@@ -1,0 +1,155 @@
+"""Executors play the samples of runs and give finished episodes to the runs' writers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, Protocol, TypeAlias
+
+from hlmat_bench.core.errors import PluginFailed
+from hlmat_bench.core.samples import Sample
+from hlmat_bench.models.api.limits import LimitReached
+from hlmat_bench.protocol.loop import run_episode
+from hlmat_bench.runs.batching import RequestBatcher, suitable_concurrency
+from hlmat_bench.runs.writer import RunWriter
+
+#: Is called with (episodes done, episodes in all).
+Progress: TypeAlias = Callable[[int, int], None]
+
+
+class Executor(Protocol):
+    """Plays runs in this process, or in others that open the `RunSpec` (``writer.setup.spec``) themselves."""
+
+    def play(self, writers: Sequence[RunWriter], report: Callable[[], None]) -> None:
+        """Play what is still to be played in each run, as long as its limits allow, and append the episodes.
+
+        Args:
+            writers: of runs over the same samples.
+            report: is called after each episode.
+
+        Raises:
+            UsageError: for what the user can correct; episodes finished before it are kept.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LocalExecutor:
+    """Plays many episodes at once in this process.
+
+    Several runs are played side by side: all play an image before one plays the next, so that a segmenter that they
+    share encodes it once.
+
+    Attributes:
+        concurrency: episodes under way at once; None: what suits the first run's model.
+        batch_size: requests per batch of a local model; None: the model's own.
+    """
+
+    concurrency: int | None = None
+    batch_size: int | None = None
+
+    def play(self, writers: Sequence[RunWriter], report: Callable[[], None]) -> None:
+        """See `Executor.play`."""
+        run_in_own_loop(self._play(writers, report))
+
+    async def _play(self, writers: Sequence[RunWriter], report: Callable[[], None]) -> None:
+        waiting = _by_image(writers)
+        workers = self.concurrency or suitable_concurrency(writers[0].setup.model, self.batch_size)
+        async with contextlib.AsyncExitStack() as stack:
+            threads = max(os.cpu_count() or 1, 2)
+            pool = stack.enter_context(ThreadPoolExecutor(threads, "pixels"))
+            encoders = ThreadPoolExecutor(threads, "encoders")
+            stack.callback(encoders.shutdown, cancel_futures=True)
+            batchers: dict[RunWriter, RequestBatcher] = {}
+            for writer in writers:
+                if (model := writer.model()) is not None:
+                    batchers[writer] = RequestBatcher(
+                        model, batch_size=self.batch_size, concurrency=workers, watch=writer.watch
+                    )
+                    stack.push_async_callback(batchers[writer].close)
+
+            async def worker() -> None:
+                """Play waiting samples until there is none, or a limit is reached."""
+                while waiting and waiting[0][0].meter.begin(waiting[0][1].id):
+                    writer, sample = waiting.popleft()
+                    try:
+                        await play_sample(writer, sample, batchers.get(writer), pool, encoders)
+                    except LimitReached:
+                        return
+                    finally:
+                        writer.meter.end(sample.id)
+                    report()
+
+            await all_or_none([worker() for _ in range(min(workers, len(waiting)))])
+
+
+async def play_sample(
+    writer: RunWriter,
+    sample: Sample,
+    batcher: RequestBatcher | None,
+    pool: ThreadPoolExecutor,
+    encoders: ThreadPoolExecutor,
+) -> None:
+    """Play one sample and append its episode.
+
+    Args:
+        writer: of the run.
+        sample: the sample.
+        batcher: sends requests to the run's model; None for a reference policy.
+        pool: threads for pixel work.
+        encoders: threads in which the segmenter opens images.
+
+    Raises:
+        UsageError: when the run cannot continue.
+    """
+    began, setup = writer.begin(), writer.setup
+    loop = asyncio.get_running_loop()
+    try:
+        with batcher.episode() if batcher else contextlib.nullcontext():
+            opened = await loop.run_in_executor(pool, setup.open_episode, sample, batcher, pool, encoders)
+            episode = await run_episode(opened, setup.plan.strategy.play, setup.plan.begin)
+            writer.append(episode, began)
+    except PluginFailed as failure:
+        writer.explain(failure)
+        raise
+
+
+def _by_image(writers: Sequence[RunWriter]) -> deque[tuple[RunWriter, Sample]]:
+    """Return what is still to be played, in order: each image in every run."""
+    todo = [{sample.id for sample in writer.todo()} for writer in writers]
+    images = groupby(writers[0].setup.data.samples, key=lambda sample: sample.image_id)
+    return deque(
+        (writer, sample)
+        for image in [list(group) for _, group in images]
+        for writer, wanted in zip(writers, todo, strict=True)
+        for sample in image
+        if sample.id in wanted
+    )
+
+
+async def all_or_none(coroutines: Sequence[Coroutine[Any, Any, None]]) -> None:
+    """Run all coroutines; when one fails, stop the others and raise its error."""
+    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def run_in_own_loop(coroutine: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine to its end, from a script or from inside a notebook's running loop."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        asyncio.run(coroutine)
+        return
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, coroutine).result()

@@ -1,0 +1,365 @@
+"""What names a run, as values that any process can open: `RunSpec`, and what it opens to, `RunSetup`."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from hlmat_bench.actions import box_form
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.samples import Sample, Source
+from hlmat_bench.core.text import redact
+from hlmat_bench.data import check as data_check
+from hlmat_bench.data.tasks import Task, load_task
+from hlmat_bench.models.api.limits import MeteredModel, UsageMeter
+from hlmat_bench.models.api.reply_cache import CachedModel
+from hlmat_bench.models.catalog import Catalog, ModelChoice
+from hlmat_bench.points import PointFormat
+from hlmat_bench.points.resize import UNCHANGED, Resize
+from hlmat_bench.protocol import manifest, plugins
+from hlmat_bench.protocol.interfaces import BatchModel, Model, Segmenter, Session, accepts_mask
+from hlmat_bench.protocol.loop import Play
+from hlmat_bench.protocol.observation import RequestBuilder
+from hlmat_bench.protocol.policies import ModelPolicy, Policy
+from hlmat_bench.protocol.prompts import check_template
+from hlmat_bench.protocol.reference import PIXELS, ReferencePolicy, find_reference
+from hlmat_bench.protocol.reward_models import with_reward_model
+from hlmat_bench.protocol.settings import MASK_STATES, PROTOCOL_ID, ProtocolSettings, is_state
+from hlmat_bench.protocol.state import EpisodeState
+from hlmat_bench.protocol.strategies import find_strategy
+from hlmat_bench.runs import task_kinds
+from hlmat_bench.runs.batching import RequestBatcher
+from hlmat_bench.runs.shards import select_samples
+
+
+@dataclass(frozen=True, slots=True)
+class RunSpec:
+    """Everything that names a run. It holds JSON values alone, so another process or machine can open the same run.
+
+    Attributes:
+        model, task, segmenter, strategy, budget, initial, limit, seed, data_root, shard, catalog, cache,
+            embedding_cache, settings: see `hlmat_bench.runs.run.run`.
+    """
+
+    model: str
+    task: str
+    segmenter: str = "graphcut"
+    strategy: str | None = None
+    budget: int | None = None
+    initial: str | None = None
+    limit: int | None = None
+    seed: int = 0
+    data_root: str | None = None
+    shard: str | None = None
+    catalog: str | None = None
+    cache: str | None = None
+    embedding_cache: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the spec as a JSON object, for `from_json`."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> RunSpec:
+        """Return the spec of a JSON object that `to_json` made."""
+        return cls(**value)
+
+    def folder(self) -> Path:
+        """Return the run folder that the run has where none is given."""
+        name = load_task(self.task).name
+        return Path("runs") / folder_name(self.model, name, self.segmenter, self.strategy, self.initial, self.shard)
+
+    def open_data(self) -> RunData:
+        """Read the task and its samples, and look at a part of their files.
+
+        Raises:
+            UsageError: when they are not there or damaged.
+        """
+        task = load_task(self.task)
+        _, data, _ = split_settings(self.settings)
+        source = task.source(self.data_root or os.environ.get("HLMAT_DATA"), seed=self.seed, overrides=data)
+        samples = select_samples(source.samples(), self.shard, self.limit)
+        data_check.look(source, samples)
+        return RunData(task, source, samples)
+
+    def open(
+        self, model: Model | None = None, *, data: RunData | None = None, segmenter: Segmenter | None = None
+    ) -> RunSetup:
+        """Open the run: read its data and make its model and its segmenter.
+
+        Args:
+            model: the model itself, where ``model`` names none that can be made.
+            data: of the same task, where several runs share it.
+            segmenter: the same segmenter, where several runs share it.
+
+        Raises:
+            UsageError: when a part cannot be made, or the parts do not fit together.
+        """
+        protocol, _, points = split_settings(self.settings)
+        choice = Catalog.load(self.catalog).choose(model or self.model)
+        task = load_task(self.task) if data is None else data.task
+        given = protocol | {"strategy": self.strategy, "initial": self.initial}
+        settings = settings_for(choice, task, given, self.budget)
+        data = data or self.open_data()
+        plan = task_kinds.plan_for(data.task, settings, data.source, data.source.samples(), data.samples)
+        reference = find_reference(choice.plugin, choice.options)
+        tool = segmenter or make_segmenter(self.segmenter, self.embedding_cache)
+        _check_segmenter(tool, settings, needs_box=plan.needs_box)
+        made = None if reference else choice.make()
+        predicts = choice.predicts_iou or getattr(made, "predicts_iou", False)
+        settings = with_reward_model(settings, plan.strategy.needs, predicts=predicts)
+        if made is not None and settings.box_prompt is not None:
+            box_form(PointFormat.named(points) if points else made.points)
+        return RunSetup(self, data, settings, plan, tool, choice, made, PointFormat.named(points) if points else None)
+
+
+@dataclass(frozen=True, slots=True)
+class RunData:
+    """A task, read.
+
+    Attributes:
+        task: its definition.
+        source: its samples with their images and ground truths.
+        samples: the samples of the run, those of one image together.
+    """
+
+    task: Task
+    source: Source
+    samples: Sequence[Sample]
+
+
+@dataclass(frozen=True)
+class RunSetup:
+    """A run that was opened: its data, its settings, its segmenter, and the model or the reference that plays.
+
+    Attributes:
+        spec: what it was opened from.
+        data: task and samples.
+        settings: the protocol's settings.
+        plan: how episodes begin and which strategy plays them.
+        segmenter: turns clicks into masks; several runs may share it.
+        choice: what ``spec.model`` means.
+        model: the model; None for a reference policy.
+        given_points: a point format that replaces the model's declared one; None: the declared one.
+    """
+
+    spec: RunSpec
+    data: RunData
+    settings: ProtocolSettings
+    plan: task_kinds.EpisodePlan
+    segmenter: Segmenter
+    choice: ModelChoice
+    model: Model | None
+    given_points: PointFormat | None = None
+
+    @property
+    def points(self) -> PointFormat:
+        """How the policy writes coordinates."""
+        return PIXELS if self.model is None else self.given_points or self.model.points
+
+    @property
+    def resize(self) -> Resize:
+        """How images are changed before the model sees them."""
+        return getattr(self.model, "resize", UNCHANGED)
+
+    @cached_property
+    def model_spec(self) -> dict[str, Any]:
+        """What the manifest says of the model or the reference."""
+        if self.model is None:
+            name = ",".join([self.choice.plugin, *(f"{key}={value}" for key, value in self.choice.options.items())])
+            return {"name": name, "kind": "reference"}
+        describe = getattr(self.model, "spec", dict)
+        catalog = {} if self.choice.described is None else {"catalog": dict(self.choice.described)}
+        return {"name": self.model.name, "kind": "model", **describe(), **catalog}
+
+    def manifest(self, argv: Sequence[str] = ()) -> dict[str, Any]:
+        """Return the run's manifest.
+
+        Args:
+            argv: the command line.
+        """
+        protocol = {"id": PROTOCOL_ID, **self.settings.model_dump(mode="json"), **self.plan.names()}
+        return manifest.build(
+            argv=argv,
+            model=self.model_spec,
+            task=task_spec(self.data.task, self.data.source),
+            segmenter={"name": self.segmenter.name, **self.segmenter.spec()},
+            protocol=protocol,
+            points=dataclasses.asdict(self.points),
+            resize=self.resize.name,
+            seed=self.spec.seed,
+            limit=self.spec.limit,
+            shard=self.spec.shard,
+            samples=len(self.data.samples),
+        )
+
+    def meter(self, max_requests: int | None = None, max_cost: float | None = None) -> UsageMeter:
+        """Return a meter of the run's requests, with the limits that are given.
+
+        Raises:
+            UsageError: when a limit allows no episode.
+        """
+        per_episode = self.settings.most_requests(self.plan.strategy.needs)
+        return UsageMeter(max_requests=max_requests, max_cost=max_cost, per_episode=per_episode)
+
+    def asked_model(self, meter: UsageMeter) -> Model | None:
+        """Return the model with the meter's limits and the cache of replies before it; None for a reference policy.
+
+        Raises:
+            UsageError: when the model cannot be limited in that way, or is not asked one request at a time.
+        """
+        if not meter.limited and self.spec.cache is None:
+            return self.model
+        if self.model is None or isinstance(self.model, BatchModel):
+            raise UsageError(
+                f"--cache, --max-requests and --max-cost are for a model behind an API; {self.model_spec['name']} runs "
+                "here, so leave them out."
+            )
+        meter.check(self.model)
+        metered = MeteredModel(self.model, meter)
+        return metered if self.spec.cache is None else CachedModel(metered, self.model_spec, Path(self.spec.cache))
+
+    def open_episode(self, sample: Sample, batcher: RequestBatcher | None, pool: Executor, encoders: Executor) -> Play:
+        """Open one sample: read its image and its ground truth. Call it in a worker thread.
+
+        While a model thinks about its first click, the segmenter opens the image. Reference policies answer at once,
+        and not all of them click, so for them it waits for the click.
+
+        Args:
+            sample: the sample.
+            batcher: sends requests to the model; None for a reference policy.
+            pool: threads for pixel work.
+            encoders: threads in which the segmenter opens images.
+        """
+        source = self.data.source
+        image, truth = source.image(sample), source.truth(sample)
+        seed = _seed_of(self.spec.seed, sample.id)
+        policy: Policy
+        opening: Future[Session] | None = None
+        reference = find_reference(self.choice.plugin, self.choice.options)
+        if reference is not None:
+            policy = ReferencePolicy(reference, truth, seed, pool)
+        else:
+            assert batcher is not None
+            opening = encoders.submit(self.segmenter.open, image)
+            deterministic = self.settings.temperature == 0 and getattr(self.model, "deterministic", True)
+            builder = RequestBuilder(sample, image, self.settings, self.points, self.resize, seed)
+            policy = ModelPolicy(builder, batcher.reply, deterministic=deterministic, pool=pool)
+        state = EpisodeState(
+            sample,
+            image,
+            truth,
+            self.segmenter,
+            self.settings,
+            policy,
+            opening=opening,
+            seed=self.spec.seed,
+            data=digests_of(source, sample),
+        )
+        return Play(state, policy, pool)
+
+
+def _seed_of(run_seed: int, sample_id: str) -> int:
+    """Return the seed of a sample, 31 bits: services refuse what a signed 32-bit integer does not hold."""
+    text = f"{run_seed}/{sample_id}".encode("utf-8", "backslashreplace")
+    return int.from_bytes(hashlib.blake2b(text, digest_size=4).digest()) % 2**31
+
+
+def digests_of(source: Source, sample: Sample) -> Mapping[str, str]:
+    """Return the digests of a sample's files, where the source tells them; see `Source`."""
+    tell: Callable[[Sample], Mapping[str, str]] | None = getattr(source, "digests", None)
+    return tell(sample) if tell is not None else {}
+
+
+def _check_segmenter(segmenter: Segmenter, settings: ProtocolSettings, *, needs_box: bool) -> None:
+    """Refuse a segmenter that does not take what it will be given."""
+    if (needs_box or settings.track == "box+point") and not segmenter.accepts_box:
+        raise UsageError(
+            f"The segmenter {segmenter.name} takes no boxes, which this run needs; use one that does, such as sam_b."
+        )
+    if is_state(settings.initial, MASK_STATES) and not accepts_mask(segmenter):
+        raise UsageError(
+            f"The segmenter {segmenter.name} cannot start from a given mask, which this run needs; use one that can, "
+            "such as graphcut (`hlmat-bench segmenters` lists them)."
+        )
+
+
+def make_segmenter(spec: str, embedding_cache: str | os.PathLike[str] | None = None) -> Segmenter:
+    """Return the segmenter of ``name,key=value,...``, with a folder for what its encoder makes of images.
+
+    Raises:
+        UsageError: when it cannot be made, or takes no such folder.
+    """
+    name, options = plugins.parse_spec(spec)
+    if embedding_cache is not None:
+        if not plugins.takes("segmenter", name, "embedding_cache"):
+            raise UsageError(
+                f"--embedding-cache is for segmenters that encode an image once, such as sam_b; {name} does not, so "
+                "leave it out."
+            )
+        options["embedding_cache"] = os.fspath(embedding_cache)
+    segmenter: Segmenter = plugins.build("segmenter", name, options)
+    return segmenter
+
+
+def split_settings(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], str | None]:
+    """Return the settings of the protocol, those of the data (``data.``, which is cut off), and the point format."""
+    data = {key[5:]: value for key, value in settings.items() if key.startswith("data.")}
+    protocol = {key: value for key, value in settings.items() if not key.startswith("data.")}
+    return protocol, data, protocol.pop("points", None)
+
+
+def settings_for(model: ModelChoice, task: Task, given: Mapping[str, Any], budget: int | None) -> ProtocolSettings:
+    """Return the settings: the task's defaults, replaced by what the model was trained with, and by the user's.
+
+    Raises:
+        UsageError: when they do not fit together.
+    """
+    boxes: dict[str, Any] = {"track": "box+point"} if model.plugin == "gt-box" else {}
+    defaults = {**boxes, **task_kinds.DEFAULTS[task.kind], **task.protocol, **model.settings}
+    chosen = {name: value for name, value in {**given, "budget": budget}.items() if value is not None}
+    own = str(chosen.get("strategy", "")).partition(":")[0].endswith(".py")
+    settings = ProtocolSettings.build(defaults | chosen, find_strategy(chosen["strategy"]).needs if own else None)
+    task_kinds.check(task, settings)
+    for template in settings.templates().values():
+        check_template(template)
+    return settings
+
+
+def task_spec(task: Task, source: Source) -> dict[str, Any]:
+    """Return what the manifest says of a task and its data."""
+    describe = getattr(source, "describe", dict)
+    return {
+        "name": task.name,
+        "version": task.version,
+        "group": task.group,
+        "kind": task.kind,
+        "revision": task.revision,
+        "digest": source.digest(),
+        "source": describe(),
+        **task.masks_made(),
+    }
+
+
+def folder_name(
+    model: str,
+    task: str,
+    segmenter: str,
+    strategy: str | None = None,
+    initial: str | None = None,
+    shard: str | None = None,
+) -> str:
+    """Return the name of a run's folder where none is given; keys and tokens are blotted out."""
+    parts = [redact(model), task, segmenter]
+    parts += [part for part in (strategy, initial) if part not in (None, "greedy", "empty")]
+    parts += [f"shard {shard}"] if shard else []
+    return "__".join(re.sub(r"[^\w.=-]+", "-", part).strip("-.")[-80:] for part in parts)

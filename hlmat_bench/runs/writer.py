@@ -1,0 +1,242 @@
+"""The one writer of a run folder: it holds the folder's lock, its manifest, its episodes and the replies under way."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import traceback
+from collections import deque
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from hlmat_bench.core.errors import PluginFailed, UsageError
+from hlmat_bench.core.samples import Sample
+from hlmat_bench.models.api.limits import UsageMeter
+from hlmat_bench.protocol import manifest
+from hlmat_bench.protocol.interfaces import BatchModel, Model
+from hlmat_bench.protocol.records import EPISODES, Episode
+from hlmat_bench.runs.episode_log import EpisodeLog, Recorded, RunLock, recorded, set_aside
+from hlmat_bench.runs.failures import IN_A_ROW, FailureWatch
+from hlmat_bench.runs.plan import RunSetup, digests_of
+from hlmat_bench.runs.reply_journal import JournaledModel, ReplyJournal
+from hlmat_bench.runs.run_folder import Run
+
+#: The file in a run folder that keeps what the model's process printed, for models with a ``log``.
+MODEL_LOG = "model.log"
+#: The file in a run folder that keeps the tracebacks of plug-ins that failed.
+ERRORS_LOG = "errors.log"
+
+log = logging.getLogger("hlmat_bench")
+
+
+class RunWriter:
+    """A run folder while its run is played. Enter it as a context manager before its episodes are played.
+
+    Args:
+        folder: the run folder; it is made where it does not exist.
+        setup: the run.
+        document: its manifest.
+        meter: counts the requests of this call and keeps its limits; None: no limits.
+        max_failures: failed requests in a row that end the run.
+        lock: keep other processes out of the folder.
+
+    Attributes:
+        setup, meter: as given.
+        watch: is told of every request, and ends the run where nothing works.
+        count: how many samples of the run are played.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        setup: RunSetup,
+        document: dict[str, Any],
+        *,
+        meter: UsageMeter | None = None,
+        max_failures: int = IN_A_ROW,
+        lock: bool = True,
+    ) -> None:
+        self.folder, self.setup, self.meter = folder, setup, meter or setup.meter()
+        self.count = 0
+        self._asked = setup.asked_model(self.meter)
+        self._document, self._max_failures, self._lock = document, max_failures, lock
+        self._known = {sample.id: sample for sample in setup.data.source.samples()}
+        self._open, self._held, self._failed = ExitStack(), deque[Episode](), 0
+
+    def __enter__(self) -> RunWriter:
+        """Lock the folder, check that it belongs to this run, and open its files.
+
+        Raises:
+            UsageError: when it cannot be written, or holds another run, other data or damaged records.
+        """
+        with ExitStack() as stack:
+            _make_folder(self.folder)
+            stack.enter_context(RunLock(self.folder, used=self._lock))
+            self._done = recorded(self.folder)
+            self._open_manifest()
+            self._check_data()
+            self._open_files(stack)
+            self._open = stack.pop_all()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._open.close()
+
+    def todo(self) -> list[Sample]:
+        """Return the samples that are still to be played, in their order."""
+        return [sample for sample in self.setup.data.samples if sample.id not in self._done]
+
+    def model(self) -> Model | None:
+        """Return the model that is asked. The replies of one that does not run here are kept in a journal."""
+        if self._asked is None or isinstance(self._asked, BatchModel):
+            return self._asked
+        return JournaledModel(self._asked, self._journal)
+
+    def begin(self) -> int:
+        """Return what `append` needs to know of an episode that begins now: how many have failed so far."""
+        return self._failed
+
+    def append(self, episode: Episode, began: int) -> None:
+        """Take a finished episode.
+
+        One that failed is held back until an episode succeeds that began after it: where the run ends because nothing
+        works any more, its failures are not recorded.
+
+        Args:
+            episode: the episode.
+            began: what `begin` returned before it.
+        """
+        self.count += 1
+        if episode.stop == "error":
+            self._failed += 1
+            self._held.append(episode)
+            return
+        self._write_held(began)
+        self._write(episode)
+
+    def end(self) -> None:
+        """Write what was held back, now that no more episodes will be played in this call.
+
+        Raises:
+            UsageError: when not one request was answered.
+        """
+        self.watch.finish()
+        self._write_held(self._failed)
+
+    def limit_reached(self) -> UsageError | None:
+        """Return what a limit of this call left undone, as an error; None where all samples are played."""
+        total = len(self.setup.data.samples)
+        return self.meter.spent(self.count, total) if self.count < total else None
+
+    def finish(self) -> Run:
+        """Score the run, whose samples are all played, and mark it as finished where everything is on disk.
+
+        Raises:
+            UsageError: when files of the data or of the run changed while it was played.
+        """
+        self._check_data()
+        written = Run(self.folder).score()["n"]
+        if written != len(self._done):
+            raise UsageError(
+                f"{self.folder / EPISODES} holds {written} of {len(self._done)} episodes that were played: another "
+                "program changed the file. Run the same command again; it plays what is missing."
+            )
+        manifest.write_json(self.folder / manifest.MANIFEST, {**self._document, "finished": manifest.now()})
+        return Run(self.folder)
+
+    def close_files(self) -> None:
+        """Write everything to disk; the folder stays locked."""
+        self._files.close()
+
+    def explain(self, failure: PluginFailed) -> None:
+        """Keep the traceback of a plug-in's error, for the author of the plug-in."""
+        if failure.__cause__ is not None:
+            with (self.folder / ERRORS_LOG).open("a", encoding="utf-8", errors="backslashreplace") as file:
+                file.writelines(traceback.format_exception(failure.__cause__))
+            log.warning("The whole traceback is in %s.", self.folder / ERRORS_LOG)
+
+    def _open_files(self, stack: ExitStack) -> None:
+        """Set failed episodes aside, to be asked again, and open what is written to while the run is played."""
+        if again := {sample for sample, what in self._done.items() if what.stop == "error"}:
+            set_aside(self.folder, again)
+            log.warning(
+                "%d episodes failed before and are asked again; their records are in history.jsonl.", len(again)
+            )
+        for sample in again:
+            del self._done[sample]
+        samples = self.setup.data.samples
+        self.count = sum(sample.id in self._done for sample in samples)
+        self.watch = FailureWatch(str(self.setup.model_spec["name"]), self._max_failures, begun=self.count > 0)
+        self._files = stack.enter_context(ExitStack())
+        self._files.callback(self._copy_model_log)
+        self._journal = ReplyJournal(self.folder, self._done)
+        self._files.callback(self._journal.close)
+        self._log = EpisodeLog(self.folder, [sample.id for sample in samples])
+        self._files.callback(self._log.close)
+
+    def _copy_model_log(self) -> None:
+        if (words := getattr(self.setup.model, "log", None)) is not None:
+            shutil.copyfile(words, self.folder / MODEL_LOG)
+
+    def _write_held(self, count: int) -> None:
+        """Write the first ``count`` episodes that failed, where they are not written yet."""
+        while self._held and self._failed - len(self._held) < count:
+            self._write(self._held.popleft())
+
+    def _write(self, episode: Episode) -> None:
+        self._log.append(episode)
+        self._done[episode.sample_id] = Recorded(episode.stop, episode.data)
+        if episode.stop != "error":
+            self._journal.forget(episode.sample_id)
+
+    def _check_data(self) -> None:
+        """Make sure that the recorded episodes were played on the data as it is now.
+
+        Raises:
+            UsageError: names the sample whose image or ground truth is another, or that the task does not have any
+                more.
+        """
+        for ident, what in self._done.items():
+            if ident not in self._known:
+                raise UsageError(
+                    f"{self.folder} holds an episode of the sample {ident}, which the task does not have now; choose "
+                    "another --out, or the same data and settings as before."
+                )
+            now = digests_of(self.setup.data.source, self._known[ident]) if what.data else {}
+            for part, digest in what.data.items():
+                if now.get(part, digest) != digest:
+                    name = "image" if part == "image" else "ground truth"
+                    raise UsageError(
+                        f"The {name} of the sample {ident} is not the one that its episode in {self.folder} was played "
+                        "on; restore the file, or choose another --out to play with the new data."
+                    )
+
+    def _open_manifest(self) -> None:
+        """Write the manifest of a new run, or check that the folder's run is the same one and keep its start.
+
+        A smaller limit than before keeps what is there: the manifest says what the folder holds. Data whose source
+        tells no digests of single samples must be the same as a whole.
+        """
+        path = self.folder / manifest.MANIFEST
+        if path.exists():
+            old = manifest.read(self.folder)
+            corrected = all(what.data for what in self._done.values())
+            manifest.check_same(self.folder, old, self._document, corrected=corrected)
+            self._document |= {"started": old["started"]}
+            if old.get("samples", 0) > self._document["samples"]:
+                self._document |= {"limit": old["limit"], "samples": old["samples"]}
+        elif self._done:
+            raise UsageError(
+                f"{self.folder} holds episodes but no {manifest.MANIFEST}, so it is unknown of which run they are; put "
+                "that file back, or choose another --out."
+            )
+        manifest.write_json(path, self._document)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".lock").touch()
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be written ({error.strerror}); choose another --out.") from error
