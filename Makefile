@@ -6,7 +6,7 @@ LOCK = requirements-lock.txt
 PIP = pip==26.3
 PYTEST = $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: demo test test-latest test-servers server-envs check lint lock dist install install-all
+.PHONY: demo test test-latest test-servers server-envs check lint lock dist install install-all docs docs-cli
 
 demo: install ## The embedded task with the embedded segmenter: nothing to download.
 	$(BIN)/hlmat-bench run --task hres_synth --segmenter graphcut --limit 60 \
@@ -68,3 +68,9 @@ $(VENV)/.all: pyproject.toml $(LOCK)
 	$(BIN)/pip install --quiet --require-hashes --build-constraint $(LOCK) --requirement $(LOCK)
 	$(BIN)/pip install --quiet --no-index --no-build-isolation -e '.[all,dev]'
 	touch $@
+
+docs: install-all ## The documentation as a site, in build/site; a broken link or an asset of another host is an error.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+docs-cli: install-all ## Writes docs/cli.md and docs/settings.md again, from the command line's declarations.
+	$(BIN)/python docs/generate.py

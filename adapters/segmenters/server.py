@@ -7,7 +7,6 @@ each time that the image is opened.
 
 from __future__ import annotations
 
-import json
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar
@@ -17,23 +16,23 @@ from hlmat_bench.core import images, masks
 from hlmat_bench.core.errors import RequestFailed, TryAgain, UsageError
 from hlmat_bench.core.types import Box, Image, Mask
 from hlmat_bench.models.api import retries, waiting_times
+from hlmat_bench.segmenters.server.requests import PROTOCOL
 
 T = TypeVar("T")
 Calls: TypeAlias = tuple[dict[str, Any], ...]
 
-PROTOCOL = "hlmat-segmenter/1"
 _CONNECT_SECONDS = 10.0
 
 
 class _UnknownSession(Exception):
-    """The server does not know the session (any more)."""
+    """The server does not know the session, or does not know it any more."""
 
 
 class ServedSegmenter:
-    """The segmenter of a server. Its name, spec and masks are those that it has without one.
+    """The segmenter of a server. Its name, spec and masks are those of the segmenter without a server.
 
     Args:
-        url: of the server.
+        url: the address of the server.
         patience: seconds that a prediction may take, with all waiting for a server that is busy or restarted.
 
     Raises:
@@ -92,7 +91,7 @@ class ServedSession:
         return mask
 
     def snapshot(self) -> Calls:
-        """The predictions so far."""
+        """Return the predictions so far."""
         return self._calls
 
     def restore(self, state: Calls) -> None:
@@ -115,12 +114,12 @@ class BatchServedSession(ServedSession):
 
 
 class _OpenImage:
-    """An image in a server, opened again whenever the server has lost it.
+    """An image that is open in a server. It is opened again when the server has lost it.
 
     Args:
-        server: where.
-        png: the image's file.
-        description: of the segmenter that is expected there.
+        server: the server.
+        png: the image as a PNG file.
+        description: the description of the segmenter that is expected there.
     """
 
     def __init__(self, server: _Server, png: bytes, description: dict[str, Any]) -> None:
@@ -130,12 +129,12 @@ class _OpenImage:
         self.batches: bool = server.insist(self._open)["batches"]
 
     def start_from(self, mask: masks.RLE) -> None:
-        """Let the session, and every later one that replaces it, start from a mask."""
+        """Let the session, and each later session that replaces it, start from a mask."""
         self.ask("start_from", {"mask": mask})
         self._start = mask
 
     def ask(self, what: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """The answer to ``start_from``, ``predict`` or ``predict_each``."""
+        """Return the answer to ``start_from``, ``predict`` or ``predict_each``."""
 
         def once() -> dict[str, Any]:
             try:
@@ -163,10 +162,10 @@ class _OpenImage:
 
 
 class _Server:
-    """The requests to a server, which any number of threads may make.
+    """Send requests to a server. Safe to use from several threads.
 
     Args:
-        url: where it is.
+        url: the address of the server.
         patience: see `ServedSegmenter`.
     """
 
@@ -186,10 +185,10 @@ class _Server:
         weakref.finalize(self, self._client.close)
 
     def describe(self) -> dict[str, Any]:
-        """What the server says of its segmenter.
+        """Return what the server says of its segmenter.
 
         Raises:
-            UsageError: when there is none.
+            UsageError: when there is no segmenter server.
         """
         try:
             answer = self.ask("GET", "spec", timeout=_CONNECT_SECONDS)
@@ -205,7 +204,7 @@ class _Server:
         return answer
 
     def insist(self, ask: Callable[[], T]) -> T:
-        """What ``ask`` returns, asked again while the server is busy, gone, or forgetful.
+        """Return what ``ask`` returns, and ask again while the server is busy, gone, or has lost the session.
 
         Raises:
             UsageError: when the patience is over.
@@ -214,12 +213,12 @@ class _Server:
             return retries.insist(ask, deadline=self._patience)
         except RequestFailed as error:
             raise UsageError(
-                f"The segmenter server at {self.url} gave no answer for {self._patience:g} seconds: {error}; mend it "
-                "and start the same command again."
+                f"The segmenter server at {self.url} gave no answer for {self._patience:g} seconds: {error}; "
+                "start the server again, then start the same command again."
             ) from error
 
     def ask(self, method: str, path: str, **content: Any) -> dict[str, Any]:
-        """The JSON object that answers one request.
+        """Return the JSON object that answers one request.
 
         Raises:
             TryAgain: when there is no answer, or the server has too much to do.
@@ -232,32 +231,25 @@ class _Server:
             response = self._client.request(method, path, **content)
         except httpx2.TransportError as error:
             raise TryAgain(str(error) or type(error).__name__) from error
-        answer = _json(response.content)
-        if response.is_success and answer is not None:
+        try:
+            answer = response.json()
+        except ValueError:
+            answer = None
+        if response.is_success and isinstance(answer, dict):
             return answer
-        refusal = (answer or {}).get("error")
+        refusal = answer.get("error") if isinstance(answer, dict) else None
         if not isinstance(refusal, dict):
             raise UsageError(f"What answers at {self.url} (status {response.status_code}) is no segmenter server.")
         if response.status_code == 503:
-            raise TryAgain(
-                str(refusal.get("message")), after=waiting_times.retry_after(response.headers), too_many=True
-            )
+            after = waiting_times.retry_after(response.headers)
+            raise TryAgain(str(refusal.get("message")), after=after, too_many=True)
         if refusal.get("code") == "unknown_session":
             raise _UnknownSession
         raise UsageError(f"The segmenter server at {self.url} refused: {refusal.get('message')}")
 
 
-def _json(content: bytes) -> dict[str, Any] | None:
-    """The JSON object that this is; None when it is none."""
-    try:
-        value = json.loads(content)
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) else None
-
-
 def _call(clicks: Sequence[Click], box: Box | None) -> dict[str, Any]:
-    """One prediction as JSON."""
+    """Return one prediction as JSON."""
     return {
         "clicks": [[bool(click.positive), int(click.x), int(click.y)] for click in clicks],
         "box": None if box is None else [int(edge) for edge in box],

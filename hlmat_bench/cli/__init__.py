@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from hlmat_bench.cli import checks, leaderboard, listing, results, run, serve, suites
+from hlmat_bench.cli import checks, leaderboard, listing, results, run, serve, settings, suites
 from hlmat_bench.core.errors import UsageError
 
 app = typer.Typer(
@@ -39,6 +39,7 @@ for command in (
     serve.serve_segmenter,
 ):
     app.command()(command)
+app.command("settings")(settings.list_settings)
 data_app.command("check")(checks.data_check)
 lmms_app.command("tasks")(serve.lmms_tasks)
 app.add_typer(data_app, name="data")

@@ -14,53 +14,75 @@ from rich.table import Table
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from hlmat_bench.protocol.plugins import Plugin
+#: Seconds between two lines where there is no terminal.
+_LINE_SECONDS = 10.0
 
-#: Where there is no terminal, a line is printed so often.
-PLAIN_SECONDS = 10.0
+
+class Counts:
+    """Show how much is done of how much: one bar for each number on a terminal, a line now and then elsewhere.
+
+    Args:
+        title: what is under way.
+        units: the names of the numbers, e.g. ``("runs", "samples")``; empty for one number without a name.
+        bars: where bars are drawn; None for lines.
+    """
+
+    def __init__(self, title: str, units: Sequence[str], bars: Progress | None) -> None:
+        self._title, self._units, self._bars = title, units or ("",), bars
+        names = [f"{title}, {unit}" for unit in units] or [title]
+        self._tasks = [bars.add_task(name, total=None) for name in names] if bars else []
+        self._line = ""
+        # One number is told at once; several numbers when the first part begins.
+        self._last = time.monotonic() if units else -_LINE_SECONDS
+
+    def begins(self, part: str) -> None:
+        """Show the name of the part that the last of the numbers counts."""
+        if self._bars:
+            self._bars.update(self._tasks[-1], description=f"{self._units[-1]}, at {part}", refresh=True)
+        else:
+            self._print(f"{self._line}, now {part}")
+
+    def counts(self, *numbers: tuple[int, int]) -> None:
+        """Show (done, total) of each number."""
+        if self._bars:
+            for task, (done, total) in zip(self._tasks, numbers, strict=True):
+                self._bars.update(task, completed=done, total=total)
+            return
+        counted = zip(numbers, self._units, strict=True)
+        self._line = ", ".join(f"{done} of {total} {unit}".rstrip() for (done, total), unit in counted)
+        done, total = numbers[0]
+        if done == total or time.monotonic() - self._last >= _LINE_SECONDS:
+            self._print(self._line)
+
+    def _print(self, line: str) -> None:
+        self._last = time.monotonic()
+        print(f"{self._title}: {line}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+@contextmanager
+def counting(title: str, *units: str) -> Iterator[Counts]:
+    """Open a display of numbers on standard error; see `Counts`."""
+    terminal = Console(stderr=True)
+    if not terminal.is_terminal:
+        yield Counts(title, units, None)
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=terminal) as bars:
+        yield Counts(title, units, bars)
 
 
 @contextmanager
 def progress(title: str) -> Iterator[Callable[[int, int], None]]:
-    """A function of (done, total) that moves a bar on a terminal, and prints a line now and then elsewhere."""
-    console = Console(stderr=True)
-    if console.is_terminal:
-        with _bar(console, title) as update:
-            yield update
-    else:
-        yield _plain(title)
-
-
-@contextmanager
-def _bar(console: Console, title: str) -> Iterator[Callable[[int, int], None]]:
-    with bars(console) as bar:
-        task = bar.add_task(title, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def bars(console: Console) -> Progress:
-    """Bars on a terminal, each with a description, how much of how much is done, and the time left."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console)
-
-
-def _plain(title: str) -> Callable[[int, int], None]:
-    last = -PLAIN_SECONDS
-
-    def update(done: int, total: int) -> None:
-        nonlocal last
-        if done == total or time.monotonic() - last >= PLAIN_SECONDS:
-            last = time.monotonic()
-            print(f"{title}: {done} of {total}", file=sys.stderr, flush=True)  # noqa: T201
-
-    return update
+    """Open a display of one number, and give a function of (done, total) that updates it."""
+    with counting(title) as shown:
+        yield lambda done, total: shown.counts((done, total))
 
 
 @contextmanager
 def resumable() -> Iterator[None]:
-    """Around work that the same command goes on with: an interrupt from the keyboard ends the program, and says so."""
+    """End the program at an interrupt from the keyboard, and say that the same command continues the work inside."""
     try:
         yield
     except KeyboardInterrupt:
@@ -70,11 +92,13 @@ def resumable() -> Iterator[None]:
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> None:
     """Print a table to standard output; the columns of the given numbers are aligned to the right."""
+    from rich.markup import escape
+
     shown = Table(box=None, pad_edge=False, header_style="bold")
     for number, header in enumerate(headers):
         shown.add_column(header, justify="right" if number in right else "left", overflow="fold")
     for row in rows:
-        shown.add_row(*(_escaped(cell) for cell in row))
+        shown.add_row(*map(escape, row))
     _stdout().print(shown)
 
 
@@ -90,38 +114,11 @@ def note(text: str) -> None:
 
 def error(text: str) -> None:
     """Print an error to standard error."""
-    Console(stderr=True).print(f"error: {text}", markup=False, highlight=False, soft_wrap=True)
-
-
-SEGMENTER_HEADERS = (
-    "segmenter",
-    "from",
-    "box",
-    "negative clicks",
-    "previous logits",
-    "start mask",
-    "input size",
-    "licence",
-    "weights",
-    "can run here",
-)
-
-
-def segmenter_row(plugin: Plugin) -> list[str]:
-    """A row of the list of segmenters; what its file does not say is left empty."""
-    facts, here = plugin.facts, plugin.missing or "yes"
-    if facts is None:
-        return [plugin.name, plugin.origin, *[""] * 7, here]
-    takes = [_yes(takes) for takes in (facts.box, facts.negative_clicks, facts.previous_logits, facts.start_mask)]
-    return [plugin.name, plugin.origin, *takes, facts.input_size, facts.licence, facts.weights or "none", here]
-
-
-def _yes(value: bool) -> str:
-    return "yes" if value else "no"
+    note(f"error: {text}")
 
 
 def with_interval(value: float, interval: Sequence[float], digits: int) -> str:
-    """``0.712 [0.684, 0.741]``."""
+    """Return a value with its interval, e.g. ``0.712 [0.684, 0.741]``."""
     low, high = interval
     return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
@@ -129,9 +126,3 @@ def with_interval(value: float, interval: Sequence[float], digits: int) -> str:
 def _stdout() -> Console:
     console = Console()
     return console if console.is_terminal else Console(width=1000)
-
-
-def _escaped(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)

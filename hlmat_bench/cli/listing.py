@@ -30,8 +30,16 @@ def segmenters() -> None:
     from hlmat_bench.cli import console
     from hlmat_bench.protocol.plugins import available
 
-    found = sorted(available("segmenter").values(), key=lambda plugin: plugin.name)
-    console.table(console.SEGMENTER_HEADERS, [console.segmenter_row(plugin) for plugin in found])
+    takes = ("box", "negative clicks", "previous logits", "start mask")
+    rows = []
+    for plugin in sorted(available("segmenter").values(), key=lambda plugin: plugin.name):
+        known = [""] * 7
+        if (facts := plugin.facts) is not None:
+            flags = (facts.box, facts.negative_clicks, facts.previous_logits, facts.start_mask)
+            known = ["yes" if flag else "no" for flag in flags]
+            known += [facts.input_size, facts.licence, facts.weights or "none"]
+        rows.append([plugin.name, plugin.origin, *known, plugin.missing or "yes"])
+    console.table(("segmenter", "from", *takes, "input size", "licence", "weights", "can run here"), rows)
 
 
 def tasks(data_root: options.DataRoot = None) -> None:

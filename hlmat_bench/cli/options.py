@@ -17,7 +17,9 @@ Ceilings = Annotated[
 ]
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--set", help="A setting, key=value: overlay.color=blue, history=on, data.missing=skip, ..."),
+    typer.Option(
+        "--set", help="A setting, key=value: overlay.color=blue, history=on, ...; `hlmat-bench settings` lists all."
+    ),
 ]
 CatalogFile = Annotated[
     Path | None, typer.Option("--catalog", help="File with more models, in the form of adapters/models/catalog.yaml.")

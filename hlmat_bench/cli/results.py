@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import webbrowser
+from itertools import combinations
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from hlmat_bench.cli import options
 from hlmat_bench.cli.settings import settings as settings_of
+from hlmat_bench.core.errors import UsageError
 
 
 def score(
@@ -62,9 +65,11 @@ def report(
     ceilings: options.Ceilings = None,
 ) -> None:
     """Write pages about a run, or a comparison of several runs: curves, slices, and every step of every sample."""
-    from hlmat_bench.cli import report_pages
+    from hlmat_bench.cli import console
 
-    report_pages.report(run, out, open_, images=images, data_root=data_root, task=task, ceilings=ceilings)
+    page = _pages(run, out, images=images, data_root=data_root, task=task, ceilings=ceilings)
+    if open_ and not webbrowser.open(page.resolve().as_uri()):
+        console.note(f"No browser was found; open {page} in a browser.")
 
 
 def compare(
@@ -78,6 +83,29 @@ def compare(
     ceilings: options.Ceilings = None,
 ) -> None:
     """Compare runs on the same samples: paired differences with 95 % intervals, and how often each run is better."""
-    from hlmat_bench.cli import report_pages
+    from hlmat_bench.cli import console
+    from hlmat_bench.reports.run import comparison, loaded, ratings
 
-    report_pages.compare(run, out, images=images, data_root=data_root, task=task, ceilings=ceilings)
+    if len(run) < 2:
+        raise UsageError("A comparison needs two runs or more; `hlmat-bench report` shows a single run.")
+    played = loaded.read(run)
+    if all(entrant.taken is None for entrant in played):
+        headers, rows = ratings.pair_table(played)
+    else:
+        headers, rows = comparison.pair_table(comparison.pairs(played))
+    console.table(headers, rows, right=range(2, len(headers)))
+    for first, second in combinations(played, 2):
+        if warnings := loaded.differing_settings(first, second):
+            console.note(f"Not only the model differs between {first.name} and {second.name}: {'; '.join(warnings)}.")
+    if out is not None:
+        _pages(run, out, images=images, data_root=data_root, task=task, ceilings=ceilings)
+
+
+def _pages(runs: list[Path], out: Path | None, **options: Any) -> Path:
+    from hlmat_bench.cli import console
+    from hlmat_bench.reports.run import build
+
+    with console.progress("images") as progress:
+        page = build.report(runs, out, progress=progress, **options)
+    console.say(f"{page}")
+    return page

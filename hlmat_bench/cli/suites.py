@@ -32,7 +32,7 @@ def suite(
 
     Exit code 1: numbers are missing. Exit code 3: some episodes failed; the same command plays them again.
     """
-    from hlmat_bench.cli import console, suite_display
+    from hlmat_bench.cli import console
     from hlmat_bench.cli.score_tables import failed
     from hlmat_bench.cli.settings import settings
     from hlmat_bench.runs.suites import export
@@ -47,12 +47,16 @@ def suite(
     folder = out or Path("runs") / plan.suite.name
     argv = ["hlmat-bench", *sys.argv[1:]]
     play_options = PlayOptions(folder, data_root, seed, concurrency, batch_size, catalog, embedding_cache, argv)
-    with console.resumable(), suite_display.watcher(plan.suite.name) as watcher:
+    with console.resumable(), console.counting(plan.suite.name, "runs", "samples") as watcher:
         outcomes = play_suite(plan, play_options, watcher)
     made = results(plan, outcomes)
     files = export.write_tables(folder, plan.suite.title, made, plan.notes())
     for table in made:
-        suite_display.show(table)
+        names = [column.name for column in table.table.columns]
+        console.say(f"\n{table.table.title}")
+        rows = [(line.row, line.what, *line.cells) for line in export.lines(table)]
+        console.table(("", "", *names), rows, right=range(2, 2 + len(names)))
+        console.say("\n".join([*table.caption, *export.reasons(table)]))
     for line in (*plan.notes(), *map(str, files)):
         console.say(line)
     played = [(name, outcome.run) for name, outcome in outcomes.items() if outcome.run is not None]

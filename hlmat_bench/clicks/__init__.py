@@ -51,14 +51,16 @@ class Oracle:
         Raises:
             UsageError: when ``mask`` is no mask of the ground truth's shape.
         """
-        from hlmat_bench.clicks.deepest import Region, extent
+        from hlmat_bench.clicks.deepest import ErrorRegion
 
         found = masks.pack(masks.of_shape(mask, self.shape))
         errors = self._gt ^ found
         for counted in self._counted:
             errors &= counted
-        box, taken = extent(errors), [(click.y, click.x) for click in clicked]
-        missed, wrong = (Region(errors, side, box, taken) for side in (self._gt, found))
+        if (box := masks.bounding_box(errors)) is None:
+            return None
+        taken = [(click.y, click.x) for click in clicked]
+        missed, wrong = (ErrorRegion(errors, side, box, taken) for side in (self._gt, found))
         # The region that may be deeper comes first: a known depth lets the other region skip what cannot exceed it.
         if missed.bound > wrong.bound:
             first = missed.deepest(0)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 from pathlib import Path
 
-_known: dict[Path, tuple[tuple[int, ...], str]] = {}
-_lock = threading.Lock()
+from hlmat_bench.core.cache import Cache
+
+_digests: Cache[tuple[Path, tuple[int, ...]], str] = Cache(2**20)
 
 
 def sha256_of(path: Path) -> str:
@@ -18,15 +18,11 @@ def sha256_of(path: Path) -> str:
     Raises:
         OSError: when the file cannot be read.
     """
+
+    def digest() -> str:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
     stat = path.stat()
     # The change time (ctime) differs even where a tool restored the old modification time.
-    state = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
-    with _lock:
-        known = _known.get(path)
-    if known is not None and known[0] == state:
-        return known[1]
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    with _lock:
-        _known[path] = (state, digest)
-    return digest
+    return _digests.get((path, (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)), digest)

@@ -1,9 +1,9 @@
 """Reads pickles from untrusted sources: accepts plain containers and numbers, refuses everything else.
 
 A pickle is a program; loading one from a stranger runs it (https://docs.python.org/3/library/pickle.html,
-"Restricting globals"). Here every global name that a pickle asks for is replaced by a harmless stand-in defined
-below, or refused; no function of another package is ever called. The refer annotations (``refs(unc).p``) were
-written by Python 2, so byte strings are read as latin-1; numpy scalars become Python numbers, arrays nested lists.
+"Restricting globals"). Here every global name that a pickle asks for is answered with a harmless stand-in, or refused;
+no function of another package is ever called. The refer annotations (``refs(unc).p``) were written by Python 2, so byte
+strings are read as latin-1; numpy scalars become Python numbers, arrays nested lists.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import re
 import struct
 import sys
 from collections.abc import Callable
-from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hlmat_bench.core import plain_files
 from hlmat_bench.core.errors import UsageError
@@ -100,116 +100,87 @@ class _Unpickler(pickle.Unpickler):
         super().__init__(io.BytesIO(data), encoding="latin1")
         self._numbers_left = [len(data)]
 
-    def find_class(self, module: str, name: str) -> _StandIn:
-        """Return a stand-in for a harmless global; import nothing."""
-        build = _BUILDERS.get((module, name))
-        if build is None:
+    def find_class(self, module: str, name: str) -> Callable[..., Any]:
+        """Return a stand-in for a harmless global; nothing is imported."""
+        if build := _ARRAY_BUILDERS.get((module, name)):
+            return lambda *arguments: build(self._numbers_left, *arguments)
+        if (plain := _BUILDERS.get((module, name))) is None:
             raise _Refused(f"{module}.{name}")
-        return _StandIn(partial(build, self._numbers_left) if build in (_empty_array, _from_buffer) else build)
+        # A new function for each name: a pickle can set attributes of what it was given, and this one is thrown away.
+        return lambda *arguments: plain(*arguments)
 
     def persistent_load(self, pid: object) -> Any:
-        """Refuse a reference to an object outside the file."""
+        """Refuse; there is nothing outside the file."""
         raise _Refused("an object outside the file")
 
 
-class _StandIn:
-    """The stand-in for a global name: a pickle can call it, but cannot change it."""
-
-    __slots__ = ("_build",)
-    _build: Callable[..., Any]
-
-    def __init__(self, build: Callable[..., Any]) -> None:
-        object.__setattr__(self, "_build", build)
-
-    def __call__(self, *arguments: Any) -> Any:
-        return self._build(*arguments)
-
-    def __setattr__(self, name: str, value: object) -> None:
-        raise _Refused("a change of its reader")
-
-
 class _Dtype:
-    """A numpy dtype of one number or text, as a pickle describes it: its code, then its byte order."""
+    """A numpy dtype of one number or text, as a pickle describes it: its code, then its byte order.
 
-    __slots__ = ("_code", "_order")
-    _code: str
-    _order: Literal["<", ">", "|", "="]
+    It takes the place of ``numpy.dtype``, whose own ``__setstate__`` would trust the file.
+    """
 
     def __init__(self, code: object = "", *_: object) -> None:
         if not isinstance(code, str) or _NUMBER_OR_TEXT.fullmatch(code) is None:
             raise _Refused(f"numpy values of the type {code!r}")
-        object.__setattr__(self, "_code", code)
-        object.__setattr__(self, "_order", "<")
+        self._code, self._order = code, "<"
 
-    def __setattr__(self, name: str, value: object) -> None:
-        raise _Refused("a change of its reader")
-
-    def __setstate__(self, state: tuple[object, ...]) -> None:
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
         if state[1] in ("<", ">", "|", "="):
-            object.__setattr__(self, "_order", state[1])
+            self._order = state[1]
 
-    def dtype(self) -> np.dtype[Any]:
-        return np.dtype(self._code).newbyteorder(self._order)
-
-    def value(self, data: bytes) -> Any:
-        (number,) = np.frombuffer(data, dtype=self.dtype())
-        return number.item()
-
-
-def _scalar(dtype: object, data: object) -> Any:
-    raw = data.encode("latin1") if isinstance(data, str) else data
-    if not isinstance(dtype, _Dtype) or not isinstance(raw, bytes):
-        raise _Refused("a numpy value without its type")
-    return dtype.value(raw)
+    def values(self, data: bytes | bytearray) -> NDArray[Any]:
+        """Return the values whose bytes these are, (n,)."""
+        return np.frombuffer(data, np.dtype(self._code).newbyteorder(self._order))  # type: ignore[arg-type]
 
 
 class _Array(list[Any]):
-    """The stand-in for a numpy array of numbers or texts: nested lists that a pickle can fill, but not alter."""
+    """The nested lists that a numpy array of numbers or texts becomes; a pickle fills them later.
 
-    __slots__ = ("_left",)
-    _left: list[int]
+    Args:
+        left: how many more numbers the arrays of this pickle may hold, see `_nested`.
+    """
 
-    def __init__(self, left: list[int], items: list[Any] | None = None) -> None:
-        super().__init__(items or [])
+    def __init__(self, left: list[int]) -> None:
+        super().__init__()
         self._left = left
 
-    def __setstate__(self, state: tuple[object, ...]) -> None:
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
         _, shape, dtype, by_columns, data = state
-        self[:] = _nested(self._left, shape, dtype, bool(by_columns), data)
+        self[:] = _nested(self._left, data, dtype, shape, "F" if by_columns else "C")
 
 
-def _nested(left: list[int], shape: object, dtype: object, by_columns: bool, data: object) -> list[Any]:
-    """Return the nested lists of an array, from its parts in a pickle.
+def _values(dtype: object, data: object) -> NDArray[Any]:
+    raw = data.encode("latin1") if isinstance(data, str) else data
+    if not isinstance(dtype, _Dtype) or not isinstance(raw, bytes | bytearray):
+        raise _Refused("a numpy value that is not of plain numbers")
+    return dtype.values(raw)
+
+
+def _scalar(dtype: object, data: object) -> Any:
+    (number,) = _values(dtype, data)
+    return number.item()
+
+
+def _nested(left: list[int], data: object, dtype: object, shape: object, order: object, *_: object) -> list[Any]:
+    """Return the nested lists of an array, from its parts in a pickle (numpy's ``_frombuffer``).
 
     Args:
         left: how many more numbers the arrays of this pickle may hold; lowered here. It begins as the number of
             bytes of the pickle, so that a pickle cannot fill the memory by naming the same bytes many times.
-        shape: the shape of the array.
-        dtype: the dtype of its numbers.
-        by_columns: whether the first index varies fastest (Fortran order).
         data: the bytes of the array.
+        dtype: the type of its numbers.
+        shape: the shape of the array.
+        order: "F" if the first index varies fastest.
     """
-    raw = data.encode("latin1") if isinstance(data, str) else data
-    if not isinstance(dtype, _Dtype) or not isinstance(raw, bytes | bytearray):
-        raise _Refused("a numpy array that is not of plain numbers")
+    numbers = _values(dtype, data)
     if not isinstance(shape, tuple) or not shape or not all(isinstance(side, int) and side > 0 for side in shape):
         return []
-    numbers = np.frombuffer(raw, dtype=dtype.dtype())
     left[0] -= numbers.size
     if left[0] < 0:
         raise _Refused("the same numpy array many times")
-    nested: list[Any] = numbers.reshape(shape, order="F" if by_columns else "C").tolist()
+    nested: list[Any] = numbers.reshape(shape, order="F" if order == "F" else "C").tolist()
     return nested
-
-
-def _empty_array(left: list[int], *_: object) -> _Array:
-    """Return an empty array; the pickle gives its content afterwards (numpy's ``_reconstruct``)."""
-    return _Array(left)
-
-
-def _from_buffer(left: list[int], data: object, dtype: object, shape: object, order: object, *_: object) -> _Array:
-    """Return an array from the arguments that protocol 5 writes (numpy's ``_frombuffer``)."""
-    return _Array(left, _nested(left, shape, dtype, order == "F", data))
 
 
 def _no_array(*_: object) -> None:
@@ -218,31 +189,25 @@ def _no_array(*_: object) -> None:
 
 
 def _encoded(text: object, encoding: object = "latin1") -> bytes:
-    """Return bytes, which Python 3 writes as encoded text in protocols below 3."""
+    """Return the bytes that Python 3 writes as a text in old protocols."""
     if not isinstance(text, str) or encoding != "latin1":
         raise _Refused("a text codec")
     return text.encode("latin1")
 
 
-def _no_bytes() -> bytes:
-    """Return empty bytes, which Python 3 writes as a call of ``bytes`` in protocols below 3."""
-    return b""
-
-
-def _mapping(items: Any = ()) -> dict[Any, Any]:
-    return dict(items)
-
-
-_BUILDERS: Final[dict[tuple[str, str], Callable[..., Any]]] = {
+_Builders: TypeAlias = dict[tuple[str, str], Callable[..., Any]]
+_BUILDERS: Final[_Builders] = {
     **{(module, kind.__name__): kind for module in ("builtins", "__builtin__") for kind in (set, frozenset)},
-    ("collections", "OrderedDict"): _mapping,
-    **{(module, "bytes"): _no_bytes for module in ("builtins", "__builtin__")},
+    **{(module, "bytes"): lambda: b"" for module in ("builtins", "__builtin__")},  # empty bytes in old protocols
+    ("collections", "OrderedDict"): dict,
     ("_codecs", "encode"): _encoded,
     ("numpy", "dtype"): _Dtype,
     ("numpy", "ndarray"): _no_array,
     **{(f"numpy.{core}.multiarray", "scalar"): _scalar for core in ("core", "_core")},
-    **{(f"numpy.{core}.multiarray", "_reconstruct"): _empty_array for core in ("core", "_core")},
-    **{(f"numpy.{core}.numeric", "_frombuffer"): _from_buffer for core in ("core", "_core")},
+}
+_ARRAY_BUILDERS: Final[_Builders] = {
+    **{(f"numpy.{core}.multiarray", "_reconstruct"): lambda left, *_: _Array(left) for core in ("core", "_core")},
+    **{(f"numpy.{core}.numeric", "_frombuffer"): _nested for core in ("core", "_core")},
 }
 
 

@@ -14,6 +14,7 @@ from hlmat_bench.core.types import Box as Box
 from hlmat_bench.core.types import Image as Image
 from hlmat_bench.core.types import Mask as Mask
 from hlmat_bench.core.types import Size as Size
+from hlmat_bench.points.resize import UNCHANGED, Resize
 
 if TYPE_CHECKING:
     from hlmat_bench.clicks import Click
@@ -80,13 +81,8 @@ class Model(Protocol):
     """An MLLM: an image and text in, text out.
 
     A model that answers several requests in one pass offers `reply_batch` as well (see `BatchModel`).
-    Optional attributes: ``deterministic`` (default True): at temperature 0 the same image and prompt give the same
-    reply. ``seeded`` (default True): above temperature 0, the same seed as well does. ``predicts_iou`` (default False):
-    its reply with a click also says what the mask it is shown is worth ("Current IOU: 74"). ``resize`` (a
-    `hlmat_bench.points.resize.Resize`, by default none): how the image is changed before it is in a request; the prompt
-    names the new size, and replies are mapped back from it. ``price``: what it computes the ``cost`` of its replies
-    from; None or absent where that is unknown. ``concurrency`` (an int): how many requests it takes at once. ``log`` (a
-    path): a file that is copied into the run folder when the run ends. ``async def close()``: called at its end.
+    Its optional attributes are those of `ModelTraits`. Optional methods: ``spec()`` returns everything that its replies
+    depend on as JSON values, for the manifest; ``async def close()`` is called at the end of a run.
     """
 
     name: str
@@ -100,6 +96,42 @@ class Model(Protocol):
             UsageError: when no request can ever succeed (a wrong key, an unknown model).
         """
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class ModelTraits:
+    """What a model may declare of itself, as attributes of these names; what it does not declare has the default.
+
+    Attributes:
+        deterministic: at temperature 0, the same image and prompt give the same reply.
+        seeded: above temperature 0, they do with the same seed.
+        predicts_iou: its reply with a click also says the IoU of the mask it is shown ("Current IOU: 74").
+        resize: how the image is changed before it is in a request; the prompt names the new size, and replies are
+            mapped back from it.
+        price: what it computes the ``cost`` of its replies from; None: unknown.
+        concurrency: how many requests it takes at once; None: it does not say.
+        log: a file that is copied into the run folder when the run ends; None: no file.
+    """
+
+    deterministic: bool = True
+    seeded: bool = True
+    predicts_iou: bool = False
+    resize: Resize = UNCHANGED
+    price: Any = None
+    concurrency: int | None = None
+    log: Any = None
+
+
+def traits(model: object) -> ModelTraits:
+    """Return what a model declares of itself."""
+    names = ModelTraits.__slots__
+    return ModelTraits(**{name: getattr(model, name) for name in names if hasattr(model, name)})
+
+
+async def close(model: object) -> None:
+    """Close a model, if it has something to close."""
+    if (closing := getattr(model, "close", None)) is not None:
+        await closing()
 
 
 @runtime_checkable

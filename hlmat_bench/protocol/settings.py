@@ -62,15 +62,14 @@ ANY_NEEDS = StrategyNeeds(frozenset({"prm", "stop", "candidates"}))
 
 
 class OverlaySettings(Strict):
-    """How the current mask is painted over the image.
+    """How the current mask is painted over the image."""
 
-    Attributes:
-        color: RGB, 0 to 255; also accepted as a name of `COLORS`.
-        alpha: opacity, 0 to 1; the paper uses 0.5.
-    """
-
-    color: tuple[int, int, int] = (0, 255, 0)
-    alpha: float = Field(0.5, ge=0, le=1)
+    color: tuple[int, int, int] = Field(
+        (0, 255, 0),
+        description="Colour of the painted mask: red, green and blue from 0 to 255, or the name green, blue, red, "
+        "yellow, magenta or cyan.",
+    )
+    alpha: float = Field(0.5, ge=0, le=1, description="Opacity of the painted mask; the paper uses 0.5.")
 
     @field_validator("color", mode="before")
     @classmethod
@@ -86,15 +85,15 @@ class OverlaySettings(Strict):
 
 
 class StopSettings(Strict):
-    """When a search has converged.
+    """When a search has converged."""
 
-    Attributes:
-        epsilon: how much the predicted IoU must rise above the highest so far to count as a rise, 0 to 1.
-        patience: steps in a row without a rise, after which the search ends.
-    """
-
-    epsilon: float = Field(0.0, ge=0, le=1)
-    patience: int = Field(1, ge=1)
+    epsilon: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="How much the predicted IoU (0 to 1) must exceed the highest one so far to count as a rise.",
+    )
+    patience: int = Field(1, ge=1, description="Steps in a row without a rise after which a search ends.")
 
 
 class ProtocolSettings(Strict):
@@ -102,49 +101,64 @@ class ProtocolSettings(Strict):
 
     A setting that the strategy does not use is None, and giving it a value is an error: only what can change a score
     is in the fingerprint.
-
-    Attributes:
-        strategy: who chooses the next action from the replies: ``greedy``, ``prm``, ``tree``, ``box-only``, or what a
-            user's own file defines. Tasks of the kind filtering have ``predict``, which clicks nothing.
-        candidates: actions that are drawn and tried at each step of a tree search.
-        prm: where the predicted IoU of a mask comes from: the model's ``reply`` to that mask; ``ask``, a separate
-            question; ``oracle``, the true IoU; ``noisy``, the true IoU with noise. The last two are for studies. None:
-            the reply of a model that is known to predict.
-        correlation: of the noisy predictions with the true IoU, 0 to 1; by default 0.9, that of the paper's table 3.
-        prm_prompt: the question of ``prm=ask``.
-        stop: when a search has converged.
-        box_prompt: the question for the object's box.
-        budget: clicks allowed per episode.
-        track: ``point`` (clicks only) or ``box+point`` (the first action may be a box).
-        initial: the state before the first click, one of `INITIAL_STATES`: ``empty``; the segmenter's mask for the
-            ground truth's box (``gt-box``), the model's own (``model-box``) or that of another run
-            (``box-from=RUN``); the final mask of another run (``mask-from=RUN``); a PNG file (``masks=FOLDER``); or
-            what a refinement task makes (``generated``).
-        overlay: how the mask is shown.
-        jpeg: the painted image is encoded as a JPEG of this quality (1 to 100, chroma 4:2:0) and decoded again before
-            the model sees it, as SegAgent's evaluator did at 75; None: the model sees the pixels as they are.
-        history: the prompt also lists the clicks so far. Off: the policy sees the current mask alone.
-        prompt: the instruction; `prompts.instruction` says which fields it may use.
-        temperature: of the model's decoding; 0 is greedy.
-        max_tokens: longest reply, in tokens.
     """
 
-    strategy: str = "greedy"
-    candidates: int | None = Field(None, ge=1, le=100)
-    prm: Literal["reply", "ask", "oracle", "noisy"] | None = None
-    correlation: float | None = Field(None, ge=0, le=1)
-    prm_prompt: str | None = None
-    stop: StopSettings | None = None
-    box_prompt: str | None = None
-    budget: int = Field(7, ge=1, le=1000)
-    track: Literal["point", "box+point"] = "point"
-    initial: str = "empty"
-    overlay: OverlaySettings = OverlaySettings()
-    jpeg: int | None = Field(None, ge=1, le=100)
-    history: bool = False
-    prompt: str = DEFAULT_PROMPT
-    temperature: float = Field(0.0, ge=0)
-    max_tokens: int = Field(128, ge=1)
+    strategy: str = Field(
+        "greedy",
+        description="Who chooses the next action from the replies: greedy, prm, tree, box-only, or a file of your own. "
+        "Tasks of the kind filtering have predict, which clicks nothing.",
+    )
+    candidates: int | None = Field(
+        None, ge=1, le=100, description="Actions that are drawn and tried at each step of the strategy tree."
+    )
+    prm: Literal["reply", "ask", "oracle", "noisy"] | None = Field(
+        None,
+        description="Where the predicted IoU of a mask comes from. reply: the model's reply to that mask; ask: a "
+        "separate question; oracle: the true IoU; noisy: the true IoU with noise. The last two are for studies. By "
+        "default reply, for a model that is known to predict.",
+    )
+    correlation: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Correlation of the predictions of prm=noisy with the true IoU; the default is that of the paper's "
+        "table 3.",
+    )
+    prm_prompt: str | None = Field(None, description="The question of prm=ask.")
+    stop: StopSettings | None = Field(None, description="When a search has converged.")
+    box_prompt: str | None = Field(
+        None, description="The question for the object's box, of strategy=box-only and initial=model-box."
+    )
+    budget: int = Field(7, ge=1, le=1000, description="Clicks allowed per episode.")
+    track: Literal["point", "box+point"] = Field(
+        "point", description="point: clicks only; box+point: the first action may be a box."
+    )
+    initial: str = Field(
+        "empty",
+        description="The state before the first click: empty; the segmenter's mask for the box of the ground truth "
+        "(gt-box), of the model (model-box) or of another run (box-from=RUN); the final mask of another run "
+        "(mask-from=RUN); a PNG file (masks=FOLDER); or what a refinement task makes (generated).",
+    )
+    overlay: OverlaySettings = Field(OverlaySettings(), description="How the current mask is shown to the model.")
+    jpeg: int | None = Field(
+        None,
+        ge=1,
+        le=100,
+        description="Encode the painted image as a JPEG of this quality (chroma 4:2:0) and decode it again before the "
+        "model sees it, as SegAgent's evaluator did at 75; none: the model sees the pixels as they are.",
+    )
+    history: bool = Field(
+        False, description="The prompt also lists the clicks so far; else the model sees the current mask alone."
+    )
+    prompt: str = Field(
+        DEFAULT_PROMPT,
+        description="The instruction of a click, with the fields {expression}, {color}, {coordinates}, {form}, "
+        "{history}, {iou_range} and {iou_form}; @FILE reads it from a file.",
+    )
+    temperature: float = Field(
+        0.0, ge=0, description="Temperature of the model's decoding; 0 is greedy. By default 1 with the strategy tree."
+    )
+    max_tokens: int = Field(128, ge=1, description="Length of the longest reply, in tokens.")
 
     @model_validator(mode="before")
     @classmethod

@@ -7,10 +7,7 @@ to its end and return why it ended, or to `Strategy` objects, which also say whi
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-from hlmat_bench.core.digests import sha256_of
-from hlmat_bench.core.errors import unknown
 from hlmat_bench.protocol import plugins
 from hlmat_bench.protocol.initial import ask_for_box
 from hlmat_bench.protocol.loop import Chooser, Play, greedy
@@ -47,16 +44,11 @@ STRATEGIES: dict[str, Strategy] = {
 
 
 def find_strategy(name: str) -> Strategy:
-    """Return the strategy of that name, or the one in the file of that path (``file.py`` or ``file.py:name``).
+    """Return the strategy of that name, shipped or installed, or the one in a file (``file.py`` or ``file.py:name``).
 
     Raises:
         UsageError: when there is none.
     """
-    path, _, _ = name.partition(":")
-    if path.endswith(".py"):
-        found = plugins.find("strategy", name)
-        given = found.factory if isinstance(found.factory, Strategy) else Strategy(found.factory)
-        return replace(given, name=f"{found.origin}:{found.name} sha256:{sha256_of(Path(path))[:16]}")
-    if name not in STRATEGIES:
-        raise unknown("strategy", name, STRATEGIES, f"Strategies are {', '.join(STRATEGIES)}, or a file.")
-    return STRATEGIES[name]
+    found = plugins.find("strategy", name)
+    given = found.factory if isinstance(found.factory, Strategy) else Strategy(found.factory)
+    return replace(given, name=found.identity)

@@ -20,7 +20,7 @@ from dataclasses import replace
 from typing import Any
 
 from hlmat_bench.core.errors import HlmatError, PluginFailed, RequestFailed, failure_words
-from hlmat_bench.protocol.interfaces import BatchModel, Model, Reply, Request
+from hlmat_bench.protocol.interfaces import BatchModel, Model, Reply, Request, close, traits
 from hlmat_bench.runs.failures import FailureWatch
 
 
@@ -28,7 +28,7 @@ def suitable_concurrency(model: Model | None, batch_size: int | None) -> int:
     """Return how many episodes at once suit a model: a full batch, what it declares, or one per core."""
     if isinstance(model, BatchModel):
         return batch_size or model.batch_size
-    return getattr(model, "concurrency", None) or os.cpu_count() or 1
+    return traits(model).concurrency or os.cpu_count() or 1
 
 
 class RequestBatcher:
@@ -107,8 +107,7 @@ class RequestBatcher:
 
     async def close(self) -> None:
         """Close the model and give back its thread."""
-        if (close := getattr(self._model, "close", None)) is not None:
-            await close()
+        await close(self._model)
         if self._thread:
             self._thread.shutdown(wait=False, cancel_futures=True)
 

@@ -23,16 +23,16 @@ from hlmat_bench.models.api.limits import MeteredModel, UsageMeter
 from hlmat_bench.models.api.reply_cache import CachedModel
 from hlmat_bench.models.catalog import Catalog, ModelChoice
 from hlmat_bench.points import PointFormat
-from hlmat_bench.points.resize import UNCHANGED, Resize
+from hlmat_bench.points.resize import Resize
 from hlmat_bench.protocol import manifest, plugins
-from hlmat_bench.protocol.interfaces import BatchModel, Model, Segmenter, Session, accepts_mask
+from hlmat_bench.protocol.interfaces import BatchModel, Model, Segmenter, Session, accepts_mask, traits
 from hlmat_bench.protocol.loop import Play
 from hlmat_bench.protocol.observation import RequestBuilder
 from hlmat_bench.protocol.policies import ModelPolicy, Policy
 from hlmat_bench.protocol.prompts import check_template
 from hlmat_bench.protocol.reference import PIXELS, ReferencePolicy, find_reference
 from hlmat_bench.protocol.reward_models import with_reward_model
-from hlmat_bench.protocol.settings import MASK_STATES, PROTOCOL_ID, ProtocolSettings, is_state
+from hlmat_bench.protocol.settings import MASK_STATES, NEEDS, PROTOCOL_ID, ProtocolSettings, is_state
 from hlmat_bench.protocol.state import EpisodeState
 from hlmat_bench.protocol.strategies import find_strategy
 from hlmat_bench.runs import task_kinds
@@ -115,7 +115,7 @@ class RunSpec:
         tool = segmenter or make_segmenter(self.segmenter, self.embedding_cache)
         _check_segmenter(tool, settings, needs_box=plan.needs_box)
         made = None if reference else choice.make()
-        predicts = choice.predicts_iou or getattr(made, "predicts_iou", False)
+        predicts = choice.predicts_iou or traits(made).predicts_iou
         settings = with_reward_model(settings, plan.strategy.needs, predicts=predicts)
         if made is not None and settings.box_prompt is not None:
             box_form(PointFormat.named(points) if points else made.points)
@@ -169,7 +169,7 @@ class RunSetup:
     @property
     def resize(self) -> Resize:
         """How images are changed before the model sees them."""
-        return getattr(self.model, "resize", UNCHANGED)
+        return traits(self.model).resize
 
     @cached_property
     def model_spec(self) -> dict[str, Any]:
@@ -251,7 +251,7 @@ class RunSetup:
         else:
             assert batcher is not None
             opening = encoders.submit(self.segmenter.open, image)
-            deterministic = self.settings.temperature == 0 and getattr(self.model, "deterministic", True)
+            deterministic = self.settings.temperature == 0 and traits(self.model).deterministic
             builder = RequestBuilder(sample, image, self.settings, self.points, self.resize, seed)
             policy = ModelPolicy(builder, batcher.reply, deterministic=deterministic, pool=pool)
         state = EpisodeState(
@@ -327,8 +327,8 @@ def settings_for(model: ModelChoice, task: Task, given: Mapping[str, Any], budge
     boxes: dict[str, Any] = {"track": "box+point"} if model.plugin == "gt-box" else {}
     defaults = {**boxes, **task_kinds.DEFAULTS[task.kind], **task.protocol, **model.settings}
     chosen = {name: value for name, value in {**given, "budget": budget}.items() if value is not None}
-    own = str(chosen.get("strategy", "")).partition(":")[0].endswith(".py")
-    settings = ProtocolSettings.build(defaults | chosen, find_strategy(chosen["strategy"]).needs if own else None)
+    strategy = str(chosen.get("strategy", "greedy"))
+    settings = ProtocolSettings.build(defaults | chosen, None if strategy in NEEDS else find_strategy(strategy).needs)
     task_kinds.check(task, settings)
     for template in settings.templates().values():
         check_template(template)

@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.models.api.reply_cache import to_json
-from hlmat_bench.protocol.interfaces import Model, Reply, Request
+from hlmat_bench.protocol.interfaces import Model, Reply, Request, close
 from hlmat_bench.protocol.records import to_line
 from hlmat_bench.runs.batching import checked
 
@@ -117,8 +117,7 @@ class JournaledModel:
             _, late = await asyncio.wait(self._under_way, timeout=GRACE_SECONDS)
             for task in late:
                 task.cancel()
-        if (close := getattr(self._model, "close", None)) is not None:
-            await close()
+        await close(self._model)
 
     def _end(self, task: asyncio.Task[list[Reply]]) -> None:
         self._under_way.discard(task)

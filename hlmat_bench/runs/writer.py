@@ -14,7 +14,7 @@ from hlmat_bench.core.errors import PluginFailed, UsageError
 from hlmat_bench.core.samples import Sample
 from hlmat_bench.models.api.limits import UsageMeter
 from hlmat_bench.protocol import manifest
-from hlmat_bench.protocol.interfaces import BatchModel, Model
+from hlmat_bench.protocol.interfaces import BatchModel, Model, traits
 from hlmat_bench.protocol.records import EPISODES, Episode
 from hlmat_bench.runs.episode_log import EpisodeLog, Recorded, RunLock, recorded, set_aside
 from hlmat_bench.runs.failures import IN_A_ROW, FailureWatch
@@ -176,7 +176,7 @@ class RunWriter:
         self._files.callback(self._log.close)
 
     def _copy_model_log(self) -> None:
-        if (words := getattr(self.setup.model, "log", None)) is not None:
+        if (words := traits(self.setup.model).log) is not None:
             shutil.copyfile(words, self.folder / MODEL_LOG)
 
     def _write_held(self, count: int) -> None:

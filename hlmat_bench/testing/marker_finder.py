@@ -33,7 +33,8 @@ class MarkerFinder:
         points: declared point format; None: the true one.
         resize: declared resize rule, which is applied to the image before it is sent.
         noise: standard deviation of the points, in % of the image's width and height.
-        offset_x, offset_y: constant offset of the points, in % of the image's width and height.
+        offset_x: constant offset of the points in x, in % of the image's width.
+        offset_y: constant offset of the points in y, in % of the image's height.
         scale: factor of all numbers.
         refuses: share of the requests that are refused, in [0, 1].
         blind: ignore the image, and point anywhere (``random``) or at the centre (``constant``).

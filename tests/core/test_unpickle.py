@@ -164,7 +164,9 @@ def test_no_name_outside_the_list_is_answered(module, member, rest):
             unpickle.loads(data)
 
 
-@pytest.mark.parametrize("state", ["}S'_build'\nNsb", "(N}S'_build'\nNstb", "(N}S'__class__'\nNstb"])
+@pytest.mark.parametrize(
+    "state", ["}S'_build'\nNsb", "(N}S'_build'\nNstb", "(N}S'__class__'\nNstb", "(N}S'__defaults__'\n(I1\ntstb"]
+)
 def test_a_pickle_cannot_change_its_reader(state):
     for name in ("builtins\nset", "numpy\ndtype", "_codecs\nencode"):
         with pytest.raises(UsageError):

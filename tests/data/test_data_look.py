@@ -269,7 +269,7 @@ def test_pixels_as_they_are_stored(tmp_path, orientation):
     if orientation < 5:
         assert report.ok
         assert "orientation=stored" in report.warnings["orientation tags"].examples[0]
-        assert "see the warnings" in report.text()
+        assert "read the warnings" in report.text()
         assert not check(task, overrides={"orientation": "applied"}).warnings
         save(tmp_path / "gt" / "a.png", mask, orientation)  # A mask with the same tag is turned like the image.
         assert not check(task).warnings

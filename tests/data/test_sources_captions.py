@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.data.layouts.captions import read_captions, stem
-from hlmat_bench.data.layouts.words import words
+from hlmat_bench.data.layouts.mask_folder import words
 
 
 @pytest.mark.parametrize(

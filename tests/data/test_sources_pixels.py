@@ -14,7 +14,6 @@ from hlmat_bench.data.layouts.image_files import (
     ReadSettings,
     read_header,
     read_image,
-    read_size,
     read_values,
 )
 from hlmat_bench.data.layouts.problems import Unreadable
@@ -47,14 +46,14 @@ def test_orientation_is_applied(tmp_path, orientation, suffix):
     Image.fromarray(stored).save(path, exif=exif, **options)
     expected = SHOWN[orientation](stored)
     np.testing.assert_array_equal(read_image(path), expected)
-    assert read_size(path) == expected.shape[:2]
+    assert read_header(path).size == expected.shape[:2]
     np.testing.assert_array_equal(read_values(path), expected)
 
 
 @pytest.mark.parametrize("orientation", [1, 6])
 def test_size_of_a_jpeg_agrees_with_its_pixels(tmp_path, orientation):
     path = save(tmp_path / "a.jpg", noise(24, 40), orientation)
-    assert read_size(path) == read_image(path).shape[:2] == ((24, 40) if orientation == 1 else (40, 24))
+    assert read_header(path).size == read_image(path).shape[:2] == ((24, 40) if orientation == 1 else (40, 24))
 
 
 def test_orientation_agrees_with_the_reference(vectors):
@@ -106,7 +105,7 @@ def test_unreadable_files_are_named(tmp_path):
     for path in (text, cut, broken):
         with pytest.raises(Unreadable, match=path.name):
             read_image(path)
-    for read in (read_size, read_values):
+    for read in (read_header, read_values):
         with pytest.raises(UsageError, match=r"text\.jpg"):
             read(text)
 
@@ -203,7 +202,7 @@ def test_large_images_are_refused_by_their_header(tmp_path):
     Image.new("1", (20_000, 20_000)).save(tmp_path / "a.png")
     whole = (tmp_path / "a.png").read_bytes()
     (tmp_path / "a.png").write_bytes(whole[:200])
-    for read in (read_image, read_size, read_values):
+    for read in (read_image, read_header, read_values):
         with pytest.raises(Unreadable, match=r"20000 x 20000 pixels, more than 180,000,000; .*data\.max_pixels"):
             read(tmp_path / "a.png")
 
@@ -213,7 +212,7 @@ def test_large_images_are_refused_by_their_header(tmp_path):
 def test_large_images_are_read_without_pillows_warning(tmp_path):
     usual = Image.MAX_IMAGE_PIXELS
     Image.new("1", (9500, 9500)).save(tmp_path / "a.png")
-    assert read_size(tmp_path / "a.png") == (9500, 9500)
+    assert read_header(tmp_path / "a.png").size == (9500, 9500)
     assert read_values(tmp_path / "a.png").shape == (9500, 9500)
     assert usual == Image.MAX_IMAGE_PIXELS
     save(tmp_path / "b.png", noise(10, 12))

@@ -12,6 +12,7 @@ import pytest
 
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.protocol import plugins
+from hlmat_bench.runs.run import run
 
 LEVEL = "class Level:\n    def __init__(self, at: int = 1):\n        self.at = at\n\nMODELS = {'level': Level}\n"
 STRATEGY = "async def mine(play):\n    return 'budget'\n\nSTRATEGIES = {'mine': mine}\n"
@@ -61,5 +62,8 @@ def test_a_strategy_is_found_by_path_by_entry_point_and_by_name(
     monkeypatch.syspath_prepend(str(tmp_path))
     assert {"greedy", "prm", "tree", "theirs"} <= set(plugins.available("strategy"))
     assert plugins.find("strategy", "theirs").identity == "theirs"
+    made = run("oracle", "hres_synth", strategy="theirs", limit=1, out=tmp_path / "run")
+    assert made.manifest["protocol"]["strategy"] == "theirs"
+    assert [(len(episode.steps), episode.stop) for episode in made.episodes()] == [(0, "budget")]
     with pytest.raises(UsageError, match="no strategy called 'theirz'. Did you mean theirs.* Strategies are greedy"):
         plugins.find("strategy", "theirz")

@@ -21,7 +21,7 @@ import hlmat_bench
 from hlmat_bench.clicks import Click
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.protocol import plugins
-from hlmat_bench.segmenters.embeddings.disk import EmbeddingStore
+from hlmat_bench.segmenters.embeddings import EmbeddingStore, image_key
 from tests.support.networks import passes
 from tests.support.sam_weights import EVERY, picture, segmenter, weights_of
 
@@ -174,7 +174,7 @@ SHARING = """
 import sys, warnings
 import numpy as np, torch
 from pathlib import Path
-from hlmat_bench.segmenters.embeddings.disk import EmbeddingStore
+from hlmat_bench.segmenters.embeddings import EmbeddingStore
 
 warnings.simplefilter("error")
 store = EmbeddingStore(Path(sys.argv[1]), {}, 40_000, torch.device("cpu"))
@@ -225,3 +225,10 @@ def test_what_a_user_can_get_wrong(task: str, folders: dict[str, Path], tmp_path
     }.items():
         with pytest.raises(UsageError, match=complaint):
             plugins.make("segmenter", f"{sam},{options}")
+
+
+def test_the_key_is_of_shape_and_pixels() -> None:
+    image = picture()
+    assert image_key(image) == image_key(image[::-1][::-1])
+    others = image, image.reshape(100, 60, 3), image[:-1], image ^ 1
+    assert len({image_key(other) for other in others}) == 4

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from pydantic import Field
+
 from hlmat_bench.core.samples import Sample
 from hlmat_bench.data.layouts.coco_file import Id, Instances
 from hlmat_bench.data.layouts.data_root import DataRoot
@@ -17,18 +19,15 @@ _CATEGORY = "category"
 
 
 class CocoSettings(FileSettings):
-    """The settings of this layout. Annotations of crowds (``iscrowd``) are regions, not objects, and never samples.
+    """The settings of this layout. Annotations of crowds (``iscrowd``) are regions, not objects, and never samples."""
 
-    Attributes:
-        annotations: the JSON file.
-        images: the folder of the images.
-        field: the annotation's field with the expression or a list of expressions; ``category`` for the name of its
-            category.
-    """
-
-    annotations: DataPath
-    images: DataPath
-    field: str = "caption"
+    annotations: DataPath = Field(description="The JSON file of the annotations.")
+    images: DataPath = Field(description="The folder of the images.")
+    field: str = Field(
+        "caption",
+        description="The annotation's field that holds the expression or a list of them; category: the name of its "
+        "category.",
+    )
 
     def needed(self) -> list[str]:
         """See `SourceSettings.needed`."""

@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import struct
 import threading
-from collections import OrderedDict
 from collections.abc import Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from PIL import ImageOps, UnidentifiedImageError
 
+from hlmat_bench.core.cache import Cache
 from hlmat_bench.core.types import Image, Size
 from hlmat_bench.data.layouts.problems import Unreadable
 
@@ -107,15 +106,6 @@ def read_header(path: Path, how: ReadSettings = AS_USUAL) -> Header:
         return Header((width, height) if swapped else (height, width), orientation)
 
 
-def read_size(path: Path) -> Size:
-    """Return the (height, width) that `read_image` would give.
-
-    Raises:
-        Unreadable: when the file is no image.
-    """
-    return read_header(path).size
-
-
 def read_values(path: Path, how: ReadSettings = AS_USUAL) -> NDArray[Any]:
     """Read the values of a mask file, (H, W) or (H, W, channels).
 
@@ -140,7 +130,7 @@ def _orientation(file: Pillow.Image, path: Path) -> int:
 
 
 def _has_exif(path: Path) -> bool:
-    """Whether a PNG has a chunk eXIf anywhere (https://www.w3.org/TR/png-3/#5Chunk-layout); no pixels are read."""
+    """Tell whether a PNG has a chunk eXIf anywhere (https://www.w3.org/TR/png-3/#5Chunk-layout); read no pixels."""
     with path.open("rb", buffering=0) as file:
         file.seek(8)
         while len(head := file.read(8)) == 8:
@@ -167,7 +157,7 @@ def _rgb(file: Pillow.Image, path: Path) -> Image:
 
 
 def _eight_bits(values: NDArray[Any], path: Path) -> NDArray[np.uint8]:
-    """Gray values of 16 or 32 bits as uint8; Pillow's own conversion clips them at 255."""
+    """Convert gray values of 16 or 32 bits to uint8; Pillow's own conversion clips them at 255."""
     low, high = values.min(), values.max()
     if values.dtype.kind == "f" and low >= 0 and high <= 1:  # False for NaN.
         return np.asarray(np.rint(values * 255), dtype=np.uint8)
@@ -216,7 +206,7 @@ def _without_pillows_bound() -> Iterator[None]:
 
 
 class ImageReader:
-    """Reads images and keeps the last few: the samples of one image follow each other. Safe in threads.
+    """Read images and keep the last few: the samples of one image follow each other. Safe to use from several threads.
 
     Args:
         keep: how many decoded images stay in memory.
@@ -224,50 +214,31 @@ class ImageReader:
     """
 
     def __init__(self, keep: int = 3, how: ReadSettings = AS_USUAL) -> None:
-        self._keep = keep
         self._how = how
-        self._lock = threading.Lock()
-        self._images: OrderedDict[Path, Future[Image]] = OrderedDict()
+        self._images: Cache[Path, Image] = Cache(keep)
         self._headers: dict[Path, Header] = {}
 
     def image(self, path: Path) -> Image:
-        """Return a copy of an image, which is decoded once even when several threads ask at the same time.
+        """Return a copy of an image, which is decoded once even if several threads ask at the same time.
 
         Raises:
             Unreadable: see `read_image`.
         """
-        with self._lock:
-            future = self._images.get(path)
-            fresh = future is None
-            if future is None:
-                future = self._images[path] = Future()
-            self._images.move_to_end(path)
-            while len(self._images) > self._keep:
-                self._images.popitem(last=False)
-        if fresh:
-            self._fill(future, path)
-        return future.result().copy()
+        return self._images.get(path, lambda: self._decoded(path)).copy()
 
     def size(self, path: Path) -> Size:
-        """Return the (height, width) of an image; see `read_size`."""
+        """Return the (height, width) of an image; see `read_header`."""
         return self.header(path).size
 
     def header(self, path: Path) -> Header:
         """Return what an image's file says before its pixels; see `read_header`."""
-        known = self._headers.get(path)
-        if known is None:
-            known = self._headers[path] = read_header(path, self._how)
-        return known
+        if path not in self._headers:
+            self._headers[path] = read_header(path, self._how)
+        return self._headers[path]
 
-    def _fill(self, future: Future[Image], path: Path) -> None:
-        try:
-            with _opened(path, self._how) as file:
-                orientation = _orientation(file, path)  # Decoding a TIFF forgets it.
-                image = _rgb(_shown(file, path, self._how), path)
-        except BaseException as error:
-            with self._lock:
-                self._images.pop(path, None)
-            future.set_exception(error)
-            raise
+    def _decoded(self, path: Path) -> Image:
+        with _opened(path, self._how) as file:
+            orientation = _orientation(file, path)  # before the pixels: decoding a TIFF forgets it
+            image = _rgb(_shown(file, path, self._how), path)
         self._headers[path] = Header((image.shape[0], image.shape[1]), orientation)
-        future.set_result(image)
+        return image

@@ -68,25 +68,31 @@ class SourceSettings(Strict, ABC):
 
 
 class FileSettings(SourceSettings):
-    """The settings of all layouts of files.
+    """What all layouts of files take."""
 
-    Attributes:
-        skip: kinds of samples that are left out and counted, joined by ``+``; see `KINDS`.
-        missing: ``missing: skip`` is an older spelling of ``skip: missing``.
-        only: a file that names the samples to play, one per line: a sample's id, its image or its object; None for all.
-        resize: how a mask is fitted whose size differs a little from its image's; see `masks.fitted`.
-        orientation: images and masks are turned as their EXIF tag says (``applied``), or read as they are ``stored``.
-        max_pixels: larger images and masks are refused before they are decoded.
-        allow_empty: whether a task may be played if nearly all of its masks are empty or full; see `data.check.look`.
-    """
-
-    skip: str = ""
-    missing: Literal["error", "skip"] = "error"
-    only: OptionalPath = None
-    resize: Resize = "refuse"
-    orientation: Literal["applied", "stored"] = "applied"
-    max_pixels: int = Field(MAX_PIXELS, ge=1, le=2**31)
-    allow_empty: bool = False
+    skip: str = Field(
+        "",
+        description=f"Kinds of samples that are left out and counted, joined by +: {', '.join(KINDS)}.",
+    )
+    missing: Literal["error", "skip"] = Field("error", description="skip is an older spelling of skip=missing.")
+    only: OptionalPath = Field(
+        None,
+        description="A file that names the samples to play, one a line: a sample's id, its image or its object.",
+    )
+    resize: Resize = Field(
+        "refuse",
+        description="What happens to a mask of another size than its image. refuse: the run ends. Where no side "
+        "differs by more than a quarter, nearest resizes the mask, and crop cuts it off on the right and below.",
+    )
+    orientation: Literal["applied", "stored"] = Field(
+        "applied", description="Images and masks are shown as their EXIF tag says (applied), or as they are stored."
+    )
+    max_pixels: int = Field(
+        MAX_PIXELS, ge=1, le=2**31, description="Larger images and masks are refused before they are decoded."
+    )
+    allow_empty: bool = Field(
+        False, description="Whether a data set of which nearly all masks are empty or full may be played."
+    )
 
     @field_validator("skip", mode="before")
     @classmethod

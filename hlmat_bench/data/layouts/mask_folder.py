@@ -24,26 +24,28 @@ from hlmat_bench.data.layouts.json_csv import same
 from hlmat_bench.data.layouts.layout_settings import DataPath, FileSettings, OptionalPath
 from hlmat_bench.data.layouts.masks import Channel, MaskFile, MaskRule
 from hlmat_bench.data.layouts.problems import BadAnnotation, Unannotated
-from hlmat_bench.data.layouts.words import words
 
 _EXPRESSION, _IMAGE = "expression", "image"
 _ORIGINS = frozenset({"captions", "expression", "pattern"})
 _LONGEST_PATTERN = 2000
+_WORD_BOUNDARY = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|_")
 _REPLACED = frozenset({"captions", "captions_if_there", "expression"})
 
 
 class MaskFileSettings(FileSettings):
-    """What all layouts with mask files take; see `MaskRule`.
+    """What all layouts with mask files take; see `MaskRule`."""
 
-    Attributes:
-        threshold: values above it belong to the object.
-        channel: the channel of a coloured mask file that counts.
-        ignore_value: the value of pixels that no score counts.
-    """
-
-    threshold: int | float = Field(128, ge=-1, le=2**32)
-    channel: Channel = "first"
-    ignore_value: int | None = Field(None, ge=-(2**31), le=2**32)
+    threshold: int | float = Field(
+        128, ge=-1, le=2**32, description="Larger values of a mask file are the object: 0 for masks of 0 and 1."
+    )
+    channel: Channel = Field(
+        "first",
+        description="Which value of a pixel counts: that of the first channel, the largest of its colours (any), or "
+        "that of the transparency (alpha).",
+    )
+    ignore_value: int | None = Field(
+        None, ge=-(2**31), le=2**32, description="The value of pixels that no score counts; GrabCut's is 128."
+    )
 
     def rule(self) -> MaskRule:
         """Return the rule for the values of mask files."""
@@ -51,29 +53,20 @@ class MaskFileSettings(FileSettings):
 
 
 class MaskFolderSettings(MaskFileSettings):
-    """The settings of this layout. The expression comes from ``captions``, ``expression`` or ``pattern``.
+    """The settings of this layout. The expression comes from ``captions``, ``expression`` or ``pattern``."""
 
-    Attributes:
-        images: the folder of the images.
-        masks: the folder of the masks.
-        image_suffix: the end of image files' names; None for any image.
-        mask_suffix: the end of mask files' names; the text before it is the stem.
-        captions: a caption file; see `captions.read_captions`.
-        captions_if_there: a caption file that is used if it exists.
-        expression: one expression for all images.
-        pattern: a regular expression that is searched in the stem. Its group ``expression`` is the expression, as a
-            name (see `words.words`); its group ``image`` is the id that samples of one image have in common; all
-            other groups become tags.
-    """
-
-    images: DataPath
-    masks: DataPath
-    image_suffix: str | None = None
-    mask_suffix: str = ".png"
-    captions: OptionalPath = None
-    captions_if_there: OptionalPath = None
-    expression: str | None = None
-    pattern: str | None = None
+    images: DataPath = Field(description="The folder of the images.")
+    masks: DataPath = Field(description="The folder of the masks; a mask has the stem of its image.")
+    image_suffix: str | None = Field(None, description="How image files end; none: any image.")
+    mask_suffix: str = Field(".png", description="How mask files end; what stands before it is the stem.")
+    captions: OptionalPath = Field(None, description="A file with an expression for each image.")
+    captions_if_there: OptionalPath = Field(None, description="A file of captions that is used where it exists.")
+    expression: str | None = Field(None, description="One expression for all images.")
+    pattern: str | None = Field(
+        None,
+        description="A regular expression that is searched in the stem. Its group expression is the expression, its "
+        "group image names the image that several samples share, and every other group becomes a tag.",
+    )
 
     @field_validator("pattern")
     @classmethod
@@ -215,3 +208,13 @@ def _holds_images(folder: Path) -> bool:
 
 
 LAYOUTS = {"mask_folder": MaskFolderSettings}
+
+
+def words(name: str) -> str:
+    """Return the words of a name in CamelCase or with underscores, in small letters; abbreviations stay.
+
+    >>> words("StreetLamp"), words("dining table"), words("TVStand"), words("fire_truck")
+    ('street lamp', 'dining table', 'TV stand', 'fire truck')
+    """
+    parts = _WORD_BOUNDARY.sub(" ", name).split()
+    return " ".join(part if len(part) > 1 and part.isupper() else part.lower() for part in parts)

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import Field
+
 from hlmat_bench.core import unpickle
 from hlmat_bench.core.samples import Sample
 from hlmat_bench.data.layouts.coco_file import Id, Instances
@@ -24,21 +26,15 @@ _NO_OBJECT = -1
 
 
 class ReferSettings(FileSettings):
-    """The settings of this layout. A reference to a crowd is a sample, as in the published counts.
+    """The settings of this layout. A reference to a crowd is a sample, as in the published counts."""
 
-    Attributes:
-        refs: the file of references: ``refs(unc).p``, or the same content as ``.json``.
-        instances: the annotations, in COCO's format.
-        images: the folder of the images.
-        split: the split of the references to play: ``val``, ``testA``, ...
-        sentence: ``sent`` is the cleaned sentence, ``raw`` what the annotator wrote.
-    """
-
-    refs: DataPath
-    instances: DataPath
-    images: DataPath
-    split: str
-    sentence: Literal["sent", "raw"] = "sent"
+    refs: DataPath = Field(description="The file of the references: refs(unc).p, or its content as .json.")
+    instances: DataPath = Field(description="The file of the annotations, in COCO's format.")
+    images: DataPath = Field(description="The folder of the images.")
+    split: str = Field(description="Which references: val, testA, ...")
+    sentence: Literal["sent", "raw"] = Field(
+        "sent", description="The expression: the cleaned sentence (sent), or what the annotator wrote (raw)."
+    )
 
     def needed(self) -> list[str]:
         """See `SourceSettings.needed`."""

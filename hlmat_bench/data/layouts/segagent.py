@@ -14,7 +14,7 @@ from pathlib import Path
 from string import Formatter
 from typing import Any
 
-from pydantic import field_validator
+from pydantic import Field, field_validator
 
 from hlmat_bench.core.samples import Sample
 from hlmat_bench.data.layouts.data_root import DataRoot, inside
@@ -30,18 +30,15 @@ _NUMBER_AND_SUFFIX = len("00.jpg")
 
 
 class SegAgentSettings(FileSettings):
-    """The settings of this layout.
+    """The settings of this layout."""
 
-    Attributes:
-        annotations: the JSON file.
-        images: the folder to which names of images are relative.
-        coco_name: the file name of an image that is given as an integer: a format string with ``{id}`` and, for data
-            sets with one folder per thousand images, ``{thousand}``.
-    """
-
-    annotations: DataPath
-    images: DataPath
-    coco_name: str = "mscoco/images/train2014/COCO_train2014_{id:012d}.jpg"
+    annotations: DataPath = Field(description="The JSON file of the annotations.")
+    images: DataPath = Field(description="The folder that the names of images start from.")
+    coco_name: str = Field(
+        "mscoco/images/train2014/COCO_train2014_{id:012d}.jpg",
+        description="The name of an image that is given as an integer, with the fields {id} and, for data sets with a "
+        "folder per thousand images, {thousand}.",
+    )
 
     @field_validator("coco_name")
     @classmethod

@@ -10,13 +10,9 @@ from hlmat_bench.data.layouts.layout_settings import SourceSettings
 
 
 class SynthSettings(SourceSettings):
-    """The settings of synthetic samples; the seed is the run's.
+    """The settings of synthetic samples; the seed is the run's."""
 
-    Attributes:
-        count: the number of samples.
-    """
-
-    count: int = Field(200, ge=1, le=1_000_000)
+    count: int = Field(200, ge=1, le=1_000_000, description="How many samples are drawn.")
 
     def needed(self) -> list[str]:
         """Return no file, because the samples are drawn."""

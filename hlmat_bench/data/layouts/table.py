@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 
+from pydantic import Field
+
 from hlmat_bench.core.samples import Sample
 from hlmat_bench.data.layouts.captions import stem
 from hlmat_bench.data.layouts.data_root import DataRoot, inside
@@ -27,17 +29,11 @@ _KNOWN = (*_NEEDED, "id", "ref_id", "ignore")
 
 
 class TableSettings(MaskFileSettings):
-    """The settings of this layout.
+    """The settings of this layout."""
 
-    Attributes:
-        table: the CSV file.
-        images: the folder of the images.
-        masks: the folder of the masks, and of the masks of ignored pixels.
-    """
-
-    table: DataPath = "expressions.csv"
-    images: DataPath = "images"
-    masks: DataPath = "masks"
+    table: DataPath = Field("expressions.csv", description="The CSV file of images, masks and expressions.")
+    images: DataPath = Field("images", description="The folder of the images.")
+    masks: DataPath = Field("masks", description="The folder of the masks, and of masks of ignored pixels.")
 
     def needed(self) -> list[str]:
         """See `SourceSettings.needed`."""

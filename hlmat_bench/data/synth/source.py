@@ -6,18 +6,19 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, reduce
 from itertools import count
+from operator import add
 
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.samples import Sample, Truth
-from hlmat_bench.core.types import Image
+from hlmat_bench.core.types import Box, Image, Size
 from hlmat_bench.data.synth.expressions import Referral, referrals
 from hlmat_bench.data.synth.integer_rng import Dice
 from hlmat_bench.data.synth.kinds import KINDS
+from hlmat_bench.data.synth.raster import RasterShape, coverage
 from hlmat_bench.data.synth.render import Picture, paint
-from hlmat_bench.data.synth.scenes import Scene, Thing, draw_scene
-from hlmat_bench.data.synth.visibility import visible_percent
+from hlmat_bench.data.synth.scenes import Scene, Thing, draw_scene, outline
 
 VERSION = 1
 """The version of the generator, which is raised when any pixel or expression changes."""
@@ -27,6 +28,7 @@ VISIBLE_PERCENT = 85
 RECOGNISABLE_PERCENT = 70
 """The smallest visible share of all other objects, in percent, because expressions may refer to them."""
 
+_COARSE = 4
 _CHOICE = 10_000
 """The random stream that chooses the expressions of a scene."""
 
@@ -167,3 +169,34 @@ class SynthSource:
         """Return the SHA-256 (hex) over the generator's version, the seed, the count, all ids and expressions."""
         defined = [VERSION, self._seed, self._count, [(s.id, s.expression) for s in self.samples()]]
         return hashlib.sha256(json.dumps(defined).encode()).hexdigest()
+
+
+def visible_percent(scene: Scene) -> list[int]:
+    """Return the visible share of the area of every object of a scene, in percent.
+
+    The scene is drawn at a quarter of the size, so that one of the 4 x 4 samples of a pixel is one pixel of the scene.
+    """
+    blades = RasterShape.of(scene.blades) if scene.blades else None
+    shares = []
+    for i, thing in enumerate(scene.things):
+        hiding = [_whole(other) for other in scene.things[i + 1 :] if _meet(thing.box, other.box)]
+        if blades is not None and _meet(thing.box, blades.window(scene.size)):
+            hiding.append(blades)
+        shares.append(_share(_whole(thing), reduce(add, hiding), scene.size) if hiding else 100)
+    return shares
+
+
+def _whole(thing: Thing) -> RasterShape:
+    return reduce(add, [shape for _, shape in outline(thing)])
+
+
+def _share(own: RasterShape, hiding: RasterShape, size: Size) -> int:
+    """Return the share of one shape outside another, in percent."""
+    own, hiding = (RasterShape(shape.points // _COARSE, shape.follows) for shape in (own, hiding))
+    window = own.window((size[0] // _COARSE, size[1] // _COARSE))
+    alone, cover, together = (int(coverage(s, window).sum()) for s in (own, hiding, own + hiding))
+    return (together - cover) * 100 // max(alone, 1)
+
+
+def _meet(a: Box, b: Box) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

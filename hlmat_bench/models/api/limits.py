@@ -11,7 +11,7 @@ import math
 from typing import Any
 
 from hlmat_bench.core.errors import UsageError
-from hlmat_bench.protocol.interfaces import Model, Reply, Request
+from hlmat_bench.protocol.interfaces import Model, Reply, Request, traits
 
 
 class LimitReached(UsageError):
@@ -55,7 +55,7 @@ class UsageMeter:
         Raises:
             UsageError: when the price of its tokens is unknown and there is a limit to the cost.
         """
-        if self._max_cost < math.inf and getattr(model, "price", None) is None:
+        if self._max_cost < math.inf and traits(model).price is None:
             raise UsageError(
                 f"The price of {model.name} is unknown, so --max-cost cannot be kept; name a file that has it with the "
                 "model's option prices=."

@@ -12,7 +12,6 @@ import json
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -73,23 +72,20 @@ class CachedModel:
 
     @cached_property
     def _database(self) -> sqlite3.Connection:
-        """The connection, opened at its first use, only in the cache's own thread."""
-        return _open(self._folder)
+        """Open the file; only in the cache's own thread, as SQLite wants."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        database = sqlite3.connect(self._folder / _FILE, timeout=_WAIT_SECONDS, isolation_level=None)
+        database.execute("PRAGMA journal_mode = WAL")  # several processes read while one writes
+        database.execute("PRAGMA synchronous = NORMAL")
+        columns = "key TEXT PRIMARY KEY, replies TEXT NOT NULL"
+        database.execute(f"CREATE TABLE IF NOT EXISTS replies ({columns}) WITHOUT ROWID")
+        return database
 
     def key(self, request: Request) -> str:
         """Return the SHA-256 (hex) over the model's identity, the image's pixels, the prompt and the decoding."""
-        return digest(
-            {
-                "model": self._spec,
-                "image": hashlib.sha256(np.ascontiguousarray(request.image).data).hexdigest(),
-                "shape": list(request.image.shape),
-                "prompt": request.prompt,
-                "n": request.n,
-                "temperature": request.temperature,
-                "max_tokens": request.max_tokens,
-                "seed": request.seed,
-            }
-        )
+        image = hashlib.sha256(np.ascontiguousarray(request.image).data).hexdigest()
+        asked = {name: getattr(request, name) for name in ("prompt", "n", "temperature", "max_tokens", "seed")}
+        return digest({"model": self._spec, "image": image, "shape": list(request.image.shape), **asked})
 
     def _look_up(self, request: Request) -> tuple[str, list[Reply] | None]:
         key = self.key(request)
@@ -112,16 +108,6 @@ class CachedModel:
             ) from error
 
 
-def _open(folder: Path) -> sqlite3.Connection:
-    folder.mkdir(parents=True, exist_ok=True)
-    database = sqlite3.connect(folder / _FILE, timeout=_WAIT_SECONDS, isolation_level=None)
-    database.execute("PRAGMA journal_mode = WAL")
-    database.execute("PRAGMA synchronous = NORMAL")
-    database.execute("CREATE TABLE IF NOT EXISTS replies (key TEXT PRIMARY KEY, replies TEXT NOT NULL) WITHOUT ROWID")
-    return database
-
-
 def to_json(reply: Reply) -> dict[str, Any]:
     """Return the fields of a reply with time 0: its time does not hold for a kept reply."""
-    timeless = replace(reply, seconds=0.0)
-    return {name: getattr(timeless, name) for name in Reply.__slots__}
+    return {name: getattr(reply, name) for name in Reply.__slots__} | {"seconds": 0.0}

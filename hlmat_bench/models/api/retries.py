@@ -38,45 +38,27 @@ async def persist(ask: Callable[[], Awaitable[T]], *, throttle: Throttle, retrie
     Raises:
         RequestFailed: the last failure, or that the deadline is over. Other errors of ``ask`` are passed on.
     """
-    asked_for = idle_for = 0.0
-    spent = 0  # attempts that count
+    import tenacity  # takes 3 to 20 ms, which a command without requests need not wait for
+
+    asked_for, counted = 0.0, 0  # seconds of all attempts; failures other than too many requests
 
     async def once() -> T:
         nonlocal asked_for
         async with throttle.slot():
             started = time.monotonic()
             try:
-                return await _within(deadline - asked_for - idle_for, ask, deadline)
+                return await _within(deadline - asked_for - attempts.statistics["idle_for"], ask, deadline)
             finally:
                 asked_for += time.monotonic() - started
 
-    try:
-        return await once()
-    except TryAgain as failure:
-        first: TryAgain | None = failure
-
-    import tenacity  # only now: it takes longer than everything else between a request and its reply
-
     def is_over(state: RetryCallState) -> bool:
-        nonlocal spent
-        spent += not _failure(state).too_many
-        return spent > retries or asked_for + state.idle_for + state.upcoming_sleep >= deadline
+        nonlocal counted
+        counted += not _failure(state).too_many
+        return counted > retries or asked_for + state.idle_for + state.upcoming_sleep >= deadline
 
-    async def again() -> T:
-        nonlocal first, idle_for
-        idle_for = attempts.statistics["idle_for"]
-        if (failure := first) is not None:
-            first = None
-            raise failure
-        return await once()
-
-    attempts = tenacity.AsyncRetrying(
-        retry=tenacity.retry_if_exception_type(TryAgain),
-        stop=is_over,
-        wait=_pause,
-        reraise=True,
-    )
-    return await attempts(again)
+    again = tenacity.retry_if_exception_type(TryAgain)
+    attempts = tenacity.AsyncRetrying(retry=again, stop=is_over, wait=_pause, reraise=True)
+    return await attempts(once)
 
 
 def insist(ask: Callable[[], T], *, deadline: float) -> T:
@@ -91,13 +73,8 @@ def insist(ask: Callable[[], T], *, deadline: float) -> T:
     """
     import tenacity
 
-    attempts = tenacity.Retrying(
-        retry=tenacity.retry_if_exception_type(TryAgain),
-        stop=tenacity.stop_before_delay(deadline),
-        wait=_pause,
-        reraise=True,
-    )
-    return attempts(ask)
+    again, stop = tenacity.retry_if_exception_type(TryAgain), tenacity.stop_before_delay(deadline)
+    return tenacity.Retrying(retry=again, stop=stop, wait=_pause, reraise=True)(ask)
 
 
 async def _within(seconds: float, ask: Callable[[], Awaitable[T]], deadline: float) -> T:
@@ -106,6 +83,7 @@ async def _within(seconds: float, ask: Callable[[], Awaitable[T]], deadline: flo
             return await ask()
     except TimeoutError:
         pass
+    # raised outside of the handler, so that the timeout is no part of the error
     raise RequestFailed(
         f"there was no answer within {deadline:g} seconds, all attempts together",
         advice="take a longer deadline=, or a lower concurrency=",
@@ -113,10 +91,11 @@ async def _within(seconds: float, ask: Callable[[], Awaitable[T]], deadline: flo
 
 
 def _pause(state: RetryCallState) -> float:
-    """Seconds to wait after a failed attempt."""
+    """Return the seconds to wait after a failed attempt."""
     growing = min(FIRST_PAUSE * 2.0 ** min(state.attempt_number - 1, 99), _LONGEST_PAUSE)
     after = _failure(state).after
-    pause = growing if after is None else max(after, growing / 10)  # a server that says 0 again and again means nothing
+    # A server that asks for 0 seconds again and again is asked ever more slowly all the same.
+    pause = growing if after is None else max(after, growing / 10)
     return pause * random.uniform(1, 1 + _JITTER)
 
 

@@ -26,8 +26,7 @@ from hlmat_bench.core.text import redact
 from hlmat_bench.data.layouts.image_files import ImageReader
 from hlmat_bench.models.catalog import Catalog, ModelChoice
 from hlmat_bench.points import PointFormat
-from hlmat_bench.points.resize import UNCHANGED
-from hlmat_bench.protocol.interfaces import Model
+from hlmat_bench.protocol.interfaces import Model, traits
 from hlmat_bench.protocol.observation import Observation, RequestBuilder
 from hlmat_bench.protocol.prompts import check_template
 from hlmat_bench.protocol.reference import REFERENCES
@@ -202,7 +201,7 @@ def probe(
     workers = concurrency or suitable_concurrency(asked, batch_size)
     run_in_own_loop(interview.hold(workers, batch_size))
     answers = tuple(interview.answers[question.id] for question in questions)
-    resize = getattr(asked, "resize", UNCHANGED).name
+    resize = traits(asked).resize.name
     failures = tuple(interview.failures.get(question.id) for question in questions)
     diagnosis = diagnose(answers, declared, resize, rules=known.resize_rules())
     report = ProbeReport(redact(model), declared, resize, seed, tuple(questions), answers, failures, diagnosis, folder)
@@ -251,7 +250,7 @@ class _Interview:
     async def _ask(self, question: MarkerQuestion, batcher: RequestBatcher, pool: ThreadPoolExecutor) -> None:
         image = await asyncio.get_running_loop().run_in_executor(pool, self._reader.image, question.image)
         sample = Sample(question.id, question.image.name, question.image.stem, question.expression)
-        resize = getattr(self._model, "resize", UNCHANGED)
+        resize = traits(self._model).resize
         builder = RequestBuilder(sample, image, self._rules, self._points, resize, self._seed)
         size = (image.shape[0], image.shape[1])
         reply = None

@@ -17,12 +17,12 @@ import numpy as np
 
 from hlmat_bench.clicks import Click
 from hlmat_bench.core import masks
+from hlmat_bench.core.cache import Cache
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.networks import device as local
 from hlmat_bench.core.networks import weights
 from hlmat_bench.core.types import Box, Image, Mask, Size
-from hlmat_bench.segmenters.embeddings.disk import EmbeddingStore, Tensors
-from hlmat_bench.segmenters.embeddings.memory import EmbeddingCache
+from hlmat_bench.segmenters.embeddings import EmbeddingStore, Tensors, image_key
 from hlmat_bench.segmenters.sam.official import Features, Network, Prompt
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class SamSegmenter:
     ) -> None:
         self.name, self.network, self.feedback = name, network, feedback
         self.accepts_mask = feedback
-        self._features: EmbeddingCache[Features] = EmbeddingCache(cache_mb << 20)
+        self._features: Cache[bytes, Features] = Cache(cache_mb << 20, lambda features: features.nbytes)
         self._store: EmbeddingStore | None = None
         if embedding_cache is not None:
             folder, limit = Path(embedding_cache).expanduser(), int(embedding_cache_gb * (1 << 30))
@@ -98,7 +98,7 @@ class SamSegmenter:
     def open(self, image: Image) -> SamSession:
         """See `hlmat_bench.protocol.interfaces.Segmenter.open`."""
         with local.computing(self.name):
-            features = self._features.get(image, self._kept_or_encoded)
+            features = self._features.get(image_key(image), lambda: self._kept_or_encoded(image))
         return SamSession(self.network, features, (image.shape[0], image.shape[1]), feedback=self.feedback)
 
     def _kept_or_encoded(self, image: Image) -> Features:

@@ -25,10 +25,11 @@ from hlmat_bench.core.errors import UsageError
 from hlmat_bench.protocol.interfaces import Segmenter, accepts_mask
 from hlmat_bench.segmenters.server.requests import (
     MOST_JSON_BYTES,
-    Predict,
-    PredictEach,
+    PROTOCOL,
+    PredictBody,
+    PredictEachBody,
     Refused,
-    StartFrom,
+    StartFromBody,
     check_calls,
     read_json,
     read_mask,
@@ -38,20 +39,19 @@ from hlmat_bench.segmenters.server.sessions import Opened, Sessions
 
 T = TypeVar("T")
 
-PROTOCOL = "hlmat-segmenter/1"
 _GOODBYE_SECONDS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a server allows itself and its clients.
+    """The bounds of a server.
 
     Attributes:
-        threads: predictions and encoder passes at once.
-        queue: how many more may wait; the next is answered with 503.
-        sessions: open images; the one unused longest makes room for a new one.
+        threads: predictions and encoder passes at the same time.
+        queue: how many more may wait; the next one is answered with 503.
+        sessions: open images; the one that was unused longest makes room for a new one.
         idle: seconds after which an unused session is dropped.
-        megapixels: of the largest image.
+        megapixels: size of the largest image.
     """
 
     threads: int = 1
@@ -62,59 +62,23 @@ class Limits:
 
     @property
     def pixels(self) -> int:
-        """Of the largest image."""
+        """Return the number of pixels of the largest image."""
         return int(self.megapixels * 1e6)
-
-    @property
-    def image_bytes(self) -> int:
-        """Of the largest image file: what pixels that cannot be compressed take, and some more."""
-        return 4 * self.pixels + (1 << 20)
-
-
-class Workers:
-    """The threads in which the segmenter works, with a bound on what waits for them.
-
-    Args:
-        limits: of the server.
-    """
-
-    def __init__(self, limits: Limits) -> None:
-        self._threads = ThreadPoolExecutor(limits.threads, "segmenter")
-        self._free = limits.threads + limits.queue
-
-    async def run(self, work: Callable[[], T]) -> T:
-        """What ``work`` returns.
-
-        Raises:
-            Refused: 503 when too much is waiting.
-        """
-        if self._free == 0:
-            raise Refused(
-                503, "overloaded", "Too many requests are waiting; try again a second later.", {"Retry-After": "1"}
-            )
-        self._free -= 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
-        finally:
-            self._free += 1
-
-    def close(self) -> None:
-        """Give the threads back; what waits is not done."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 class Service:
-    """The answers to the requests.
+    """Answer the requests.
 
     Args:
-        segmenter: that is served.
-        limits: of the server.
+        segmenter: the segmenter that is served.
+        limits: the limits of the server.
     """
 
     def __init__(self, segmenter: Segmenter, limits: Limits) -> None:
         self.segmenter, self.limits = segmenter, limits
         self.sessions = Sessions(limits.sessions, limits.idle)
-        self.workers = Workers(limits)
+        self._threads = ThreadPoolExecutor(limits.threads, "segmenter")
+        self._free = limits.threads + limits.queue
         self.description = {
             "protocol": PROTOCOL,
             "name": segmenter.name,
@@ -124,66 +88,79 @@ class Service:
         }
 
     async def describe(self, request: Request) -> Response:
-        """``GET /v1/spec``."""
+        """Answer ``GET /v1/spec``."""
         return JSONResponse(self.description)
 
     async def open(self, request: Request) -> Response:
-        """``POST /v1/sessions`` with a PNG file."""
-        body = await _body(request, self.limits.image_bytes)
+        """Answer ``POST /v1/sessions`` with a PNG file."""
+        most = 4 * self.limits.pixels + (1 << 20)  # pixels that cannot be compressed, and some more
+        body = await _body(request, most)
         image = await asyncio.to_thread(read_png, body, self.limits.pixels)
-        opened = await self.workers.run(lambda: Opened(self.segmenter.open(image), (image.shape[0], image.shape[1])))
+        size = image.shape[0], image.shape[1]
+        opened = await self._work(lambda: Opened(self.segmenter.open(image), size))
         answer = {"session": self.sessions.add(opened), "batches": opened.batches, "segmenter": self.description}
         return JSONResponse(answer, 201)
 
     async def start_from(self, request: Request) -> Response:
-        """``POST /v1/sessions/ID/start_from``."""
+        """Answer ``POST /v1/sessions/ID/start_from``."""
         opened = self._opened(request)
         if not accepts_mask(self.segmenter):
             raise Refused(422, "no_masks", f"{self.segmenter.name} cannot start from a mask.")
-        asked = read_json(await _body(request, MOST_JSON_BYTES), StartFrom)
+        asked = read_json(await _body(request, MOST_JSON_BYTES), StartFromBody)
         mask = await asyncio.to_thread(read_mask, asked.mask, opened.size)
-        return JSONResponse({"mask": await self.workers.run(lambda: opened.start_from(mask))})
+        return JSONResponse({"mask": await self._work(lambda: opened.start_from(mask))})
 
     async def predict(self, request: Request) -> Response:
-        """``POST /v1/sessions/ID/predict``."""
+        """Answer ``POST /v1/sessions/ID/predict``."""
         opened = self._opened(request)
-        asked = read_json(await _body(request, MOST_JSON_BYTES), Predict)
+        asked = read_json(await _body(request, MOST_JSON_BYTES), PredictBody)
         check_calls(asked.calls, opened.size, accepts_box=self.segmenter.accepts_box)
-        return JSONResponse({"mask": await self.workers.run(lambda: opened.predict(asked.calls))})
+        return JSONResponse({"mask": await self._work(lambda: opened.predict(asked.calls))})
 
     async def predict_each(self, request: Request) -> Response:
-        """``POST /v1/sessions/ID/predict_each``."""
+        """Answer ``POST /v1/sessions/ID/predict_each``."""
         opened = self._opened(request)
         if not opened.batches:
             raise Refused(422, "no_batches", f"{self.segmenter.name} decodes one candidate at a time; use predict.")
-        asked = read_json(await _body(request, MOST_JSON_BYTES), PredictEach)
+        asked = read_json(await _body(request, MOST_JSON_BYTES), PredictEachBody)
         check_calls((*asked.calls, *asked.candidates), opened.size, accepts_box=self.segmenter.accepts_box)
         if len({candidate.box for candidate in asked.candidates}) > 1:
             raise Refused(422, "bad_request", "All candidates must have one box.")
-        return JSONResponse(
-            {"masks": await self.workers.run(lambda: opened.predict_each(asked.calls, asked.candidates))}
-        )
+        found = await self._work(lambda: opened.predict_each(asked.calls, asked.candidates))
+        return JSONResponse({"masks": found})
 
     async def close(self, request: Request) -> Response:
-        """``DELETE /v1/sessions/ID``."""
+        """Answer ``DELETE /v1/sessions/ID``."""
         if not self.sessions.drop(request.path_params["name"]):
             raise _unknown_session()
         return Response(status_code=204)
 
     @contextlib.asynccontextmanager
     async def running(self, app: Starlette) -> AsyncIterator[None]:
-        """From the server's start to its end: sessions expire also while nobody asks."""
-        sweeper = asyncio.create_task(self._sweep())
+        """Let sessions expire from the server's start to its end, also while there are no requests."""
+
+        async def expire() -> None:
+            while True:
+                await asyncio.sleep(min(self.limits.idle, 30.0))
+                self.sessions.expire()
+
+        sweeper = asyncio.create_task(expire())
         try:
             yield
         finally:
             sweeper.cancel()
-            self.workers.close()
+            self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _sweep(self) -> None:
-        while True:
-            await asyncio.sleep(min(self.limits.idle, 30.0))
-            self.sessions.expire()
+    async def _work(self, work: Callable[[], T]) -> T:
+        """Return what ``work`` returns in a thread; refuse it with 503 when too much is waiting."""
+        if self._free == 0:
+            message = "Too many requests are waiting; try again a second later."
+            raise Refused(503, "overloaded", message, {"Retry-After": "1"})
+        self._free -= 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        finally:
+            self._free += 1
 
     def _opened(self, request: Request) -> Opened:
         opened = self.sessions.get(request.path_params["name"])
@@ -193,7 +170,7 @@ class Service:
 
 
 def make_app(segmenter: Segmenter, limits: Limits | None = None) -> Starlette:
-    """The server as an ASGI application; ``app.state.service`` is its `Service`."""
+    """Return the server as an ASGI application; ``app.state.service`` is its `Service`."""
     service = Service(segmenter, limits or Limits())
     routes = [
         Route("/spec", service.describe),
@@ -203,13 +180,9 @@ def make_app(segmenter: Segmenter, limits: Limits | None = None) -> Starlette:
         Route("/sessions/{name}/predict_each", service.predict_each, methods=["POST"]),
         Route("/sessions/{name}", service.close, methods=["DELETE"]),
     ]
-    handlers: dict[Any, Any] = {
-        Refused: _refused,
-        UsageError: _refused_by_segmenter,
-        HTTPException: _no_such_request,
-        ClientDisconnect: _gone,
-        Exception: _failed,
-    }
+    handlers: dict[Any, Any] = dict.fromkeys(
+        (Refused, UsageError, HTTPException, ClientDisconnect, Exception), _refusal
+    )
     app = Starlette(routes=[Mount("/v1", routes=routes)], exception_handlers=handlers, lifespan=service.running)
     app.state.service = service
     return app
@@ -221,10 +194,10 @@ def serve(
     """Serve until SIGINT or SIGTERM.
 
     Args:
-        segmenter: what is served.
-        host: name or address of the interface that is listened on.
-        port: that is listened on; 0 takes a free one.
-        limits: of the server.
+        segmenter: the segmenter that is served.
+        host: name or address of the interface to listen on.
+        port: the port to listen on; 0 takes a free one.
+        limits: the limits of the server.
         ready: called with the server's URL, once clients can connect.
 
     Raises:
@@ -234,12 +207,10 @@ def serve(
     try:
         listener = socket.create_server((host, port), family=family, backlog=1024)
     except (OSError, OverflowError) as error:
-        raise UsageError(
-            f"The server cannot listen on {host}, port {port} ({error}); choose another --port."
-        ) from error
-    config = uvicorn.Config(
-        make_app(segmenter, limits), log_level="warning", timeout_graceful_shutdown=_GOODBYE_SECONDS
-    )
+        message = f"The server cannot listen on {host}, port {port} ({error}); choose another --port."
+        raise UsageError(message) from error
+    app = make_app(segmenter, limits)
+    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=_GOODBYE_SECONDS)
     with listener, contextlib.suppress(KeyboardInterrupt):
         shown = f"[{host}]" if family == socket.AF_INET6 else host
         ready(f"http://{shown}:{listener.getsockname()[1]}")
@@ -247,7 +218,7 @@ def serve(
 
 
 async def _body(request: Request, most: int) -> bytes:
-    """The body, unless it says or turns out to be larger than ``most`` bytes.
+    """Return the body of a request; refuse one that says or turns out to be larger than ``most`` bytes.
 
     A refusal leaves the connection open: what the client still sends is dropped as it comes. Closing it then would
     reset it, and the client could lose the answer that it has not read yet.
@@ -268,26 +239,20 @@ def _unknown_session() -> Refused:
     return Refused(404, "unknown_session", "There is no such session here (any more); open the image again.")
 
 
-def _error(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> Response:
+async def _refusal(request: Request, error: Exception) -> Response:
+    """Return the answer to a request that failed; of an unforeseen error the framework logs the traceback."""
+    headers = None
+    match error:
+        case Refused():
+            status, code, message, headers = error.status, error.code, str(error), error.headers
+        case UsageError():
+            status, code, message = 422, "refused_by_segmenter", str(error)
+        case HTTPException():
+            status, code = error.status_code, "no_such_request"
+            message = f"{request.method} {request.url.path}: {error.detail}."
+        case ClientDisconnect():
+            return Response(status_code=400)  # there is no client that could read it
+        case _:
+            status, code = 500, "failed"
+            message = f"The segmenter failed ({type(error).__name__}); the server's log says more."
     return JSONResponse({"error": {"code": code, "message": message}}, status, headers)
-
-
-async def _refused(request: Request, error: Refused) -> Response:
-    return _error(error.status, error.code, error.message, error.headers)
-
-
-async def _refused_by_segmenter(request: Request, error: UsageError) -> Response:
-    return _error(422, "refused_by_segmenter", str(error))
-
-
-async def _no_such_request(request: Request, error: HTTPException) -> Response:
-    return _error(error.status_code, "no_such_request", f"{request.method} {request.url.path}: {error.detail}.")
-
-
-async def _gone(request: Request, error: ClientDisconnect) -> Response:
-    return Response(status_code=400)  # nobody reads it
-
-
-async def _failed(request: Request, error: Exception) -> Response:
-    """The framework logs the error with its traceback."""
-    return _error(500, "failed", f"The segmenter failed ({type(error).__name__}); the server's log says more.")

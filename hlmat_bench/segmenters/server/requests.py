@@ -15,6 +15,7 @@ from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.types import Box, Image, Mask, Size
 from hlmat_bench.core.validation import Exact, Misfit, checked
 
+PROTOCOL = "hlmat-segmenter/1"
 MOST_JSON_BYTES = 4 << 20
 MOST_CALLS = 1000
 
@@ -22,8 +23,8 @@ MOST_CALLS = 1000
 class Refused(Exception):
     """A request that is not carried out.
 
-    Attributes:
-        status: of the HTTP response.
+    Args:
+        status: the status of the HTTP response.
         code: a word for programs.
         message: a sentence for people.
         headers: further headers of the response.
@@ -31,7 +32,7 @@ class Refused(Exception):
 
     def __init__(self, status: int, code: str, message: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(message)
-        self.status, self.code, self.message, self.headers = status, code, message, headers
+        self.status, self.code, self.headers = status, code, headers
 
 
 class Call(Exact):
@@ -45,14 +46,18 @@ class Call(Exact):
     clicks: tuple[tuple[bool, int, int], ...] = Field(max_length=MOST_CALLS)
     box: Box | None = None
 
+    def as_clicks(self) -> list[Click]:
+        """Return the clicks as a segmenter takes them."""
+        return [Click(*click) for click in self.clicks]
 
-class Predict(Exact):
+
+class PredictBody(Exact):
     """The body of ``predict``: all predictions that lead to the mask that is wanted, the wanted one last."""
 
     calls: tuple[Call, ...] = Field(min_length=1, max_length=MOST_CALLS)
 
 
-class PredictEach(Exact):
+class PredictEachBody(Exact):
     """The body of ``predict_each``: all predictions so far, and what each candidate would ask next."""
 
     calls: tuple[Call, ...] = Field(max_length=MOST_CALLS)
@@ -66,7 +71,7 @@ class Runs(Exact):
     counts: str
 
 
-class StartFrom(Exact):
+class StartFromBody(Exact):
     """The body of ``start_from``: the mask that the session's first prediction continues from."""
 
     mask: Runs
@@ -76,7 +81,7 @@ B = TypeVar("B", bound=Exact)
 
 
 def read_json(body: bytes, form: type[B]) -> B:
-    """A JSON body of the given form.
+    """Return a JSON body as a value of the given form.
 
     Raises:
         Refused: 400 for what is no JSON, 422 for JSON of another form.
@@ -91,7 +96,7 @@ def read_json(body: bytes, form: type[B]) -> B:
 
 
 def read_png(body: bytes, most_pixels: int) -> Image:
-    """The pixels of a PNG file, uint8 (H, W, 3) RGB.
+    """Return the pixels of a PNG file, uint8 (H, W, 3) RGB.
 
     Args:
         body: the file.
@@ -102,14 +107,16 @@ def read_png(body: bytes, most_pixels: int) -> Image:
     """
     from PIL import Image as Pillow
 
+    message = f"The image has more than {most_pixels / 1e6:g} megapixels; --max-megapixels allows larger ones."
+    too_many_pixels = Refused(413, "too_large", message)
     try:
         picture = Pillow.open(io.BytesIO(body), formats=["PNG"])
     except Pillow.DecompressionBombError as error:
-        raise too_many_pixels(most_pixels) from error
+        raise too_many_pixels from error
     except (OSError, SyntaxError, ValueError) as error:
         raise Refused(415, "not_an_image", "The body is no PNG file.") from error
     if picture.width * picture.height > most_pixels:
-        raise too_many_pixels(most_pixels)
+        raise too_many_pixels
     if picture.mode != "RGB":
         raise Refused(415, "not_rgb", f"The PNG file is {picture.mode}; send one of 8-bit RGB, without transparency.")
     try:
@@ -118,18 +125,11 @@ def read_png(body: bytes, most_pixels: int) -> Image:
         raise Refused(422, "damaged_image", f"The PNG file is damaged: {error}.") from error
 
 
-def too_many_pixels(most: int) -> Refused:
-    """The refusal of an image with more pixels than ``most``."""
-    return Refused(
-        413, "too_large", f"The image has more than {most / 1e6:g} megapixels; --max-megapixels allows larger ones."
-    )
-
-
 def read_mask(runs: Runs, size: Size) -> Mask:
-    """The mask of an image of (height, width), bool (H, W).
+    """Return the mask that a body holds, bool (H, W), for an image of (height, width).
 
     Raises:
-        Refused: 422 when it is of another size, which is looked at before anything is unpacked, or no encoding.
+        Refused: 422 when it is of another size, which is checked before anything is unpacked, or no valid encoding.
     """
     if runs.size != size:
         raise Refused(422, "mask_size", f"The mask is of (height, width) {runs.size}, the image of {size}.")
@@ -140,32 +140,21 @@ def read_mask(runs: Runs, size: Size) -> Mask:
 
 
 def check_calls(calls: Iterable[Call], size: Size, *, accepts_box: bool) -> None:
-    """Make sure that clicks and boxes lie in an image of (height, width).
+    """Check that clicks and boxes lie in an image of (height, width).
 
     Raises:
         Refused: 422 when one does not, or when there is a box for a segmenter that takes none.
     """
     height, width = size
+    image = f"the image of {width} x {height} pixels"
     for call in calls:
         for _, x, y in call.clicks:
             if not (0 <= x < width and 0 <= y < height):
-                raise Refused(
-                    422, "click_outside", f"The click ({x}, {y}) is outside of the image of {width} x {height} pixels."
-                )
-        if call.box is not None:
-            _check_box(call.box, size, accepts_box)
-
-
-def _check_box(box: Box, size: Size, accepts_box: bool) -> None:
-    if not accepts_box:
-        raise Refused(422, "no_boxes", "This segmenter takes clicks, no box.")
-    (height, width), (x0, y0, x1, y1) = size, box
-    if not (0 <= x0 <= x1 <= width and 0 <= y0 <= y1 <= height):
-        raise Refused(
-            422, "box_outside", f"The box {list(box)} is no [x0, y0, x1, y1] in the image of {width} x {height} pixels."
-        )
-
-
-def clicks_of(call: Call) -> list[Click]:
-    """The clicks as a segmenter takes them."""
-    return [Click(*click) for click in call.clicks]
+                raise Refused(422, "click_outside", f"The click ({x}, {y}) is outside of {image}.")
+        if call.box is None:
+            continue
+        if not accepts_box:
+            raise Refused(422, "no_boxes", "This segmenter takes clicks, no box.")
+        x0, y0, x1, y1 = call.box
+        if not (0 <= x0 <= x1 <= width and 0 <= y0 <= y1 <= height):
+            raise Refused(422, "box_outside", f"The box {list(call.box)} is no [x0, y0, x1, y1] in {image}.")

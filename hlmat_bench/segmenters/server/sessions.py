@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from hlmat_bench.core import masks
 from hlmat_bench.core.types import Mask, Size
 from hlmat_bench.protocol.interfaces import BatchSession, Session
-from hlmat_bench.segmenters.server.requests import Call, Refused, clicks_of
+from hlmat_bench.segmenters.server.requests import Call, Refused
 
 Calls: TypeAlias = tuple[Call, ...]
 
@@ -20,13 +20,13 @@ STATES_KEPT = 8
 
 
 class Opened:
-    """An image opened in a segmenter. Each mask is a function of the image, the start mask and the calls leading to it.
+    """An image that is open in a segmenter. A mask depends on the image, the start mask and the calls leading to it.
 
-    A state is known by the calls that led there. The last few are kept, so that the next click, or another click from
-    an earlier state, needs one prediction; from a state that is not kept, the calls are made again.
+    A state is identified by the calls that led there. The last few states are kept, so that the next click, or another
+    click from an earlier state, needs one prediction; from a state that is not kept, the calls are made again.
 
     Args:
-        session: of the image.
+        session: the segmenter's session of the image.
         size: (height, width) of the image.
     """
 
@@ -41,10 +41,7 @@ class Opened:
         self._given: masks.RLE | None = None
 
     def start_from(self, mask: Mask) -> masks.RLE:
-        """Start from a mask, bool (H, W); being told the same again changes nothing.
-
-        Returns:
-            The mask.
+        """Start from a mask, bool (H, W), and return it; to repeat this with the same mask changes nothing.
 
         Raises:
             Refused: 409 when the session has started already, without a mask or from another one.
@@ -59,16 +56,16 @@ class Opened:
         return given
 
     def predict(self, calls: Calls) -> masks.RLE:
-        """The mask after the last of these calls, at least one."""
+        """Return the mask after the last of these calls, at least one."""
         with self._lock:
             self._go_to(calls[:-1])
             return masks.encode(self._call(calls))
 
     def predict_each(self, calls: Calls, candidates: Sequence[Call]) -> list[masks.RLE]:
-        """The masks of candidates after these calls, in one pass; all have the first one's box. See `BatchSession`."""
+        """Return the masks of candidates with one box after these calls, from one pass; see `BatchSession`."""
         with self._lock:
             self._go_to(calls)
-            found = self._session.predict_each([clicks_of(each) for each in candidates], candidates[0].box)
+            found = self._session.predict_each([each.as_clicks() for each in candidates], candidates[0].box)
             return [masks.encode(mask) for mask in found]
 
     def _go_to(self, calls: Calls) -> None:
@@ -84,8 +81,8 @@ class Opened:
 
     def _call(self, calls: Calls) -> Mask:
         """Make the last call, the others having been made, and keep the state after it."""
-        self._now = None  # where the session is, if this fails, nobody knows
-        mask: Mask = self._session.predict(clicks_of(calls[-1]), calls[-1].box)
+        self._now = None  # if this fails, the state of the session is unknown
+        mask: Mask = self._session.predict(calls[-1].as_clicks(), calls[-1].box)
         self._states[calls] = self._session.snapshot()
         self._states.move_to_end(calls)
         if len(self._states) > STATES_KEPT:
@@ -95,7 +92,7 @@ class Opened:
 
 
 class Sessions:
-    """The open images by their ids. To be used from one thread.
+    """Keep the open images by their ids. Not safe to use from several threads.
 
     Args:
         most: how many are kept; the one that was unused longest makes room for a new one.
@@ -110,7 +107,7 @@ class Sessions:
         return len(self._kept)
 
     def add(self, opened: Opened) -> str:
-        """Keep an open image; returns its id, which nobody can guess."""
+        """Keep an open image and return its id, which cannot be guessed."""
         self.expire()
         while len(self._kept) >= self.most:
             self._kept.popitem(last=False)
@@ -119,20 +116,21 @@ class Sessions:
         return name
 
     def get(self, name: str) -> Opened | None:
-        """The open image of that id, which is then in use; None when there is none."""
+        """Return the open image of an id, which counts as used; None when there is none."""
         self.expire()
         if name not in self._kept:
             return None
-        opened, _ = self._kept.pop(name)
+        opened, _ = self._kept[name]
         self._kept[name] = opened, time.monotonic()
+        self._kept.move_to_end(name)
         return opened
 
     def drop(self, name: str) -> bool:
-        """Forget the image of that id; False when there is none."""
+        """Forget the image of an id; return False when there is none."""
         return self._kept.pop(name, None) is not None
 
     def expire(self) -> None:
-        """Drop the images that nobody used for too long."""
+        """Drop the images that were unused for too long."""
         before = time.monotonic() - self.idle
         while self._kept and next(iter(self._kept.values()))[1] < before:
             self._kept.popitem(last=False)

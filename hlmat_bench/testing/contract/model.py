@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from hlmat_bench.core.errors import RequestFailed
 from hlmat_bench.core.types import Size
 from hlmat_bench.points import PointFormat
-from hlmat_bench.points.resize import UNCHANGED, Resize
-from hlmat_bench.protocol.interfaces import BatchModel, Model, Reply, Request
+from hlmat_bench.points.resize import Resize
+from hlmat_bench.protocol.interfaces import BatchModel, Model, Reply, Request, close, traits
 from hlmat_bench.protocol.prompts import DEFAULT_PROMPT, instruction
 from hlmat_bench.testing.contract.rules import SIZES, Broken, Rule, describes_itself, picture
 
@@ -20,7 +20,7 @@ def declares_itself(model: Model) -> None:
         raise Broken("it has no name")
     if not isinstance(getattr(model, "points", None), PointFormat):
         raise Broken("its points are no PointFormat; write for example points = PointFormat.named('xy1000')")
-    if not isinstance(getattr(model, "resize", UNCHANGED), Resize):
+    if not isinstance(traits(model).resize, Resize):
         raise Broken("its resize is no Resize; write for example resize = Resize.named('fit-long1568')")
 
 
@@ -55,7 +55,7 @@ def takes_images_of_any_shape(model: Model) -> None:
 
 def repeats_itself(model: Model) -> None:
     """Give the same request at temperature 0 the same reply, or declare deterministic = False."""
-    if getattr(model, "deterministic", True):
+    if traits(model).deterministic:
         first, second = (_texts(model, [_question(model)]) for _ in range(2))
         if first != second:
             raise Broken(f"it said {first[0]!r:.60} and then {second[0]!r:.60}; declare deterministic = False")
@@ -63,7 +63,7 @@ def repeats_itself(model: Model) -> None:
 
 def keeps_questions_apart(model: Model) -> None:
     """Give requests that are sent together the replies that they get one by one, in their order."""
-    if not getattr(model, "deterministic", True):
+    if not traits(model).deterministic:
         return
     questions = [_question(model, size, seed) for seed, size in enumerate(SIZES)]
     alone = [_texts(model, [question])[0] for question in questions]
@@ -75,8 +75,8 @@ def can_be_asked_again_in_another_event_loop(model: Model) -> None:
     """Allow close() to be called twice, and requests afterwards: every run has an event loop of its own."""
 
     async def closed_twice() -> None:
-        await _close(model)
-        await _close(model)
+        await close(model)
+        await close(model)
 
     for _ in range(2):
         _ask(model, [_question(model)])
@@ -96,13 +96,13 @@ RULES: tuple[Rule[Model], ...] = (
 
 
 def _question(model: Model, size: Size = SIZES[0], seed: int = 0, n: int = 1, temperature: float = 0.0) -> Request:
-    image = getattr(model, "resize", UNCHANGED).apply(picture(size, seed))
+    image = traits(model).resize.apply(picture(size, seed))
     prompt = instruction(
         DEFAULT_PROMPT,
         expression="the red rectangle",
         points=model.points,
         size=size,
-        frame=getattr(model, "resize", UNCHANGED).frame(size),
+        frame=traits(model).resize.frame(size),
     )
     return Request(image, prompt, n=n, temperature=temperature, max_tokens=32, sample_id=f"check/{seed}")
 
@@ -114,14 +114,9 @@ def _ask(model: Model, questions: Sequence[Request]) -> list[list[Reply]]:
         try:
             return await _asked(model, questions)
         finally:
-            await _close(model)
+            await close(model)
 
     return asyncio.run(life())
-
-
-async def _close(model: Model) -> None:
-    if (close := getattr(model, "close", None)) is not None:
-        await close()
 
 
 async def _asked(model: Model, questions: Sequence[Request]) -> list[list[Reply]]:

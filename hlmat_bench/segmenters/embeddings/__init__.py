@@ -1,1 +1,0 @@
-"""Encoded images, kept in memory and on disk."""
