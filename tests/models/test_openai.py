@@ -150,6 +150,7 @@ def test_requests_run_at_the_same_time() -> None:
 # What is retried, and what is not
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "failure", [Failure(429), Failure(500), Failure(503), Failure(408), Failure(drop=True), Failure(hang=60, drop=True)]
 )
@@ -161,6 +162,7 @@ def test_a_passing_failure_is_retried(failure: Failure) -> None:
     assert server.asked[0].body == server.asked[1].body
 
 
+@pytest.mark.slow
 def test_retry_after_is_heeded() -> None:
     came = []
 
@@ -173,6 +175,7 @@ def test_retry_after_is_heeded() -> None:
     assert came[1] - came[0] >= 0.95
 
 
+@pytest.mark.slow
 def test_a_request_ends_at_its_deadline() -> None:
     with ChatServer(lambda *_: Failure(hang=60)) as server:
         with pytest.raises(RequestFailed, match="within 1 seconds, all attempts together") as caught:
@@ -183,6 +186,7 @@ def test_a_request_ends_at_its_deadline() -> None:
     assert 2 <= len(server.asked) <= 1 + 3
 
 
+@pytest.mark.slow
 def test_a_server_that_refuses_many_requests_is_asked_fewer_at_once() -> None:
     busy, refused = 0, 0
     lock = threading.Lock()
@@ -248,6 +252,7 @@ FOREVER = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", FOREVER)
 def test_a_lasting_failure_is_a_failed_request(case: str) -> None:
     answer, reason = FOREVER[case]
