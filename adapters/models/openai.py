@@ -33,6 +33,10 @@ from hlmat_bench.points.resize import Resize
 from hlmat_bench.points.syntaxes import SYNTAXES
 from hlmat_bench.protocol.interfaces import Reply, Request
 
+_NEEDED = (
+    "openai needs model= and points=, the way the model writes coordinates: for example "
+    "openai,model=gpt-4o,points=xypixel."
+)
 _OPENAI_URL = "https://api.openai.com/v1"
 _PAYERS = {"OpenAI-Organization": "OPENAI_ORG_ID", "OpenAI-Project": "OPENAI_PROJECT_ID"}
 _IMAGE = "{image}"
@@ -110,10 +114,7 @@ class OpenAIModel:
         name: str | None = None,
     ) -> None:
         if model is None or points is None:
-            raise UsageError(
-                "openai needs model= and points=, the way the model writes coordinates: for example "
-                "openai,model=gpt-4o,points=xypixel."
-            )
+            raise UsageError(_NEEDED)
         device.require("openai", "aiohttp")
         self.model, self.name, self.concurrency = str(model), str(name or model), concurrency
         self.points = points if isinstance(points, PointFormat) else PointFormat.named(points)

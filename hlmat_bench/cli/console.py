@@ -19,7 +19,7 @@ _LINE_SECONDS = 10.0
 
 
 class Counts:
-    """Show how much is done of how much: one bar for each number on a terminal, a line now and then elsewhere.
+    """Show how much is done of how much: one bar for each number on a terminal, and a line now and then in a log.
 
     Args:
         title: what is under way.
@@ -86,7 +86,7 @@ def resumable() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        error("stopped; what was finished is kept, and the same command goes on from there.")
+        error("stopped; what was finished is kept, and the same command continues from there.")
         sys.exit(130)
 
 

@@ -70,7 +70,7 @@ def verify(
     from hlmat_bench.reports.leaderboard import repository
     from hlmat_bench.reports.leaderboard.entry import read_entry
     from hlmat_bench.reports.leaderboard.verify.findings import LEVELS
-    from hlmat_bench.reports.leaderboard.verify.verification import MAX_FINDINGS, Means
+    from hlmat_bench.reports.leaderboard.verify.verification import MAX_FINDINGS, Evidence
     from hlmat_bench.reports.leaderboard.verify.verification import verify as verify_one
 
     if run is not None and len(entry) > 1:
@@ -79,8 +79,8 @@ def verify(
     for path in entry:
         read = read_entry(path)
         with tempfile.TemporaryDirectory() as scratch, console.progress(f"verifying {read.id}") as progress:
-            means = Means(run, segmenter, rerun, Path(scratch) / "run", task, data_root, progress)
-            verdict = verify_one(read, means)
+            evidence = Evidence(run, segmenter, rerun, Path(scratch) / "run", task, data_root, progress)
+            verdict = verify_one(read, evidence)
         for finding in verdict.findings:
             console.say(f"FAILED {path.name}: {finding}")
         if len(verdict.findings) == MAX_FINDINGS:

@@ -36,3 +36,26 @@ Initial = Annotated[
     ),
 ]
 Seed = Annotated[int, typer.Option(help="Seed of all random numbers; for a synthetic task, also of its scenes.")]
+Model = Annotated[list[str], typer.Option(help="Name[,key=value...] or ./file.py; may be given several times.")]
+Tasks = Annotated[list[str], typer.Option(help="Name, group (res, hres) or ./file.yaml; several are allowed.")]
+Task = Annotated[str, typer.Option(help="Name or ./file.yaml.")]
+Segmenter = Annotated[str, typer.Option(help="Name[,key=value...] or ./file.py.")]
+Strategy = Annotated[
+    str | None,
+    typer.Option(help="Who chooses the next action: greedy (the default), prm, tree, box-only, or ./file.py."),
+]
+Budget = Annotated[int | None, typer.Option(help="Clicks per episode; default: the task's.")]
+Out = Annotated[Path | None, typer.Option(help="Run folder; of several runs, the folder that holds them.")]
+Limit = Annotated[int | None, typer.Option(help="Play only this many samples, from the first.")]
+Concurrency = Annotated[
+    int | None, typer.Option(min=1, help="Episodes under way at once; default: what suits the model.")
+]
+BatchSize = Annotated[int | None, typer.Option(min=1, help="Requests per batch of a local model.")]
+Shard = Annotated[str | None, typer.Option(help="Only part I of N, split by image: I/N.")]
+MaxRequests = Annotated[int | None, typer.Option(min=1, help="Most requests of each run to an API.")]
+MaxCost = Annotated[float | None, typer.Option(min=0, help="Most US dollars of each run for an API.")]
+Cache = Annotated[Path | None, typer.Option(help="Folder that keeps an API's replies.")]
+MaxFailures = Annotated[
+    int, typer.Option(min=1, help="Failed requests in a row that end a run; none of them is recorded.")
+]
+NoLock = Annotated[bool, typer.Option("--no-lock", help="Write without a lock, on a file system that has none.")]

@@ -13,99 +13,81 @@ from hlmat_bench.cli.settings import settings as settings_of
 
 
 def run(
-    model: Annotated[list[str], typer.Option(help="Name[,key=value...] or ./file.py; may be given several times.")],
-    task: Annotated[list[str], typer.Option(help="Name, group (res, hres) or ./file.yaml; several are allowed.")],
-    segmenter: Annotated[str, typer.Option(help="Name[,key=value...] or ./file.py.")] = "graphcut",
-    strategy: Annotated[
-        str | None,
-        typer.Option(help="Who chooses the next action: greedy (the default), prm, tree, box-only, or ./file.py."),
-    ] = None,
-    budget: Annotated[int | None, typer.Option(help="Clicks per episode; default: the task's.")] = None,
+    model: options.Model,
+    task: options.Tasks,
+    segmenter: options.Segmenter = "graphcut",
+    strategy: options.Strategy = None,
+    budget: options.Budget = None,
     initial: options.Initial = None,
-    out: Annotated[Path | None, typer.Option(help="Run folder; of several runs, the folder that holds them.")] = None,
-    limit: Annotated[int | None, typer.Option(help="Only the first so many samples.")] = None,
+    out: options.Out = None,
+    limit: options.Limit = None,
     seed: options.Seed = 0,
     data_root: options.DataRoot = None,
-    concurrency: Annotated[
-        int | None, typer.Option(min=1, help="Episodes under way at once; default: what suits the model.")
-    ] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Requests per batch of a local model.")] = None,
-    shard: Annotated[str | None, typer.Option(help="Only part I of N, split by image: I/N.")] = None,
+    concurrency: options.Concurrency = None,
+    batch_size: options.BatchSize = None,
+    shard: options.Shard = None,
     catalog: options.CatalogFile = None,
-    max_requests: Annotated[int | None, typer.Option(min=1, help="Most requests of each run to an API.")] = None,
-    max_cost: Annotated[float | None, typer.Option(min=0, help="Most US dollars of each run for an API.")] = None,
-    cache: Annotated[Path | None, typer.Option(help="Folder that keeps an API's replies.")] = None,
+    max_requests: options.MaxRequests = None,
+    max_cost: options.MaxCost = None,
+    cache: options.Cache = None,
     embedding_cache: options.EmbeddingCache = None,
-    max_failures: Annotated[
-        int, typer.Option(min=1, help="Failed requests in a row that end a run; none of them is recorded.")
-    ] = 10,
-    no_lock: Annotated[
-        bool, typer.Option("--no-lock", help="Write without a lock, on a file system that has none.")
-    ] = False,
+    max_failures: options.MaxFailures = 10,
+    no_lock: options.NoLock = False,
     set_: options.Settings = None,
 ) -> None:
     """Play a task with a model and score it; the same command again continues where it stopped.
 
     Exit code 3: the run is complete, and some of its episodes failed; the same command asks these again.
     """
-    from hlmat_bench.cli import console
+    # The options have the names of the parameters of `hlmat_bench.run`, apart from these.
+    given = {**locals(), "lock": not no_lock, "settings": settings_of(set_ or [])}
+    for name in ("model", "task", "out", "no_lock", "set_"):
+        del given[name]
     from hlmat_bench.cli.score_tables import failed
-    from hlmat_bench.core.text import redact
     from hlmat_bench.data.tasks import expand
-    from hlmat_bench.models.catalog import Catalog
-    from hlmat_bench.runs.run import run as run_one
-    from hlmat_bench.runs.run_folder import Run
 
-    aliases = Catalog.load(catalog).aliases
-    for short in {who.partition(",")[0] for who in model} & set(aliases):
-        console.note(f"{short} is {aliases[short]}.")
-
-    settings = settings_of(set_ or [])
-    tasks = [name for given in task for name in expand(given)]
+    _tell_aliases(model, catalog)
+    tasks = [name for each in task for name in expand(each)]
     several = len(tasks) * len(model) > 1
-    finished: dict[str, list[tuple[str, Run]]] = {name: [] for name in tasks}
+    finished: dict[str, list[tuple[str, Any]]] = {name: [] for name in tasks}
     for name in tasks:
         for who in model:
-            with console.resumable(), console.progress(f"{redact(who)} on {name}") as progress:
-                result = run_one(
-                    who,
-                    name,
-                    segmenter,
-                    strategy=strategy,
-                    budget=budget,
-                    initial=initial,
-                    out=_out(out, who, name, segmenter, strategy, initial, shard) if several else out,
-                    limit=limit,
-                    seed=seed,
-                    data_root=data_root,
-                    concurrency=concurrency,
-                    batch_size=batch_size,
-                    shard=shard,
-                    catalog=catalog,
-                    max_requests=max_requests,
-                    max_cost=max_cost,
-                    cache=cache,
-                    embedding_cache=embedding_cache,
-                    max_failures=max_failures,
-                    lock=not no_lock,
-                    settings=settings,
-                    argv=["hlmat-bench", *sys.argv[1:]],
-                    progress=progress,
-                )
-            finished[name].append((redact(who), result))
+            folder = _out(out, who, name, segmenter, strategy, initial, shard) if several else out
+            finished[name].append(_run_one(who, name, folder, given))
     for runs in finished.values():
         _show(segmenter, runs)
     if any(failed(one) for runs in finished.values() for _, one in runs):
         raise typer.Exit(3)
 
 
+def _tell_aliases(models: list[str], catalog: Path | None) -> None:
+    """Say what the short names among the models mean."""
+    from hlmat_bench.cli import console
+    from hlmat_bench.models.catalog import Catalog
+
+    aliases = Catalog.load(catalog).aliases
+    for short in {who.partition(",")[0] for who in models} & set(aliases):
+        console.note(f"{short} is {aliases[short]}.")
+
+
+def _run_one(model: str, task: str, folder: Path | None, given: dict[str, Any]) -> tuple[str, Any]:
+    """Play one run, and return the model as it may be printed, and the run."""
+    from hlmat_bench.cli import console
+    from hlmat_bench.core.text import redact
+    from hlmat_bench.runs.run import run as play_run
+
+    who = redact(model)
+    with console.resumable(), console.progress(f"{who} on {task}") as progress:
+        return who, play_run(model, task, **given, out=folder, argv=["hlmat-bench", *sys.argv[1:]], progress=progress)
+
+
 def ceilings(
-    task: Annotated[str, typer.Option(help="Name or ./file.yaml.")],
-    segmenter: Annotated[str, typer.Option(help="Name[,key=value...] or ./file.py.")] = "graphcut",
-    budget: Annotated[int | None, typer.Option(help="Clicks per episode; default: the task's.")] = None,
+    task: options.Task,
+    segmenter: options.Segmenter = "graphcut",
+    budget: options.Budget = None,
     initial: options.Initial = None,
     out: Annotated[Path, typer.Option(help="The folder that holds all ceilings.")] = Path("runs") / "ceilings",
-    limit: Annotated[int | None, typer.Option(help="Only the first so many samples.")] = None,
+    limit: options.Limit = None,
     seed: options.Seed = 0,
     data_root: options.DataRoot = None,
     concurrency: Annotated[

@@ -1,6 +1,6 @@
 """Tasks: a set of samples plus the protocol's defaults, described by a YAML file.
 
-Ours lie in the content folder `tasks/`; a user's own is named by its path. ``docs/tasks.md`` lists the data sets.
+Built-in tasks are in the content folder `tasks/`; a user's own is named by its path. ``docs/tasks.md`` lists them.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ class Expected(Strict):
 
 
 class Task(Strict):
-    """A task, as its YAML file describes it. A file may begin with ``extends``, the name of a task of ours whose fields
-    it takes unless it has them itself.
+    """A task, as its YAML file describes it. A file may begin with ``extends``, the name of a built-in task: it
+    takes the fields of that task that it does not have itself.
 
     Attributes:
         name: letters, digits, ``_``, ``-``, ``.`` and ``+``; of our files, the file's name.

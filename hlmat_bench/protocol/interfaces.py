@@ -89,7 +89,7 @@ class Model(Protocol):
     points: PointFormat
 
     async def reply(self, request: Request) -> list[Reply]:
-        """``request.n`` replies.
+        """Return ``request.n`` replies.
 
         Raises:
             RequestFailed: when the request failed for good.
@@ -147,7 +147,7 @@ class BatchModel(Protocol):
     batch_size: int
 
     def reply_batch(self, requests: Sequence[Request]) -> Sequence[list[Reply] | RequestFailed]:
-        """For each request, in order, its ``n`` replies, or the error of one that failed for good.
+        """Return for each request, in order, its ``n`` replies, or the error of a request that failed.
 
         Raises:
             RequestFailed: when the batch failed, and which request caused it is unknown; each is then asked alone.
@@ -163,7 +163,7 @@ class Session(Protocol):
     """
 
     def predict(self, clicks: Sequence[Click], box: Box | None = None) -> Mask:
-        """The mask after all clicks so far.
+        """Return the mask after all clicks so far.
 
         Args:
             clicks: every click of the episode, oldest first.
@@ -175,7 +175,7 @@ class Session(Protocol):
         ...
 
     def snapshot(self) -> object:
-        """What `restore` needs to continue from here; cheap, no encoder pass."""
+        """Return what `restore` needs to continue from here; it is cheap and needs no encoder pass."""
         ...
 
     def restore(self, state: Any) -> None:
@@ -188,7 +188,7 @@ class BatchSession(Session, Protocol):
     """What a session may offer to a tree search: ``hasattr(session, "predict_each")`` asks for it."""
 
     def predict_each(self, candidates: Sequence[Sequence[Click]], box: Box | None = None) -> list[Mask]:
-        """The masks that `Session.predict` would give for each candidate from here; the session stays as it is.
+        """Return the mask that `Session.predict` would give for each candidate from here; the session does not change.
 
         Args:
             candidates: for each, every click of the episode, oldest first. Fastest where all have equally many.

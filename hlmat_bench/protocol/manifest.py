@@ -50,7 +50,7 @@ def build(
     shard: str | None,
     samples: int,
 ) -> dict[str, Any]:
-    """The manifest of a run that starts now."""
+    """Return the manifest of a run that starts now."""
     return {
         "schema": RUN_SCHEMA,
         "argv": [redact(word) for word in argv],
@@ -82,7 +82,7 @@ def fingerprint(
     resize: str,
     image: Any,
 ) -> str:
-    """The protocol's fingerprint: SHA-256 of all but the model's identity and the data that can change a score.
+    """Return the protocol's fingerprint: SHA-256 of all but the model's identity and the data that can change a score.
 
     Args:
         protocol: its settings, the prompt's text and the decoding among them.
@@ -96,12 +96,12 @@ def fingerprint(
 
 
 def now() -> str:
-    """The time, UTC, ISO 8601, to the second."""
+    """Return the time, UTC, ISO 8601, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def versions() -> dict[str, str]:
-    """The versions of the packages that can change a result, those that are installed."""
+    """Return the versions of the installed packages that can change a result."""
     found = {"python": platform.python_version()}
     for name in _PACKAGES:
         try:
@@ -112,12 +112,12 @@ def versions() -> dict[str, str]:
 
 
 def machine() -> dict[str, Any]:
-    """The kind of machine, without its name or its user's."""
+    """Return the kind of machine, without its name or its user's name."""
     return {"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count()}
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """The manifest of a run folder.
+    """Read the manifest of a run folder.
 
     Raises:
         UsageError: when there is none or it is damaged.

@@ -40,7 +40,7 @@ class MaskSettings(Strict):
     seed: int = Field(0, ge=0)
 
     def describe(self) -> dict[str, Any]:
-        """What a manifest says of them: JSON values."""
+        """Return what a manifest says of them: JSON values."""
         return {"version": self.VERSION, **self.model_dump(mode="json")}
 
 

@@ -74,7 +74,7 @@ def instruction(
     clicks: Sequence[Click] = (),
     question: Question = "click",
 ) -> str:
-    """The whole prompt of one step.
+    """Return the whole prompt of one step.
 
     Args:
         template: text with the fields ``{expression}``, ``{color}`` (its name), ``{coordinates}`` (axis order and

@@ -26,7 +26,7 @@ from hlmat_bench.protocol.settings import digest
 def initial_state(given: str, task: str, samples: Sequence[Sample], played: Sequence[Sample]) -> tuple[str, Begin]:
     """Return what a manifest calls an initial state, and what sets it; any of `INITIAL_STATES` but ``generated``.
 
-    What a manifest calls it is its name, with a digest of what it takes from elsewhere.
+    What a manifest calls it is its name, with a digest of what it takes from a run or a folder.
 
     Args:
         given: its name.

@@ -1,4 +1,4 @@
-"""The data of a run, opened again from what its manifest says."""
+"""Open the data of a run again, from what its manifest says."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def reopened(
     data_root: str | os.PathLike[str] | None = None,
     data: Mapping[str, Any] | None = None,
 ) -> Source:
-    """The data that a run was played on, held against its digest.
+    """Open the data that a run was played on, and check its digest.
 
     Args:
         document: the manifest.
@@ -45,7 +45,7 @@ def reopened(
 
 
 def _own_file(words: Sequence[str]) -> str | None:
-    """The task's YAML file on a command line; None where it names one of ours.
+    """Return the task's YAML file on a command line; None where it names a built-in task.
 
     Raises:
         UsageError: when there is no such file.
@@ -60,13 +60,13 @@ def _own_file(words: Sequence[str]) -> str | None:
 
 
 def _overrides(words: Sequence[str]) -> dict[str, Any]:
-    """The settings of the data on a command line."""
+    """Return the settings of the data on a command line."""
     given = [word for word in _given(words, "--set") if word.startswith("data.")]
     pairs = [word.removeprefix("data.").partition("=") for word in given]
     return {key: scalar(value) for key, _, value in pairs}
 
 
 def _given(words: Sequence[str], option: str) -> list[str]:
-    """The values of an option, ``--task NAME`` or ``--task=NAME``."""
+    """Return the values of an option, ``--task NAME`` or ``--task=NAME``."""
     apart = [word for before, word in pairwise(words) if before == option]
     return apart + [word.removeprefix(f"{option}=") for word in words if word.startswith(f"{option}=")]

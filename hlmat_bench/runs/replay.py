@@ -1,4 +1,4 @@
-"""Playing a run's clicks again: are its masks those of its segmenter, and what would the oracle have gained?
+"""Play a run's clicks again: are its masks those of its segmenter, and what would the oracle have gained?
 
 A record holds every action, so the segmenter alone brings back every mask, without the model. `replayed` does it step
 by step; `replay` does it for a whole run and keeps what it found in the run folder (`hlmat_bench.runs.replay_result`).
@@ -64,7 +64,7 @@ class ReplayedStep:
 
 
 def tolerance(segmenter: Mapping[str, Any]) -> float:
-    """The share of a mask's pixels that may differ when it is drawn again, by the segmenter of a manifest."""
+    """Return the share of a mask's pixels that may differ when the segmenter of a manifest predicts it again."""
     return NETWORK_TOLERANCE if "weights_sha256" in segmenter else 0.0
 
 
@@ -76,7 +76,7 @@ def reopened(
     data_root: str | os.PathLike[str] | None = None,
     data: Mapping[str, Any] | None = None,
 ) -> tuple[Segmenter, Source]:
-    """The segmenter and the data of a run, opened again and held against its manifest.
+    """Open the segmenter and the data of a run again, and compare them with its manifest.
 
     Args:
         document: the manifest.
@@ -122,7 +122,7 @@ def replayed(
 
 
 def _opener(segmenter: Segmenter, source: Source) -> Callable[[Episode], SegmentationState]:
-    """Gives for an episode its image under the segmenter, once it is clear that it can be played again."""
+    """Return a function that opens an episode's image in the segmenter, if the episode can be played again."""
     samples = {sample.id: sample for sample in source.samples()}
 
     def opened(episode: Episode) -> SegmentationState:
@@ -149,7 +149,7 @@ def _opener(segmenter: Segmenter, source: Source) -> Callable[[Episode], Segment
 
 
 def _begins_with_mask(episode: Episode) -> bool:
-    """The initial state is a mask that no box led to."""
+    """Tell whether the initial state is a mask that no box led to."""
     return episode.initial["mask"] is not None and not episode.initial.get("box")
 
 
@@ -169,12 +169,12 @@ def _replayed(episode: Episode, state: SegmentationState, oracle: bool) -> Itera
 
 
 def _truth(episode: Episode) -> tuple[Mask, Mask | None]:
-    """The object, and the pixels that are no errors."""
+    """Return the object's mask, and the mask of ignored pixels or None."""
     return masks.decode(episode.gt), None if episode.ignore is None else masks.decode(episode.ignore)
 
 
 def _states(episode: Episode) -> Iterator[tuple[int, Action | None, masks.RLE]]:
-    """The number, the action and the recorded mask of the initial state, if there is one, and of each step."""
+    """Yield number, action and recorded mask of the initial state, where it has a mask, and of each step."""
     if (mask := episode.initial["mask"]) is not None:
         box = None if _begins_with_mask(episode) else tuple(episode.initial["box"])
         yield 0, Action("box", box=box) if box else None, mask

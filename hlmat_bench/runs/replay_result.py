@@ -54,11 +54,11 @@ class ReplayResult:
         self.regrets[sample_id] = dict(regrets)
 
     def summary(self) -> dict[str, Any]:
-        """What scores.json says of it."""
+        """Return what scores.json says of it."""
         return {"masks": self.masks, "differing": len(self.differing), "largest": self.largest}
 
     def sentences(self) -> str:
-        """What was found, for a reader."""
+        """Return what was found, as a sentence."""
         regrets = [regret for steps in self.regrets.values() for regret in steps.values()]
         mean = f" The mean regret of {len(regrets)} clicks is {sum(regrets) / len(regrets):.3f}." if regrets else ""
         if not self.differing:
@@ -82,7 +82,7 @@ class ReplayResult:
 
 
 def load(folder: Path) -> ReplayResult | None:
-    """What a replay of the run's episodes found; None where there was none, or episodes have been added since.
+    """Return what a replay of the run's episodes found; None where there was none, or episodes have been added since.
 
     Raises:
         UsageError: when the file is damaged.
@@ -116,7 +116,7 @@ def _from_json(value: Mapping[str, Any]) -> ReplayResult:
 
 
 def digest_of(folder: Path) -> str:
-    """The SHA-256 (hex) of a run's episodes.jsonl.
+    """Return the SHA-256 (hex) of a run's episodes.jsonl.
 
     Raises:
         UsageError: when there is none.

@@ -60,7 +60,7 @@ def run(
         concurrency: episodes under way at once; None: what suits the model.
         batch_size: requests per batch of a local model; None: its own.
         shard: ``"I/N"``: the I-th of N parts, split by image.
-        catalog: a file with more models, of the form of ours.
+        catalog: a file with more models, in the form of ``adapters/models/catalog.yaml``.
         max_requests: most requests to a model behind an API in this call; what is left is for another call.
         max_cost: most US dollars in this call; the requests under way when it is reached may exceed it.
         cache: a folder for the replies of a model behind an API, which are then not asked for again, in this run or

@@ -31,7 +31,7 @@ class Run:
         self.manifest = manifest.read(self.folder)
 
     def episodes(self) -> Iterator[Episode]:
-        """The finished episodes, in the samples' order."""
+        """Return the finished episodes, in the samples' order."""
         path = self.folder / EPISODES
         return read_episodes(path) if path.exists() else iter(())
 
@@ -57,7 +57,7 @@ class Run:
         return self.manifest["finished"] is not None and expected in (None, self.scores()["n"])
 
     def to_dataframe(self) -> pd.DataFrame:
-        """One row per step; masks are left out."""
+        """Return a table with one row per step; masks are left out."""
         import pandas as pd
 
         return pd.DataFrame([row for episode in self.episodes() for row in _rows(episode)])

@@ -1,4 +1,4 @@
-"""Splitting a task among machines, by image, and putting the parts together again."""
+"""Split a task among machines, by image, and put the parts together again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 def select_samples(samples: Sequence[Sample], shard: str | None, limit: int | None) -> list[Sample]:
-    """The samples of a shard ``"I/N"`` (the images I, I + N, ...), at most ``limit`` of them.
+    """Return the samples of a shard ``"I/N"`` (the images I, I + N, ...), at most ``limit`` of them.
 
     Raises:
         UsageError: when the shard or the limit is none.

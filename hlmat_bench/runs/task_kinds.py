@@ -55,7 +55,9 @@ def check(task: Task, settings: ProtocolSettings) -> None:
         UsageError: where that is so.
     """
     if task.kind == "filtering" and settings.strategy != "predict":
-        raise UsageError(f"Nobody clicks in {task.name}: it asks for the IoU of given masks; leave --strategy out.")
+        raise UsageError(
+            f"Episodes of {task.name} have no clicks: it asks for the IoU of given masks; leave --strategy out."
+        )
     if task.kind != "filtering" and settings.strategy == "predict":
         raise UsageError(f"The strategy predict is for tasks of the kind filtering; choose another for {task.name}.")
     if task.kind == "filtering" and settings.initial != "empty":

@@ -37,7 +37,7 @@ class NoC(NamedTuple):
 
 
 def iou(gt: ArrayLike, mask: ArrayLike, *, ignore: ArrayLike | None = None) -> float:
-    """Intersection over union, in [0, 1]; 1 where both are empty.
+    """Return intersection over union, in [0, 1]; 1 where both are empty.
 
     Args:
         gt: the object, bool (H, W).
@@ -54,7 +54,7 @@ def iou(gt: ArrayLike, mask: ArrayLike, *, ignore: ArrayLike | None = None) -> f
 
 
 def boundary_iou(gt: ArrayLike, mask: ArrayLike, *, dilation: float = 0.02, ignore: ArrayLike | None = None) -> float:
-    """Boundary IoU (Cheng et al. 2021), in [0, 1]: the IoU of the two masks' inner boundaries.
+    """Return boundary IoU (Cheng et al. 2021), in [0, 1]: the IoU of the two masks' inner boundaries.
 
     A mask's inner boundary is what an erosion by a square removes, the image's edge counting as outside.
     1 where both are empty.
@@ -73,7 +73,7 @@ def boundary_iou(gt: ArrayLike, mask: ArrayLike, *, dilation: float = 0.02, igno
 
 
 def miou(ious: Iterable[float]) -> float:
-    """Mean IoU over samples, also called gIoU; NaN of no samples.
+    """Return the mean IoU over samples, also called gIoU; NaN of no samples.
 
     >>> miou([0.5, 1.0])
     0.75
@@ -83,7 +83,7 @@ def miou(ious: Iterable[float]) -> float:
 
 
 def ciou(intersections: Iterable[int], unions: Iterable[int]) -> float:
-    """Cumulative IoU, also called oIoU: the sum of intersections over the sum of unions; NaN of no samples.
+    """Return cumulative IoU (oIoU), the sum of intersections over the sum of unions; NaN of no samples.
 
     Args:
         intersections: per sample, in pixels.
@@ -97,7 +97,7 @@ def ciou(intersections: Iterable[int], unions: Iterable[int]) -> float:
 
 
 def precision(ious: Iterable[float], threshold: float) -> float:
-    """The share of samples whose IoU is at least the threshold (Pr@q); NaN of no samples.
+    """Return the share of samples whose IoU is at least the threshold (Pr@q); NaN of no samples.
 
     >>> precision([0.5, 0.4], 0.5)
     0.5
@@ -106,7 +106,7 @@ def precision(ious: Iterable[float], threshold: float) -> float:
 
 
 def first_success(curve: ArrayLike, threshold: float, budget: int) -> int | None:
-    """The click, from 1 to the budget, after which the IoU first is at least the threshold, or None.
+    """Return the click, from 1 to the budget, after which the IoU first is at least the threshold, or None.
 
     Both are compared in single precision, as RITM and its successors do: 17 / 20 reaches 0.8500000000000001,
     which is what steps of 0.05 from 0.8 arrive at.
@@ -125,7 +125,7 @@ def first_success(curve: ArrayLike, threshold: float, budget: int) -> int | None
 
 
 def noc(curves: Iterable[ArrayLike], threshold: float, budget: int) -> NoC:
-    """Number of clicks (NoC@q): how many a sample needs to reach the IoU, on average.
+    """Return the number of clicks (NoC@q): how many a sample needs to reach the IoU, on average.
 
     A sample that never gets there counts the whole budget and is counted in ``failed``. A success exactly
     at the budget is a success.

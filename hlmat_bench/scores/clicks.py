@@ -1,4 +1,4 @@
-"""Click diagnostics: what the model's clicks were worth, apart from the segmenter's strength.
+"""Click diagnostics: how good the model's clicks were, apart from the segmenter's strength.
 
 The paper names two competences (SegAgent, section 4.2, https://arxiv.org/abs/2503.08625): to localise the object by its
 description, which the first action shows, and to refine a mask, which all later ones show. They are told apart here.
@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from hlmat_bench.core.types import Mask
 from hlmat_bench.protocol.records import Step
 from hlmat_bench.scores.intervals import bootstrap
+from hlmat_bench.scores.outcomes import ClickPlace
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class ValidClick:
         localises: it is the first valid action of an episode that began without a mask.
         hit: a positive one on a missed pixel, a negative one on an excess pixel.
         gain: the change of IoU; with a box that came with it.
-        regret: the gain of the oracle's click from the same state minus this gain; None where nobody replayed it.
+        regret: the gain of the oracle's click from the same state minus this gain; None where it was not replayed.
     """
 
     t: int
@@ -41,7 +41,7 @@ class ValidClick:
 
 @dataclass
 class EpisodeClicks:
-    """What one episode has to say about its clicks.
+    """The clicks of one episode.
 
     Attributes:
         image_id: its image.
@@ -60,13 +60,12 @@ class EpisodeClicks:
     valid: list[ValidClick] = field(default_factory=list)
     _acted: bool = field(default=False, init=False)
 
-    def note(self, step: Step, gt: Mask, before: Mask, *, gain: float, iou: float, regret: float | None) -> None:
+    def note(self, step: Step, place: ClickPlace | None, *, gain: float, iou: float, regret: float | None) -> None:
         """Add a step.
 
         Args:
             step: the step.
-            gt: the object, bool (H, W).
-            before: the mask that the step answered, bool (H, W).
+            place: where it clicked; None when it is no click.
             gain: the change of IoU.
             iou: after the step.
             regret: of its click, where known.
@@ -82,27 +81,26 @@ class EpisodeClicks:
         localises = first and self.located is not None
         if localises:
             self.located = iou
-        if action.kind == "click":
-            positive, x, y = action.click
-            inside, covered = bool(gt[y, x]), bool(before[y, x])
-            hit = inside and not covered if positive else covered and not inside
+        if place is not None:
+            positive = action.click.positive
+            hit = place.corrected_by(positive)
             self.valid.append(ValidClick(step.t, positive, localises, hit, gain, regret))
-            self.first_inside = self.first_inside or (step.t == 1 and positive and inside)
+            self.first_inside = self.first_inside or (step.t == 1 and positive and place.inside)
 
 
 def click_scores(episodes: Sequence[EpisodeClicks], budget: int) -> dict[str, Any]:
-    """The section ``clicks`` of the scores; a mean over nothing is None.
+    """Return the section ``clicks`` of the scores; a mean over nothing is None.
 
     - ``total``: clicks spent, invalid replies included; a stop is no click.
     - ``finish``: replies that ended otherwise than by the model's own end: ``length``, ``content_filter``, ``refusal``.
     - ``first_click_inside``: of all episodes, those whose first action is a positive click inside the object.
-    - ``valid``, ``hit_rate``, ``mean_gain``, ``overshoot``, ``regret``: of all valid clicks; see `_worth`.
+    - ``valid``, ``hit_rate``, ``mean_gain``, ``overshoot``, ``regret``: of all valid clicks; see `_quality`.
     - ``regret_ci``: the interval of ``regret``, over the images that have a valid click.
-    - ``localisation``: the same of clicks that are the first valid action of an episode that began without a mask;
+    - ``localisation``: those of clicks that are the first valid action of an episode that began without a mask;
       ``episodes`` counts these episodes, and ``iou`` is their mean IoU after that action, or at the end without one.
-    - ``refinement``: the same of all other valid clicks.
-    - ``positive``, ``negative``: the same by sign.
-    - ``by_step``: the same of the clicks of each step ``t``, from 1 to the budget.
+    - ``refinement``: those of all other valid clicks.
+    - ``positive``, ``negative``: those by sign.
+    - ``by_step``: those of the clicks of each step ``t``, from 1 to the budget.
     """
     invalid: Counter[str] = sum((each.invalid for each in episodes), Counter())
     finish: Counter[str] = sum((each.finish for each in episodes), Counter())
@@ -113,22 +111,22 @@ def click_scores(episodes: Sequence[EpisodeClicks], budget: int) -> dict[str, An
         "invalid": dict(sorted(invalid.items())),
         "finish": dict(sorted(finish.items())),
         "first_click_inside": _mean([each.first_inside for each in episodes]),
-        **_worth(clicks),
+        **_quality(clicks),
         "regret_ci": _regret_interval(episodes),
         "localisation": {
             "episodes": len(located),
             "iou": _mean(located),
-            **_worth([click for click in clicks if click.localises]),
+            **_quality([click for click in clicks if click.localises]),
         },
-        "refinement": _worth([click for click in clicks if not click.localises]),
-        "positive": _worth([click for click in clicks if click.positive]),
-        "negative": _worth([click for click in clicks if not click.positive]),
-        "by_step": [{"t": t, **_worth([click for click in clicks if click.t == t])} for t in range(1, budget + 1)],
+        "refinement": _quality([click for click in clicks if not click.localises]),
+        "positive": _quality([click for click in clicks if click.positive]),
+        "negative": _quality([click for click in clicks if not click.positive]),
+        "by_step": [{"t": t, **_quality([click for click in clicks if click.t == t])} for t in range(1, budget + 1)],
     }
 
 
-def _worth(clicks: Sequence[ValidClick]) -> dict[str, Any]:
-    """How many clicks these are, and what they were worth on average.
+def _quality(clicks: Sequence[ValidClick]) -> dict[str, Any]:
+    """Return how many clicks these are, and how good they were on average.
 
     - ``hit_rate``: positive ones in a false-negative region and negative ones in a false-positive region of the mask
       they answered.
@@ -150,8 +148,7 @@ def _regret_interval(episodes: Sequence[EpisodeClicks]) -> list[float] | None:
     if not rows:
         return None
     regrets, images = zip(*rows, strict=True)
-    low, high = bootstrap(regrets, np.ones(len(regrets)), images)
-    return [float(low[0]), float(high[0])]
+    return [float(end[0]) for end in bootstrap(regrets, np.ones(len(regrets)), images)]
 
 
 def _mean(values: Sequence[float]) -> float | None:

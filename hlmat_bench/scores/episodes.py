@@ -1,55 +1,83 @@
-"""What the scores need of the episodes: each measured from its masks, and all of them as one table."""
+"""The one measurer: an episode in numbers, from its masks alone, and all episodes of a run as one table."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hlmat_bench.core import masks
 from hlmat_bench.core.errors import UsageError
-from hlmat_bench.core.truth import CachedTruth
-from hlmat_bench.core.types import Mask
-from hlmat_bench.protocol.records import Episode
-from hlmat_bench.scores import ciou, first_success, miou, noc
-from hlmat_bench.scores.bands import bands_of
+from hlmat_bench.core.masks import RLE
+from hlmat_bench.core.truth import CachedTruth, ratio
+from hlmat_bench.protocol.records import Episode, Step
+from hlmat_bench.scores import first_success, noc
 from hlmat_bench.scores.clicks import EpisodeClicks
 from hlmat_bench.scores.failures import EpisodeFailures, episode_failures
-from hlmat_bench.scores.intervals import bootstrap
+from hlmat_bench.scores.intervals import Estimate
+from hlmat_bench.scores.outcomes import ClickPlace, outcome, step_kind
+from hlmat_bench.scores.regions import Region
+from hlmat_bench.scores.registry import further, further_terms
 from hlmat_bench.scores.search import Tried, tried
+from hlmat_bench.scores.strata import strata_of
 
 NOC_THRESHOLDS = (0.80, 0.85, 0.90)
 RULES = ("final", "self", "best")
+#: The thresholds of NoC that pages and entries show of single samples.
+SHOWN_THRESHOLDS = ("0.80", "0.85")
+
+#: Intersection and union of a mask with the ground truth, in pixels, ignored ones left out.
+Areas: TypeAlias = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """What the scores need of one episode; arrays run over t = 0..budget, carried forward.
+class EpisodeScores:
+    """One episode in numbers; arrays run over t = 0..budget, the last mask carried forward.
 
     Attributes:
-        bands: the band of each of the sample's measures; see `hlmat_bench.scores.bands`.
-        iou, boundary_iou: float (T + 1,).
+        sample_id, image, image_id, expression, tags, stop: as in the record.
+        ref_id: as in the record; the sample's id where it has none.
+        strata: the sample's, as `hlmat_bench.scores.strata` names them.
         intersection, union: pixels, int (T + 1,), ignored pixels left out.
+        iou, boundary_iou: float (T + 1,); boundary IoU is NaN where it was not asked for.
+        selected: per selection rule the step whose mask is taken.
+        answer: the one of these that the run is scored by.
+        reached: per threshold of NoC (``0.85``) the click that reached it; None for a miss.
+        kinds: per step what it was; see `outcomes.STEPS`.
+        outcome: see `outcomes.OUTCOMES`.
+        clicks: what its clicks did.
         tried: the candidates of each step of a search.
+        tokens_in, tokens_out, seconds: of the whole episode.
         dollars: what each reply cost; None where unknown.
         initial: how it began, as in the record, without the mask.
         failures: what went wrong.
         predicted: of each step that is about a given mask, the IoU that the model predicts; None where it cannot be
             read.
+        gt, mask: the ground truth and the answer's mask; None of an empty initial mask.
+        further: numerator and denominator of every score of `registry.further` that is for such episodes.
     """
 
+    sample_id: str
+    image: str
     image_id: str
     ref_id: str
+    expression: str
     tags: Mapping[str, str]
-    bands: Mapping[str, str]
-    iou: NDArray[np.float64]
-    boundary_iou: NDArray[np.float64]
+    strata: Mapping[str, str]
     intersection: NDArray[np.int64]
     union: NDArray[np.int64]
+    iou: NDArray[np.float64]
+    boundary_iou: NDArray[np.float64]
     selected: Mapping[str, int]
+    answer: int
+    reached: Mapping[str, int | None]
+    kinds: Sequence[str | None]
+    outcome: str
+    stop: str
     clicks: EpisodeClicks
     tried: Sequence[Tried]
     tokens_in: int
@@ -59,116 +87,202 @@ class Measured:
     initial: Mapping[str, Any]
     failures: EpisodeFailures
     predicted: Sequence[float | None]
+    gt: RLE
+    mask: RLE | None
+    further: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+    @property
+    def score(self) -> float:
+        """Return the IoU of the answer."""
+        return float(self.iou[self.answer])
+
+    def areas(self) -> list[Areas]:
+        """Return intersection and union after t = 0..budget clicks, in pixels."""
+        return list(zip(self.intersection.tolist(), self.union.tolist(), strict=True))
+
+    def at(self, rule: str) -> float:
+        """Return the IoU of the mask that a selection rule takes."""
+        return float(self.iou[self.selected[rule]])
 
 
-def measure(episode: Episode, budget: int, regrets: Mapping[int, float] | None = None) -> Measured:
-    """Everything the scores need of one episode, from its masks alone; recorded IoUs are not believed.
+class GroundTruth:
+    """The ground truth of an episode, with which masks are compared.
+
+    Attributes:
+        region: the object as runs.
+    """
+
+    def __init__(self, episode: Episode) -> None:
+        self._gt, self._ignore = episode.gt, episode.ignore
+        self.region = self._counted = Region(episode.gt)
+        self._ignored = Region(episode.ignore)
+        if episode.ignore is not None:
+            self._counted = Region(masks.encode(masks.decode(episode.gt) & ~masks.decode(episode.ignore)))
+
+    def areas(self, region: Region) -> Areas:
+        """Return intersection and union of a mask with the ground truth, in pixels, ignored ones left out."""
+        intersection = region.shared(self._counted)
+        return intersection, region.area - region.shared(self._ignored) + self._counted.area - intersection
+
+    @cached_property
+    def pixels(self) -> CachedTruth:
+        """Return the ground truth for boundary IoU, which needs decoded masks; it is decoded when first asked for."""
+        return CachedTruth(masks.decode(self._gt), None if self._ignore is None else masks.decode(self._ignore))
+
+
+class MaskState:
+    """A mask of an episode and how it agrees with the ground truth.
+
+    Attributes:
+        region: the mask as runs.
+        areas: intersection and union with the ground truth.
+        iou: their ratio; 1 where both masks are empty.
+    """
+
+    def __init__(self, truth: GroundTruth, rle: RLE | None) -> None:
+        self._truth, self._rle = truth, rle
+        self.region = Region(rle)
+        self.areas = truth.areas(self.region)
+        self.iou = ratio(*self.areas)
+
+    @cached_property
+    def boundary_iou(self) -> float:
+        """Return the boundary IoU with the ground truth, for which the mask is decoded when it is first asked for."""
+        truth = self._truth.pixels
+        return truth.boundary_iou(np.zeros(truth.shape, bool) if self._rle is None else masks.decode(self._rle))
+
+
+def states_of(episode: Episode, truth: GroundTruth | None = None) -> Iterator[MaskState]:
+    """Yield the initial mask and the mask after every step; equal masks in a row are one object, measured once.
+
+    Raises:
+        UsageError: when a mask is none, or not of the ground truth's size.
+    """
+    truth = truth or GroundTruth(episode)
+    previous = episode.mask_at(0)
+    state = MaskState(truth, previous)
+    yield state
+    for step in episode.steps:
+        if previous is None or step.mask["counts"] != previous["counts"]:
+            state = MaskState(truth, step.mask)
+        previous = step.mask
+        yield state
+
+
+def score_episode(
+    episode: Episode,
+    budget: int,
+    *,
+    rule: str = "final",
+    regrets: Mapping[int, float] | None = None,
+    boundary: bool = False,
+) -> EpisodeScores:
+    """Measure an episode from its masks alone; recorded IoUs are not believed.
 
     Args:
         episode: the record.
         budget: clicks per episode.
+        rule: the selection rule whose mask is the answer; see `hlmat_bench.protocol.settings.headline`.
         regrets: of its valid clicks, by step, where a replay found them.
+        boundary: also boundary IoU, which takes as long as all the rest; it is NaN otherwise, unless there are further
+            scores, which may need it.
 
     Raises:
-        UsageError: when it has more steps than that, and the mask of one of them is its answer.
+        UsageError: when a mask is none, or the episode has more steps than the budget and the mask of one of them is
+            its answer.
     """
     if max(episode.selected.values()) > budget:
         steps = len(episode.steps)
         raise UsageError(f"The episode {episode.sample_id} has {steps} steps, more than the budget of {budget}.")
-    gt = masks.decode(episode.gt)
-    truth = CachedTruth(gt, None if episode.ignore is None else masks.decode(episode.ignore))
-    before = np.zeros(episode.size, bool)
-    if (initial := episode.mask_at(0)) is not None:
-        before = masks.decode(initial)
-    states = [_state(truth, before)]
-    clicks = EpisodeClicks(episode.image_id, located=states[0][0] if initial is None else None)
-    previous = initial
-    for step in episode.steps:
-        same = previous is not None and step.mask["counts"] == previous["counts"]
-        after = before if same else masks.decode(step.mask)
-        states.append(states[-1] if same else _state(truth, after))
-        iou, gain = states[-1][0], states[-1][0] - states[-2][0]
-        clicks.note(step, gt, before, gain=gain, iou=iou, regret=(regrets or {}).get(step.t))
-        before, previous = after, step.mask
-    states += [states[-1]] * (budget + 1 - len(states))
-    ious, boundary, intersection, union = zip(*states[: budget + 1], strict=True)
-    return Measured(
+    truth = GroundTruth(episode)
+    states, kinds, clicks = _walked(episode, truth, regrets or {})
+    # The last state is carried forward to the end of the budget.
+    measured = (states + [states[-1]] * (budget + 1 - len(states)))[: budget + 1]
+    ious = [state.iou for state in measured]
+    boundary = boundary or bool(further())
+    answer = episode.selected[rule]
+    predicted = [step.action.predicted_iou for step in episode.steps if step.action.kind == "predict"]
+    found = EpisodeScores(
+        sample_id=episode.sample_id,
+        image=episode.image,
         image_id=episode.image_id,
         ref_id=episode.ref_id if episode.ref_id is not None else episode.sample_id,
+        expression=episode.expression,
         tags=episode.tags,
-        bands=bands_of(gt, episode.expression),
+        strata=strata_of(truth.region, episode.expression),
+        intersection=np.array([state.areas[0] for state in measured], np.int64),
+        union=np.array([state.areas[1] for state in measured], np.int64),
         iou=np.array(ious, np.float64),
-        boundary_iou=np.array(boundary, np.float64),
-        intersection=np.array(intersection, np.int64),
-        union=np.array(union, np.int64),
+        boundary_iou=np.array([state.boundary_iou if boundary else np.nan for state in measured]),
         selected=episode.selected,
+        answer=answer,
+        reached={f"{threshold:.2f}": first_success(ious[1:], threshold, budget) for threshold in NOC_THRESHOLDS},
+        kinds=kinds,
+        outcome="rated" if predicted else outcome(kinds, episode.stop, score=ious[answer], best=max(ious)),
+        stop=episode.stop,
         clicks=clicks,
-        tried=[found for step in episode.steps if (found := tried(step, truth)) is not None],
+        tried=[
+            found
+            for step in episode.steps
+            if (found := tried(step, lambda mask: MaskState(truth, mask).iou)) is not None
+        ],
         tokens_in=sum(step.tokens.get("in") or 0 for step in episode.steps),
         tokens_out=sum(step.tokens.get("out") or 0 for step in episode.steps),
         dollars=[step.cost for step in episode.steps if step.raw is not None],
         seconds=sum(sum(step.seconds.values()) for step in episode.steps),
         initial={name: value for name, value in episode.initial.items() if name != "mask"},
         failures=episode_failures(episode),
-        predicted=[step.action.predicted_iou for step in episode.steps if step.action.kind == "predict"],
+        predicted=predicted,
+        gt=episode.gt,
+        mask=episode.mask_at(answer),
     )
+    return replace(found, further=further_terms(found))
 
 
-def _state(truth: CachedTruth, mask: Mask) -> tuple[float, float, int, int]:
-    intersection, union = truth.intersection_union(mask)
-    return truth.iou(mask), truth.boundary_iou(mask), intersection, union
+def _walked(
+    episode: Episode, truth: GroundTruth, regrets: Mapping[int, float]
+) -> tuple[list[MaskState], list[str | None], EpisodeClicks]:
+    """Return the states of an episode from the initial one on, the kind of each step, and its clicks."""
+    states = list(states_of(episode, truth))
+    clicks = EpisodeClicks(episode.image_id, located=states[0].iou if episode.mask_at(0) is None else None)
+    kinds: list[str | None] = []
+    for step, before, after in zip(episode.steps, states[:-1], states[1:], strict=True):
+        place, gain = _place(step, truth.region, before.region), after.iou - before.iou
+        kinds.append(step_kind(step.action, place, gain))
+        clicks.note(step, place, gain=gain, iou=after.iou, regret=regrets.get(step.t))
+    return states, kinds, clicks
 
 
-class Table:
-    """The measured samples as arrays, and the scores over them.
+def _place(step: Step, gt: Region, before: Region) -> ClickPlace | None:
+    """Return where a step clicked; None when it is no click."""
+    if step.action.kind != "click":
+        return None
+    click = step.action.click
+    return ClickPlace(inside=gt.holds(click.x, click.y), covered=before.holds(click.x, click.y))
 
-    The intervals of all scores come from the same resamples, drawn once: the lists that stand for them in the scores
-    are empty until `fill_intervals`.
-    """
 
-    def __init__(self, samples: Sequence[Measured]) -> None:
+class ScoreTable:
+    """The measured samples as arrays, and the scores over them, of which `with_intervals` makes JSON values."""
+
+    def __init__(self, samples: Sequence[EpisodeScores]) -> None:
         self.images = [sample.image_id for sample in samples]
-        self.selected = [sample.selected for sample in samples]
-        self.iou = np.stack([sample.iou for sample in samples])
-        self.boundary_iou = np.stack([sample.boundary_iou for sample in samples])
-        self.intersection = np.stack([sample.intersection for sample in samples])
-        self.union = np.stack([sample.union for sample in samples])
-        self._columns: list[tuple[NDArray[Any], NDArray[Any], list[float]]] = []
+        self.iou, self.boundary_iou, self.intersection, self.union = (
+            np.stack([getattr(sample, name) for sample in samples])
+            for name in ("iou", "boundary_iou", "intersection", "union")
+        )
 
     def at(self, steps: Sequence[int]) -> dict[str, Any]:
-        """mIoU and cIoU with intervals, and boundary IoU, of one step per sample."""
+        """Return mIoU and cIoU as estimates, and boundary IoU, of one step per sample."""
         rows = np.arange(len(steps)), np.asarray(steps)
-        ious, intersections, unions = self.iou[rows], self.intersection[rows], self.union[rows]
         return {
-            "miou": miou(ious),
-            "miou_ci": self.interval(ious),
-            "ciou": ciou(intersections, unions),
-            "ciou_ci": self.interval(intersections, unions),
+            "miou": Estimate(self.iou[rows]),
+            "ciou": Estimate(self.intersection[rows], self.union[rows]),
             "biou": float(self.boundary_iou[rows].mean()),
         }
 
     def noc(self, threshold: float, budget: int) -> dict[str, Any]:
-        """NoC with its interval; a miss counts the budget."""
+        """Return NoC, its mean as an estimate; a miss counts the budget."""
         curves = self.iou[:, 1:]
         found = noc(curves, threshold, budget)
         clicks = np.array([first_success(curve, threshold, budget) or budget for curve in curves])
-        return {
-            "mean": found.mean,
-            "ci": self.interval(clicks),
-            "solved": found.solved,
-            "failed": found.failed,
-        }
-
-    def interval(self, numerators: NDArray[Any], denominators: NDArray[Any] | None = None) -> list[float]:
-        """An empty list, in which `fill_intervals` puts the interval; without denominators, that of the mean."""
-        interval: list[float] = []
-        below = np.ones(len(numerators)) if denominators is None else denominators
-        self._columns.append((numerators, below, interval))
-        return interval
-
-    def fill_intervals(self) -> None:
-        """Compute all intervals that were asked for, in the lists that were given out."""
-        above, below = (np.stack([column[side] for column in self._columns], axis=1) for side in (0, 1))
-        low, high = bootstrap(above, below, self.images)
-        for number, (_, _, interval) in enumerate(self._columns):
-            interval += [float(low[number]), float(high[number])]
+        return {"mean": Estimate(clicks), "solved": found.solved, "failed": found.failed}

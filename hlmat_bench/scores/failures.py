@@ -104,7 +104,7 @@ def remarks(scores: Mapping[str, Any], manifest: Mapping[str, Any]) -> list[str]
         said.append(f"All {replies['all']} replies were empty: check the server's log and the prompt.")
     if valid >= _FEWEST and found["farthest_click"] <= _CORNER and manifest["points"]["unit"] != "0-1":
         said.append(
-            f"All {valid} clicks lie in the upper left corner, within 1 % of the image: the model may write fractions "
+            f"All {valid} clicks are in the upper left corner, within 1 % of the image: the model may write fractions "
             f"of 1, while its point format {manifest['points']['name']} says otherwise. `hlmat-bench probe` measures "
             "it; points= declares it."
         )

@@ -9,15 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hlmat_bench.scores.episodes import Measured
-from hlmat_bench.scores.intervals import bootstrap, bootstrap_statistic
-
-Floats: TypeAlias = NDArray[np.float64]
+from hlmat_bench.scores.episodes import EpisodeScores
+from hlmat_bench.scores.intervals import Estimate, Floats, bootstrap_statistic, with_intervals
 
 #: What a prediction that cannot be read counts as: the middle of the scale, which a model says that knows nothing.
 UNPARSABLE_AS = 0.5
@@ -42,13 +40,13 @@ class Ratings:
     read: NDArray[np.bool_]
 
 
-def filtering_scores(samples: Sequence[Measured]) -> dict[str, Any] | None:
-    """The scores of runs in which IoUs are predicted; None of others. Every mask that was shown counts.
+def filtering_scores(samples: Sequence[EpisodeScores]) -> dict[str, Any] | None:
+    """Return the scores of runs in which IoUs are predicted; None of others. Every mask that was shown counts.
 
     - ``mae``, ``mse``: mean absolute and squared error, in percent and percent squared.
     - ``pearson``, ``spearman``: correlations of predicted and true IoUs; None where either is the same for all masks.
     - ``unparsable``: masks without a readable prediction, failed requests among them; each counts as 0.5.
-    - ``baseline``: the same errors of one constant, the mean of the true IoUs.
+    - ``baseline``: these errors of one constant, the mean of the true IoUs.
     - ``keep``: by threshold how filtering by the predicted IoU does: ``accuracy``, the share of masks that are rightly
       kept or thrown away; ``precision``, of those kept, the share at least as good; ``recall``, of those as good, the
       share kept.
@@ -78,25 +76,20 @@ def filtering_scores(samples: Sequence[Measured]) -> dict[str, Any] | None:
 
 
 def as_numbers(said: Sequence[float | None]) -> Floats:
-    """Predictions, float64 (n,): `UNPARSABLE_AS` where none was read."""
+    """Return predictions, float64 (n,): `UNPARSABLE_AS` where none was read."""
     return np.array([UNPARSABLE_AS if value is None else value for value in said])
 
 
 def errors(predicted: Floats, true: Floats) -> Floats:
-    """Absolute and squared errors in percent and percent squared, float64 (n, 2), of IoUs from 0 to 1."""
+    """Return absolute and squared errors in percent and percent squared, float64 (n, 2), of IoUs from 0 to 1."""
     difference = 100 * (predicted - true)
     return np.stack([np.abs(difference), difference**2], axis=1)
 
 
 def _errors(ratings: Ratings, predicted: Floats) -> dict[str, Any]:
-    columns = errors(predicted, ratings.true)
-    low, high = bootstrap(columns, np.ones_like(columns), ratings.images)
-    return {
-        "mae": float(columns[:, 0].mean()),
-        "mae_ci": [float(low[0]), float(high[0])],
-        "mse": float(columns[:, 1].mean()),
-        "mse_ci": [float(low[1]), float(high[1])],
-    }
+    mae, mse = errors(predicted, ratings.true).T
+    found: dict[str, Any] = with_intervals({"mae": Estimate(mae), "mse": Estimate(mse)}, ratings.images)
+    return found
 
 
 def _correlations(ratings: Ratings) -> dict[str, Any]:
@@ -116,7 +109,9 @@ def _correlations(ratings: Ratings) -> dict[str, Any]:
 
 
 def correlation(first: Floats, second: Floats, weights: Floats) -> float:
-    """Pearson's correlation of samples that are there as often as their weights say; NaN where one does not vary.
+    """Return Pearson's correlation of samples, each counted as often as its weight says.
+
+    It is NaN where one of both does not vary.
 
     Args:
         first, second, weights: float64 (n,).
@@ -128,7 +123,9 @@ def correlation(first: Floats, second: Floats, weights: Floats) -> float:
 
 
 def ranked(values: Floats, weights: Floats) -> Floats:
-    """The rank of each value among samples that are there as often as their weights say; equal ones share their mean.
+    """Return the rank of each value among samples, each counted as often as its weight says.
+
+    Equal values share their mean rank.
 
     Args:
         values, weights: float64 (n,).
@@ -142,11 +139,9 @@ def ranked(values: Floats, weights: Floats) -> Floats:
 def _keep(ratings: Ratings, threshold: float) -> dict[str, Any]:
     kept, good = ratings.predicted >= threshold, ratings.true >= threshold
     right = (kept == good).astype(np.float64)
-    low, high = bootstrap(right, np.ones_like(right), ratings.images)
     both = int(np.count_nonzero(kept & good))
     return {
-        "accuracy": float(right.mean()),
-        "accuracy_ci": [float(low[0]), float(high[0])],
+        **with_intervals({"accuracy": Estimate(right)}, ratings.images),
         "kept": int(np.count_nonzero(kept)),
         "good": int(np.count_nonzero(good)),
         "precision": both / np.count_nonzero(kept) if kept.any() else None,
@@ -155,7 +150,7 @@ def _keep(ratings: Ratings, threshold: float) -> dict[str, Any]:
 
 
 def _calibration(ratings: Ratings) -> list[dict[str, Any]]:
-    """Bins of equal width; the last one holds 1, too. Empty ones are left out."""
+    """Return bins of equal width; the last one holds 1, too. Empty ones are left out."""
     predicted, true = ratings.predicted[ratings.read], ratings.true[ratings.read]
     numbers = np.minimum((predicted * _BINS).astype(int), _BINS - 1)
     return [

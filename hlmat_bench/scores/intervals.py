@@ -9,13 +9,15 @@ values over their number). So of an image only its sums are needed, and of a dra
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import NamedTuple, TypeAlias
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.truth import ratio
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -33,6 +35,72 @@ class Interval(NamedTuple):
 _UNDEFINED = Interval(np.array([np.nan]), np.array([np.nan]))
 
 
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A score that is a sum over samples divided by another one.
+
+    Attributes:
+        numerators: float or int (n,).
+        denominators: float or int (n,), not negative; None: ones, which make the score a mean.
+    """
+
+    numerators: NDArray[Any]
+    denominators: NDArray[Any] | None = None
+
+    @property
+    def value(self) -> float:
+        """Return the score; 0 / 0 counts as 1, like the IoU of two empty masks."""
+        if self.denominators is None:
+            return float(self.numerators.mean())
+        return ratio(self.numerators.sum(), self.denominators.sum())
+
+
+def with_intervals(values: Any, images: Sequence[str]) -> Any:
+    """Return JSON values in which every `Estimate` is its score, with its 95 % interval as the next key.
+
+    The interval of ``name`` is called ``name_ci``, that of ``mean`` and ``value`` is called ``ci``. All of them come
+    from one set of draws.
+
+    Args:
+        values: dicts and lists of JSON values and estimates; an estimate is a value of a dict.
+        images: which image each sample belongs to, (n,).
+    """
+    found: list[Estimate] = []
+
+    def collect(estimate: Estimate) -> list[float]:
+        found.append(estimate)
+        return []
+
+    _resolved(values, collect)
+    if not found:
+        return values
+    ones = np.ones(len(images))
+    above = np.stack([one.numerators for one in found], axis=1)
+    below = np.stack([ones if one.denominators is None else one.denominators for one in found], axis=1)
+    ends = zip(*(side.tolist() for side in bootstrap(above, below, images)), strict=True)
+    return _resolved(values, lambda _: list(next(ends)))
+
+
+def _resolved(value: Any, interval: Callable[[Estimate], list[float]]) -> Any:
+    """Return JSON values with scores in place of estimates; ``interval`` is asked for the ends, in a fixed order."""
+    if isinstance(value, list):
+        return [_resolved(each, interval) for each in value]
+    if not isinstance(value, Mapping):
+        return value
+    made: dict[str, Any] = {}
+    for key, each in value.items():
+        if isinstance(each, Estimate):
+            made |= {key: each.value, interval_key(key): interval(each)}
+        else:
+            made[key] = _resolved(each, interval)
+    return made
+
+
+def interval_key(key: str) -> str:
+    """Return the key of a score's interval in scores.json, which stands beside the score."""
+    return "ci" if key in ("mean", "value") else f"{key}_ci"
+
+
 def bootstrap(
     numerators: ArrayLike,
     denominators: ArrayLike,
@@ -42,7 +110,9 @@ def bootstrap(
     seed: int = 0,
     level: float = 0.95,
 ) -> Interval:
-    """Intervals of S scores, each a sum over n samples divided by another, all from the same draws.
+    """Return percentile bootstrap intervals of S scores, each a sum over n samples divided by another one.
+
+    Whole images are drawn, and all scores are computed from the same draws.
 
     mIoU has the IoUs over ones; cIoU has intersections over unions. 0 / 0 counts as 1, like the IoU of two
     empty masks. Of a single image all draws are equal: the interval has no width, and says nothing.
@@ -71,14 +141,14 @@ def bootstrap_difference(
     seed: int = 0,
     level: float = 0.95,
 ) -> Interval:
-    """Intervals of the difference of two runs' scores on the same samples: first minus second, draw by draw.
+    """Return intervals of the difference of two runs' scores on the same samples: first minus second, draw by draw.
 
     What makes a sample easy or hard for both cancels out, so that these intervals are much narrower than
     those of two runs apart suggest. Where one does not hold 0, the runs differ.
 
     Args:
         first: numerators and denominators of a run, each (n, S) or (n,), as in `bootstrap`.
-        second: the same of the other run, with the samples in the same order.
+        second: those of the other run, with the samples in the same order.
         clusters: (n,), which image each sample belongs to, as numbers or strings.
         resamples: how many draws.
         seed: of the generator (PCG64).
@@ -99,7 +169,7 @@ def bootstrap_statistic(
     seed: int = 0,
     level: float = 0.95,
 ) -> Interval:
-    """Intervals of S scores that are no quotients of sums, such as correlations, from the draws of `bootstrap`.
+    """Return intervals of S scores that are no quotients of sums, such as correlations, from the draws of `bootstrap`.
 
     Args:
         statistic: of weights, float64 (n,), which say how often a draw has each sample; the scores, (S,), NaN where
@@ -120,7 +190,7 @@ def bootstrap_statistic(
 
 
 def _cluster_sums(numerators: ArrayLike, denominators: ArrayLike, clusters: ArrayLike) -> tuple[Floats, Floats]:
-    """Numerators and denominators, summed over the samples of each of C images: (S, C) each."""
+    """Return numerators and denominators, summed over the samples of each of C images: (S, C) each."""
     images, codes = np.unique(np.asarray(clusters), return_inverse=True)
     above, below = (np.asarray(values, dtype=np.float64) for values in (numerators, denominators))
     if not codes.size or above.shape != below.shape or above.shape[:1] != codes.shape:
@@ -137,7 +207,7 @@ def _cluster_sums(numerators: ArrayLike, denominators: ArrayLike, clusters: Arra
 
 
 def _scores(sums: tuple[Floats, Floats], resamples: int, seed: int) -> Floats:
-    """The scores of every draw, (S, resamples)."""
+    """Return the scores of every draw, (S, resamples)."""
     # A product with a vector at a time: with few columns BLAS is far slower with a matrix.
     columns = np.concatenate(sums)
     blocks = [[counts @ column for column in columns] for counts in _counts(columns.shape[1], resamples, seed)]
@@ -147,7 +217,7 @@ def _scores(sums: tuple[Floats, Floats], resamples: int, seed: int) -> Floats:
 
 
 def _counts(images: int, resamples: int, seed: int) -> Iterator[Floats]:
-    """How often each draw has each image, for some draws at a time: (draws, images)."""
+    """Yield how often a draw has each image, for some draws at a time: (draws, images)."""
     generator = np.random.Generator(np.random.PCG64(seed))
     rows = max(1, _AT_A_TIME // images)
     for start in range(0, resamples, rows):

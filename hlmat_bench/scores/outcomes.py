@@ -30,19 +30,23 @@ OUTCOMES = {
     **{name: f"most failing steps: {text}" for name, text in STEPS.items() if name != "hit"},
     "stopped early": "no step failed, and the model said that it had finished",
     "out of clicks": "no step failed; more clicks would have been needed",
-    "rated": "the masks were given, and the model said what they are worth",
+    "rated": "the masks were given, and the model predicted their IoU",
 }
 
 
-class Place(NamedTuple):
-    """Where a click fell: whether the object and the mask before it cover the pixel."""
+class ClickPlace(NamedTuple):
+    """The place of a click: whether the object and the mask before it cover the pixel."""
 
     inside: bool
     covered: bool
 
+    def corrected_by(self, positive: bool) -> bool:
+        """Tell whether a click of that sign is right here: it adds a missed pixel, or removes an excess one."""
+        return self.inside != self.covered and positive == self.inside
 
-def step_kind(action: Action, place: Place | None, gain: float) -> str | None:
-    """What a step was: one of `STEPS`; None of boxes, stops and predictions.
+
+def step_kind(action: Action, place: ClickPlace | None, gain: float) -> str | None:
+    """Return what a step was, one of `STEPS`; None of boxes, stops and predictions.
 
     Args:
         action: what was done.
@@ -53,7 +57,7 @@ def step_kind(action: Action, place: Place | None, gain: float) -> str | None:
         return {"refusal": "refusal", "api": "request failed"}.get(action.reason or "", "unparsable")
     if place is None:
         return None
-    if place.inside != place.covered and action.positive == place.inside:
+    if place.corrected_by(bool(action.positive)):
         return "hit" if gain > 0 else "segmenter failure"
     if action.positive:
         return "idle" if place.inside else "wrong sign" if place.covered else "off object"
@@ -61,7 +65,7 @@ def step_kind(action: Action, place: Place | None, gain: float) -> str | None:
 
 
 def outcome(kinds: Sequence[str | None], stop: str, *, score: float, best: float) -> str:
-    """What an episode came to: one of `OUTCOMES`.
+    """Return what an episode came to, one of `OUTCOMES`.
 
     Args:
         kinds: what its steps were.

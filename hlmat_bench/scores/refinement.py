@@ -9,11 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hlmat_bench.scores import first_success
-from hlmat_bench.scores.episodes import NOC_THRESHOLDS, RULES, Measured, Table
+from hlmat_bench.scores.episodes import NOC_THRESHOLDS, RULES, EpisodeScores
+from hlmat_bench.scores.intervals import Estimate, with_intervals
+from hlmat_bench.scores.slices import parted
 
 
-def refinement_scores(samples: Sequence[Measured], budget: int) -> dict[str, Any] | None:
-    """The scores of runs whose episodes begin with a mask; None where all begin with an empty one.
+def refinement_scores(samples: Sequence[EpisodeScores], budget: int) -> dict[str, Any] | None:
+    """Return the scores of runs whose episodes begin with a mask; None where all begin with an empty one.
 
     - ``initial_miou``: before the first click.
     - ``final``, ``self``, ``best``: by selection rule ``miou``; ``gain``, its mean difference to the initial mask;
@@ -21,14 +23,13 @@ def refinement_scores(samples: Sequence[Measured], budget: int) -> dict[str, Any
     - ``noc``: clicks from the initial state on: a sample that begins at the threshold needs none, a miss counts the
       budget.
     - ``in_band``: how many imperfect masks have an IoU in the band that they were made for; only where masks are made.
-    - ``by_defect``, ``by_band``: the same of the samples of each; empty where masks are given from elsewhere.
+    - ``by_defect``, ``by_band``: the scores of the samples of each; empty where masks are given from elsewhere.
     """
     if all(sample.initial["kind"] == "empty" for sample in samples):
         return None
 
-    def grouped(key: Callable[[Measured], str | None]) -> dict[str, Any]:
-        names = sorted({name for sample in samples if (name := key(sample)) is not None})
-        return {name: _scores([sample for sample in samples if key(sample) == name], budget) for name in names}
+    def grouped(key: Callable[[EpisodeScores], str | None]) -> dict[str, Any]:
+        return {name: _scores(chosen, budget) for name, chosen in parted(samples, key).items()}
 
     return {
         **_scores(samples, budget),
@@ -37,39 +38,28 @@ def refinement_scores(samples: Sequence[Measured], budget: int) -> dict[str, Any
     }
 
 
-def _band(sample: Measured) -> str | None:
+def _band(sample: EpisodeScores) -> str | None:
     band = sample.initial.get("band")
     return None if band is None else f"{band[0]:.2f}-{band[1]:.2f}"
 
 
-def _scores(samples: Sequence[Measured], budget: int) -> dict[str, Any]:
-    table = Table(samples)
-    first = table.iou[:, 0]
+def _scores(samples: Sequence[EpisodeScores], budget: int) -> dict[str, Any]:
+    ious = np.stack([sample.iou for sample in samples])
+    first = ious[:, 0]
     made = [sample.initial["in_band"] for sample in samples if "in_band" in sample.initial]
-    scores: dict[str, Any] = {"n": len(samples), **_mean(table, "initial_miou", first)}
+    scores: dict[str, Any] = {"n": len(samples), "initial_miou": Estimate(first)}
     for rule in RULES:
         last = np.array([sample.iou[sample.selected[rule]] for sample in samples])
         columns = {"miou": last, "gain": last - first, "worsened": (last < first).astype(float)}
-        scores[rule] = {}
-        for name, values in columns.items():
-            scores[rule] |= _mean(table, name, values)
-    scores["noc"] = {f"{threshold:.2f}": _noc(table, threshold, budget) for threshold in NOC_THRESHOLDS}
-    table.fill_intervals()
-    return scores | ({"in_band": sum(made)} if made else {})
+        scores[rule] = {name: Estimate(values) for name, values in columns.items()}
+    scores["noc"] = {f"{threshold:.2f}": _noc(ious, threshold, budget) for threshold in NOC_THRESHOLDS}
+    found: dict[str, Any] = with_intervals(scores, [sample.image_id for sample in samples])
+    return found | ({"in_band": sum(made)} if made else {})
 
 
-def _mean(table: Table, name: str, values: NDArray[np.float64]) -> dict[str, Any]:
-    return {name: float(values.mean()), f"{name}_ci": table.interval(values)}
-
-
-def _noc(table: Table, threshold: float, budget: int) -> dict[str, Any]:
-    """Number of clicks, counted from 0: that of the first state at the threshold."""
-    hits = [first_success(curve, threshold, budget + 1) for curve in table.iou]
+def _noc(ious: NDArray[np.float64], threshold: float, budget: int) -> dict[str, Any]:
+    """Return the number of clicks, counted from 0: that of the first state at the threshold."""
+    hits = [first_success(curve, threshold, budget + 1) for curve in ious]
     clicks = np.array([budget if hit is None else hit - 1 for hit in hits])
     failed = hits.count(None)
-    return {
-        "mean": float(clicks.mean()),
-        "ci": table.interval(clicks),
-        "solved": len(hits) - failed,
-        "failed": failed,
-    }
+    return {"mean": Estimate(clicks), "solved": len(hits) - failed, "failed": failed}

@@ -6,46 +6,57 @@ An episode is measured once (`scores/episodes.py`); each section of the scores i
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from hlmat_bench.protocol.records import Episode
 from hlmat_bench.scores import precision
-from hlmat_bench.scores.bands import BANDS
 from hlmat_bench.scores.clicks import click_scores
-from hlmat_bench.scores.episodes import NOC_THRESHOLDS, RULES, Measured, Table, measure
+from hlmat_bench.scores.episodes import NOC_THRESHOLDS, RULES, EpisodeScores, ScoreTable, score_episode
 from hlmat_bench.scores.failures import failure_scores
 from hlmat_bench.scores.filtering import filtering_scores
+from hlmat_bench.scores.intervals import with_intervals
 from hlmat_bench.scores.refinement import refinement_scores
+from hlmat_bench.scores.registry import further_scores
 from hlmat_bench.scores.search import search_scores
+from hlmat_bench.scores.slices import parted, slice_scores
+from hlmat_bench.scores.strata import STRATA
 
 SCORES_SCHEMA = "hlmat-scores/1"
 PRECISION_THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
 
-#: The regret of each valid click, by sample and step; see `hlmat_bench.runs.replay`.
-Regrets = Mapping[str, Mapping[int, float]]
-
 
 def score_episodes(
-    episodes: Iterable[Episode], *, budget: int, track: str, regrets: Regrets | None = None
+    episodes: Iterable[Episode],
+    *,
+    budget: int,
+    track: str,
+    regrets: Mapping[str, Mapping[int, float]] | None = None,
 ) -> dict[str, Any]:
-    """The scores of a run.
-
-    Every episode counts, whatever it ended with. Intervals are 95 %, bootstrapped over images, seeded.
+    """Compute the scores of a run from its records; see `score_samples`.
 
     Args:
         episodes: the records.
         budget: clicks per episode; the curves run from 0 to it.
         track: ``point`` or ``box+point``, passed through.
-        regrets: what a replay found; None: regret is null.
+        regrets: the regret of each valid click, by sample and step, as `hlmat_bench.runs.replay` finds it; None: regret
+            is null.
+    """
+    found = regrets or {}
+    samples = [score_episode(each, budget, regrets=found.get(each.sample_id), boundary=True) for each in episodes]
+    return score_samples(samples, budget=budget, track=track)
+
+
+def score_samples(samples: Sequence[EpisodeScores], *, budget: int, track: str) -> dict[str, Any]:
+    """Compute the scores of a run from its measured episodes.
+
+    Every episode counts, whatever it ended with. Intervals are 95 %, bootstrapped over images, seeded.
 
     Returns:
         A dict of JSON values of schema ``hlmat-scores/1``. ``n`` counts expressions, ``n_refs`` objects.
     """
-    found = regrets or {}
-    samples = [measure(episode, budget, found.get(episode.sample_id)) for episode in episodes]
     clicked = [sample for sample in samples if not sample.predicted]  # masks that were given say nothing of clicks
     return {
         "schema": SCORES_SCHEMA,
@@ -61,35 +72,35 @@ def score_episodes(
         "search": search_scores([each for sample in samples for each in sample.tried]),
         "cost": _cost(samples),
         "failures": failure_scores([sample.failures for sample in samples]),
-        "bands": _bands(clicked, budget),
         **_slices(clicked, budget),
+        **({"further": further} if (further := further_scores(samples)) else {}),
     }
 
 
-def _of_masks(samples: Sequence[Measured], budget: int) -> dict[str, Any]:
-    """The sections on the masks; their intervals come from the same draws."""
+def _of_masks(samples: Sequence[EpisodeScores], budget: int) -> dict[str, Any]:
+    """Return the sections on the masks; their intervals come from one set of draws."""
     if not samples:
         return {"selection": {}, "noc": {}, "curve": [], "auc": None}
-    table = Table(samples)
+    table = ScoreTable(samples)
     curve = [{"t": t, **table.at([t] * len(samples))} for t in range(budget + 1)]
-    sections = {
-        "selection": {rule: _selection(table, rule) for rule in RULES},
+    sections: dict[str, Any] = {
+        "selection": {rule: _selection(table, [sample.selected[rule] for sample in samples]) for rule in RULES},
         "noc": {f"{threshold:.2f}": table.noc(threshold, budget) for threshold in NOC_THRESHOLDS},
-        "curve": [{key: point[key] for key in ("t", "miou", "miou_ci", "ciou", "biou")} for point in curve],
-        "auc": float(np.mean([point["miou"] for point in curve[1:]])),
+        "curve": [point | {"ciou": point["ciou"].value} for point in curve],
+        "auc": float(np.mean([point["miou"].value for point in curve[1:]])),
     }
-    table.fill_intervals()
-    return sections
+    found: dict[str, Any] = with_intervals(sections, table.images)
+    return found
 
 
-def _selection(table: Table, rule: str) -> dict[str, Any]:
-    steps = [selected[rule] for selected in table.selected]
-    ious = table.iou[np.arange(len(steps)), steps]
+def _selection(table: ScoreTable, steps: Sequence[int]) -> dict[str, Any]:
+    scores = table.at(steps)
+    ious = scores["miou"].numerators
     reached = {f"{threshold:.1f}": precision(ious, threshold) for threshold in PRECISION_THRESHOLDS}
-    return table.at(steps) | {"precision": reached}
+    return scores | {"precision": reached}
 
 
-def _cost(samples: Sequence[Measured]) -> dict[str, Any]:
+def _cost(samples: Sequence[EpisodeScores]) -> dict[str, Any]:
     return {
         "tokens_in": sum(sample.tokens_in for sample in samples),
         "tokens_out": sum(sample.tokens_out for sample in samples),
@@ -99,35 +110,18 @@ def _cost(samples: Sequence[Measured]) -> dict[str, Any]:
 
 
 def _total(costs: Sequence[float | None]) -> float | None:
-    """The sum; None when one of them is unknown, or there is none."""
+    """Return the sum; None when one of them is unknown, or there is none."""
     known = [cost for cost in costs if cost is not None]
     return math.fsum(known) if known and len(known) == len(costs) else None
 
 
-def _bands(samples: Sequence[Measured], budget: int) -> dict[str, Any]:
-    """The main scores by what the samples themselves are like; bands that hold none are left out."""
-    return {
-        measure: {
-            band: _slice(chosen, budget)
-            for band in bands
-            if (chosen := [sample for sample in samples if sample.bands.get(measure) == band])
-        }
-        for measure, bands in BANDS.items()
-    }
+def _slices(samples: Sequence[EpisodeScores], budget: int) -> dict[str, Any]:
+    """Return the main scores by what the samples themselves are like, and by tag where samples carry tags."""
 
+    def scored(key: Callable[[EpisodeScores], str | None], order: Sequence[str] = ()) -> dict[str, Any]:
+        return {part: slice_scores(chosen, budget) for part, chosen in parted(samples, key, order).items()}
 
-def _slices(samples: Sequence[Measured], budget: int) -> dict[str, Any]:
-    """The main scores by tag, where samples carry tags."""
-    slices: dict[str, dict[str, Any]] = {}
-    for name in sorted({name for sample in samples for name in sample.tags}):
-        values = sorted({sample.tags[name] for sample in samples if name in sample.tags})
-        slices[name] = {value: _slice([s for s in samples if s.tags.get(name) == value], budget) for value in values}
-    return {"slices": slices} if slices else {}
-
-
-def _slice(samples: Sequence[Measured], budget: int) -> dict[str, Any]:
-    table = Table(samples)
-    final = table.at([sample.selected["final"] for sample in samples])
-    scores = {"n": len(samples), **final, "noc": {"0.85": table.noc(0.85, budget)}}
-    table.fill_intervals()
-    return scores
+    strata = {name: scored(lambda one: one.strata.get(name), order) for name, order in STRATA.items()}  # noqa: B023
+    names = sorted({name for sample in samples for name in sample.tags})
+    tags = {name: scored(lambda one: one.tags.get(name)) for name in names}  # noqa: B023
+    return {"bands": strata, **({"slices": tags} if tags else {})}

@@ -1,15 +1,14 @@
-"""What a search was worth: how its reward model judged the masks that it tried, from the record alone."""
+"""How good a search was: how its reward model judged the masks that it tried, from the record alone."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from hlmat_bench.core import masks
-from hlmat_bench.core.truth import CachedTruth
+from hlmat_bench.core.masks import RLE
 from hlmat_bench.protocol.records import Step
 
 
@@ -21,7 +20,7 @@ class Tried:
         drawn: replies of the step, invalid ones included.
         distinct: different actions among them.
         true: IoU of each mask with the ground truth, in [0, 1].
-        predicted: what each was said to be worth; None where nothing was said.
+        predicted: the predicted IoU of each; None where none was said.
         chosen: which of them was taken; None where it was none of them.
     """
 
@@ -32,22 +31,22 @@ class Tried:
     chosen: int | None
 
 
-def tried(step: Step, truth: CachedTruth) -> Tried | None:
-    """The candidates of a step, their IoUs computed anew from their masks; None where it has none."""
+def tried(step: Step, iou: Callable[[RLE], float]) -> Tried | None:
+    """Return the candidates of a step, their IoUs computed anew from their masks; None where it has none."""
     if not step.candidates:
         return None
     drawn = [each for each in step.candidates if each["action"]["kind"] in ("click", "box")]
     return Tried(
         drawn=sum(len(each["replies"]) for each in step.candidates),
         distinct=len(step.candidates),
-        true=[truth.iou(masks.decode(each["mask"])) for each in drawn],
+        true=[iou(each["mask"]) for each in drawn],
         predicted=[each["predicted_iou"] for each in drawn],
         chosen=next((number for number, each in enumerate(drawn) if each["chosen"]), None),
     )
 
 
 def search_scores(steps: Sequence[Tried]) -> dict[str, Any] | None:
-    """How well a search went; None where there was none.
+    """Return how well a search went; None where there was none.
 
     - ``drawn``, ``distinct``: replies, and different actions among the replies of each step.
     - ``judged``, ``unread``: masks with a prediction, and masks whose judgement held none.
@@ -75,7 +74,7 @@ def search_scores(steps: Sequence[Tried]) -> dict[str, Any] | None:
 
 
 def _pearson(pairs: Sequence[tuple[float, float]]) -> float | None:
-    """None where it is not defined: of fewer than two pairs, or of values that are all the same."""
+    """Return Pearson's correlation; None of fewer than two pairs, or of values that are all equal."""
     if len(pairs) < 2:
         return None
     true, said = np.array(pairs).T

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from hlmat_bench.core.text import clean
 from hlmat_bench.scores import ratio
-from hlmat_bench.scores.bands import BANDS
-from hlmat_bench.scores.facts import Facts
-from hlmat_bench.scores.intervals import Interval, bootstrap, bootstrap_difference
+from hlmat_bench.scores.episodes import EpisodeScores, ScoreTable
+from hlmat_bench.scores.intervals import Interval, bootstrap_difference, with_intervals
+from hlmat_bench.scores.strata import STRATA
 
 THRESHOLD = "0.85"
 _MOST_VALUES = 40
@@ -41,42 +41,52 @@ class Slicing:
     meaning: str = ""
 
     def members(self, code: int) -> NDArray[np.int64]:
-        """The samples of a part, by their numbers."""
+        """Return the samples of a part, by their numbers."""
         return np.flatnonzero(np.asarray(self.codes) == code)
 
 
-def slicings(samples: Sequence[Facts], oracle: Mapping[str, Facts]) -> list[Slicing]:
-    """All ways to part these samples, those with one part left out.
+def slicings(samples: Sequence[EpisodeScores], oracle: Mapping[str, EpisodeScores]) -> list[Slicing]:
+    """Return all ways to part these samples, those with one part left out.
 
     Args:
         samples: the episodes of one run.
         oracle: the oracle's episodes by sample; empty where there are none.
     """
-    ways = [_band(samples, name) for name in BANDS]
+    ways = [
+        _slicing(name.replace("_", " "), [sample.strata.get(name) for sample in samples], order, _MEANINGS[name])
+        for name, order in STRATA.items()
+    ]
     if all(sample.sample_id in oracle for sample in samples):
-        ways.append(_difficulty([oracle[sample.sample_id].clicks[THRESHOLD] for sample in samples]))
-    return [way for way in ways + _tags(samples) if len(way.values) > 1]
+        ways.append(_difficulty([oracle[sample.sample_id].reached[THRESHOLD] for sample in samples]))
+    ways += [_tag(samples, name) for name in sorted({name for sample in samples for name in sample.tags})]
+    return [way for way in ways if len(way.values) > 1]
 
 
-def scores_of(samples: Sequence[Facts], members: Sequence[int] | NDArray[np.int64], budget: int) -> dict[str, Any]:
-    """mIoU, cIoU and NoC of some samples, each with its interval; None for that where there is one image only."""
-    chosen = [samples[n] for n in members]
-    above, below = columns(chosen, budget)
-    images = [sample.image_id for sample in chosen]
-    values = [ratio(*sums) for sums in zip(above.sum(0), below.sum(0), strict=True)]
-    ends = ends_of(bootstrap(above, below, images), images)
-    return {
-        "n": len(chosen),
-        "miou": values[0], "miou_ci": ends[0],
-        "ciou": values[1], "ciou_ci": ends[1],
-        "noc": values[2], "noc_ci": ends[2],
-    }  # fmt: skip
+def parted(
+    samples: Sequence[EpisodeScores], key: Callable[[EpisodeScores], str | None], order: Sequence[str] = ()
+) -> dict[str, list[EpisodeScores]]:
+    """Return the samples by what a key gives for them, None left out; parts in this order, else sorted by name."""
+    found: dict[str, list[EpisodeScores]] = {}
+    for sample in samples:
+        if (name := key(sample)) is not None:
+            found.setdefault(name, []).append(sample)
+    return {name: found[name] for name in order or sorted(found) if name in found}
+
+
+def slice_scores(samples: Sequence[EpisodeScores], budget: int) -> dict[str, Any]:
+    """Return the main scores of some samples' answers: mIoU, cIoU and NoC with their intervals, and boundary IoU."""
+    table = ScoreTable(samples)
+    scores = table.at([sample.answer for sample in samples]) | {"noc": {THRESHOLD: table.noc(float(THRESHOLD), budget)}}
+    return {"n": len(samples), **with_intervals(scores, table.images)}
 
 
 def differences(
-    first: Sequence[Facts], second: Sequence[Facts], members: Sequence[int] | NDArray[np.int64], budget: int
+    first: Sequence[EpisodeScores],
+    second: Sequence[EpisodeScores],
+    members: Sequence[int] | NDArray[np.int64],
+    budget: int,
 ) -> dict[str, Any]:
-    """First minus second, on some samples: mIoU, cIoU and NoC, and who is better how often.
+    """Return first minus second, on some samples: mIoU, cIoU, NoC, further scores, and who is better how often.
 
     Intervals are paired; None where there is one image only.
     """
@@ -85,7 +95,7 @@ def differences(
     images = [sample.image_id for sample in ours]
     ends = ends_of(bootstrap_difference(*sides, images), images)
     found: dict[str, Any] = {"n": len(ours)}
-    for number, name in enumerate(("miou", "ciou", "noc")):
+    for number, name in enumerate(("miou", "ciou", "noc", *ours[0].further)):
         first_score, second_score = (ratio(above[:, number].sum(), below[:, number].sum()) for above, below in sides)
         found |= {name: first_score - second_score, f"{name}_ci": ends[number]}
     gaps = [a.score - b.score for a, b in zip(ours, theirs, strict=True)]
@@ -93,44 +103,36 @@ def differences(
 
 
 def ends_of(interval: Interval, images: Sequence[str]) -> list[list[float] | None]:
-    """The ends of each interval; of a single image it has no width and says nothing."""
+    """Return the ends of each interval; None of a single image, where it has no width and says nothing."""
     if len(set(images)) < 2:
         return [None] * len(interval.low)
     return [[float(low), float(high)] for low, high in zip(*interval, strict=True)]
 
 
-def columns(samples: Sequence[Facts], budget: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Numerators and denominators of mIoU, cIoU and NoC, float64 (n, 3) each, of the answers."""
-    above = [(one.score, one.intersection[one.answer], one.clicks[THRESHOLD] or budget) for one in samples]
-    below = [(1, one.union[one.answer], 1) for one in samples]
-    return np.array(above, np.float64), np.array(below, np.float64)
-
-
-def _band(samples: Sequence[Facts], name: str) -> Slicing:
-    codes = {band: code for code, band in enumerate(BANDS[name])}
-    found = [codes.get(sample.bands.get(name, ""), -1) for sample in samples]
-    return _used(name.replace("_", " "), BANDS[name], found, _MEANINGS[name])
+def columns(samples: Sequence[EpisodeScores], budget: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return numerators and denominators of mIoU, cIoU, NoC and further scores, float64 (n, 3 + F) each."""
+    terms = [
+        ((one.score, 1), one.areas()[one.answer], (one.reached[THRESHOLD] or budget, 1), *one.further.values())
+        for one in samples
+    ]
+    above, below = np.moveaxis(np.array(terms, np.float64), -1, 0)
+    return above, below
 
 
 def _difficulty(clicks: Sequence[int | None]) -> Slicing:
     names = ["1 click", "2 to 3", "4 to 6", "7 or more", "never"]
-    codes = [4 if count is None else int(np.digitize(count, (2, 4, 7))) for count in clicks]
-    return _used("oracle clicks", names, codes, f"Clicks that the oracle needs to reach an IoU of {THRESHOLD}.")
+    found = [names[-1] if count is None else names[np.digitize(count, (2, 4, 7))] for count in clicks]
+    return _slicing("oracle clicks", found, names, f"Clicks that the oracle needs to reach an IoU of {THRESHOLD}.")
 
 
-def _tags(samples: Sequence[Facts]) -> list[Slicing]:
-    return [_tag(samples, name) for name in sorted({name for sample in samples for name in sample.tags})]
+def _tag(samples: Sequence[EpisodeScores], name: str) -> Slicing:
+    found = [sample.tags.get(name) for sample in samples]
+    return _slicing(clean(name, 40), found, sorted({value for value in found if value is not None})[:_MOST_VALUES])
 
 
-def _tag(samples: Sequence[Facts], name: str) -> Slicing:
-    values = sorted({sample.tags[name] for sample in samples if name in sample.tags})[:_MOST_VALUES]
-    places = {value: n for n, value in enumerate(values)}
-    codes = [places.get(sample.tags.get(name, ""), -1) for sample in samples]
-    return Slicing(clean(name, 40), [clean(value, 60) for value in values], codes)
-
-
-def _used(name: str, names: Sequence[str], codes: Sequence[int], meaning: str) -> Slicing:
-    """A slicing with the parts that have samples."""
-    used = sorted(set(codes) - {-1})
-    places = {code: n for n, code in enumerate(used)}
-    return Slicing(name, [names[code] for code in used], [places.get(code, -1) for code in codes], meaning)
+def _slicing(name: str, found: Sequence[str | None], order: Sequence[str], meaning: str = "") -> Slicing:
+    """Return a slicing by the part of each sample, with the parts that have samples, in this order."""
+    used = [value for value in order if value in found]
+    places = {value: n for n, value in enumerate(used)}
+    codes = [-1 if value is None else places.get(value, -1) for value in found]
+    return Slicing(name, [clean(value, 60) for value in used], codes, meaning)

@@ -20,7 +20,7 @@ from pycocotools import mask as coco
 from hlmat_bench.core.content import folder
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.reports.leaderboard import entry as entries
-from hlmat_bench.reports.leaderboard.entry import Entry, read_entry
+from hlmat_bench.reports.leaderboard.entry import BoardEntry, read_entry
 from hlmat_bench.reports.leaderboard.files import MAX_BYTES, MAX_VALUES
 from hlmat_bench.reports.leaderboard.submission import make_entry
 from hlmat_bench.runs.run_folder import Run
@@ -33,7 +33,7 @@ def run(task: str, tool: str, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 @pytest.fixture(scope="module")
-def entry(run: Run) -> Entry:
+def entry(run: Run) -> BoardEntry:
     return make_entry(run, boards.DECLARED)
 
 
@@ -44,7 +44,7 @@ def test_the_published_json_schema_is_that_of_the_code() -> None:
     )
 
 
-def test_an_entry_holds_what_the_masks_give(run: Run, entry: Entry) -> None:
+def test_an_entry_holds_what_the_masks_give(run: Run, entry: BoardEntry) -> None:
     def pixels(rle: dict[str, Any]) -> np.ndarray[Any, Any]:
         return coco.decode({"size": rle["size"], "counts": rle["counts"].encode()}).astype(bool)
 
@@ -65,7 +65,7 @@ def test_an_entry_holds_what_the_masks_give(run: Run, entry: Entry) -> None:
     assert entry.scores.noc["0.80"].mean == run.scores()["noc"]["0.80"]["mean"]
 
 
-def test_the_same_run_gives_the_same_entry_and_times_do_not_matter(run: Run, entry: Entry, tmp_path: Path) -> None:
+def test_the_same_run_gives_the_same_entry_and_times_do_not_matter(run: Run, entry: BoardEntry, tmp_path: Path) -> None:
     assert make_entry(run, boards.DECLARED) == entry
     copy = tmp_path / "copy"
     copy.mkdir()
@@ -139,7 +139,7 @@ CHANGES: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_what_does_not_fit_the_schema_is_refused_by_its_place(name: str, entry: Entry, tmp_path: Path) -> None:
+def test_what_does_not_fit_the_schema_is_refused_by_its_place(name: str, entry: BoardEntry, tmp_path: Path) -> None:
     change, place = CHANGES[name]
     value = boards.dumped(entry)
     change(value)
@@ -151,7 +151,7 @@ def test_what_does_not_fit_the_schema_is_refused_by_its_place(name: str, entry: 
 
 
 @pytest.mark.parametrize("text", ["NaN", "Infinity", "-Infinity", "1e999"])
-def test_numbers_that_are_none_are_refused(text: str, entry: Entry, tmp_path: Path) -> None:
+def test_numbers_that_are_none_are_refused(text: str, entry: BoardEntry, tmp_path: Path) -> None:
     path = tmp_path / f"{entry.id}.json"
     whole = json.dumps(boards.dumped(entry))
     path.write_text(whole.replace('"auc": ', f'"auc": {text}, "was": '))
@@ -159,14 +159,14 @@ def test_numbers_that_are_none_are_refused(text: str, entry: Entry, tmp_path: Pa
         read_entry(path)
 
 
-def test_a_key_that_stands_twice_is_refused(entry: Entry, tmp_path: Path) -> None:
+def test_a_key_that_stands_twice_is_refused(entry: BoardEntry, tmp_path: Path) -> None:
     path = tmp_path / f"{entry.id}.json"
     path.write_text(json.dumps(boards.dumped(entry)).replace('"id": ', '"id": "other", "id": ', 1))
     with pytest.raises(UsageError, match="twice"):
         read_entry(path)
 
 
-def test_the_file_is_named_after_the_entry(entry: Entry, tmp_path: Path) -> None:
+def test_the_file_is_named_after_the_entry(entry: BoardEntry, tmp_path: Path) -> None:
     path = tmp_path / "other.json"
     path.write_text(json.dumps(boards.dumped(entry)))
     with pytest.raises(UsageError, match="name it"):
@@ -225,7 +225,7 @@ def calls_of(act: Callable[[], object]) -> int:
 
 
 @pytest.mark.slow
-def test_files_that_cost_much_are_refused_at_little_cost(entry: Entry, tmp_path: Path) -> None:
+def test_files_that_cost_much_are_refused_at_little_cost(entry: BoardEntry, tmp_path: Path) -> None:
     good = boards.put(tmp_path, boards.dumped(entry))
     for path in _hostile_files(tmp_path, good):
         command = ["-m", "hlmat_bench", "leaderboard", "verify", str(path)]

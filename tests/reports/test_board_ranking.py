@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hlmat_bench
-from hlmat_bench.reports.leaderboard.entry import Entry
+from hlmat_bench.reports.leaderboard.entry import BoardEntry
 from hlmat_bench.reports.leaderboard.ranking import rank_ranges, rankings
 from hlmat_bench.reports.leaderboard.repository import Listed
 from hlmat_bench.reports.leaderboard.submission import make_entry
@@ -87,7 +87,7 @@ def runs(task: str, tool: str, tmp_path_factory: pytest.TempPathFactory) -> dict
     }
 
 
-def _entries(runs: dict[str, Run]) -> dict[str, Entry]:
+def _entries(runs: dict[str, Run]) -> dict[str, BoardEntry]:
     return {name: make_entry(run, boards.DECLARED, name) for name, run in runs.items()}
 
 
@@ -115,7 +115,7 @@ def test_the_order_of_samples_and_of_entries_does_not_matter(runs: dict[str, Run
     for column in (samples, samples["first"]):
         for name in list(column):
             column[name] = column[name] if name == "first" else column[name][::-1]
-    turned = Entry.model_validate(value)
+    turned = BoardEntry.model_validate(value)
     one = rankings([Listed(entries["good"], None), Listed(entries["low"], None)])
     two = rankings([Listed(turned, None), Listed(entries["good"], None)])
     assert [[(row.entry.id, row.rank) for row in each.rows] for each in one] == [
@@ -129,7 +129,7 @@ def test_what_begins_with_the_work_of_others_is_a_ranking_of_its_own(runs: dict[
     for name, initial in (("a", "empty"), ("b", "model-box"), ("c", "masks=sha256:1"), ("d", "masks=sha256:2")):
         value = boards.dumped(make_entry(runs["good"], boards.DECLARED, name))
         value["manifest"]["protocol"]["initial"] = initial
-        entries.append(Entry.model_validate(value))
+        entries.append(BoardEntry.model_validate(value))
     made = rankings([Listed(entry, None) for entry in entries])
     assert {(each.start, *sorted(row.entry.id for row in each.rows)) for each in made} == {
         ("", "a", "b"),
@@ -142,5 +142,5 @@ def test_what_begins_with_the_work_of_others_is_a_ranking_of_its_own(runs: dict[
 def test_a_run_that_predicts_iou_from_the_truth_has_no_rank(prm: str, runs: dict[str, Run], tmp_path: Path) -> None:
     value = boards.dumped(_entries({"good": runs["good"]})["good"])
     value["manifest"]["protocol"]["prm"] = prm
-    [ranking] = rankings([Listed(Entry.model_validate(value), None)])
+    [ranking] = rankings([Listed(BoardEntry.model_validate(value), None)])
     assert (ranking.rows[0].rank, ranking.rows[0].reference) == (None, "uses the ground truth")

@@ -19,7 +19,7 @@ import hlmat_bench
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.protocol.records import Episode, select
 from hlmat_bench.reports.leaderboard.submission import make_entry
-from hlmat_bench.reports.leaderboard.verify.verification import Means, verify
+from hlmat_bench.reports.leaderboard.verify.verification import Evidence, verify
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.testing import Answer, ChatServer, Failure
 from tests.support import boards
@@ -78,7 +78,7 @@ def level(run: Run | Path, task: str = "", tool: str = "") -> tuple[str | None, 
     """Return the level of an entry that is made of a run as it stands, and where something is wrong."""
     made = Run(run) if isinstance(run, Path) else run
     entry = make_entry(made, boards.DECLARED)
-    verdict = verify(entry, Means(made.folder, f"{tool},radius=10" if tool else None, task=task))
+    verdict = verify(entry, Evidence(made.folder, f"{tool},radius=10" if tool else None, task=task))
     return verdict.level, [finding.place for finding in verdict.findings]
 
 
@@ -96,7 +96,7 @@ def test_failed_requests_are_said(tool: str, tmp_path: Path) -> None:
         model = f"openai,model=fake,base_url={server.base_url},points=xy1000,image_format=png,retries=0"
         run = hlmat_bench.run(model, "hres_synth", f"{tool},radius=10", out=tmp_path / "run", budget=2, limit=120)
     assert [episode.stop for episode in run.episodes()].count("error") == 1
-    verdict = verify(make_entry(run, boards.DECLARED), Means(run.folder, f"{tool},radius=10"))
+    verdict = verify(make_entry(run, boards.DECLARED), Evidence(run.folder, f"{tool},radius=10"))
     assert (verdict.level, verdict.notes) == ("replayed", ["requests that failed: 1, by the record alone"])
 
 
@@ -223,7 +223,7 @@ def test_more_steps_than_the_budget_are_found(games: Any, tmp_path: Path) -> Non
         episode["selected"]["final"] = 5
 
     boards.edit(copy, add)
-    assert any(finding.place.endswith(", steps") for finding in verify(honest, Means(copy)).findings)
+    assert any(finding.place.endswith(", steps") for finding in verify(honest, Evidence(copy)).findings)
     with pytest.raises(UsageError, match="has 5 steps, more than the budget of 4"):
         make_entry(Run(copy), boards.DECLARED)
 
@@ -301,14 +301,14 @@ def test_whatever_stands_in_a_run_verification_ends_in_a_verdict(
         entries.append(make_entry(Run(copy), boards.DECLARED))
     for entry in entries:
         with contextlib.suppress(UsageError):
-            verdict = verify(entry, Means(copy, f"{tool},radius=10", task=task))
+            verdict = verify(entry, Evidence(copy, f"{tool},radius=10", task=task))
             assert (verdict.level is None) == bool(verdict.findings)
 
 
 def test_a_mask_that_the_task_does_not_make_is_found_on_replay(tmp_path: Path) -> None:
     run = hlmat_bench.run("oracle", "refine_hres_synth", "graphcut", out=tmp_path / "run", budget=2, limit=3)
     entry = make_entry(run, boards.DECLARED)
-    assert verify(entry, Means(run.folder, "graphcut")).level == "replayed"
+    assert verify(entry, Evidence(run.folder, "graphcut")).level == "replayed"
 
     def drop(episodes: Episodes) -> str:
         episodes[1]["initial"]["mask"] = None
@@ -322,7 +322,7 @@ def test_a_mask_that_the_task_does_not_make_is_found_on_replay(tmp_path: Path) -
 
     boards.edit(run.folder, improve)
     forged = make_entry(Run(run.folder), boards.DECLARED)
-    verdict = verify(forged, Means(run.folder, "graphcut"))
+    verdict = verify(forged, Evidence(run.folder, "graphcut"))
     assert (verdict.level, [finding.place for finding in verdict.findings]) == (
         None,
         [f"sample {forged.samples.id[1]}, step 0, mask"],
@@ -341,6 +341,6 @@ def test_what_was_taken_from_elsewhere_is_said(task: str, tool: str, tmp_path: P
         initial=f"mask-from={source.folder}",
     )
     entry = make_entry(run, boards.DECLARED)
-    verdict = verify(entry, Means(run.folder, f"{tool},radius=10", task=task))
+    verdict = verify(entry, Evidence(run.folder, f"{tool},radius=10", task=task))
     assert verdict.level == "replayed"
     assert verdict.notes == ["the masks that the episodes begin with were taken as they are recorded"]

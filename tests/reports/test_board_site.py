@@ -15,10 +15,10 @@ from typer.testing import CliRunner
 import hlmat_bench
 from hlmat_bench.cli import app
 from hlmat_bench.reports.leaderboard import repository, site
-from hlmat_bench.reports.leaderboard.entry import Entry, read_entry
+from hlmat_bench.reports.leaderboard.entry import BoardEntry, read_entry
 from hlmat_bench.reports.leaderboard.submission import make_entry
 from hlmat_bench.reports.leaderboard.verify import schema_level
-from hlmat_bench.reports.leaderboard.verify.verification import Means, verify
+from hlmat_bench.reports.leaderboard.verify.verification import Evidence, verify
 from hlmat_bench.runs.run_folder import Run
 from tests.support import boards, browsing
 
@@ -72,7 +72,7 @@ def board(runs: dict[str, Run], task: str, tool: str, tmp_path_factory: pytest.T
         )
     }
     for name, segmenter in (("good", f"{tool},radius=10"), ("twin", None)):
-        verdict = verify(read_entry(paths[name]), Means(runs["good"].folder, segmenter, task=task))
+        verdict = verify(read_entry(paths[name]), Evidence(runs["good"].folder, segmenter, task=task))
         assert verdict.level is not None
         repository.record(paths[name], verdict.level, verdict.notes)
     repository.withdraw(paths["gone"], "Its training data held the task's images.")
@@ -268,7 +268,7 @@ def test_two_builds_are_the_same_and_tell_nothing_of_the_machine(board: Path, bu
             assert str(Path.home()).encode() + b"/" not in data
 
 
-def _hostile(entry: Entry, text: str, number: int) -> dict[str, Any]:
+def _hostile(entry: BoardEntry, text: str, number: int) -> dict[str, Any]:
     """Return the entry with a text wherever a submitter can write one."""
     value = boards.dumped(entry)
     manifest = value["manifest"]
@@ -293,7 +293,7 @@ def test_hostile_texts_in_every_field_are_only_texts(browser: Browser, runs: dic
     entry = make_entry(runs["good"], boards.DECLARED)
     for number, text in enumerate(HOSTILE):
         value = _hostile(entry, text, number)
-        value["manifest"]["protocol_fingerprint"] = schema_level.fingerprint_of(Entry.model_validate(value))
+        value["manifest"]["protocol_fingerprint"] = schema_level.fingerprint_of(BoardEntry.model_validate(value))
         path = boards.put(tmp_path / "board", value)
         assert CliRunner().invoke(app, ["leaderboard", "verify", str(path)]).exit_code == 0
         repository.record(path, "rerun", [text])

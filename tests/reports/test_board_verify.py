@@ -18,10 +18,10 @@ import hlmat_bench
 from hlmat_bench.cli import app
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.reports.leaderboard import repository
-from hlmat_bench.reports.leaderboard.entry import Entry
+from hlmat_bench.reports.leaderboard.entry import BoardEntry
 from hlmat_bench.reports.leaderboard.submission import make_entry
 from hlmat_bench.reports.leaderboard.verify.findings import Verdict
-from hlmat_bench.reports.leaderboard.verify.verification import Means, verify
+from hlmat_bench.reports.leaderboard.verify.verification import Evidence, verify
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.testing import ChatServer
 from tests.support import boards
@@ -41,7 +41,7 @@ def run(played: Run, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def honest(played: Run) -> Entry:
+def honest(played: Run) -> BoardEntry:
     return make_entry(played, boards.DECLARED)
 
 
@@ -58,29 +58,31 @@ def _invert(rle: dict[str, Any]) -> None:
 
 
 @pytest.mark.slow
-def test_each_level_is_reached_by_what_it_takes(run: Path, honest: Entry, task: str, tool: str, tmp_path: Path) -> None:
-    assert verify(honest, Means()).level == "schema"
-    assert verify(honest, Means(run)).level == "recomputed"
-    means = Means(run, f"{tool},radius=10", task=task)
+def test_each_level_is_reached_by_what_it_takes(
+    run: Path, honest: BoardEntry, task: str, tool: str, tmp_path: Path
+) -> None:
+    assert verify(honest, Evidence()).level == "schema"
+    assert verify(honest, Evidence(run)).level == "recomputed"
+    means = Evidence(run, f"{tool},radius=10", task=task)
     assert verify(honest, means).level == "replayed"
     with ChatServer(boards.clicker(260)) as server:
         model = f"openai,model=fake,base_url={server.base_url},points=xy1000,image_format=png"
-        again = verify(honest, Means(run, f"{tool},radius=10", model, tmp_path / "again", task))
+        again = verify(honest, Evidence(run, f"{tool},radius=10", model, tmp_path / "again", task))
     assert (again.level, again.findings) == ("rerun", [])
     assert "16 of 16 episodes were the same" in again.notes[-1]
 
 
 def test_another_model_behind_the_name_is_found_when_it_runs(
-    run: Path, honest: Entry, task: str, tool: str, tmp_path: Path
+    run: Path, honest: BoardEntry, task: str, tool: str, tmp_path: Path
 ) -> None:
     with ChatServer(boards.clicker(700)) as server:
         model = f"openai,model=fake,base_url={server.base_url},points=xy1000,image_format=png"
-        verdict = verify(honest, Means(run, f"{tool},radius=10", model, tmp_path / "again", task))
+        verdict = verify(honest, Evidence(run, f"{tool},radius=10", model, tmp_path / "again", task))
     assert verdict.level is None
     assert [finding.place for finding in verdict.findings] == ["scores.selection.miou"]
 
 
-def test_a_changed_iou_is_found_at_its_step(run: Path, honest: Entry) -> None:
+def test_a_changed_iou_is_found_at_its_step(run: Path, honest: BoardEntry) -> None:
     place = {}
 
     def raise_iou(episodes: list[dict[str, Any]]) -> None:
@@ -88,14 +90,14 @@ def test_a_changed_iou_is_found_at_its_step(run: Path, honest: Entry) -> None:
         place["t"], step["iou"] = step["t"], 0.99
 
     boards.edit(run, raise_iou)
-    verdict = verify(honest, Means(run))
+    verdict = verify(honest, Evidence(run))
     assert verdict.level is None
     assert f"sample {place['sample']}, step {place['t']}, iou" in [finding.place for finding in verdict.findings]
     assert {finding.place.split(",")[0] for finding in verdict.findings} == {f"sample {place['sample']}"}
 
 
 def test_a_changed_mask_is_found_at_its_step_even_in_an_entry_made_of_it(
-    run: Path, honest: Entry, task: str, tool: str
+    run: Path, honest: BoardEntry, task: str, tool: str
 ) -> None:
     place = {}
 
@@ -106,7 +108,7 @@ def test_a_changed_mask_is_found_at_its_step_even_in_an_entry_made_of_it(
 
     boards.edit(run, swap)
     changed = f"sample {place['sample']}, step {place['t']}"
-    assert f"{changed}, iou" in [finding.place for finding in verify(honest, Means(run)).findings]
+    assert f"{changed}, iou" in [finding.place for finding in verify(honest, Evidence(run)).findings]
 
     def cover_up(episodes: list[dict[str, Any]]) -> None:
         episode = episodes[SAMPLE]
@@ -119,14 +121,14 @@ def test_a_changed_mask_is_found_at_its_step_even_in_an_entry_made_of_it(
 
     boards.edit(run, cover_up)
     forged = make_entry(Run(run), boards.DECLARED)
-    assert verify(forged, Means(run)).level == "recomputed"
-    verdict = verify(forged, Means(run, f"{tool},radius=10", task=task))
+    assert verify(forged, Evidence(run)).level == "recomputed"
+    verdict = verify(forged, Evidence(run, f"{tool},radius=10", task=task))
     assert verdict.level is None
     assert [finding.place for finding in verdict.findings] == [f"{changed}, mask"]
 
 
 def test_a_changed_click_is_found_at_its_step_even_in_an_entry_made_of_it(
-    run: Path, honest: Entry, task: str, tool: str
+    run: Path, honest: BoardEntry, task: str, tool: str
 ) -> None:
     place = {}
 
@@ -137,12 +139,12 @@ def test_a_changed_click_is_found_at_its_step_even_in_an_entry_made_of_it(
 
     boards.edit(run, move)
     changed = f"sample {place['sample']}, step {place['t']}"
-    assert {finding.place for finding in verify(honest, Means(run)).findings} == {
+    assert {finding.place for finding in verify(honest, Evidence(run)).findings} == {
         f"{changed}, action",
         f"{changed}, digest",
     }
     forged = make_entry(Run(run), boards.DECLARED)
-    assert [f.place for f in verify(forged, Means(run)).findings] == [f"{changed}, action"]
+    assert [f.place for f in verify(forged, Evidence(run)).findings] == [f"{changed}, action"]
 
     def cover_up(episodes: list[dict[str, Any]]) -> None:
         _, step = _clicked(episodes)
@@ -152,8 +154,8 @@ def test_a_changed_click_is_found_at_its_step_even_in_an_entry_made_of_it(
 
     boards.edit(run, cover_up)
     forged = make_entry(Run(run), boards.DECLARED)
-    assert verify(forged, Means(run)).level == "recomputed"
-    verdict = verify(forged, Means(run, f"{tool},radius=10", task=task))
+    assert verify(forged, Evidence(run)).level == "recomputed"
+    verdict = verify(forged, Evidence(run, f"{tool},radius=10", task=task))
     assert [finding.place for finding in verdict.findings] == [f"{changed}, mask"]
 
 
@@ -165,7 +167,7 @@ def test_a_click_or_box_that_no_reply_says_is_found(run: Path) -> None:
 
     boards.edit(run, cheat)
     forged = make_entry(Run(run), boards.DECLARED)
-    places = [finding.place for finding in verify(forged, Means(run)).findings]
+    places = [finding.place for finding in verify(forged, Evidence(run)).findings]
     for number in range(3):
         assert any(re.fullmatch(rf"sample {forged.samples.id[number]}, step \d, action", place) for place in places)
 
@@ -192,7 +194,7 @@ def test_a_search_is_replayed_and_its_answer_is_the_mask_it_rates_highest(search
     assert entry.manifest.selection == "self"
     assert entry.answer == entry.scores.selection["self"]
     assert entry.answer != entry.scores.selection["final"]
-    means = Means(searched.folder, f"{tool},radius=10", task=task)
+    means = Evidence(searched.folder, f"{tool},radius=10", task=task)
     assert verify(entry, means) == Verdict("replayed", [])
 
 
@@ -210,21 +212,21 @@ def test_a_changed_prediction_is_found_at_its_step(searched: Run, tmp_path: Path
 
     boards.edit(run, flatter)
     entry = make_entry(Run(run), boards.DECLARED)
-    places = [finding.place for finding in verify(entry, Means(run)).findings]
+    places = [finding.place for finding in verify(entry, Evidence(run)).findings]
     ids = entry.samples.id
     assert f"sample {ids[0]}, step 1, candidates" in places
     assert f"sample {ids[1]}, step 2, predicted_iou" in places
     assert f"sample {ids[2]}, step 1, candidates" in places
 
 
-def test_a_changed_digest_is_found(run: Path, honest: Entry) -> None:
+def test_a_changed_digest_is_found(run: Path, honest: BoardEntry) -> None:
     value = boards.dumped(honest)
     value["episodes_sha256"] = "0" * 64
-    assert [f.place for f in verify(Entry.model_validate(value), Means(run)).findings] == ["episodes_sha256"]
+    assert [f.place for f in verify(BoardEntry.model_validate(value), Evidence(run)).findings] == ["episodes_sha256"]
     value = boards.dumped(honest)
     marks = value["samples"]["marks"][SAMPLE]
     value["samples"]["marks"][SAMPLE] = marks[:16] + "00000000" + marks[24:]
-    verdict = verify(Entry.model_validate(value), Means(run))
+    verdict = verify(BoardEntry.model_validate(value), Evidence(run))
     assert [f.place for f in verdict.findings] == [f"sample {honest.samples.id[SAMPLE]}, step 2, digest"]
 
 
@@ -251,57 +253,57 @@ def _set(*path: str | int) -> Callable[[Any, Any], None]:
         ("manifest.protocol_fingerprint", "0" * 64),
     ],
 )
-def test_an_entry_that_contradicts_itself_is_found_without_its_run(path: str, new: Any, honest: Entry) -> None:
+def test_an_entry_that_contradicts_itself_is_found_without_its_run(path: str, new: Any, honest: BoardEntry) -> None:
     value = boards.dumped(honest)
     keys = path.replace("0.8", "0,8").split(".")
     _set(*(int(key) if key.isdigit() else key.replace(",", ".") for key in keys))(value, new)
-    verdict = verify(Entry.model_validate(value), Means())
+    verdict = verify(BoardEntry.model_validate(value), Evidence())
     assert verdict.level is None
     assert path.replace(".4.", ".") in [finding.place for finding in verdict.findings]
 
 
-def test_a_number_that_the_samples_do_not_hold_is_found_with_the_run(run: Path, honest: Entry) -> None:
+def test_a_number_that_the_samples_do_not_hold_is_found_with_the_run(run: Path, honest: BoardEntry) -> None:
     value = boards.dumped(honest)
     value["scores"]["selection"]["final"]["biou"] = 0.9
-    entry = Entry.model_validate(value)
-    assert verify(entry, Means()).level == "schema"
-    assert [finding.place for finding in verify(entry, Means(run)).findings] == ["scores.selection.final.biou"]
+    entry = BoardEntry.model_validate(value)
+    assert verify(entry, Evidence()).level == "schema"
+    assert [finding.place for finding in verify(entry, Evidence(run)).findings] == ["scores.selection.final.biou"]
 
 
-def test_episodes_left_out_or_doubled_are_found(run: Path, honest: Entry) -> None:
+def test_episodes_left_out_or_doubled_are_found(run: Path, honest: BoardEntry) -> None:
     boards.edit(run, lambda episodes: episodes.pop(3))
-    assert verify(honest, Means(run)).findings[0].place == f"sample {honest.samples.id[4]}, id"
+    assert verify(honest, Evidence(run)).findings[0].place == f"sample {honest.samples.id[4]}, id"
     boards.edit(run, lambda episodes: episodes.insert(0, episodes[0]))
-    assert verify(honest, Means(run)).level is None
+    assert verify(honest, Evidence(run)).level is None
 
 
-def test_samples_that_were_left_out_are_found_on_replay(run: Path, honest: Entry, task: str, tool: str) -> None:
+def test_samples_that_were_left_out_are_found_on_replay(run: Path, honest: BoardEntry, task: str, tool: str) -> None:
     boards.edit(run, lambda episodes: episodes.pop(3))
     with pytest.raises(UsageError, match="15 of its 16 episodes"):
         make_entry(Run(run), boards.DECLARED)
     manifest = json.loads((run / "run.json").read_text())
     (run / "run.json").write_text(json.dumps(manifest | {"samples": 15}))
     flattering = make_entry(Run(run), boards.DECLARED)
-    assert verify(flattering, Means(run)).level == "recomputed"
-    [finding] = verify(flattering, Means(run, f"{tool},radius=10", task=task)).findings
+    assert verify(flattering, Evidence(run)).level == "recomputed"
+    [finding] = verify(flattering, Evidence(run, f"{tool},radius=10", task=task)).findings
     assert finding.place == "samples"
     assert f"15 were played and the task has 16; {honest.samples.id[3]}" in finding.problem
 
 
-def test_damaged_records_are_findings_and_no_crash(run: Path, honest: Entry) -> None:
+def test_damaged_records_are_findings_and_no_crash(run: Path, honest: BoardEntry) -> None:
     def damage(episodes: list[dict[str, Any]]) -> None:
         episodes[1]["steps"][0]["mask"]["counts"] = "zzz"
         episodes[2]["initial"] = {}
         episodes[3]["steps"][0]["iou"] = "0.5"
 
     boards.edit(run, damage)
-    verdict = verify(honest, Means(run))
+    verdict = verify(honest, Evidence(run))
     for number in (1, 2, 3):
         assert f"sample {honest.samples.id[number]}, record" in [finding.place for finding in verdict.findings]
 
 
 def test_another_ground_truth_or_segmenter_is_found_on_replay(run: Path, task: str, tool: str) -> None:
-    wrong = verify(make_entry(Run(run), boards.DECLARED), Means(run, f"{tool},radius=11", task=task))
+    wrong = verify(make_entry(Run(run), boards.DECLARED), Evidence(run, f"{tool},radius=11", task=task))
     assert [f.place for f in wrong.findings] == ["manifest.segmenter.radius"]
 
     def easier(episodes: list[dict[str, Any]]) -> None:
@@ -313,8 +315,8 @@ def test_another_ground_truth_or_segmenter_is_found_on_replay(run: Path, task: s
 
     boards.edit(run, easier)
     forged = make_entry(Run(run), boards.DECLARED)
-    assert verify(forged, Means(run)).level == "recomputed"
-    verdict = verify(forged, Means(run, f"{tool},radius=10", task=task))
+    assert verify(forged, Evidence(run)).level == "recomputed"
+    verdict = verify(forged, Evidence(run, f"{tool},radius=10", task=task))
     assert [f.place for f in verdict.findings] == [f"sample {forged.samples.id[SAMPLE]}, gt"]
 
 
@@ -322,7 +324,7 @@ def test_replies_about_a_resized_image_are_read_as_they_were(task: str, tool: st
     run = boards.play(tmp_path / "run", task, tool, limit=4, extra=",resize=square")
     assert any(step.action.kind == "click" for episode in run.episodes() for step in episode.steps)
     entry = make_entry(run, boards.DECLARED)
-    assert verify(entry, Means(run.folder, f"{tool},radius=10", task=task)).level == "replayed"
+    assert verify(entry, Evidence(run.folder, f"{tool},radius=10", task=task)).level == "replayed"
 
 
 NETWORK = """
@@ -355,19 +357,19 @@ def test_a_network_may_differ_by_one_pixel_in_ten_thousand(tmp_path: Path) -> No
     [episode] = run.episodes()
     allowed = int(episode.size[0] * episode.size[1] / 10_000)
     entry = make_entry(run, boards.DECLARED)
-    verdict = verify(entry, Means(run.folder, f"{tool},off={allowed}"))
+    verdict = verify(entry, Evidence(run.folder, f"{tool},off={allowed}"))
     assert verdict.level == "replayed"
     assert "device" in verdict.notes[0]
-    verdict = verify(entry, Means(run.folder, f"{tool},off={allowed + 1}"))
+    verdict = verify(entry, Evidence(run.folder, f"{tool},off={allowed + 1}"))
     assert [finding.place for finding in verdict.findings] == [f"sample {episode.sample_id}, step 1, mask"]
     assert f"{allowed + 1} of " in verdict.findings[0].problem
 
 
-def test_what_a_level_needs_is_said(run: Path, honest: Entry) -> None:
+def test_what_a_level_needs_is_said(run: Path, honest: BoardEntry) -> None:
     with pytest.raises(UsageError, match="--run"):
-        verify(honest, Means(segmenter="graphcut"))
+        verify(honest, Evidence(segmenter="graphcut"))
     with pytest.raises(UsageError, match="--segmenter"):
-        verify(honest, Means(run, model="oracle"))
+        verify(honest, Evidence(run, model="oracle"))
 
 
 def test_the_command_line_submits_verifies_and_records(run: Path, tmp_path: Path) -> None:

@@ -196,7 +196,7 @@ def test_a_report_says_what_failed_and_what_is_missing(task: str, tool: str, tmp
     [
         (completion([""]) | {"choices": [{"message": {"content": None}, "finish_reason": "length"}]}, "xy1000",
          r"8 of 8 replies were cut off at max_tokens=128 .*--set max_tokens=4096"),
-        ("Positive point: (0.45, 0.2)", "xy1000", r"All 8 clicks lie in the upper left corner.*point format xy1000"),
+        ("Positive point: (0.45, 0.2)", "xy1000", r"All 8 clicks are in the upper left corner.*point format xy1000"),
         ("", "xy1000", "All 8 replies were empty"),
         (CLICK, "xy1000", None),
         ("Positive point: (0.001, 0.002)", "xy1", None),

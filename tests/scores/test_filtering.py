@@ -123,7 +123,7 @@ def test_a_model_says_it_in_its_reply_or_is_asked(rate: str, tool: str, tmp_path
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"strategy": "tree"}, "Nobody clicks in filter_boxes"),
+        ({"strategy": "tree"}, "Episodes of filter_boxes have no clicks"),
         ({"initial": "gt-box"}, "makes its own masks; leave --initial out"),
     ],
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,27 +13,24 @@ from hlmat_bench.actions import Action
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.reports.run.sections import click_tables, tables
 from hlmat_bench.runs.run_folder import Run
-from hlmat_bench.scores.facts import facts
-from hlmat_bench.scores.outcomes import Place, outcome, step_kind
+from hlmat_bench.scores.episodes import score_episode, states_of
+from hlmat_bench.scores.outcomes import ClickPlace, outcome, step_kind
 from hlmat_bench.scores.regions import Region
 from tests.support import episodes
 
 
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 2**32 - 1))
-def test_regions_count_like_pixels(height: int, width: int, seed: int) -> None:
+def test_areas_count_pixels(height: int, width: int, seed: int) -> None:
     generator = np.random.default_rng(seed)
-    one, other = generator.random((2, height, width)) < generator.random((2, 1, 1))
-    ours, theirs = Region(episodes.rle(one)), Region(episodes.rle(other))
-    assert (ours.area, ours.shared(theirs)) == (one.sum(), (one & other).sum())
-    assert ours.shared(Region(None)) == Region(None).shared(ours) == 0
+    gt, mask, ignored = generator.random((3, height, width)) < generator.random((3, 1, 1))
+    made = episodes.episode("a", gt, [(episodes.click(True, 0, 0), mask), (episodes.click(True, 0, 0), mask)])
+    made = replace(made, ignore=episodes.rle(ignored))
+    expected = int((gt & mask & ~ignored).sum()), int(((gt | mask) & ~ignored).sum())
+    one = score_episode(made, 3)
+    assert one.areas() == [(0, int((gt & ~ignored).sum())), expected, expected, expected]
+    assert [state.areas for state in states_of(made)] == one.areas()[:3]
     y, x = int(generator.integers(height)), int(generator.integers(width))
-    assert ours.holds(x, y) == one[y, x]
-    sides = sum(
-        one[y, x] and not (0 <= y + dy < height and 0 <= x + dx < width and one[y + dy, x + dx])
-        for y, x in np.ndindex(height, width)
-        for dy, dx in ((0, 1), (0, -1), (1, 0), (-1, 0))
-    )
-    assert ours.perimeter() == sides
+    assert Region(made.gt).holds(x, y) == gt[y, x]
 
 
 def test_regions_of_two_sizes_are_refused() -> None:
@@ -50,7 +49,7 @@ def test_regions_of_two_sizes_are_refused() -> None:
     ],
 )  # fmt: skip
 def test_kinds_of_clicks(positive: bool, inside: bool, covered: bool, gain: float, kind: str) -> None:
-    assert step_kind(episodes.click(positive, 0, 0), Place(inside, covered), gain) == kind
+    assert step_kind(episodes.click(positive, 0, 0), ClickPlace(inside, covered), gain) == kind
 
 
 @pytest.mark.parametrize(
@@ -83,8 +82,8 @@ def test_outcomes(kinds: list[str | None], stop: str, final: float, best: float,
     assert outcome(kinds, stop, score=final, best=best) == expected
 
 
-def test_facts_are_those_of_the_scores(played: list[Run]) -> None:
-    made = [facts(episode, 4) for episode in played[0].episodes()]
+def test_episodes_are_those_of_the_scores(played: list[Run]) -> None:
+    made = [score_episode(episode, 4) for episode in played[0].episodes()]
     scores = played[0].scores()
     for t, point in enumerate(scores["curve"]):
         assert np.mean([one.iou[t] for one in made]) == pytest.approx(point["miou"], abs=1e-12)
@@ -94,7 +93,7 @@ def test_facts_are_those_of_the_scores(played: list[Run]) -> None:
     invalid = sum(kind in ("unparsable", "refusal", "request failed") for kind in kinds)
     assert invalid == sum(scores["clicks"]["invalid"].values())
     for q in ("0.80", "0.85"):
-        assert sum(one.clicks[q] is None for one in made) == scores["noc"][q]["failed"]
+        assert sum(one.reached[q] is None for one in made) == scores["noc"][q]["failed"]
 
 
 def test_click_tables_hold_every_number() -> None:

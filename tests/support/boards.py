@@ -11,7 +11,7 @@ from typing import Any
 
 import hlmat_bench
 from hlmat_bench.protocol.manifest import write_json
-from hlmat_bench.reports.leaderboard.entry import Entry
+from hlmat_bench.reports.leaderboard.entry import BoardEntry
 from hlmat_bench.reports.leaderboard.submission import Declaration, make_entry
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.testing import ChatServer
@@ -72,7 +72,7 @@ def edit(run: Path, change: Callable[[list[dict[str, Any]]], None]) -> None:
     path.write_text("".join(json.dumps(episode) + "\n" for episode in episodes))
 
 
-def dumped(entry: Entry) -> dict[str, Any]:
+def dumped(entry: BoardEntry) -> dict[str, Any]:
     """Return the entry as JSON values that a test may change."""
     value: dict[str, Any] = json.loads(json.dumps(entry.model_dump()))
     return value

@@ -25,7 +25,7 @@ def canonical(episode: Episode) -> dict[str, Any]:
 
 
 def marks(episode: Episode) -> str:
-    """The first digits of the digests of the episode's head (all but its steps) and of each step, joined."""
+    """Return the first digits of the digests of the episode's head (all but its steps) and of its steps, joined."""
     value = canonical(episode)
     steps = value.pop("steps")
     return "".join(digest(part)[:MARK] for part in (value, *steps))
@@ -42,5 +42,5 @@ class RunDigest:
         self._hash.update(bytes.fromhex(digest(canonical(episode))))
 
     def hex(self) -> str:
-        """The digest of all episodes so far."""
+        """Return the digest of all episodes so far."""
         return self._hash.hexdigest()

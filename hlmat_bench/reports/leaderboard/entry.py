@@ -38,19 +38,19 @@ def _linkable(url: str) -> str:
 
 
 Name: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$", max_length=120)]
-Line: TypeAlias = Annotated[str, Field(min_length=1, max_length=200)]
-Text: TypeAlias = Annotated[str, Field(min_length=1, max_length=2000)]
+ShortText: TypeAlias = Annotated[str, Field(min_length=1, max_length=200)]
+LongText: TypeAlias = Annotated[str, Field(min_length=1, max_length=2000)]
 Link: TypeAlias = Annotated[str, Field(pattern="^https?://", max_length=LINK_LENGTH), AfterValidator(_linkable)]
 Date: TypeAlias = Annotated[str, Field(pattern=r"^20[0-9]{2}-[01][0-9]-[0-3][0-9]$")]
 Sha256: TypeAlias = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 Count: TypeAlias = Annotated[int, Field(ge=0, le=MAX_SAMPLES * MAX_BUDGET)]
 Tokens: TypeAlias = Annotated[int, Field(ge=0, le=10**13)]
-Pixels: TypeAlias = Annotated[int, Field(ge=0, le=2**29)]
+PixelCount: TypeAlias = Annotated[int, Field(ge=0, le=2**29)]
 Clicks: TypeAlias = Annotated[int, Field(ge=1, le=MAX_BUDGET)]
-Interval: TypeAlias = Annotated[list[Annotated[float, Field(ge=0, le=MAX_BUDGET)]], Field(min_length=2, max_length=2)]
+Ends: TypeAlias = Annotated[list[Annotated[float, Field(ge=0, le=MAX_BUDGET)]], Field(min_length=2, max_length=2)]
 Json: TypeAlias = Annotated[dict[str, Any], AfterValidator(check_bounded)]
-Rule: TypeAlias = Literal["final", "self", "best"]
+SelectionRule: TypeAlias = Literal["final", "self", "best"]
 Threshold: TypeAlias = Literal["0.80", "0.85", "0.90"]
 Column = Field(max_length=MAX_SAMPLES)
 
@@ -59,18 +59,18 @@ class Selection(Exact):
     """The scores of one mask per sample, as in scores.json."""
 
     miou: Share
-    miou_ci: Interval
+    miou_ci: Ends
     ciou: Share
-    ciou_ci: Interval
+    ciou_ci: Ends
     biou: Share
     precision: Annotated[dict[str, Share], Field(max_length=20)]
 
 
-class NoC(Exact):
+class EntryNoC(Exact):
     """The number of clicks to reach an IoU; a miss counts the budget."""
 
     mean: Annotated[float, Field(ge=1, le=MAX_BUDGET)]
-    ci: Interval
+    ci: Ends
     solved: Count
     failed: Count
 
@@ -80,7 +80,7 @@ class CurvePoint(Exact):
 
     t: Annotated[int, Field(ge=0, le=MAX_BUDGET)]
     miou: Share
-    miou_ci: Interval
+    miou_ci: Ends
     ciou: Share
     biou: Share
 
@@ -116,6 +116,14 @@ class Failures(Exact):
     share: Share = 0.0
 
 
+class Further(Exact):
+    """A score of `hlmat_bench.scores.registry.further`, over n samples; null where it is not defined."""
+
+    value: float | None
+    ci: Annotated[list[float], Field(min_length=2, max_length=2)] | None
+    n: Count
+
+
 class Scores(Exact):
     """What the leaderboard takes of scores.json (`hlmat-scores/1`)."""
 
@@ -124,13 +132,14 @@ class Scores(Exact):
     n_refs: Annotated[int, Field(ge=1, le=MAX_SAMPLES)]
     budget: Clicks
     track: Literal["point", "box+point"]
-    selection: dict[Rule, Selection]
-    noc: dict[Threshold, NoC]
+    selection: dict[SelectionRule, Selection]
+    noc: dict[Threshold, EntryNoC]
     curve: Annotated[list[CurvePoint], Field(min_length=2, max_length=MAX_BUDGET + 1)]
     auc: Share
     clicks: ClickScores
     cost: Cost
     failures: Failures = Failures()
+    further: Annotated[dict[Name, Further], Field(max_length=50)] = Field({}, exclude_if=lambda found: not found)
 
 
 class TaskFacts(Exact):
@@ -155,18 +164,18 @@ class Manifest(Exact):
     """The run's manifest (`hlmat-run/1`), without folders of the submitter's machine."""
 
     argv: Annotated[list[Annotated[str, Field(max_length=MAX_TEXT)]], Field(max_length=200)]
-    versions: Annotated[dict[Line, Line], Field(max_length=100)]
+    versions: Annotated[dict[ShortText, ShortText], Field(max_length=100)]
     model: Json
     task: TaskFacts
     segmenter: Json
     protocol: Json
     protocol_fingerprint: Sha256
     points: Json
-    resize: Line
+    resize: ShortText
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)]
     limit: Annotated[int, Field(ge=1, le=2**31)] | None
-    started: Line
-    finished: Line
+    started: ShortText
+    finished: ShortText
 
     @model_validator(mode="after")
     def _named(self) -> Self:
@@ -182,8 +191,8 @@ class Manifest(Exact):
         return self
 
     @property
-    def selection(self) -> Rule:
-        """Which mask of an episode is the model's answer; see `hlmat_bench.protocol.settings.headline`."""
+    def selection(self) -> SelectionRule:
+        """Return which mask of an episode is the answer; see `hlmat_bench.protocol.settings.headline`."""
         return "self" if headline(self.protocol) == "self" else "final"
 
 
@@ -197,10 +206,10 @@ class Samples(Exact):
         marks: the start of the digests of the episode's head and of each of its steps, 8 hex digits each.
     """
 
-    id: Annotated[list[Line], Column]
-    image_id: Annotated[list[Line], Column]
-    intersection: Annotated[list[Pixels], Column]
-    union: Annotated[list[Pixels], Column]
+    id: Annotated[list[ShortText], Column]
+    image_id: Annotated[list[ShortText], Column]
+    intersection: Annotated[list[PixelCount], Column]
+    union: Annotated[list[PixelCount], Column]
     first: dict[Literal["0.80", "0.85"], Annotated[list[Clicks | None], Column]]
     marks: Annotated[list[Annotated[str, Field(pattern=r"^([0-9a-f]{8})+$", max_length=8 * (MAX_BUDGET + 1))]], Column]
 
@@ -223,11 +232,11 @@ class Samples(Exact):
         return self
 
     def ious(self) -> NDArray[np.float64]:
-        """The IoU of every sample's answer, float64 (n,)."""
+        """Return the IoU of every sample's answer, float64 (n,)."""
         return np.array([ratio(*pair) for pair in zip(self.intersection, self.union, strict=True)])
 
 
-class Entry(Exact):
+class BoardEntry(Exact):
     """An entry.
 
     Attributes:
@@ -246,7 +255,7 @@ class Entry(Exact):
     title: Annotated[str, Field(min_length=1, max_length=120)]
     submitter: Annotated[str, Field(min_length=1, max_length=120)]
     submitted: Date
-    training_data: Text
+    training_data: LongText
     weights: Literal["open", "closed"]
     links: Annotated[list[Link], Field(max_length=5)]
     manifest: Manifest
@@ -256,27 +265,27 @@ class Entry(Exact):
 
     @property
     def answer(self) -> Selection:
-        """The scores of the masks that are the model's answers."""
+        """Return the scores of the masks that are the model's answers."""
         return self.scores.selection[self.manifest.selection]
 
 
 Model = TypeVar("Model", bound=Exact)
 
 
-def read_entry(path: Path) -> Entry:
-    """The entry in a file, which is named after it.
+def read_entry(path: Path) -> BoardEntry:
+    """Read the entry in a file, which is named after it.
 
     Raises:
         UsageError: when the file is no entry; see `files.read_json` for what is refused before it is looked into.
     """
-    entry = checked(Entry, read_json(path), path.name)
+    entry = checked(BoardEntry, read_json(path), path.name)
     if path.name != f"{entry.id}.json":
         raise UsageError(f"{path.name} holds the entry {entry.id!r}; name it {entry.id}.json.")
     return entry
 
 
 def checked(model: type[Model], value: Mapping[str, Any], where: str, extra: Literal["ignore"] | None = None) -> Model:
-    """The value as an object of a schema; with ``extra="ignore"`` it may have other fields as well.
+    """Return the value as an object of a schema; with ``extra="ignore"`` it may have other fields as well.
 
     Raises:
         UsageError: names the first field that does not fit, never its content.
@@ -289,13 +298,13 @@ def checked(model: type[Model], value: Mapping[str, Any], where: str, extra: Lit
 
 
 def lasting(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """What makes a segmenter: its spec without versions and device."""
+    """Return a segmenter's spec without versions and device, which do not make it another segmenter."""
     return {key: value for key, value in spec.items() if key not in SURROUNDINGS}
 
 
 def json_schema() -> str:
-    """The JSON schema of an entry, as `leaderboard/entry.schema.json` holds it."""
-    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Entry.model_json_schema()}
+    """Return the JSON schema of an entry, as `leaderboard/entry.schema.json` holds it."""
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **BoardEntry.model_json_schema()}
     return json.dumps(schema, indent=1, sort_keys=True) + "\n"
 
 

@@ -22,7 +22,7 @@ MAX_DEPTH, MAX_VALUES, MAX_TEXT, MAX_NUMBER = 12, 20_000, 20_000, 2**53
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a file from a stranger.
+    """Read the JSON object in a file from a stranger.
 
     Raises:
         UsageError: for a link, anything but a regular file, more than `MAX_BYTES`, and what is no JSON object: among
@@ -41,7 +41,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def check_bounded(value: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The value, when it is JSON within the limits of depth, number of values, length of text and size of numbers.
+    """Return the JSON value, when its depth, number of values, texts and numbers are within the limits.
 
     Raises:
         ValueError: says which limit is exceeded.
@@ -76,7 +76,7 @@ def _check_scalar(item: Any) -> None:
 
 
 def _bytes(path: Path) -> bytes:
-    """The whole file, never more than the limit; neither a link nor a pipe is opened."""
+    """Read the whole file, never more than the limit; neither a link nor a pipe is opened."""
     try:
         before = path.lstat()
         if not stat.S_ISREG(before.st_mode):

@@ -6,10 +6,10 @@ from hlmat_bench.core import files
 from hlmat_bench.core.content import folder
 from hlmat_bench.core.validation import Exact
 from hlmat_bench.data.published import published_table
-from hlmat_bench.reports.leaderboard.entry import Line, Link, Name, Text
+from hlmat_bench.reports.leaderboard.entry import Link, LongText, Name, ShortText
 
 
-class Choice(Exact):
+class PublishedChoice(Exact):
     """A published table, or some of it, for a task group.
 
     Attributes:
@@ -22,18 +22,18 @@ class Choice(Exact):
     table: str
     group: Name
     tasks: dict[str, Name]
-    rows: dict[str, Line]
+    rows: dict[str, ShortText]
 
 
 class PublishedRow(Exact):
     """A method, what it is, and its numbers, one per task; None where the paper has none."""
 
-    method: Line
-    about: Line
+    method: ShortText
+    about: ShortText
     values: list[float | None]
 
 
-class PublishedTable(Exact):
+class BoardTable(Exact):
     """A table of a paper.
 
     Attributes:
@@ -46,23 +46,23 @@ class PublishedTable(Exact):
     """
 
     group: Name
-    title: Line
-    source: Line
+    title: ShortText
+    source: ShortText
     url: Link
-    metric: Text
+    metric: LongText
     tasks: list[Name]
     rows: list[PublishedRow]
 
 
-def published() -> list[PublishedTable]:
-    """The tables that `leaderboard/published.yaml` chooses."""
+def published() -> list[BoardTable]:
+    """Return the tables that `leaderboard/published.yaml` chooses."""
     values = files.read(folder("leaderboard") / "published.yaml", "choice of published numbers")
-    return [_table(Choice.model_validate(value)) for value in values]
+    return [_table(PublishedChoice.model_validate(value)) for value in values]
 
 
-def _table(choice: Choice) -> PublishedTable:
+def _table(choice: PublishedChoice) -> BoardTable:
     publication, table = published_table(choice.table)
-    return PublishedTable(
+    return BoardTable(
         group=choice.group,
         title=table.title,
         source=publication.source,

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from hlmat_bench.core.text import clean
 from hlmat_bench.protocol.reference import REFERENCES
 from hlmat_bench.protocol.settings import digest
-from hlmat_bench.reports.leaderboard.entry import Entry, TaskFacts, lasting
+from hlmat_bench.reports.leaderboard.entry import BoardEntry, TaskFacts, lasting
 from hlmat_bench.reports.leaderboard.repository import Listed
 from hlmat_bench.scores.intervals import bootstrap_difference
 
@@ -40,8 +40,8 @@ class Row:
     reference: str | None
 
     @property
-    def entry(self) -> Entry:
-        """The entry itself."""
+    def entry(self) -> BoardEntry:
+        """Return the entry itself."""
         return self.listed.entry
 
 
@@ -55,7 +55,7 @@ class Ranking:
         track, budget: of all of them.
         start: the state before the first click, where it was made by another run or comes from files; else empty.
         n, n_images: samples and images.
-        limit: only the first so many samples of the task were played; None: all.
+        limit: how many samples of the task were played, from the first; None: all.
         rows: ranked ones by mIoU, then the references by mIoU.
         key: tells apart rankings that look alike but differ in the data's or the segmenter's details.
     """
@@ -73,20 +73,20 @@ class Ranking:
 
     @property
     def ranked(self) -> int:
-        """How many have a rank."""
+        """Return how many entries have a rank."""
         return sum(row.rank is not None for row in self.rows)
 
 
 def rankings(listed: Iterable[Listed]) -> list[Ranking]:
-    """The entries, by what may be compared, in the order of tasks, segmenters, tracks and budgets."""
+    """Group entries by what may be compared, in the order of tasks, segmenters, tracks and budgets."""
     groups: dict[tuple[Any, ...], list[Listed]] = {}
     for each in listed:
         groups.setdefault(_comparable(each.entry), []).append(each)
     return [_ranking(groups[key], digest(key)[:8]) for key in sorted(groups)]
 
 
-def reference(entry: Entry) -> str | None:
-    """Why an entry is not ranked: it knows the ground truth, or nothing. None where it is."""
+def reference(entry: BoardEntry) -> str | None:
+    """Return why an entry is not ranked: it knows the ground truth, or nothing. None where it is ranked."""
     model, protocol = entry.manifest.model, entry.manifest.protocol
     if model.get("kind") == "reference":
         known = REFERENCES.get(str(model["name"]).partition(",")[0])
@@ -99,7 +99,7 @@ def reference(entry: Entry) -> str | None:
 def rank_ranges(
     values: Sequence[NDArray[np.float64]], images: Sequence[str], *, resamples: int = 2000
 ) -> list[tuple[int, int]]:
-    """The range of ranks of each of k entries, from 1.
+    """Return the range of ranks of each of k entries, from 1.
 
     Args:
         values: per entry its IoU of every sample, float (n,), samples in the same order.
@@ -117,8 +117,8 @@ def rank_ranges(
     return [(1 + int(a), len(values) - int(b)) for a, b in zip(above, below, strict=True)]
 
 
-def _comparable(entry: Entry) -> tuple[Any, ...]:
-    """What entries of one ranking have in common; it sorts by what a reader looks for first."""
+def _comparable(entry: BoardEntry) -> tuple[Any, ...]:
+    """Return what entries of one ranking have in common; it sorts by what a reader looks for first."""
     manifest, task = entry.manifest, entry.manifest.task
     samples = sorted(zip(entry.samples.id, entry.samples.image_id, strict=True))
     return (
@@ -137,8 +137,8 @@ def _comparable(entry: Entry) -> tuple[Any, ...]:
     )
 
 
-def _start(entry: Entry) -> str:
-    """What an entry begins with, where that is neither nothing nor the model's own work nor the ground truth's."""
+def _start(entry: BoardEntry) -> str:
+    """Return the initial state of an entry; empty where it is nothing, a box of the model, or the ground truth's."""
     initial: str = entry.manifest.protocol["initial"]
     return "" if initial in _OWN_STARTS else initial
 

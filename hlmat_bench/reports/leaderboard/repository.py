@@ -4,7 +4,7 @@
     DIR/verified/ID.json   hlmat-verification/1, by maintainers: `hlmat-bench leaderboard verify ... --record`
     DIR/withdrawn/ID.json  hlmat-withdrawal/1, by maintainers
 
-A level is never what an entry says of itself: it stands in a file of its own, which holds the entry's SHA-256. An entry
+A level is never what an entry says of itself: it is in a file of its own, which holds the entry's SHA-256. An entry
 that is changed afterwards falls back to *schema*.
 """
 
@@ -23,10 +23,19 @@ from pydantic import Field
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.validation import Exact
 from hlmat_bench.protocol import manifest
-from hlmat_bench.reports.leaderboard.entry import Date, Entry, Line, Name, Sha256, Text, checked, read_entry
+from hlmat_bench.reports.leaderboard.entry import (
+    BoardEntry,
+    Date,
+    LongText,
+    Name,
+    Sha256,
+    ShortText,
+    checked,
+    read_entry,
+)
 from hlmat_bench.reports.leaderboard.files import read_json
 from hlmat_bench.reports.leaderboard.verify import schema_level
-from hlmat_bench.reports.leaderboard.verify.findings import Level
+from hlmat_bench.reports.leaderboard.verify.findings import BadgeLevel
 
 ENTRIES, VERIFIED, WITHDRAWN = "entries", "verified", "withdrawn"
 
@@ -46,8 +55,8 @@ class Verification(Exact):
     entry_sha256: Sha256
     level: Literal["schema", "recomputed", "replayed", "rerun"]
     date: Date
-    version: Line
-    notes: Annotated[list[Text], Field(max_length=10)]
+    version: ShortText
+    notes: Annotated[list[LongText], Field(max_length=10)]
 
 
 class Withdrawal(Exact):
@@ -67,7 +76,7 @@ class Withdrawal(Exact):
     task: Name
     group: Name
     date: Date
-    reason: Text
+    reason: LongText
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +87,12 @@ class Listed:
         verification: None, or one of another version of the file, where nothing more than its form is known.
     """
 
-    entry: Entry
+    entry: BoardEntry
     verification: Verification | None
 
     @property
-    def level(self) -> Level:
-        """The badge."""
+    def level(self) -> BadgeLevel:
+        """Return the strongest level that was verified."""
         return self.verification.level if self.verification else "schema"
 
 
@@ -96,7 +105,7 @@ class Repository:
 
 
 def read_repository(folder: Path) -> Repository:
-    """The entries of a folder, without those that were withdrawn.
+    """Read the entries of a folder, without those that were withdrawn.
 
     Raises:
         UsageError: when there is none, or a file in it does not fit its schema or contradicts itself.
@@ -111,11 +120,11 @@ def read_repository(folder: Path) -> Repository:
     return Repository(listed, withdrawn)
 
 
-def record(path: Path, level: Level, notes: Sequence[str] = ()) -> Path:
+def record(path: Path, level: BadgeLevel, notes: Sequence[str] = ()) -> Path:
     """Write what was verified of the entry in ``DIR/entries/ID.json`` to ``DIR/verified/ID.json``.
 
     Raises:
-        UsageError: when the entry lies in no repository.
+        UsageError: when the entry is in no repository.
     """
     out = _beside(path, VERIFIED)
     document = {
@@ -134,7 +143,7 @@ def withdraw(path: Path, reason: str) -> Path:
     """Take an entry, ``DIR/entries/ID.json``, back: its row stays, with the reason, its numbers go.
 
     Raises:
-        UsageError: when it is no entry, or lies in no repository.
+        UsageError: when it is no entry, or is in no repository.
     """
     entry = read_entry(path)
     out = _beside(path, WITHDRAWN)
@@ -148,11 +157,9 @@ def withdraw(path: Path, reason: str) -> Path:
 
 
 def _beside(path: Path, folder: str) -> Path:
-    """The file of the same entry in another folder of its repository, which is made."""
+    """Return the path of an entry's file in another folder of its repository, and make that folder."""
     if path.parent.name != ENTRIES:
-        raise UsageError(
-            f"{path} lies in no folder {ENTRIES} of a leaderboard; give the entry as DIR/{ENTRIES}/ID.json."
-        )
+        raise UsageError(f"{path} is in no folder {ENTRIES} of a leaderboard; give the entry as DIR/{ENTRIES}/ID.json.")
     out = path.parent.parent / folder / path.name
     out.parent.mkdir(exist_ok=True)
     return out

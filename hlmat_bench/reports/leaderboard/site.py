@@ -16,6 +16,7 @@ from hlmat_bench.reports.leaderboard.repository import ENTRIES, Repository, With
 from hlmat_bench.reports.pages.data import csv_text, json_text
 from hlmat_bench.reports.pages.site import Site
 from hlmat_bench.reports.pages.templates import environment
+from hlmat_bench.scores.registry import columns, further
 
 _ASSETS = ("base.css", "hl.js", "board.css", "board.js")
 
@@ -49,18 +50,20 @@ def build(folder: Path, out: Path) -> Path:
     return out
 
 
-def _environment(groups: Sequence[views.Group]) -> Environment:
+def _environment(groups: Sequence[views.TaskGroup]) -> Environment:
     pages = environment()
     pages.globals |= {
         "groups": groups,
         "symbols": views.SYMBOLS,
         "most_curves": views.MOST_CURVES,
         "task_title": views.task_title,
+        "cells": views.cells,
+        "further": list(further().values()),
     }
     return pages
 
 
-def _index(pages: Environment, groups: Sequence[views.Group], repository: Repository) -> str:
+def _index(pages: Environment, groups: Sequence[views.TaskGroup], repository: Repository) -> str:
     leaders = {ranking.key: _leaders(ranking) for group in groups for ranking in group.rankings}
     return pages.get_template("board_index.html.j2").render(
         repository=repository, levels=list(views.levels()), leaders=leaders, root=""
@@ -68,7 +71,7 @@ def _index(pages: Environment, groups: Sequence[views.Group], repository: Reposi
 
 
 def _leaders(ranking: Ranking) -> list[Row]:
-    """Those than which none is clearly better."""
+    """Return the ranked rows than which no other is clearly better."""
     return [row for row in ranking.rows if row.rank is not None and row.rank[0] == 1]
 
 
@@ -77,6 +80,7 @@ def _entry(pages: Environment, ranking: Ranking, row: Row) -> str:
         ranking=ranking,
         row=row,
         entry=row.entry,
+        columns=columns("leaderboard", ranking.task.kind),
         drawn=views.entry_curve(ranking, row),
         command=views.command(row.entry),
         manifest=views.pretty(row.entry.manifest.model_dump()),
@@ -85,9 +89,9 @@ def _entry(pages: Environment, ranking: Ranking, row: Row) -> str:
     )
 
 
-def _downloads(site: Site, group: views.Group) -> None:
-    """The group's rows as CSV and as JSON."""
-    rows = [views.flat(ranking, row) for ranking in group.rankings for row in ranking.rows]
+def _downloads(site: Site, group: views.TaskGroup) -> None:
+    """Write the group's rows as CSV and as JSON."""
+    rows = [views.flat(ranking, row, group.columns) for ranking in group.rankings for row in ranking.rows]
     headers = list(rows[0]) if rows else ["id"]
     site.write(f"data/{group.name}.csv", csv_text(headers, [list(row.values()) for row in rows]))
     value = {

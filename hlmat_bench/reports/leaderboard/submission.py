@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from hlmat_bench.core import masks
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.text import public
 from hlmat_bench.protocol.records import Episode
 from hlmat_bench.reports.leaderboard.digests import RunDigest, marks
-from hlmat_bench.reports.leaderboard.entry import ENTRY_SCHEMA, MOST_FAILED, Entry, Manifest, Rule, Scores, checked
+from hlmat_bench.reports.leaderboard.entry import (
+    ENTRY_SCHEMA,
+    MOST_FAILED,
+    BoardEntry,
+    Manifest,
+    Scores,
+    SelectionRule,
+    checked,
+)
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.scores import first_success, ratio
-from hlmat_bench.scores.scoring import score_episodes
-
-THRESHOLDS = ("0.80", "0.85")
+from hlmat_bench.scores.episodes import SHOWN_THRESHOLDS, Areas, EpisodeScores, score_episode
+from hlmat_bench.scores.scoring import score_samples
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +48,8 @@ class Declaration:
     date: str = ""
 
 
-def make_entry(run: Run, declared: Declaration, name: str = "") -> Entry:
-    """The entry of a run, everything computed from its episodes.
+def make_entry(run: Run, declared: Declaration, name: str = "") -> BoardEntry:
+    """Make the entry of a run, everything computed from its episodes.
 
     Args:
         run: a finished run of a model.
@@ -56,7 +62,11 @@ def make_entry(run: Run, declared: Declaration, name: str = "") -> Entry:
     manifest = published_manifest(run.manifest)
     title = declared.title or str(manifest.model["name"])
     tally = Tally(manifest.selection)
-    scores = scores_of(tally.watch(run.episodes()), manifest)
+    samples = []
+    for episode in run.episodes():
+        samples.append(score_episode(episode, manifest.protocol["budget"], boundary=True))
+        tally.add(episode, samples[-1].areas())
+    scores = scores_of(samples, manifest)
     _check_complete(run, scores)
     value = {
         "schema": ENTRY_SCHEMA,
@@ -72,7 +82,7 @@ def make_entry(run: Run, declared: Declaration, name: str = "") -> Entry:
         "episodes_sha256": tally.digest.hex(),
         "samples": tally.columns(),
     }
-    return checked(Entry, value, "The entry")
+    return checked(BoardEntry, value, "The entry")
 
 
 def _check_complete(run: Run, scores: Scores) -> None:
@@ -90,67 +100,64 @@ def _check_complete(run: Run, scores: Scores) -> None:
 
 @dataclass
 class Tally:
-    """The rows of an entry's table of samples, collected while episodes pass by.
+    """The rows of an entry's table of samples, collected episode by episode.
 
     Attributes:
         rule: which mask is the answer.
         rows: per episode; see `row`.
-        digest: of all episodes that passed.
+        digest: of all episodes.
     """
 
-    rule: Rule
+    rule: SelectionRule
     rows: list[dict[str, Any]] = field(default_factory=list)
     digest: RunDigest = field(default_factory=RunDigest)
 
-    def watch(self, episodes: Iterable[Episode]) -> Iterator[Episode]:
-        """The same episodes."""
-        for episode in episodes:
-            self.rows.append(row(episode, self.rule, state_areas(episode)))
-            self.digest.add(episode)
-            yield episode
+    def add(self, episode: Episode, areas: Sequence[Areas]) -> None:
+        """Add an episode and the areas of its masks, from the initial one on."""
+        self.rows.append(row(episode, self.rule, areas))
+        self.digest.add(episode)
 
     def columns(self) -> dict[str, Any]:
-        """The table, by column."""
+        """Return the table, by column."""
         plain = {key: [each[key] for each in self.rows] for key in ("id", "image_id", "intersection", "union", "marks")}
-        return {**plain, "first": {key: [each["first"][key] for each in self.rows] for key in THRESHOLDS}}
+        return {**plain, "first": {key: [each["first"][key] for each in self.rows] for key in SHOWN_THRESHOLDS}}
 
 
-def row(episode: Episode, rule: Rule, areas: Sequence[tuple[int, int]]) -> dict[str, Any]:
-    """What an entry holds of one episode, from the `state_areas` of its masks."""
-    curve = [ratio(*each) for each in areas[1:]]
+def row(episode: Episode, rule: SelectionRule, areas: Sequence[Areas]) -> dict[str, Any]:
+    """Return what an entry holds of one episode.
+
+    Args:
+        episode: the record.
+        rule: which mask is the answer.
+        areas: of its masks, from the initial one on, carried forward or not.
+    """
+    curve = [ratio(*each) for each in areas[1:] or areas]
     intersection, union = areas[episode.selected[rule]]
     return {
         "id": episode.sample_id,
         "image_id": episode.image_id,
         "intersection": intersection,
         "union": union,
-        "first": {key: first_success(curve, float(key), len(curve)) if curve else None for key in THRESHOLDS},
+        "first": {key: first_success(curve, float(key), len(curve)) for key in SHOWN_THRESHOLDS},
         "marks": marks(episode),
     }
 
 
-def state_areas(episode: Episode) -> list[tuple[int, int]]:
-    """Intersection and union with the ground truth, in pixels, of the initial mask and of that after every step."""
-    nothing = masks.RLE(size=list(episode.size), counts=_all_zero(episode))
-    states = [episode.initial["mask"] or nothing, *(step.mask for step in episode.steps)]
-    return [masks.intersection_union(episode.gt, state, ignore=episode.ignore) for state in states]
-
-
-def scores_of(episodes: Iterable[Episode], manifest: Manifest) -> Scores:
-    """The scores of a run's episodes, of which the entry takes the fields it knows.
+def scores_of(samples: Iterable[EpisodeScores], manifest: Manifest) -> Scores:
+    """Return the scores of a run's episodes, of which the entry takes the fields it knows.
 
     Raises:
         UsageError: when there is no episode, or a number is beyond what an entry holds.
     """
     protocol = manifest.protocol
-    scores = score_episodes(episodes, budget=protocol["budget"], track=protocol["track"])
+    scores = score_samples(list(samples), budget=protocol["budget"], track=protocol["track"])
     if not scores["n"]:
         raise UsageError("The run has no episodes; play it to its end.")
     return checked(Scores, scores, "The scores", extra="ignore")
 
 
 def published_manifest(document: Mapping[str, Any]) -> Manifest:
-    """A run's manifest as an entry holds it: known fields, without folders of the machine and secrets.
+    """Return a run's manifest as an entry holds it: known fields, without folders of the machine and secrets.
 
     Settings that the fingerprint covers stay as they are.
 
@@ -176,13 +183,8 @@ def published_manifest(document: Mapping[str, Any]) -> Manifest:
     return checked(Manifest, known, "The manifest")
 
 
-def _all_zero(episode: Episode) -> str:
-    height, width = episode.size
-    return masks.compress({"size": [height, width], "counts": [height * width]})["counts"]
-
-
 def _slug(title: str, manifest: Manifest, scores: Scores) -> str:
-    """An id that says what the entry is, of at most 99 characters."""
+    """Return an id that says what the entry is, of at most 99 characters."""
     parts = (title, manifest.task.name, manifest.segmenter["name"], f"{scores.track}-{scores.budget}")
     words = (re.sub(r"[^a-z0-9.-]+", "-", part.lower())[:24].strip("-.") for part in parts)
     return "_".join(word for word in words if word)

@@ -6,17 +6,18 @@ import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.text import clean
 from hlmat_bench.data.tasks import load_task
-from hlmat_bench.reports.leaderboard.entry import Entry
-from hlmat_bench.reports.leaderboard.published import PublishedTable
+from hlmat_bench.reports.leaderboard.entry import BoardEntry
+from hlmat_bench.reports.leaderboard.published import BoardTable
 from hlmat_bench.reports.leaderboard.ranking import Ranking, Row
 from hlmat_bench.reports.leaderboard.repository import Withdrawal
 from hlmat_bench.reports.leaderboard.verify.findings import LEVELS
 from hlmat_bench.reports.pages import plots
+from hlmat_bench.scores.registry import Score, ScoreValue, columns
 
 MOST_CURVES = 5
 """How many curves a plot can show that a reader tells apart."""
@@ -35,7 +36,7 @@ _TITLES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class TaskGroup:
     """A page of rankings.
 
     Attributes:
@@ -46,25 +47,31 @@ class Group:
     name: str
     rankings: Sequence[Ranking]
     withdrawn: Sequence[Withdrawal]
-    published: Sequence[PublishedTable]
+    published: Sequence[BoardTable]
 
     @property
     def title(self) -> str:
-        """Its heading."""
+        """Return its heading."""
         return _TITLES.get(self.name, self.name)
 
     @property
     def page(self) -> str:
-        """Its file."""
+        """Return the name of its file."""
         return f"group-{self.name}.html"
 
     @property
     def entries(self) -> int:
-        """How many rows its rankings have."""
+        """Return how many rows its rankings have."""
         return sum(len(ranking.rows) for ranking in self.rankings)
 
+    @property
+    def columns(self) -> list[Score]:
+        """Return the scores that its tables show."""
+        kinds = dict.fromkeys(ranking.task.kind for ranking in self.rankings)
+        return list(dict.fromkeys(score for kind in kinds for score in columns("leaderboard", kind)))
+
     def choices(self) -> dict[str, list[str]]:
-        """What there is to filter by: per property its values."""
+        """Return what there is to filter by: per property its values."""
         values: dict[str, set[str]] = {
             "task": {ranking.task.name for ranking in self.rankings},
             "segmenter": {ranking.segmenter for ranking in self.rankings},
@@ -75,7 +82,7 @@ class Group:
         return {**{name: sorted(found) for name, found in values.items()}, "budget": budgets}
 
     def lookalikes(self) -> set[str]:
-        """The keys of rankings that differ from another one in nothing that their heading says."""
+        """Return the keys of rankings that differ from another one in nothing that their heading says."""
         seen: dict[tuple[str, str, str, int, str], list[str]] = {}
         for ranking in self.rankings:
             heading = (ranking.task.name, ranking.segmenter, ranking.track, ranking.budget, ranking.start)
@@ -84,14 +91,14 @@ class Group:
 
 
 def groups(
-    rankings: Sequence[Ranking], withdrawn: Sequence[Withdrawal], published: Sequence[PublishedTable]
-) -> list[Group]:
-    """One for each task group that anything belongs to; those of the paper first."""
+    rankings: Sequence[Ranking], withdrawn: Sequence[Withdrawal], published: Sequence[BoardTable]
+) -> list[TaskGroup]:
+    """Return a group for each task group that anything belongs to; those of the paper first."""
     names = {ranking.task.group for ranking in rankings}
     names |= {each.group for each in withdrawn} | {table.group for table in published}
     order = [name for name in _TITLES if name in names] + sorted(names - set(_TITLES))
     return [
-        Group(
+        TaskGroup(
             name,
             [ranking for ranking in rankings if ranking.task.group == name],
             [each for each in withdrawn if each.group == name],
@@ -101,14 +108,42 @@ def groups(
     ]
 
 
-def flat(ranking: Ranking, row: Row) -> dict[str, Any]:
-    """A row of the downloads, texts cleaned."""
-    entry, answer, scores = row.entry, row.entry.answer, row.entry.scores
+class EntryCell(NamedTuple):
+    """A score of an entry.
+
+    Attributes:
+        score: which one.
+        value: None where the entry does not have it.
+        missed: of a number of clicks, the samples that never get there; None of other scores.
+    """
+
+    score: Score
+    value: ScoreValue | None
+    missed: int | None
+
+
+def cells(entry: BoardEntry, shown: Sequence[Score]) -> list[EntryCell]:
+    """Return scores of an entry, in the order of the columns that show them."""
+    scores, rule = entry.scores.model_dump(), entry.manifest.selection
+    return [EntryCell(score, score.read(scores, rule), score.missed(scores)) for score in shown]
+
+
+def _flat_scores(shown: Sequence[EntryCell]) -> dict[str, float | None]:
+    found: dict[str, float | None] = {}
+    for score, value, missed in shown:
+        name = score.key.replace("@", "_")
+        found[name] = value.value if value else None
+        if missed is not None:
+            found[f"{name}_missed"] = missed
+        elif not score.note:
+            found |= {f"{name}_low": value.low if value else None, f"{name}_high": value.high if value else None}
+    return found
+
+
+def flat(ranking: Ranking, row: Row, shown: Sequence[Score]) -> dict[str, Any]:
+    """Return a row of the downloads, texts cleaned."""
+    entry, scores = row.entry, row.entry.scores
     best, worst = row.rank or (None, None)
-    noc: dict[str, float] = {}
-    for key in ("0.80", "0.85"):
-        name = f"noc_{key[2:]}"
-        noc |= {name: scores.noc[key].mean, f"{name}_missed": scores.noc[key].failed}
     return {
         "id": entry.id,
         "rank_best": best,
@@ -122,14 +157,7 @@ def flat(ranking: Ranking, row: Row) -> dict[str, Any]:
         "start": ranking.start,
         "strategy": clean(entry.manifest.protocol["strategy"]),
         "answer": entry.manifest.selection,
-        "miou": answer.miou,
-        "miou_low": answer.miou_ci[0],
-        "miou_high": answer.miou_ci[1],
-        "ciou": answer.ciou,
-        "ciou_low": answer.ciou_ci[0],
-        "ciou_high": answer.ciou_ci[1],
-        **noc,
-        "biou": answer.biou,
+        **_flat_scores(cells(entry, shown)),
         "dollars": scores.cost.dollars,
         "tokens_in": scores.cost.tokens_in,
         "tokens_out": scores.cost.tokens_out,
@@ -146,8 +174,8 @@ def flat(ranking: Ranking, row: Row) -> dict[str, Any]:
     }
 
 
-def curves(group: Group) -> plots.Plot | None:
-    """The mIoU of every row after each click; all but the first are spare lines, for a script to show."""
+def curves(group: TaskGroup) -> plots.Plot | None:
+    """Plot the mIoU of every row after each click; all but the first are spare lines, for a script to show."""
     rows = [(ranking, row) for ranking in group.rankings for row in ranking.rows]
     if not rows:
         return None
@@ -160,7 +188,7 @@ def curves(group: Group) -> plots.Plot | None:
 
 
 def entry_curve(ranking: Ranking, row: Row) -> plots.Plot:
-    """An entry's mIoU after each click, with the references of its ranking."""
+    """Plot an entry's mIoU after each click, with the references of its ranking."""
     own = row.entry.scores.curve
     low, high = zip(*(point.miou_ci for point in own), strict=True)
     series = [plots.Series(clean(row.entry.title), [point.miou for point in own], "s0", low, high)]
@@ -171,18 +199,18 @@ def entry_curve(ranking: Ranking, row: Row) -> plots.Plot:
     return plots.lines(series, title="mIoU after each click", x="clicks", y="mIoU")
 
 
-def command(entry: Entry) -> str:
-    """The command line that made the run, as a shell takes it."""
+def command(entry: BoardEntry) -> str:
+    """Return the command line that made the run, as a shell takes it."""
     return shlex.join(clean(word, 2000) for word in entry.manifest.argv)
 
 
 def pretty(value: Mapping[str, Any]) -> str:
-    """JSON in ASCII for a page: what hides or turns characters is seen as its number."""
+    """Return JSON in ASCII for a page: what hides or turns characters is seen as its number."""
     return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=True)
 
 
 def task_title(name: str) -> str:
-    """What the task is called in full; the name where it is none of ours."""
+    """Return the full title of a task; the name where it is not installed here."""
     try:
         return load_task(name).title or name
     except UsageError:
@@ -190,7 +218,7 @@ def task_title(name: str) -> str:
 
 
 def levels() -> Iterator[tuple[str, str, str]]:
-    """Name, symbol and meaning of each level."""
+    """Yield name, symbol and meaning of every level."""
     for level, meaning in LEVELS.items():
         yield level, SYMBOLS[level], meaning
 

@@ -19,6 +19,7 @@ from hlmat_bench.reports.run.images import write_pictures
 from hlmat_bench.reports.run.loaded import Entrant
 from hlmat_bench.reports.run.references import Reference
 from hlmat_bench.runs import reopen as run_data
+from hlmat_bench.scores.registry import further
 from hlmat_bench.scores.slices import Slicing, slicings
 
 _ASSETS = ("base.css", "hl.js", "report.css", "masks.js", "stage.js", "player.js", "gallery.js")
@@ -60,10 +61,10 @@ def report(
     place = Path(out) if out is not None else default_folder([Path(folder) for folder in runs])
     first = played[0]
     players = references.find(first, ceilings)
-    ways = slicings(first.facts, _oracle(players))
+    ways = slicings(first.samples, _oracle(players))
     source = _source(first, data_root, task) if images else None
     with Site(place) as site:
-        wanted = [sample.sample_id for sample in first.facts]
+        wanted = [sample.sample_id for sample in first.samples]
         numbers = write_pictures(site, source, wanted, progress) if source is not None else []
         write_data(site, played, ways, numbers)
         site.assets(*_ASSETS)
@@ -72,7 +73,7 @@ def report(
 
 
 def default_folder(runs: Sequence[Path]) -> Path:
-    """Where a report goes when no folder is named: into the run; of several runs, beside the first."""
+    """Return where a report goes when no folder is named: into the run; of several runs, next to the first."""
     return runs[0] / "report" if len(runs) == 1 else runs[0].resolve().parent / "comparison"
 
 
@@ -88,8 +89,8 @@ def _page(played: Sequence[Entrant], players: Sequence[Reference], ways: Sequenc
         "root": "",
         "runs": [views.about(entrant) for entrant in played],
         "curve": views.curve(played, players),
-        "definitions": DEFINITIONS,
-        "shards": -(-len(played[0].facts) // SHARD),
+        "definitions": DEFINITIONS | {each.title: each.definition for each in further().values()},
+        "shards": -(-len(played[0].samples) // SHARD),
         "manifests": [json_text(entrant.manifest, indent=1) for entrant in played],
     }
     if len(played) > 1:
@@ -131,4 +132,4 @@ def _comparison(played: Sequence[Entrant], ways: Sequence[Slicing]) -> dict[str,
 
 
 def _oracle(players: Sequence[Reference]) -> Any:
-    return next((player.facts for player in players if player.name == "oracle"), {})
+    return next((player.samples for player in players if player.name == "oracle"), {})

@@ -13,7 +13,9 @@ from hlmat_bench.reports.pages.plots import Plot, forest
 from hlmat_bench.reports.pages.templates import number
 from hlmat_bench.reports.run.loaded import Entrant, differing_settings
 from hlmat_bench.reports.run.views import with_range
-from hlmat_bench.scores.slices import Slicing, differences, scores_of
+from hlmat_bench.scores import miou
+from hlmat_bench.scores.registry import columns, further
+from hlmat_bench.scores.slices import Slicing, differences
 
 _SHORT = 16
 
@@ -37,25 +39,28 @@ class Pair:
 
     @property
     def verdict(self) -> str:
-        """Which one has the higher mIoU, where the interval says so."""
+        """Say which one has the higher mIoU, where the interval says so."""
         if not separated(self.found["miou_ci"]):
             return "not separated"
         return f"{self.names[0 if self.found['miou'] > 0 else 1]} is better"
 
 
 def separated(ends: Sequence[float] | None) -> bool:
-    """Whether the interval of a difference does not hold 0; of a single image there is none."""
+    """Tell whether the interval of a difference does not hold 0; of a single image there is none."""
     return ends is not None and not ends[0] <= 0 <= ends[1]
 
 
 def pairs(entrants: Sequence[Entrant]) -> list[Pair]:
-    """Every two runs."""
+    """Compare every two runs."""
     return [_pair(entrants, a, b) for a, b in combinations(range(len(entrants)), 2)]
 
 
 def pair_table(found: Sequence[Pair]) -> tuple[list[str], list[list[str]]]:
-    """The paired differences: headers and rows."""
-    headers = ["first − second", "verdict", "mIoU", "cIoU", "NoC@85", "first better on", "equal on", "second better on"]
+    """Return the paired differences: headers and rows."""
+    shown = [("miou", "mIoU", 3), ("ciou", "cIoU", 3), ("noc", "NoC@85", 2)]
+    shown += [(each.key, each.title, each.digits) for each in further().values() if each.key in found[0].found]
+    titles = [title for _, title, _ in shown]
+    headers = ["first − second", "verdict", *titles, "first better on", "equal on", "second better on"]
     rows = []
     for pair in found:
         each = pair.found
@@ -64,9 +69,7 @@ def pair_table(found: Sequence[Pair]) -> tuple[list[str], list[list[str]]]:
             [
                 f"{pair.names[0]} − {pair.names[1]}",
                 pair.verdict,
-                with_range(each["miou"], each["miou_ci"], 3),
-                with_range(each["ciou"], each["ciou_ci"], 3),
-                with_range(each["noc"], each["noc_ci"], 2),
+                *(with_range(each[key], each[f"{key}_ci"], digits) for key, _, digits in shown),
                 *(f"{count:,}" for count in (each["wins"], equal, each["losses"])),
             ]
         )
@@ -74,19 +77,29 @@ def pair_table(found: Sequence[Pair]) -> tuple[list[str], list[list[str]]]:
 
 
 def difference_plot(found: Sequence[Pair]) -> Plot:
-    """The differences of mIoU with their intervals."""
+    """Plot the differences of mIoU with their intervals."""
     rows = [(f"{_short(pair.names[0])} − {_short(pair.names[1])}", *_ends(pair.found)) for pair in found]
     return forest(rows, title="Paired differences of mIoU with 95 % intervals", x="difference of mIoU")
 
 
 def head_rows(entrants: Sequence[Entrant]) -> tuple[list[str], list[list[str]]]:
-    """The runs beside each other: headers and rows."""
-    headers = ["run", "segmenter", "mIoU", "cIoU", "Boundary IoU", "NoC@80", "missed", "NoC@85", "missed"]
-    return headers, [_head_row(entrant) for entrant in entrants]
+    """Return the scores of the runs: headers and rows."""
+    headers, rows = ["run", "segmenter"], [[one.name, str(one.manifest["segmenter"]["name"])] for one in entrants]
+    for score in columns("comparison", entrants[0].kind):
+        missed = [score.missed(one.scores) for one in entrants]
+        counted = None not in missed
+        headers += [score.title, "missed"] if counted else [score.title]
+        for row, entrant, count in zip(rows, entrants, missed, strict=True):
+            value = entrant.read(score)
+            # The interval of NoC stands with its paired difference; here the misses take its place.
+            ends = None if value is None or counted else value.interval
+            row.append("–" if value is None else with_range(value.value, ends, score.digits))
+            row += [f"{count:,}"] if counted else []
+    return headers, rows
 
 
 def slice_tables(entrants: Sequence[Entrant], slicings: Sequence[Slicing]) -> list[dict[str, Any]]:
-    """Who wins where: per part of the samples every run's mIoU, and the difference of the others to the first."""
+    """Return, per part of the samples, every run's mIoU and the difference of the first to the others."""
     first, *others = [entrant.name for entrant in entrants]
     headers = [f"mIoU {first}"] + [text for name in others for text in (f"mIoU {name}", f"{first} − {name}")]
     return [
@@ -102,36 +115,23 @@ def slice_tables(entrants: Sequence[Entrant], slicings: Sequence[Slicing]) -> li
 
 def _pair(entrants: Sequence[Entrant], a: int, b: int) -> Pair:
     first, second = entrants[a], entrants[b]
-    everything = np.arange(len(first.facts))
+    everything = np.arange(len(first.samples))
     budget = max(first.budget, second.budget)
-    found = differences(first.facts, second.facts, everything, budget)
+    found = differences(first.samples, second.samples, everything, budget)
     return Pair(a, b, (first.name, second.name), found, differing_settings(first, second))
-
-
-def _head_row(entrant: Entrant) -> list[str]:
-    taken, noc = entrant.taken or {}, entrant.scores["noc"]
-    counted = [text for q in ("0.80", "0.85") for text in (number(noc[q]["mean"], 2), f"{noc[q]['failed']:,}")]
-    return [
-        entrant.name,
-        str(entrant.manifest["segmenter"]["name"]),
-        with_range(taken["miou"], taken["miou_ci"], 3),
-        with_range(taken["ciou"], taken["ciou_ci"], 3),
-        number(taken["biou"]),
-        *counted,
-    ]
 
 
 def _slice_row(entrants: Sequence[Entrant], way: Slicing, code: int) -> list[str]:
     members = way.members(code)
     budget = max(entrant.budget for entrant in entrants)
-    scores = [scores_of(entrant.facts, members, budget) for entrant in entrants]
-    cells = [number(scores[0]["miou"])]
+    scores = [miou(entrant.samples[n].score for n in members) for entrant in entrants]
+    cells = [number(scores[0])]
     apart = True
     for entrant, found in zip(entrants[1:], scores[1:], strict=True):
-        gap = differences(entrants[0].facts, entrant.facts, members, budget)
-        cells += [number(found["miou"]), with_range(gap["miou"], gap["miou_ci"], 3)]
+        gap = differences(entrants[0].samples, entrant.samples, members, budget)
+        cells += [number(found), with_range(gap["miou"], gap["miou_ci"], 3)]
         apart = apart and separated(gap["miou_ci"])
-    best = max(range(len(entrants)), key=lambda n: float(scores[n]["miou"]))
+    best = max(range(len(entrants)), key=scores.__getitem__)
     return [
         way.values[code],
         f"{len(members):,}",

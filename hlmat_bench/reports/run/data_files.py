@@ -10,6 +10,7 @@ from hlmat_bench.core.text import clean, public
 from hlmat_bench.reports.pages.data import csv_text, json_text, script
 from hlmat_bench.reports.pages.site import Site
 from hlmat_bench.reports.run.loaded import Entrant
+from hlmat_bench.scores.episodes import SHOWN_THRESHOLDS
 from hlmat_bench.scores.outcomes import OUTCOMES
 from hlmat_bench.scores.slices import Slicing
 
@@ -34,7 +35,7 @@ def write_data(site: Site, entrants: Sequence[Entrant], slicings: Sequence[Slici
     site.write("data/scores.json", json_text({one.name: one.scores for one in entrants}, indent=1) + "\n")
     site.write("data/runs.json", json_text({one.name: one.manifest for one in entrants}, indent=1) + "\n")
     site.write("data/samples.csv", csv_text(*_samples(entrants)))
-    for number, start in enumerate(range(0, len(entrants[0].facts), SHARD)):
+    for number, start in enumerate(range(0, len(entrants[0].samples), SHARD)):
         played = [one.texts[start : start + SHARD] for one in entrants]
         rows = [f"[{','.join(texts)}]" for texts in zip(*played, strict=True)]
         site.write(f"data/shard-{number:03d}.json", "[\n" + ",\n".join(rows) + "\n]\n")
@@ -43,8 +44,8 @@ def write_data(site: Site, entrants: Sequence[Entrant], slicings: Sequence[Slici
 
 
 def index(entrants: Sequence[Entrant], slicings: Sequence[Slicing], images: Sequence[int]) -> dict[str, Any]:
-    """What the gallery needs of every sample, in columns: names, slices, and per run IoU (in 1/1000) and clicks."""
-    samples = entrants[0].facts
+    """Return what the gallery needs, in columns: names, slices, and per run IoU (in 1/1000) and clicks."""
+    samples = entrants[0].samples
     return {
         "shard": SHARD,
         "outcomes": list(OUTCOMES),
@@ -57,7 +58,7 @@ def index(entrants: Sequence[Entrant], slicings: Sequence[Slicing], images: Sequ
 
 
 def _different(names: Sequence[str]) -> list[str]:
-    """The names; one that has become the same as an earlier one gets a number, so that links to both lead somewhere."""
+    """Return the names, equal ones with a number, so that links to both lead somewhere."""
     seen: Counter[str] = Counter()
     made = []
     for name in names:
@@ -71,27 +72,26 @@ def _run(entrant: Entrant) -> dict[str, Any]:
     return {
         "name": entrant.name,
         "budget": entrant.budget,
-        "final": [round(sample.score, 6) for sample in entrant.facts],
-        "answer": [sample.answer for sample in entrant.facts],
-        "best": [round(sample.at("best"), 6) for sample in entrant.facts],
-        "curves": [[round(1000 * iou) for iou in sample.iou] for sample in entrant.facts],
-        "clicks": [sample.clicks["0.80"] for sample in entrant.facts],
-        "outcome": [codes[sample.outcome] for sample in entrant.facts],
+        "final": [round(sample.score, 6) for sample in entrant.samples],
+        "answer": [sample.answer for sample in entrant.samples],
+        "best": [round(sample.at("best"), 6) for sample in entrant.samples],
+        "curves": [[round(1000 * iou) for iou in sample.iou.tolist()] for sample in entrant.samples],
+        "clicks": [sample.reached["0.80"] for sample in entrant.samples],
+        "outcome": [codes[sample.outcome] for sample in entrant.samples],
     }
 
 
 def _samples(entrants: Sequence[Entrant]) -> tuple[list[str], Iterator[list[Any]]]:
-    """A row per sample and run, and its headers; numbers in full precision."""
-    thresholds = list(entrants[0].facts[0].clicks)
-    headers = [*_FIELDS, "iou", "intersection", "union", "iou_self", "iou_best", *(f"clicks_{q}" for q in thresholds)]
-    return headers, _sample_rows(entrants)
+    """Return a row per sample and run, and their headers; numbers in full precision."""
+    clicks = [f"clicks_{q}" for q in SHOWN_THRESHOLDS]
+    return [*_FIELDS, "iou", "intersection", "union", "iou_self", "iou_best", *clicks], _sample_rows(entrants)
 
 
 def _sample_rows(entrants: Sequence[Entrant]) -> Iterator[list[Any]]:
     for one in entrants:
-        for sample in one.facts:
+        for sample in one.samples:
             t = sample.answer
             names = [public(sample.sample_id), public(sample.image_id), sample.expression, one.name]
-            masks = [sample.score, sample.intersection[t], sample.union[t], sample.at("self"), sample.at("best")]
+            masks = [sample.score, *sample.areas()[t], sample.at("self"), sample.at("best")]
             shown = (clean(name, EXPRESSION_LENGTH) for name in names)
-            yield [*shown, sample.outcome, sample.stop, *masks, *sample.clicks.values()]
+            yield [*shown, sample.outcome, sample.stop, *masks, *(sample.reached[q] for q in SHOWN_THRESHOLDS)]

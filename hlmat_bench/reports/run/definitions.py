@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
+from hlmat_bench.scores.registry import STANDARD
+
 DEFINITIONS = {
     "IoU": "Intersection over union of a mask and the ground truth, in pixels; 1 where both are empty.",
-    "mIoU": "The mean IoU over samples (also gIoU). A sample is one image, one expression, one ground truth.",
-    "cIoU": "The sum of all intersections over the sum of all unions (also oIoU): large objects count more.",
-    "Boundary IoU": "The IoU of the two masks' inner edges, 2 % of the image's diagonal wide (Cheng et al. 2021).",
-    "NoC@q": (
-        "The clicks that a sample needs to reach an IoU of q %, on average. A sample that never gets there is a miss: "
-        "that it would need more clicks than the budget is all that is known. It counts the budget, and "
-        "misses are counted beside the mean and drawn as dashed bars."
-    ),
-    "AUC": "The mean of the mIoU after 1, 2, ... clicks up to the budget, the last mask carried forward.",
+    **{STANDARD[key].title: STANDARD[key].definition for key in ("miou", "ciou", "biou")},
+    "NoC@q": STANDARD["noc@85"].definition,
+    "AUC": STANDARD["auc"].definition,
     "final, self, best": (
         "Which mask of an episode is scored: the last one; the one that the model itself predicts to be best; the one "
         "that is best by the ground truth, an upper bound that is never ranked."

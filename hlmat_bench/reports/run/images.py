@@ -54,7 +54,7 @@ def write_pictures(
 
 
 def _each(source: Source, samples: Sequence[Sample]) -> Iterator[tuple[bytes, bytes]]:
-    """The files of each sample's image, in order; some are made ahead, on all cores."""
+    """Yield the files of every sample's image, in order; some are made ahead, on all cores."""
     threads = os.cpu_count() or 1
     with ThreadPoolExecutor(threads) as pool:
         rest = iter(samples)

@@ -1,10 +1,10 @@
-"""The runs of a report, read once: their facts by sample, and their episodes for the player."""
+"""The runs of a report, read once: their episodes in numbers, and as JSON for the player."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from hlmat_bench.protocol.records import EPISODES, Episode, read_values
 from hlmat_bench.protocol.settings import headline
 from hlmat_bench.reports.pages.data import json_text
 from hlmat_bench.runs.run_folder import Run
-from hlmat_bench.scores.facts import Facts, facts
+from hlmat_bench.scores.episodes import EpisodeScores, score_episode
+from hlmat_bench.scores.registry import Score, ScoreValue
 
 NAME_LENGTH = 60
 
@@ -28,7 +29,7 @@ class Entrant:
         name: the model's, with what tells it from the other runs of the report.
         manifest: without paths and secrets.
         scores: as in scores.json.
-        facts: of its episodes, in their order.
+        samples: its episodes in numbers, in their order.
         texts: the episodes as JSON, as recorded but for paths in error messages; in the same order.
     """
 
@@ -36,40 +37,48 @@ class Entrant:
     run: Run
     manifest: Mapping[str, Any]
     scores: Mapping[str, Any]
-    facts: Sequence[Facts]
+    samples: Sequence[EpisodeScores]
     texts: Sequence[str]
 
     @property
     def budget(self) -> int:
-        """Clicks per episode."""
+        """Return the clicks per episode."""
         return int(self.manifest["protocol"]["budget"])
 
     @property
     def rule(self) -> str:
-        """The selection rule whose masks the run is scored by."""
+        """Return the selection rule whose masks the run is scored by."""
         return headline(self.manifest["protocol"])
 
     @property
     def taken(self) -> Mapping[str, Any] | None:
-        """The scores of that rule; None where the task has no masks to score."""
+        """Return the scores of that rule; None where the task has no masks to score."""
         found: Mapping[str, Any] | None = (self.scores["selection"] or {}).get(self.rule)
         return found
 
+    @property
+    def kind(self) -> str:
+        """Return the kind of its task."""
+        return str(self.manifest["task"].get("kind", "segmentation"))
+
+    def read(self, score: Score) -> ScoreValue | None:
+        """Return a score of the run's answers; None where it has none."""
+        return score.read(self.scores, self.rule)
+
     def truth(self, number: int) -> RLE:
-        """The ground truth of an episode."""
+        """Return the ground truth of an episode."""
         gt: RLE = json.loads(self.texts[number])["gt"]
         return gt
 
     def reordered(self, ids: Sequence[str]) -> Entrant:
-        """The same run with its episodes in the order of these sample ids."""
-        places = {sample.sample_id: n for n, sample in enumerate(self.facts)}
+        """Return this run with its episodes in the order of these sample ids."""
+        places = {sample.sample_id: n for n, sample in enumerate(self.samples)}
         order = [places[sample] for sample in ids]
-        ours = [self.facts[n] for n in order], [self.texts[n] for n in order]
-        return Entrant(self.name, self.run, self.manifest, self.scores, *ours)
+        return replace(self, samples=[self.samples[n] for n in order], texts=[self.texts[n] for n in order])
 
 
 def read(folders: Sequence[Path]) -> list[Entrant]:
-    """The runs of these folders, on the same samples in the same order.
+    """Read the runs of these folders, on the same samples in the same order.
 
     Raises:
         UsageError: when one is no run, has no episode, or when they are not on the same samples.
@@ -80,7 +89,7 @@ def read(folders: Sequence[Path]) -> list[Entrant]:
 
 
 def differing_settings(first: Entrant, second: Entrant) -> list[str]:
-    """What besides the model differs between two runs and can change a score, in words."""
+    """Say what besides the model differs between two runs and can change a score."""
     ours, theirs = first.manifest, second.manifest
     found = [
         f"{name} ({_short(ours['protocol'].get(name))} and {_short(theirs['protocol'].get(name))})"
@@ -101,7 +110,7 @@ def _read(run: Run, name: str) -> Entrant:
     protocol = run.manifest["protocol"]
     for text, episode in _episodes(run.folder / EPISODES):
         texts.append(text)
-        found.append(facts(episode, protocol["budget"], headline(protocol)))
+        found.append(score_episode(episode, protocol["budget"], rule=headline(protocol)))
     if not texts:
         raise UsageError(f"{run.folder} has no finished episode yet; run it first.")
     scores = run.scores()
@@ -111,15 +120,15 @@ def _read(run: Run, name: str) -> Entrant:
 
 
 def _episodes(path: Path) -> Iterator[tuple[str, Episode]]:
-    """The episodes of a log, as JSON and as such."""
+    """Yield the episodes of a log, as JSON texts and as objects."""
     for line, value in read_values(path) if path.exists() else ():
         episode, shown = Episode.from_json(value), _shown(value)
         yield (line.decode().rstrip("\n") if shown == value else json_text(shown)), episode
 
 
 def _aligned(first: Entrant, other: Entrant) -> Entrant:
-    ids = [sample.sample_id for sample in first.facts]
-    ours, theirs = set(ids), {sample.sample_id for sample in other.facts}
+    ids = [sample.sample_id for sample in first.samples]
+    ours, theirs = set(ids), {sample.sample_id for sample in other.samples}
     if ours != theirs:
         raise UsageError(
             f"{first.run.folder} and {other.run.folder} are not on the same samples: {len(ours & theirs)} are in both, "
@@ -137,7 +146,7 @@ def _aligned(first: Entrant, other: Entrant) -> Entrant:
 
 
 def _names(runs: Sequence[Run]) -> list[str]:
-    """The models' names; where two are the same, with the segmenter, the strategy or a number."""
+    """Return the models' names; where two are equal, with the segmenter, the strategy or a number."""
     names = [run.manifest["model"]["name"] for run in runs]
     for detail in (("segmenter", "name"), ("protocol", "strategy"), ("protocol", "budget"), ("task", "name")):
         values = [run.manifest[detail[0]][detail[1]] for run in runs]
@@ -148,7 +157,7 @@ def _names(runs: Sequence[Run]) -> list[str]:
 
 
 def _shown(episode: dict[str, Any]) -> dict[str, Any]:
-    """The episode without paths of this machine."""
+    """Return the episode without paths of this machine."""
     return episode | {"image": public(episode["image"]), "error": public(episode["error"])}
 
 

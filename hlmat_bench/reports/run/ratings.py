@@ -18,7 +18,7 @@ from hlmat_bench.scores.slices import ends_of
 
 
 def pair_table(entrants: Sequence[Entrant]) -> tuple[list[str], list[list[str]]]:
-    """The paired differences of MAE and MSE, in percent and percent squared, of every two runs: headers and rows.
+    """Return paired differences of MAE and MSE, in percent and percent squared, of every two runs: headers and rows.
 
     Raises:
         UsageError: when they were not shown the same masks.
@@ -28,8 +28,8 @@ def pair_table(entrants: Sequence[Entrant]) -> tuple[list[str], list[list[str]]]
 
 
 def _row(first: Entrant, second: Entrant) -> list[str]:
-    images = [sample.image_id for sample in first.facts for _ in sample.predicted]
-    if [sample.iou[1:] for sample in first.facts] != [sample.iou[1:] for sample in second.facts]:
+    images = [sample.image_id for sample in first.samples for _ in sample.predicted]
+    if _true(first) != _true(second):
         raise UsageError(
             f"{first.name} and {second.name} were shown other masks; run both with the same segmenter, budget and task."
         )
@@ -49,7 +49,11 @@ def _row(first: Entrant, second: Entrant) -> list[str]:
 
 
 def _errors(entrant: Entrant) -> NDArray[np.float64]:
-    """Absolute and squared error of every mask's prediction, float64 (n, 2)."""
-    said = [value for sample in entrant.facts for value in sample.predicted]
-    true = [iou for sample in entrant.facts for iou in sample.iou[1:]]
-    return errors(as_numbers(said), np.array(true))
+    """Return absolute and squared error of every mask's prediction, float64 (n, 2)."""
+    said = [value for sample in entrant.samples for value in sample.predicted]
+    return errors(as_numbers(said), np.concatenate(_true(entrant)))
+
+
+def _true(entrant: Entrant) -> list[list[float]]:
+    """Return the true IoUs of every sample's masks."""
+    return [sample.iou[1:].tolist() for sample in entrant.samples]

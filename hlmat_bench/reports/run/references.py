@@ -7,15 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from hlmat_bench.protocol.records import EPISODES, read_episodes
 from hlmat_bench.protocol.reference import REFERENCES
 from hlmat_bench.reports.run.loaded import Entrant
 from hlmat_bench.runs import ceilings
 from hlmat_bench.runs.run_folder import Run
-from hlmat_bench.scores import ciou, miou
-from hlmat_bench.scores.facts import Facts, facts
+from hlmat_bench.scores.episodes import SHOWN_THRESHOLDS, EpisodeScores, ScoreTable, score_episode
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +25,7 @@ class Reference:
         curve: mIoU after t = 0..budget clicks.
         miou, ciou: of the final masks.
         noc: per threshold the mean number of clicks, a miss counting the budget.
-        facts: its episodes by sample.
+        samples: its episodes by sample.
     """
 
     name: str
@@ -37,11 +34,11 @@ class Reference:
     miou: float
     ciou: float
     noc: Mapping[str, float]
-    facts: Mapping[str, Facts]
+    samples: Mapping[str, EpisodeScores]
 
 
 def find(entrant: Entrant, root: str | os.PathLike[str] | None) -> list[Reference]:
-    """The reference players there are for a run; those that have not all of its samples are left out.
+    """Return the reference players there are for a run; those that have not all of its samples are left out.
 
     Args:
         entrant: the run.
@@ -60,24 +57,16 @@ def find(entrant: Entrant, root: str | os.PathLike[str] | None) -> list[Referenc
 
 
 def _reference(name: str, run: Run, entrant: Entrant) -> Reference | None:
-    wanted, budget = {sample.sample_id for sample in entrant.facts}, entrant.budget
+    wanted, budget = {sample.sample_id for sample in entrant.samples}, entrant.budget
     played = {
-        episode.sample_id: facts(episode, budget)
+        episode.sample_id: score_episode(episode, budget)
         for episode in read_episodes(run.folder / EPISODES)
         if episode.sample_id in wanted
     }
     if len(played) < len(wanted):
         return None
-    ours = list(played.values())
-    return Reference(
-        name,
-        REFERENCES[name].bound,
-        np.mean([sample.iou for sample in ours], axis=0).tolist(),
-        miou(sample.score for sample in ours),
-        ciou(
-            (sample.intersection[sample.answer] for sample in ours),
-            (sample.union[sample.answer] for sample in ours),
-        ),
-        {q: float(np.mean([sample.clicks[q] or budget for sample in ours])) for q in ours[0].clicks},
-        played,
-    )
+    table = ScoreTable(list(played.values()))
+    final = table.at([sample.answer for sample in played.values()])
+    noc = {q: table.noc(float(q), budget)["mean"].value for q in SHOWN_THRESHOLDS}
+    curve = table.iou.mean(axis=0).tolist()
+    return Reference(name, REFERENCES[name].bound, curve, final["miou"].value, final["ciou"].value, noc, played)

@@ -13,7 +13,7 @@ _NAMES = {"miou": "mIoU", "noc": "NoC", "mae": "MAE", "mse": "MSE", "ci": "inter
 _SHARES = ("rate", "inside", "overshoot", "worsened", "accuracy", "precision", "recall")
 
 
-class Table(NamedTuple):
+class SectionTable(NamedTuple):
     """A table.
 
     Attributes:
@@ -27,35 +27,35 @@ class Table(NamedTuple):
     rows: Sequence[Sequence[str]]
 
 
-def click_tables(clicks: Mapping[str, Any]) -> list[Table]:
-    """The click diagnostics: all clicks, the parts of them that were told apart, and the steps."""
+def click_tables(clicks: Mapping[str, Any]) -> list[SectionTable]:
+    """Return the click diagnostics: of all clicks, of kinds of clicks, and of steps."""
     alone = [(CLICKS[name], shown(name, clicks[name], clicks)) for name in CLICKS if name in clicks]
     for name in ("invalid", "finish"):
         words = {"invalid": "Invalid", "finish": "Reply ended by"}[name]
         alone += [(f"{words}: {_words(reason)}", f"{count:,}") for reason, count in clicks.get(name, {}).items()]
     parts = [(name, clicks[name]) for name in ("localisation", "refinement", "positive", "negative") if name in clicks]
     steps = [(f"step {part['t']}", part) for part in clicks.get("by_step", [])]
-    found = [Table("", [], alone)]
+    found = [SectionTable("", [], alone)]
     for name, rows in (("Kinds of clicks", [("all", clicks), *parts]), ("Clicks by step", steps)):
         if len(rows) > 1:
-            found.append(Table(name, ["", *WORTH.values()], [_worth(label, part) for label, part in rows]))
+            found.append(SectionTable(name, ["", *WORTH.values()], [_worth(label, part) for label, part in rows]))
     return found
 
 
-def tables(values: Mapping[str, Any]) -> list[Table]:
-    """A section that no page knows by name: its numbers, then a table for each part that has rows of one form."""
+def tables(values: Mapping[str, Any]) -> list[SectionTable]:
+    """Return any section of the scores: its numbers, then a table for each part that has rows of one form."""
     parts = {key: found for key, value in values.items() if (found := _rows(value))}
     numbers = {key: value for key, value in values.items() if key not in parts}
-    made = [Table("", [], list(_flat(numbers)))]
+    made = [SectionTable("", [], list(_flat(numbers)))]
     for name, rows in parts.items():
         headers = list(dict.fromkeys(key for _, row in rows for key in row if not key.endswith("ci")))
         cells = [[label, *(shown(key, row.get(key), row) for key in headers)] for label, row in rows]
-        made.append(Table(_words(name), ["", *map(_words, headers)], cells))
+        made.append(SectionTable(_words(name), ["", *map(_words, headers)], cells))
     return made
 
 
 def shown(name: str, value: Any, beside: Mapping[str, Any] | None = None) -> str:
-    """A value as text, with its interval where one stands beside it."""
+    """Return a value as text, with its interval where it has one."""
     ends = (beside or {}).get("ci" if name == "mean" else f"{name}_ci")
     if value is None:
         return "not computed"
@@ -79,7 +79,7 @@ def _flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, st
 
 
 def _rows(value: Any) -> list[tuple[str, dict[str, Any]]]:
-    """The rows of a list of objects, or of an object of objects with the same keys, with their names; else none."""
+    """Return named rows of a list of objects, or of an object of objects with the same keys; else none."""
     named = list(value.items()) if isinstance(value, Mapping) else []
     if isinstance(value, list):
         named = [(str(number), row) for number, row in enumerate(value, 1)]
@@ -89,7 +89,7 @@ def _rows(value: Any) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _row(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The numbers of a row, with those of the final mask where it has parts; the rest is in scores.json."""
+    """Return the numbers of a row, with those of the final mask where it has parts; the rest is in scores.json."""
     final = row.get("final")
     inner = final if isinstance(final, Mapping) else {}
     return {key: value for key, value in {**row, **inner}.items() if not isinstance(value, Mapping)}

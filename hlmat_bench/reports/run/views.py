@@ -17,17 +17,19 @@ from hlmat_bench.reports.run.definitions import RULES
 from hlmat_bench.reports.run.loaded import Entrant
 from hlmat_bench.reports.run.references import Reference
 from hlmat_bench.scores.failures import left_out_words, remarks
+from hlmat_bench.scores.intervals import interval_key
 from hlmat_bench.scores.outcomes import OUTCOMES, STEPS
-from hlmat_bench.scores.slices import Slicing, scores_of
+from hlmat_bench.scores.registry import Score, columns
+from hlmat_bench.scores.slices import THRESHOLD, Slicing, slice_scores
 
 
 def about(entrant: Entrant) -> dict[str, Any]:
-    """What a run is, for headings and the section on how to repeat it."""
+    """Return what a run is, for headings and the section on how to repeat it."""
     manifest = entrant.manifest
     return {
         "name": entrant.name,
         "task": clean(manifest["task"]["name"]),
-        "kind": manifest["task"].get("kind", "segmentation"),
+        "kind": entrant.kind,
         "segmenter": clean(manifest["segmenter"]["name"]),
         "track": manifest["protocol"]["track"],
         "strategy": manifest["protocol"]["strategy"],
@@ -46,7 +48,7 @@ def about(entrant: Entrant) -> dict[str, Any]:
 
 
 def _remarks(entrant: Entrant) -> list[str]:
-    """What a reader must know beside the scores: whether episodes are missing, failed or left out."""
+    """Say what a reader must know besides the scores: whether episodes are missing, failed or left out."""
     expected, n = entrant.manifest.get("samples") or entrant.scores["n"], entrant.scores["n"]
     said = []
     if entrant.manifest["finished"] is None or expected != n:
@@ -60,25 +62,22 @@ def _remarks(entrant: Entrant) -> list[str]:
 
 
 def tiles(entrant: Entrant) -> list[tuple[str, str, str]]:
-    """The headline numbers: (label, value, what stands below it); none where no masks are scored."""
-    taken, scores = entrant.taken, entrant.scores
-    if taken is None:
-        return []
-    made = [
-        ("mIoU", number(taken["miou"]), _between(taken["miou_ci"], 3)),
-        ("cIoU", number(taken["ciou"]), _between(taken["ciou_ci"], 3)),
-        ("Boundary IoU", number(taken["biou"]), "2 % of the diagonal"),
-    ]
-    for q in ("0.80", "0.85"):
-        noc = scores["noc"][q]
-        misses = f"{noc['failed']:,} of {scores['n']:,} missed"
-        made.append((f"NoC@{q[2:]}", number(noc["mean"], 2), f"{_between(noc['ci'], 2)}; {misses}"))
-    made.append(("AUC", number(scores["auc"]), "mean of the curve"))
-    return made
+    """Return the headline numbers: (label, value, what stands below it)."""
+    return [_tile(entrant, score) for score in columns("report", entrant.kind)]
+
+
+def _tile(entrant: Entrant, score: Score) -> tuple[str, str, str]:
+    found, missed = entrant.read(score), score.missed(entrant.scores)
+    if found is None:
+        return score.title, number(None), score.note
+    below = [_between(found.interval, score.digits) if found.interval else score.note]
+    if missed is not None:
+        below.append(f"{missed:,} of {entrant.scores['n']:,} missed")
+    return score.title, number(found.value, score.digits), "; ".join(below)
 
 
 def rules(entrant: Entrant) -> tuple[list[str], list[list[str]]]:
-    """The table of the selection rules: headers and rows; the one that the run is scored by is marked."""
+    """Return the table of the selection rules: headers and rows; the one that the run is scored by is marked."""
     found = {rule: entrant.scores["selection"][rule] for rule in RULES}
     thresholds = list(next(iter(found.values()))["precision"])
     headers = ["", "mIoU", "cIoU", "Boundary IoU", *(f"IoU ≥ {q}" for q in thresholds)]
@@ -96,7 +95,7 @@ def rules(entrant: Entrant) -> tuple[list[str], list[list[str]]]:
 
 
 def curve(entrants: Sequence[Entrant], references: Sequence[Reference]) -> Plot | None:
-    """mIoU after each click, with bands, ceilings and floors; None where no masks are scored."""
+    """Plot mIoU after each click, with intervals, ceilings and floors; None where no masks are scored."""
     if any(entrant.taken is None for entrant in entrants):
         return None
     own = [
@@ -115,8 +114,8 @@ def curve(entrants: Sequence[Entrant], references: Sequence[Reference]) -> Plot 
 
 
 def clicks_to(entrant: Entrant, threshold: str) -> Plot:
-    """How many samples reach an IoU at which click; misses stand apart, as they are censored."""
-    counts = Counter(sample.clicks[threshold] for sample in entrant.facts)
+    """Plot how many samples reach an IoU at which click; misses stand apart, as they are censored."""
+    counts = Counter(sample.reached[threshold] for sample in entrant.samples)
     groups = [Bar(str(t), counts[t]) for t in range(1, entrant.budget + 1)]
     missed = Bar(f">{entrant.budget}", counts[None], "censored")
     title = f"Samples by the click that reaches an IoU of {threshold}; {counts[None]} never do"
@@ -124,14 +123,14 @@ def clicks_to(entrant: Entrant, threshold: str) -> Plot:
 
 
 def final_ious(entrant: Entrant) -> Plot:
-    """The final IoUs in tenths."""
-    counts, _ = np.histogram([sample.score for sample in entrant.facts], bins=10, range=(0, 1))
+    """Plot the final IoUs in tenths."""
+    counts, _ = np.histogram([sample.score for sample in entrant.samples], bins=10, range=(0, 1))
     groups = [Bar(f".{n}", float(count)) for n, count in enumerate(counts)]
     return bars(groups, title="Samples by final IoU, in tenths", x="final IoU, from", y="samples")
 
 
 def reference_rows(entrant: Entrant, references: Sequence[Reference]) -> tuple[list[str], list[list[str]]]:
-    """The run among its ceilings and floors: headers and rows."""
+    """Return the run among its ceilings and floors: headers and rows."""
     taken, noc = entrant.taken or {}, entrant.scores["noc"]
     own = [entrant.name, "this run", taken["miou"], taken["ciou"], noc["0.80"]["mean"], noc["0.85"]["mean"]]
     others = [[r.name, r.kind, r.miou, r.ciou, r.noc["0.80"], r.noc["0.85"]] for r in references]
@@ -141,21 +140,21 @@ def reference_rows(entrant: Entrant, references: Sequence[Reference]) -> tuple[l
 
 
 def step_rows(entrant: Entrant) -> list[tuple[str, str, str, str]]:
-    """What the steps were: (kind, count, share, meaning)."""
-    counts = Counter(kind for sample in entrant.facts for kind in sample.kinds if kind)
+    """Return what the steps were: (kind, count, share, meaning)."""
+    counts = Counter(kind for sample in entrant.samples for kind in sample.kinds if kind)
     total = counts.total() or 1
     return [(name, f"{counts[name]:,}", percent(counts[name] / total), text) for name, text in STEPS.items()]
 
 
 def outcome_rows(entrant: Entrant) -> list[tuple[str, str, str, str]]:
-    """What the episodes came to: (outcome, count, share, meaning)."""
-    counts = Counter(sample.outcome for sample in entrant.facts)
-    total = len(entrant.facts)
+    """Return what the episodes came to: (outcome, count, share, meaning)."""
+    counts = Counter(sample.outcome for sample in entrant.samples)
+    total = len(entrant.samples)
     return [(n, f"{counts[n]:,}", percent(counts[n] / total), text) for n, text in OUTCOMES.items() if counts[n]]
 
 
 def slice_tables(entrant: Entrant, slicings: Sequence[Slicing]) -> list[dict[str, Any]]:
-    """A table of scores for each slicing."""
+    """Return a table of scores for each slicing."""
     return [
         {
             "name": way.name,
@@ -168,7 +167,7 @@ def slice_tables(entrant: Entrant, slicings: Sequence[Slicing]) -> list[dict[str
 
 
 def cost_rows(entrant: Entrant) -> list[tuple[str, str]]:
-    """What the run cost, in all and per sample."""
+    """Return what the run cost, in all and per sample."""
     cost, n = entrant.scores["cost"], entrant.scores["n"]
     rows = [
         ("Prompt tokens", f"{cost['tokens_in']:,} ({cost['tokens_in'] / n:,.0f} per sample)"),
@@ -181,25 +180,23 @@ def cost_rows(entrant: Entrant) -> list[tuple[str, str]]:
 
 
 def with_range(value: float, ends: Sequence[float] | None, digits: int) -> str:
-    """``0.712 [0.684, 0.741]``; without brackets where there is no interval."""
+    """Return ``0.712 [0.684, 0.741]``; without brackets where there is no interval."""
     if ends is None:
         return number(value, digits)
     return f"{number(value, digits)} [{number(ends[0], digits)}, {number(ends[1], digits)}]"
 
 
 def _slice_row(entrant: Entrant, way: Slicing, code: int) -> list[str]:
-    found = scores_of(entrant.facts, way.members(code), entrant.budget)
-    return [
-        way.values[code],
-        f"{found['n']:,}",
-        with_range(found["miou"], found["miou_ci"], 3),
-        with_range(found["ciou"], found["ciou_ci"], 3),
-        with_range(found["noc"], found["noc_ci"], 2),
-    ]
+    chosen = [entrant.samples[n] for n in way.members(code)]
+    found = slice_scores(chosen, entrant.budget)
+    several = len({sample.image_id for sample in chosen}) > 1  # of a single image an interval says nothing
+    shown = [("miou", found, 3), ("ciou", found, 3), ("mean", found["noc"][THRESHOLD], 2)]
+    cells = [with_range(part[key], part[interval_key(key)] if several else None, digits) for key, part, digits in shown]
+    return [way.values[code], f"{found['n']:,}", *cells]
 
 
 def _quoted(word: str) -> str:
-    """A word of a command line; where a path was cut, it needs no quotes."""
+    """Quote a word of a command line; where a path was cut, it needs no quotes."""
     return word if re.fullmatch(r"[\w@%+=:,./~…-]+", word) else shlex.quote(word)
 
 

@@ -20,7 +20,7 @@ class Options(Strict):
     ``task``. The data root is ``HLMAT_DATA``, as everywhere.
 
     Attributes:
-        task: a task's name, or the path of a task's YAML file of ours.
+        task: a task's name, or the path of a task's YAML file.
         points: how the model writes coordinates, a name that `PointFormat.named` knows.
         resize: how the image is changed before the model gets it, a name that `Resize.named` knows.
         segmenter: a name with options, or a file.

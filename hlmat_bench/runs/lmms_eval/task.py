@@ -1,8 +1,8 @@
-"""Our tasks inside lmms-eval: each document a sample, each round a step, played by our own engine.
+"""Tasks inside lmms-eval: each document is a sample, and each round is a step of its episode.
 
 lmms-eval imports this module for the YAML files in `tasks/lmms/`; nothing else does. In its agentic loop a task says
-after every reply what comes next, and here a run of ours says it (`relay`): what is painted, asked, read, clicked,
-recorded and scored is the same code as in ``hlmat-bench run``.
+after every reply what comes next; here a run says it (`relay`). What is painted, asked, read, clicked, recorded and
+scored is the same code as in ``hlmat-bench run``.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ METRICS = {"miou": True, "ciou": True, "biou": True, "noc@80": False, "noc@85": 
 
 _REFUSED = {
     "use_cache": "lmms-eval's --use_cache cannot be used: its key leaves out the image, which is all that changes "
-    "between two steps; leave it out, a run that was stopped goes on from its folder.",
+    "between two steps; leave it out, a run that was stopped continues from its folder.",
     "gen_kwargs": "lmms-eval's --gen_kwargs cannot be used: decoding is part of the protocol; set it with "
     "HLMAT_SETTINGS, for example {temperature: 0.7, max_tokens: 256}.",
     "offset": "lmms-eval's --offset cannot be used: samples are played from the first; use --limit.",
@@ -52,7 +52,7 @@ _REFUSED = {
 
 
 class HlmatTask(ConfigurableTask):  # type: ignore[misc]
-    """A task of ours, as lmms-eval sees one.
+    """A task of hlmat-bench, as lmms-eval sees it.
 
     Args:
         config: the YAML file's fields; ``metadata.hlmat`` holds the `Options`.
@@ -87,14 +87,14 @@ class HlmatTask(ConfigurableTask):  # type: ignore[misc]
         )
 
     def download(self, dataset_kwargs: object = None) -> None:
-        """One document per sample, by name only; pixels are read when a sample's turn comes."""
+        """Make one document per sample, by name only; pixels are read when the sample is played."""
         docs = [{"sample_id": sample.id, "expression": sample.expression} for sample in self._samples]
         self.dataset = self.dataset_no_image = datasets.DatasetDict({SPLIT: datasets.Dataset.from_list(docs)})
 
     def build_all_requests(
         self, *, limit: int | None = None, offset: int = 0, rank: int = 0, world_size: int = 1, **_: object
     ) -> None:
-        """One request per sample; nothing is played yet."""
+        """Make one request per sample; nothing is played yet."""
         with _on_our_terms():
             self._refuse(offset, world_size)
             model = self._model()
@@ -105,11 +105,11 @@ class HlmatTask(ConfigurableTask):  # type: ignore[misc]
     def process_results(
         self, doc: Mapping[str, Any], results: Sequence[str], full_docs: object = None
     ) -> dict[str, str]:
-        """Which episode it was; the scores come from the run's records."""
+        """Return which episode it was; the scores come from the run's records."""
         return dict.fromkeys(METRICS, doc["sample_id"])
 
     def aggregation(self) -> dict[str, Callable[[Sequence[str]], float]]:
-        """How lmms-eval gets each metric: from our scores, whatever it collected."""
+        """Return how lmms-eval gets each metric: from the run's scores, whatever it collected."""
         return {name: partial(self._score, name) for name in METRICS}
 
     def higher_is_better(self) -> dict[str, bool]:
@@ -130,7 +130,7 @@ class HlmatTask(ConfigurableTask):  # type: ignore[misc]
             )
 
     def _model(self) -> RelayModel:
-        """Stands for the model that lmms-eval has made."""
+        """Return a stand-in for the model that lmms-eval has made."""
         options, args = self._options, self.args
         if args is None and options.model is None:
             raise UsageError("Give the model a name with HLMAT_MODEL: without a command line, lmms-eval tells none.")
@@ -194,7 +194,7 @@ class _Episode(Instance):  # type: ignore[misc]
 
     @cached_property
     def args(self) -> tuple[Any, ...]:
-        """What lmms-eval's loop takes: prompt, decoding, images, what comes next, and which document it is.
+        """Prompt, decoding, images, what comes next, and the document, as lmms-eval's loop takes them.
 
         An episode that an earlier run has finished asks for no round at all.
         """
@@ -206,13 +206,13 @@ class _Episode(Instance):  # type: ignore[misc]
         return prompt, decoding, lambda _doc: self._images, self._next, self.doc_id, self.task_name, SPLIT
 
     def _next(self, _doc: object, previous_output: Sequence[str], **_: object) -> tuple[Any, ...]:
-        """What evaluator.py wants after each reply: images (None: ask `args` again), prompt, over, nothing to keep."""
+        """Return what evaluator.py wants after each reply: images (None: ask `args`), prompt, over, nothing to keep."""
         self._run.answer(previous_output[-1])
         request = self._take()
         return None, request.prompt if request else None, request is None, None, None
 
     def _take(self) -> Request | None:
-        """The next request about this sample, its image at hand, and torch seeded for a draw."""
+        """Return the next request about this sample, with its image ready and torch seeded for a draw."""
         with _on_our_terms():
             question = self._run.question(self._sample_id)
         if question is None:
@@ -224,7 +224,7 @@ class _Episode(Instance):  # type: ignore[misc]
         return question.request
 
     def _decode_alike(self, decoding: dict[str, Any]) -> None:
-        """lmms-eval takes the decoding of the first round for all rounds of an episode."""
+        """Refuse decoding that changes: lmms-eval takes that of the first round for all rounds of an episode."""
         if (self._decoding or decoding) != decoding:
             raise SystemExit(
                 "error: lmms-eval decodes all replies of an episode alike, and this strategy does not; play it with "
@@ -235,7 +235,7 @@ class _Episode(Instance):  # type: ignore[misc]
 
 @contextmanager
 def _on_our_terms() -> Iterator[None]:
-    """While our code runs and lmms-eval's waits: a damaged image is an error, and an error of ours is one sentence.
+    """Make a damaged image an error, and an error of this package one sentence, while its code runs.
 
     lmms-eval has Pillow fill up damaged images. A UsageError it would print as a traceback, and report success.
     """

@@ -12,8 +12,9 @@ from typing import Any
 
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.protocol import manifest
-from hlmat_bench.runs.suites.measures import Measure, Shown
+from hlmat_bench.runs.suites.measures import Measure
 from hlmat_bench.runs.suites.results import SCHEMA, CellResult, TableResult
+from hlmat_bench.scores.registry import ScoreValue
 
 DASH = "–"
 _CSV_HEADERS = (
@@ -43,7 +44,7 @@ class TextLine:
 
 
 def lines(table: TableResult) -> list[TextLine]:
-    """The lines of a table: for each row its scores, the published numbers, the differences and how many samples."""
+    """Return the lines of a table: per row scores, published numbers, differences and the number of samples."""
     found: list[TextLine] = []
     for row in table.table.rows:
         block = list(_block([table.cells[row.name][column.name] for column in table.table.columns]))
@@ -52,7 +53,7 @@ def lines(table: TableResult) -> list[TextLine]:
 
 
 def _block(cells: Sequence[CellResult]) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """What the lines of a row are called, and their cells."""
+    """Yield the names of the lines of a row, and their cells."""
     for number in range(max(len(cell.cell.measures) for cell in cells)):
         titles = {_title(cell, number) for cell in cells if len(cell.cell.measures) > number}
         what = titles.pop() if len(titles) == 1 else "measured"
@@ -77,7 +78,7 @@ def _value(cell: CellResult, number: int) -> str:
     return DASH if shown is None else _with_interval(shown, cell.cell.measures[number], sign=bool(cell.cell.minus))
 
 
-def _with_interval(shown: Shown, measure: Measure, *, sign: bool) -> str:
+def _with_interval(shown: ScoreValue, measure: Measure, *, sign: bool) -> str:
     form = f"{'+' if sign else ''}.{measure.digits}f"
     interval = "" if shown.low is None else f" [{shown.low:{form}}, {shown.high:{form}}]"
     return f"{shown.value:{form}}{interval}"
@@ -99,7 +100,7 @@ def _samples(cell: CellResult) -> str:
 
 
 def markdown(title: str, tables: Sequence[TableResult], notes: Sequence[str]) -> str:
-    """All tables as a page of Markdown."""
+    """Return all tables as a page of Markdown."""
     parts = [f"# {escape_markdown(title)}"]
     for table in tables:
         headers = ["", "", *(escape_markdown(column.name) for column in table.table.columns)]
@@ -112,7 +113,7 @@ def markdown(title: str, tables: Sequence[TableResult], notes: Sequence[str]) ->
 
 
 def latex(title: str, tables: Sequence[TableResult], notes: Sequence[str]) -> str:
-    r"""All tables as LaTeX, for a document with ``\usepackage{booktabs}``."""
+    r"""Return all tables as LaTeX, for a document with ``\usepackage{booktabs}``."""
     parts = [f"% {' '.join(text.split())}" for text in (title, *notes)]
     parts.append(r"% In the document's head: \usepackage{booktabs}")
     for table in tables:
@@ -136,7 +137,7 @@ def latex(title: str, tables: Sequence[TableResult], notes: Sequence[str]) -> st
 
 
 def csv_text(tables: Sequence[TableResult]) -> str:
-    """All cells as CSV (RFC 4180), a line per score, numbers unrounded."""
+    """Return all cells as CSV (RFC 4180), a line per score, numbers unrounded."""
     file = io.StringIO()
     writer = csv.DictWriter(file, _CSV_HEADERS)
     writer.writeheader()
@@ -160,7 +161,7 @@ def _csv_lines(cell: CellResult) -> Iterator[dict[str, Any]]:
 
 
 def as_json(title: str, tables: Sequence[TableResult], notes: Sequence[str]) -> dict[str, Any]:
-    """All tables as a dict of JSON values of schema ``hlmat-suite-table/1``."""
+    """Return all tables as a dict of JSON values of schema ``hlmat-suite-table/1``."""
     return {
         "schema": SCHEMA,
         "title": title,
@@ -198,7 +199,7 @@ def _cell_json(cell: CellResult) -> dict[str, Any]:
     }
 
 
-def _score_json(shown: Shown | None) -> Mapping[str, Any] | None:
+def _score_json(shown: ScoreValue | None) -> Mapping[str, Any] | None:
     if shown is None:
         return None
     return {"value": shown.value, "ci": None if shown.low is None else [shown.low, shown.high]}
@@ -210,7 +211,7 @@ def _cells(table: TableResult) -> Iterator[CellResult]:
 
 
 def reasons(table: TableResult) -> list[str]:
-    """Why numbers are missing, each reason once."""
+    """Return the distinct reasons for missing numbers, with their cells."""
     reasons: dict[str, list[str]] = {}
     for cell in _cells(table):
         if cell.reason is not None:
@@ -239,7 +240,7 @@ def write_tables(folder: Path, title: str, tables: Sequence[TableResult], notes:
 
 
 def escape_markdown(text: str) -> str:
-    """A text that Markdown shows as it is, on one line.
+    """Return a text that Markdown shows as it is, on one line.
 
     >>> escape_markdown("a|b_c [d](e)")
     'a\\\\|b\\\\_c \\\\[d\\\\](e)'
@@ -248,7 +249,7 @@ def escape_markdown(text: str) -> str:
 
 
 def escape_latex(text: str) -> str:
-    r"""A text that LaTeX shows as it is.
+    r"""Return a text that LaTeX shows as it is.
 
     >>> escape_latex("80 % of a_b & c")
     '80 \\% of a\\_b \\& c'
@@ -257,11 +258,11 @@ def escape_latex(text: str) -> str:
 
 
 def _latex_line(line: TextLine) -> str:
-    """A row; a name that begins like an argument of the line break before it is shielded from it."""
+    """Return a row; a name that begins like an argument of the line break before it is shielded from it."""
     shield = "{}" if line.row.startswith(("[", "*")) else ""
     return " & ".join([shield + escape_latex(line.row), *map(_latex_cell, (line.what, *line.cells))]) + r" \\"
 
 
 def _latex_cell(text: str) -> str:
-    """A cell, where the signs of numbers are those of formulas."""
+    """Return a cell, where the signs of numbers are those of formulas."""
     return re.sub(r"([+-])(?=\d)", r"$\1$", escape_latex(text))

@@ -11,9 +11,10 @@ from hlmat_bench.protocol.settings import headline
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.runs.suites.definition import SuiteTable
 from hlmat_bench.runs.suites.expansion import Cell, Plan, SuiteRun
-from hlmat_bench.runs.suites.measures import Measure, Shown
+from hlmat_bench.runs.suites.measures import Measure
 from hlmat_bench.runs.suites.play import Outcome
-from hlmat_bench.scores.facts import Facts, facts
+from hlmat_bench.scores.episodes import EpisodeScores, score_episode
+from hlmat_bench.scores.registry import ScoreValue
 from hlmat_bench.scores.slices import differences
 
 SCHEMA = "hlmat-suite-table/1"
@@ -34,7 +35,7 @@ class CellResult:
     """
 
     cell: Cell
-    values: tuple[Shown | None, ...] = ()
+    values: tuple[ScoreValue | None, ...] = ()
     n: int | None = None
     masks: int | None = None
     rule: str | None = None
@@ -43,7 +44,7 @@ class CellResult:
 
     @property
     def difference(self) -> float | None:
-        """Ours minus the published number."""
+        """Return the measured minus the published number."""
         first = self.values[0] if self.values else None
         return None if first is None or self.cell.published is None else first.value - self.cell.published
 
@@ -64,12 +65,12 @@ class TableResult:
 
 
 def results(plan: Plan, outcomes: Mapping[str, Outcome]) -> list[TableResult]:
-    """All tables of a suite."""
+    """Return all tables of a suite with their numbers."""
     return [_table(table, plan, outcomes) for table in plan.suite.tables]
 
 
 def missing(tables: Sequence[TableResult]) -> bool:
-    """Whether a cell that should show a number shows none."""
+    """Tell whether a cell that should show a number shows none."""
     return any(cell.reason for table in tables for row in table.cells.values() for cell in row.values())
 
 
@@ -82,7 +83,7 @@ def _table(table: SuiteTable, plan: Plan, outcomes: Mapping[str, Outcome]) -> Ta
 
 
 def _how_much(cells: Sequence[CellResult]) -> list[str]:
-    """What a reader must know before comparing: limits, failed requests."""
+    """Say what a reader must know before comparing: limits, failed requests."""
     limits = sorted({cell.cell.run.limit for cell in cells if cell.cell.run and cell.cell.run.limit})
     failed = sum(cell.failed for cell in cells)
     sentences = []
@@ -135,9 +136,9 @@ def _failed(scores: Mapping[str, Any]) -> int:
     return int(scores["clicks"]["invalid"].get("api", 0))
 
 
-def _gain(run: Run, other: Run) -> Shown | None:
-    """How much more mIoU a run has than another one, in points, on the samples of both."""
-    ours, theirs = _facts(run), _facts(other)
+def _gain(run: Run, other: Run) -> ScoreValue | None:
+    """Return how much more mIoU a run has than another one, in points, on the samples of both."""
+    ours, theirs = _samples(run), _samples(other)
     both = [sample for sample in ours if sample in theirs]
     if not both:
         return None
@@ -145,10 +146,10 @@ def _gain(run: Run, other: Run) -> Shown | None:
     found = differences([ours[name] for name in both], [theirs[name] for name in both], range(len(both)), budget)
     scale = Measure.named("miou").scale
     low, high = (scale * end for end in found["miou_ci"]) if found["miou_ci"] else (None, None)
-    return Shown(scale * found["miou"], low, high)
+    return ScoreValue(scale * found["miou"], low, high)
 
 
-def _facts(run: Run) -> dict[str, Facts]:
-    """By sample what its masks are worth."""
+def _samples(run: Run) -> dict[str, EpisodeScores]:
+    """Return a run's episodes in numbers, by sample."""
     budget, rule = run.manifest["protocol"]["budget"], _rule(run)
-    return {episode.sample_id: facts(episode, budget, rule) for episode in run.episodes()}
+    return {episode.sample_id: score_episode(episode, budget, rule=rule) for episode in run.episodes()}

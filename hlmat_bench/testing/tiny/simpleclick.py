@@ -21,7 +21,7 @@ _LOSS = "isegm.model.modeling.transformer_helper.cross_entropy_loss"
 
 
 def tiny_simpleclick(folder: Path, *, seed: int = 0, architecture: SimpleClickArchitecture = TINY_SIMPLECLICK) -> Path:
-    """A SimpleClick of about 40,000 random weights, as its authors save one.
+    """Make a SimpleClick of about 40,000 random weights, saved as its authors save one.
 
     Its masks have no meaning, but depend on image and clicks; the mask of one click covers about a tenth of the image.
 

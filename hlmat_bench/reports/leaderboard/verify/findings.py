@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-Level: TypeAlias = Literal["schema", "recomputed", "replayed", "rerun"]
+BadgeLevel: TypeAlias = Literal["schema", "recomputed", "replayed", "rerun"]
 
 #: From the weakest to the strongest, with what each means.
-LEVELS: dict[Level, str] = {
+LEVELS: dict[BadgeLevel, str] = {
     "schema": "the entry is well formed and agrees with itself; the run was not seen",
     "recomputed": "scores and digests were computed again from the run's masks",
     "replayed": "the masks were made again from the recorded clicks, by the same segmenter on the same data",
@@ -22,7 +22,7 @@ TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Mismatch:
     """Something that is not as it should be.
 
     Attributes:
@@ -47,18 +47,18 @@ class Verdict:
         notes: what a reader should know besides.
     """
 
-    level: Level | None
-    findings: list[Finding]
+    level: BadgeLevel | None
+    findings: list[Mismatch]
     notes: list[str] = field(default_factory=list)
 
 
 def at(sample: str, step: int | None, what: str) -> str:
-    """A place in a run: ``sample s/1, step 2, iou``; step 0 is the initial state, None the episode."""
+    """Name a place in a run: ``sample s/1, step 2, iou``; step None is the whole episode, 0 its initial state."""
     return f"sample {sample}, {what}" if step is None else f"sample {sample}, step {step}, {what}"
 
 
-def differences(said: Any, found: Any, place: str) -> Iterator[Finding]:
-    """Where two JSON values differ; numbers that are not whole may by `TOLERANCE`."""
+def differences(said: Any, found: Any, place: str) -> Iterator[Mismatch]:
+    """Yield where two JSON values differ; numbers that are not whole may differ by `TOLERANCE`."""
     if isinstance(said, Mapping) and isinstance(found, Mapping):
         for key in [*said, *(key for key in found if key not in said)]:
             yield from differences(said.get(key), found.get(key), f"{place}.{key}")
@@ -66,7 +66,7 @@ def differences(said: Any, found: Any, place: str) -> Iterator[Finding]:
         for number, pair in enumerate(zip(said, found, strict=True)):
             yield from differences(*pair, f"{place}.{number}")
     elif not _agree(said, found):
-        yield Finding(place, f"says {_short(said)}, but {_short(found)} is found")
+        yield Mismatch(place, f"says {_short(said)}, but {_short(found)} is found")
 
 
 def _agree(said: Any, found: Any) -> bool:

@@ -9,16 +9,17 @@ from typing import Any
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.protocol.records import EPISODES, Episode, read_values, select
 from hlmat_bench.reports.leaderboard.digests import MARK, RunDigest
-from hlmat_bench.reports.leaderboard.entry import Entry, Rule, Samples
-from hlmat_bench.reports.leaderboard.submission import THRESHOLDS, published_manifest, row, scores_of, state_areas
-from hlmat_bench.reports.leaderboard.verify.findings import TOLERANCE, Finding, at, differences
+from hlmat_bench.reports.leaderboard.entry import BoardEntry, Samples, SelectionRule
+from hlmat_bench.reports.leaderboard.submission import published_manifest, row, scores_of
+from hlmat_bench.reports.leaderboard.verify.findings import TOLERANCE, Mismatch, at, differences
 from hlmat_bench.reports.leaderboard.verify.rules import Rules
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.scores import ratio
+from hlmat_bench.scores.episodes import score_episode, states_of
 
 
-def check(entry: Entry, run: Run) -> Iterator[Finding]:
-    """Where an entry and its run differ, or the run's records contradict their own masks and replies."""
+def check(entry: BoardEntry, run: Run) -> Iterator[Mismatch]:
+    """Yield where an entry and its run differ, or the run's records contradict their own masks and replies."""
     try:
         manifest = published_manifest(run.manifest)
         found = [*differences(entry.manifest.model_dump(), manifest.model_dump(), "manifest")]
@@ -26,40 +27,47 @@ def check(entry: Entry, run: Run) -> Iterator[Finding]:
         found += _episodes(entry, run, digest)
         if not found:
             found += differences(entry.episodes_sha256, digest.hex(), "episodes_sha256")
-            scores = scores_of(run.episodes(), manifest)
-            found += differences(entry.scores.model_dump(), scores.model_dump(), "scores")
+            budget = manifest.protocol["budget"]
+            scores = scores_of((score_episode(episode, budget, boundary=True) for episode in run.episodes()), manifest)
+            # An entry does not have the scores that were declared after it was made.
+            kept = {key: value for key, value in scores.further.items() if key in entry.scores.further}
+            again = scores.model_copy(update={"further": kept})
+            found += differences(entry.scores.model_dump(), again.model_dump(), "scores")
     except UsageError as error:
-        found = [Finding("run", str(error))]
+        found = [Mismatch("run", str(error))]
     yield from found
 
 
-def _episodes(entry: Entry, run: Run, digest: RunDigest) -> list[Finding]:
-    """What is wrong with single episodes; the digest takes all of them in."""
-    found: list[Finding] = []
+def _episodes(entry: BoardEntry, run: Run, digest: RunDigest) -> list[Mismatch]:
+    """Return what is wrong with single episodes; add all of them to the digest."""
+    found: list[Mismatch] = []
     rules, path = Rules(entry.manifest), run.folder / EPISODES
     for expected, line in zip_longest(_rows(entry.samples), read_values(path) if path.exists() else ()):
         if line is None:
-            return [*found, Finding(at(expected["id"], None, "id"), "is not in the run")]
+            return [*found, Mismatch(at(expected["id"], None, "id"), "is not in the run")]
         sample = expected["id"] if expected else "beyond those of the entry"
         try:
             episode = Episode.from_json(line[1])
             if episode.sample_id != sample:
-                return [*found, Finding(at(episode.sample_id, None, "id"), "does not stand in the entry at this place")]
+                return [
+                    *found,
+                    Mismatch(at(episode.sample_id, None, "id"), "does not stand in the entry at this place"),
+                ]
             digest.add(episode)
             found += _episode(expected, episode, rules, entry.manifest.selection)
         except (UsageError, KeyError, TypeError, ValueError, RecursionError) as error:
-            found.append(Finding(at(sample, None, "record"), f"is malformed: {error}"))
+            found.append(Mismatch(at(sample, None, "record"), f"is malformed: {error}"))
     return found
 
 
-def _episode(expected: Mapping[str, Any], episode: Episode, rules: Rules, answer: Rule) -> Iterator[Finding]:
-    """First what the record says of itself, then what the entry says of it."""
+def _episode(expected: Mapping[str, Any], episode: Episode, rules: Rules, answer: SelectionRule) -> Iterator[Mismatch]:
+    """Yield what contradicts an episode's own record, then what contradicts the entry."""
     sample = episode.sample_id
     recorded = [episode.initial["iou"], *(step.iou for step in episode.steps)]
-    areas = state_areas(episode)
+    areas = [state.areas for state in states_of(episode)]
     for t, (said, found) in enumerate(zip(recorded, (ratio(*each) for each in areas), strict=True)):
         if not abs(said - found) <= TOLERANCE:
-            yield Finding(at(sample, t, "iou"), f"says {said:.6f}, but its mask gives {found:.6f}")
+            yield Mismatch(at(sample, t, "iou"), f"says {said:.6f}, but its mask gives {found:.6f}")
     yield from rules.check(episode)
     yield from differences(episode.selected, select(episode.steps, episode.initial), at(sample, None, "selected"))
     actual = row(episode, answer, areas)
@@ -68,20 +76,16 @@ def _episode(expected: Mapping[str, Any], episode: Episode, rules: Rules, answer
         yield from differences(expected[key], actual[key], f"samples of {sample}, {key}")
 
 
-def _marks(sample: str, said: str, found: str) -> Iterator[Finding]:
-    """Which part of an episode is another one than that which was entered."""
+def _marks(sample: str, said: str, found: str) -> Iterator[Mismatch]:
+    """Yield the parts of an episode that differ from those that were entered."""
     for number in range(0, max(len(said), len(found)), MARK):
         if said[number : number + MARK] != found[number : number + MARK]:
-            yield Finding(at(sample, number // MARK, "digest"), "is another one in the entry than in the run")
+            yield Mismatch(at(sample, number // MARK, "digest"), "is another one in the entry than in the run")
 
 
 def _rows(samples: Samples) -> Iterator[dict[str, Any]]:
-    for number, sample in enumerate(samples.id):
-        yield {
-            "id": sample,
-            "image_id": samples.image_id[number],
-            "intersection": samples.intersection[number],
-            "union": samples.union[number],
-            "first": {key: samples.first[key][number] for key in THRESHOLDS},  # type: ignore[index]
-            "marks": samples.marks[number],
-        }
+    columns = samples.model_dump()
+    first = columns.pop("first")
+    for number in range(len(samples.id)):
+        row = {key: column[number] for key, column in columns.items()}
+        yield row | {"first": {key: column[number] for key, column in first.items()}}

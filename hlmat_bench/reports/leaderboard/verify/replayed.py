@@ -13,8 +13,8 @@ from hlmat_bench.data.perturbations import Imperfect
 from hlmat_bench.data.tasks import Task
 from hlmat_bench.protocol.interfaces import Segmenter
 from hlmat_bench.protocol.records import Episode
-from hlmat_bench.reports.leaderboard.entry import SURROUNDINGS, Entry, lasting
-from hlmat_bench.reports.leaderboard.verify.findings import Finding, at, differences
+from hlmat_bench.reports.leaderboard.entry import SURROUNDINGS, BoardEntry, lasting
+from hlmat_bench.reports.leaderboard.verify.findings import Mismatch, at, differences
 from hlmat_bench.runs.executors import Progress
 from hlmat_bench.runs.replay import ReplayedStep, replayed, tolerance
 from hlmat_bench.runs.run_folder import Run
@@ -26,9 +26,14 @@ _TAKEN = {"box-from": "boxes", "mask-from": "masks", "masks": "masks"}
 
 
 def check(
-    entry: Entry, run: Run, task: Task, source: Source, segmenter: Segmenter, progress: Progress | None = None
-) -> Iterator[Finding]:
-    """Where the data, the segmenter or its masks are others than those of the run.
+    entry: BoardEntry,
+    run: Run,
+    task: Task,
+    source: Source,
+    segmenter: Segmenter,
+    progress: Progress | None = None,
+) -> Iterator[Mismatch]:
+    """Yield where the data, the segmenter or its masks differ from those of the run.
 
     Args:
         entry: it agrees with the run.
@@ -54,7 +59,7 @@ def check(
     share, generated = tolerance(entry.manifest.segmenter), Generated(task.refinement, source, every)
 
     def faithful() -> Iterator[Episode]:
-        """The episodes whose truth and expression are the data's, and whose given mask is the task's."""
+        """Yield the episodes whose truth and expression are the data's, and whose given mask is the task's."""
         for number, episode in enumerate(run.episodes(), 1):
             sample = samples[episode.sample_id]
             others = _data(episode, sample, source)
@@ -71,8 +76,8 @@ def check(
     yield from found
 
 
-def notes(entry: Entry, segmenter: Segmenter) -> Iterator[str]:
-    """What a reader should know of a replay: other surroundings, and what was taken as it is recorded."""
+def notes(entry: BoardEntry, segmenter: Segmenter) -> Iterator[str]:
+    """Yield caveats of a replay: another device or version, and inputs taken from the record instead of recomputed."""
     spec, recorded = segmenter.spec(), entry.manifest.segmenter
     changed = [str(each) for key in SURROUNDINGS for each in differences(recorded.get(key), spec.get(key), key)]
     if changed:
@@ -84,43 +89,45 @@ def notes(entry: Entry, segmenter: Segmenter) -> Iterator[str]:
         yield f"requests that failed: {failed}, by the record alone"
 
 
-def _others(played: Sequence[str], wanted: Sequence[str]) -> Iterator[Finding]:
-    """The first place where other samples were played than the task has."""
+def _others(played: Sequence[str], wanted: Sequence[str]) -> Iterator[Mismatch]:
+    """Yield the first place where the samples that were played differ from those of the task."""
     for one, other in zip_longest(played, wanted):
         if one != other:
-            yield Finding("samples", f"{len(played)} were played and the task has {len(wanted)}; {other or one} is off")
+            yield Mismatch(
+                "samples", f"{len(played)} were played and the task has {len(wanted)}; {other or one} is off"
+            )
             return
 
 
-def _data(episode: Episode, sample: Sample, source: Source) -> list[Finding]:
-    """Whether the ground truth and the expression of a record are the data's."""
+def _data(episode: Episode, sample: Sample, source: Source) -> list[Mismatch]:
+    """Compare the ground truth and the expression of a record with the data's."""
     truth = source.truth(sample)
     ignore = None if truth.ignore is None else masks.encode(truth.ignore)
     actual = {"gt": masks.encode(truth.mask), "ignore": ignore, "expression": sample.expression}
     names = [name for name, value in actual.items() if getattr(episode, name) != value]
-    return [Finding(at(sample.id, None, name), "is another one than the data's") for name in names]
+    return [Mismatch(at(sample.id, None, name), "is another one than the data's") for name in names]
 
 
-def _beginning(episode: Episode, made: Imperfect, share: float) -> Iterator[Finding]:
-    """Whether an episode begins with the imperfect mask that its task makes."""
+def _beginning(episode: Episode, made: Imperfect, share: float) -> Iterator[Mismatch]:
+    """Compare the mask that an episode begins with to the imperfect mask that its task makes."""
     recorded = masks.of_shape(masks.decode(episode.initial["mask"]), episode.size)
     yield from _differing(float(np.mean(recorded != made.mask)), share, episode, 0, "task's")
     said = {key: episode.initial.get(key) for key in made.record()}
     yield from differences(said, made.record(), at(episode.sample_id, 0, "initial"))
 
 
-def _masks(steps: Iterable[ReplayedStep], share: float) -> list[Finding]:
-    """Of each episode the first mask that differs in more than a share of its pixels; those after it depend on it."""
-    first: dict[str, Finding] = {}
+def _masks(steps: Iterable[ReplayedStep], share: float) -> list[Mismatch]:
+    """Return, per episode, the first mask that differs in more than a share of its pixels; later ones depend on it."""
+    first: dict[str, Mismatch] = {}
     for step in steps:
         for finding in _differing(step.differing, share, step.episode, step.t, "segmenter's"):
             first.setdefault(step.episode.sample_id, finding)
     return list(first.values())
 
 
-def _differing(found: float, share: float, episode: Episode, t: int, whose: str) -> Iterator[Finding]:
-    """Where a larger share of a mask's pixels differs than may."""
+def _differing(found: float, share: float, episode: Episode, t: int, whose: str) -> Iterator[Mismatch]:
+    """Yield a finding where a larger share of a mask's pixels differs than may."""
     if found > share:
         size = episode.size[0] * episode.size[1]
         problem = f"{round(found * size)} of {size} pixels are others than the {whose}; {int(share * size)} may be"
-        yield Finding(at(episode.sample_id, t, "mask"), problem)
+        yield Mismatch(at(episode.sample_id, t, "mask"), problem)

@@ -21,7 +21,8 @@ from hlmat_bench.protocol.settings import BOX_STATES, StopSettings, is_state
 from hlmat_bench.protocol.state import ended, interpret
 from hlmat_bench.protocol.strategies import STRATEGIES
 from hlmat_bench.reports.leaderboard.entry import Manifest
-from hlmat_bench.reports.leaderboard.verify.findings import Finding, at
+from hlmat_bench.reports.leaderboard.verify.findings import Mismatch as Finding
+from hlmat_bench.reports.leaderboard.verify.findings import at
 
 _SEARCHES = ("prm", "tree")
 
@@ -134,7 +135,7 @@ class Rules:
             judgement = each["judgement"]
             by_truth, draws = self._prm in ("oracle", "noisy"), each["action"]["kind"] in ("click", "box")
             if judgement is None and (by_truth or not draws):
-                continue  # nobody was asked
+                continue  # the model was not asked
             reply = Reply(judgement or "", finish=each.get("finish"))
             found = self._meant(episode, reply).predicted_iou
             if each["predicted_iou"] != found:

@@ -6,20 +6,19 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from hlmat_bench.protocol.manifest import fingerprint
 from hlmat_bench.reports.leaderboard.digests import MARK
-from hlmat_bench.reports.leaderboard.entry import MOST_FAILED, Entry
-from hlmat_bench.reports.leaderboard.verify.findings import Finding, differences
-from hlmat_bench.scores import ciou, miou
-from hlmat_bench.scores.intervals import bootstrap
+from hlmat_bench.reports.leaderboard.entry import MOST_FAILED, BoardEntry
+from hlmat_bench.reports.leaderboard.verify.findings import Mismatch, differences
+from hlmat_bench.scores import miou
+from hlmat_bench.scores.intervals import Estimate, with_intervals
 
 _FROM_SAMPLES = ("miou", "miou_ci", "ciou", "ciou_ci")
 
 
-def check(entry: Entry) -> Iterator[Finding]:
-    """Where an entry contradicts itself: the fingerprint, and the scores that its table of samples gives."""
+def check(entry: BoardEntry) -> Iterator[Mismatch]:
+    """Yield where an entry contradicts itself: its fingerprint, and the scores that its table of samples gives."""
     manifest, scores = entry.manifest, entry.scores
     yield from differences(manifest.protocol_fingerprint, fingerprint_of(entry), "manifest.protocol_fingerprint")
     for key in ("budget", "track"):
@@ -30,14 +29,14 @@ def check(entry: Entry) -> Iterator[Finding]:
     yield from differences(_said(entry), _from_samples(entry), "scores")
     yield from differences(scores.failures.share, scores.failures.episodes / scores.n, "scores.failures.share")
     if scores.failures.share > MOST_FAILED:
-        yield Finding("scores.failures.share", f"is above {MOST_FAILED:.0%}: too many requests to the model failed")
+        yield Mismatch("scores.failures.share", f"is above {MOST_FAILED:.0%}: too many requests to the model failed")
     for sample, marks in zip(entry.samples.id, entry.samples.marks, strict=True):
         if len(marks) > MARK * (scores.budget + 1):
-            yield Finding(f"samples.marks of {sample}", f"has more steps than the budget of {scores.budget}")
+            yield Mismatch(f"samples.marks of {sample}", f"has more steps than the budget of {scores.budget}")
 
 
-def fingerprint_of(entry: Entry) -> str:
-    """The fingerprint that the settings in an entry's manifest have."""
+def fingerprint_of(entry: BoardEntry) -> str:
+    """Return the fingerprint that the settings in an entry's manifest have."""
     manifest = entry.manifest
     return fingerprint(
         protocol=manifest.protocol,
@@ -48,7 +47,7 @@ def fingerprint_of(entry: Entry) -> str:
     )
 
 
-def _said(entry: Entry) -> dict[str, Any]:
+def _said(entry: BoardEntry) -> dict[str, Any]:
     scores, rule = entry.scores, entry.manifest.selection
     chosen = scores.selection.get(rule)
     return {
@@ -63,22 +62,16 @@ def _noc(said: dict[str, Any]) -> dict[str, Any]:
     return {key: said[key] for key in ("mean", "solved", "failed")}
 
 
-def _from_samples(entry: Entry) -> dict[str, Any]:
-    """What the rows of the samples give for the same scores."""
+def _from_samples(entry: BoardEntry) -> dict[str, Any]:
+    """Return the scores of `_said` as the rows of the samples give them."""
     samples, budget = entry.samples, entry.scores.budget
-    ious = samples.ious()
+    areas = np.array(samples.intersection), np.array(samples.union)
+    answers = {"miou": Estimate(samples.ious()), "ciou": Estimate(*areas)}
     solved = {key: sum(click is not None for click in column) for key, column in samples.first.items()}
     return {
         "n": len(samples.id),
         "n_images": len(set(samples.image_id)),
-        "selection": {
-            entry.manifest.selection: {
-                "miou": float(ious.mean()),
-                "miou_ci": _interval(ious, np.ones_like(ious), samples.image_id),
-                "ciou": ciou(samples.intersection, samples.union),
-                "ciou_ci": _interval(samples.intersection, samples.union, samples.image_id),
-            }
-        },
+        "selection": {entry.manifest.selection: with_intervals(answers, samples.image_id)},
         "noc": {
             key: {
                 "mean": miou(click or budget for click in column),
@@ -88,8 +81,3 @@ def _from_samples(entry: Entry) -> dict[str, Any]:
             for key, column in samples.first.items()
         },
     }
-
-
-def _interval(numerators: ArrayLike, denominators: ArrayLike, images: ArrayLike) -> list[float]:
-    low, high = bootstrap(numerators, denominators, images)
-    return [float(low[0]), float(high[0])]

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.data.tasks import load_task
-from hlmat_bench.reports.leaderboard.entry import Entry
+from hlmat_bench.reports.leaderboard.entry import BoardEntry
 from hlmat_bench.reports.leaderboard.verify import recomputed, replayed, rerun, schema_level
-from hlmat_bench.reports.leaderboard.verify.findings import Finding, Verdict
+from hlmat_bench.reports.leaderboard.verify.findings import Mismatch, Verdict
 from hlmat_bench.runs.plan import make_segmenter
 from hlmat_bench.runs.run_folder import Run
 
@@ -20,7 +20,7 @@ MAX_FINDINGS = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Means:
+class Evidence:
     """What there is to verify an entry with; each adds a level.
 
     Attributes:
@@ -28,7 +28,7 @@ class Means:
         segmenter: the segmenter with options, as ``--segmenter`` takes it.
         model: the model with options, to be asked again.
         scratch: a folder for the run of the model that is asked again.
-        task: the task's file, where it is none of ours.
+        task: the task's file, where it is no built-in task.
         data_root: the folder under which the data sets lie.
         progress: called with (episodes done, episodes in all) while masks are made.
     """
@@ -42,52 +42,52 @@ class Means:
     progress: Callable[[int, int], None] | None = None
 
 
-def verify(entry: Entry, means: Means) -> Verdict:
-    """The strongest level that the means can show; none when a check on the way fails.
+def verify(entry: BoardEntry, evidence: Evidence) -> Verdict:
+    """Return the strongest level that can be shown with what is given; none when a check on the way fails.
 
     Raises:
         UsageError: when something that was given to verify with cannot be used, or something before it is missing.
     """
-    _check_complete(means)
+    _check_complete(evidence)
     found = _first(schema_level.check(entry))
-    if found or means.run is None:
+    if found or evidence.run is None:
         return Verdict(None if found else "schema", found)
-    run = Run(means.run)
+    run = Run(evidence.run)
     found = _first(recomputed.check(entry, run))
-    if found or means.segmenter is None:
+    if found or evidence.segmenter is None:
         return Verdict(None if found else "recomputed", found)
-    return _replayed(entry, run, means, means.segmenter)
+    return _replayed(entry, run, evidence, evidence.segmenter)
 
 
-def _replayed(entry: Entry, run: Run, means: Means, named: str) -> Verdict:
+def _replayed(entry: BoardEntry, run: Run, evidence: Evidence, named: str) -> Verdict:
     manifest = entry.manifest
     segmenter = make_segmenter(named)
-    task = load_task(means.task or manifest.task.name)
-    source = task.source(means.data_root, seed=manifest.seed)
-    found = _first(replayed.check(entry, run, task, source, segmenter, means.progress))
+    task = load_task(evidence.task or manifest.task.name)
+    source = task.source(evidence.data_root, seed=manifest.seed)
+    found = _first(replayed.check(entry, run, task, source, segmenter, evidence.progress))
     notes = list(replayed.notes(entry, segmenter))
-    if found or means.model is None or means.scratch is None:
+    if found or evidence.model is None or evidence.scratch is None:
         return Verdict(None if found else "replayed", found, notes)
     again = rerun.play(
         entry,
-        means.model,
+        evidence.model,
         named,
-        means.scratch,
-        task=means.task,
-        data_root=means.data_root,
-        progress=means.progress,
+        evidence.scratch,
+        task=evidence.task,
+        data_root=evidence.data_root,
+        progress=evidence.progress,
     )
     found = _first(rerun.check(entry, again))
     return Verdict(None if found else "rerun", found, [*notes, rerun.same_episodes(entry, again)])
 
 
-def _check_complete(means: Means) -> None:
-    if means.segmenter is not None and means.run is None:
+def _check_complete(evidence: Evidence) -> None:
+    if evidence.segmenter is not None and evidence.run is None:
         raise UsageError("To replay the masks, give the run as well: --run RUN.")
-    if means.model is not None and means.segmenter is None:
+    if evidence.model is not None and evidence.segmenter is None:
         raise UsageError("To run the model again, give the run and the segmenter as well: --run RUN --segmenter NAME.")
 
 
-def _first(findings: Iterator[Finding]) -> list[Finding]:
-    """At most `MAX_FINDINGS` of them."""
+def _first(findings: Iterator[Mismatch]) -> list[Mismatch]:
+    """Return at most `MAX_FINDINGS` of the findings."""
     return list(islice(findings, MAX_FINDINGS))

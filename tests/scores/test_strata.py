@@ -11,9 +11,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from hlmat_bench.actions import Action
-from hlmat_bench.scores.bands import bands_of, thinness
+from hlmat_bench.scores.regions import Region
 from hlmat_bench.scores.scoring import score_episodes
-from tests.support.episodes import click, episode
+from hlmat_bench.scores.strata import strata_of, thinness
+from tests.support.episodes import click, episode, rle
+
+
+def region(gt: np.ndarray) -> Region:
+    return Region(rle(gt))
 
 
 def rectangle(height: int, width: int, *, margin: int = 0) -> np.ndarray:
@@ -25,17 +30,17 @@ def test_thinness_counts_the_sides_of_pixels(gt: np.ndarray) -> None:
     pixels = {(int(y), int(x)) for y, x in np.argwhere(gt)}
     sides = sum((y + dy, x + dx) not in pixels for y, x in pixels for dy, dx in ((0, 1), (1, 0), (0, -1), (-1, 0)))
     expected = sides**2 / (4 * math.pi * len(pixels)) if pixels else math.nan
-    assert thinness(gt) == pytest.approx(expected, nan_ok=True)
-    assert thinness(gt) == pytest.approx(thinness(np.pad(gt, 2)), nan_ok=True)
+    assert thinness(region(gt)) == pytest.approx(expected, nan_ok=True)
+    assert thinness(region(gt)) == pytest.approx(thinness(region(np.pad(gt, 2))), nan_ok=True)
 
 
 def test_thinness_of_known_shapes() -> None:
-    assert thinness(rectangle(7, 7)) == pytest.approx(4 / math.pi)
-    assert thinness(rectangle(1, 10)) < 4 < thinness(rectangle(1, 11))
-    assert thinness(rectangle(1, 48)) < 16 < thinness(rectangle(1, 49))
+    assert thinness(region(rectangle(7, 7))) == pytest.approx(4 / math.pi)
+    assert thinness(region(rectangle(1, 10))) < 4 < thinness(region(rectangle(1, 11)))
+    assert thinness(region(rectangle(1, 48))) < 16 < thinness(region(rectangle(1, 49)))
     ring = rectangle(9, 9)
     ring[1:-1, 1:-1] = False
-    assert thinness(ring) == pytest.approx((36 + 28) ** 2 / (4 * math.pi * 32))
+    assert thinness(region(ring)) == pytest.approx((36 + 28) ** 2 / (4 * math.pi * 32))
 
 
 @pytest.mark.parametrize(
@@ -49,20 +54,20 @@ def test_thinness_of_known_shapes() -> None:
     ],
 )
 def test_sizes_are_cocos_and_shapes_by_their_quotient(gt: np.ndarray, size: str, shape: str) -> None:
-    bands = bands_of(gt, "a cup")
+    bands = strata_of(region(gt), "a cup")
     assert (bands["object_size"], bands["thinness"]) == (size, shape)
 
 
 @given(st.lists(st.sampled_from(["cup", "the", "left"]), max_size=14))
 def test_expressions_are_counted_in_words(words: list[str]) -> None:
     low, high = {"1-2": (0, 2), "3-5": (3, 5), "6-10": (6, 10), "11+": (11, 14)}[
-        bands_of(rectangle(2, 2), "  ".join(words))["expression_words"]
+        strata_of(region(rectangle(2, 2)), "  ".join(words))["expression_words"]
     ]
     assert low <= len(words) <= high
 
 
 def test_an_empty_object_is_small_and_has_no_shape() -> None:
-    assert bands_of(np.zeros((5, 5), bool), "cup") == {"object_size": "small", "expression_words": "1-2"}
+    assert strata_of(region(np.zeros((5, 5), bool)), "cup") == {"object_size": "small", "expression_words": "1-2"}
 
 
 def test_scores_are_those_of_the_samples_in_a_band_and_apart_from_tags() -> None:
