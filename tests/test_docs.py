@@ -103,6 +103,7 @@ def test_the_commands_of_adding_a_model(tmp_path: Path) -> None:
     server.server_close()
 
 
+@pytest.mark.slow
 def test_the_layout_of_adding_a_layout_plays_a_run(tmp_path: Path) -> None:
     page = "docs/adding-a-layout.md"
     [code], [task], [commands] = (_blocks(page, language) for language in ("python", "yaml", "sh"))

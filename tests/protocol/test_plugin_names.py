@@ -24,6 +24,7 @@ def in_another_process(code: str, seed: str, given: bytes = b"") -> bytes:
     return subprocess.run(command, env=environment, input=given, capture_output=True, check=True).stdout
 
 
+@pytest.mark.slow
 def test_two_processes_give_a_file_the_same_name_and_read_what_the_other_pickled(tmp_path: Path) -> None:
     path = tmp_path / "my_level.py"
     path.write_text(LEVEL)
@@ -49,6 +50,7 @@ def test_a_changed_file_is_loaded_again_and_two_files_are_two_modules(tmp_path: 
     assert plugins.make("model", str(first)).at == 22
 
 
+@pytest.mark.slow
 def test_a_strategy_is_found_by_path_by_entry_point_and_by_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
