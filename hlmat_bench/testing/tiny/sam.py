@@ -63,10 +63,6 @@ def tiny_sam(folder: Path, *, seed: int = 0) -> TinySam:
     return tiny
 
 
-def _transformers() -> Any:
-    return importlib.import_module("transformers")  # parts of it are not typed
-
-
 def _sam_config(a: SamArchitecture) -> Any:
     return _transformers().SamConfig(
         vision_config={
