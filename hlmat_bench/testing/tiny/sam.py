@@ -64,7 +64,7 @@ def tiny_sam(folder: Path, *, seed: int = 0) -> TinySam:
 
 
 def _sam_config(a: SamArchitecture) -> Any:
-    return _transformers().SamConfig(
+    return transformers().SamConfig(
         vision_config={
             "hidden_size": a.width,
             "num_hidden_layers": a.depth,
