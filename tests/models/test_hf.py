@@ -281,7 +281,7 @@ def test_code_of_a_checkpoint_runs_only_when_the_user_says_so(
     (path / "own.py").write_text(OWN_CODE.replace("MARKER", repr(str(marker))))
     plain = LlavaForConditionalGeneration.from_pretrained(checkpoints["llava"])
     save_file(plain.state_dict(), path / "model.safetensors", metadata={"format": "pt"})
-    assert "brings its own Python code: read it, and add trust_remote_code=true" in refused(str(path))
+    assert "contains Python code: read it, and add trust_remote_code=true" in refused(str(path))
     assert not (tmp_path / "modules").exists()
     assert not marker.exists()
     model = HfModel(str(path), "xy1000", device="cpu", trust_remote_code=True)

@@ -78,7 +78,7 @@ def test_the_batch_is_halved_until_it_fits_and_stays_so(checkpoint: Path, plenty
 )
 def test_other_devices_run_out_of_memory_in_other_words(words: str, checkpoint: Path, plenty: Any) -> None:
     model = Short(checkpoint, lambda rows, tokens: rows <= 2, RuntimeError(words))
-    with pytest.warns(RuntimeWarning, match="going on with 2"):
+    with pytest.warns(RuntimeWarning, match="continues with 2"):
         assert texts(model.reply_batch(questions(4))) == texts(plenty.reply_batch(questions(4)))
 
 

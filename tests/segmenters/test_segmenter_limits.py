@@ -72,7 +72,7 @@ def test_the_shorter_side_of_a_padded_image_has_a_pixel() -> None:
 
 # Memory and other errors
 
-NETWORKS = f"{ENCODER}|{DECODER}|^SimpleClick$"
+NETWORKS = f"{ENCODER}|{DECODER}|^SimpleClickNetwork$"
 
 
 @pytest.mark.parametrize("name", ["sam", "samhq", "sam2", "simpleclick"])
