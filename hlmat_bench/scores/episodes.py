@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hlmat_bench.core import masks
 from hlmat_bench.core.errors import UsageError
@@ -17,92 +16,20 @@ from hlmat_bench.core.truth import CachedTruth, ratio
 from hlmat_bench.protocol.records import Episode, Step
 from hlmat_bench.scores import first_success, noc
 from hlmat_bench.scores.clicks import EpisodeClicks
-from hlmat_bench.scores.failures import EpisodeFailures, episode_failures
+from hlmat_bench.scores.episode_scores import Areas
+from hlmat_bench.scores.episode_scores import EpisodeScores as EpisodeScores
+from hlmat_bench.scores.failures import episode_failures
 from hlmat_bench.scores.intervals import Estimate
 from hlmat_bench.scores.outcomes import ClickPlace, outcome, step_kind
 from hlmat_bench.scores.regions import Region
 from hlmat_bench.scores.registry import further, further_terms
-from hlmat_bench.scores.search import Tried, tried
+from hlmat_bench.scores.search import tried
 from hlmat_bench.scores.strata import strata_of
 
 NOC_THRESHOLDS = (0.80, 0.85, 0.90)
 RULES = ("final", "self", "best")
 #: The thresholds of NoC that pages and entries show of single samples.
 SHOWN_THRESHOLDS = ("0.80", "0.85")
-
-#: Intersection and union of a mask with the ground truth, in pixels, ignored ones left out.
-Areas: TypeAlias = tuple[int, int]
-
-
-@dataclass(frozen=True, slots=True)
-class EpisodeScores:
-    """One episode in numbers; arrays run over t = 0..budget, the last mask carried forward.
-
-    Attributes:
-        sample_id, image, image_id, expression, tags, stop: as in the record.
-        ref_id: as in the record; the sample's id where it has none.
-        strata: the sample's, as `hlmat_bench.scores.strata` names them.
-        intersection, union: pixels, int (T + 1,), ignored pixels left out.
-        iou, boundary_iou: float (T + 1,); boundary IoU is NaN where it was not asked for.
-        selected: per selection rule the step whose mask is taken.
-        answer: the one of these that the run is scored by.
-        reached: per threshold of NoC (``0.85``) the click that reached it; None for a miss.
-        kinds: per step what it was; see `outcomes.STEPS`.
-        outcome: see `outcomes.OUTCOMES`.
-        clicks: what its clicks did.
-        tried: the candidates of each step of a search.
-        tokens_in, tokens_out, seconds: of the whole episode.
-        dollars: what each reply cost; None where unknown.
-        initial: how it began, as in the record, without the mask.
-        failures: what went wrong.
-        predicted: of each step that is about a given mask, the IoU that the model predicts; None where it cannot be
-            read.
-        gt, mask: the ground truth and the answer's mask; None of an empty initial mask.
-        further: numerator and denominator of every score of `registry.further` that is for such episodes.
-    """
-
-    sample_id: str
-    image: str
-    image_id: str
-    ref_id: str
-    expression: str
-    tags: Mapping[str, str]
-    strata: Mapping[str, str]
-    intersection: NDArray[np.int64]
-    union: NDArray[np.int64]
-    iou: NDArray[np.float64]
-    boundary_iou: NDArray[np.float64]
-    selected: Mapping[str, int]
-    answer: int
-    reached: Mapping[str, int | None]
-    kinds: Sequence[str | None]
-    outcome: str
-    stop: str
-    clicks: EpisodeClicks
-    tried: Sequence[Tried]
-    tokens_in: int
-    tokens_out: int
-    dollars: Sequence[float | None]
-    seconds: float
-    initial: Mapping[str, Any]
-    failures: EpisodeFailures
-    predicted: Sequence[float | None]
-    gt: RLE
-    mask: RLE | None
-    further: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-
-    @property
-    def score(self) -> float:
-        """Return the IoU of the answer."""
-        return float(self.iou[self.answer])
-
-    def areas(self) -> list[Areas]:
-        """Return intersection and union after t = 0..budget clicks, in pixels."""
-        return list(zip(self.intersection.tolist(), self.union.tolist(), strict=True))
-
-    def at(self, rule: str) -> float:
-        """Return the IoU of the mask that a selection rule takes."""
-        return float(self.iou[self.selected[rule]])
 
 
 class GroundTruth:

@@ -10,17 +10,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
+from hlmat_bench.scores.episode_scores import EpisodeScores
 from hlmat_bench.scores.intervals import Estimate, interval_key, with_intervals
 
-if TYPE_CHECKING:
-    from hlmat_bench.scores.episodes import EpisodeScores
-
 TaskKind: TypeAlias = Literal["segmentation", "refinement", "filtering"]
-Measurement: TypeAlias = "Callable[[EpisodeScores], float | tuple[float, float]]"
+Measurement: TypeAlias = Callable[[EpisodeScores], float | tuple[float, float]]
 
 #: Stands in a path for the selection rule whose mask is the run's answer.
 RULE = "RULE"

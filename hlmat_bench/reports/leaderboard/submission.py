@@ -23,7 +23,8 @@ from hlmat_bench.reports.leaderboard.entry import (
 )
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.scores import first_success, ratio
-from hlmat_bench.scores.episodes import SHOWN_THRESHOLDS, Areas, EpisodeScores, score_episode
+from hlmat_bench.scores.episode_scores import Areas
+from hlmat_bench.scores.episodes import SHOWN_THRESHOLDS, EpisodeScores, score_episode
 from hlmat_bench.scores.scoring import score_samples
 
 

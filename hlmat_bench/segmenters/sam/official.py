@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.networks import weights
-from hlmat_bench.segmenters import known_checkpoints
+from hlmat_bench.segmenters.sam import known_checkpoints
 from hlmat_bench.segmenters.sam.families import SAM, VARIANTS, Family, Variant
 from hlmat_bench.segmenters.sam.preprocessing import IMAGENET_MEAN, IMAGENET_STD, InputSquare
 

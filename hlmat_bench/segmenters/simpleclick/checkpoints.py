@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.networks import weights
-from hlmat_bench.segmenters.known_checkpoints import SIMPLECLICK, Known, describe
+from hlmat_bench.segmenters.sam.known_checkpoints import SIMPLECLICK, Known, describe
 
 if TYPE_CHECKING:
     import torch
