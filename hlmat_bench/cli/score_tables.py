@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from hlmat_bench.cli import console
 from hlmat_bench.cli.console import with_interval
-from hlmat_bench.protocol.settings import headline
+from hlmat_bench.protocol.settings import answer_rule
 from hlmat_bench.scores.failures import left_out_words
 from hlmat_bench.scores.registry import TABLES, Score, columns
 
@@ -59,7 +59,7 @@ def _columns(kind: str) -> list[Column]:
 
 
 def _cell(score: Score, run: Run) -> str:
-    value = score.read(run.scores(), headline(run.manifest["protocol"]))
+    value = score.read(run.scores(), answer_rule(run.manifest["protocol"]))
     if value is None:
         return "none"
     if value.interval is None:

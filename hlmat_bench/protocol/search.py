@@ -48,21 +48,21 @@ class Convergence:
     """Decides when the reward has stopped rising.
 
     Args:
-        rules: see `StopSettings`.
+        settings: see `StopSettings`.
         value: the reward of the initial state; None where it is not known.
     """
 
-    def __init__(self, rules: StopSettings, value: float | None) -> None:
-        self._rules, self._best, self._idle = rules, -math.inf if value is None else value, 0
+    def __init__(self, settings: StopSettings, value: float | None) -> None:
+        self._settings, self._best, self._idle = settings, -math.inf if value is None else value, 0
 
     def after(self, value: float | None) -> str | None:
         """Return why the search ends after a step with this reward; None where it continues, as without a reward."""
         if value is None:
             return None
-        falls = value < self._best - self._rules.epsilon
-        self._idle = 0 if value > self._best + self._rules.epsilon else self._idle + 1
+        falls = value < self._best - self._settings.epsilon
+        self._idle = 0 if value > self._best + self._settings.epsilon else self._idle + 1
         self._best = max(self._best, value)
-        if self._idle < self._rules.patience:
+        if self._idle < self._settings.patience:
             return None
         return "falling" if falls else "converged"
 

@@ -271,7 +271,7 @@ def is_state(initial: Any, states: Sequence[str]) -> bool:
     return any(state.partition("=")[:2] == (kind, named) and bool(named) == bool(place) for state in states)
 
 
-def headline(protocol: Mapping[str, Any]) -> str:
+def answer_rule(protocol: Mapping[str, Any]) -> str:
     """Return the selection rule whose mask is a run's answer: of a search the best by prediction, else the last.
 
     Args:

@@ -109,7 +109,7 @@ def score_episode(
     Args:
         episode: the record.
         budget: clicks per episode.
-        rule: the selection rule whose mask is the answer; see `hlmat_bench.protocol.settings.headline`.
+        rule: the selection rule whose mask is the answer; see `hlmat_bench.protocol.settings.answer_rule`.
         regrets: of its valid clicks, by step, where a replay found them.
         boundary: also boundary IoU, which takes as long as all the rest; it is NaN otherwise, unless there are further
             scores, which may need it.

@@ -20,7 +20,7 @@ from hlmat_bench.core import validation
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.text import LINK_LENGTH, safe_link
 from hlmat_bench.core.validation import Exact
-from hlmat_bench.protocol.settings import headline
+from hlmat_bench.protocol.settings import answer_rule
 from hlmat_bench.reports.leaderboard.files import MAX_TEXT, check_bounded, read_json
 from hlmat_bench.scores import ratio
 
@@ -192,8 +192,8 @@ class Manifest(Exact):
 
     @property
     def selection(self) -> SelectionRule:
-        """Return which mask of an episode is the answer; see `hlmat_bench.protocol.settings.headline`."""
-        return "self" if headline(self.protocol) == "self" else "final"
+        """Return which mask of an episode is the answer; see `hlmat_bench.protocol.settings.answer_rule`."""
+        return "self" if answer_rule(self.protocol) == "self" else "final"
 
 
 class Samples(Exact):

@@ -12,7 +12,7 @@ from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.masks import RLE
 from hlmat_bench.core.text import clean, public
 from hlmat_bench.protocol.records import EPISODES, Episode, read_values
-from hlmat_bench.protocol.settings import headline
+from hlmat_bench.protocol.settings import answer_rule
 from hlmat_bench.reports.pages.data import json_text
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.scores.episodes import EpisodeScores, score_episode
@@ -48,7 +48,7 @@ class Entrant:
     @property
     def rule(self) -> str:
         """Return the selection rule whose masks the run is scored by."""
-        return headline(self.manifest["protocol"])
+        return answer_rule(self.manifest["protocol"])
 
     @property
     def taken(self) -> Mapping[str, Any] | None:
@@ -110,7 +110,7 @@ def _read(run: Run, name: str) -> Entrant:
     protocol = run.manifest["protocol"]
     for text, episode in _episodes(run.folder / EPISODES):
         texts.append(text)
-        found.append(score_episode(episode, protocol["budget"], rule=headline(protocol)))
+        found.append(score_episode(episode, protocol["budget"], rule=answer_rule(protocol)))
     if not texts:
         raise UsageError(f"{run.folder} has no finished episode yet; run it first.")
     scores = run.scores()

@@ -185,13 +185,13 @@ def probe(
     known = Catalog.load(catalog)
     choice = known.choose(model)
     _check(choice, samples)
-    rules = ProtocolSettings.build(dict(choice.settings) | given)
-    check_template(rules.prompt)
+    protocol = ProtocolSettings.build(dict(choice.settings) | given)
+    check_template(protocol.prompt)
     asked: Model = choice.make()
     declared = PointFormat.named(str(points)) if points else asked.points
     folder = Path(out) if out else Path("runs") / f"probe__{_as_name(redact(model))}"
     questions = _questions(folder, samples, seed)
-    interview = _Interview(asked, declared, rules, seed, questions, progress)
+    interview = _Interview(asked, declared, protocol, seed, questions, progress)
     workers = concurrency or suitable_concurrency(asked, batch_size)
     run_in_own_loop(interview.hold(workers, batch_size))
     answers = tuple(interview.answers[question.id] for question in questions)
@@ -212,14 +212,14 @@ class _Interview:
         self,
         model: Model,
         points: PointFormat,
-        rules: ProtocolSettings,
+        settings: ProtocolSettings,
         seed: int,
         questions: Sequence[MarkerQuestion],
         progress: Progress | None,
     ) -> None:
         self.answers: dict[str, ProbeAnswer] = {}
         self.failures: dict[str, str] = {}
-        self._model, self._points, self._rules, self._seed = model, points, rules, seed
+        self._model, self._points, self._settings, self._seed = model, points, settings, seed
         self._questions, self._progress = questions, progress
         self._reader = ImageReader()
 
@@ -245,7 +245,7 @@ class _Interview:
         image = await asyncio.get_running_loop().run_in_executor(pool, self._reader.image, question.image)
         sample = Sample(question.id, question.image.name, question.image.stem, question.expression)
         resize = traits(self._model).resize
-        builder = RequestBuilder(sample, image, self._rules, self._points, resize, self._seed)
+        builder = RequestBuilder(sample, image, self._settings, self._points, resize, self._seed)
         size = (image.shape[0], image.shape[1])
         reply = None
         try:

@@ -204,12 +204,12 @@ def _identity(wanted: SuiteRun, catalog: Catalog) -> str:
     given = protocol | {"strategy": wanted.strategy, "initial": wanted.initial}
     try:
         made = settings_for(catalog.choose(wanted.model), load_task(wanted.task), given, wanted.budget)
-        rules = made.model_dump(mode="json")
+        settings = made.model_dump(mode="json")
     except UsageError:  # The run cannot be played; the error is reported when it starts.
-        rules = given | {"budget": wanted.budget}
+        settings = given | {"budget": wanted.budget}
     boxes = _identity(wanted.boxes, catalog) if wanted.boxes else None
     return json.dumps(
-        [wanted.model, wanted.task, plugins.parse_spec(wanted.segmenter), wanted.limit, rules, data, points, boxes],
+        [wanted.model, wanted.task, plugins.parse_spec(wanted.segmenter), wanted.limit, settings, data, points, boxes],
         sort_keys=True,
         default=str,
     )

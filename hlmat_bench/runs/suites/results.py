@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hlmat_bench.data.published import published_table
-from hlmat_bench.protocol.settings import headline
+from hlmat_bench.protocol.settings import answer_rule
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.runs.suites.definition import SuiteTable
 from hlmat_bench.runs.suites.expansion import Cell, Plan, SuiteRun
@@ -29,7 +29,7 @@ class CellResult:
         values: a number per measure; None where there is none.
         n: samples.
         masks: that were rated, in filtering tasks; else None.
-        rule: the selection rule of the run's headline scores.
+        rule: the selection rule of the run's answer.
         failed: replies that never came because a request failed for good.
         reason: why a number is missing, as a sentence; None where none is.
     """
@@ -129,7 +129,7 @@ def _run(wanted: SuiteRun, outcomes: Mapping[str, Outcome]) -> Run:
 
 
 def _rule(run: Run) -> str:
-    return headline(run.manifest["protocol"])
+    return answer_rule(run.manifest["protocol"])
 
 
 def _failed(scores: Mapping[str, Any]) -> int:
