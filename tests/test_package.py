@@ -56,10 +56,10 @@ def test_what_plug_ins_import_stays_where_it_was() -> None:
         "from hlmat_bench.interfaces import Box, Facts, Image, Mask, Model, Reply, Request, Segmenter, Session, Size\n"
         "from hlmat_bench.errors import RequestFailed, UsageError\n"
         "import hlmat_bench.protocol.loop\n"
-        "from hlmat_bench.protocol import Play, Strategy, run_episode\n"
-        "print(Reply('x').text, run_episode.__name__)"
+        "from hlmat_bench.protocol import Play, Strategy, play, run_episode\n"
+        "print(Reply('x').text, play is run_episode)"
     )
-    assert _python(code).split() == ["x", "run_episode"]
+    assert _python(code).split() == ["x", "True"]
 
 
 @pytest.mark.slow

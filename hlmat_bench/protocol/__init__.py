@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hlmat_bench.protocol.loop import Begin, Play, begin_empty, greedy, run_episode
+    from hlmat_bench.protocol.loop import run_episode as play
     from hlmat_bench.protocol.settings import ProtocolSettings, StrategyNeeds
     from hlmat_bench.protocol.state import EpisodeState
     from hlmat_bench.protocol.strategies import Strategy
@@ -23,18 +24,21 @@ __all__ = [
     "StrategyNeeds",
     "begin_empty",
     "greedy",
+    "play",
     "run_episode",
 ]
 
 _PLACES = {
     "EpisodeState": "state",
+    "ProtocolSettings": "settings",
     "Strategy": "strategies",
     "StrategyNeeds": "settings",
-    "ProtocolSettings": "settings",
 }
+_OTHER_NAMES = {"play": "run_episode"}
 
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        return getattr(importlib.import_module(f"hlmat_bench.protocol.{_PLACES.get(name, 'loop')}"), name)
+        module = importlib.import_module(f"hlmat_bench.protocol.{_PLACES.get(name, 'loop')}")
+        return getattr(module, _OTHER_NAMES.get(name, name))
     raise AttributeError(f"module 'hlmat_bench.protocol' has no attribute {name!r}")

@@ -24,6 +24,7 @@ from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.text import redact
 from hlmat_bench.runs.episode_log import recorded
 from hlmat_bench.testing import Answer, ChatServer, Failure, completion
+from tests.support.episodes import timeless
 
 pytestmark = pytest.mark.slow
 
@@ -86,11 +87,6 @@ class Flaky:
 
 def spec(server: ChatServer, extra: str = "") -> str:
     return f"openai,model=fake,base_url={server.base_url},points=xy1000,image_format=png,retries=20{extra}"
-
-
-def timeless(run: hlmat_bench.Run) -> list[dict[str, Any]]:
-    values = [episode.to_json() for episode in run.episodes()]
-    return [value | {"steps": [{**step, "seconds": None} for step in value["steps"]]} for value in values]
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,8 @@ import pytest
 import hlmat_bench
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.testing import Answer, ChatServer, Failure, completion
-from tests.models.test_api_runs import Flaky, Undisturbed, spec, timeless
+from tests.models.test_api_runs import Flaky, Undisturbed, spec
+from tests.support.episodes import timeless
 
 pytestmark = pytest.mark.slow
 

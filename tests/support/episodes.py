@@ -11,6 +11,7 @@ from pycocotools import mask as coco
 from hlmat_bench.actions import Action
 from hlmat_bench.core.masks import RLE
 from hlmat_bench.protocol.records import Episode, Step, select
+from hlmat_bench.runs.run_folder import Run
 
 
 def rle(mask: np.ndarray) -> RLE:
@@ -84,3 +85,9 @@ def reference_truth(record: dict[str, Any]) -> RLE:
     if isinstance(value, list):
         return rle(coco.decode(coco.merge(coco.frPyObjects(value, *size))))
     return rle(np.zeros(size)) if value is None else value
+
+
+def timeless(run: Run) -> list[dict[str, Any]]:
+    """Return the episodes of a run as JSON values, without the seconds."""
+    values = [episode.to_json() for episode in run.episodes()]
+    return [value | {"steps": [{**step, "seconds": None} for step in value["steps"]]} for value in values]
