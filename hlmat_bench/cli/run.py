@@ -43,17 +43,21 @@ def run(
     given = {**locals(), "lock": not no_lock, "settings": settings_of(set_ or [])}
     for name in ("model", "task", "out", "no_lock", "set_"):
         del given[name]
+    from hlmat_bench.cli import console
     from hlmat_bench.cli.score_tables import failed
+    from hlmat_bench.core.text import redact
     from hlmat_bench.data.tasks import expand
+    from hlmat_bench.runs.run import run as play_run
 
     _tell_aliases(model, catalog)
-    tasks = [name for each in task for name in expand(each)]
-    several = len(tasks) * len(model) > 1
-    finished: dict[str, list[tuple[str, Any]]] = {name: [] for name in tasks}
-    for name in tasks:
-        for who in model:
-            folder = _out(out, who, name, segmenter, strategy, initial, shard) if several else out
-            finished[name].append(_run_one(who, name, folder, given))
+    pairs = [(name, who) for each in task for name in expand(each) for who in model]
+    finished: dict[str, list[tuple[str, Any]]] = {name: [] for name, _ in pairs}
+    for name, who in pairs:
+        folder = _out(out, who, name, segmenter, strategy, initial, shard) if len(pairs) > 1 else out
+        with console.resumable(), console.progress(f"{redact(who)} on {name}") as progress:
+            argv = ["hlmat-bench", *sys.argv[1:]]
+            result = play_run(who, name, **given, out=folder, argv=argv, progress=progress)
+        finished[name].append((redact(who), result))
     for runs in finished.values():
         _show(segmenter, runs)
     if any(failed(one) for runs in finished.values() for _, one in runs):
@@ -68,17 +72,6 @@ def _tell_aliases(models: list[str], catalog: Path | None) -> None:
     aliases = Catalog.load(catalog).aliases
     for short in {who.partition(",")[0] for who in models} & set(aliases):
         console.note(f"{short} is {aliases[short]}.")
-
-
-def _run_one(model: str, task: str, folder: Path | None, given: dict[str, Any]) -> tuple[str, Any]:
-    """Play one run, and return the model as it may be printed, and the run."""
-    from hlmat_bench.cli import console
-    from hlmat_bench.core.text import redact
-    from hlmat_bench.runs.run import run as play_run
-
-    who = redact(model)
-    with console.resumable(), console.progress(f"{who} on {task}") as progress:
-        return who, play_run(model, task, **given, out=folder, argv=["hlmat-bench", *sys.argv[1:]], progress=progress)
 
 
 def ceilings(

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Protocol, TypeAlias
 
-from hlmat_bench.core.errors import PluginFailed
 from hlmat_bench.core.samples import Sample
 from hlmat_bench.models.api.limits import LimitReached
 from hlmat_bench.protocol.loop import run_episode
@@ -59,7 +58,7 @@ class LocalExecutor:
         run_in_own_loop(self._play(writers, report))
 
     async def _play(self, writers: Sequence[RunWriter], report: Callable[[], None]) -> None:
-        waiting = _by_image(writers)
+        loop, waiting = asyncio.get_running_loop(), _by_image(writers)
         workers = self.concurrency or suitable_concurrency(writers[0].setup.model, self.batch_size)
         async with contextlib.AsyncExitStack() as stack:
             threads = max(os.cpu_count() or 1, 2)
@@ -78,8 +77,12 @@ class LocalExecutor:
                 """Play waiting samples until there is none, or a limit is reached."""
                 while waiting and waiting[0][0].meter.begin(waiting[0][1].id):
                     writer, sample = waiting.popleft()
+                    began, setup, batcher = writer.begin(), writer.setup, batchers.get(writer)
                     try:
-                        await play_sample(writer, sample, batchers.get(writer), pool, encoders)
+                        with writer.explained(), batcher.episode() if batcher else contextlib.nullcontext():
+                            opening = loop.run_in_executor(pool, setup.open_episode, sample, batcher, pool, encoders)
+                            episode = await run_episode(await opening, setup.plan.strategy.play, setup.plan.begin)
+                            writer.append(episode, began)
                     except LimitReached:
                         return
                     finally:
@@ -87,37 +90,6 @@ class LocalExecutor:
                     report()
 
             await all_or_none([worker() for _ in range(min(workers, len(waiting)))])
-
-
-async def play_sample(
-    writer: RunWriter,
-    sample: Sample,
-    batcher: RequestBatcher | None,
-    pool: ThreadPoolExecutor,
-    encoders: ThreadPoolExecutor,
-) -> None:
-    """Play one sample and append its episode.
-
-    Args:
-        writer: of the run.
-        sample: the sample.
-        batcher: sends requests to the run's model; None for a reference policy.
-        pool: threads for pixel work.
-        encoders: threads in which the segmenter opens images.
-
-    Raises:
-        UsageError: when the run cannot continue.
-    """
-    began, setup = writer.begin(), writer.setup
-    loop = asyncio.get_running_loop()
-    try:
-        with batcher.episode() if batcher else contextlib.nullcontext():
-            opened = await loop.run_in_executor(pool, setup.open_episode, sample, batcher, pool, encoders)
-            episode = await run_episode(opened, setup.plan.strategy.play, setup.plan.begin)
-            writer.append(episode, began)
-    except PluginFailed as failure:
-        writer.explain(failure)
-        raise
 
 
 def _by_image(writers: Sequence[RunWriter]) -> deque[tuple[RunWriter, Sample]]:

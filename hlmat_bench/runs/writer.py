@@ -6,7 +6,8 @@ import logging
 import shutil
 import traceback
 from collections import deque
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -149,12 +150,21 @@ class RunWriter:
         """Write everything to disk; the folder stays locked."""
         self._files.close()
 
-    def explain(self, failure: PluginFailed) -> None:
-        """Keep the traceback of a plug-in's error, for the author of the plug-in."""
-        if failure.__cause__ is not None:
-            with (self.folder / ERRORS_LOG).open("a", encoding="utf-8", errors="backslashreplace") as file:
-                file.writelines(traceback.format_exception(failure.__cause__))
-            log.warning("The whole traceback is in %s.", self.folder / ERRORS_LOG)
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Keep the traceback of a plug-in's error in the run folder, for the author of the plug-in.
+
+        Raises:
+            PluginFailed: the error itself.
+        """
+        try:
+            yield
+        except PluginFailed as failure:
+            if failure.__cause__ is not None:
+                with (self.folder / ERRORS_LOG).open("a", encoding="utf-8", errors="backslashreplace") as file:
+                    file.writelines(traceback.format_exception(failure.__cause__))
+                log.warning("The whole traceback is in %s.", self.folder / ERRORS_LOG)
+            raise
 
     def _open_files(self, stack: ExitStack) -> None:
         """Set failed episodes aside, to be asked again, and open what is written to while the run is played."""

@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from hlmat_bench.core.samples import Sample
 from hlmat_bench.models import lmms_eval as convention
 from hlmat_bench.points import PointFormat
 from hlmat_bench.points.resize import Resize
 from hlmat_bench.protocol.interfaces import Reply, Request
+from hlmat_bench.protocol.loop import run_episode
 from hlmat_bench.runs.batching import RequestBatcher
-from hlmat_bench.runs.executors import play_sample
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.runs.writer import RunWriter
 
@@ -146,8 +147,7 @@ class RelayedRun:
         if self._episode is None:
             self._waiting.discard(sample_id)
             [sample] = [sample for sample in writer.setup.data.samples if sample.id == sample_id]
-            playing = play_sample(writer, sample, self._batcher, self._threads, self._threads)
-            self._episode = asyncio.create_task(playing)
+            self._episode = asyncio.create_task(self._play(writer, sample))
         asked = asyncio.ensure_future(self._model.pending.get())
         await asyncio.wait({asked, self._episode}, return_when=asyncio.FIRST_COMPLETED)
         if asked.done():
@@ -156,3 +156,11 @@ class RelayedRun:
         episode, self._episode = self._episode, None
         await episode
         return None
+
+    async def _play(self, writer: RunWriter, sample: Sample) -> None:
+        began, setup, threads = writer.begin(), writer.setup, self._threads
+        with writer.explained():
+            loop = asyncio.get_running_loop()
+            opening = loop.run_in_executor(threads, setup.open_episode, sample, self._batcher, threads, threads)
+            episode = await run_episode(await opening, setup.plan.strategy.play, setup.plan.begin)
+            writer.append(episode, began)
