@@ -97,7 +97,7 @@ def test_a_model_without_chat_template_takes_one_as_text(family: Family, tmp_pat
     path = tiny_vlm(tmp_path / "vlm", family, chat_template=False)
     with pytest.raises(UsageError, match=r"no chat template; add template= .*\{prompt\}"):
         HfModel(str(path), "xy1000", device="cpu")
-    with pytest.raises(UsageError, match="must hold {prompt}"):
+    with pytest.raises(UsageError, match="must contain {prompt}"):
         HfModel(str(path), "xy1000", device="cpu", template="<image>")
     written = HfModel(str(path), "xy1000", device="cpu", template=WRITTEN[family])
     asked = [replace(request, prompt=request.prompt + " {0} {braces}") for request in questions(3)]
