@@ -14,13 +14,43 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hlmat_bench import actions, clicks, overlay, points, scores
+    from hlmat_bench.core.errors import RequestFailed, UsageError
+    from hlmat_bench.points import PointFormat
+    from hlmat_bench.points.resize import Resize
+    from hlmat_bench.protocol.interfaces import Facts, Model, Reply, Request, Segmenter, Session
     from hlmat_bench.runs.run import run
     from hlmat_bench.runs.run_folder import Run
 
-__all__ = ["Run", "actions", "clicks", "overlay", "points", "run", "scores"]
+__all__ = [
+    "Facts",
+    "Model",
+    "PointFormat",
+    "Reply",
+    "Request",
+    "RequestFailed",
+    "Resize",
+    "Run",
+    "Segmenter",
+    "Session",
+    "UsageError",
+    "actions",
+    "clicks",
+    "overlay",
+    "points",
+    "run",
+    "scores",
+]
 
 _MODULES = {"actions", "clicks", "overlay", "points", "scores"}
-_PLACES = {"run": "hlmat_bench.runs.run", "Run": "hlmat_bench.runs.run_folder"}
+_PLACES = {
+    "PointFormat": "hlmat_bench.points",
+    "RequestFailed": "hlmat_bench.core.errors",
+    "Resize": "hlmat_bench.points.resize",
+    "Run": "hlmat_bench.runs.run_folder",
+    "UsageError": "hlmat_bench.core.errors",
+    "run": "hlmat_bench.runs.run",
+    **dict.fromkeys(("Facts", "Model", "Reply", "Request", "Segmenter", "Session"), "hlmat_bench.protocol.interfaces"),
+}
 
 
 def __getattr__(name: str) -> Any:
