@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -96,10 +96,10 @@ class RelayedRun:
             UsageError: when the run ended with it.
         """
         try:
-            writer, runner = self._writer, self._runner
+            writer, run_in_loop = self._writer, self._run_in_loop
             if self._episode is None and sample_id not in self._waiting:
                 return None
-            self._pending = runner.run(self._next(writer, sample_id))
+            self._pending = run_in_loop(self._next(writer, sample_id))
         except BaseException:
             self._open.close()  # what was recorded is written, whatever happens to the caller
             raise
@@ -127,8 +127,12 @@ class RelayedRun:
         return {sample.id for sample in self._writer.todo()}
 
     @cached_property
-    def _runner(self) -> asyncio.Runner:
-        return self._open.enter_context(asyncio.Runner())
+    def _run_in_loop(self) -> Callable[[Coroutine[Any, Any, PendingRequest | None]], PendingRequest | None]:
+        # The loop has a thread of its own, because the caller's may run a loop already, as a notebook's does.
+        thread = self._open.enter_context(ThreadPoolExecutor(1, "relay"))
+        runner = asyncio.Runner()
+        self._open.callback(lambda: thread.submit(runner.close).result())
+        return lambda coroutine: thread.submit(runner.run, coroutine).result()
 
     @cached_property
     def _threads(self) -> ThreadPoolExecutor:
