@@ -103,7 +103,10 @@ class RequestBuilder:
 
     def _shown(self, mask: Mask) -> Image:
         """Return the image with the mask painted over it as it is sent, uint8 (H', W', 3) RGB."""
-        canvas = self._overlay.paint(mask, out=self._free.pop() if self._free else None)
+        try:  # a search asks about several masks at once, in several threads: to look first would be a race
+            canvas = self._overlay.paint(mask, out=self._free.pop())
+        except IndexError:
+            canvas = self._overlay.paint(mask)
         shown = self._resize.apply(canvas)
         if self._settings.jpeg is not None:
             shown = images.decode(images.encode(shown, quality=self._settings.jpeg, subsampling="4:2:0"))
