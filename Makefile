@@ -22,7 +22,7 @@ test-latest: VENV = .venv-latest
 test-latest: ## The same tests with the newest versions that pyproject.toml allows.
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --upgrade --upgrade-strategy eager -e '.[all,dev]'
+	$(BIN)/pip install --quiet --upgrade --upgrade-strategy eager -e '.[all,dev,docs]'
 	$(BIN)/pip list
 	$(PYTEST)
 
@@ -66,7 +66,7 @@ $(VENV)/.all: pyproject.toml $(LOCK)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet '$(PIP)'
 	$(BIN)/pip install --quiet --require-hashes --build-constraint $(LOCK) --requirement $(LOCK)
-	$(BIN)/pip install --quiet --no-index --no-build-isolation -e '.[all,dev]'
+	$(BIN)/pip install --quiet --no-index --no-build-isolation -e '.[all,dev,docs]'
 	touch $@
 
 docs: install-all ## The documentation as a site, in build/site; a broken link or an asset of another host is an error.

@@ -68,7 +68,7 @@ class RequestBuilder:
         self._overlay = Overlay(image, color=settings.overlay.color, alpha=settings.overlay.alpha)
         # Painted pictures are large. Their memory is used again once the reply is there, which saves page faults.
         self._free: list[Image] = []
-        self._canvases: dict[int, Image] = {}
+        self._sent_as_painted = settings.jpeg is None and self.frame == Frame.whole(self._size)
 
     def request(self, observation: Observation, n: int = 1) -> Request:
         """Return the request for ``n`` replies to an observation. Hand it to `release` when the replies are there."""
@@ -98,20 +98,19 @@ class RequestBuilder:
 
     def release(self, request: Request) -> None:
         """Take the memory of a request's picture back; the next request is painted on it."""
-        if (canvas := self._canvases.pop(id(request.image), None)) is not None:
-            self._free.append(canvas)
+        if self._sent_as_painted:
+            self._free.append(request.image)
 
     def _shown(self, mask: Mask) -> Image:
         """Return the image with the mask painted over it as it is sent, uint8 (H', W', 3) RGB."""
         try:  # a search asks about several masks at once, in several threads: to look first would be a race
-            canvas = self._overlay.paint(mask, out=self._free.pop())
+            memory = self._free.pop()
         except IndexError:
-            canvas = self._overlay.paint(mask)
+            memory = None
+        canvas = self._overlay.paint(mask, out=memory)
         shown = self._resize.apply(canvas)
         if self._settings.jpeg is not None:
             shown = images.decode(images.encode(shown, quality=self._settings.jpeg, subsampling="4:2:0"))
-        if shown is canvas:
-            self._canvases[id(shown)] = canvas
-        else:
+        if not self._sent_as_painted:
             self._free.append(canvas)
         return shown

@@ -14,7 +14,7 @@ from hlmat_bench.protocol.interfaces import Segmenter
 from hlmat_bench.protocol.reference import REFERENCES
 from hlmat_bench.protocol.settings import digest
 from hlmat_bench.runs.executors import LocalExecutor, Progress
-from hlmat_bench.runs.plan import RunSpec, make_segmenter
+from hlmat_bench.runs.plan import RunSpec, make_segmenter, path_text
 from hlmat_bench.runs.run import play_runs
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.runs.writer import RunWriter
@@ -63,8 +63,8 @@ def play(
         initial=initial,
         limit=limit,
         seed=seed,
-        data_root=None if data_root is None else os.fspath(data_root),
-        embedding_cache=None if embedding_cache is None else os.fspath(embedding_cache),
+        data_root=path_text(data_root),
+        embedding_cache=path_text(embedding_cache),
         settings=dict(settings or {}),
     )
     data, tool = spec.open_data(), make_segmenter(spec.segmenter, spec.embedding_cache)

@@ -30,7 +30,7 @@ from hlmat_bench.protocol.loop import Play
 from hlmat_bench.protocol.observation import RequestBuilder
 from hlmat_bench.protocol.policies import ModelPolicy, Policy
 from hlmat_bench.protocol.prompts import check_template
-from hlmat_bench.protocol.reference import PIXELS, ReferencePolicy, find_reference
+from hlmat_bench.protocol.reference import PIXELS, ReferencePolicy, ReferenceSpec, find_reference
 from hlmat_bench.protocol.reward_models import with_reward_model
 from hlmat_bench.protocol.settings import MASK_STATES, NEEDS, PROTOCOL_ID, ProtocolSettings, is_state
 from hlmat_bench.protocol.state import EpisodeState
@@ -117,9 +117,10 @@ class RunSpec:
         made = None if reference else choice.make()
         predicts = choice.predicts_iou or traits(made).predicts_iou
         settings = with_reward_model(settings, plan.strategy.needs, predicts=predicts)
+        declared = PIXELS if made is None else PointFormat.named(points) if points else made.points
         if made is not None and settings.box_prompt is not None:
-            box_form(PointFormat.named(points) if points else made.points)
-        return RunSetup(self, data, settings, plan, tool, choice, made, PointFormat.named(points) if points else None)
+            box_form(declared)
+        return RunSetup(self, data, settings, plan, tool, choice, reference, made, declared)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +149,9 @@ class RunSetup:
         plan: how episodes begin and which strategy plays them.
         segmenter: turns clicks into masks; several runs may share it.
         choice: what ``spec.model`` means.
-        model: the model; None for a reference policy.
-        given_points: a point format that replaces the model's declared one; None: the declared one.
+        reference: what a reference policy answers; None where a model plays.
+        model: the model; None where a reference policy plays.
+        points: how it writes coordinates: the model's declared format, or the one that the user gave in its place.
     """
 
     spec: RunSpec
@@ -158,13 +160,9 @@ class RunSetup:
     plan: task_kinds.EpisodePlan
     segmenter: Segmenter
     choice: ModelChoice
+    reference: ReferenceSpec | None
     model: Model | None
-    given_points: PointFormat | None = None
-
-    @property
-    def points(self) -> PointFormat:
-        """How the policy writes coordinates."""
-        return PIXELS if self.model is None else self.given_points or self.model.points
+    points: PointFormat
 
     @property
     def resize(self) -> Resize:
@@ -245,9 +243,8 @@ class RunSetup:
         seed = _seed_of(self.spec.seed, sample.id)
         policy: Policy
         opening: Future[Session] | None = None
-        reference = find_reference(self.choice.plugin, self.choice.options)
-        if reference is not None:
-            policy = ReferencePolicy(reference, truth, seed, pool)
+        if self.reference is not None:
+            policy = ReferencePolicy(self.reference, truth, seed, pool)
         else:
             assert batcher is not None
             opening = encoders.submit(self.segmenter.open, image)
@@ -309,6 +306,11 @@ def make_segmenter(spec: str, embedding_cache: str | os.PathLike[str] | None = N
         options["embedding_cache"] = os.fspath(embedding_cache)
     segmenter: Segmenter = plugins.build("segmenter", name, options)
     return segmenter
+
+
+def path_text(path: str | os.PathLike[str] | None) -> str | None:
+    """Return a path as `RunSpec` holds it; None stays None."""
+    return None if path is None else os.fspath(path)
 
 
 def split_settings(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], str | None]:

@@ -11,7 +11,7 @@ from typing import Any
 from hlmat_bench.protocol.interfaces import Model
 from hlmat_bench.runs.executors import Executor, LocalExecutor, Progress
 from hlmat_bench.runs.failures import IN_A_ROW
-from hlmat_bench.runs.plan import RunSpec
+from hlmat_bench.runs.plan import RunSpec, path_text
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.runs.writer import RunWriter
 
@@ -91,11 +91,11 @@ def run(
         initial=initial,
         limit=limit,
         seed=seed,
-        data_root=_path(data_root),
+        data_root=path_text(data_root),
         shard=shard,
-        catalog=_path(catalog),
-        cache=_path(cache),
-        embedding_cache=_path(embedding_cache),
+        catalog=path_text(catalog),
+        cache=path_text(cache),
+        embedding_cache=path_text(embedding_cache),
         settings=dict(settings or {}),
     )
     setup = spec.open(None if isinstance(model, str) else model)
@@ -140,7 +140,3 @@ def play_runs(writers: Sequence[RunWriter], executor: Executor, progress: Progre
                 Run(writer.folder).score()
             raise cut_short[0]
         return [writer.finish() for writer in writers]
-
-
-def _path(given: str | os.PathLike[str] | None) -> str | None:
-    return None if given is None else os.fspath(given)

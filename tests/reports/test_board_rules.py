@@ -142,7 +142,7 @@ def mask_of(rle: dict[str, Any] | None, size: list[int]) -> np.ndarray:
 
 
 def recompute(episode: dict[str, Any]) -> None:
-    """As somebody does who wants the numbers to agree."""
+    """Change a run as a cheater would who makes the numbers agree."""
     size = episode["size"]
     gt = mask_of(episode["gt"], size)
     for state in (episode["initial"], *episode["steps"]):

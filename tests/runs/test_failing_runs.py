@@ -72,9 +72,9 @@ def test_first_requests_that_all_fail_alike_end_the_run_and_leave_nothing(task: 
         assert (tmp_path / "run" / EPISODES).read_bytes() == b""
         assert not (tmp_path / "run" / "scores.json").exists()
         server_side.broken = lambda prompt: False
-        mended = play(server, task, tool, tmp_path / "run")
-        assert mended.scores()["failures"]["episodes"] == 0
-        assert stops(mended.folder) == ["budget"] * 8
+        corrected = play(server, task, tool, tmp_path / "run")
+        assert corrected.scores()["failures"]["episodes"] == 0
+        assert stops(corrected.folder) == ["budget"] * 8
 
 
 def test_the_command_line_says_it_in_one_sentence_with_exit_code_2(task: str, tool: str, tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ def test_a_leaderboard_takes_no_run_of_failures(task: str, tool: str, tmp_path: 
 
     with ChatServer(Server(broken=lambda prompt: "box 1\n" in prompt)) as server:
         made = play(server, task, tool, tmp_path / "run")
-        declared = Declaration("somebody", "nothing of it", open_weights=True)
+        declared = Declaration("A. Person", "not trained on it", open_weights=True)
         with pytest.raises(UsageError, match="2 of 8 episodes failed .* more than 1%"):
             make_entry(made, declared)
         server.answer = Server()

@@ -65,7 +65,7 @@ def put(repository: Path, value: dict[str, Any]) -> Path:
 
 
 def edit(run: Path, change: Callable[[list[dict[str, Any]]], None]) -> None:
-    """Change the episodes of a run folder, as somebody would who cheats."""
+    """Change the episodes of a run folder, as a cheater would."""
     path = run / "episodes.jsonl"
     episodes = [json.loads(line) for line in path.read_text().splitlines()]
     change(episodes)
