@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def _compare(checkpoint: Path, count: int, clicks: int) -> None:
-    """Play the same episodes with the reference and this package; return them, and how often this package encoded."""
+    """Play the same episodes with the reference and this package, and print times, encoder passes, differences."""
     images = [_image(seed) for seed in range(count)]
     episodes = [(image, _clicks(image, clicks, seed)) for image in images for seed in range(EXPRESSIONS)]
     reference, theirs = _timed(lambda: _reference(checkpoint, episodes))

@@ -46,7 +46,7 @@ class CommandModel:
         batch_size: most requests per message.
         timeout: most seconds until a message is answered.
         load_timeout: most seconds until the worker has loaded the model.
-        restarts: most restarts without an answer between them; one more ends the run.
+        restarts: most restarts without an answer between them; if the worker is lost once more, the run ends.
         cwd: the folder to run the program in; by default the current folder.
         log: file for the worker's standard error; by default a new one in the folder for temporary files.
         image_format: ``png`` or ``jpeg``.

@@ -269,13 +269,13 @@ def _headers(given: str | None, key: str | None, key_header: str) -> tuple[list[
 
 
 def _secrets(key: str | None, headers: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the words that no message may show: the key, and the values of headers without short words."""
+    """Return the words that no message may show: the key, and all but very short values of headers."""
     words = (word for value in headers.values() for word in (value, value.rpartition(" ")[2]))
     return tuple(filter(None, (key, *(word for word in words if len(word) >= _SHORTEST_SECRET))))
 
 
 def _advice(model: str, key_env: str, url: str) -> dict[str, str]:
-    """Return advice that replaces entries of `refusals.ADVICE` for this adapter."""
+    """Return advice that replaces entries of `hlmat_bench.models.api.refusals.ADVICE` for this adapter."""
     versioned = re.search(r"//[^?#]*/v\d", url)
     hint = "" if versioned else "; most servers want it to end in /v1, e.g. http://localhost:8000/v1"
     return {

@@ -40,7 +40,7 @@ def probe(
     seed: options.Seed = 0,
     out: Annotated[Path | None, typer.Option(help="Folder for images, picture and replies.")] = None,
     concurrency: Annotated[int | None, typer.Option(min=1, help="Requests in flight at the same time.")] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Requests per batch of a local model.")] = None,
+    batch_size: options.BatchSize = None,
     catalog: options.CatalogFile = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="A setting, key=value: points=yx1000, ...")] = None,
 ) -> None:

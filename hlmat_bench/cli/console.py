@@ -19,7 +19,7 @@ _LINE_SECONDS = 10.0
 
 
 class Counts:
-    """Show how much is done of how much: one bar for each number on a terminal, and a line now and then in a log.
+    """A display of progress: one bar for each number on a terminal, else a line every 10 seconds.
 
     Args:
         title: what is under way.

@@ -61,7 +61,7 @@ def report(
         bool, typer.Option("--images/--no-images", help="Include the images, or not, if their licence forbids it.")
     ] = True,
     data_root: options.DataRoot = None,
-    task: Annotated[str | None, typer.Option(help="The task's YAML file, if it has moved.")] = None,
+    task: options.MovedTask = None,
     ceilings: options.Ceilings = None,
 ) -> None:
     """Write pages about a run, or a comparison of several runs: curves, slices, and every step of every sample."""
@@ -79,7 +79,7 @@ def compare(
         bool, typer.Option("--images/--no-images", help="Include the images in the pages, or not.")
     ] = True,
     data_root: options.DataRoot = None,
-    task: Annotated[str | None, typer.Option(help="The task's YAML file, if it has moved.")] = None,
+    task: options.MovedTask = None,
     ceilings: options.Ceilings = None,
 ) -> None:
     """Compare runs on the same samples: paired differences with 95 % intervals, and how often each run is better."""

@@ -89,11 +89,11 @@ def ceilings(
     embedding_cache: options.EmbeddingCache = None,
     set_: options.Settings = None,
 ) -> None:
-    """Play a task with all reference players in one pass; the same command again continues where it stopped."""
+    """Play a task with all reference policies in one pass; the same command again continues where it stopped."""
     from hlmat_bench.cli import console
     from hlmat_bench.runs import ceilings
 
-    with console.resumable(), console.progress(f"reference players on {task}") as progress:
+    with console.resumable(), console.progress(f"reference policies on {task}") as progress:
         runs = ceilings.play(
             task,
             segmenter,

@@ -6,9 +6,11 @@ from typing import Annotated
 
 import typer
 
+from hlmat_bench.cli import options
+
 
 def serve_segmenter(
-    segmenter: Annotated[str, typer.Option(help="Name[,key=value...] or ./file.py.")],
+    segmenter: options.Segmenter,
     host: Annotated[
         str, typer.Option(help="Interface to listen on; with others than 127.0.0.1, other machines can connect.")
     ] = "127.0.0.1",

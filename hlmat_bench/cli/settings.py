@@ -6,12 +6,9 @@ import json
 import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from hlmat_bench.core.errors import UsageError
-
-if TYPE_CHECKING:
-    pass
 
 #: Settings under which each setting that only some strategies use has its default.
 _STRATEGIES: tuple[dict[str, Any], ...] = (
@@ -43,7 +40,7 @@ class Setting(NamedTuple):
 
 
 def settings(pairs: list[str]) -> dict[str, Any]:
-    """``key=value`` words as a dict; values are read as YAML, and ``@file`` is the file's text.
+    """Read ``key=value`` words into a dict; values are read as YAML, and ``@file`` is the text of a file.
 
     Raises:
         UsageError: for a word of another form, or a file that cannot be read.

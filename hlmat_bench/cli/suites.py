@@ -23,7 +23,7 @@ def suite(
     seed: Annotated[int, typer.Option(help="Seed of all random numbers.")] = 0,
     data_root: options.DataRoot = None,
     concurrency: Annotated[int | None, typer.Option(min=1, help="Episodes at the same time.")] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Requests per batch of a local model.")] = None,
+    batch_size: options.BatchSize = None,
     catalog: options.CatalogFile = None,
     embedding_cache: options.EmbeddingCache = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="A setting of all runs, key=value.")] = None,

@@ -36,7 +36,7 @@ _CHANNEL = re.compile(r"<\|channel\|>\s*(\w+)")
 _HARMONY_ENDS = ("<|return|>", "<|call|>")
 _THOUGHT_CHANNELS = ("analysis", "commentary")
 
-_TAIL = 64  # tokens: enough for the opening of a thought even if every byte is a token
+_TAIL = 160  # tokens: enough for the opening of a thought with attributes, even if every byte is a token
 
 
 class Text(NamedTuple):

@@ -160,7 +160,7 @@ def find_reference(name: str, options: Mapping[str, Any]) -> ReferenceSpec | Non
     if name not in REFERENCES or not options:
         return REFERENCES.get(name)
     if name != "oracle" or options.keys() != {"misplaced"}:
-        raise UsageError(f"The reference player {name} takes no {', '.join(options)}; only oracle takes misplaced=0.3.")
+        raise UsageError(f"The reference policy {name} takes no {', '.join(options)}; only oracle takes misplaced=0.3.")
     share = plugins.scalar(str(options["misplaced"]))
     if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
         raise UsageError(f"The oracle's misplaced={share} should be a share from 0 to 1.")

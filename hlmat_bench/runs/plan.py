@@ -360,7 +360,7 @@ def folder_name(
     initial: str | None = None,
     shard: str | None = None,
 ) -> str:
-    """Return the name of a run's folder where none is given; keys and tokens are blotted out."""
+    """Return the name of a run's folder where none is given, without keys and tokens."""
     parts = [redact(model), task, segmenter]
     parts += [part for part in (strategy, initial) if part not in (None, "greedy", "empty")]
     parts += [f"shard {shard}"] if shard else []

@@ -128,7 +128,7 @@ class RunWriter:
     def limit_reached(self) -> UsageError | None:
         """Return what a limit of this call left undone, as an error; None where all samples are played."""
         total = len(self.setup.data.samples)
-        return self.meter.spent(self.count, total) if self.count < total else None
+        return self.meter.limit_reached(self.count, total) if self.count < total else None
 
     def finish(self) -> Run:
         """Score the run, whose samples are all played, and mark it as finished where everything is on disk.

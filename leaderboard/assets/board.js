@@ -57,7 +57,7 @@ addEventListener("DOMContentLoaded", () => {
       for (const row of [...ranking.rows].slice(1)) {
         const fits = selects.every(({ name, value }) => {
           const own = row.dataset[name] ?? ranking.dataset[name];
-          return !value || own === value || own === "any"; // reference players go with all
+          return !value || own === value || own === "any"; // reference policies go with all
         });
         row.hidden = !fits;
         left += fits;

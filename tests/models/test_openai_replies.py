@@ -208,7 +208,7 @@ def test_a_prompt_that_the_service_withholds_is_a_filtered_reply(code: str) -> N
     assert len(replies) == 2
 
 
-def test_the_key_is_blotted_out_of_a_reply_but_a_word_in_its_place_is_not() -> None:
+def test_the_key_is_removed_from_a_reply_but_a_word_in_its_place_is_not() -> None:
     with ChatServer(lambda *_: f"{KEY} none {KEY}") as server:
         assert ask(server)[0].text == "*** none ***"
         assert ask(server, api_key="none")[0].text == f"{KEY} none {KEY}"

@@ -170,7 +170,7 @@ def test_filters_count_what_they_hide_and_are_in_the_address(page: Page, browser
     page.get_by_label("Budget").select_option("4")
     assert "6 of 7 rows; 1 hidden" in shown.inner_text()
     page.get_by_label("Weights").select_option("closed")
-    assert set(_ids(page)) == {"twin", "oracle", "center", "random"}  # reference players go with all weights
+    assert set(_ids(page)) == {"twin", "oracle", "center", "random"}  # reference policies go with all weights
     assert "4 of 7 rows; 3 hidden" in shown.inner_text()
     assert page.locator("tr[data-id=twin] .rank").inner_text() == "1–2"  # among all, not among what is shown
     with browsing.visit(browser, page.url) as again:

@@ -1,4 +1,4 @@
-"""All reference players in one pass: the runs that five commands make, with one encoder pass per image."""
+"""All reference policies in one pass: the runs that five commands make, with one encoder pass per image."""
 
 from __future__ import annotations
 

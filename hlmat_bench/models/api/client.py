@@ -42,7 +42,7 @@ class ApiClient:
         path: text to add to the path of the address, before the query.
         headers: headers of every request. A login in the address is sent if they have no ``Authorization``.
         secrets: words that no message may show; the login and the keys and tokens in the query are added to them.
-        advice: what the user can do against some kinds of refusals; see `refusals.ADVICE`.
+        advice: what the user can do against some kinds of refusals; see `hlmat_bench.models.api.refusals.ADVICE`.
         timeout: seconds that the server may be silent.
         deadline: seconds for a request with all its repetitions.
         retries: most repetitions of a request; repetitions after too many requests do not count.
@@ -50,7 +50,7 @@ class ApiClient:
     Attributes:
         host: name of the server.
         shown: the address without login and query.
-        advice: the argument.
+        advice: the advice that was given, by the kind of refusal.
 
     Raises:
         UsageError: when the address cannot be used.

@@ -100,7 +100,7 @@ class UsageMeter:
         self.cost += math.fsum(costs)
         self._dearest = max(self._dearest, math.fsum(costs))
 
-    def spent(self, done: int, total: int) -> LimitReached:
+    def limit_reached(self, done: int, total: int) -> LimitReached:
         """Return the error that ends a run at a limit, with the number of finished episodes and of all."""
         used = f"{self.requests} requests" + (f" and ${self.cost:.4g}" if self.cost else "")
         return LimitReached(

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from hlmat_bench.core.errors import UsageError
-from hlmat_bench.protocol.interfaces import Model, Reply, Request
+from hlmat_bench.protocol.interfaces import Model, Reply, Request, close, traits
 from hlmat_bench.protocol.settings import digest
 
 T = TypeVar("T")
@@ -41,7 +41,7 @@ class CachedModel:
     """
 
     def __init__(self, model: Model, spec: dict[str, Any], folder: Path) -> None:
-        self._model, self._spec = model, digest(spec)
+        self._model, self._spec, self._traits = model, digest(spec), traits(model)
         self.name, self.points = model.name, model.points
         self._folder = folder
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="reply-cache")
@@ -52,7 +52,7 @@ class CachedModel:
         Raises:
             UsageError: when the cache cannot be read or written.
         """
-        repeatable = getattr(self._model, "deterministic" if request.temperature == 0 else "seeded", True)
+        repeatable = self._traits.deterministic if request.temperature == 0 else self._traits.seeded
         if not repeatable:
             return await self._model.reply(request)
         key, kept = await self._in_thread(lambda: self._look_up(request))
@@ -67,8 +67,7 @@ class CachedModel:
         if "_database" in vars(self):
             await self._in_thread(self._database.close)
         self._thread.shutdown()
-        if (close := getattr(self._model, "close", None)) is not None:
-            await close()
+        await close(self._model)
 
     @cached_property
     def _database(self) -> sqlite3.Connection:

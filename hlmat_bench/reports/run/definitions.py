@@ -16,7 +16,7 @@ DEFINITIONS = {
     "Hit rate": "Of all valid clicks: positive ones on a missed part of the object and negative ones on excess.",
     "Regret": "The gain of the oracle's click at the same state minus the gain of the model's click.",
     "Ceilings and floors": (
-        "Reference players with the same segmenter on the same samples. The oracle clicks the middle of the largest "
+        "Reference policies with the same segmenter on the same samples. The oracle clicks the middle of the largest "
         "error, and gt-box draws the ground truth's box: ceilings, not human performance. Random and centre clicks and "
         "the empty mask are floors."
     ),

@@ -1,4 +1,4 @@
-"""Ceilings and floors beside a run: the reference players on the run's own samples."""
+"""Ceilings and floors beside a run: the reference policies on the run's own samples."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hlmat_bench.scores.episodes import SHOWN_THRESHOLDS, EpisodeScores, ScoreTa
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A reference player on the samples of a run.
+    """A reference policy on the samples of a run.
 
     Attributes:
         name: the player's.
@@ -38,7 +38,7 @@ class Reference:
 
 
 def find(entrant: Entrant, root: str | os.PathLike[str] | None) -> list[Reference]:
-    """Return the reference players there are for a run; those that have not all of its samples are left out.
+    """Return the reference policies there are for a run; those that have not all of its samples are left out.
 
     Args:
         entrant: the run.

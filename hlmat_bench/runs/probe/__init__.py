@@ -28,6 +28,7 @@ from hlmat_bench.models.catalog import Catalog, ModelChoice
 from hlmat_bench.points import PointFormat
 from hlmat_bench.protocol.interfaces import Model, traits
 from hlmat_bench.protocol.observation import Observation, RequestBuilder
+from hlmat_bench.protocol.policies import ModelPolicy
 from hlmat_bench.protocol.prompts import check_template
 from hlmat_bench.protocol.reference import REFERENCES
 from hlmat_bench.protocol.settings import ProtocolSettings
@@ -206,7 +207,7 @@ def probe(
 
 
 class _Interview:
-    """All questions to a model, asked with the player, the overlay and the batching of a run."""
+    """All questions to a model, asked with the policy and the request batcher of a run."""
 
     def __init__(
         self,
@@ -246,10 +247,11 @@ class _Interview:
         sample = Sample(question.id, question.image.name, question.image.stem, question.expression)
         resize = traits(self._model).resize
         builder = RequestBuilder(sample, image, self._settings, self._points, resize, self._seed)
+        policy = ModelPolicy(builder, batcher.reply, deterministic=True, pool=pool)
         size = (image.shape[0], image.shape[1])
         reply = None
         try:
-            [first] = await batcher.reply(builder.request(Observation(np.zeros(size, bool), (), 1)))
+            [first] = await policy.ask(Observation(np.zeros(size, bool), (), 1), 1)
             reply = first.text
         except RequestFailed as error:
             self.failures[question.id] = str(error)

@@ -124,8 +124,8 @@ def told_apart(data: Data, best: Hypothesis, others: Sequence[Hypothesis]) -> ND
     way = np.where(near[:, :, None], misses - own, 0.0)
     close = own[np.linalg.norm(own, axis=1) <= _GROSS]
     scatter = 1.4826 * float(np.median(np.abs(close))) if len(close) else 0.0
-    pooled, per_image = scatter * np.linalg.norm(way, axis=(1, 2)), np.linalg.norm((own * way).sum(axis=2), axis=1)
-    apart: NDArray[np.bool_] = (misses * way).sum(axis=(1, 2)) > _APART * np.maximum(pooled, per_image)
+    pooled, per_answer = scatter * np.linalg.norm(way, axis=(1, 2)), np.linalg.norm((own * way).sum(axis=2), axis=1)
+    apart: NDArray[np.bool_] = (misses * way).sum(axis=(1, 2)) > _APART * np.maximum(pooled, per_answer)
     return apart
 
 

@@ -18,7 +18,7 @@ _CHANCE = 0.005
 
 
 def depends_on_marker(data: Data, places: Floats, seed: int = 0) -> bool:
-    """Test whether answers depend on the markers' positions: reject independence at p < 0.005.
+    """Test whether answers depend on the markers' positions: one of two statistics has p < 0.005.
 
     Two statistics are compared with their values after the markers' relative positions are permuted among the
     questions:

@@ -193,7 +193,7 @@ def _strategy(fields: RunFields, task: str) -> str:
     """Return the strategy of a run; by default that of the task's kind."""
     try:
         usual = task_kinds.DEFAULTS[load_task(task).kind]
-    except UsageError:  # It cannot be played, and says so when its turn comes.
+    except UsageError:  # The run cannot be played; the error is reported when it starts.
         usual = {}
     return fields.strategy or str(usual.get("strategy", "greedy"))
 

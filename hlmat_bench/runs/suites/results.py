@@ -44,7 +44,7 @@ class CellResult:
 
     @property
     def difference(self) -> float | None:
-        """Return the measured minus the published number."""
+        """The measured minus the published number; None where one is missing."""
         first = self.values[0] if self.values else None
         return None if first is None or self.cell.published is None else first.value - self.cell.published
 

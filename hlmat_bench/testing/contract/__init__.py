@@ -7,7 +7,6 @@ common parts in `testing/contract/rules.py`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +46,7 @@ def _finding(rule: Rule[Any], subject: Any) -> Finding:
     return Finding(" ".join((rule.__doc__ or rule.__name__).split()), _broken(rule, subject))
 
 
-def _broken(rule: Callable[[Any], None], subject: Any) -> str | None:
+def _broken(rule: Rule[Any], subject: Any) -> str | None:
     try:
         rule(subject)
     except UsageError:

@@ -58,7 +58,7 @@ def _state(a: SimpleClickArchitecture) -> dict[str, Any]:
 
 
 def _config(a: SimpleClickArchitecture, loss: Any) -> dict[str, Any]:
-    """How the original's class would be called."""
+    """Return the description of the original's class with its arguments, as its authors' checkpoints hold it."""
     backbone = {
         "img_size": (a.grid * a.patch,) * 2,
         "patch_size": (a.patch,) * 2,
