@@ -51,6 +51,7 @@ class Cache(Generic[K, V]):
     def _make(self, key: K, make: Callable[[], V], future: Future[V]) -> None:
         try:
             value = make()
+            weight = self._weigh(value)
         except BaseException as error:  # noqa: BLE001  (after an interrupt, too, no thread may wait for ever)
             with self._lock:
                 del self._under_way[key]
@@ -58,9 +59,9 @@ class Cache(Generic[K, V]):
             return
         with self._lock:
             del self._under_way[key]
-            if self._weigh(value) <= self.limit:
+            if weight <= self.limit:
                 self._kept[key] = value
-                self._weight += self._weigh(value)
+                self._weight += weight
             while self._weight > self.limit:
                 self._weight -= self._weigh(self._kept.popitem(last=False)[1])
         future.set_result(value)

@@ -65,7 +65,7 @@ def checked(validate: Callable[[Any], T], value: Any, refuse: Callable[[Misfit],
     """Return a value that a program wrote as an object of a model.
 
     Args:
-        validate: pydantic's function for the model, e.g. ``Entry.model_validate``.
+        validate: pydantic's function for the model, e.g. ``Model.model_validate``.
         value: JSON values, or JSON.
         refuse: makes the exception to raise from the first misfit.
     """
@@ -133,7 +133,7 @@ def _named(model: type[BaseModel]) -> Mapping[str, Any]:
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:
-    """Return the models in a type, e.g. `Entry` of ``dict[str, Entry]``."""
+    """Return the models in a type, e.g. `Model` of ``dict[str, Model]``."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [found for argument in get_args(annotation) for found in _models(argument)]

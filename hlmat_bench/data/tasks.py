@@ -1,6 +1,7 @@
 """Tasks: a set of samples plus the protocol's defaults, described by a YAML file.
 
-Built-in tasks are in the content folder `tasks/`; a user's own is named by its path. ``docs/tasks.md`` lists them.
+Built-in tasks are in the content folder `tasks/`; a user's own is named by its path.
+``docs/tasks.md`` lists the built-in ones.
 """
 
 from __future__ import annotations
@@ -57,14 +58,14 @@ class Task(Strict):
         title: one line for lists.
         group: the tasks that ``expand`` gives for this name.
         kind: what is measured.
-        refinement: of that kind: which imperfect masks episodes begin with.
-        filtering: of that kind: what the masks are drawn from whose IoU is asked for.
+        refinement: for a refinement task, the imperfect masks that episodes begin with.
+        filtering: for a filtering task, how the masks are drawn whose IoU is asked for.
         data: the file's section ``source``: which layout, and where its parts lie.
         protocol: settings of the protocol that differ from its defaults.
         revision: which version of the data set.
-        licence: of the data.
-        citation: of the data.
-        homepage: of the data.
+        licence: the licence of the data.
+        citation: the citation of the data.
+        homepage: the homepage of the data.
         expected: the published counts.
         how_to_get: how to get the data, as the end of a sentence.
         aliases: other names of the task.
@@ -136,7 +137,7 @@ class Task(Strict):
             raise PluginFailed(f"The layout {settings.kind} cannot read the data: {failure_words(error)}.") from error
 
     def missing(self, data_root: str | os.PathLike[str] | None = None) -> str | None:
-        """Say in a few words what is not there; return None when everything that names the samples is."""
+        """Return a few words about what is missing; None when all files and folders that the samples need exist."""
         try:
             root = self._root(data_root, self.data)
         except MissingFile:

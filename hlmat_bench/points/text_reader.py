@@ -31,7 +31,7 @@ def read_segagent(text: str) -> Reading:
 
 
 _POSITIVE, _NEGATIVE = (rf"(?:{signs.STRONG[sign]})" for sign in (Sign.POSITIVE, Sign.NEGATIVE))
-# "Not a positive point" is not read as a sign.
+# A negation, as in "not a positive point", makes the sign UNCLEAR.
 _NEGATION = (
     r"(?P<negated>(?<![a-z])(?:not|no|non|never|nor|neither|[a-z]{2,6}n't|without|false)[\s-]{1,3}"
     r"(?:an?\s|the\s|any\s)?)?(?<![^\W\d_])"

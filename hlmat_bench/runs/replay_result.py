@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hlmat_bench.core.digests import sha256_of
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.protocol.manifest import write_json
 from hlmat_bench.protocol.records import EPISODES
@@ -122,7 +122,6 @@ def digest_of(folder: Path) -> str:
         UsageError: when there is none.
     """
     try:
-        with (folder / EPISODES).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(folder / EPISODES)
     except FileNotFoundError as error:
         raise UsageError(f"{folder} has no {EPISODES} yet; run it first.") from error

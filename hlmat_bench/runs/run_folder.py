@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hlmat_bench.protocol import manifest
 from hlmat_bench.protocol.records import EPISODES, Episode, read_episodes
+from hlmat_bench.protocol.settings import answer_rule
 from hlmat_bench.runs import replay_result, sealed_scores
+from hlmat_bench.scores.registry import further
 from hlmat_bench.scores.scoring import score_episodes
 
 if TYPE_CHECKING:
@@ -38,18 +40,30 @@ class Run:
     def scores(self) -> dict[str, Any]:
         """Return what scores.json holds, where it is of these episodes and unchanged; else compute it again."""
         found = sealed_scores.read(self.folder)
-        return self.score() if found is None else found
+        return self.score() if found is None or self._lacks_scores(found) else found
 
     def score(self) -> dict[str, Any]:
         """Compute the scores from the episodes alone and write scores.json; add what a replay of them found."""
         protocol, found = self.manifest["protocol"], replay_result.load(self.folder)
         regrets = None if found is None else found.regrets
         digest = replay_result.digest_of(self.folder)
-        scores = score_episodes(self.episodes(), budget=protocol["budget"], track=protocol["track"], regrets=regrets)
+        scores = score_episodes(
+            self.episodes(),
+            budget=protocol["budget"],
+            track=protocol["track"],
+            rule=answer_rule(protocol),
+            regrets=regrets,
+        )
         if found is not None:
             scores["replay"] = found.summary()
         sealed_scores.write(self.folder, scores, digest)
         return scores
+
+    def _lacks_scores(self, found: Mapping[str, Any]) -> bool:
+        """Tell whether a score was declared after these were computed."""
+        kind = self.manifest["task"]["kind"]
+        declared = {key for key, score in further().items() if kind in score.kinds}
+        return bool(declared - found.get("further", {}).keys()) and found["n"] > 0
 
     def finished(self) -> bool:
         """Tell whether the run was played to its end and all of its episodes are there."""

@@ -6,13 +6,13 @@ Scores without a seal that fits are not believed: they are old, of other episode
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hlmat_bench.core.digests import sha256_of
 from hlmat_bench.protocol import manifest
 from hlmat_bench.protocol.records import EPISODES
 from hlmat_bench.runs import replay_result
@@ -32,7 +32,7 @@ def write(folder: Path, scores: Mapping[str, Any], episodes_sha256: str) -> None
         episodes_sha256: of the episodes.jsonl that they are of.
     """
     manifest.write_json(folder / SCORES, scores)
-    manifest.write_json(folder / SEAL, {"episodes": episodes_sha256, "scores": _sha256(folder / SCORES)})
+    manifest.write_json(folder / SEAL, {"episodes": episodes_sha256, "scores": sha256_of(folder / SCORES)})
 
 
 def read(folder: Path) -> dict[str, Any] | None:
@@ -43,14 +43,10 @@ def read(folder: Path) -> dict[str, Any] | None:
         seal = json.loads((folder / SEAL).read_bytes())
     except (FileNotFoundError, ValueError, RecursionError):
         seal = None
-    if seal == {"episodes": replay_result.digest_of(folder), "scores": _sha256(folder / SCORES)}:
+    if seal == {"episodes": replay_result.digest_of(folder), "scores": sha256_of(folder / SCORES)}:
         value: dict[str, Any] = json.loads((folder / SCORES).read_bytes())
         return value
     log.warning(
         "%s was changed or is not of the episodes in %s; the scores are computed again.", folder / SCORES, EPISODES
     )
     return None
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

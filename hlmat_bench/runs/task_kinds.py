@@ -118,7 +118,7 @@ class Generated:
         await play.work(state.begin_with_mask, made.mask, kind="generated", **made.record())
 
     def mask(self, sample: Sample, image: Image, truth: Truth, segmenter: Segmenter) -> Imperfect:
-        """Return the imperfect mask of a sample; see `hlmat_bench.data.imperfect.imperfect`."""
+        """Return the imperfect mask of a sample; see `hlmat_bench.data.perturbations.imperfect`."""
         return imperfect(self._settings, sample.id, image, truth, self._others(sample), segmenter)
 
     def _others(self, sample: Sample) -> list[Mask]:

@@ -49,7 +49,7 @@ def _scores(samples: Sequence[EpisodeScores], budget: int) -> dict[str, Any]:
     made = [sample.initial["in_band"] for sample in samples if "in_band" in sample.initial]
     scores: dict[str, Any] = {"n": len(samples), "initial_miou": Estimate(first)}
     for rule in RULES:
-        last = np.array([sample.iou[sample.selected[rule]] for sample in samples])
+        last = np.array([sample.at(rule) for sample in samples])
         columns = {"miou": last, "gain": last - first, "worsened": (last < first).astype(float)}
         scores[rule] = {name: Estimate(values) for name, values in columns.items()}
     scores["noc"] = {f"{threshold:.2f}": _noc(ious, threshold, budget) for threshold in NOC_THRESHOLDS}

@@ -54,7 +54,7 @@ class Score:
         unit: ``share``, a number from -1 to 1, which suites show in percent; or ``number``.
         digits: how many stand after the decimal point; suites show those of a share in percent, with 2 digits.
         higher_is_better: the order in which tables sort it first.
-        kinds: the tasks whose tables show it. What is declared for tasks with clicks is computed of all of these.
+        kinds: the tasks whose tables show it. A score for segmentation or refinement is computed for both.
         short: the title where there is little space; empty: the title.
         note: what stands below it on a page, where it has no interval.
         ratio: it is the sum of numerators over the sum of denominators; else the mean over samples.
@@ -94,7 +94,7 @@ class Score:
 _NOC = (
     "The clicks that a sample needs to reach an IoU of q %, on average. A sample that never gets there is a miss: "
     "that it would need more clicks than the budget is all that is known. It counts the budget, and "
-    "misses are counted beside the mean and drawn as dashed bars."
+    "misses are also counted separately and drawn as dashed bars."
 )
 
 
@@ -181,9 +181,10 @@ TABLES: Mapping[str, Mapping[str, Sequence[str]]] = {
 _FURTHER: dict[str, Score] = {}
 #: Names that stand next to the scores in downloads, comparisons and sortable tables.
 _RESERVED = {
-    "answer", "budget", "cost", "dollars", "failed", "id", "level", "losses", "model", "n", "n_images", "noc", "rank",
-    "rank_best", "rank_worst", "ranking", "reference", "seconds", "segmenter", "start", "strategy", "submitted",
-    "submitter", "task", "tokens_in", "tokens_out", "track", "weights", "wins",
+    "answer", "budget", "cost", "dollars", "failed", "id", "level", "losses", "model", "n", "n_images",
+    "protocol_fingerprint", "rank", "rank_best", "rank_worst", "ranking", "reference", "seconds", "segmenter",
+    "start", "strategy", "submitted", "submitter", "task", "tokens_in", "tokens_out", "track", "weights",
+    "wins",
 }  # fmt: skip
 
 
@@ -216,9 +217,14 @@ def score(
     Raises:
         ValueError: when the key is taken, or is no name.
     """
-    taken = key in STANDARD or key in _FURTHER or key in _RESERVED
+    # The names of columns that tables and downloads make of others: noc_80, miou_ci, biou_low, noc_80_missed.
+    derived = re.fullmatch(r"noc.*|.*_(ci|low|high|missed)", key)
+    taken = key in STANDARD or key in _FURTHER or key in _RESERVED or derived
     if taken or not re.fullmatch("[a-z][a-z0-9_]*", key):
-        raise ValueError(f"{key!r} is no key for a new score: it is taken, or not of small letters, digits and _.")
+        raise ValueError(
+            f"{key!r} is no key for a new score: it is taken, not of small letters, digits and _, begins with noc, or "
+            "ends with _ci, _low, _high or _missed."
+        )
 
     def declared(of: Measurement) -> Measurement:
         _FURTHER[key] = Score(

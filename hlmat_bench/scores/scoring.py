@@ -33,6 +33,7 @@ def score_episodes(
     *,
     budget: int,
     track: str,
+    rule: str = "final",
     regrets: Mapping[str, Mapping[int, float]] | None = None,
 ) -> dict[str, Any]:
     """Compute the scores of a run from its records; see `score_samples`.
@@ -41,11 +42,14 @@ def score_episodes(
         episodes: the records.
         budget: clicks per episode; the curves run from 0 to it.
         track: ``point`` or ``box+point``, passed through.
+        rule: the selection rule whose mask is the answer, which further scores are of.
         regrets: the regret of each valid click, by sample and step, as `hlmat_bench.runs.replay` finds it; None: regret
             is null.
     """
     found = regrets or {}
-    samples = [score_episode(each, budget, regrets=found.get(each.sample_id), boundary=True) for each in episodes]
+    samples = [
+        score_episode(each, budget, rule=rule, regrets=found.get(each.sample_id), boundary=True) for each in episodes
+    ]
     return score_samples(samples, budget=budget, track=track)
 
 
@@ -119,7 +123,7 @@ def _slices(samples: Sequence[EpisodeScores], budget: int) -> dict[str, Any]:
     """Return the main scores by what the samples themselves are like, and by tag where samples carry tags."""
 
     def scored(key: Callable[[EpisodeScores], str | None], order: Sequence[str] = ()) -> dict[str, Any]:
-        return {part: slice_scores(chosen, budget) for part, chosen in parted(samples, key, order).items()}
+        return {part: slice_scores(chosen, budget, "final") for part, chosen in parted(samples, key, order).items()}
 
     strata = {name: scored(lambda one: one.strata.get(name), order) for name, order in STRATA.items()}  # noqa: B023
     names = sorted({name for sample in samples for name in sample.tags})

@@ -73,10 +73,18 @@ def parted(
     return {name: found[name] for name in order or sorted(found) if name in found}
 
 
-def slice_scores(samples: Sequence[EpisodeScores], budget: int) -> dict[str, Any]:
-    """Return the main scores of some samples' answers: mIoU, cIoU and NoC with their intervals, and boundary IoU."""
+def slice_scores(samples: Sequence[EpisodeScores], budget: int, rule: str) -> dict[str, Any]:
+    """Return the main scores of some samples: mIoU, cIoU and NoC with their intervals, and boundary IoU.
+
+    Args:
+        samples: the samples.
+        budget: clicks per episode.
+        rule: the selection rule whose masks are scored.
+    """
     table = ScoreTable(samples)
-    scores = table.at([sample.answer for sample in samples]) | {"noc": {THRESHOLD: table.noc(float(THRESHOLD), budget)}}
+    scores = table.at([sample.selected[rule] for sample in samples]) | {
+        "noc": {THRESHOLD: table.noc(float(THRESHOLD), budget)}
+    }
     return {"n": len(samples), **with_intervals(scores, table.images)}
 
 
@@ -88,7 +96,7 @@ def differences(
 ) -> dict[str, Any]:
     """Return first minus second, on some samples: mIoU, cIoU, NoC, further scores, and who is better how often.
 
-    Intervals are paired; None where there is one image only.
+    Intervals are paired; None where there is one image only. A score that is not defined for one side is None.
     """
     ours, theirs = [first[n] for n in members], [second[n] for n in members]
     sides = columns(ours, budget), columns(theirs, budget)
@@ -96,6 +104,9 @@ def differences(
     ends = ends_of(bootstrap_difference(*sides, images), images)
     found: dict[str, Any] = {"n": len(ours)}
     for number, name in enumerate(("miou", "ciou", "noc", *ours[0].further)):
+        if not all(below[:, number].any() for _, below in sides):
+            found |= {name: None, f"{name}_ci": None}
+            continue
         first_score, second_score = (ratio(above[:, number].sum(), below[:, number].sum()) for above, below in sides)
         found |= {name: first_score - second_score, f"{name}_ci": ends[number]}
     gaps = [a.score - b.score for a, b in zip(ours, theirs, strict=True)]

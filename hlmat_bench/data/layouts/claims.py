@@ -18,7 +18,7 @@ _SAME_BOX = 0.5
 _SAME_AREA, _SAME_AREA_IN_BOX = 1.5, 4
 """Areas with at most this ratio are equal. In a box that fits, areas are often rough: of one part, or of a hull."""
 _FEW_PIXELS = 32
-"""Smaller differences of areas are ignored, because thin objects lose many pixels when they are drawn."""
+"""Areas that differ by at most this many pixels are equal, because thin objects lose many when they are drawn."""
 
 
 def doubts(shape: Segmentation, mask: Mask, where: str) -> Iterator[Doubt]:

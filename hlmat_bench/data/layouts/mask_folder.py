@@ -58,14 +58,15 @@ class MaskFolderSettings(MaskFileSettings):
     images: DataPath = Field(description="The folder of the images.")
     masks: DataPath = Field(description="The folder of the masks; a mask has the stem of its image.")
     image_suffix: str | None = Field(None, description="How image files end; none: any image.")
-    mask_suffix: str = Field(".png", description="How mask files end; what stands before it is the stem.")
+    mask_suffix: str = Field(".png", description="How mask files end; the part before it is the stem.")
     captions: OptionalPath = Field(None, description="A file with an expression for each image.")
     captions_if_there: OptionalPath = Field(None, description="A file of captions that is used where it exists.")
     expression: str | None = Field(None, description="One expression for all images.")
     pattern: str | None = Field(
         None,
-        description="A regular expression that is searched in the stem. Its group expression is the expression, its "
-        "group image names the image that several samples share, and every other group becomes a tag.",
+        description="A regular expression that is searched in the stem. Its group expression, as words in lower case "
+        "(StreetLamp: street lamp), is the expression; its group image names the image that several samples share; "
+        "every other group, as words, becomes a tag.",
     )
 
     @field_validator("pattern")
@@ -131,7 +132,7 @@ class MaskFolderSettings(MaskFileSettings):
         return {name: text for name, text in match.groupdict().items() if text} if match else {}
 
     def _origin(self, place: DataRoot) -> _Origin:
-        """Where the expressions come from."""
+        """Return the origin of the expressions."""
         if self.captions:
             return _Origin("captions", _captions(place.file(self.captions)))
         if self.expression:

@@ -236,7 +236,10 @@ def _fits(box: Box, others: Sequence[Box], overlap: int) -> bool:
 
 
 def _shared(a: Box, b: Box, gap: int) -> int | None:
-    """Return the overlap of two boxes in percent of the smaller one; None where they do not overlap."""
+    """Return the overlap of two boxes in percent of the smaller one; None where they are ``gap`` or more apart.
+
+    The gap is added to both sides of the overlap.
+    """
     wide = min(a[2], b[2]) - max(a[0], b[0]) + gap
     tall = min(a[3], b[3]) - max(a[1], b[1]) + gap
     if wide <= 0 or tall <= 0:

@@ -65,7 +65,7 @@ def make_entry(run: Run, declared: Declaration, name: str = "") -> BoardEntry:
     tally = Tally(manifest.selection)
     samples = []
     for episode in run.episodes():
-        samples.append(score_episode(episode, manifest.protocol["budget"], boundary=True))
+        samples.append(score_episode(episode, manifest.protocol["budget"], rule=manifest.selection, boundary=True))
         tally.add(episode, samples[-1].areas())
     scores = scores_of(samples, manifest)
     _check_complete(run, scores)

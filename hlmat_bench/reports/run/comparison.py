@@ -14,7 +14,7 @@ from hlmat_bench.reports.pages.templates import number
 from hlmat_bench.reports.run.loaded import Entrant, differing_settings
 from hlmat_bench.reports.run.views import with_range
 from hlmat_bench.scores import miou
-from hlmat_bench.scores.registry import columns, further
+from hlmat_bench.scores.registry import STANDARD, columns, further
 from hlmat_bench.scores.slices import Slicing, differences
 
 _SHORT = 16
@@ -57,7 +57,8 @@ def pairs(entrants: Sequence[Entrant]) -> list[Pair]:
 
 def pair_table(found: Sequence[Pair]) -> tuple[list[str], list[list[str]]]:
     """Return the paired differences: headers and rows."""
-    shown = [("miou", "mIoU", 3), ("ciou", "cIoU", 3), ("noc", "NoC@85", 2)]
+    standard = (("miou", "miou"), ("ciou", "ciou"), ("noc", "noc@85"))
+    shown = [(name, STANDARD[key].title, STANDARD[key].digits) for name, key in standard]
     shown += [(each.key, each.title, each.digits) for each in further().values() if each.key in found[0].found]
     titles = [title for _, title, _ in shown]
     headers = ["first − second", "verdict", *titles, "first better on", "equal on", "second better on"]
@@ -69,7 +70,10 @@ def pair_table(found: Sequence[Pair]) -> tuple[list[str], list[list[str]]]:
             [
                 f"{pair.names[0]} − {pair.names[1]}",
                 pair.verdict,
-                *(with_range(each[key], each[f"{key}_ci"], digits) for key, _, digits in shown),
+                *(
+                    "–" if each[key] is None else with_range(each[key], each[f"{key}_ci"], digits)
+                    for key, _, digits in shown
+                ),
                 *(f"{count:,}" for count in (each["wins"], equal, each["losses"])),
             ]
         )
@@ -91,7 +95,7 @@ def head_rows(entrants: Sequence[Entrant]) -> tuple[list[str], list[list[str]]]:
         headers += [score.title, "missed"] if counted else [score.title]
         for row, entrant, count in zip(rows, entrants, missed, strict=True):
             value = entrant.read(score)
-            # The interval of NoC stands with its paired difference; here the misses take its place.
+            # NoC is shown with its misses in place of its interval.
             ends = None if value is None or counted else value.interval
             row.append("–" if value is None else with_range(value.value, ends, score.digits))
             row += [f"{count:,}"] if counted else []

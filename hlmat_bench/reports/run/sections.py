@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from hlmat_bench.core.text import clean
 from hlmat_bench.reports.pages.templates import number, percent
 from hlmat_bench.reports.run.definitions import CLICKS, WORTH
+from hlmat_bench.scores.intervals import interval_key
 
 _NAMES = {"miou": "mIoU", "noc": "NoC", "mae": "MAE", "mse": "MSE", "ci": "interval"}
 _SHARES = ("rate", "inside", "overshoot", "worsened", "accuracy", "precision", "recall")
@@ -56,7 +57,7 @@ def tables(values: Mapping[str, Any]) -> list[SectionTable]:
 
 def shown(name: str, value: Any, beside: Mapping[str, Any] | None = None) -> str:
     """Return a value as text, with its interval where it has one."""
-    ends = (beside or {}).get("ci" if name == "mean" else f"{name}_ci")
+    ends = (beside or {}).get(interval_key(name))
     if value is None:
         return "not computed"
     if isinstance(value, float):

@@ -188,7 +188,7 @@ def with_range(value: float, ends: Sequence[float] | None, digits: int) -> str:
 
 def _slice_row(entrant: Entrant, way: Slicing, code: int) -> list[str]:
     chosen = [entrant.samples[n] for n in way.members(code)]
-    found = slice_scores(chosen, entrant.budget)
+    found = slice_scores(chosen, entrant.budget, entrant.rule)
     several = len({sample.image_id for sample in chosen}) > 1  # of a single image an interval says nothing
     shown = [("miou", found, 3), ("ciou", found, 3), ("mean", found["noc"][THRESHOLD], 2)]
     cells = [with_range(part[key], part[interval_key(key)] if several else None, digits) for key, part, digits in shown]

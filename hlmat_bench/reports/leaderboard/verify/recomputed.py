@@ -28,7 +28,9 @@ def check(entry: BoardEntry, run: Run) -> Iterator[Mismatch]:
         if not found:
             found += differences(entry.episodes_sha256, digest.hex(), "episodes_sha256")
             budget = manifest.protocol["budget"]
-            scores = scores_of((score_episode(episode, budget, boundary=True) for episode in run.episodes()), manifest)
+            rule = manifest.selection
+            measured = (score_episode(each, budget, rule=rule, boundary=True) for each in run.episodes())
+            scores = scores_of(measured, manifest)
             # An entry does not have the scores that were declared after it was made.
             kept = {key: value for key, value in scores.further.items() if key in entry.scores.further}
             again = scores.model_copy(update={"further": kept})

@@ -21,8 +21,7 @@ from hlmat_bench.protocol.settings import BOX_STATES, StopSettings, is_state
 from hlmat_bench.protocol.state import ended, interpret
 from hlmat_bench.protocol.strategies import STRATEGIES
 from hlmat_bench.reports.leaderboard.entry import Manifest
-from hlmat_bench.reports.leaderboard.verify.findings import Mismatch as Finding
-from hlmat_bench.reports.leaderboard.verify.findings import at
+from hlmat_bench.reports.leaderboard.verify.findings import Mismatch, at
 
 _SEARCHES = ("prm", "tree")
 
@@ -55,11 +54,11 @@ class Rules:
         except (TypeError, ValueError) as error:
             raise UsageError(f"The manifest's points or stop are none: {error}.") from error
 
-    def check(self, episode: Episode) -> Iterator[Finding]:
+    def check(self, episode: Episode) -> Iterator[Mismatch]:
         """Yield what is against the rules, with its place."""
         numbers = [step.t for step in episode.steps]
         if numbers != list(range(1, len(numbers) + 1)) or len(numbers) > self._budget:
-            yield Finding(at(episode.sample_id, None, "steps"), f"are not numbered from 1 to at most {self._budget}")
+            yield Mismatch(at(episode.sample_id, None, "steps"), f"are not numbered from 1 to at most {self._budget}")
             return
         yield from self._beginning(episode)
         clicks: list[Click] = []
@@ -71,23 +70,23 @@ class Rules:
         if self._strategy in STRATEGIES:
             yield from self._end(episode)
 
-    def _beginning(self, episode: Episode) -> Iterator[Finding]:
+    def _beginning(self, episode: Episode) -> Iterator[Mismatch]:
         """Check that the initial state is of the kind that the run has; given masks themselves are not checked here."""
         begin, kind = episode.initial, self._initial.partition("=")[0]
         mask, box = begin["mask"], begin.get("box")
         if episode.error is not None and begin["kind"] == "empty":
             kind = "empty"  # the model could not be asked for its box
         if begin["kind"] != kind:
-            yield Finding(
+            yield Mismatch(
                 at(episode.sample_id, 0, "kind"), f"says {begin['kind']}, but the episodes of this run begin {kind}"
             )
         boxed = is_state(self._initial, BOX_STATES) and kind != "empty"
         if (mask is not None) != (box is not None if boxed else kind != "empty"):
-            yield Finding(at(episode.sample_id, 0, "mask"), f"is not what an episode that begins {kind} can have")
+            yield Mismatch(at(episode.sample_id, 0, "mask"), f"is not what an episode that begins {kind} can have")
         if box is None:
             return
         if (found := self._box(episode, kind)) != box:
-            yield Finding(at(episode.sample_id, 0, "box"), f"says {box}, but {found} is found")
+            yield Mismatch(at(episode.sample_id, 0, "box"), f"says {box}, but {found} is found")
 
     def _box(self, episode: Episode, kind: str) -> list[int] | None:
         """Return the box that an episode of this kind begins with."""
@@ -100,7 +99,7 @@ class Rules:
             found = episode.initial["box"]  # of another run, which is not here
         return None if found is None else list(found)
 
-    def _step(self, episode: Episode, step: Step, clicks: Sequence[Click]) -> Iterator[Finding]:
+    def _step(self, episode: Episode, step: Step, clicks: Sequence[Click]) -> Iterator[Mismatch]:
         """Check that what was done is what the reply means in this state."""
         action, place = step.action, at(episode.sample_id, step.t, "action")
         does = action.kind in ("click", "box")
@@ -110,9 +109,9 @@ class Rules:
             meant = self._meant(episode, reply, first=step.t == 1, clicks=clicks)
             meant = box_alone(meant) if self._strategy == "box-only" else meant
         if (does or self._strategy in STRATEGIES) and _unrated(meant) != _unrated(action):
-            yield Finding(place, f"says {json.dumps(action.to_json())}, but the reply {json.dumps(meant.to_json())}")
+            yield Mismatch(place, f"says {json.dumps(action.to_json())}, but the reply {json.dumps(meant.to_json())}")
         if (does or action.predicted_iou is not None) and action.predicted_iou != meant.predicted_iou:
-            yield Finding(
+            yield Mismatch(
                 at(episode.sample_id, step.t, "predicted_iou"),
                 f"says {action.predicted_iou}, but the reply {meant.predicted_iou}",
             )
@@ -121,16 +120,16 @@ class Rules:
         frame = self._resize.frame(episode.size)
         return interpret(reply, self._points, episode.size, frame, track=self._track, first=first, clicks=clicks)
 
-    def _candidates(self, episode: Episode, step: Step) -> Iterator[Finding]:
+    def _candidates(self, episode: Episode, step: Step) -> Iterator[Mismatch]:
         """Check that the recorded candidate rewards match the replies and that the best candidate was taken."""
         tried, place = step.candidates, at(episode.sample_id, step.t, "candidates")
         if not tried:
             return
         if [each["action"] for each in tried if each["chosen"]] != [step.action.to_json()]:
-            yield Finding(place, "the one that was taken is not the step's action")
+            yield Mismatch(place, "the one that was taken is not the step's action")
         best = max(tried, key=lambda each: preference(each["action"]["kind"], each["predicted_iou"]))
         if self._strategy in _SEARCHES and not best["chosen"]:
-            yield Finding(place, "the one that was taken is not the one that is said to be worth most")
+            yield Mismatch(place, "the one that was taken is not the one that is said to be worth most")
         for each in tried:
             judgement = each["judgement"]
             by_truth, draws = self._prm in ("oracle", "noisy"), each["action"]["kind"] in ("click", "box")
@@ -139,10 +138,10 @@ class Rules:
             reply = Reply(judgement or "", finish=each.get("finish"))
             found = self._meant(episode, reply).predicted_iou
             if each["predicted_iou"] != found:
-                yield Finding(place, f"one is said to be worth {each['predicted_iou']}, but the reply says {found}")
+                yield Mismatch(place, f"one is said to be worth {each['predicted_iou']}, but the reply says {found}")
 
-    def _end(self, episode: Episode) -> Iterator[Finding]:
-        """Check that the episode ended where the rules end it: the last mask is the answer and must not be chosen."""
+    def _end(self, episode: Episode) -> Iterator[Mismatch]:
+        """Check that the episode ended where the rules end it, so that a submitter cannot choose the last mask."""
         stop, why = episode.stop, self._converged(episode)
         actions = [step.action for step in episode.steps]
         # Whether the model repeats itself is not in the manifest, so an end by either is right.
@@ -159,7 +158,7 @@ class Rules:
         )
         if over or not right.get(stop) or (stop == "error") != (episode.error is not None):
             problem = f"says {stop} after step {len(actions)} of {self._budget}, where it cannot have ended so"
-            yield Finding(at(episode.sample_id, None, "stop"), problem)
+            yield Mismatch(at(episode.sample_id, None, "stop"), problem)
 
     def _converged(self, episode: Episode) -> str | None:
         """Return why a search has to end after its last step; None where it may continue.

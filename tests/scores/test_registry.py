@@ -1,0 +1,67 @@
+"""What a further score is computed from, and which names it may have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from hlmat_bench.actions import Action
+from hlmat_bench.protocol.records import Episode
+from hlmat_bench.scores import registry
+from hlmat_bench.scores.episodes import EpisodeScores, score_episode
+from hlmat_bench.scores.scoring import score_episodes
+from hlmat_bench.scores.slices import differences
+from tests.support.episodes import episode
+
+OBJECT = np.array([[True, True, False, False]])
+HALF = np.array([[True, False, False, False]])
+
+
+def searched(name: str) -> Episode:
+    """Return an episode whose first mask is predicted to be the best: it is the object, and the last is half of it."""
+    made = episode(name, OBJECT, [(Action("click", True, 0, 0), OBJECT), (Action("click", True, 1, 0), HALF)])
+    return replace(made, selected={"final": 2, "self": 1, "best": 1})
+
+
+@pytest.fixture
+def answered() -> Iterator[None]:
+    registry.score("answered", title="Answered", definition="The IoU of the answer.")(lambda sample: sample.score)
+    yield
+    del registry.further()["answered"]
+
+
+@pytest.fixture
+def halves() -> Iterator[None]:
+    def of(sample: EpisodeScores) -> tuple[float, float]:
+        return (1.0, 4.0) if sample.sample_id.startswith("counted") else (0.0, 0.0)
+
+    registry.score("halves", title="Halves", definition="A ratio that some runs do not have.", ratio=True)(of)
+    yield
+    del registry.further()["halves"]
+
+
+def test_a_further_score_is_of_the_mask_that_the_run_is_scored_by(answered: None) -> None:
+    made = [searched("a"), searched("b")]
+    found = {rule: score_episodes(made, budget=2, track="point", rule=rule) for rule in ("final", "self")}
+    assert {rule: scores["further"]["answered"]["value"] for rule, scores in found.items()} == {"final": 0.5, "self": 1}
+    del found["final"]["further"], found["self"]["further"]
+    assert found["final"] == found["self"]  # all other scores name their rule
+
+
+def test_a_score_without_a_denominator_has_no_difference(halves: None) -> None:
+    ours = [score_episode(searched(name), 2) for name in ("counted/1", "counted/2")]
+    theirs = [score_episode(searched(name), 2) for name in ("other/1", "other/2")]
+    assert differences(ours, ours, [0, 1], 2)["halves"] == 0
+    found = differences(ours, theirs, [0, 1], 2)
+    assert (found["halves"], found["halves_ci"], found["miou"]) == (None, None, 0)
+
+
+@pytest.mark.parametrize(
+    "key", ["miou", "rank", "miou_ci", "noc_80", "biou_low", "my_high", "noc_80_missed", "Big", "a-b"]
+)
+def test_names_of_columns_are_no_names_of_scores(key: str) -> None:
+    with pytest.raises(ValueError, match=f"'{key}' is no key for a new score"):
+        registry.score(key, title="T", definition="D.")
