@@ -22,7 +22,7 @@ from hlmat_bench.cli.settings import data_settings, protocol_settings
 PROGRAM = "hlmat-bench"
 NOTE = "<!-- Written by docs/generate.py; `make docs-cli` writes it again. -->"
 CLI = """\
-Every command and its options. `hlmat-bench COMMAND --help` prints what stands here. [Settings](settings.md) has the
+Every command and its options. `hlmat-bench COMMAND --help` prints the same text. [Settings](settings.md) has the
 keys of `--set`. What the exit codes of `run` mean: [the files of a run](files.md#exit-codes)."""
 SETTINGS = """\
 The keys of `--set key=value`, as `hlmat-bench settings` lists them. A value is read as YAML (`history=on`,
@@ -35,7 +35,7 @@ Each of them is in the manifest of a run and in its fingerprint. A setting that 
 the others; the default below is the one that it has where it is used."""
 DATA = """\
 `--set data.NAME=VALUE` replaces a field of the section `source` of a task's file. Which of them there are depends on
-the layout, `source.kind`; "the task's" stands where the layout has no default of its own. A path that begins with a dot
+the layout, `source.kind`; "the task's" means that the layout has no default of its own. A path that begins with a dot
 is relative to the current folder, any other to the data root. [Tasks and their data](tasks.md) explains the layouts."""
 TYPES: dict[Any, str] = {str: "text", int: "integer", float: "number", Path: "path"}
 
