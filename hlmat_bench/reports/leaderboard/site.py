@@ -16,7 +16,7 @@ from hlmat_bench.reports.leaderboard.repository import ENTRIES, Repository, With
 from hlmat_bench.reports.pages.data import csv_text, json_text
 from hlmat_bench.reports.pages.site import Site
 from hlmat_bench.reports.pages.templates import environment
-from hlmat_bench.scores.registry import columns, further
+from hlmat_bench.scores.registry import CLICKED, columns, further
 
 _ASSETS = ("base.css", "hl.js", "board.css", "board.js")
 
@@ -58,7 +58,7 @@ def _environment(groups: Sequence[views.TaskGroup]) -> Environment:
         "most_curves": views.MOST_CURVES,
         "task_title": views.task_title,
         "cells": views.cells,
-        "further": list(further().values()),
+        "further": [each for each in further().values() if set(CLICKED) & set(each.kinds)],
     }
     return pages
 

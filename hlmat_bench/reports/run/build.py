@@ -85,11 +85,12 @@ def _source(entrant: Entrant, data_root: str | os.PathLike[str] | None, task: st
 
 
 def _page(played: Sequence[Entrant], players: Sequence[Reference], ways: Sequence[Slicing]) -> str:
+    shown = [each for each in further().values() if played[0].kind in each.kinds]
     shared = {
         "root": "",
         "runs": [views.about(entrant) for entrant in played],
         "curve": views.curve(played, players),
-        "definitions": DEFINITIONS | {each.title: each.definition for each in further().values()},
+        "definitions": DEFINITIONS | {each.title: each.definition for each in shown},
         "shards": -(-len(played[0].samples) // SHARD),
         "manifests": [json_text(entrant.manifest, indent=1) for entrant in played],
     }
