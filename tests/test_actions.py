@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import string
 from pathlib import Path
@@ -35,6 +36,37 @@ def test_parse_vectors(vectors: Path) -> None:
         wanted = (expected["is_positive"], min(round(x * 1000), 999), min(round(y * 1000), 999))
         assert (action.positive, action.x, action.y) == wanted, case["text"]
     assert clicks > 80
+
+
+#: Boxes that the reference reads otherwise, each with the box here.
+BOXES_DECIDED: dict[str, tuple[int, int, int, int] | None] = {
+    # A space between a box's numbers: the reference finds no box.
+    "<box>(1, 2), (3, 4)</box> Positive point: (5, 6)": (1, 2, 3, 4),
+    "<box>(1 2),(3 4)</box> Positive point: (5, 6)": (1, 2, 3, 4),
+    # The reference takes any two pairs of numbers; here a box stands between its two tags.
+    "(1,2),(3,4) Positive point: (5, 6)": None,
+    "<box>(1,2),(3,4) Positive point: (5, 6)": None,
+    "(11,22),(33,44)</box> Negative point: (5, 6)": None,
+}
+
+
+def test_boxes_of_parse_vectors(vectors: Path) -> None:
+    """The reference's boxes, in whole pixels. One that leaves the image or has no inside is none here."""
+    cases = json.loads((vectors / "parse" / "parse.json").read_text())["cases"]
+    decided, found = set(), 0
+    for case in cases:
+        text, expected = case["text"], case["full_box"]
+        assert {key: expected[key] for key in ("is_positive", "relative")} == case["full"], text
+        x0, y0, x1, y1 = wanted = tuple(math.floor(edge) for edge in expected["box"])
+        box = wanted if 0 <= x0 < x1 <= 1000 and 0 <= y0 < y1 <= 1000 else None
+        if text in BOXES_DECIDED:
+            decided.add(text)
+            assert box != BOXES_DECIDED[text], text
+            box = BOXES_DECIDED[text]
+        assert parse(text, SEGAGENT, (1000, 1000)).box == box, text
+        found += box is not None
+    assert decided == set(BOXES_DECIDED)
+    assert found == 24
 
 
 @pytest.mark.parametrize(

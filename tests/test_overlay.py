@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as hnp
 
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.overlay import Overlay, paint
+from hlmat_bench.protocol.settings import ProtocolSettings
 
 COLORS = st.tuples(*[st.integers(0, 255)] * 3)
 
@@ -87,7 +88,10 @@ def test_refuses_what_cannot_be_painted(arguments, message):
 
 def test_reference_overlays(vectors: Path):
     arrays = np.load(vectors / "overlay" / "overlay.npz")
-    cases = json.loads((vectors / "overlay" / "overlay.json").read_text())["cases"]
+    reference = json.loads((vectors / "overlay" / "overlay.json").read_text())
+    ours = ProtocolSettings.build({}).overlay
+    assert (list(ours.color), ours.alpha) == (reference["default_color"], reference["default_alpha"])
+    cases = reference["cases"]
     for case in cases:
         image, mask, expected = (arrays[f"{case['id']}_{part}"] for part in ("image", "mask", "out"))
         painted = paint(image, mask, color=tuple(case["color"]), alpha=case["alpha"])

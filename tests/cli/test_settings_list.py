@@ -43,6 +43,10 @@ def test_every_field_of_the_section_source_of_our_tasks_is_listed_under_its_layo
         ("overlay.color", "[integer, integer, integer]", "[0, 255, 0]"),
         ("history", "true | false", "false"),
         ("jpeg", "integer, 1 to 100", "none"),
+        # The paper's.
+        ("strategy", "text", "greedy"),
+        ("overlay.alpha", "number, 0 to 1", "0.5"),
+        ("temperature", "number, at least 0", "0.0"),
     ],
 )
 def test_types_and_defaults_are_those_of_the_declarations(name: str, takes: str, default: str) -> None:

@@ -212,7 +212,9 @@ def test_reference_clicks(vectors: Path):
 
 def test_reference_click_sequences(vectors: Path):
     arrays = np.load(vectors / "clicks" / "sequences.npz")
-    for sequence in json.loads((vectors / "clicks" / "sequences.json").read_text())["sequences"]:
+    sequences = json.loads((vectors / "clicks" / "sequences.json").read_text())["sequences"]
+    assert len(sequences) == 12
+    for sequence in sequences:
         gt, clicked = arrays[f"{sequence['id']}_gt"], []
         for k, step in enumerate(sequence["steps"]):
             mask = arrays[f"{sequence['id']}_pred{k - 1}"] if k else np.zeros_like(gt)

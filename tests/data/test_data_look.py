@@ -1,10 +1,9 @@
-"""What is looked at before a run, and the settings that leave samples out or take what is a little off."""
+"""What is looked at before a run, what is said of it, and what a sample's digests follow."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,41 +12,25 @@ from hypothesis import strategies as st
 
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.data.check import LOOKED_INTO, check, look
-from hlmat_bench.data.layouts.file_source import FileSource
 from hlmat_bench.data.layouts.problems import valid, valid_name
 from hlmat_bench.data.tasks import load_task
-from tests.support.data_files import blob, noise, save, write_json, write_task
-
-FOLDERS = {"kind": "mask_folder", "images": "im", "masks": "gt", "expression": "it"}
-NAMES = ["a", "b", "c", "d"]
-
-
-@pytest.fixture
-def data(tmp_path) -> Path:
-    for n, name in enumerate(NAMES):
-        save(tmp_path / "im" / f"{name}.png", noise(10, 12, n))
-        save(tmp_path / "gt" / f"{name}.png", blob(10, 12, n))
-    return tmp_path
-
-
-def open_task(data: Path, **source) -> FileSource:
-    opened = load_task(write_task(data, FOLDERS | source)).source()
-    assert isinstance(opened, FileSource)
-    return opened
+from tests.support.data_files import (
+    FOLDERS,
+    NAMES,
+    blob,
+    damage,
+    noise,
+    open_task,
+    save,
+    see,
+    write_json,
+    write_task,
+)
 
 
-def see(source: FileSource) -> None:
-    look(source, source.samples())
-
-
-def test_whole_data_is_looked_at_without_a_word(data):
+def test_whole_data_raises_nothing(data):
     see(open_task(data))
     look(load_task("hres_synth").source(overrides={"count": 3}), ())
-
-
-def damage(path: Path) -> None:
-    whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) // 2])
 
 
 @pytest.mark.parametrize(
@@ -134,147 +117,6 @@ def test_float_masks_name_the_threshold(data):
     source = open_task(data, mask_suffix=".tif", threshold=0)
     see(source)
     np.testing.assert_array_equal(source.truth(source.samples()[1]).mask, blob(10, 12, 1))
-
-
-def test_kinds_that_are_left_out(data):
-    (data / "im" / "a.png").unlink()
-    damage(data / "gt" / "b.png")
-    save(data / "gt" / "c.png", blob(10, 13))
-    source = open_task(data, skip="missing+unreadable+mis-sized")
-    assert [s.ref_id for s in source.samples()] == ["d"]
-    assert source.describe()["skipped"] == {"missing": 1, "missized": 1, "unreadable": 1}
-    assert source.describe()["skip"] == "missing+missized+unreadable"
-    see(source)
-    assert [s.ref_id for s in open_task(data, skip="missized").samples()] == ["a", "b", "d"]
-    assert [s.ref_id for s in open_task(data, skip="unreadable+missing").samples()] == ["c", "d"]
-    report = check(load_task(write_task(data, FOLDERS)), overrides={"skip": "missing+unreadable+missized"})
-    assert report.skipped == {"missing": 1, "missized": 1, "unreadable": 1}
-    assert "left out, as a file is missing: 1" in report.text()
-    for wrong in ("missing+broken", 3, [["missing"]], {"missing": 1}):
-        with pytest.raises(UsageError, match="missing, unreadable, missized, unannotated, crowd, joined by"):
-            open_task(data, skip=wrong)
-    for none in ("", None, [], "+"):
-        assert len(open_task(data, skip=none).samples()) == 4
-
-
-def test_the_first_of_those_left_out_is_named_where_none_is_left(data):
-    for name in NAMES:
-        save(data / "gt" / f"{name}.png", np.dstack([noise(10, 12), blob(10, 12) * np.uint8(255)]))
-    with pytest.raises(UsageError, match="all are left out .4 unreadable; the first: .*a.png has an alpha channel"):
-        open_task(data, skip="unreadable")
-
-
-def test_an_unreadable_image_is_left_out(data):
-    damage(data / "im" / "a.png")
-    assert open_task(data, skip="unreadable").describe()["skipped"] == {"unreadable": 1}
-
-
-def test_the_same_annotations_without_what_they_lack(tmp_path):
-    save(tmp_path / "images" / "a.png", noise(6, 7))
-    square = [[1, 1, 4, 1, 4, 4, 1, 4]]
-    images = [{"id": 1, "file_name": "a.png", "height": 6, "width": 7}]
-    annotations = [
-        {"id": 1, "image_id": 1, "segmentation": square, "caption": "whole"},
-        {"id": 2, "image_id": 1, "segmentation": [], "caption": "no mask"},
-        {"id": 3, "image_id": 1, "segmentation": square},
-        {"id": 4, "image_id": 1, "segmentation": square, "caption": ""},
-        {"id": 5, "image_id": 1, "segmentation": square, "caption": "many", "iscrowd": 1},
-    ]
-    write_json(tmp_path / "a.json", {"images": images, "annotations": annotations})
-    coco = {"kind": "coco", "annotations": "a.json", "images": "images", "skip": "unannotated"}
-    source = load_task(write_task(tmp_path, coco)).source()
-    assert [s.id for s in source.samples()] == ["own/1/0"]
-    assert source.describe()["skipped"] == {"crowd": 1, "unannotated": 3}
-
-    refs = [
-        {"ref_id": n, "ann_id": n, "image_id": 1, "split": "val", "sentences": [{"sent": "x"}] if n != 3 else []}
-        for n in (1, 2, 3, 5)
-    ]
-    write_json(tmp_path / "refs.json", refs)
-    refer = {"kind": "refer", "refs": "refs.json", "instances": "a.json", "images": "images", "split": "val"}
-    source = load_task(write_task(tmp_path, refer | {"skip": "unannotated"})).source()
-    assert [s.id for s in source.samples()] == ["own/1/0", "own/5/0"]  # The published counts have crowds.
-    assert source.describe()["skipped"] == {"unannotated": 2}
-    source = load_task(write_task(tmp_path, refer | {"skip": "unannotated+crowd"})).source()
-    assert source.describe()["skipped"] == {"crowd": 1, "unannotated": 2}
-
-    (tmp_path / "masks").mkdir()
-    save(tmp_path / "masks" / "a.png", blob(6, 7))
-    (tmp_path / "expressions.csv").write_text("image,mask,expression\na.png,a.png,x\na.png,,y\na.png,a.png,\n")
-    source = load_task(write_task(tmp_path, {"kind": "table", "skip": "unannotated"})).source()
-    assert [s.expression for s in source.samples()] == ["x"]
-    assert source.describe()["skipped"] == {"unannotated": 2}
-
-
-def test_named_samples_are_played(data):
-    (data / "list.txt").write_text("own/b/0\n\n  d.png \r\nc\n", encoding="utf-8")
-    assert [s.ref_id for s in open_task(data, only="list.txt").samples()] == ["b", "c", "d"]
-    (data / "list.txt").write_text("own/bb/0\n")
-    with pytest.raises(UsageError, match="list.txt called 'own/bb/0'.*Did you mean own/b/0"):
-        open_task(data, only="list.txt")
-    (data / "list.txt").write_text("\n")
-    with pytest.raises(UsageError, match="names no sample"):
-        open_task(data, only="list.txt")
-    with pytest.raises(UsageError, match="needs none.txt"):
-        open_task(data, only="none.txt")
-
-
-@pytest.mark.parametrize(("resize", "height", "width"), [("crop", 11, 14), ("nearest", 11, 14), ("nearest", 9, 10)])
-def test_masks_that_are_a_little_off(data, resize, height, width):
-    mask = np.zeros((height, width), bool)
-    mask[2:7, 3:8] = True
-    save(data / "gt" / "a.png", mask)
-    source = open_task(data, resize=resize)
-    see(source)
-    truth = source.truth(source.samples()[0]).mask
-    # Pixel centres, as nearest neighbours are taken: row y of the image lies at (y + 0.5) * height / 10 of the mask.
-    rows = np.floor((np.arange(10) + 0.5) * height / 10).astype(int) if resize == "nearest" else np.arange(10)
-    columns = np.floor((np.arange(12) + 0.5) * width / 12).astype(int) if resize == "nearest" else np.arange(12)
-    np.testing.assert_array_equal(truth, mask[np.ix_(rows, columns)])
-    assert open_task(data, resize=resize).digest() != open_task(data).digest()
-
-
-@pytest.mark.parametrize(
-    ("resize", "size"), [("crop", (9, 12)), ("crop", (20, 24)), ("nearest", (12, 10)), ("nearest", (5, 6))]
-)
-def test_masks_that_are_far_off_stay_refused(data, resize, size):
-    save(data / "gt" / "a.png", blob(*size))
-    with pytest.raises(UsageError, match="own/a/0 has a mask of"):
-        see(open_task(data, resize=resize))
-
-
-def test_segmentations_are_resized_too(tmp_path):
-    save(tmp_path / "images" / "a.png", noise(8, 8))
-    images = [{"id": 1, "file_name": "a.png", "height": 9, "width": 8}]
-    annotations = [{"id": 1, "image_id": 1, "caption": "x", "segmentation": [[0, 0, 4, 0, 4, 4, 0, 4]]}]
-    write_json(tmp_path / "a.json", {"images": images, "annotations": annotations})
-    coco = {"kind": "coco", "annotations": "a.json", "images": "images"}
-    source = load_task(write_task(tmp_path, coco | {"resize": "crop"})).source()
-    expected = np.zeros((8, 8), bool)
-    expected[:4, :4] = True
-    np.testing.assert_array_equal(source.truth(source.samples()[0]).mask, expected)
-
-
-@pytest.mark.parametrize("orientation", [2, 3, 4, 5, 6, 7, 8])
-def test_pixels_as_they_are_stored(tmp_path, orientation):
-    stored, mask = noise(10, 12), blob(10, 12)
-    save(tmp_path / "im" / "a.png", stored, orientation)
-    save(tmp_path / "gt" / "a.png", mask)
-    source = open_task(tmp_path, orientation="stored")
-    np.testing.assert_array_equal(source.image(source.samples()[0]), stored)
-    np.testing.assert_array_equal(source.truth(source.samples()[0]).mask, mask)
-    task = load_task(write_task(tmp_path, FOLDERS))
-    assert not check(task, overrides={"orientation": "stored"}).warnings
-    report = check(task)
-    if orientation < 5:
-        assert report.ok
-        assert "orientation=stored" in report.warnings["orientation tags"].examples[0]
-        assert "read the warnings" in report.text()
-        assert not check(task, overrides={"orientation": "applied"}).warnings
-        save(tmp_path / "gt" / "a.png", mask, orientation)  # A mask with the same tag is turned like the image.
-        assert not check(task).warnings
-    else:
-        assert "data.orientation=stored" in report.problems["size mismatches"].examples[0]
 
 
 def test_digests_follow_the_files(data):
@@ -409,21 +251,6 @@ def test_a_segmentation_nested_beyond_all_bounds(tmp_path):
         )
         with pytest.raises(UsageError):
             see(load_task(write_task(tmp_path, {"kind": "coco", "annotations": "a.json", "images": "images"})).source())
-
-
-def test_a_mask_that_is_turned_by_its_own_tag_is_reported(data):
-    save(data / "gt" / "a.png", blob(10, 12), orientation=3)
-    report = check(load_task(write_task(data, FOLDERS)))
-    assert "tag 1 and its mask 3" in report.warnings["orientation tags"].examples[0]
-    assert not check(load_task(write_task(data, FOLDERS)), overrides={"orientation": "applied"}).warnings
-
-
-@pytest.mark.parametrize("orientation", [6, 8])
-def test_a_mask_of_the_size_that_is_shown_is_right(tmp_path, orientation):
-    save(tmp_path / "im" / "a.png", noise(10, 12), orientation)
-    save(tmp_path / "gt" / "a.png", blob(12, 10))
-    report = check(load_task(write_task(tmp_path, FOLDERS)))
-    assert (report.ok, report.warnings) == (True, {})
 
 
 def test_images_a_folder_deeper_are_named(data):

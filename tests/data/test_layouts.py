@@ -11,6 +11,7 @@ import yaml
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.data.tasks import layouts, load_task
 from hlmat_bench.protocol import plugins
+from tests.support.installed import declare
 
 STEMS = """
 from hlmat_bench.core.samples import Sample, Truth
@@ -94,10 +95,7 @@ def test_the_layout_of_a_task_is_not_overridden(tmp_path: Path) -> None:
 
 def test_an_installed_layout_is_found_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "their_layouts.py").write_text(STEMS)
-    info = tmp_path / "their_layouts-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: their-layouts\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[hlmat_bench.layouts]\ntheirs = their_layouts:Stems\n")
+    declare(tmp_path, "their-layouts", "[hlmat_bench.layouts]\ntheirs = their_layouts:Stems\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     assert "theirs" in layouts()
     task = load_task(task_of(tmp_path, kind="theirs", count=1))

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +24,7 @@ from hlmat_bench.core.text import redact
 from hlmat_bench.runs.episode_log import recorded
 from hlmat_bench.testing import Answer, ChatServer, Failure, completion
 from tests.support.episodes import timeless
+from tests.support.workers import await_that
 
 pytestmark = pytest.mark.slow
 
@@ -130,11 +130,8 @@ def test_a_killed_run_continues_and_asks_nothing_again(
         model = spec(server, ",timeout=4")
         code = f"import hlmat_bench; hlmat_bench.run({model!r}, {task!r}, {tool!r}, **{options!r})"
         process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
-        started = time.monotonic()
-        while len(flaky.held) < 8:
-            assert process.poll() is None, process.stderr and process.stderr.read()
-            assert time.monotonic() - started < 60
-            time.sleep(0.01)
+        assert await_that(lambda: len(flaky.held) >= 8 or process.poll() is not None, seconds=60)
+        assert process.poll() is None, process.stderr and process.stderr.read()
         process.send_signal(signal.SIGKILL)
         process.communicate()
         flaky.release.set()

@@ -24,22 +24,20 @@ from hlmat_bench.models.worker.messages import ErrorMessage, Hello, ReplyMessage
 from hlmat_bench.points import PointFormat
 from hlmat_bench.protocol.interfaces import BatchModel, Model
 from hlmat_bench.runs.run import run
-from tests.support.workers import (  # noqa: F401  (fixtures)
-    CANARY,
+from tests.support.workers import (
     EXAMPLE,
     ROOT,
     WORKER,
     CommandModel,
     await_that,
-    ended,
     gone,
-    own_folder_for_temporary_files,
     plain,
     request,
-    started_workers,
     starts,
     texts,
 )
+
+pytestmark = pytest.mark.usefixtures("own_folder_for_temporary_files")
 
 IN_PROCESS = """
 import hashlib, pathlib

@@ -20,24 +20,21 @@ from hlmat_bench.core import images
 from hlmat_bench.core.errors import RequestFailed, UsageError
 from hlmat_bench.models.worker.process import WorkerLost, WorkerProcess
 from hlmat_bench.runs.run import run
-from tests.support.workers import (  # noqa: F401  (fixtures)
+from tests.support.workers import (
     CANARY,
-    EXAMPLE,
     ROOT,
     WORKER,
     CommandModel,
     await_that,
     ended,
     gone,
-    own_folder_for_temporary_files,
     plain,
     request,
-    started_workers,
     starts,
     texts,
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("own_folder_for_temporary_files")]
 
 # What goes wrong
 

@@ -29,14 +29,13 @@ from tests.support.asking import (
     OpenAIModel,
     ask,
     check_secrecy,
-    no_settings_from_outside,
     picture,
     reply_once,
     request,
     sequence,
 )
 
-__all__ = ["no_settings_from_outside"]
+pytestmark = pytest.mark.usefixtures("no_settings_from_outside")
 
 
 # What is sent

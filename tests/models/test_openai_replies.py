@@ -16,15 +16,9 @@ from hlmat_bench.models.api import chat
 from hlmat_bench.models.api.decisions import ErrorAnswer
 from hlmat_bench.protocol.interfaces import Reply
 from hlmat_bench.testing import ChatServer, Failure, completion
-from tests.support.asking import (
-    KEY,
-    SAYS,
-    ask,
-    no_settings_from_outside,
-    request,
-)
+from tests.support.asking import KEY, SAYS, ask, request
 
-__all__ = ["no_settings_from_outside"]
+pytestmark = pytest.mark.usefixtures("no_settings_from_outside")
 
 
 def test_n_replies_come_from_one_request_where_the_server_can() -> None:

@@ -21,19 +21,9 @@ import pytest
 from hlmat_bench.core.errors import RequestFailed, UsageError
 from hlmat_bench.protocol.plugins import make
 from hlmat_bench.testing import Answer, ChatServer, Failure
-from tests.support.asking import (
-    KEY,
-    SAYS,
-    OpenAIModel,
-    ask,
-    check_secrecy,
-    no_settings_from_outside,
-    reply_once,
-    request,
-    sequence,
-)
+from tests.support.asking import KEY, SAYS, OpenAIModel, ask, check_secrecy, reply_once, request, sequence
 
-__all__ = ["no_settings_from_outside"]
+pytestmark = pytest.mark.usefixtures("no_settings_from_outside")
 
 
 # Certificates and schemes

@@ -64,7 +64,7 @@ def test_our_own_file_names_a_source_and_a_date_for_each_price() -> None:
         "{",
     ],
 )
-def test_a_file_that_is_none_is_the_users_to_mend(text: str, tmp_path: Path) -> None:
+def test_a_file_that_is_none_is_refused_with_what_to_do(text: str, tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(text)
     with pytest.raises(UsageError, match=r"mine\.yaml"):
         prices.find("m", tmp_path / "mine.yaml")

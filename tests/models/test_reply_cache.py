@@ -106,7 +106,7 @@ def test_a_view_that_is_not_contiguous_is_the_same_image(tmp_path: Path) -> None
     assert len(model.asked) == 1
 
 
-def test_a_cache_that_cannot_be_used_is_the_users_to_mend(tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_used_is_refused_with_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "replies.sqlite").write_bytes(b"no database, but long enough to look at" * 100)

@@ -13,6 +13,7 @@ import pytest
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.protocol import plugins
 from hlmat_bench.runs.run import run
+from tests.support.installed import declare
 
 LEVEL = "class Level:\n    def __init__(self, at: int = 1):\n        self.at = at\n\nMODELS = {'level': Level}\n"
 STRATEGY = "async def mine(play):\n    return 'budget'\n\nSTRATEGIES = {'mine': mine}\n"
@@ -57,10 +58,7 @@ def test_a_strategy_is_found_by_path_by_entry_point_and_by_name(
     (tmp_path / "their_strategies.py").write_text(STRATEGY)
     found = plugins.find("strategy", str(tmp_path / "their_strategies.py"))
     assert found.identity.startswith("their_strategies.py:mine sha256:")
-    info = tmp_path / "their_strategies-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: their-strategies\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[hlmat_bench.strategies]\ntheirs = their_strategies:mine\n")
+    declare(tmp_path, "their-strategies", "[hlmat_bench.strategies]\ntheirs = their_strategies:mine\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     assert {"greedy", "prm", "tree", "theirs"} <= set(plugins.available("strategy"))
     assert plugins.find("strategy", "theirs").identity == "theirs"

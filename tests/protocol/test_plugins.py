@@ -8,6 +8,7 @@ import pytest
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.protocol import plugins
 from hlmat_bench.protocol.reference import find_reference
+from tests.support.installed import declare
 
 GOOD = """
 from hlmat_bench.points import PointFormat
@@ -110,10 +111,7 @@ def test_ours_are_found_by_name() -> None:
 
 def test_an_installed_entry_point_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "their_package.py").write_text(GOOD)
-    info = tmp_path / "their_package-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: their-package\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[hlmat_bench.models]\ntheirs = their_package:Mine\n")
+    declare(tmp_path, "their-package", "[hlmat_bench.models]\ntheirs = their_package:Mine\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     assert plugins.make("model", "theirs,level=2").level == 2
     assert plugins.available("model")["theirs"].origin == "their_package"
@@ -129,11 +127,8 @@ def test_a_file_says_what_its_segmenters_take(tmp_path: Path, monkeypatch: pytes
     found = plugins.find("segmenter", f"{tmp_path / 'their_segmenters.py'}:told")
     assert found.facts is not None
     assert (found.facts.box, found.facts.previous_logits, found.facts.licence) == (True, False, "MIT")
-    info = tmp_path / "their_segmenters-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: their-segmenters\nVersion: 1.0\n")
     names = "".join(f"{name} = their_segmenters:DiscSegmenter\n" for name in ("told", "untold"))
-    (info / "entry_points.txt").write_text(f"[hlmat_bench.segmenters]\n{names}")
+    declare(tmp_path, "their-segmenters", f"[hlmat_bench.segmenters]\n{names}")
     monkeypatch.syspath_prepend(str(tmp_path))
     installed = plugins.available("segmenter")
     assert installed["told"].facts == found.facts

@@ -22,7 +22,7 @@ from hlmat_bench.protocol.state import EpisodeState, ended
 from hlmat_bench.runs.run import run
 from hlmat_bench.testing import DiscSegmenter
 from tests.support.episodes import iou
-from tests.support.fakes import ScriptPlayer
+from tests.support.fakes import ScriptPolicy
 
 
 @pytest.fixture
@@ -32,13 +32,13 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 
 async def _play(
-    gt: np.ndarray, player: ScriptPlayer, segmenter: DiscSegmenter, pool: ThreadPoolExecutor, **settings: Any
+    gt: np.ndarray, policy: ScriptPolicy, segmenter: DiscSegmenter, pool: ThreadPoolExecutor, **settings: Any
 ) -> Episode:
     image = np.zeros((*gt.shape, 3), np.uint8)
     rules = ProtocolSettings.build(settings)
     sample = Sample("s/1", "a.jpg", "1", "a thing")
-    state = EpisodeState(sample, image, Truth(gt), segmenter, rules, player)
-    return await run_episode(Play(state, player, pool), begin=BEGINNINGS[rules.initial])
+    state = EpisodeState(sample, image, Truth(gt), segmenter, rules, policy)
+    return await run_episode(Play(state, policy, pool), begin=BEGINNINGS[rules.initial])
 
 
 def _disc(shape: tuple[int, int], x: int, y: int, radius: int) -> np.ndarray:
@@ -137,7 +137,9 @@ async def test_rollouts_are_those_of_the_reference_or_as_decided(
     number: int, vectors: Path, pool: ThreadPoolExecutor
 ) -> None:
     """The right clicks reach the segmenter, and the right masks the model and the record."""
-    case = json.loads((vectors / "rollout" / "rollout.json").read_text())["cases"][number]
+    cases = json.loads((vectors / "rollout" / "rollout.json").read_text())["cases"]
+    assert len(cases) == 28
+    case = cases[number]
     gt_box = bool(case["args"].get("use_gt_box") or case["args"].get("only_use_gt_box"))
     clicks = case["args"].get("n_clicks", 5) - gt_box
     if clicks == 0 and not gt_box:
@@ -145,17 +147,17 @@ async def test_rollouts_are_those_of_the_reference_or_as_decided(
             ProtocolSettings.build({"budget": 0})
         return
     expected, decided = _expected(case)
-    player = ScriptPlayer(case["script"] if case["masks_shown_to_model"] else ["Finish"], deterministic=not decided)
+    policy = ScriptPolicy(case["script"] if case["masks_shown_to_model"] else ["Finish"], deterministic=not decided)
     segmenter, gt, budget = DiscSegmenter(case["disc_radius"]), _decode(case["gt_mask"]), max(clicks, 1)
     track = "box+point" if "box" in case["tag"] or gt_box else "point"
     settings = {"initial": "gt-box"} if gt_box else {}
-    episode = await _play(gt, player, segmenter, pool, budget=budget, track=track, **settings)
+    episode = await _play(gt, policy, segmenter, pool, budget=budget, track=track, **settings)
 
     calls = segmenter.sessions[0].calls if segmenter.sessions else []
     assert [([(p, y, x) for p, x, y in clicks], box and list(box)) for clicks, box in calls] == expected.calls
     clicked = [_decode(step.mask) for step in episode.steps if step.action.kind == "click"]
     final = episode.mask_at(budget)
-    _same(player.seen, expected.shown)
+    _same(policy.seen, expected.shown)
     _same(clicked, expected.clicked)
     _same([np.zeros_like(gt) if final is None else _decode(final)], [expected.final])
 
@@ -168,8 +170,8 @@ async def test_out_of_range_is_invalid_spends_a_click_and_the_upper_edge_is_the_
     pool: ThreadPoolExecutor,
 ) -> None:
     lines = ["Positive point: (1000, 1000)", "Positive point: (1200, -40)", "Positive point: (500, 500)"]
-    player = ScriptPlayer(lines, deterministic=False)
-    episode = await _play(GT, player, DiscSegmenter(12), pool, budget=3)
+    policy = ScriptPolicy(lines, deterministic=False)
+    episode = await _play(GT, policy, DiscSegmenter(12), pool, budget=3)
     assert [step.action.to_json() for step in episode.steps] == [
         {"kind": "click", "positive": True, "x": 79, "y": 59},
         {"kind": "invalid", "reason": "out_of_bounds"},
@@ -181,45 +183,45 @@ async def test_out_of_range_is_invalid_spends_a_click_and_the_upper_edge_is_the_
 
 async def test_an_invalid_reply_ends_a_deterministic_model_and_not_another(pool: ThreadPoolExecutor) -> None:
     lines = ["what?", "Positive point: (500, 500)"]
-    stuck = await _play(GT, ScriptPlayer(lines), DiscSegmenter(12), pool, budget=2)
+    stuck = await _play(GT, ScriptPolicy(lines), DiscSegmenter(12), pool, budget=2)
     assert (stuck.stop, len(stuck.steps), stuck.steps[0].action.reason) == ("stuck", 1, "parse")
-    goes_on = await _play(GT, ScriptPlayer(lines, deterministic=False), DiscSegmenter(12), pool, budget=2)
+    goes_on = await _play(GT, ScriptPolicy(lines, deterministic=False), DiscSegmenter(12), pool, budget=2)
     assert (goes_on.stop, goes_on.steps[1].iou) == ("budget", 1.0)
 
 
 async def test_a_repeated_click_is_invalid_but_the_other_sign_is_not(pool: ThreadPoolExecutor) -> None:
     lines = ["Positive point: (500, 500)", "Positive point: (500, 500)", "Negative point: (500, 500)"]
-    episode = await _play(GT, ScriptPlayer(lines, deterministic=False), DiscSegmenter(5), pool, budget=3)
+    episode = await _play(GT, ScriptPolicy(lines, deterministic=False), DiscSegmenter(5), pool, budget=3)
     assert [step.action.reason for step in episode.steps] == [None, "repeat", None]
 
 
 async def test_failures_stay_in_the_record(pool: ThreadPoolExecutor) -> None:
     """A failed request is an error, not text: nothing is scored from it, and the mask so far stands."""
     lines = ["Positive point: (500, 500)", None]
-    episode = await _play(GT, ScriptPlayer(lines), DiscSegmenter(12), pool, budget=5)
+    episode = await _play(GT, ScriptPolicy(lines), DiscSegmenter(12), pool, budget=5)
     assert (episode.stop, episode.error) == ("error", "the server is gone")
     assert [(step.raw, step.action.reason, step.iou) for step in episode.steps] == [
         ("Positive point: (500, 500)", None, 1.0),
         (None, "api", 1.0),
     ]
-    first = await _play(GT, ScriptPlayer([None]), DiscSegmenter(12), pool)
+    first = await _play(GT, ScriptPolicy([None]), DiscSegmenter(12), pool)
     assert (first.selected, first.steps[0].iou) == ({"final": 1, "self": 1, "best": 0}, 0.0)
 
 
 async def test_a_box_is_allowed_only_as_the_first_action_of_its_track(pool: ThreadPoolExecutor) -> None:
     lines = ["<box>(0,0),(999,999)</box>", "<box>(0,0),(500,500)</box>", "Finish"]
     boxed = await _play(
-        GT, ScriptPlayer(lines, deterministic=False), DiscSegmenter(5), pool, budget=4, track="box+point"
+        GT, ScriptPolicy(lines, deterministic=False), DiscSegmenter(5), pool, budget=4, track="box+point"
     )
     assert [step.action.kind for step in boxed.steps] == ["box", "invalid", "stop"]
     assert boxed.steps[0].iou == pytest.approx(GT.mean())
-    point = await _play(GT, ScriptPlayer(lines), DiscSegmenter(5), pool)
+    point = await _play(GT, ScriptPolicy(lines), DiscSegmenter(5), pool)
     assert [(step.action.kind, step.action.reason) for step in point.steps] == [("invalid", "parse")]
 
 
 async def test_a_box_beside_the_first_click_is_used_recorded_and_replayed(pool: ThreadPoolExecutor) -> None:
     lines = ["<box>(0,0),(500,999)</box> Positive point: (500, 900)", "<box>(0,0),(1,1)</box> Negative point: (1, 1)"]
-    episode = await _play(GT, ScriptPlayer(lines), DiscSegmenter(5), pool, budget=2, track="box+point")
+    episode = await _play(GT, ScriptPolicy(lines), DiscSegmenter(5), pool, budget=2, track="box+point")
     assert [step.action.to_json() for step in episode.steps] == [
         {"kind": "click", "positive": True, "x": 72, "y": 30, "box": [0, 0, 40, 60]},
         {"kind": "click", "positive": False, "x": 0, "y": 0},
@@ -232,7 +234,7 @@ async def test_a_box_beside_the_first_click_is_used_recorded_and_replayed(pool: 
 
 async def test_the_record_holds_what_happened(pool: ThreadPoolExecutor) -> None:
     lines = ["Current IOU: 0, Positive point: (500, 400)", "Current IOU: 61, Finish"]
-    episode = await _play(GT, ScriptPlayer(lines), DiscSegmenter(9), pool, budget=5)
+    episode = await _play(GT, ScriptPolicy(lines), DiscSegmenter(9), pool, budget=5)
     mask = _disc(GT.shape, 32, 30, 9)
     assert episode.stop == "stop"
     assert [step.action.predicted_iou for step in episode.steps] == [0.0, 0.61]

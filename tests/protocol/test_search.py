@@ -39,19 +39,19 @@ SIZE = (60, 80)
 Says = Callable[[Observation, int], str]
 
 
-class Player:
-    """Answers each view with what a function of it and of the draw's number says."""
+class FakePolicy:
+    """Answers each observation with what a function of it and of the draw's number says."""
 
     points, frame, deterministic = PointFormat.named("pixel"), None, True
 
     def __init__(self, says: Says) -> None:
-        self.says, self.views = says, []
+        self.says = says
         self.frame: Frame | None = None
-        self.views: list[tuple[Observation, int]] = []
+        self.observations: list[tuple[Observation, int]] = []
 
-    async def ask(self, view: Observation, n: int) -> list[Reply]:
-        self.views.append((view, n))
-        return [Reply(self.says(view, draw), tokens_in=10, tokens_out=1, cost=0.5) for draw in range(n)]
+    async def ask(self, observation: Observation, n: int) -> list[Reply]:
+        self.observations.append((observation, n))
+        return [Reply(self.says(observation, draw), tokens_in=10, tokens_out=1, cost=0.5) for draw in range(n)]
 
 
 class BatchDiscs(DiscSegmenter):
@@ -91,12 +91,12 @@ SAMPLE = Sample("s/1", "a.jpg", "1", "a thing")
 
 
 async def _play(
-    player: Player, pool: ThreadPoolExecutor, segmenter: DiscSegmenter | None = None, **rules: Any
+    policy: FakePolicy, pool: ThreadPoolExecutor, segmenter: DiscSegmenter | None = None, **rules: Any
 ) -> Episode:
     settings = ProtocolSettings.build(rules)
     image = np.zeros((*SIZE, 3), np.uint8)
-    state = EpisodeState(SAMPLE, image, Truth(GT), segmenter or DiscSegmenter(12), settings, player)
-    return await run_episode(Play(state, player, pool), find_strategy(settings.strategy).play)
+    state = EpisodeState(SAMPLE, image, Truth(GT), segmenter or DiscSegmenter(12), settings, policy)
+    return await run_episode(Play(state, policy, pool), find_strategy(settings.strategy).play)
 
 
 def _click(x: int, y: int, value: int | None = None) -> str:
@@ -111,13 +111,13 @@ def _value(mask: Mask) -> int:
 
 async def test_prm_stops_when_the_prediction_falls_and_returns_the_best(pool: ThreadPoolExecutor) -> None:
     spots = [(30, 30), (50, 30), (5, 5), (70, 50)]
-    player = Player(lambda view, _: _click(*spots[len(view.clicks)], _value(view.mask)))
-    episode = await _play(player, pool, strategy="prm", prm="reply")
+    policy = FakePolicy(lambda observation, _: _click(*spots[len(observation.clicks)], _value(observation.mask)))
+    episode = await _play(policy, pool, strategy="prm", prm="reply")
     assert [(step.action.x, step.action.y) for step in episode.steps] == spots[:3]
     assert episode.stop == "falling"
     assert episode.selected == {"final": 3, "self": 2, "best": 2}
     # Each reply is asked for once: it speaks of the mask and says the next click.
-    assert [n for _, n in player.views] == [1, 1, 1, 1]
+    assert [n for _, n in policy.observations] == [1, 1, 1, 1]
     assert sum(step.tokens.get("in") or 0 for step in episode.steps) == 40
     assert sum(step.cost or 0 for step in episode.steps) == 2.0
     # The prediction in reply t is about the mask before click t; what the search predicts, about the mask after it.
@@ -128,25 +128,25 @@ async def test_prm_stops_when_the_prediction_falls_and_returns_the_best(pool: Th
 
 async def test_prm_converges_after_patience_steps_without_a_rise(pool: ThreadPoolExecutor) -> None:
     said = [0, 40, 41, 41, 42, 90]
-    player = Player(lambda view, _: _click(10 + len(view.clicks), 10, said[len(view.clicks)]))
-    stopped = await _play(player, pool, strategy="prm", prm="reply")
+    policy = FakePolicy(lambda observation, _: _click(10 + len(observation.clicks), 10, said[len(observation.clicks)]))
+    stopped = await _play(policy, pool, strategy="prm", prm="reply")
     assert (stopped.stop, len(stopped.steps), stopped.selected["self"]) == ("converged", 3, 2)
-    patient = await _play(player, pool, strategy="prm", prm="reply", **{"stop.patience": 3, "stop.epsilon": 0.05})
+    patient = await _play(policy, pool, strategy="prm", prm="reply", **{"stop.patience": 3, "stop.epsilon": 0.05})
     assert (patient.stop, len(patient.steps), patient.selected["self"]) == ("converged", 4, 4)
-    budget = await _play(player, pool, strategy="prm", prm="reply", budget=5, **{"stop.patience": 2})
+    budget = await _play(policy, pool, strategy="prm", prm="reply", budget=5, **{"stop.patience": 2})
     assert (budget.stop, len(budget.steps), budget.selected["self"]) == ("budget", 5, 5)
 
 
 async def test_a_reply_without_a_prediction_stops_nothing_and_is_never_the_best(pool: ThreadPoolExecutor) -> None:
     said = [0, 40, None, 60, None, 20]
-    player = Player(lambda view, _: _click(10 + len(view.clicks), 10, said[len(view.clicks)]))
-    episode = await _play(player, pool, strategy="prm", prm="reply")
+    policy = FakePolicy(lambda observation, _: _click(10 + len(observation.clicks), 10, said[len(observation.clicks)]))
+    episode = await _play(policy, pool, strategy="prm", prm="reply")
     assert (episode.stop, len(episode.steps), episode.selected["self"]) == ("falling", 5, 3)
 
 
 async def test_an_invalid_reply_of_a_deterministic_model_ends_the_search(pool: ThreadPoolExecutor) -> None:
-    player = Player(lambda view, _: "Current IOU: 20, hm" if view.clicks else _click(30, 30, 0))
-    episode = await _play(player, pool, strategy="prm", prm="reply", **{"stop.patience": 5})
+    policy = FakePolicy(lambda observation, _: "Current IOU: 20, hm" if observation.clicks else _click(30, 30, 0))
+    episode = await _play(policy, pool, strategy="prm", prm="reply", **{"stop.patience": 5})
     assert (episode.stop, [step.action.reason for step in episode.steps]) == ("stuck", [None, "parse"])
 
 
@@ -158,12 +158,14 @@ async def test_tree_keeps_the_best_of_the_candidates(pool: ThreadPoolExecutor, b
         [_click(5, 5), "Finish", _click(70, 50), "Finish"],
     ]
 
-    def says(view: Observation, draw: int) -> str:
-        return f"Current IOU: {_value(view.mask)}" if view.question == "iou" else draws[len(view.clicks)][draw]
+    def says(observation: Observation, draw: int) -> str:
+        if observation.question == "iou":
+            return f"Current IOU: {_value(observation.mask)}"
+        return draws[len(observation.clicks)][draw]
 
-    player, segmenter = Player(says), BatchDiscs(12) if batched else DiscSegmenter(12)
-    player.deterministic = False
-    episode = await _play(player, pool, segmenter, strategy="tree", candidates=4, prm="ask", budget=5)
+    policy, segmenter = FakePolicy(says), BatchDiscs(12) if batched else DiscSegmenter(12)
+    policy.deterministic = False
+    episode = await _play(policy, pool, segmenter, strategy="tree", candidates=4, prm="ask", budget=5)
     kinds = [(step.action.kind, step.action.x, step.action.y) for step in episode.steps]
     assert kinds == [("click", 30, 30), ("click", 50, 30), ("stop", None, None)]
     assert (episode.stop, episode.selected) == ("stop", {"final": 3, "self": 2, "best": 2})
@@ -182,10 +184,10 @@ async def test_tree_keeps_the_best_of_the_candidates(pool: ThreadPoolExecutor, b
         assert each["predicted_iou"] == pytest.approx(iou(GT, expected), abs=0.005)
     assert first[2]["judgement"] is None  # an invalid reply leads to no mask that would have to be judged
     # One question of four draws a step, and one greedy question for each different mask; all are counted.
-    asked = [(view.question, view.greedy, n) for view, n in player.views]
+    asked = [(observation.question, observation.greedy, n) for observation, n in policy.observations]
     assert asked[:4] == [("click", False, 4), ("iou", True, 1), ("iou", True, 1), ("click", False, 4)]
     assert [step.tokens["in"] for step in episode.steps] == [60, 70, 60]
-    assert [len(view.clicks) for view, _ in player.views[:3]] == [0, 1, 1]
+    assert [len(observation.clicks) for observation, _ in policy.observations[:3]] == [0, 1, 1]
     if batched:
         assert segmenter.batches == [2, 3, 2]  # type: ignore[attr-defined]
 
@@ -205,13 +207,13 @@ async def test_a_beam_leaves_the_best_first_click_and_keeps_the_cost_of_what_it_
     settings = {"prm": "oracle", "candidates": 2, "budget": 2, "temperature": 1.0}
     found = {}
     for name, strategy in (("tree", find_strategy("tree")), ("beam", beam)):
-        player = Player(says)
+        policy = FakePolicy(says)
         rules = ProtocolSettings.build(settings | {"strategy": "tree", "stop.patience": 9})
-        state = EpisodeState(SAMPLE, np.zeros((*SIZE, 3), np.uint8), Truth(GT), DiscSegmenter(12), rules, player)
-        found[name] = await run_episode(Play(state, player, pool), strategy.play)
-        cost = sum(step.cost or 0.0 for step in found[name].steps)
-        assert cost == 0.5 * sum(n for _, n in player.views)  # each reply costs 0.5
-        assert sum(step.tokens.get("in") or 0 for step in found[name].steps) == 10 * sum(n for _, n in player.views)
+        state = EpisodeState(SAMPLE, np.zeros((*SIZE, 3), np.uint8), Truth(GT), DiscSegmenter(12), rules, policy)
+        found[name] = await run_episode(Play(state, policy, pool), strategy.play)
+        replies = sum(n for _, n in policy.observations)
+        assert sum(step.cost or 0.0 for step in found[name].steps) == 0.5 * replies  # each reply costs 0.5
+        assert sum(step.tokens.get("in") or 0 for step in found[name].steps) == 10 * replies
     clicked = {name: [step.action.click for step in episode.steps] for name, episode in found.items()}
     assert clicked["tree"][0] == Click(True, 30, 30)
     assert clicked["beam"] == [Click(True, 22, 30), Click(True, 50, 30)]
@@ -239,9 +241,13 @@ async def test_tree_with_one_candidate_is_prm(pool: ThreadPoolExecutor) -> None:
     generator = np.random.default_rng(0)
     for _ in range(10):
         spots = generator.integers(0, 60, (9, 2)).tolist()
-        player = Player(lambda view, _, spots=spots: _click(*spots[len(view.clicks)], _value(view.mask)))  # type: ignore[misc]
-        one = await _play(player, pool, strategy="tree", candidates=1, prm="reply")
-        other = await _play(player, pool, strategy="prm", prm="reply")
+
+        def says(observation: Observation, _: int, spots: list[list[int]] = spots) -> str:
+            return _click(*spots[len(observation.clicks)], _value(observation.mask))
+
+        policy = FakePolicy(says)
+        one = await _play(policy, pool, strategy="tree", candidates=1, prm="reply")
+        other = await _play(policy, pool, strategy="prm", prm="reply")
         for episode in (one, other):
             for step in episode.steps:
                 step.seconds.clear()
@@ -249,29 +255,29 @@ async def test_tree_with_one_candidate_is_prm(pool: ThreadPoolExecutor) -> None:
 
 
 async def test_candidates_that_are_all_invalid_spend_a_click(pool: ThreadPoolExecutor) -> None:
-    player = Player(lambda view, draw: "hm" if view.t == 1 else _click(30, 30 + draw))
-    player.deterministic = False
-    episode = await _play(player, pool, strategy="tree", candidates=2, prm="oracle", budget=2, **{"stop.patience": 9})
+    policy = FakePolicy(lambda observation, draw: "hm" if observation.t == 1 else _click(30, 30 + draw))
+    policy.deterministic = False
+    episode = await _play(policy, pool, strategy="tree", candidates=2, prm="oracle", budget=2, **{"stop.patience": 9})
     assert [step.action.kind for step in episode.steps] == ["invalid", "click"]
     assert episode.steps[0].candidates[0]["action"] == {"kind": "invalid", "reason": "parse"}
 
 
 async def test_a_failed_judgement_is_recorded_and_keeps_what_was_there(pool: ThreadPoolExecutor) -> None:
-    def says(view: Observation, _: int) -> str:
-        if view.question == "iou" and len(view.clicks) == 2:
+    def says(observation: Observation, _: int) -> str:
+        if observation.question == "iou" and len(observation.clicks) == 2:
             raise RequestFailed("the server is gone")
-        return "Current IOU: 50" if view.question == "iou" else _click(30 + 20 * len(view.clicks), 30)
+        return "Current IOU: 50" if observation.question == "iou" else _click(30 + 20 * len(observation.clicks), 30)
 
-    episode = await _play(Player(says), pool, strategy="prm", prm="ask")
+    episode = await _play(FakePolicy(says), pool, strategy="prm", prm="ask")
     assert (episode.stop, episode.error) == ("error", "the server is gone")
     assert [step.action.reason for step in episode.steps] == [None, "api"]
     assert episode.steps[1].mask == episode.steps[0].mask
 
 
 def test_a_candidate_survives_the_way_to_disk(pool: ThreadPoolExecutor) -> None:
-    player = Player(lambda view, draw: _click(30 + draw, 30))
-    player.deterministic = False
-    episode = asyncio.run(_play(player, pool, strategy="tree", candidates=3, prm="oracle", budget=1))
+    policy = FakePolicy(lambda observation, draw: _click(30 + draw, 30))
+    policy.deterministic = False
+    episode = asyncio.run(_play(policy, pool, strategy="tree", candidates=3, prm="oracle", budget=1))
     assert len(episode.steps[0].candidates) == 3
     assert Episode.from_json(episode.to_json()) == episode
 

@@ -22,7 +22,7 @@ from hlmat_bench.protocol.state import TRUNCATED, EpisodeState, ended
 from hlmat_bench.runs.plan import RunSpec
 from hlmat_bench.testing import ChatServer, DiscSegmenter, completion
 from tests.support.episodes import timeless
-from tests.support.fakes import ScriptPlayer
+from tests.support.fakes import ScriptPolicy
 
 SIZE = (60, 80)
 SAMPLE = Sample("s/1", "a.jpg", "1", "a thing")
@@ -35,7 +35,7 @@ def _state(budget: int = 7) -> EpisodeState:
     gt = (rows - 30) ** 2 + (columns - 40) ** 2 <= 12**2
     settings = ProtocolSettings.build({"budget": budget})
     image = np.zeros((*SIZE, 3), np.uint8)
-    return EpisodeState(SAMPLE, image, Truth(gt), DiscSegmenter(12), settings, ScriptPlayer((), "pixel"))
+    return EpisodeState(SAMPLE, image, Truth(gt), DiscSegmenter(12), settings, ScriptPolicy((), "pixel"))
 
 
 def _said(asked: list[str]) -> str:
@@ -60,7 +60,7 @@ def test_an_episode_played_step_by_step_is_that_of_a_run(tmp_path: Path) -> None
     for sample in setup.data.samples:
         image, truth = setup.data.source.image(sample), setup.data.source.truth(sample)
         builder = RequestBuilder(sample, image, setup.settings, setup.points, setup.resize)
-        replies = ScriptPlayer((), "xy1000")
+        replies = ScriptPolicy((), "xy1000")
         replies.frame = builder.frame
         state = EpisodeState(sample, image, truth, setup.segmenter, setup.settings, replies)
         while (end := state.ended()) is None:

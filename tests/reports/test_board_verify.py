@@ -63,8 +63,8 @@ def test_each_level_is_reached_by_what_it_takes(
 ) -> None:
     assert verify(honest, Evidence()).level == "schema"
     assert verify(honest, Evidence(run)).level == "recomputed"
-    means = Evidence(run, f"{tool},radius=10", task=task)
-    assert verify(honest, means).level == "replayed"
+    evidence = Evidence(run, f"{tool},radius=10", task=task)
+    assert verify(honest, evidence).level == "replayed"
     with ChatServer(boards.clicker(260)) as server:
         model = f"openai,model=fake,base_url={server.base_url},points=xy1000,image_format=png"
         again = verify(honest, Evidence(run, f"{tool},radius=10", model, tmp_path / "again", task))
@@ -194,8 +194,8 @@ def test_a_search_is_replayed_and_its_answer_is_the_mask_it_rates_highest(search
     assert entry.manifest.selection == "self"
     assert entry.answer == entry.scores.selection["self"]
     assert entry.answer != entry.scores.selection["final"]
-    means = Evidence(searched.folder, f"{tool},radius=10", task=task)
-    assert verify(entry, means) == Verdict("replayed", [])
+    evidence = Evidence(searched.folder, f"{tool},radius=10", task=task)
+    assert verify(entry, evidence) == Verdict("replayed", [])
 
 
 def test_a_changed_prediction_is_found_at_its_step(searched: Run, tmp_path: Path) -> None:

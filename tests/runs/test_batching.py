@@ -48,7 +48,7 @@ async def test_every_episode_gets_its_own_replies() -> None:
     assert texts == [[f"s{number}"] * 3 for number in range(4)]
 
 
-async def test_batches_are_full_while_episodes_last_and_nobody_waits_for_the_dead() -> None:
+async def test_no_batch_waits_for_an_ended_episode() -> None:
     model = Echo(batch_size=4)
     batcher = RequestBatcher(model)
     await asyncio.gather(*(_play(batcher, f"s{number}", number + 1) for number in range(4)))

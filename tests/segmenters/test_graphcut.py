@@ -153,7 +153,7 @@ def test_one_click_moves_the_whole_outline_of_a_mask_that_is_wrong_all_around(se
 
 
 def test_what_lies_apart_from_the_click_stays_as_it_was_given(segmenter: Segmenter) -> None:
-    """A square far away, on the wrong colour and without a click, next to a ring that a click mends."""
+    """A square far away, on the wrong colour and without a click, next to a ring that a click corrects."""
     image, gt = _scene(120, 400)
     start = _depth(gt) > 5
     start[20:40, 20:40] = True

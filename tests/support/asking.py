@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import pytest
 
 from hlmat_bench.core.content import folder
 from hlmat_bench.core.errors import HlmatError
@@ -20,15 +19,6 @@ PLUGIN = folder("adapters") / "models" / "openai.py"
 OpenAIModel = plugins.find("model", str(PLUGIN)).factory
 KEY = "sk-canary-0123456789"
 SAYS = "Positive point: (500, 500)"
-
-
-@pytest.fixture(autouse=True)
-def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    proxies = [f"{scheme}_proxy" for scheme in ("http", "https", "all", "no")]
-    payers = ["OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "SSL_CERT_FILE", "SSL_CERT_DIR"]
-    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", *proxies, *map(str.upper, proxies), *payers):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("hlmat_bench.models.api.retries.FIRST_PAUSE", 0.01)
 
 
 def picture(height: int = 48, width: int = 64) -> np.ndarray:

@@ -10,7 +10,13 @@ import numpy as np
 import yaml
 from PIL import Image
 
+from hlmat_bench.data.check import look
+from hlmat_bench.data.layouts.file_source import FileSource
+from hlmat_bench.data.tasks import load_task
+
 ORIENTATION = 0x0112
+FOLDERS = {"kind": "mask_folder", "images": "im", "masks": "gt", "expression": "it"}
+NAMES = ["a", "b", "c", "d"]
 
 
 def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -48,3 +54,21 @@ def write_task(folder: Path, source: dict[str, Any], **fields: Any) -> Path:
     path = folder / "own.yaml"
     path.write_text(yaml.safe_dump({"name": "own", "source": source, **fields}), encoding="utf-8")
     return path
+
+
+def open_task(data: Path, **source: Any) -> FileSource:
+    """Open images and masks in the folders of `FOLDERS`."""
+    opened = load_task(write_task(data, FOLDERS | source)).source()
+    assert isinstance(opened, FileSource)
+    return opened
+
+
+def see(source: FileSource) -> None:
+    """Look at all samples, as before a run."""
+    look(source, source.samples())
+
+
+def damage(path: Path) -> None:
+    """Cut a file in half."""
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])

@@ -1,4 +1,4 @@
-"""A player that says prepared lines, for tests of the protocol."""
+"""A policy that says prepared lines, for tests of the protocol."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hlmat_bench.protocol.interfaces import Reply
 from hlmat_bench.protocol.observation import Observation
 
 
-class ScriptPlayer:
+class ScriptPolicy:
     """Says its lines in order and remembers the masks it was shown; the line None is a failed request."""
 
     frame: Frame | None = None

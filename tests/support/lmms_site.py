@@ -12,6 +12,7 @@ import pytest
 from PIL import ImageFile
 
 from hlmat_bench.protocol import plugins
+from tests.support.installed import declare
 
 ON_CPU = {"device": "cpu", "device_map": "cpu"}
 
@@ -32,10 +33,7 @@ def entered(place: Path) -> Iterator[Path]:
 def _install(place: Path) -> None:
     shutil.copy(Path(__file__).with_name("lmms_clicker.py"), place)
     (place / "lmms_clicker_with_more.py").write_text("import a_package_that_nobody_has\n")
-    info = place / "lmms_clicker-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: lmms-clicker\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[lmms_eval.models]\nclicker = lmms_clicker:MODELS\n")
+    declare(place, "lmms-clicker", "[lmms_eval.models]\nclicker = lmms_clicker:MODELS\n")
 
 
 def model(**options: Any) -> Any:

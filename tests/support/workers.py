@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
-import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 
 from hlmat_bench.core.content import folder
 from hlmat_bench.protocol import plugins
@@ -54,27 +50,6 @@ for line in sys.stdin:
 """
 
 
-@pytest.fixture(autouse=True)
-def own_folder_for_temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-
-
-@pytest.fixture(name="worker")
-def started_workers(tmp_path: Path) -> Iterator[Callable[..., Any]]:
-    """Make models whose worker follows a scenario; in tmp_path it leaves its process ids in the file pids."""
-    models = []
-
-    def start(scenario: str = "", **options: Any) -> Any:
-        (tmp_path / "worker.py").write_text(WORKER.replace("SCENARIO", scenario))
-        model = CommandModel(f"{sys.executable} worker.py", cwd=str(tmp_path), log=str(tmp_path / "log"), **options)
-        models.append(model)
-        return model
-
-    yield start
-    for model in models:
-        asyncio.run(model.close())
-
-
 def starts(place: Path) -> list[int]:
     """Return the process ids of the workers that got as far as their hello."""
     return [int(word) for word in (place / "pids").read_text().split()]
@@ -98,9 +73,9 @@ def ended(pid: int) -> bool:
     return state == "Z"
 
 
-def await_that(condition: Callable[[], bool]) -> bool:
+def await_that(condition: Callable[[], bool], seconds: float = 30) -> bool:
     """Wait until the condition is true, but no longer than a generous time; return whether it is."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + seconds
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.02)
     return condition()
