@@ -61,8 +61,7 @@ class Run:
 
     def _lacks_scores(self, found: Mapping[str, Any]) -> bool:
         """Tell whether a score was declared after these were computed."""
-        kind = self.manifest["task"]["kind"]
-        declared = {key for key, score in further().items() if kind in score.kinds}
+        declared = {key for key, score in further().items() if self.manifest["task"]["kind"] in score.kinds}
         return bool(declared - found.get("further", {}).keys()) and found["n"] > 0
 
     def finished(self) -> bool:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import hlmat_bench
 from hlmat_bench.actions import Action
 from hlmat_bench.protocol.records import Episode
 from hlmat_bench.scores import registry
@@ -57,6 +59,14 @@ def test_a_score_without_a_denominator_has_no_difference(halves: None) -> None:
     assert differences(ours, ours, [0, 1], 2)["halves"] == 0
     found = differences(ours, theirs, [0, 1], 2)
     assert (found["halves"], found["halves_ci"], found["miou"]) == (None, None, 0)
+
+
+def test_runs_scored_before_a_score_was_declared_get_it(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    run = hlmat_bench.run("oracle", "hres_synth", budget=1, limit=2, out=tmp_path)
+    assert "further" not in run.scores()
+    request.getfixturevalue("answered")
+    value = hlmat_bench.Run(tmp_path).scores()["further"]["answered"]["value"]
+    assert value == np.mean([one.iou_at(1) for one in run.episodes()])
 
 
 @pytest.mark.parametrize(
