@@ -70,10 +70,10 @@ class WorkerPlan:
             count = _most_workers(all_gpus, gpus) if gpus else max(all_cpus // 2, 1)
         if gpus is None:
             gpus = _share(1 / math.ceil(count / all_gpus)) if all_gpus else 0.0
-        if (local and count > (most := _most_workers(all_gpus, gpus) if gpus else count)) or count < 1:
+        if count < 1 or (local and gpus and count > _most_workers(all_gpus, gpus)):
             raise UsageError(
-                f"{max(count, 1)} workers with {gpus:g} GPUs each do not fit on this machine, which has {all_gpus} GPUs; "
-                "lower --workers or --gpus-per-worker."
+                f"{max(count, 1)} workers with {gpus:g} GPUs each do not fit on this machine, which has {all_gpus} "
+                "GPUs; lower --workers or --gpus-per-worker."
             )
         cpus = all_cpus // count if local else 1
         return cls(count, cpus if count <= all_cpus else 0, gpus)
