@@ -391,12 +391,16 @@ class Damaged:
         return f"Line {self.number}" + (f" (the sample {self.sample[:120]})" if self.sample is not None else "")
 
 
-def read_values(path: Path, *, damaged: bool = False) -> Iterator[tuple[bytes, Any]]:
+def read_values(
+    path: Path, *, damaged: bool = False, known: Callable[[str], Any] = lambda digest: None
+) -> Iterator[tuple[bytes, Any]]:
     """Read the lines of a log of episodes as they stand and as JSON values, without a last line that is unfinished.
 
     Args:
         path: the log.
         damaged: give `Damaged` as the value of a line that is damaged, instead of an error.
+        known: return a part of the value of the line with this `line_digest`, the sample's id included, where that is
+            enough; the line is then not parsed.
 
     Raises:
         UsageError: when a sample stands twice, or a line is damaged.

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from subprocess import DEVNULL, Popen
-from typing import IO, Annotated, BinaryIO, NamedTuple, TypeVar
+from typing import IO, Annotated, Any, BinaryIO, NamedTuple, TypeVar
 
 from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict  # pydantic asks for this one before Python 3.12
@@ -31,7 +31,7 @@ from hlmat_bench import scores
 from hlmat_bench.core import masks, truth
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.validation import exact
-from hlmat_bench.protocol.records import EPISODES, Episode, read_values, to_line
+from hlmat_bench.protocol.records import EPISODES, Episode, line_digest, read_values, to_line
 from hlmat_bench.scores.episode_scores import EpisodeScores
 from hlmat_bench.scores.episodes import score_episode
 from hlmat_bench.scores.registry import Score, further
@@ -82,46 +82,33 @@ class Measuring:
         return score_episode(episode, self.budget, rule=self.rule, boundary=True)
 
     def line(self, line: bytes, episode: Episode) -> bytes | None:
-        """Measure an episode from its masks and return its line for measures.jsonl.
+        """Measure an episode and return its line for measures.jsonl; None where it cannot be measured or written.
+
+        Whoever asks for its scores is told why. So nothing raises here, where an episode was just played and paid.
 
         Args:
             line: its line of episodes.jsonl.
             episode: the episode in it.
-
-        Returns:
-            The line; None where it cannot be written, because a number is not finite.
-
-        Raises:
-            UsageError: as `score_episode`.
         """
-        measure = _Measure(line_digest(line), self.key, episode.data, self.scores(episode))
         try:
+            measure = _Measure(line_digest(line), self.key, dict(episode.data), self.scores(episode))
             body = to_line(_MEASURE.dump_python(measure, mode="json"))
-        except (ValueError, TypeError):
+        except Exception:  # noqa: BLE001  (further scores are other people's code)
             return None
         return b'{"check":"%s",%s' % (hashlib.sha256(body).hexdigest().encode(), body[1:])
 
 
-class Head(NamedTuple):
-    """What a run that continues must know of a recorded episode: see `Episode`."""
-
-    sample_id: str
-    stop: str
-    data: dict[str, str]
-
-
 class Measures:
-    """The measures that a run folder holds, found by the digests of the episodes' lines.
+    """Measures in files, found by the digests of the episodes' lines.
 
     Args:
-        paths: files of measures; those that do not exist, or cannot be read, hold none.
-        key: use only those with this `Measuring.key`; None: all, for `head`.
+        paths: the files; those that do not exist, or cannot be read, hold none.
+        key: only those with this `Measuring.key` are used.
     """
 
-    def __init__(self, paths: Iterable[Path], key: str | None = None) -> None:
+    def __init__(self, paths: Iterable[Path], key: str) -> None:
         self._places: dict[str, tuple[BinaryIO, int, int]] = {}
         self._files = ExitStack()
-        wanted = None if key is None else key.encode()
         for path in paths:
             try:
                 file = self._files.enter_context(path.open("rb"))
@@ -129,8 +116,8 @@ class Measures:
                 continue
             start = 0
             for line in file:
-                if wanted is None or line[_KEY] == wanted:
-                    self._places[line[_EPISODE].decode("ascii", "replace")] = (file, start, len(line))
+                if line[_KEY] == key.encode() and _is_whole(line):
+                    self._places[_episode(line)] = (file, start, len(line))
                 start += len(line)
 
     def __enter__(self) -> Measures:
@@ -142,30 +129,55 @@ class Measures:
     def __contains__(self, digest: str) -> bool:
         return digest in self._places
 
-    def scores(self, digest: str) -> EpisodeScores | None:
-        """Return the numbers of an episode; None where they are not there or damaged."""
-        found = self._find(digest, _MEASURE)
-        return None if found is None else found.scores
-
-    def head(self, digest: str) -> Head | None:
-        """Return what a run that continues must know of an episode; None where it is not there or damaged."""
-        found = self._find(digest, _HEAD)
-        return None if found is None else Head(**found["scores"], data=found["data"])
-
-    def _find(self, digest: str, kind: TypeAdapter[T]) -> T | None:
+    def find(self, digest: str) -> EpisodeScores | None:
+        """Return the numbers of an episode; None where there are none that fit."""
         if (place := self._places.get(digest)) is None:
             return None
         file, start, length = place
         file.seek(start)
-        line = file.read(length)
-        check = hashlib.sha256(b"{")
-        check.update(memoryview(line)[_BODY:])
-        if line[_CHECK] != check.hexdigest().encode():
-            return None
+        found = _parsed(file.read(length), _MEASURE)
+        return None if found is None else found.scores
+
+
+class Heads:
+    """What a run that continues must know of its episodes, from what was measured of them.
+
+    Args:
+        folder: the run folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._found: dict[str, dict[str, Any]] = {}
         try:
-            return kind.validate_json(line)
-        except ValidationError:
-            return None
+            with (folder / MEASURES).open("rb") as file:
+                for line in file:
+                    if _is_whole(line) and (head := _parsed(line, _HEAD)) is not None:
+                        self._found[_episode(line)] = {**head["scores"], "data": head["data"]}
+        except OSError:
+            return
+
+    def find(self, digest: str) -> dict[str, Any] | None:
+        """Return ``sample_id``, ``stop`` and ``data`` of the episode whose line has this digest, as in `Episode`."""
+        return self._found.get(digest)
+
+
+def _episode(line: bytes) -> str:
+    return line[_EPISODE].decode("ascii", "replace")
+
+
+def _is_whole(line: bytes) -> bool:
+    """Tell whether a line of measures.jsonl is as it was written."""
+    check = hashlib.sha256(b"{")
+    check.update(memoryview(line)[_BODY:])
+    return line[_CHECK] == check.hexdigest().encode()
+
+
+def _parsed(line: bytes, kind: TypeAdapter[T]) -> T | None:
+    """Return what a line of measures.jsonl holds; None where it is of another schema."""
+    try:
+        return kind.validate_json(line)
+    except ValidationError:
+        return None
 
 
 class MeasuresLog:
@@ -202,11 +214,6 @@ class MeasuresLog:
         self._file.close()
 
 
-def line_digest(line: bytes) -> str:
-    """Return the SHA-256 (hex) of a line of episodes.jsonl."""
-    return hashlib.sha256(line).hexdigest()
-
-
 def measured(folder: Path, budget: int, rule: str) -> list[EpisodeScores]:
     """Return the episodes of a run folder in numbers, in the order of their lines.
 
@@ -229,7 +236,7 @@ def measured(folder: Path, budget: int, rule: str) -> list[EpisodeScores]:
             target = folder / MEASURES if _can_be_written(folder / MEASURES) else spare
             _measure(Part(str(path), missing, str(target), budget, rule))
             known = stack.enter_context(Measures([folder / MEASURES, spare], how.key))
-        found = [known.scores(place.digest) or _scores(path, place, how) for place in lines]
+        found = [known.find(place.digest) or _scores(path, place, how) for place in lines]
     if len({sample.sample_id for sample in found}) < len(found):
         _check(path)
     return found
@@ -241,11 +248,14 @@ def _scores(path: Path, place: Place, how: Measuring) -> EpisodeScores:
     Raises:
         UsageError: when the line is damaged or no episode.
     """
+    if not place.digest:
+        _check(path)
     try:
-        return how.scores(Episode.from_json(json.loads(_line(path, place))))
+        value = json.loads(_line(path, place))
     except (ValueError, RecursionError):
         _check(path)
         raise
+    return how.scores(Episode.from_json(value))
 
 
 def _check(path: Path) -> None:
@@ -268,8 +278,16 @@ def _places(path: Path) -> Iterator[Place]:
     with path.open("rb") as file:
         for line in file:
             if line.endswith(b"\n"):
-                yield Place(line_digest(line), start, len(line))
+                yield Place(_digest(line), start, len(line))
             start += len(line)
+
+
+def _digest(line: bytes) -> str:
+    """Return the digest of a line; nothing where it is damaged, so that no measure is found for it."""
+    try:
+        return line_digest(line)
+    except (ValueError, RecursionError):
+        return ""
 
 
 def _line(path: Path, place: Place) -> bytes:
@@ -315,7 +333,7 @@ def _measured_line(line: bytes, how: Measuring) -> bytes | None:
     try:
         return how.line(line, Episode.from_json(json.loads(line)))
     except (UsageError, ValueError, RecursionError):
-        return None  # whoever asks for the scores of this episode is told what is wrong with it
+        return None  # it is no episode: `measured` says what is wrong
 
 
 def _measure(part: Part) -> None:

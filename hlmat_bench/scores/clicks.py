@@ -62,7 +62,7 @@ class EpisodeClicks:
     invalid: Counter[str] = field(default_factory=Counter)
     finish: Counter[str] = field(default_factory=Counter)
     valid: list[ValidClick] = field(default_factory=list)
-    _acted: Annotated[bool, Field(exclude=True)] = field(default=False, init=False)
+    _acted: Annotated[bool, Field(exclude=True)] = field(default=False, init=False, compare=False)
 
     def note(self, step: Step, place: ClickPlace | None, *, gain: float, iou: float) -> None:
         """Add a step.
