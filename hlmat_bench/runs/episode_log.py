@@ -305,7 +305,7 @@ def _open(path: Path) -> int:
 
 
 def _whole_lines(
-    path: Path, *, damaged: bool = False, known: Callable[[str], Any] = lambda digest: None
+    path: Path, *, damaged: bool = False, known: Callable[[str], Any] | None = None
 ) -> Iterator[tuple[str, bytes, Any]]:
     """Read the complete lines of a log with their sample ids and values; cut an unfinished last line off the file.
 
