@@ -35,12 +35,13 @@ from hlmat_bench.protocol.policies import DeclaredFormat, ModelPolicy, Policy
 from hlmat_bench.protocol.prompts import check_template
 from hlmat_bench.protocol.reference import PIXELS, ReferencePolicy, ReferenceSpec, find_reference
 from hlmat_bench.protocol.reward_models import with_reward_model
-from hlmat_bench.protocol.settings import MASK_STATES, NEEDS, PROTOCOL_ID, ProtocolSettings, is_state
+from hlmat_bench.protocol.settings import MASK_STATES, NEEDS, PROTOCOL_ID, ProtocolSettings, answer_rule, is_state
 from hlmat_bench.protocol.state import EpisodeState
 from hlmat_bench.protocol.strategies import find_strategy
 from hlmat_bench.runs import task_kinds
 from hlmat_bench.runs.batching import RequestBatcher
 from hlmat_bench.runs.episode_log import Finished
+from hlmat_bench.runs.measures import Measuring
 from hlmat_bench.runs.shards import select_samples
 
 
@@ -183,6 +184,11 @@ class RunSetup:
         return self.settings.most_requests(self.plan.strategy.needs)
 
     @cached_property
+    def measuring(self) -> Measuring:
+        """How its episodes are measured."""
+        return Measuring(self.settings.budget, answer_rule(self._protocol()))
+
+    @cached_property
     def model_spec(self) -> dict[str, Any]:
         """What the manifest says of the model or the reference."""
         if self.model is None:
@@ -198,13 +204,12 @@ class RunSetup:
         Args:
             argv: the command line.
         """
-        protocol = {"id": PROTOCOL_ID, **self.settings.model_dump(mode="json"), **self.plan.names()}
         return manifest.build(
             argv=argv,
             model=self.model_spec,
             task=task_spec(self.data.task, self.data.source),
             segmenter={"name": self.segmenter.name, **self.segmenter.spec()},
-            protocol=protocol,
+            protocol=self._protocol(),
             points=dataclasses.asdict(self.points),
             resize=self.resize.name,
             seed=self.spec.seed,
@@ -212,6 +217,9 @@ class RunSetup:
             shard=self.spec.shard,
             samples=len(self.data.samples),
         )
+
+    def _protocol(self) -> dict[str, Any]:
+        return {"id": PROTOCOL_ID, **self.settings.model_dump(mode="json"), **self.plan.names()}
 
     def meter(self, max_requests: int | None = None, max_cost: float | None = None) -> UsageMeter:
         """Return a meter of the run's requests, with the limits that are given.
@@ -247,7 +255,7 @@ class RunSetup:
         loop = asyncio.get_running_loop()
         opening = loop.run_in_executor(pool, self.open_episode, sample, batcher, pool, encoders)
         episode = await run_episode(await opening, self.plan.strategy.play, self.plan.begin)
-        return await loop.run_in_executor(pool, Finished.of, episode)
+        return await loop.run_in_executor(pool, Finished.of, episode, self.measuring)
 
     def failed(self, sample: Sample, why: str) -> Finished:
         """Return the episode of a sample that cannot be played, as failed. Its image is not opened."""

@@ -67,6 +67,7 @@ class RunWriter:
         self._document, self._model_log, self._max_failures, self._lock = document, model_log, max_failures, lock
         self._known = {sample.id: sample for sample in data.source.samples()}
         self._open, self._held, self._failed = ExitStack(), deque[Finished](), 0
+        self._complete = False  # the folder's run was finished before this call, and nothing is left to play
 
     @classmethod
     def of(
@@ -114,6 +115,7 @@ class RunWriter:
             began: what `begin` returned before it.
         """
         self.count += 1
+        self._complete = False
         if episode.recorded.stop == "error":
             self._failed += 1
             self._held.append(episode)
@@ -142,13 +144,15 @@ class RunWriter:
             UsageError: when files of the data or of the run changed while it was played.
         """
         self._check_data()
-        written = Run(self.folder).score()["n"]
+        run = Run(self.folder)
+        written = (run.scores() if self._complete else run.score())["n"]
         if written != len(self._done):
             raise UsageError(
                 f"{self.folder / EPISODES} holds {written} of {len(self._done)} episodes that were played: another "
                 "program changed the file. Run the same command again; it plays what is missing."
             )
-        manifest.write_json(self.folder / manifest.MANIFEST, {**self._document, "finished": manifest.now()})
+        if not self._complete:
+            manifest.write_json(self.folder / manifest.MANIFEST, {**self._document, "finished": manifest.now()})
         return Run(self.folder)
 
     def close_files(self) -> None:
@@ -187,7 +191,7 @@ class RunWriter:
         self._files.callback(self._copy_model_log)
         self.journal = ReplyJournal(self.folder, self._done)
         self._files.callback(self.journal.close)
-        self._log = EpisodeLog(self.folder, [sample.id for sample in samples])
+        self._log = EpisodeLog(self.folder, [sample.id for sample in samples], None if again else self._done)
         self._files.callback(self._log.close)
 
     def _copy_model_log(self) -> None:
@@ -206,7 +210,7 @@ class RunWriter:
             self.journal.forget(episode.sample_id)
 
     def _check_data(self) -> None:
-        """Make sure that the recorded episodes were played on the data as it is now.
+        """Make sure that the recorded episodes were played on the data as it is now, where more are played.
 
         Raises:
             UsageError: names the sample whose image or ground truth is another, or that the task does not have any
@@ -218,6 +222,8 @@ class RunWriter:
                     f"{self.folder} holds an episode of the sample {ident}, which the task does not have now; choose "
                     "another --out, or the same data and settings as before."
                 )
+            if self._complete:
+                continue
             now = digests_of(self.data.source, self._known[ident]) if what.data else {}
             for part, digest in what.data.items():
                 if now.get(part, digest) != digest:
@@ -231,7 +237,8 @@ class RunWriter:
         """Write the manifest of a new run, or check that the folder's run is the same one and keep its start.
 
         A smaller limit than before keeps what is there: the manifest says what the folder holds. Data whose source
-        tells no digests of single samples must be the same as a whole.
+        tells no digests of single samples must be the same as a whole. The manifest of a run that is finished stays as
+        it is.
         """
         path = self.folder / manifest.MANIFEST
         if path.exists():
@@ -241,12 +248,16 @@ class RunWriter:
             self._document |= {"started": old["started"]}
             if old.get("samples", 0) > self._document["samples"]:
                 self._document |= {"limit": old["limit"], "samples": old["samples"]}
+            failed = any(what.stop == "error" for what in self._done.values())
+            played = old["finished"] is not None and not failed and not self.todo()
+            self._complete = played and all(old.get(key) == self._document[key] for key in ("limit", "samples"))
         elif self._done:
             raise UsageError(
                 f"{self.folder} holds episodes but no {manifest.MANIFEST}, so it is unknown of which run they are; put "
                 "that file back, or choose another --out."
             )
-        manifest.write_json(path, self._document)
+        if not self._complete:
+            manifest.write_json(path, self._document)
 
 
 def _make_folder(folder: Path) -> None:
