@@ -88,7 +88,7 @@ class CatalogEntry(Strict):
             return f"there is no adapter {self.adapter}"
         if adapter is not None and adapter.missing is not None:
             return adapter.missing
-        return f"set {variable}" if variable and not os.environ.get(variable) else self.needs
+        return f"set {variable}" if variable and not os.environ.get(str(variable)) else self.needs
 
 
 class _File(Strict):

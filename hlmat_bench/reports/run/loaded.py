@@ -158,7 +158,7 @@ def _names(runs: Sequence[Run]) -> list[str]:
 
 def _shown(episode: dict[str, Any]) -> dict[str, Any]:
     """Return the episode without paths of this machine."""
-    return episode | {"image": public(episode["image"]), "error": public(episode["error"])}
+    return episode | {"image": public(episode["image"]), "error": public(episode.get("error"))}
 
 
 def _short(value: Any) -> str:
