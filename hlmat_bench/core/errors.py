@@ -10,7 +10,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-
 #: Of a message; what is longer quotes a file or a reply and tells nobody more.
 MOST_LETTERS = 2000
 
@@ -23,9 +22,12 @@ class HlmatError(Exception):
     """
 
     def __init__(self, message: str = "") -> None:
-        half = MOST_LETTERS // 2
-        shown = message if len(message) <= MOST_LETTERS else f"{message[:half]} ... {message[-half:]}"
-        super().__init__("".join(_shown(letter) for letter in shown))
+        super().__init__(_cut("".join(map(_shown, _cut(message)))))
+
+
+def _cut(text: str) -> str:
+    half = MOST_LETTERS // 2
+    return text if len(text) <= MOST_LETTERS else f"{text[: half - 5]} ... {text[-half:]}"
 
 
 def _shown(letter: str) -> str:

@@ -134,9 +134,11 @@ class _Unpickler(_Globals, pickle.Unpickler):
 class _CarefulUnpickler(_Globals, pickle._Unpickler):
     """Python's own reader in Python, ten times slower, for pickles that could harm the one in C.
 
-    A dict hashes its keys, which takes a tuple's whole depth and every way to its parts: a few bytes can be written
-    that take for ever, or exhaust the stack. So the depth of a tuple is bounded here, and its size wherever it is named.
+    A dict hashes its keys. The hash of a tuple follows every way to its parts, to their whole depth: a few bytes can
+    take forever, or exhaust the stack. So the depth of a tuple is bounded here, and its size wherever it is named.
     """
+
+    stack: list[Any]
 
     def __init__(self, data: bytes) -> None:
         super().__init__(data)
@@ -156,8 +158,8 @@ class _CarefulUnpickler(_Globals, pickle._Unpickler):
 
     def count_again(self) -> None:
         """Count a value that was named again."""
-        _, size, _ = self._tuples.get(id(self.stack[-1]), (None, 0, 0))
-        self._spend(size)
+        if id(self.stack[-1]) in self._tuples:
+            self._spend(self._tuples[id(self.stack[-1])][1])
 
     def _spend(self, size: int) -> None:
         self._left -= size
@@ -274,8 +276,9 @@ def _is_ordinary(data: bytes) -> bool:
     """Walk over the operations of a pickle; return whether the reader in C can read it safely.
 
     Raises:
-        _Refused: for very many huge integers, which can be chosen so that building a dict takes quadratic time (Python's
-            hash of an integer is its remainder by 2**61 - 1, https://docs.python.org/3/library/stdtypes.html).
+        _Refused: for very many huge integers, which can be chosen so that building a dict takes quadratic time
+            (Python's hash of an integer is its remainder by 2**61 - 1,
+            https://docs.python.org/3/library/stdtypes.html).
     """
     tuples, gets, huge = 0, 0, 0
     memo_size, named = 0, set()

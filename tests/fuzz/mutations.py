@@ -29,12 +29,52 @@ VALUES: tuple[Any, ...] = (
 """What takes the place of any value of a structure."""
 
 TOKENS: tuple[bytes, ...] = (
-    *(b"\0", b"\xff", b"\xef\xbb\xbf", b"\xff\xfe", b"\xed\xa0\x80", b"\\ud800", b"\r\n", b"\r", b"\n\n", b"\x1a", b"\x85"),
+    *(
+        b"\0",
+        b"\xff",
+        b"\xef\xbb\xbf",
+        b"\xff\xfe",
+        b"\xed\xa0\x80",
+        b"\\ud800",
+        b"\r\n",
+        b"\r",
+        b"\n\n",
+        b"\x1a",
+        b"\x85",
+    ),
     *(b"NaN", b"-Infinity", b"1e999", b"-", b"9" * 400, b"9" * 5000, b"1e-400", b"0x", b"null", b"true", b'""', b"\\"),
-    *(b"[" * 5000, b"{" * 200, b'{"a":' * 5000, b"]" * 50, b"}", b"(" * 200, b"[[[", b'"', b"'", b",", b":", b"- " * 500),
+    *(
+        b"[" * 5000,
+        b"{" * 200,
+        b'{"a":' * 5000,
+        b"]" * 50,
+        b"}",
+        b"(" * 200,
+        b"[[[",
+        b'"',
+        b"'",
+        b",",
+        b":",
+        b"- " * 500,
+    ),
     *(b"&a [*a]", b"*a", b"<<: *a", b"!!python/object:os.system", b"!!binary", b"!!set", b"? ", b"---\n", b"%YAML 9\n"),
-    *(b"cos\nsystem\n(S'true'\ntR.", b"\x8a\x08" + b"\xff" * 8, b"\x95\xff\xff\xff\xff\xff\xff\xff\x7f", b"j\xff\xff\xff\xff"),
-    *(b"Positive point: (", b"<point>", b"</point>", b"[STOP]", b"IoU: 1e", b"<think>", b"</think>", b"%", b"\xe2\x80\xae"),
+    *(
+        b"cos\nsystem\n(S'true'\ntR.",
+        b"\x8a\x08" + b"\xff" * 8,
+        b"\x95\xff\xff\xff\xff\xff\xff\xff\x7f",
+        b"j\xff\xff\xff\xff",
+    ),
+    *(
+        b"Positive point: (",
+        b"<point>",
+        b"</point>",
+        b"[STOP]",
+        b"IoU: 1e",
+        b"<think>",
+        b"</think>",
+        b"%",
+        b"\xe2\x80\xae",
+    ),
 )
 """What is put between the bytes of an input."""
 
@@ -146,7 +186,9 @@ def _renumber(data: bytes, random: Random) -> bytes:
     found = list(re.finditer(rb"-?\d+(\.\d+)?", data))
     if not found or random.random() < 0.1:
         at = random.randrange(len(data) + 1)
-        return data[:at] + random.choice((b"\xff" * 4, b"\0" * 4, b"\x7f\xff\xff\xff", b"\0\0\xc3\x50")) + data[at + 4 :]
+        return (
+            data[:at] + random.choice((b"\xff" * 4, b"\0" * 4, b"\x7f\xff\xff\xff", b"\0\0\xc3\x50")) + data[at + 4 :]
+        )
     match = random.choice(found)
     return data[: match.start()] + random.choice(_NUMBERS) + data[match.end() :]
 
