@@ -33,6 +33,10 @@ def run(
     embedding_cache: options.EmbeddingCache = None,
     max_failures: options.MaxFailures = 10,
     no_lock: options.NoLock = False,
+    executor: options.Executor = None,
+    workers: options.Workers = None,
+    gpus_per_worker: options.GpusPerWorker = None,
+    ray_address: options.RayAddress = None,
     set_: options.Settings = None,
 ) -> None:
     """Play a task with a model and score it; the same command again continues where it stopped.

@@ -15,12 +15,12 @@ from hlmat_bench.core.errors import PluginFailed, UsageError
 from hlmat_bench.core.samples import Sample
 from hlmat_bench.models.api.limits import UsageMeter
 from hlmat_bench.protocol import manifest
-from hlmat_bench.protocol.interfaces import BatchModel, Model, traits
+from hlmat_bench.protocol.interfaces import traits
 from hlmat_bench.protocol.records import EPISODES
 from hlmat_bench.runs.episode_log import EpisodeLog, Finished, RunLock, recorded, set_aside
 from hlmat_bench.runs.failures import IN_A_ROW, FailureWatch
 from hlmat_bench.runs.plan import RunData, RunSetup, digests_of
-from hlmat_bench.runs.reply_journal import JournaledModel, ReplyJournal
+from hlmat_bench.runs.reply_journal import ReplyJournal
 from hlmat_bench.runs.run_folder import Run
 
 #: The file in a run folder that keeps what the model's process printed, for models with a ``log``.
@@ -48,6 +48,7 @@ class RunWriter:
         watch: is told of every request, and ends the run where nothing works.
         journal: keeps the replies of episodes that are under way.
         count: how many samples of the run are played.
+        workers: how many processes play them now.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class RunWriter:
         lock: bool = True,
     ) -> None:
         self.folder, self.data, self.meter = folder, data, meter
-        self.count = 0
+        self.count, self.workers = 0, 1
         self._document, self._model_log, self._max_failures, self._lock = document, model_log, max_failures, lock
         self._known = {sample.id: sample for sample in data.source.samples()}
         self._open, self._held, self._failed = ExitStack(), deque[Finished](), 0
@@ -97,10 +98,6 @@ class RunWriter:
     def todo(self) -> list[Sample]:
         """Return the samples that are still to be played, in their order."""
         return [sample for sample in self.data.samples if sample.id not in self._done]
-
-    def journaled(self, model: Model | None) -> Model | None:
-        """Return a model whose replies are kept until their episodes are recorded; one that runs here stays itself."""
-        return model if model is None or isinstance(model, BatchModel) else JournaledModel(model, self.journal)
 
     def begin(self) -> int:
         """Return what `append` needs to know of an episode that begins now: how many have failed so far."""
