@@ -20,7 +20,7 @@ from typing import IO, Any
 
 from filelock import FileLock, Timeout
 
-from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.errors import HlmatError, PluginFailed, UsageError
 from hlmat_bench.protocol.records import EPISODES, Damaged, Episode, read_values, to_record
 
 EARLY = "episodes.early.jsonl"
@@ -108,15 +108,21 @@ class Finished:
         sample_id: the sample.
         recorded: what the run folder says of it.
         line: its line of episodes.jsonl.
+        failure: of a plug-in, which ended the episode with ``error``; None where none failed.
     """
 
     sample_id: str
     recorded: Recorded
     line: bytes
+    failure: PluginFailed | None = None
 
     @classmethod
-    def of(cls, episode: Episode) -> Finished:
+    def of(cls, episode: Episode, failure: HlmatError | None = None) -> Finished:
         """Return an episode as it is written.
+
+        Args:
+            episode: the episode.
+            failure: what ended it with ``error``, if anything did.
 
         Raises:
             UsageError: when it holds what JSON does not know.
@@ -125,7 +131,8 @@ class Finished:
             line = to_record(episode)
         except (ValueError, TypeError) as error:
             raise UsageError(f"The episode of the sample {episode.sample_id} cannot be written: {error}.") from error
-        return cls(episode.sample_id, Recorded(episode.stop, episode.data), line)
+        of_plugin = failure if isinstance(failure, PluginFailed) else None
+        return cls(episode.sample_id, Recorded(episode.stop, episode.data), line, of_plugin)
 
 
 def recorded(folder: Path) -> dict[str, Recorded]:

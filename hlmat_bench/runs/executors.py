@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 from hlmat_bench.core.samples import Sample
 from hlmat_bench.models.api.limits import LimitReached
+from hlmat_bench.runs import stopping
 from hlmat_bench.runs.batching import RequestBatcher, suitable_concurrency
+from hlmat_bench.runs.calls import CallThreads
+from hlmat_bench.runs.loops import all_or_none, run_in_own_loop
 from hlmat_bench.runs.writer import RunWriter
 
 #: Is called with (episodes done, episodes in all).
@@ -47,34 +48,41 @@ class LocalExecutor:
     Attributes:
         concurrency: episodes under way at once; None: what suits the first run's model.
         batch_size: requests per batch of a local model; None: the model's own.
+        call_timeout: seconds that one call of a plug-in may take.
     """
 
     concurrency: int | None = None
     batch_size: int | None = None
+    call_timeout: float = stopping.CALL_SECONDS
 
     def play(self, writers: Sequence[RunWriter], report: Callable[[], None]) -> None:
         """See `Executor.play`."""
-        run_in_own_loop(self._play(writers, report))
+        run_in_own_loop(self._play(writers, report), self.call_timeout)
 
     async def _play(self, writers: Sequence[RunWriter], report: Callable[[], None]) -> None:
-        waiting = _by_image(writers)
+        waiting, stop = _by_image(writers), stopping.current()
         workers = self.concurrency or suitable_concurrency(writers[0].setup.model, self.batch_size)
         async with contextlib.AsyncExitStack() as stack:
             threads = max(os.cpu_count() or 1, 2)
-            pool = stack.enter_context(ThreadPoolExecutor(threads, "pixels"))
-            encoders = ThreadPoolExecutor(threads, "encoders")
-            stack.callback(encoders.shutdown, cancel_futures=True)
+            pool = CallThreads(threads, "pixels", self.call_timeout)
+            encoders = CallThreads(threads, "encoders", self.call_timeout)
+            for each in (pool, encoders):
+                stack.callback(each.shutdown, wait=False, cancel_futures=True)
             batchers: dict[RunWriter, RequestBatcher] = {}
             for writer in writers:
                 if (model := writer.model()) is not None:
                     batchers[writer] = RequestBatcher(
-                        model, batch_size=self.batch_size, concurrency=workers, watch=writer.watch
+                        model,
+                        batch_size=self.batch_size,
+                        concurrency=workers,
+                        watch=writer.watch,
+                        limit=self.call_timeout,
                     )
                     stack.push_async_callback(batchers[writer].close)
 
             async def worker() -> None:
-                """Play waiting samples until there is none, or a limit is reached."""
-                while waiting and waiting[0][0].meter.begin(waiting[0][1].id):
+                """Play waiting samples until there is none, a limit is reached, or the process is to end."""
+                while waiting and not stop.requested and waiting[0][0].meter.begin(waiting[0][1].id):
                     writer, sample = waiting.popleft()
                     began, setup, batcher = writer.begin(), writer.setup, batchers.get(writer)
                     try:
@@ -100,25 +108,3 @@ def _by_image(writers: Sequence[RunWriter]) -> deque[tuple[RunWriter, Sample]]:
         for sample in image
         if sample.id in wanted
     )
-
-
-async def all_or_none(coroutines: Sequence[Coroutine[Any, Any, None]]) -> None:
-    """Run all coroutines; when one fails, stop the others and raise its error."""
-    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
-    try:
-        await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def run_in_own_loop(coroutine: Coroutine[Any, Any, None]) -> None:
-    """Run a coroutine to its end, from a script or from inside a notebook's running loop."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        asyncio.run(coroutine)
-        return
-    with ThreadPoolExecutor(1) as thread:
-        thread.submit(asyncio.run, coroutine).result()

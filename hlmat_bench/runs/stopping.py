@@ -3,7 +3,7 @@
 The command line handles the signals (`on_signals`); the library never does. Work that takes long asks `current`:
 
 - An executor begins no new episode once `Stop.requested` is true, and plays inside of `Stop.finishing`, as
-  `hlmat_bench.runs.executors.run_in_own_loop` does. Its episodes are finished within `Stop.grace` seconds or dropped.
+  `hlmat_bench.runs.loops.run_in_own_loop` does. Its episodes are finished within `Stop.grace` seconds or dropped.
 - Everything else is interrupted where it is, by the exception `Stopped`; where a library swallows that exception, the
   next `Stop.check` raises it again.
 
@@ -14,6 +14,7 @@ for them, so that code that never returns to Python cannot prevent it. What was 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import select
 import signal
@@ -24,12 +25,15 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, NoReturn
 
+#: Seconds that one call of a segmenter or of a model may take; ``--call-timeout`` sets another number.
+CALL_SECONDS = 1800.0
 #: Seconds that episodes under way have to end in after the first signal.
 GRACE_SECONDS = 60.0
 #: Seconds after the grace in which models and files are closed; then the process ends, whatever hangs.
 _CLOSING_SECONDS = 20.0
 #: Seconds that the interpreter has to end in once everything is done; only a thread that hangs takes longer.
 _LEAVING_SECONDS = 10.0
+log = logging.getLogger("hlmat_bench")
 _HANDLED = (signal.SIGINT, signal.SIGTERM)
 #: What a sentence about an early end adds.
 KEPT = "what was finished is kept, and the same command continues from there"
@@ -115,7 +119,7 @@ def on_signals() -> Iterator[Stop]:
     A signal that the process was started to ignore (``nohup``, a shell's ``&``) stays ignored. Processes that are
     forked from here leave SIGINT, which a terminal sends to all of them, to this one.
     """
-    global _current  # noqa: PLW0603  (signals are the process's own, and so is this)
+    global _current
     if _current is not _NEVER:
         yield _current
         return
@@ -161,6 +165,18 @@ def handlers_kept() -> Iterator[None]:
         yield
     finally:
         _restore(before)
+
+
+def give_up(what: str) -> None:
+    """End this program, as something in it never returns; inside of another program only say it.
+
+    Args:
+        what: a sentence about it without a full stop.
+    """
+    if _current is _NEVER:
+        log.warning("%s.", what)
+    else:
+        leave(2, f"error: {what}; {KEPT}.")
 
 
 def leave(exit_code: int, sentence: str = "") -> NoReturn:
