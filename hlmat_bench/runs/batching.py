@@ -24,7 +24,7 @@ from hlmat_bench.core.errors import CORRECT_IT, CallTimedOut, HlmatError, ModelF
 from hlmat_bench.protocol.interfaces import BatchModel, Model, Reply, Request, close, traits
 from hlmat_bench.runs import stopping
 from hlmat_bench.runs.calls import CallThreads
-from hlmat_bench.runs.failures import FailureWatch
+from hlmat_bench.runs.failures import FailureWatch, RequestWatch
 
 #: Characters of a reply that are read and recorded; more are cut off. A reply of 4,096 tokens has about 16,000.
 MOST_CHARACTERS = 100_000
@@ -58,12 +58,12 @@ class RequestBatcher:
         *,
         batch_size: int | None = None,
         concurrency: int = 8,
-        watch: FailureWatch | None = None,
+        watch: RequestWatch | None = None,
         limit: float = stopping.CALL_SECONDS,
     ) -> None:
         self._model = model
         self._limit = None if traits(model).timed else limit
-        self._watch = watch or FailureWatch.of_requests(model.name, sys.maxsize, begun=True)
+        self._watch: RequestWatch = watch or FailureWatch.of_requests(model.name, sys.maxsize, begun=True)
         self._batches = model if isinstance(model, BatchModel) else None
         if self._batches and batch_size:
             self._batches.batch_size = batch_size

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,9 +11,10 @@ from typing import Protocol, TypeAlias
 from hlmat_bench.core.samples import Sample
 from hlmat_bench.models.api.limits import LimitReached
 from hlmat_bench.runs import stopping
-from hlmat_bench.runs.batching import RequestBatcher, suitable_concurrency
-from hlmat_bench.runs.calls import CallThreads
+from hlmat_bench.runs.batching import suitable_concurrency
 from hlmat_bench.runs.loops import all_or_none, run_in_own_loop
+from hlmat_bench.runs.plan import RunSetup
+from hlmat_bench.runs.player import EpisodePlayer
 from hlmat_bench.runs.writer import RunWriter
 
 #: Is called with (episodes done, episodes in all).
@@ -23,13 +22,13 @@ Progress: TypeAlias = Callable[[int, int], None]
 
 
 class Executor(Protocol):
-    """Plays runs in this process, or in others that open the `RunSpec` (``writer.setup.spec``) themselves."""
+    """Plays runs that it has opened, in this process or in others that open the `RunSpec` themselves."""
 
     def play(self, writers: Sequence[RunWriter], report: Callable[[], None]) -> None:
         """Play what is still to be played in each run, as long as its limits allow, and append the episodes.
 
         Args:
-            writers: of runs over the same samples.
+            writers: of the executor's runs, in their order.
             report: is called after each episode.
 
         Raises:
@@ -46,11 +45,13 @@ class LocalExecutor:
     share encodes it once.
 
     Attributes:
+        runs: over the same samples.
         concurrency: episodes under way at once; None: what suits the first run's model.
         batch_size: requests per batch of a local model; None: the model's own.
         call_timeout: seconds that one call of a plug-in may take.
     """
 
+    runs: Sequence[RunSetup]
     concurrency: int | None = None
     batch_size: int | None = None
     call_timeout: float = stopping.CALL_SECONDS
@@ -61,33 +62,21 @@ class LocalExecutor:
 
     async def _play(self, writers: Sequence[RunWriter], report: Callable[[], None]) -> None:
         waiting, stop = _by_image(writers), stopping.current()
-        workers = self.concurrency or suitable_concurrency(writers[0].setup.model, self.batch_size)
-        async with contextlib.AsyncExitStack() as stack:
-            threads = max(os.cpu_count() or 1, 2)
-            pool = CallThreads(threads, "pixels", self.call_timeout)
-            encoders = CallThreads(threads, "encoders", self.call_timeout)
-            for each in (pool, encoders):
-                stack.callback(each.shutdown, wait=False, cancel_futures=True)
-            batchers: dict[RunWriter, RequestBatcher] = {}
-            for writer in writers:
-                if (model := writer.model()) is not None:
-                    batchers[writer] = RequestBatcher(
-                        model,
-                        batch_size=self.batch_size,
-                        concurrency=workers,
-                        watch=writer.watch,
-                        limit=self.call_timeout,
-                    )
-                    stack.push_async_callback(batchers[writer].close)
+        workers = self.concurrency or suitable_concurrency(self.runs[0].model, self.batch_size)
+        async with EpisodePlayer(workers, self.batch_size, self.call_timeout) as player:
+            plays = {
+                writer: player.opened(run, writer.journaled(run.asked_model(writer.meter)), writer.watch)
+                for run, writer in zip(self.runs, writers, strict=True)
+            }
 
             async def worker() -> None:
                 """Play waiting samples until there is none, a limit is reached, or the process is to end."""
                 while waiting and not stop.requested and waiting[0][0].meter.begin(waiting[0][1].id):
                     writer, sample = waiting.popleft()
-                    began, setup, batcher = writer.begin(), writer.setup, batchers.get(writer)
+                    began = writer.begin()
                     try:
-                        with writer.explained(), batcher.episode() if batcher else contextlib.nullcontext():
-                            writer.append(await setup.play(sample, batcher, pool, encoders), began)
+                        with writer.explained():
+                            writer.append(await plays[writer](sample), began)
                     except LimitReached:
                         return
                     finally:
@@ -100,7 +89,7 @@ class LocalExecutor:
 def _by_image(writers: Sequence[RunWriter]) -> deque[tuple[RunWriter, Sample]]:
     """Return what is still to be played, in order: each image in every run."""
     todo = [{sample.id for sample in writer.todo()} for writer in writers]
-    images = groupby(writers[0].setup.data.samples, key=lambda sample: sample.image_id)
+    images = groupby(writers[0].data.samples, key=lambda sample: sample.image_id)
     return deque(
         (writer, sample)
         for image in [list(group) for _, group in images]

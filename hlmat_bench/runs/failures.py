@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Protocol
 
 from hlmat_bench.core.errors import Failed, PluginFailed, UsageError
 
@@ -21,6 +22,16 @@ class NothingWorks(UsageError):
     """
 
     traceback = ""
+
+
+class RequestWatch(Protocol):
+    """Is told of every request to a model, and may end the run by an error."""
+
+    def succeeded(self) -> None:
+        """Note an answered request."""
+
+    def failed(self, failure: Failed) -> None:
+        """Note a failed request."""
 
 
 class FailureWatch:

@@ -125,6 +125,7 @@ def test_no_other_option_changes_them(task: str, tool: str, tmp_path: Path) -> N
         "max_cost": 1000.0,
         "cache": tmp_path / "cache",
         "max_failures": 3,
+        "call_timeout": 60.0,
         "lock": False,
         "argv": ["hlmat-bench", "run"],
         "progress": lambda done, total: said.append((done, total)),
