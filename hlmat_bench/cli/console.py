@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from hlmat_bench.runs import stopping
+
 if TYPE_CHECKING:
     from rich.progress import Progress
 
@@ -81,13 +83,18 @@ def progress(title: str) -> Iterator[Callable[[int, int], None]]:
 
 
 @contextmanager
-def resumable() -> Iterator[None]:
-    """End the program at an interrupt from the keyboard, and say that the same command continues the work inside."""
+def resumable(grace: float = stopping.GRACE_SECONDS) -> Iterator[None]:
+    """End the program at SIGINT or SIGTERM, and say that the same command continues the work inside.
+
+    Args:
+        grace: seconds that episodes under way have to end in.
+    """
+    stopping.current().grace = grace
     try:
         yield
-    except KeyboardInterrupt:
-        error("stopped; what was finished is kept, and the same command continues from there.")
-        sys.exit(130)
+    except stopping.Stopped as stopped:
+        error(f"stopped; {stopping.KEPT}.")
+        sys.exit(stopped.exit_code)
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> None:

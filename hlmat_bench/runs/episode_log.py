@@ -20,7 +20,7 @@ from typing import IO, Any
 
 from filelock import FileLock, Timeout
 
-from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.errors import HlmatError, PluginFailed, UsageError
 from hlmat_bench.protocol.records import EPISODES, Damaged, Episode, read_values, to_record
 from hlmat_bench.runs.measures import MEASURES, Heads, MeasuresLog, Measuring
 
@@ -112,20 +112,23 @@ class Finished:
         recorded: what the run folder says of it.
         line: its line of episodes.jsonl.
         measure: its line of measures.jsonl; None where it was not measured.
+        failure: of a plug-in, which ended the episode with ``error``; None where none failed.
     """
 
     sample_id: str
     recorded: Recorded
     line: bytes
     measure: bytes | None = None
+    failure: PluginFailed | None = None
 
     @classmethod
-    def of(cls, episode: Episode, how: Measuring | None = None) -> Finished:
+    def of(cls, episode: Episode, how: Measuring | None = None, failure: HlmatError | None = None) -> Finished:
         """Return an episode as it is written. Call it in a worker thread: measuring takes some milliseconds.
 
         Args:
             episode: the episode.
             how: how it is measured; None: it is measured when its run is scored.
+            failure: what ended it with ``error``, if anything did.
 
         Raises:
             UsageError: when it holds what JSON does not know.
@@ -135,7 +138,8 @@ class Finished:
         except (ValueError, TypeError) as error:
             raise UsageError(f"The episode of the sample {episode.sample_id} cannot be written: {error}.") from error
         measure = None if how is None else how.line(line, episode)
-        return cls(episode.sample_id, Recorded(episode.stop, episode.data), line, measure)
+        of_plugin = failure if isinstance(failure, PluginFailed) else None
+        return cls(episode.sample_id, Recorded(episode.stop, episode.data), line, measure, of_plugin)
 
 
 def recorded(folder: Path) -> dict[str, Recorded]:

@@ -17,7 +17,7 @@ from hlmat_bench.core.errors import UsageError
 from hlmat_bench.models.api.reply_cache import to_json
 from hlmat_bench.protocol.interfaces import BatchModel, Model, Reply, Request, close
 from hlmat_bench.protocol.records import to_line
-from hlmat_bench.runs.batching import checked
+from hlmat_bench.runs.batching import checked, reply_of
 
 JOURNAL = "replies.jsonl"
 #: After how many lines the file is written anew, without those whose episodes are recorded.
@@ -144,7 +144,7 @@ class JournaledModel:
         if kept is not None:
             return kept
         # Checked before they are kept; who asks checks them for models that keep none.
-        replies = checked(await self._model.reply(request), request.n, self.name)
+        replies = checked(await reply_of(self._model, request), request.n, self.name)
         self._journal.add(request.sample_id, key, replies)
         return replies
 

@@ -14,6 +14,7 @@ from hlmat_bench.runs.executors import Executor, LocalExecutor, Progress
 from hlmat_bench.runs.failures import IN_A_ROW
 from hlmat_bench.runs.plan import RunSpec, path_text
 from hlmat_bench.runs.run_folder import Run
+from hlmat_bench.runs.stopping import CALL_SECONDS
 from hlmat_bench.runs.writer import RunWriter
 
 
@@ -38,6 +39,7 @@ def run(
     cache: str | os.PathLike[str] | None = None,
     embedding_cache: str | os.PathLike[str] | None = None,
     max_failures: int = IN_A_ROW,
+    call_timeout: float = CALL_SECONDS,
     lock: bool = True,
     executor: str | None = None,
     workers: int | str | None = None,
@@ -71,8 +73,10 @@ def run(
         cache: a folder for the replies of a model behind an API, which are then not asked for again, in this run or
             another.
         embedding_cache: a folder for what the segmenter's encoder makes of images, which are then not encoded again.
-        max_failures: failed requests in a row that end the run. It ends, too, when its first
-            `hlmat_bench.runs.failures.FIRST` requests fail alike. In both cases the failures are not recorded.
+        max_failures: failed requests in a row that end the run, or episodes in a row in which the segmenter fails. It
+            ends, too, when the first `hlmat_bench.runs.failures.FIRST` fail alike. In both cases the failures are not
+            recorded.
+        call_timeout: seconds that one call of the segmenter, or of a model without a time limit of its own, may take.
         lock: keep other processes out of the run folder; False where its file system has no locks.
         executor: ``local`` plays in this process, ``ray`` with workers; None: workers where one of the next three is
             given.
@@ -85,8 +89,8 @@ def run(
         progress: called with (episodes done, episodes in all).
 
     Returns:
-        The run. Episodes whose model could not be asked have ``stop`` ``error``; ``scores()["failures"]`` counts them,
-        and the same call asks them again.
+        The run. Episodes whose model could not be asked, or whose segmenter failed, have ``stop`` ``error``;
+        ``scores()["failures"]`` counts them, and the same call asks them again.
 
     Raises:
         UsageError: for what the caller can correct; finished episodes are kept. Where a limit ended the run, they are
@@ -124,6 +128,7 @@ def run(
             batch_size=batch_size,
             max_requests=max_requests,
             max_cost=max_cost,
+            call_timeout=call_timeout,
             argv=argv,
         ) as cluster:
             [opened] = cluster.open()
@@ -132,7 +137,7 @@ def run(
         return finished
     setup = spec.open(None if isinstance(model, str) else model)
     writer = RunWriter.of(folder, setup, setup.manifest(argv), setup.meter(max_requests, max_cost), **more)
-    [finished] = play_runs([writer], LocalExecutor([setup], concurrency, batch_size), progress)
+    [finished] = play_runs([writer], LocalExecutor([setup], concurrency, batch_size, call_timeout), progress)
     return finished
 
 

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import logging
 import shutil
-import traceback
 from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from hlmat_bench.core.errors import PluginFailed, UsageError
+from hlmat_bench.core.errors import ModelFailed, PluginFailed, UsageError
 from hlmat_bench.core.samples import Sample
 from hlmat_bench.models.api.limits import UsageMeter
 from hlmat_bench.protocol import manifest
 from hlmat_bench.protocol.interfaces import traits
 from hlmat_bench.protocol.records import EPISODES
 from hlmat_bench.runs.episode_log import EpisodeLog, Finished, RunLock, recorded, set_aside
-from hlmat_bench.runs.failures import IN_A_ROW, FailureWatch
+from hlmat_bench.runs.failures import IN_A_ROW, FailureWatch, NothingWorks
 from hlmat_bench.runs.plan import RunData, RunSetup, digests_of
 from hlmat_bench.runs.reply_journal import ReplyJournal
 from hlmat_bench.runs.run_folder import Run
@@ -45,7 +44,8 @@ class RunWriter:
 
     Attributes:
         data, meter: as given.
-        watch: is told of every request, and ends the run where nothing works.
+        watch: is told of every request, and ends the run where nothing works; the writer tells another one of every
+            episode, for the segmenter and the strategy.
         journal: keeps the replies of episodes that are under way.
         count: how many samples of the run are played.
         workers: how many processes play them now.
@@ -68,6 +68,7 @@ class RunWriter:
         self._known = {sample.id: sample for sample in data.source.samples()}
         self._open, self._held, self._failed = ExitStack(), deque[Finished](), 0
         self._complete = False  # the folder's run was finished before this call, and nothing is left to play
+        self._told = False
 
     @classmethod
     def of(
@@ -113,13 +114,16 @@ class RunWriter:
         Args:
             episode: the episode.
             began: what `begin` returned before it.
+
+        Raises:
+            UsageError: when it ends the run.
         """
-        self.count += 1
         self._complete = False
         if episode.recorded.stop == "error":
-            self._failed += 1
-            self._held.append(episode)
+            self._take_failed(episode)
             return
+        self.count += 1
+        self._episode_watch.succeeded()
         self._write_held(began)
         self._write(episode)
 
@@ -127,9 +131,10 @@ class RunWriter:
         """Write what was held back, now that no more episodes will be played in this call.
 
         Raises:
-            UsageError: when not one request was answered.
+            UsageError: when not one request was answered, or every episode failed.
         """
         self.watch.finish()
+        self._episode_watch.finish()
         self._write_held(self._failed)
 
     def limit_reached(self) -> UsageError | None:
@@ -164,16 +169,32 @@ class RunWriter:
         """Keep the traceback of a plug-in's error in the run folder, for the author of the plug-in.
 
         Raises:
-            PluginFailed: the error itself.
+            PluginFailed, NothingWorks: the error itself.
         """
         try:
             yield
-        except PluginFailed as failure:
-            if failure.__cause__ is not None:
-                with (self.folder / ERRORS_LOG).open("a", encoding="utf-8", errors="backslashreplace") as file:
-                    file.writelines(traceback.format_exception(failure.__cause__))
-                log.warning("The whole traceback is in %s.", self.folder / ERRORS_LOG)
+        except (PluginFailed, NothingWorks) as failure:
+            self._keep(failure.traceback)
             raise
+
+    def _keep(self, traceback: str) -> None:
+        """Add a traceback to errors.log, and say once that it is there."""
+        if not traceback:
+            return
+        with (self.folder / ERRORS_LOG).open("a", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(traceback)
+        if not self._told:
+            log.warning("The tracebacks of what failed are in %s.", self.folder / ERRORS_LOG)
+        self._told = True
+
+    def _take_failed(self, episode: Finished) -> None:
+        self.count += 1
+        self._failed += 1
+        self._held.append(episode)
+        if episode.failure is not None:
+            self._keep(episode.failure.traceback)
+        if episode.failure is not None and not isinstance(episode.failure, ModelFailed):
+            self._episode_watch.failed(episode.failure)
 
     def _open_files(self, stack: ExitStack) -> None:
         """Set failed episodes aside, to be asked again, and open what is written to while the run is played."""
@@ -186,7 +207,10 @@ class RunWriter:
             del self._done[sample]
         samples = self.data.samples
         self.count = sum(sample.id in self._done for sample in samples)
-        self.watch = FailureWatch(str(self._document["model"]["name"]), self._max_failures, begun=self.count > 0)
+        begun = self.count > 0
+        name = str(self._document["model"]["name"])
+        self.watch = FailureWatch.of_requests(name, self._max_failures, begun=begun)
+        self._episode_watch = FailureWatch.of_episodes(self._max_failures, begun=begun)
         self._files = stack.enter_context(ExitStack())
         self._files.callback(self._copy_model_log)
         self.journal = ReplyJournal(self.folder, self._done)

@@ -24,11 +24,12 @@ except ImportError as missing:
 
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.models.api.limits import UsageMeter
-from hlmat_bench.runs.executors import run_in_own_loop
+from hlmat_bench.runs.loops import run_in_own_loop
 from hlmat_bench.runs.plan import RunData, RunSpec
-from hlmat_bench.runs.ray.driver import Driver, died_at_start, raised
+from hlmat_bench.runs.ray.driver import Driver, died_at_start
 from hlmat_bench.runs.ray.events import Broken
 from hlmat_bench.runs.ray.worker import Opened, Worker, WorkerOptions
+from hlmat_bench.runs.stopping import CALL_SECONDS, handlers_kept
 from hlmat_bench.runs.writer import RunWriter
 
 #: Which variables of the environment a worker on another machine gets: by the beginnings and the ends of their names.
@@ -113,6 +114,7 @@ class RayExecutor:
         gpus_per_worker: see `WorkerPlan.of`.
         address: of a running cluster, or ``auto``; None starts Ray on this machine.
         concurrency, batch_size: of each worker; see `hlmat_bench.runs.executors.LocalExecutor`.
+        call_timeout: seconds that one call of a plug-in may take.
         max_requests, max_cost: limits over all workers; see `hlmat_bench.runs.run.run`.
         argv: the command line, for the manifest.
     """
@@ -128,6 +130,7 @@ class RayExecutor:
         batch_size: int | None = None,
         max_requests: int | None = None,
         max_cost: float | None = None,
+        call_timeout: float = CALL_SECONDS,
         argv: Sequence[str] = (),
     ) -> None:
         self._specs, self._address = specs, address
@@ -140,6 +143,7 @@ class RayExecutor:
             batch_size=batch_size,
             max_requests=max_requests,
             max_cost=max_cost,
+            call_timeout=call_timeout,
         )
         self._open = ExitStack()
         self._hired: list[tuple[Any, Any]] = []
@@ -189,7 +193,7 @@ class RayExecutor:
         async def play() -> None:
             await Driver(writers, self._hire_again, self._hired, report).play()
 
-        run_in_own_loop(play())
+        run_in_own_loop(play(), self._options.call_timeout)
 
     def _hire_again(self) -> tuple[Any, Any]:
         self._hired.append(self._hire())
@@ -201,7 +205,8 @@ class RayExecutor:
         logging.getLogger("ray").setLevel(logging.ERROR)
         own: dict[str, Any] = {"include_dashboard": False} if self._address is None else {}
         try:
-            ray.init(self._address or "local", configure_logging=False, log_to_driver=False, **own)
+            with handlers_kept():
+                ray.init(self._address or "local", configure_logging=False, log_to_driver=False, **own)
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             said = (str(error).strip().splitlines() or [type(error).__name__])[0][:300].rstrip(".")
             what = "Ray cannot be started on this machine"
@@ -223,7 +228,7 @@ class RayExecutor:
                 self._hire_again()
                 continue
             if isinstance(opened, Broken):
-                raise raised(opened)
+                raise opened.error
             assert isinstance(opened, Opened)
             return opened
 
