@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from hlmat_bench.cli import checks, leaderboard, listing, results, run, serve, settings, suites
+from hlmat_bench.cli import checks, leaderboard, listing, results, run, serve, settings, status, suites
 from hlmat_bench.core.errors import UsageError
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ for command in (
     run.run,
     run.ceilings,
     run.merge,
+    status.status,
     suites.suite,
     results.score,
     results.report,

@@ -11,6 +11,7 @@ from typing import Any
 from hlmat_bench.protocol.interfaces import Model
 from hlmat_bench.runs.executors import Executor, LocalExecutor, Progress
 from hlmat_bench.runs.failures import IN_A_ROW
+from hlmat_bench.runs.heartbeat import OnBeat
 from hlmat_bench.runs.plan import RunSpec, path_text
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.runs.writer import RunWriter
@@ -41,6 +42,7 @@ def run(
     settings: Mapping[str, Any] | None = None,
     argv: Sequence[str] = (),
     progress: Progress | None = None,
+    on_beat: OnBeat | None = None,
 ) -> Run:
     """Play a task and score it; called again with the same arguments it continues where it stopped.
 
@@ -73,6 +75,8 @@ def run(
             (``{"data.missing": "skip"}``), and ``points``, a format that replaces the model's declared one.
         argv: the command line, for the manifest.
         progress: called with (episodes done, episodes in all).
+        on_beat: called about every 2 seconds, from a thread of its own, with the run's numbers so far:
+            `hlmat_bench.runs.tally.Tally.numbers` and `hlmat_bench.runs.heartbeat.Beat`.
 
     Returns:
         The run. Episodes whose model could not be asked have ``stop`` ``error``; ``scores()["failures"]`` counts them,
@@ -106,6 +110,7 @@ def run(
         meter=setup.meter(max_requests, max_cost),
         max_failures=max_failures,
         lock=lock,
+        on_beat=on_beat,
     )
     [finished] = play_runs([writer], LocalExecutor(concurrency, batch_size), progress)
     return finished

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from hlmat_bench.core.errors import PluginFailed, UsageError
@@ -19,6 +20,7 @@ from hlmat_bench.protocol.interfaces import BatchModel, Model, traits
 from hlmat_bench.protocol.records import EPISODES, Episode
 from hlmat_bench.runs.episode_log import EpisodeLog, Recorded, RunLock, recorded, set_aside
 from hlmat_bench.runs.failures import IN_A_ROW, FailureWatch
+from hlmat_bench.runs.heartbeat import Heartbeat, OnBeat
 from hlmat_bench.runs.plan import RunSetup, digests_of
 from hlmat_bench.runs.reply_journal import JournaledModel, ReplyJournal
 from hlmat_bench.runs.run_folder import Run
@@ -41,11 +43,13 @@ class RunWriter:
         meter: counts the requests of this call and keeps its limits; None: no limits.
         max_failures: failed requests in a row that end the run.
         lock: keep other processes out of the folder.
+        on_beat: is told what the run does; see `hlmat_bench.runs.heartbeat`.
 
     Attributes:
-        setup, meter: as given.
+        folder, setup, meter: as given.
         watch: is told of every request, and ends the run where nothing works.
         count: how many samples of the run are played.
+        workers: how many workers live.
     """
 
     def __init__(
@@ -57,9 +61,11 @@ class RunWriter:
         meter: UsageMeter | None = None,
         max_failures: int = IN_A_ROW,
         lock: bool = True,
+        on_beat: OnBeat | None = None,
     ) -> None:
         self.folder, self.setup, self.meter = folder, setup, meter or setup.meter()
-        self.count = 0
+        self.count, self.workers = 0, 1
+        self._on_beat = on_beat
         self._asked = setup.asked_model(self.meter)
         self._document, self._max_failures, self._lock = document, max_failures, lock
         self._known = {sample.id: sample for sample in setup.data.source.samples()}
@@ -78,11 +84,14 @@ class RunWriter:
             self._open_manifest()
             self._check_data()
             self._open_files(stack)
+            self._heartbeat = stack.enter_context(Heartbeat(self, self._document, self._on_beat))
             self._open = stack.pop_all()
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        self._open.close()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._open.__exit__(kind, error, traceback)
 
     def todo(self) -> list[Sample]:
         """Return the samples that are still to be played, in their order."""
@@ -136,6 +145,7 @@ class RunWriter:
         Raises:
             UsageError: when files of the data or of the run changed while it was played.
         """
+        self._heartbeat.state = "scoring"
         self._check_data()
         written = Run(self.folder).score()["n"]
         if written != len(self._done):
@@ -144,6 +154,7 @@ class RunWriter:
                 "program changed the file. Run the same command again; it plays what is missing."
             )
         manifest.write_json(self.folder / manifest.MANIFEST, {**self._document, "finished": manifest.now()})
+        self._heartbeat.state = "finished"
         return Run(self.folder)
 
     def close_files(self) -> None:

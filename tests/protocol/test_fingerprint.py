@@ -32,6 +32,7 @@ NOTHING = {
     "embedding_cache",
     "argv",
     "progress",
+    "on_beat",
 }
 
 
@@ -128,6 +129,7 @@ def test_no_other_option_changes_them(task: str, tool: str, tmp_path: Path) -> N
         "lock": False,
         "argv": ["hlmat-bench", "run"],
         "progress": lambda done, total: said.append((done, total)),
+        "on_beat": lambda numbers: None,
     }
     assert set(ways) | {"out", "embedding_cache"} == NOTHING  # what an encoder's cache does: test_embedding_store.py
     base = _played(tmp_path / "base", task, tool)
