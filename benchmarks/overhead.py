@@ -21,7 +21,7 @@ import numpy as np
 from hlmat_bench.actions import Action
 from hlmat_bench.core import masks
 from hlmat_bench.protocol.records import EPISODES, Episode, Step, select
-from hlmat_bench.runs.episode_log import EpisodeLog
+from hlmat_bench.runs.episode_log import EpisodeLog, Finished
 
 
 def main() -> None:
@@ -58,7 +58,7 @@ def _append(count: int) -> tuple[list[float], float]:
         for name in names:
             episode = _renamed(made, name)
             started = time.perf_counter()
-            log.append(episode)
+            log.append(Finished.of(episode))
             seconds.append(time.perf_counter() - started)
             if len(seconds) % 100 == 0:
                 worst = max(worst, _until_written(Path(folder) / EPISODES, len(seconds)))

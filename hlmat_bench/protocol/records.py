@@ -7,6 +7,7 @@ are left alone. ``docs/files.md`` says what the fields mean.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -37,6 +38,7 @@ from hlmat_bench.core.validation import Misfit, checked
 
 EPISODE_SCHEMA = "hlmat-episode/1"
 EPISODES = "episodes.jsonl"
+_DIGEST_KEY = b',"digest":"'
 
 
 def _read_as(kind: Any) -> GetPydanticSchema:
@@ -343,11 +345,52 @@ def to_line(value: Any) -> bytes:
     return text.encode("utf-8", "backslashreplace")
 
 
-def read_values(path: Path) -> Iterator[tuple[bytes, Any]]:
-    """Read the lines of a log of episodes as they stand and as JSON values, without a last line that is unfinished.
+def to_record(episode: Episode) -> bytes:
+    """Return an episode as a line of a log, which carries its own `line_digest` as the last key, ``digest``.
 
     Raises:
-        UsageError: when a line is no JSON object (RFC 8259, so not NaN), or a sample stands twice.
+        ValueError, TypeError: as `to_line` does.
+    """
+    line = to_line(episode.to_json())
+    return line.removesuffix(b"}\n") + _DIGEST_KEY + line_digest(line).encode() + b'"}\n'
+
+
+def line_digest(line: bytes) -> str:
+    """Return the SHA-256 (hex) of a line of a log without its end and its key ``digest``.
+
+    Raises:
+        ValueError: when the line carries another digest, so it was changed.
+    """
+    body, key, said = line.rpartition(_DIGEST_KEY)
+    found = hashlib.sha256(body + b"}").hexdigest()
+    if key and said == found.encode() + b'"}\n':
+        return found
+    if b'"digest"' in line:
+        value = json.loads(line)  # another program may have written the line anew, with other spaces
+        if "digest" in value:
+            found = value.pop("digest")
+            if found != line_digest(to_line(value)):
+                raise ValueError("The digest of a line does not fit it.")
+            return str(found)
+    return hashlib.sha256(line.rstrip(b"\n")).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Damaged:
+    """A line of a log that is no JSON object (RFC 8259, so not NaN) of a sample, or does not fit its digest."""
+
+    number: int
+
+
+def read_values(path: Path, *, damaged: bool = False) -> Iterator[tuple[bytes, Any]]:
+    """Read the lines of a log of episodes as they stand and as JSON values, without a last line that is unfinished.
+
+    Args:
+        path: the log.
+        damaged: give `Damaged` as the value of a line that is damaged, instead of an error.
+
+    Raises:
+        UsageError: when a sample stands twice, or a line is damaged.
     """
     seen: dict[str, int] = {}
     with path.open("rb") as file:
@@ -355,10 +398,16 @@ def read_values(path: Path) -> Iterator[tuple[bytes, Any]]:
             if not line.endswith(b"\n"):
                 return
             try:
+                line_digest(line)
                 value = json.loads(line, parse_constant=_no_number)
                 sample = str(value["sample_id"])
             except (ValueError, KeyError, TypeError, RecursionError) as error:
-                raise UsageError(f"Line {number} of {path} is damaged; remove that line and run again.") from error
+                if not damaged:
+                    raise UsageError(
+                        f"Line {number} of {path} is damaged; the run's own command plays that sample again."
+                    ) from error
+                yield line, Damaged(number)
+                continue
             if (first := seen.setdefault(sample, number)) != number:
                 raise UsageError(
                     f"The sample {sample} stands twice in {path}, in the lines {first} and {number}, as if two "

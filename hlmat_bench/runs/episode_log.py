@@ -2,17 +2,18 @@
 
 Episodes end in any order. One that ends before its turn is kept in ``episodes.early.jsonl`` until those before it are
 written, so that nothing that was computed is lost by a kill and the file is the same however episodes overlapped.
-Episodes that are to be played again move to ``history.jsonl``.
+Episodes that are to be played again move to ``history.jsonl``, lines that were damaged to ``episodes.damaged``.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -20,12 +21,15 @@ from typing import IO, Any
 from filelock import FileLock, Timeout
 
 from hlmat_bench.core.errors import UsageError
-from hlmat_bench.protocol.records import EPISODES, Episode, read_values, to_line
+from hlmat_bench.protocol.records import EPISODES, Damaged, Episode, read_values, to_record
 
 EARLY = "episodes.early.jsonl"
 HISTORY = "history.jsonl"
+DAMAGED = "episodes.damaged"
 _LOCK = ".lock"
 _SYNC_SECONDS = 0.3
+
+log = logging.getLogger("hlmat_bench")
 
 
 class _FolderLock(FileLock):
@@ -96,40 +100,70 @@ class Recorded:
     data: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A finished episode, ready to be written.
+
+    Attributes:
+        sample_id: the sample.
+        recorded: what the run folder says of it.
+        line: its line of episodes.jsonl.
+    """
+
+    sample_id: str
+    recorded: Recorded
+    line: bytes
+
+    @classmethod
+    def of(cls, episode: Episode) -> Finished:
+        """Return an episode as it is written.
+
+        Raises:
+            UsageError: when it holds what JSON does not know.
+        """
+        try:
+            line = to_record(episode)
+        except (ValueError, TypeError) as error:
+            raise UsageError(f"The episode of the sample {episode.sample_id} cannot be written: {error}.") from error
+        return cls(episode.sample_id, Recorded(episode.stop, episode.data), line)
+
+
 def recorded(folder: Path) -> dict[str, Recorded]:
-    """Return what stands in a run folder, by sample id, and cut unfinished last lines off its files.
+    """Return what stands in a run folder, by sample id; the caller holds its `RunLock`.
+
+    Unfinished last lines are cut off, and lines that are damaged are set aside with a warning, so that their samples
+    are played again.
 
     Raises:
-        UsageError: when a line is damaged, or a sample stands twice in one file.
+        UsageError: when a sample stands twice in one file.
     """
-    lines = {key: value for name in (EPISODES, EARLY) for key, _, value in _whole_lines(folder / name)}
+    lines: dict[str, Any] = {}
+    damaged = False
+    for path in (folder / EPISODES, folder / EARLY):
+        for key, _, value in _whole_lines(path, damaged=True):
+            if isinstance(value, Damaged):
+                damaged = True
+                log.warning(
+                    "Line %d of %s is damaged; its sample is played again, and the line is kept in %s.",
+                    value.number,
+                    path,
+                    DAMAGED,
+                )
+            else:
+                lines[key] = value
+    if damaged:
+        _move(folder, lambda _, value: isinstance(value, Damaged), folder / DAMAGED)
     return {key: Recorded(str(value.get("stop")), value.get("data") or {}) for key, value in lines.items()}
 
 
 def set_aside(folder: Path, again: Container[str]) -> None:
     """Move episodes to history.jsonl, so that their samples are played again.
 
-    A kill at any moment loses no episode: the history is written first, episodes.jsonl is cut last. What stood behind
-    the first episode that moves waits in episodes.early.jsonl, as if it had ended before its turn.
-
     Args:
         folder: the run folder; the caller holds its `RunLock`.
         again: the samples whose episodes move.
     """
-    moved: dict[str, bytes] = {}
-    kept_from = 0
-    for key, line, _ in _whole_lines(folder / EPISODES):
-        if key in again:
-            moved[key] = line
-        elif not moved:
-            kept_from += len(line)
-    in_main = len(moved)
-    moved |= {key: line for key, line, _ in _whole_lines(folder / EARLY) if key in again and key not in moved}
-    _append_new(folder / HISTORY, moved.values())
-    waiting = dict(_behind(folder / EPISODES, kept_from)) | dict(_behind(folder / EARLY, 0))
-    _replace(folder / EARLY, [line for key, line in waiting.items() if key not in moved])
-    if in_main:
-        os.truncate(folder / EPISODES, kept_from)
+    _move(folder, lambda key, _: key in again, folder / HISTORY)
 
 
 class EpisodeLog:
@@ -149,7 +183,7 @@ class EpisodeLog:
         early = {key: line for key, line, _ in _whole_lines(folder / EARLY) if key not in done}
         self._ready: dict[str, bytes] = early
         self._expected = deque(key for key in order if key not in done)
-        self._queue: queue.SimpleQueue[Episode | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Finished | None] = queue.SimpleQueue()
         self._error: Exception | None = None
         self._main = _open(folder / EPISODES)
         self._early = _open(folder / EARLY)
@@ -158,7 +192,7 @@ class EpisodeLog:
         self._thread = threading.Thread(target=self._run, name="episode-log", daemon=True)
         self._thread.start()
 
-    def append(self, episode: Episode) -> None:
+    def append(self, episode: Finished) -> None:
         """Hand an episode over; it is on disk within a second.
 
         Raises:
@@ -207,14 +241,10 @@ class EpisodeLog:
                 self._sync()
                 synced = time.monotonic()
 
-    def _take(self, episode: Episode) -> None:
-        try:
-            line = to_line(episode.to_json())
-        except (ValueError, TypeError) as error:
-            raise UsageError(f"The episode of the sample {episode.sample_id} cannot be written: {error}.") from error
-        self._ready[episode.sample_id] = line
+    def _take(self, episode: Finished) -> None:
+        self._ready[episode.sample_id] = episode.line
         if self._expected and self._expected[0] != episode.sample_id:
-            self._write(self._early, line)
+            self._write(self._early, episode.line)
         self._drain()
 
     def _drain(self) -> None:
@@ -250,25 +280,50 @@ def _open(path: Path) -> int:
         raise UsageError(f"{path} cannot be written: {error.strerror}.") from error
 
 
-def _whole_lines(path: Path) -> Iterator[tuple[str, bytes, Any]]:
-    """Read the complete lines of a log with their sample ids and values; cut an unfinished last line off the file."""
+def _whole_lines(path: Path, *, damaged: bool = False) -> Iterator[tuple[str, bytes, Any]]:
+    """Read the complete lines of a log with their sample ids and values; cut an unfinished last line off the file.
+
+    Args:
+        path: the log.
+        damaged: also give damaged lines, without a sample id and with `Damaged` as their value.
+
+    Raises:
+        UsageError: when a sample stands twice, or a line is damaged and they are not wanted.
+    """
     if not path.exists():
         return
     whole = 0
-    for line, value in read_values(path):
-        yield str(value["sample_id"]), line, value
+    for line, value in read_values(path, damaged=damaged):
+        yield "" if isinstance(value, Damaged) else str(value["sample_id"]), line, value
         whole += len(line)
     if whole < path.stat().st_size:
         os.truncate(path, whole)
 
 
-def _behind(path: Path, start: int) -> Iterator[tuple[str, bytes]]:
-    """Read the sample ids and lines of a log from a byte position on."""
-    place = 0
-    for key, line, _ in _whole_lines(path):
-        if place >= start:
-            yield key, line
-        place += len(line)
+def _move(folder: Path, moves: Callable[[str, Any], bool], to: Path) -> None:
+    """Move lines of both logs into another file.
+
+    A kill at any moment loses no episode: the other file is written first, episodes.jsonl is cut last. What stood
+    behind the first line that moves waits in episodes.early.jsonl, as if it had ended before its turn.
+    """
+    moved, waiting, kept_from = list[bytes](), dict[str, bytes](), 0
+    for key, line, value in _whole_lines(folder / EPISODES, damaged=True):
+        if moves(key, value):
+            moved.append(line)
+        elif moved:
+            waiting[key] = line
+        else:
+            kept_from += len(line)
+    in_main = bool(moved)
+    for key, line, value in _whole_lines(folder / EARLY, damaged=True):
+        if not moves(key, value):
+            waiting[key] = line
+        elif line not in moved:
+            moved.append(line)
+    _append_new(to, moved)
+    _replace(folder / EARLY, waiting.values())
+    if in_main:
+        os.truncate(folder / EPISODES, kept_from)
 
 
 def _append_new(path: Path, lines: Iterable[bytes]) -> None:

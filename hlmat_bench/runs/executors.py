@@ -14,7 +14,6 @@ from typing import Any, Protocol, TypeAlias
 
 from hlmat_bench.core.samples import Sample
 from hlmat_bench.models.api.limits import LimitReached
-from hlmat_bench.protocol.loop import run_episode
 from hlmat_bench.runs.batching import RequestBatcher, suitable_concurrency
 from hlmat_bench.runs.writer import RunWriter
 
@@ -58,7 +57,7 @@ class LocalExecutor:
         run_in_own_loop(self._play(writers, report))
 
     async def _play(self, writers: Sequence[RunWriter], report: Callable[[], None]) -> None:
-        loop, waiting = asyncio.get_running_loop(), _by_image(writers)
+        waiting = _by_image(writers)
         workers = self.concurrency or suitable_concurrency(writers[0].setup.model, self.batch_size)
         async with contextlib.AsyncExitStack() as stack:
             threads = max(os.cpu_count() or 1, 2)
@@ -80,9 +79,7 @@ class LocalExecutor:
                     began, setup, batcher = writer.begin(), writer.setup, batchers.get(writer)
                     try:
                         with writer.explained(), batcher.episode() if batcher else contextlib.nullcontext():
-                            opening = loop.run_in_executor(pool, setup.open_episode, sample, batcher, pool, encoders)
-                            episode = await run_episode(await opening, setup.plan.strategy.play, setup.plan.begin)
-                            writer.append(episode, began)
+                            writer.append(await setup.play(sample, batcher, pool, encoders), began)
                     except LimitReached:
                         return
                     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import hashlib
 import os
@@ -26,7 +27,7 @@ from hlmat_bench.points import PointFormat
 from hlmat_bench.points.resize import Resize
 from hlmat_bench.protocol import manifest, plugins
 from hlmat_bench.protocol.interfaces import BatchModel, Model, Segmenter, Session, accepts_mask, traits
-from hlmat_bench.protocol.loop import Play
+from hlmat_bench.protocol.loop import Play, run_episode
 from hlmat_bench.protocol.observation import RequestBuilder
 from hlmat_bench.protocol.policies import ModelPolicy, Policy
 from hlmat_bench.protocol.prompts import check_template
@@ -37,6 +38,7 @@ from hlmat_bench.protocol.state import EpisodeState
 from hlmat_bench.protocol.strategies import find_strategy
 from hlmat_bench.runs import task_kinds
 from hlmat_bench.runs.batching import RequestBatcher
+from hlmat_bench.runs.episode_log import Finished
 from hlmat_bench.runs.shards import select_samples
 
 
@@ -225,6 +227,19 @@ class RunSetup:
         meter.check(self.model)
         metered = MeteredModel(self.model, meter)
         return metered if self.spec.cache is None else CachedModel(metered, self.model_spec, Path(self.spec.cache))
+
+    async def play(
+        self, sample: Sample, batcher: RequestBatcher | None, pool: Executor, encoders: Executor
+    ) -> Finished:
+        """Play one sample to its end; see `open_episode` for the arguments.
+
+        Raises:
+            PluginFailed, UsageError: for what ends the run.
+        """
+        loop = asyncio.get_running_loop()
+        opening = loop.run_in_executor(pool, self.open_episode, sample, batcher, pool, encoders)
+        episode = await run_episode(await opening, self.plan.strategy.play, self.plan.begin)
+        return await loop.run_in_executor(pool, Finished.of, episode)
 
     def open_episode(self, sample: Sample, batcher: RequestBatcher | None, pool: Executor, encoders: Executor) -> Play:
         """Open one sample: read its image and its ground truth. Call it in a worker thread.

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.samples import Sample
 from hlmat_bench.protocol import manifest
-from hlmat_bench.protocol.records import EPISODES, read_episodes, read_values, to_line
+from hlmat_bench.protocol.records import EPISODES, Episode, read_episodes, read_values, to_record
 from hlmat_bench.runs.episode_log import RunLock
 
 T = TypeVar("T")
@@ -73,8 +73,8 @@ def merge(folders: Sequence[Path], out: Path, *, allow_incomplete: bool = False)
     out.mkdir(parents=True, exist_ok=True)
     count = 0
     with RunLock(out), (out / EPISODES).open("wb") as file:
-        for value in _interleaved([_by_image(folder) for folder in ordered]):
-            file.write(to_line(value))
+        for episode in _interleaved([_by_image(folder) for folder in ordered]):
+            file.write(to_record(episode))
             count += 1
     whole = {"shard": None, "limit": None, "merged": shards, "samples": count}
     manifest.write_json(out / manifest.MANIFEST, first | whole | ({"finished": None} if lacking else {}))
@@ -101,10 +101,10 @@ def _check_complete(shards: Sequence[str]) -> None:
         raise UsageError(f"A merge needs the shards {', '.join(expected)}; these are {', '.join(shards)}.")
 
 
-def _by_image(folder: Path) -> Iterator[list[dict[str, Any]]]:
+def _by_image(folder: Path) -> Iterator[list[Episode]]:
     episodes = read_episodes(folder / EPISODES)
     for _, group in groupby(episodes, key=lambda episode: episode.image_id):
-        yield [episode.to_json() for episode in group]
+        yield list(group)
 
 
 def _interleaved(parts: Sequence[Iterable[list[T]]]) -> Iterator[T]:

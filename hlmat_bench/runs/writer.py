@@ -17,8 +17,8 @@ from hlmat_bench.core.samples import Sample
 from hlmat_bench.models.api.limits import UsageMeter
 from hlmat_bench.protocol import manifest
 from hlmat_bench.protocol.interfaces import BatchModel, Model, traits
-from hlmat_bench.protocol.records import EPISODES, Episode
-from hlmat_bench.runs.episode_log import EpisodeLog, Recorded, RunLock, recorded, set_aside
+from hlmat_bench.protocol.records import EPISODES
+from hlmat_bench.runs.episode_log import EpisodeLog, Finished, RunLock, recorded, set_aside
 from hlmat_bench.runs.failures import IN_A_ROW, FailureWatch
 from hlmat_bench.runs.heartbeat import Heartbeat, OnBeat
 from hlmat_bench.runs.plan import RunSetup, digests_of
@@ -69,7 +69,7 @@ class RunWriter:
         self._asked = setup.asked_model(self.meter)
         self._document, self._max_failures, self._lock = document, max_failures, lock
         self._known = {sample.id: sample for sample in setup.data.source.samples()}
-        self._open, self._held, self._failed = ExitStack(), deque[Episode](), 0
+        self._open, self._held, self._failed = ExitStack(), deque[Finished](), 0
 
     def __enter__(self) -> RunWriter:
         """Lock the folder, check that it belongs to this run, and open its files.
@@ -107,7 +107,7 @@ class RunWriter:
         """Return what `append` needs to know of an episode that begins now: how many have failed so far."""
         return self._failed
 
-    def append(self, episode: Episode, began: int) -> None:
+    def append(self, episode: Finished, began: int) -> None:
         """Take a finished episode.
 
         One that failed is held back until an episode succeeds that began after it: where the run ends because nothing
@@ -118,7 +118,7 @@ class RunWriter:
             began: what `begin` returned before it.
         """
         self.count += 1
-        if episode.stop == "error":
+        if episode.recorded.stop == "error":
             self._failed += 1
             self._held.append(episode)
             return
@@ -205,10 +205,10 @@ class RunWriter:
         while self._held and self._failed - len(self._held) < count:
             self._write(self._held.popleft())
 
-    def _write(self, episode: Episode) -> None:
+    def _write(self, episode: Finished) -> None:
         self._log.append(episode)
-        self._done[episode.sample_id] = Recorded(episode.stop, episode.data)
-        if episode.stop != "error":
+        self._done[episode.sample_id] = episode.recorded
+        if episode.recorded.stop != "error":
             self._journal.forget(episode.sample_id)
 
     def _check_data(self) -> None:

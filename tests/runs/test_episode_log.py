@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.protocol.records import EPISODES, Episode, read_episodes
-from hlmat_bench.runs.episode_log import EARLY, EpisodeLog, RunLock, recorded
+from hlmat_bench.runs.episode_log import EARLY, EpisodeLog, Finished, RunLock, recorded
 from tests.support.episodes import simple
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,7 +26,7 @@ def _lines(folder: Path) -> list[str]:
 def _write(folder: Path, order: list[str], finished: list[str]) -> None:
     log = EpisodeLog(folder, order)
     for name in finished:
-        log.append(simple(name))
+        log.append(Finished.of(simple(name)))
     log.close()
 
 
@@ -90,14 +90,14 @@ def test_a_full_disk_is_one_sentence_and_keeps_what_was_written(tmp_path: Path) 
     """The system refuses to let the file grow (a limit on file sizes stands in for a full disk)."""
     code = (
         "import pathlib, resource, sys, time\n"
-        "from hlmat_bench.runs.episode_log import EpisodeLog\n"
+        "from hlmat_bench.runs.episode_log import EpisodeLog, Finished\n"
         "from hlmat_bench.errors import UsageError\n"
         "from tests.support.episodes import simple\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (2500, 2500))\n"
         "names = [f's/{number:02}' for number in range(20)]\n"
         "log = EpisodeLog(pathlib.Path(sys.argv[1]), names)\n"
         "try:\n"
-        "    for name in names: log.append(simple(name)); time.sleep(0.01)\n"
+        "    for name in names: log.append(Finished.of(simple(name))); time.sleep(0.01)\n"
         "except UsageError as error: print(error)\n"
     )
     ran = subprocess.run(

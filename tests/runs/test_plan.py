@@ -11,6 +11,7 @@ from pathlib import Path
 
 import hlmat_bench
 from hlmat_bench.protocol.records import Episode
+from hlmat_bench.runs.episode_log import Finished
 from hlmat_bench.runs.plan import RunSpec
 from hlmat_bench.runs.run import play_runs
 from hlmat_bench.runs.writer import RunWriter
@@ -22,19 +23,15 @@ SPEC = RunSpec("oracle,misplaced=0.3", "hres_synth", budget=3, limit=4, seed=7, 
 WORKER = """
 import asyncio, json, sys
 from concurrent.futures import ThreadPoolExecutor
-from hlmat_bench.protocol.loop import run_episode
 from hlmat_bench.runs.plan import RunSpec
 
 spec, *wanted = json.loads(sys.argv[1])
 setup = RunSpec.from_json(spec).open()
 samples = [sample for sample in setup.data.samples if sample.id in wanted]
 
-async def play(sample, pool):
-    return await run_episode(setup.open_episode(sample, None, pool, pool), setup.plan.strategy.play, setup.plan.begin)
-
 with ThreadPoolExecutor(2) as pool:
     for sample in samples:
-        print(json.dumps(asyncio.run(play(sample, pool)).to_json()))
+        print(asyncio.run(setup.play(sample, None, pool, pool)).line.decode(), end="")
 """
 
 
@@ -47,7 +44,7 @@ class ProcessExecutor:
         with ThreadPoolExecutor(2) as pool:
             for episodes in pool.map(lambda part: _played(writer.setup.spec, part), (wanted[::2], wanted[1::2])):
                 for episode in episodes:
-                    writer.append(episode, writer.begin())
+                    writer.append(Finished.of(episode), writer.begin())
                     report()
 
 

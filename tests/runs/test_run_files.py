@@ -13,7 +13,7 @@ import hlmat_bench
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.protocol.records import EPISODES
 from hlmat_bench.runs import shards
-from hlmat_bench.runs.episode_log import EARLY, HISTORY, EpisodeLog, RunLock, recorded, set_aside
+from hlmat_bench.runs.episode_log import EARLY, HISTORY, EpisodeLog, Finished, RunLock, recorded, set_aside
 from hlmat_bench.runs.run_folder import Run
 from tests.support.episodes import simple
 
@@ -166,7 +166,7 @@ def test_a_kill_while_failed_episodes_move_loses_none(tmp_path: Path, cut: str) 
     names = [f"s/{number}" for number in range(5)]
     log = EpisodeLog(tmp_path, names)
     for name in names:
-        log.append(simple(name))
+        log.append(Finished.of(simple(name)))
     log.close()
     whole = (tmp_path / EPISODES).read_bytes()
 
@@ -179,6 +179,6 @@ def test_a_kill_while_failed_episodes_move_loses_none(tmp_path: Path, cut: str) 
     assert (tmp_path / HISTORY).read_bytes().count(b"\n") == 1
     assert set(recorded(tmp_path)) == {"s/0", "s/1", "s/3", "s/4"}
     log = EpisodeLog(tmp_path, names)
-    log.append(simple("s/2"))
+    log.append(Finished.of(simple("s/2")))
     log.close()
     assert (tmp_path / EPISODES).read_bytes() == whole

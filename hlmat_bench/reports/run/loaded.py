@@ -11,9 +11,8 @@ from typing import Any
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.masks import RLE
 from hlmat_bench.core.text import clean, public
-from hlmat_bench.protocol.records import EPISODES, Episode, read_values
+from hlmat_bench.protocol.records import EPISODES, Episode, read_values, to_line
 from hlmat_bench.protocol.settings import answer_rule
-from hlmat_bench.reports.pages.data import json_text
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.scores.episodes import EpisodeScores, score_episode
 from hlmat_bench.scores.registry import Score, ScoreValue
@@ -121,9 +120,8 @@ def _read(run: Run, name: str) -> Entrant:
 
 def _episodes(path: Path) -> Iterator[tuple[str, Episode]]:
     """Yield the episodes of a log, as JSON texts and as objects."""
-    for line, value in read_values(path) if path.exists() else ():
-        episode, shown = Episode.from_json(value), _shown(value)
-        yield (line.decode().rstrip("\n") if shown == value else json_text(shown)), episode
+    for _, value in read_values(path) if path.exists() else ():
+        yield to_line(_shown(value)).decode().rstrip("\n"), Episode.from_json(value)
 
 
 def _aligned(first: Entrant, other: Entrant) -> Entrant:
@@ -157,8 +155,9 @@ def _names(runs: Sequence[Run]) -> list[str]:
 
 
 def _shown(episode: dict[str, Any]) -> dict[str, Any]:
-    """Return the episode without paths of this machine."""
-    return episode | {"image": public(episode["image"]), "error": public(episode["error"])}
+    """Return the episode without its digest and paths of this machine."""
+    whole = {key: value for key, value in episode.items() if key != "digest"}
+    return whole | {"image": public(episode["image"]), "error": public(episode["error"])}
 
 
 def _short(value: Any) -> str:

@@ -20,7 +20,6 @@ from hlmat_bench.models import lmms_eval as convention
 from hlmat_bench.points import PointFormat
 from hlmat_bench.points.resize import Resize
 from hlmat_bench.protocol.interfaces import Reply, Request
-from hlmat_bench.protocol.loop import run_episode
 from hlmat_bench.runs.batching import RequestBatcher
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.runs.writer import RunWriter
@@ -164,7 +163,4 @@ class RelayedRun:
     async def _play(self, writer: RunWriter, sample: Sample) -> None:
         began, setup, threads = writer.begin(), writer.setup, self._threads
         with writer.explained():
-            loop = asyncio.get_running_loop()
-            opening = loop.run_in_executor(threads, setup.open_episode, sample, self._batcher, threads, threads)
-            episode = await run_episode(await opening, setup.plan.strategy.play, setup.plan.begin)
-            writer.append(episode, began)
+            writer.append(await setup.play(sample, self._batcher, threads, threads), began)
