@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from hlmat_bench.cli import checks, leaderboard, listing, results, run, serve, settings, status, suites
+from hlmat_bench.cli import checks, leaderboard, listing, redo, results, run, serve, settings, status, suites
 from hlmat_bench.core.errors import UsageError
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ for command in (
     run.ceilings,
     run.merge,
     status.status,
+    redo.redo,
     suites.suite,
     results.score,
     results.report,

@@ -200,6 +200,7 @@ class RunSetup:
             limit=self.spec.limit,
             shard=self.spec.shard,
             samples=len(self.data.samples),
+            spec=self.spec.to_json(),
         )
 
     def meter(self, max_requests: int | None = None, max_cost: float | None = None) -> UsageMeter:

@@ -153,14 +153,19 @@ def _row(value: Mapping[str, Any], rule: str | None) -> Row:
     costs = [float(step["cost"]) for step in steps if step.get("cost") is not None]
     return Row(
         image_id=str(value["image_id"]),
-        iou=None if rule is None else _answer(value, value["selected"][rule]),
+        iou=None if rule is None else recorded_iou(value, rule),
         error=str(value.get("error") or "no reason recorded") if value["stop"] == "error" else None,
         invalid=tuple(str(step["action"].get("reason")) for step in steps if step["action"]["kind"] == "invalid"),
         dollars=math.fsum(costs) if costs else None,
     )
 
 
-def _answer(value: Mapping[str, Any], t: int) -> float:
-    """Return the recorded IoU after t steps, as `hlmat_bench.protocol.records.Episode.iou_at` does."""
-    steps = value["steps"]
-    return float(steps[min(t, len(steps)) - 1]["iou"] if t and steps else value["initial"]["iou"])
+def recorded_iou(record: Mapping[str, Any], rule: str) -> float:
+    """Return the recorded IoU of an episode's answer.
+
+    Args:
+        record: the episode, as episodes.jsonl holds it.
+        rule: the selection rule whose mask is the answer.
+    """
+    steps, t = record["steps"], record["selected"][rule]
+    return float(steps[min(t, len(steps)) - 1]["iou"] if t and steps else record["initial"]["iou"])

@@ -1,0 +1,53 @@
+"""The list ``redone`` of run.json: which episodes of a run were played again, when and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from hlmat_bench.protocol import manifest
+
+KEY = "redone"
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """The samples that a call plays again, and nothing else.
+
+    Attributes:
+        samples: their ids.
+        why: how they were chosen, for the manifest.
+        episodes: how many were chosen; ``samples`` may also hold what an earlier call has left.
+    """
+
+    samples: frozenset[str]
+    why: str
+    episodes: int
+
+
+def begin(document: dict[str, Any], again: Again) -> None:
+    """Note that episodes are about to be set aside; a call that was killed and continues is noted once."""
+    entries = document.setdefault(KEY, [])
+    if (entry := unfinished(document, again.why)) is None:
+        entry = {"why": again.why, "episodes": 0, "started": manifest.now(), "moved": False, "finished": None}
+        entries.append(entry)
+    if not entry["moved"]:
+        entry["episodes"] = again.episodes
+
+
+def moved(document: dict[str, Any]) -> None:
+    """Note that the episodes of the entries stand in history.jsonl."""
+    for entry in document.get(KEY, []):
+        entry["moved"] = True
+
+
+def end(document: dict[str, Any]) -> None:
+    """Note that everything that was set aside is played."""
+    for entry in document.get(KEY, []):
+        entry["finished"] = entry["finished"] or manifest.now()
+
+
+def unfinished(document: dict[str, Any], why: str) -> dict[str, Any] | None:
+    """Return the entry of a call with this reason that did not end; None where there is none."""
+    found = [entry for entry in document.get(KEY, []) if entry["why"] == why and entry["finished"] is None]
+    return found[-1] if found else None
