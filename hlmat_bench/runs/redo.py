@@ -211,10 +211,12 @@ def _records(*paths: Path) -> Iterator[dict[str, Any]]:
 
 def _samples(path: Path) -> set[str]:
     """Return the samples of the history, where one may stand several times."""
-    found = set()
-    for line in path.read_bytes().splitlines() if path.exists() else ():
-        with contextlib.suppress(ValueError, LookupError, TypeError, RecursionError):
-            found.add(str(json.loads(line)["sample_id"]))
+    found = set[str]()
+    if path.exists():
+        with path.open("rb") as file:
+            for line in file:
+                with contextlib.suppress(ValueError, LookupError, TypeError, RecursionError):
+                    found.add(str(json.loads(line)["sample_id"]))
     return found
 
 
