@@ -377,9 +377,18 @@ def line_digest(line: bytes) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Damaged:
-    """A line of a log that is no JSON object (RFC 8259, so not NaN) of a sample, or does not fit its digest."""
+    """A line of a log that is no JSON object (RFC 8259, so not NaN) of a sample, or does not fit its digest.
+
+    Attributes:
+        number: of the line, from 1.
+        sample: what the line says of its sample; None where it cannot be read.
+    """
 
     number: int
+    sample: str | None
+
+    def __str__(self) -> str:
+        return f"Line {self.number}" + (f" (the sample {self.sample[:120]})" if self.sample is not None else "")
 
 
 def read_values(path: Path, *, damaged: bool = False) -> Iterator[tuple[bytes, Any]]:
@@ -397,16 +406,16 @@ def read_values(path: Path, *, damaged: bool = False) -> Iterator[tuple[bytes, A
         for number, line in enumerate(file, 1):
             if not line.endswith(b"\n"):
                 return
+            sample = None
             try:
-                line_digest(line)
                 value = json.loads(line, parse_constant=_no_number)
                 sample = str(value["sample_id"])
+                line_digest(line)
             except (ValueError, KeyError, TypeError, RecursionError) as error:
+                found = Damaged(number, sample)
                 if not damaged:
-                    raise UsageError(
-                        f"Line {number} of {path} is damaged; the run's own command plays that sample again."
-                    ) from error
-                yield line, Damaged(number)
+                    raise UsageError(f"{found} of {path} is damaged; the run's own command plays it again.") from error
+                yield line, found
                 continue
             if (first := seen.setdefault(sample, number)) != number:
                 raise UsageError(

@@ -145,8 +145,8 @@ def recorded(folder: Path) -> dict[str, Recorded]:
             if isinstance(value, Damaged):
                 damaged = True
                 log.warning(
-                    "Line %d of %s is damaged; its sample is played again, and the line is kept in %s.",
-                    value.number,
+                    "%s of %s is damaged; its sample is played again, and the line is kept in %s.",
+                    value,
                     path,
                     DAMAGED,
                 )

@@ -20,7 +20,7 @@ from hlmat_bench.protocol.records import Episode
 from hlmat_bench.runs.initial_states import mask_names
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.testing import ChatServer, Failure
-from tests.support.episodes import iou, rle
+from tests.support.episodes import iou, read_lines, rle, write_lines
 
 LIMIT = 6
 
@@ -124,8 +124,8 @@ def test_boxes_of_another_run(boxed: Run, task: str, tool: str, tmp_path: Path) 
 
 def test_a_run_on_other_images_is_refused(boxed: Run, task: str, tool: str, tmp_path: Path) -> None:
     shutil.copytree(boxed.folder, tmp_path / "other")
-    path = tmp_path / "other" / "episodes.jsonl"
-    path.write_text(path.read_text().replace('"size":[60,80]', '"size":[600,80]'))
+    text = json.dumps(read_lines(tmp_path / "other")).replace('"size": [60, 80]', '"size": [600, 80]')
+    write_lines(tmp_path / "other", json.loads(text))
     with pytest.raises(UsageError, match=r"was \(600, 80\) in .* and is \(60, 80\) here"):
         _play("oracle", task, tool, tmp_path / "run", initial=f"box-from={tmp_path / 'other'}")
 
@@ -161,11 +161,9 @@ def test_the_fingerprint_knows_what_is_given_and_not_where_it_lies(
     shutil.copytree(boxed.folder, tmp_path / "moved")
     here, moved = fingerprint("a", f"box-from={boxed.folder}"), fingerprint("b", f"box-from={tmp_path / 'moved'}")
     assert here == moved
-    path = tmp_path / "moved" / "episodes.jsonl"
-    first, *rest = path.read_text().splitlines()
-    value = json.loads(first)
-    value["steps"][0]["action"]["box"][0] += 1
-    path.write_text("\n".join([json.dumps(value), *rest]) + "\n")
+    values = read_lines(tmp_path / "moved")
+    values[0]["steps"][0]["action"]["box"][0] += 1
+    write_lines(tmp_path / "moved", values)
     others = {
         fingerprint("c", f"box-from={tmp_path / 'moved'}"),
         fingerprint("d", f"mask-from={boxed.folder}"),

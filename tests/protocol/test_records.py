@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from hlmat_bench.actions import Action, predicted_iou
 from hlmat_bench.core.errors import UsageError
-from hlmat_bench.protocol.records import Episode, read_episodes, select
+from hlmat_bench.protocol.records import Episode, line_digest, read_episodes, select, to_record
 from tests.support.episodes import click, episode, simple
 
 GT = np.zeros((4, 6), bool)
@@ -115,6 +116,20 @@ def test_a_line_that_is_no_episode_is_a_usage_error(tmp_path: Path, line: str) -
     path = tmp_path / "episodes.jsonl"
     path.write_text(line + "\n")
     with pytest.raises(UsageError):
+        list(read_episodes(path))
+
+
+def test_a_record_carries_the_sha256_of_the_rest_of_its_line(tmp_path: Path) -> None:
+    line = to_record(simple("a"))
+    rest = json.loads(line)
+    digest = rest.pop("digest")
+    text = json.dumps(rest, separators=(",", ":"), ensure_ascii=False)
+    assert digest == hashlib.sha256(text.encode()).hexdigest() == line_digest(line)
+    assert line_digest(text.encode() + b"\n") == digest, "an older line, which carries none"
+    assert line_digest((json.dumps({"digest": digest, **rest}) + "\n").encode()) == digest, "written by another program"
+    path = tmp_path / "episodes.jsonl"
+    path.write_bytes(line + to_record(simple("b")).replace(b"the thing", b"the thong"))
+    with pytest.raises(UsageError, match=r"Line 2 \(the sample b\) of .* is damaged; the run's own command"):
         list(read_episodes(path))
 
 

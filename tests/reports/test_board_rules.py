@@ -23,6 +23,7 @@ from hlmat_bench.reports.leaderboard.verify.verification import Evidence, verify
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.testing import Answer, ChatServer, Failure
 from tests.support import boards
+from tests.support.episodes import read_lines, write_lines
 
 pytestmark = pytest.mark.slow
 
@@ -288,14 +289,14 @@ def test_whatever_stands_in_a_run_verification_ends_in_a_verdict(
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(run.folder, copy)
     manifest = json.loads((copy / "run.json").read_text())
-    episodes = [json.loads(line) for line in (copy / "episodes.jsonl").read_text().splitlines()]
+    episodes = read_lines(copy)
     value = data.draw(st.sampled_from([manifest, episodes[0], episodes[7]]))
     *path, last = data.draw(st.sampled_from(sorted(filter(None, places(value)), key=str)))
     for key in path:
         value = value[key]
     value[last] = data.draw(st.sampled_from(JUNK))
     (copy / "run.json").write_text(json.dumps(manifest))
-    (copy / "episodes.jsonl").write_text("".join(json.dumps(episode) + "\n" for episode in episodes))
+    write_lines(copy, episodes)
     entries = [honest]
     with contextlib.suppress(UsageError):
         entries.append(make_entry(Run(copy), boards.DECLARED))

@@ -27,6 +27,7 @@ from hlmat_bench.runs.ceilings import play as play_ceilings
 from hlmat_bench.runs.run import run
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.scores.intervals import bootstrap_difference
+from tests.support.episodes import read_lines, write_lines
 from tests.support.report_runs import write_task
 
 pytestmark = pytest.mark.slow
@@ -82,7 +83,7 @@ def test_misses_are_told_apart_from_clicks(played: list[Run], tmp_path: Path) ->
 
 
 def test_the_downloads_are_the_run(single: Path, played: list[Run]) -> None:
-    recorded = [json.loads(line) for line in (played[0].folder / "episodes.jsonl").read_text().splitlines()]
+    recorded = read_lines(played[0].folder)
     assert [sample for [sample] in _downloaded(single)] == recorded
     keys = [f"s{n}" for n in range(len(recorded))]
     scripts = sorted((single / "data").glob("shard-*.js"))
@@ -314,8 +315,7 @@ def test_a_run_under_way_is_reported_as_far_as_it_is(played: list[Run], tmp_path
 def test_paths_in_errors_are_cut(played: list[Run], tmp_path: Path) -> None:
     failed = tmp_path / "run"
     shutil.copytree(played[0].folder, failed)
-    lines = (failed / "episodes.jsonl").read_text().splitlines()
-    episode = json.loads(lines[0]) | {"error": "no file /home/ann/weights/x.pth", "stop": "error"}
-    (failed / "episodes.jsonl").write_text("\n".join([json.dumps(episode), *lines[1:]]) + "\n")
+    first, *rest = read_lines(failed)
+    write_lines(failed, [first | {"error": "no file /home/ann/weights/x.pth", "stop": "error"}, *rest])
     site = report([failed], tmp_path / "site", images=False).parent
     assert _downloaded(site)[0][0]["error"] == "no file …/x.pth"

@@ -19,6 +19,7 @@ from hlmat_bench.cli import app
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.runs import ceilings
 from hlmat_bench.runs.run_folder import Run
+from tests.support.episodes import read_lines
 
 pytestmark = pytest.mark.slow
 
@@ -51,7 +52,7 @@ PLAYERS = ["oracle", "gt-box", "center", "random", "empty"]
 
 def episodes(folder: Path) -> str:
     """Return the file of episodes, apart from seconds."""
-    values = [json.loads(line) for line in (folder / "episodes.jsonl").read_text().splitlines()]
+    values = read_lines(folder)
     for value in values:
         for step in value["steps"]:
             del step["seconds"]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.protocol.records import EPISODES, Episode, read_episodes
-from hlmat_bench.runs.episode_log import EARLY, EpisodeLog, Finished, RunLock, recorded
+from hlmat_bench.runs.episode_log import DAMAGED, EARLY, EpisodeLog, Finished, RunLock, recorded
 from tests.support.episodes import simple
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -83,6 +83,21 @@ def test_a_damaged_line_is_named(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b'{"schema"', b'["schema"', 1))
     with pytest.raises(UsageError, match="Line 1 of .* is damaged"):
         EpisodeLog(tmp_path, ["a", "b"])
+
+
+def test_a_damaged_line_is_set_aside_and_its_sample_is_played_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _write(tmp_path, ["a", "b", "c", "d"], ["a", "b", "c"])
+    path = tmp_path / EPISODES
+    whole = path.read_bytes()
+    damaged = whole.replace(b'"sample_id":"b"', b'"sample_id":"x"')
+    path.write_bytes(damaged)
+    assert list(recorded(tmp_path)) == ["a", "c"]
+    assert "Line 2 (the sample x) of" in caplog.text
+    assert (tmp_path / DAMAGED).read_bytes() == damaged.splitlines(keepends=True)[1]
+    _write(tmp_path, ["a", "b", "c", "d"], ["b"])
+    assert path.read_bytes() == whole
 
 
 @pytest.mark.slow

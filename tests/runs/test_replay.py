@@ -21,7 +21,7 @@ from hlmat_bench.runs.replay import ReplayedStep, reopened, replay_folder, repla
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.scores.intervals import bootstrap
 from hlmat_bench.testing import DiscSegmenter
-from tests.support.episodes import iou, rle
+from tests.support.episodes import iou, read_lines, rle, write_lines
 from tests.support.sam_weights import weights_of
 
 PLAIN = """
@@ -38,11 +38,10 @@ SEGMENTERS = {"discs": Plain}
 
 def changed(run: Run, change: Callable[[dict[str, Any]], None]) -> None:
     """Rewrite the record of a run."""
-    path = run.folder / EPISODES
-    values = [json.loads(line) for line in path.read_text().splitlines()]
+    values = read_lines(run.folder)
     for value in values:
         change(value)
-    path.write_text("".join(json.dumps(value) + "\n" for value in values))
+    write_lines(run.folder, values)
 
 
 def discs(size: tuple[int, int], clicks: list[Click]) -> np.ndarray:

@@ -19,10 +19,11 @@ import hlmat_bench
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.runs import shards
 from hlmat_bench.runs.run_folder import Run
+from tests.support.episodes import read_lines
 
 
 def _without_seconds(folder: Path) -> list[dict[str, Any]]:
-    values = [json.loads(line) for line in (folder / "episodes.jsonl").read_text().splitlines()]
+    values = read_lines(folder)
     for value in values:
         for step in value["steps"]:
             del step["seconds"]

@@ -15,6 +15,7 @@ from hlmat_bench.reports.leaderboard.entry import BoardEntry
 from hlmat_bench.reports.leaderboard.submission import Declaration, make_entry
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.testing import ChatServer
+from tests.support.episodes import read_lines, write_lines
 
 DECLARED = Declaration("Example Lab", "Nothing.", True, links=["https://example.org/paper"], date="2026-01-02")
 
@@ -66,10 +67,9 @@ def put(repository: Path, value: dict[str, Any]) -> Path:
 
 def edit(run: Path, change: Callable[[list[dict[str, Any]]], None]) -> None:
     """Change the episodes of a run folder, as a cheater would."""
-    path = run / "episodes.jsonl"
-    episodes = [json.loads(line) for line in path.read_text().splitlines()]
+    episodes = read_lines(run)
     change(episodes)
-    path.write_text("".join(json.dumps(episode) + "\n" for episode in episodes))
+    write_lines(run, episodes)
 
 
 def dumped(entry: BoardEntry) -> dict[str, Any]:

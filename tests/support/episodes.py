@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,7 @@ from pycocotools import mask as coco
 
 from hlmat_bench.actions import Action
 from hlmat_bench.core.masks import RLE
-from hlmat_bench.protocol.records import Episode, Step, select
+from hlmat_bench.protocol.records import EPISODES, Episode, Step, select
 from hlmat_bench.runs.run_folder import Run
 
 
@@ -85,6 +87,17 @@ def reference_truth(record: dict[str, Any]) -> RLE:
     if isinstance(value, list):
         return rle(coco.decode(coco.merge(coco.frPyObjects(value, *size))))
     return rle(np.zeros(size)) if value is None else value
+
+
+def read_lines(folder: Path) -> list[dict[str, Any]]:
+    """Return the lines of a run's episodes.jsonl as JSON values, without their digests."""
+    values = [json.loads(line) for line in (folder / EPISODES).read_text().splitlines()]
+    return [{key: part for key, part in value.items() if key != "digest"} for value in values]
+
+
+def write_lines(folder: Path, values: Sequence[dict[str, Any]]) -> None:
+    """Write a run's episodes.jsonl without digests, as older versions did and as somebody who changes it can."""
+    (folder / EPISODES).write_text("".join(json.dumps(value) + "\n" for value in values))
 
 
 def timeless(run: Run) -> list[dict[str, Any]]:
