@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from hlmat_bench.cli import checks, leaderboard, listing, redo, results, run, serve, settings, status, suites
+from hlmat_bench.cli import checks, doctor, leaderboard, listing, redo, results, run, serve, settings, status, suites
 from hlmat_bench.core.errors import UsageError
 
 app = typer.Typer(
@@ -38,6 +38,7 @@ for command in (
     suites.suites,
     checks.probe,
     checks.check,
+    doctor.doctor,
     serve.serve_segmenter,
 ):
     app.command()(command)
