@@ -39,7 +39,6 @@ def redo(
     from hlmat_bench.cli import console
     from hlmat_bench.cli.score_tables import failed as failed_episodes
     from hlmat_bench.cli.score_tables import print_scores
-    from hlmat_bench.runs.executors import LocalExecutor
     from hlmat_bench.runs.plan import path_text
     from hlmat_bench.runs.redo import Choice, Condition
     from hlmat_bench.runs.redo import redo as play_again
@@ -52,11 +51,12 @@ def redo(
             segmenter=segmenter,
             task=task,
             data_root=path_text(data_root),
+            concurrency=concurrency,
+            batch_size=batch_size,
             max_requests=max_requests,
             max_cost=max_cost,
             max_failures=max_failures,
             lock=not no_lock,
-            executor=LocalExecutor(concurrency, batch_size),
             progress=progress,
             on_beat=on_beat,
         )

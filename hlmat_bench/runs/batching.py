@@ -21,7 +21,7 @@ from typing import Any
 
 from hlmat_bench.core.errors import HlmatError, PluginFailed, RequestFailed, failure_words
 from hlmat_bench.protocol.interfaces import BatchModel, Model, Reply, Request, close, traits
-from hlmat_bench.runs.failures import FailureWatch
+from hlmat_bench.runs.failures import FailureWatch, RequestWatch
 
 
 def suitable_concurrency(model: Model | None, batch_size: int | None) -> int:
@@ -47,10 +47,10 @@ class RequestBatcher:
         *,
         batch_size: int | None = None,
         concurrency: int = 8,
-        watch: FailureWatch | None = None,
+        watch: RequestWatch | None = None,
     ) -> None:
         self._model = model
-        self._watch = watch or FailureWatch(model.name, sys.maxsize, begun=True)
+        self._watch: RequestWatch = watch or FailureWatch(model.name, sys.maxsize, begun=True)
         self._batches = model if isinstance(model, BatchModel) else None
         if self._batches and batch_size:
             self._batches.batch_size = batch_size

@@ -68,12 +68,13 @@ def play(
         settings=dict(settings or {}),
     )
     data, tool = spec.open_data(), make_segmenter(spec.segmenter, spec.embedding_cache)
-    writers = []
+    setups, writers = [], []
     for player in players(tool):
         setup = replace(spec, model=player).open(data=data, segmenter=tool)
         document = setup.manifest(argv)
-        writers.append(RunWriter(folder(document, Path(out)) / player, setup, document))
-    return {run.folder.name: run for run in play_runs(writers, LocalExecutor(concurrency), progress)}
+        setups.append(setup)
+        writers.append(RunWriter.of(folder(document, Path(out)) / player, setup, document))
+    return {run.folder.name: run for run in play_runs(writers, LocalExecutor(setups, concurrency), progress)}
 
 
 def players(segmenter: Segmenter) -> list[str]:

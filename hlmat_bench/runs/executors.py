@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +12,9 @@ from typing import Any, Protocol, TypeAlias
 
 from hlmat_bench.core.samples import Sample
 from hlmat_bench.models.api.limits import LimitReached
-from hlmat_bench.runs.batching import RequestBatcher, suitable_concurrency
+from hlmat_bench.runs.batching import suitable_concurrency
+from hlmat_bench.runs.plan import RunSetup
+from hlmat_bench.runs.player import EpisodePlayer
 from hlmat_bench.runs.writer import RunWriter
 
 #: Is called with (episodes done, episodes in all).
@@ -22,13 +22,13 @@ Progress: TypeAlias = Callable[[int, int], None]
 
 
 class Executor(Protocol):
-    """Plays runs in this process, or in others that open the `RunSpec` (``writer.setup.spec``) themselves."""
+    """Plays runs that it has opened, in this process or in others that open the `RunSpec` themselves."""
 
     def play(self, writers: Sequence[RunWriter], report: Callable[[], None]) -> None:
         """Play what is still to be played in each run, as long as its limits allow, and append the episodes.
 
         Args:
-            writers: of runs over the same samples.
+            writers: of the executor's runs, in their order.
             report: is called after each episode.
 
         Raises:
@@ -45,10 +45,12 @@ class LocalExecutor:
     share encodes it once.
 
     Attributes:
+        runs: over the same samples.
         concurrency: episodes under way at once; None: what suits the first run's model.
         batch_size: requests per batch of a local model; None: the model's own.
     """
 
+    runs: Sequence[RunSetup]
     concurrency: int | None = None
     batch_size: int | None = None
 
@@ -58,28 +60,21 @@ class LocalExecutor:
 
     async def _play(self, writers: Sequence[RunWriter], report: Callable[[], None]) -> None:
         waiting = _by_image(writers)
-        workers = self.concurrency or suitable_concurrency(writers[0].setup.model, self.batch_size)
-        async with contextlib.AsyncExitStack() as stack:
-            threads = max(os.cpu_count() or 1, 2)
-            pool = stack.enter_context(ThreadPoolExecutor(threads, "pixels"))
-            encoders = ThreadPoolExecutor(threads, "encoders")
-            stack.callback(encoders.shutdown, cancel_futures=True)
-            batchers: dict[RunWriter, RequestBatcher] = {}
-            for writer in writers:
-                if (model := writer.model()) is not None:
-                    batchers[writer] = RequestBatcher(
-                        model, batch_size=self.batch_size, concurrency=workers, watch=writer.watch
-                    )
-                    stack.push_async_callback(batchers[writer].close)
+        workers = self.concurrency or suitable_concurrency(self.runs[0].model, self.batch_size)
+        async with EpisodePlayer(workers, self.batch_size) as player:
+            plays = {
+                writer: player.opened(run, writer.journaled(run.asked_model(writer.meter)), writer.watch)
+                for run, writer in zip(self.runs, writers, strict=True)
+            }
 
             async def worker() -> None:
                 """Play waiting samples until there is none, or a limit is reached."""
                 while waiting and waiting[0][0].meter.begin(waiting[0][1].id):
                     writer, sample = waiting.popleft()
-                    began, setup, batcher = writer.begin(), writer.setup, batchers.get(writer)
+                    began = writer.begin()
                     try:
-                        with writer.explained(), batcher.episode() if batcher else contextlib.nullcontext():
-                            writer.append(await setup.play(sample, batcher, pool, encoders), began)
+                        with writer.explained():
+                            writer.append(await plays[writer](sample), began)
                     except LimitReached:
                         return
                     finally:
@@ -92,7 +87,7 @@ class LocalExecutor:
 def _by_image(writers: Sequence[RunWriter]) -> deque[tuple[RunWriter, Sample]]:
     """Return what is still to be played, in order: each image in every run."""
     todo = [{sample.id for sample in writer.todo()} for writer in writers]
-    images = groupby(writers[0].setup.data.samples, key=lambda sample: sample.image_id)
+    images = groupby(writers[0].data.samples, key=lambda sample: sample.image_id)
     return deque(
         (writer, sample)
         for image in [list(group) for _, group in images]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Protocol
 
 from hlmat_bench.core.errors import RequestFailed, UsageError
 
@@ -10,6 +11,16 @@ from hlmat_bench.core.errors import RequestFailed, UsageError
 FIRST = 3
 #: How many failed requests in a row end a run; ``--max-failures`` sets another number.
 IN_A_ROW = 10
+
+
+class RequestWatch(Protocol):
+    """Is told of every request to a model, and may end the run by an error."""
+
+    def succeeded(self) -> None:
+        """Note an answered request."""
+
+    def failed(self, failure: RequestFailed) -> None:
+        """Note a failed request."""
 
 
 class FailureWatch:

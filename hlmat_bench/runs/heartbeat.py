@@ -74,7 +74,7 @@ class Beat:
         per_second: episodes per second in the last 5 minutes; None before the first.
         seconds_since_episode: how long ago the last episode ended, or the call began.
         workers: how many workers live.
-        requests: how many requests this call has sent, where it has a limit of requests or cost; else None.
+        requests: how many requests this call has sent to a model behind an API.
     """
 
     schema: Literal["hlmat-heartbeat/1"]
@@ -91,7 +91,7 @@ class Beat:
     per_second: float | None
     seconds_since_episode: float
     workers: int
-    requests: int | None
+    requests: int
 
 
 class Played(Protocol):
@@ -176,7 +176,7 @@ class Heartbeat:
             per_second=(count - before) / (now - since) if count > before else None,
             seconds_since_episode=round(now - self._last_episode, 1),
             workers=self._run.workers,
-            requests=self._run.meter.requests if self._run.meter.limited else None,
+            requests=self._run.meter.requests,
         )
         with contextlib.suppress(OSError):  # a full disk ends the run where an episode cannot be written
             path = self._run.folder / HEARTBEAT

@@ -207,25 +207,23 @@ class RunSetup:
         """Return a meter of the run's requests, with the limits that are given.
 
         Raises:
-            UsageError: when a limit allows no episode.
+            UsageError: when a limit allows no episode, or cannot be kept for this model.
         """
         per_episode = self.settings.most_requests(self.plan.strategy.needs)
-        return UsageMeter(max_requests=max_requests, max_cost=max_cost, per_episode=per_episode)
+        meter = UsageMeter(max_requests=max_requests, max_cost=max_cost, per_episode=per_episode)
+        if meter.limited or self.spec.cache is not None:
+            if self.model is None or isinstance(self.model, BatchModel):
+                raise UsageError(
+                    f"--cache, --max-requests and --max-cost are for a model behind an API; {self.model_spec['name']} "
+                    "runs here, so leave them out."
+                )
+            meter.check(self.model)
+        return meter
 
     def asked_model(self, meter: UsageMeter) -> Model | None:
-        """Return the model with the meter's limits and the cache of replies before it; None for a reference policy.
-
-        Raises:
-            UsageError: when the model cannot be limited in that way, or is not asked one request at a time.
-        """
-        if not meter.limited and self.spec.cache is None:
-            return self.model
+        """Return the model with a meter and the cache of replies before it; None for a reference policy."""
         if self.model is None or isinstance(self.model, BatchModel):
-            raise UsageError(
-                f"--cache, --max-requests and --max-cost are for a model behind an API; {self.model_spec['name']} runs "
-                "here, so leave them out."
-            )
-        meter.check(self.model)
+            return self.model
         metered = MeteredModel(self.model, meter)
         return metered if self.spec.cache is None else CachedModel(metered, self.model_spec, Path(self.spec.cache))
 

@@ -20,7 +20,7 @@ from hlmat_bench.protocol.records import EPISODES, Damaged, read_values
 from hlmat_bench.protocol.settings import answer_rule
 from hlmat_bench.runs import redo_log
 from hlmat_bench.runs.episode_log import EARLY, HISTORY
-from hlmat_bench.runs.executors import Executor, LocalExecutor, Progress
+from hlmat_bench.runs.executors import LocalExecutor, Progress
 from hlmat_bench.runs.failures import IN_A_ROW
 from hlmat_bench.runs.heartbeat import OnBeat
 from hlmat_bench.runs.plan import RunSetup, RunSpec
@@ -124,6 +124,44 @@ class Choice:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a redo plays; any executor can play it.
+
+    Attributes:
+        spec: opens the run.
+        again: the samples.
+        argv: the command line of the run, for its manifest.
+    """
+
+    spec: RunSpec
+    again: Again
+    argv: Sequence[str]
+
+
+def plan(
+    folder: Path,
+    choice: Choice,
+    *,
+    model: str | None = None,
+    segmenter: str | None = None,
+    task: str | None = None,
+    data_root: str | None = None,
+) -> Plan | None:
+    """Return what to play; None where there is nothing, which is said. The arguments are those of `redo`.
+
+    Raises:
+        UsageError: when the choice or the folder is none.
+    """
+    document = manifest.read(folder)
+    again = _again(folder, document, choice)
+    if not again.samples:
+        log.warning("No episode of %s fits %s: nothing is played again.", folder, again.why)
+        return None
+    given = {"model": model, "segmenter": segmenter, "task": task, "data_root": data_root}
+    return Plan(_spec(folder, document, {key: value for key, value in given.items() if value}), again, document["argv"])
+
+
 def redo(
     folder: Path,
     choice: Choice,
@@ -132,11 +170,12 @@ def redo(
     segmenter: str | None = None,
     task: str | None = None,
     data_root: str | None = None,
+    concurrency: int | None = None,
+    batch_size: int | None = None,
     max_requests: int | None = None,
     max_cost: float | None = None,
     max_failures: int = IN_A_ROW,
     lock: bool = True,
-    executor: Executor | None = None,
     progress: Progress | None = None,
     on_beat: OnBeat | None = None,
 ) -> Run:
@@ -151,31 +190,28 @@ def redo(
         choice: which episodes.
         model, segmenter, task, data_root: in place of what run.json says, where that is not enough: a key is not
             recorded, a file has moved.
-        max_requests, max_cost, max_failures, lock, progress, on_beat: see `hlmat_bench.runs.run.run`.
-        executor: plays the samples; None: this process.
+        concurrency, batch_size, max_requests, max_cost, max_failures, lock, progress, on_beat: see
+            `hlmat_bench.runs.run.run`.
 
     Raises:
         UsageError: for what the caller can correct; the episodes that were set aside are in history.jsonl.
     """
-    document = manifest.read(folder)
-    again = _again(folder, document, choice)
-    if not again.samples:
-        log.warning("No episode of %s fits %s: nothing is played again.", folder, again.why)
+    named, made = (model, None) if isinstance(model, str) else (None, model)
+    planned = plan(folder, choice, model=named, segmenter=segmenter, task=task, data_root=data_root)
+    if planned is None:
         return Run(folder)
-    named = None if isinstance(model, str) else model
-    given = {"model": model if isinstance(model, str) else None, "segmenter": segmenter, "task": task}
-    setup = _opened(folder, document, {**given, "data_root": data_root}, named)
-    writer = RunWriter(
+    setup = _opened(folder, planned.spec, made)
+    writer = RunWriter.of(
         folder,
         setup,
-        setup.manifest(document["argv"]),
-        meter=setup.meter(max_requests, max_cost),
+        setup.manifest(planned.argv),
+        setup.meter(max_requests, max_cost),
         max_failures=max_failures,
         lock=lock,
         on_beat=on_beat,
-        again=again,
+        again=planned.again,
     )
-    [finished] = play_runs([writer], executor or LocalExecutor(), progress)
+    [finished] = play_runs([writer], LocalExecutor([setup], concurrency, batch_size), progress)
     return finished
 
 
@@ -220,11 +256,8 @@ def _samples(path: Path) -> set[str]:
     return found
 
 
-def _opened(
-    folder: Path, document: Mapping[str, Any], given: Mapping[str, str | None], model: Model | None
-) -> RunSetup:
-    """Open the run as run.json says, with what is given in its place."""
-    spec = _spec(folder, document, {key: value for key, value in given.items() if value is not None})
+def _opened(folder: Path, spec: RunSpec, model: Model | None) -> RunSetup:
+    """Open the run; an error says how it was opened before."""
     for name in ("model", "segmenter"):
         if "***" in getattr(spec, name) and model is None:
             raise UsageError(

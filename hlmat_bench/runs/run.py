@@ -103,16 +103,16 @@ def run(
         settings=dict(settings or {}),
     )
     setup = spec.open(None if isinstance(model, str) else model)
-    writer = RunWriter(
+    writer = RunWriter.of(
         Path(out) if out else spec.folder(),
         setup,
         setup.manifest(argv),
-        meter=setup.meter(max_requests, max_cost),
+        setup.meter(max_requests, max_cost),
         max_failures=max_failures,
         lock=lock,
         on_beat=on_beat,
     )
-    [finished] = play_runs([writer], LocalExecutor(concurrency, batch_size), progress)
+    [finished] = play_runs([writer], LocalExecutor([setup], concurrency, batch_size), progress)
     return finished
 
 
@@ -130,7 +130,7 @@ def play_runs(writers: Sequence[RunWriter], executor: Executor, progress: Progre
 
     def report() -> None:
         if progress:
-            progress(sum(writer.count for writer in writers), len(writers) * len(writers[0].setup.data.samples))
+            progress(sum(writer.count for writer in writers), len(writers) * len(writers[0].data.samples))
 
     with ExitStack() as stack:
         for writer in writers:

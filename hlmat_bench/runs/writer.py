@@ -22,7 +22,7 @@ from hlmat_bench.runs import redo_log
 from hlmat_bench.runs.episode_log import EpisodeLog, Finished, RunLock, recorded, set_aside
 from hlmat_bench.runs.failures import IN_A_ROW, FailureWatch
 from hlmat_bench.runs.heartbeat import Heartbeat, OnBeat
-from hlmat_bench.runs.plan import RunSetup, digests_of
+from hlmat_bench.runs.plan import RunData, RunSetup, digests_of
 from hlmat_bench.runs.redo_log import Again
 from hlmat_bench.runs.reply_journal import JournaledModel, ReplyJournal
 from hlmat_bench.runs.run_folder import Run
@@ -42,9 +42,10 @@ class RunWriter:
 
     Args:
         folder: the run folder; it is made where it does not exist.
-        setup: the run.
+        data: the run's task and samples.
         document: its manifest.
-        meter: counts the requests of this call and keeps its limits; None: no limits.
+        meter: counts the requests of this call and keeps its limits.
+        model_log: a file that is copied into the folder when the run ends; None: no file.
         max_failures: failed requests in a row that end the run.
         lock: keep other processes out of the folder.
         on_beat: is told what the run does; see `hlmat_bench.runs.heartbeat`.
@@ -52,8 +53,9 @@ class RunWriter:
             recorded or failed.
 
     Attributes:
-        folder, setup, meter: as given.
+        folder, data, meter: as given.
         watch: is told of every request, and ends the run where nothing works.
+        journal: keeps the replies of episodes that are under way.
         count: how many samples of the run are played.
         workers: how many workers live.
     """
@@ -61,22 +63,30 @@ class RunWriter:
     def __init__(
         self,
         folder: Path,
-        setup: RunSetup,
+        data: RunData,
         document: dict[str, Any],
+        meter: UsageMeter,
         *,
-        meter: UsageMeter | None = None,
+        model_log: Path | None = None,
         max_failures: int = IN_A_ROW,
         lock: bool = True,
         on_beat: OnBeat | None = None,
         again: Again | None = None,
     ) -> None:
-        self.folder, self.setup, self.meter = folder, setup, meter or setup.meter()
+        self.folder, self.data, self.meter = folder, data, meter
         self.count, self.workers = 0, 1
         self._on_beat, self._again = on_beat, again
-        self._asked = setup.asked_model(self.meter)
-        self._document, self._max_failures, self._lock = document, max_failures, lock
-        self._known = {sample.id: sample for sample in setup.data.source.samples()}
+        self._document, self._model_log, self._max_failures, self._lock = document, model_log, max_failures, lock
+        self._known = {sample.id: sample for sample in data.source.samples()}
         self._open, self._held, self._failed = ExitStack(), deque[Finished](), 0
+
+    @classmethod
+    def of(
+        cls, folder: Path, run: RunSetup, document: dict[str, Any], meter: UsageMeter | None = None, **more: Any
+    ) -> RunWriter:
+        """Return the writer of a run that was opened in this process; the arguments are those of the class."""
+        log = traits(run.model).log
+        return cls(folder, run.data, document, meter or run.meter(), model_log=log, **more)
 
     def __enter__(self) -> RunWriter:
         """Lock the folder, check that it belongs to this run, and open its files.
@@ -105,15 +115,13 @@ class RunWriter:
         wanted = None if self._again is None else self._again.samples
         return [
             sample
-            for sample in self.setup.data.samples
+            for sample in self.data.samples
             if sample.id not in self._done and (wanted is None or sample.id in wanted)
         ]
 
-    def model(self) -> Model | None:
-        """Return the model that is asked. The replies of one that does not run here are kept in a journal."""
-        if self._asked is None or isinstance(self._asked, BatchModel):
-            return self._asked
-        return JournaledModel(self._asked, self._journal)
+    def journaled(self, model: Model | None) -> Model | None:
+        """Return a model whose replies are kept until their episodes are recorded; one that runs here stays itself."""
+        return model if model is None or isinstance(model, BatchModel) else JournaledModel(model, self.journal)
 
     def begin(self) -> int:
         """Return what `append` needs to know of an episode that begins now: how many have failed so far."""
@@ -148,7 +156,7 @@ class RunWriter:
 
     def limit_reached(self) -> UsageError | None:
         """Return what a limit of this call left undone, as an error; None where all samples are played."""
-        return self.meter.limit_reached(self.count, len(self.setup.data.samples)) if self.todo() else None
+        return self.meter.limit_reached(self.count, len(self.data.samples)) if self.todo() else None
 
     def finish(self) -> Run:
         """Score the run, and mark it as finished where all of its samples are played and everything is on disk.
@@ -165,7 +173,7 @@ class RunWriter:
                 "program changed the file. Run the same command again; it plays what is missing."
             )
         redo_log.end(self._document)
-        complete = self.count >= len(self.setup.data.samples)
+        complete = self.count >= len(self.data.samples)
         finished = manifest.now() if complete else None
         manifest.write_json(self.folder / manifest.MANIFEST, {**self._document, "finished": finished})
         if complete:
@@ -203,13 +211,13 @@ class RunWriter:
             manifest.write_json(self.folder / manifest.MANIFEST, self._document)
         for sample in again:
             del self._done[sample]
-        samples = self.setup.data.samples
+        samples = self.data.samples
         self.count = sum(sample.id in self._done for sample in samples)
-        self.watch = FailureWatch(str(self.setup.model_spec["name"]), self._max_failures, begun=self.count > 0)
+        self.watch = FailureWatch(str(self._document["model"]["name"]), self._max_failures, begun=self.count > 0)
         self._files = stack.enter_context(ExitStack())
         self._files.callback(self._copy_model_log)
-        self._journal = ReplyJournal(self.folder, self._done)
-        self._files.callback(self._journal.close)
+        self.journal = ReplyJournal(self.folder, self._done)
+        self._files.callback(self.journal.close)
         self._log = EpisodeLog(self.folder, [sample.id for sample in samples])
         self._files.callback(self._log.close)
 
@@ -219,8 +227,8 @@ class RunWriter:
         return self._done.keys() & self._again.samples
 
     def _copy_model_log(self) -> None:
-        if (words := traits(self.setup.model).log) is not None:
-            shutil.copyfile(words, self.folder / MODEL_LOG)
+        if self._model_log is not None:
+            shutil.copyfile(self._model_log, self.folder / MODEL_LOG)
 
     def _write_held(self, count: int) -> None:
         """Write the first ``count`` episodes that failed, where they are not written yet."""
@@ -231,7 +239,7 @@ class RunWriter:
         self._log.append(episode)
         self._done[episode.sample_id] = episode.recorded
         if episode.recorded.stop != "error":
-            self._journal.forget(episode.sample_id)
+            self.journal.forget(episode.sample_id)
 
     def _check_data(self) -> None:
         """Make sure that the recorded episodes were played on the data as it is now.
@@ -246,7 +254,7 @@ class RunWriter:
                     f"{self.folder} holds an episode of the sample {ident}, which the task does not have now; choose "
                     "another --out, or the same data and settings as before."
                 )
-            now = digests_of(self.setup.data.source, self._known[ident]) if what.data else {}
+            now = digests_of(self.data.source, self._known[ident]) if what.data else {}
             for part, digest in what.data.items():
                 if now.get(part, digest) != digest:
                     name = "image" if part == "image" else "ground truth"
