@@ -119,7 +119,7 @@ class Heartbeat:
         self.state: State = "playing"
         self._run, self._total, self._on_beat = run, int(document["samples"]), on_beat
         self._tally = Tally(run.folder, document)
-        self._begun, self._beats = run.count, 0
+        self._begun, self._beats, self._told = run.count, 0, False
         self._started, self._process = manifest.now(), this_process()
         self._seen: deque[tuple[float, int]] = deque([(time.monotonic(), run.count)], maxlen=_SPEED_BEATS)
         self._last_episode = time.monotonic()
@@ -138,20 +138,27 @@ class Heartbeat:
         self._thread.join()
         if self.state != "finished":
             self.state = "stopped"
-        self._write(None if self.state == "finished" or error is None else _sentence(error))
+        beat = self._write(None if self.state == "finished" or error is None else _sentence(error))
+        if self._told:  # all but the last episodes are counted
+            self._tell(beat)
 
     def _beat_until_end(self) -> None:
-        tallied = took = 0.0
+        told = took = 0.0
         while not self._end.wait(SECONDS):
             began = time.monotonic()
             beat = self._write(None)
             # At most a fiftieth of the time is spent on counting, however many episodes there are.
-            if self._on_beat is not None and began - tallied >= 50 * took:
-                with contextlib.suppress(UsageError):
-                    self._tally.update(self._end.is_set)
-                # What the heartbeat counts is perhaps not on disk yet.
-                self._on_beat({**self._tally.numbers(), **dataclasses.asdict(beat)})
-                tallied, took = began, time.monotonic() - began
+            if self._on_beat is not None and began - told >= 50 * took:
+                self._tell(beat, self._end.is_set)
+                told, took = began, time.monotonic() - began
+                self._told = not self._end.is_set()
+
+    def _tell(self, beat: Beat, ended: Callable[[], bool] = lambda: False) -> None:
+        """Give the numbers to who is told; what the heartbeat counts is perhaps not on disk yet."""
+        if self._on_beat is not None:
+            with contextlib.suppress(UsageError):
+                self._tally.update(ended)
+            self._on_beat({**self._tally.numbers(), **dataclasses.asdict(beat)})
 
     def _write(self, why: str | None) -> Beat:
         """Replace the file, and return what it says."""
@@ -237,5 +244,5 @@ def _born(pid: int) -> int | None:
 
 def _sentence(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
-        return "It was interrupted by the keyboard."
+        return "interrupted by the keyboard"
     return redact(" ".join(str(error).split())[:1000]) or type(error).__name__

@@ -13,7 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from hlmat_bench.core.errors import UsageError, unknown
+from hlmat_bench.core.validation import checked
 from hlmat_bench.protocol import manifest
 from hlmat_bench.protocol.interfaces import Model
 from hlmat_bench.protocol.records import EPISODES, Damaged, read_values
@@ -274,14 +277,18 @@ def _opened(folder: Path, spec: RunSpec, model: Model | None) -> RunSetup:
 
 
 def _spec(folder: Path, document: Mapping[str, Any], given: Mapping[str, Any]) -> RunSpec:
-    try:
-        spec = RunSpec.from_json(document["spec"])
-    except (KeyError, TypeError) as error:
+    """Return how the run was opened, with what is given in its place."""
+    if document.get("spec") is None:
         raise UsageError(
-            f"{folder} was played by another version of hlmat-bench, which does not record how a run is opened; only "
+            f"{folder} was played by an older version of hlmat-bench, which does not record how a run is opened; only "
             "the run's own command can continue it."
-        ) from error
-    return replace(spec, limit=document["limit"], shard=document["shard"], **given)
+        )
+    recorded = checked(
+        TypeAdapter(RunSpec).validate_python,
+        document["spec"],
+        lambda misfit: UsageError(f"spec in {folder / manifest.MANIFEST} is damaged: {misfit.sentence()}."),
+    )
+    return replace(recorded, limit=document["limit"], shard=document["shard"], **given)
 
 
 def _number(condition: Condition) -> float:

@@ -27,27 +27,37 @@ class Again:
 
 def begin(document: dict[str, Any], again: Again) -> None:
     """Note that episodes are about to be set aside; a call that was killed and continues is noted once."""
-    entries = document.setdefault(KEY, [])
     if (entry := unfinished(document, again.why)) is None:
         entry = {"why": again.why, "episodes": 0, "started": manifest.now(), "moved": False, "finished": None}
-        entries.append(entry)
+        document[KEY] = [*_entries(document), entry]
     if not entry["moved"]:
         entry["episodes"] = again.episodes
 
 
 def moved(document: dict[str, Any]) -> None:
     """Note that the episodes of the entries stand in history.jsonl."""
-    for entry in document.get(KEY, []):
+    for entry in _entries(document):
         entry["moved"] = True
 
 
 def end(document: dict[str, Any]) -> None:
     """Note that everything that was set aside is played."""
-    for entry in document.get(KEY, []):
+    for entry in _entries(document):
         entry["finished"] = entry["finished"] or manifest.now()
 
 
 def unfinished(document: dict[str, Any], why: str) -> dict[str, Any] | None:
     """Return the entry of a call with this reason that did not end; None where there is none."""
-    found = [entry for entry in document.get(KEY, []) if entry["why"] == why and entry["finished"] is None]
+    found = [entry for entry in _entries(document) if entry["why"] == why and entry["finished"] is None]
     return found[-1] if found else None
+
+
+def _entries(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the entries; what another program wrote in their place is none."""
+    found = document.get(KEY)
+    keys = {"why", "episodes", "started", "moved", "finished"}
+    return (
+        [entry for entry in found if isinstance(entry, dict) and entry.keys() >= keys]
+        if isinstance(found, list)
+        else []
+    )

@@ -343,7 +343,11 @@ def test_nothing_chosen_and_unknown_samples_are_errors(task: str, tool: str, tmp
 def test_a_run_of_an_older_version_is_refused(task: str, tool: str, tmp_path: Path) -> None:
     made = hlmat_bench.run("oracle", task, tool, out=tmp_path / "run", budget=1, limit=2)
     document = json.loads((made.folder / "run.json").read_text())
-    del document["spec"]
-    (made.folder / "run.json").write_text(json.dumps(document))
-    with pytest.raises(UsageError, match="played by another version"):
-        redo(made.folder, Choice(where=[Condition.parse("stop=*")]))
+    for spec, sentence in (
+        (None, "played by an older version"),
+        ([], "spec in .*run.json is damaged"),
+        ({"model": 3, "task": "x"}, "spec in .*run.json is damaged"),
+    ):
+        (made.folder / "run.json").write_text(json.dumps(document | {"spec": spec, "redone": [3, {}]}))
+        with pytest.raises(UsageError, match=sentence):
+            redo(made.folder, Choice(where=[Condition.parse("stop=*")]))
