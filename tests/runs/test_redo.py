@@ -61,11 +61,12 @@ def _spec(server: ChatServer, more: str = "") -> str:
 
 
 @pytest.mark.slow
-def test_failed_episodes_are_played_again_by_one_command(task: str, tool: str, tmp_path: Path) -> None:
+def test_failed_episodes_are_played_again_by_one_command(
+    task: str, tool: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     server_side, folder = Server("box 1", "box 3"), tmp_path / "run"
     with ChatServer(server_side) as server:
-        words = ["--model", _spec(server), "--task", task, "--segmenter", tool, "--out", str(folder), "--limit", "8"]
-        assert _cli("run", *words, "--budget", "1", "--concurrency", "1").returncode == 3
+        hlmat_bench.run(_spec(server), task, tool, out=folder, limit=8, budget=1, concurrency=1)
         before = _lines(folder / EPISODES)
         stops = [json.loads(line)["stop"] for line in before]
         server_side.broken, server_side.asked = ("box 3",), []
@@ -73,10 +74,10 @@ def test_failed_episodes_are_played_again_by_one_command(task: str, tool: str, t
         assert ran.returncode == 3, ran.stderr
         assert {name.rpartition(" ")[2] for name in server_side.asked} == {"1", "3"}
         server_side.broken, server_side.asked = (), []
-        ran = _cli("redo", str(folder), "--failed")
-        assert ran.returncode == 0, ran.stderr
+        redo(folder, Choice(failed=True))
         assert {name.rpartition(" ")[2] for name in server_side.asked} == {"3"}
-        assert "nothing is played again" in _cli("redo", str(folder), "--failed").stderr
+        redo(folder, Choice(failed=True))
+        assert "nothing is played again" in caplog.text
     after = _lines(folder / EPISODES)
     assert _ids(after) == _ids(before)
     assert [old == new for old, new in zip(before, after, strict=True)] == [stop != "error" for stop in stops]
@@ -329,15 +330,13 @@ def test_any_text_is_a_condition_or_an_error_and_any_value_means_itself(text: st
 
 def test_nothing_chosen_and_unknown_samples_are_errors(task: str, tool: str, tmp_path: Path) -> None:
     made = hlmat_bench.run("oracle", task, tool, out=tmp_path / "run", budget=1, limit=2)
-    for words, sentence in (
-        ([], "Say what to play again"),
-        (["--sample", "nobody"], "holds no episode of the sample nobody"),
-        (["--where", "iou<x"], "is a number"),
-    ):
-        ran = _cli("redo", str(made.folder), *words)
-        assert (ran.returncode, len(ran.stderr.splitlines())) == (2, 1)
-        assert sentence in ran.stderr
-    assert _cli("redo", str(tmp_path / "nowhere"), "--failed").returncode == 2
+    with pytest.raises(UsageError, match="Say what to play again"):
+        redo(made.folder, Choice())
+    with pytest.raises(UsageError, match="no run folder"):
+        redo(tmp_path / "nowhere", Choice(failed=True))
+    ran = _cli("redo", str(made.folder), "--sample", "nobody")
+    assert (ran.returncode, len(ran.stderr.splitlines())) == (2, 1)
+    assert "holds no episode of the sample nobody" in ran.stderr
 
 
 def test_a_run_of_an_older_version_is_refused(task: str, tool: str, tmp_path: Path) -> None:
