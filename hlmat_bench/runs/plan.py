@@ -217,6 +217,7 @@ class RunSetup:
             limit=self.spec.limit,
             shard=self.spec.shard,
             samples=len(self.data.samples),
+            spec=self.spec.to_json(),
         )
 
     def _protocol(self) -> dict[str, Any]:
