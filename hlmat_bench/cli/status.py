@@ -10,6 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
+from hlmat_bench.runs.stopping import Stopped
+
 #: Seconds between two looks of ``--watch``, and between two lines where there is no terminal.
 _SECONDS, _LINE_SECONDS = 2.0, 10.0
 _STATES = {
@@ -40,8 +42,8 @@ def status(
         return
     try:
         _watch(reader, as_json)
-    except KeyboardInterrupt:
-        return
+    except Stopped:
+        raise typer.Exit from None
 
 
 def _looks(reader: Any, seconds: float) -> Iterator[dict[str, Any]]:
