@@ -60,7 +60,7 @@ def test_a_table_that_hangs_is_given_up(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_all_tables_are_made_with_tiny_weights(tmp_path: Path) -> None:
-    """The table with workers, which starts Ray, is left out here, because it takes long; see `tests/runs` for workers."""
+    """The table with workers is left out here, because starting Ray takes long; `tests/runs` has tests of workers."""
     program = tmp_path / "python"
     program.write_text(f'#!/bin/sh\n[ "$2" = hlmat_bench ] || exec {sys.executable} "$@"\n')
     program.chmod(0o755)
