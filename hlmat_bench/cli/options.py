@@ -57,7 +57,14 @@ MaxRequests = Annotated[int | None, typer.Option(min=1, help="Most requests of e
 MaxCost = Annotated[float | None, typer.Option(min=0, help="Most US dollars of each run for an API.")]
 Cache = Annotated[Path | None, typer.Option(help="Folder that keeps an API's replies.")]
 MaxFailures = Annotated[
-    int, typer.Option(min=1, help="Failed requests in a row that end a run; none of them is recorded.")
+    int, typer.Option(min=1, help="Failed requests, or failures of the segmenter, in a row that end a run unrecorded.")
+]
+CallTimeout = Annotated[
+    float,
+    typer.Option(min=0.001, help="Seconds that one call of a segmenter, or of a model that runs here, may take."),
+]
+Grace = Annotated[
+    float, typer.Option(min=0, help="Seconds that episodes under way have to end in after Ctrl-C or SIGTERM.")
 ]
 NoLock = Annotated[bool, typer.Option("--no-lock", help="Write without a lock, on a file system that has none.")]
 Executor = Annotated[

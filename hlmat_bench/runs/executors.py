@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 from hlmat_bench.core.samples import Sample
 from hlmat_bench.models.api.limits import LimitReached
+from hlmat_bench.runs import stopping
 from hlmat_bench.runs.batching import suitable_concurrency
+from hlmat_bench.runs.loops import all_or_none, run_in_own_loop
 from hlmat_bench.runs.plan import RunSetup
 from hlmat_bench.runs.player import EpisodePlayer
 from hlmat_bench.runs.reply_journal import journaled
+from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.runs.writer import RunWriter
 
 #: Is called with (episodes done, episodes in all).
@@ -49,28 +51,30 @@ class LocalExecutor:
         runs: over the same samples.
         concurrency: episodes under way at once; None: what suits the first run's model.
         batch_size: requests per batch of a local model; None: the model's own.
+        call_timeout: seconds that one call of a plug-in may take.
     """
 
     runs: Sequence[RunSetup]
     concurrency: int | None = None
     batch_size: int | None = None
+    call_timeout: float = stopping.CALL_SECONDS
 
     def play(self, writers: Sequence[RunWriter], report: Callable[[], None]) -> None:
         """See `Executor.play`."""
-        run_in_own_loop(self._play(writers, report))
+        run_in_own_loop(self._play(writers, report), self.call_timeout)
 
     async def _play(self, writers: Sequence[RunWriter], report: Callable[[], None]) -> None:
-        waiting = _by_image(writers)
+        waiting, stop = _by_image(writers), stopping.current()
         workers = self.concurrency or suitable_concurrency(self.runs[0].model, self.batch_size)
-        async with EpisodePlayer(workers, self.batch_size) as player:
+        async with EpisodePlayer(workers, self.batch_size, self.call_timeout) as player:
             plays = {
                 writer: player.opened(run, journaled(run.asked_model(writer.meter), writer.journal), writer.watch)
                 for run, writer in zip(self.runs, writers, strict=True)
             }
 
             async def worker() -> None:
-                """Play waiting samples until there is none, or a limit is reached."""
-                while waiting and waiting[0][0].meter.begin(waiting[0][1].id):
+                """Play waiting samples until there is none, a limit is reached, or the process is to end."""
+                while waiting and not stop.requested and waiting[0][0].meter.begin(waiting[0][1].id):
                     writer, sample = waiting.popleft()
                     began = writer.begin()
                     try:
@@ -98,23 +102,32 @@ def _by_image(writers: Sequence[RunWriter]) -> deque[tuple[RunWriter, Sample]]:
     )
 
 
-async def all_or_none(coroutines: Sequence[Coroutine[Any, Any, None]]) -> None:
-    """Run all coroutines; when one fails, stop the others and raise its error."""
-    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
-    try:
-        await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+def play_runs(writers: Sequence[RunWriter], executor: Executor, progress: Progress | None = None) -> list[Run]:
+    """Play runs over the same samples, each into its own folder, and score them.
 
+    Args:
+        writers: of the runs, not entered yet.
+        executor: plays them.
+        progress: called with (episodes done, episodes in all).
 
-def run_in_own_loop(coroutine: Coroutine[Any, Any, None]) -> None:
-    """Run a coroutine to its end, from a script or from inside a notebook's running loop."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        asyncio.run(coroutine)
-        return
-    with ThreadPoolExecutor(1) as thread:
-        thread.submit(asyncio.run, coroutine).result()
+    Raises:
+        UsageError: as `run` does.
+    """
+
+    def report() -> None:
+        if progress:
+            progress(sum(writer.count for writer in writers), len(writers) * len(writers[0].data.samples))
+
+    with ExitStack() as stack:
+        for writer in writers:
+            stack.enter_context(writer)
+        report()
+        executor.play(writers, report)
+        for writer in writers:
+            writer.end()
+            writer.close_files()
+        if cut_short := [error for writer in writers if (error := writer.limit_reached())]:
+            for writer in writers:
+                Run(writer.folder).score()
+            raise cut_short[0]
+        return [writer.finish() for writer in writers]

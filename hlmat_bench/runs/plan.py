@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from hlmat_bench.actions import Action, box_form
-from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.errors import CallTimedOut, UsageError
 from hlmat_bench.core.samples import Sample, Source
 from hlmat_bench.core.text import redact
 from hlmat_bench.data import check as data_check
@@ -39,7 +39,7 @@ from hlmat_bench.protocol.settings import MASK_STATES, NEEDS, PROTOCOL_ID, Proto
 from hlmat_bench.protocol.state import EpisodeState
 from hlmat_bench.protocol.strategies import find_strategy
 from hlmat_bench.runs import task_kinds
-from hlmat_bench.runs.batching import RequestBatcher
+from hlmat_bench.runs.batching import CheckedModel, RequestBatcher
 from hlmat_bench.runs.episode_log import Finished
 from hlmat_bench.runs.measures import Measuring
 from hlmat_bench.runs.shards import select_samples
@@ -124,6 +124,8 @@ class RunSpec:
         tool = segmenter or make_segmenter(self.segmenter, self.embedding_cache)
         _check_segmenter(tool, settings, needs_box=plan.needs_box)
         made = None if reference else choice.make()
+        if made is not None:
+            plugins.check_made("model", made, {"name": str, "points": PointFormat}, "reply")
         predicts = choice.predicts_iou or traits(made).predicts_iou
         settings = with_reward_model(settings, plan.strategy.needs, predicts=predicts)
         declared = PIXELS if made is None else PointFormat.named(points) if points else made.points
@@ -194,9 +196,8 @@ class RunSetup:
         if self.model is None:
             name = ",".join([self.choice.plugin, *(f"{key}={value}" for key, value in self.choice.options.items())])
             return {"name": name, "kind": "reference"}
-        describe = getattr(self.model, "spec", dict)
         catalog = {} if self.choice.described is None else {"catalog": dict(self.choice.described)}
-        return {"name": self.model.name, "kind": "model", **describe(), **catalog}
+        return {"name": self.model.name, "kind": "model", **plugins.spec_of(self.model, "model"), **catalog}
 
     def manifest(self, argv: Sequence[str] = ()) -> dict[str, Any]:
         """Return the run's manifest.
@@ -208,7 +209,7 @@ class RunSetup:
             argv=argv,
             model=self.model_spec,
             task=task_spec(self.data.task, self.data.source),
-            segmenter={"name": self.segmenter.name, **self.segmenter.spec()},
+            segmenter={"name": self.segmenter.name, **plugins.spec_of(self.segmenter, "segmenter")},
             protocol=self._protocol(),
             points=dataclasses.asdict(self.points),
             resize=self.resize.name,
@@ -216,6 +217,7 @@ class RunSetup:
             limit=self.spec.limit,
             shard=self.spec.shard,
             samples=len(self.data.samples),
+            spec=self.spec.to_json(),
         )
 
     def _protocol(self) -> dict[str, Any]:
@@ -241,7 +243,7 @@ class RunSetup:
         """Return the model with a meter and the cache of replies before it; None for a reference policy."""
         if self.model is None or isinstance(self.model, BatchModel):
             return self.model
-        metered = MeteredModel(self.model, meter)
+        metered = MeteredModel(CheckedModel(self.model), meter)
         return metered if self.spec.cache is None else CachedModel(metered, self.model_spec, Path(self.spec.cache))
 
     async def play(
@@ -250,12 +252,16 @@ class RunSetup:
         """Play one sample to its end; see `open_episode` for the arguments.
 
         Raises:
-            PluginFailed, UsageError: for what ends the run.
+            UsageError: for what ends the run.
         """
         loop = asyncio.get_running_loop()
         opening = loop.run_in_executor(pool, self.open_episode, sample, batcher, pool, encoders)
-        episode = await run_episode(await opening, self.plan.strategy.play, self.plan.begin)
-        return await loop.run_in_executor(pool, Finished.of, episode, self.measuring)
+        try:
+            play = await opening
+        except CallTimedOut as error:
+            raise UsageError(f"The files of the sample {sample.id} could not be read: {error}.") from None
+        episode = await run_episode(play, self.plan.strategy.play, self.plan.begin)
+        return await loop.run_in_executor(pool, Finished.of, episode, self.measuring, play.failure)
 
     def failed(self, sample: Sample, why: str) -> Finished:
         """Return the episode of a sample that cannot be played, as failed. Its image is not opened."""
@@ -272,7 +278,7 @@ class RunSetup:
             data=digests_of(self.data.source, sample),
         )
         state.apply(Action("invalid", reason="api"), None)
-        return Finished.of(state.record("error", why))
+        return Finished.of(state.record("error", why), self.measuring)
 
     def open_episode(self, sample: Sample, batcher: RequestBatcher | None, pool: Executor, encoders: Executor) -> Play:
         """Open one sample: read its image and its ground truth. Call it in a worker thread.
@@ -353,6 +359,7 @@ def make_segmenter(spec: str, embedding_cache: str | os.PathLike[str] | None = N
             )
         options["embedding_cache"] = os.fspath(embedding_cache)
     segmenter: Segmenter = plugins.build("segmenter", name, options)
+    plugins.check_made("segmenter", segmenter, {"name": str, "accepts_box": bool}, "open", "spec")
     return segmenter
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hlmat_bench.core.text import valid
 from hlmat_bench.protocol import manifest
 from hlmat_bench.protocol.records import EPISODES, Episode, read_episodes
 from hlmat_bench.protocol.settings import answer_rule
@@ -76,7 +77,10 @@ class Run:
         """Return a table with one row per step; masks are left out."""
         import pandas as pd
 
-        return pd.DataFrame([row for episode in self.episodes() for row in _rows(episode)])
+        rows = (row.items() for episode in self.episodes() for row in _rows(episode))
+        return pd.DataFrame(
+            [{valid(name): valid(part) if isinstance(part, str) else part for name, part in row} for row in rows]
+        )
 
 
 def _rows(episode: Episode) -> Iterator[dict[str, Any]]:

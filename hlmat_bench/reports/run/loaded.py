@@ -154,7 +154,7 @@ def _names(runs: Sequence[Run]) -> list[str]:
 def _shown(episode: dict[str, Any]) -> dict[str, Any]:
     """Return the episode without its digest and paths of this machine."""
     whole = {key: value for key, value in episode.items() if key != "digest"}
-    return whole | {"image": public(episode["image"]), "error": public(episode["error"])}
+    return whole | {"image": public(episode["image"]), "error": public(episode.get("error"))}
 
 
 def _short(value: Any) -> str:

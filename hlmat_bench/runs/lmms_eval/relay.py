@@ -54,6 +54,7 @@ class RelayModel:
     """
 
     concurrency = 1
+    timed = True
 
     def __init__(
         self, name: str, points: PointFormat, resize: Resize, spec: dict[str, Any], secrets: Sequence[str]

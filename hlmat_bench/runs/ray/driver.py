@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from ray.exceptions import RayActorError
 
-from hlmat_bench.core.errors import HlmatError, PluginFailed, RequestFailed, UsageError
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.runs import stopping
 from hlmat_bench.runs.ray.events import (
     Answered,
     Broken,
@@ -31,23 +33,9 @@ from hlmat_bench.runs.writer import RunWriter
 #: After how many workers that died while they opened the run it ends, where none could open it.
 _MOST_BAD_STARTS = 3
 _SECONDS_UNTIL_NOTE = 30.0
+_SECONDS_BETWEEN_LOOKS = 0.5
 
 log = logging.getLogger("hlmat_bench")
-
-
-class RemoteTraceback(Exception):
-    """The traceback of an exception in a worker, as its text."""
-
-
-def raised(broken: Broken) -> Exception:
-    """Return the exception that a worker told of."""
-    if broken.kind == "usage":
-        return UsageError(broken.message)
-    if broken.kind == "plugin":
-        error = PluginFailed(broken.message)
-        error.__cause__ = RemoteTraceback(broken.cause) if broken.cause else None
-        return error
-    return RuntimeError(f"A worker failed:\n{broken.message}")
 
 
 def died_at_start(count: int, error: RayActorError) -> None:
@@ -111,6 +99,7 @@ class Driver:
         self._changed = asyncio.Condition()
         self._over = asyncio.Event()
         self._error: Exception | None = None
+        self._stop = stopping.current()
 
     async def play(self) -> None:
         """Play until nothing is left, or an error or a limit ends the runs."""
@@ -119,7 +108,7 @@ class Driver:
         served = [asyncio.create_task(self._serve(hand)) for hand in self._hands]
         note = asyncio.create_task(self._note_waiting())
         try:
-            await self._over.wait()
+            await self._until_over()
             for hand in self._ready:
                 hand.close()
             closing = [task for task, hand in zip(served, self._hands, strict=True) if hand in self._ready]
@@ -132,13 +121,21 @@ class Driver:
         if self._error is not None:
             raise self._error
 
+    async def _until_over(self) -> None:
+        """Wait for the end; where the process is to end, until nothing is under way."""
+        while not self._over.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._over.wait(), _SECONDS_BETWEEN_LOOKS)
+            if self._stop.requested and not any(hand.holding for hand in self._hands):
+                self._over.set()
+
     async def _serve(self, hand: _Hand) -> None:
         """Keep one worker at work, and another one in its place where it dies, until the runs are over."""
         while not self._over.is_set():
             try:
                 opened = await hand.opening
                 if isinstance(opened, Broken):
-                    return self._end(raised(opened))
+                    return self._end(opened.error)
                 self._show(hand, alive=True)
                 return await self._feed(hand, opened)
             except RayActorError as error:
@@ -156,8 +153,8 @@ class Driver:
             await self._send_images(hand, opened.concurrency)
             if not hand.holding and not hand.closing:
                 if not (self._queue.finished or self._over.is_set()):
-                    async with self._changed:
-                        await asyncio.wait_for(self._changed.wait(), None)
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(self._wait_for_change(), _SECONDS_BETWEEN_LOOKS)
                     continue
                 self._over.set()
                 hand.close()
@@ -166,12 +163,12 @@ class Driver:
                     return
                 try:
                     self._take(hand, event)
-                except HlmatError as error:
+                except Exception as error:  # noqa: BLE001  (raised when what is under way has been taken in)
                     self._end(error)
             await self._tell()
 
     async def _send_images(self, hand: _Hand, concurrency: int) -> None:
-        while not self._over.is_set() and sum(len(image.left) for image in hand.holding.values()) < concurrency:
+        while not self._halted() and sum(len(image.left) for image in hand.holding.values()) < concurrency:
             image = self._queue.take(hand.holding.values())
             if image is None:
                 return
@@ -203,17 +200,18 @@ class Driver:
             case Answered():
                 self._writers[event.run].watch.succeeded()
             case NotAnswered():
-                self._writers[event.run].watch.failed(RequestFailed(event.message, advice=event.advice))
+                self._writers[event.run].watch.failed(event.failure)
             case Played():
                 image = hand.holding[event.ticket]
                 self._queue.played(image, event.episode.sample_id)
-                self._writers[image.run].append(event.episode, image.began)
+                with self._writers[image.run].explained():
+                    self._writers[image.run].append(event.episode, image.began)
                 self._report()
             case Ended():
                 self._queue.ended(hand.holding.pop(event.ticket))
             case Broken():
                 with self._writers[0].explained():
-                    raise raised(event)
+                    raise event.error
 
     def _lost(self, hand: _Hand, error: RayActorError) -> None:
         """Take back what a dead worker held; end the runs where workers cannot even open them."""
@@ -246,6 +244,13 @@ class Driver:
         (self._ready.add if alive else self._ready.discard)(hand)
         for writer in self._writers:
             writer.workers = len(self._ready)
+
+    def _halted(self) -> bool:
+        return self._over.is_set() or self._stop.requested
+
+    async def _wait_for_change(self) -> None:
+        async with self._changed:
+            await self._changed.wait()
 
     async def _tell(self) -> None:
         async with self._changed:

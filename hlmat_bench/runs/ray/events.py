@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from hlmat_bench.core.errors import Failed
 from hlmat_bench.protocol.interfaces import Reply
 from hlmat_bench.runs.episode_log import Finished
 
@@ -44,11 +45,10 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class NotAnswered:
-    """A request of a run failed for good; the fields are those of `RequestFailed`."""
+    """A request of a run failed for good."""
 
     run: int
-    message: str
-    advice: str
+    failure: Failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,17 +68,9 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """An error that ends the run.
+    """An error that ends the runs."""
 
-    Attributes:
-        message: the sentence for the user; the traceback of what was not foreseen.
-        kind: ``usage``, ``plugin`` or ``fault``.
-        cause: the traceback of what a plug-in raised; empty where nothing was raised.
-    """
-
-    message: str
-    kind: str
-    cause: str = ""
+    error: Exception
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 try:
@@ -24,15 +23,13 @@ except ImportError as missing:
 
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.models.api.limits import UsageMeter
-from hlmat_bench.runs.executors import run_in_own_loop
+from hlmat_bench.runs.loops import run_in_own_loop
 from hlmat_bench.runs.plan import RunData, RunSpec
-from hlmat_bench.runs.ray.driver import Driver, died_at_start, raised
+from hlmat_bench.runs.ray.driver import Driver, died_at_start
 from hlmat_bench.runs.ray.events import Broken
 from hlmat_bench.runs.ray.worker import Opened, Worker, WorkerOptions
+from hlmat_bench.runs.stopping import handlers_kept
 from hlmat_bench.runs.writer import RunWriter
-
-#: Which variables of the environment a worker on another machine gets: by the beginnings and the ends of their names.
-_PASSED = ("HLMAT_", "OPENAI_", "HF_"), ("_API_KEY", "_proxy", "_PROXY")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +67,10 @@ class WorkerPlan:
             count = _most_workers(all_gpus, gpus) if gpus else max(all_cpus // 2, 1)
         if gpus is None:
             gpus = _share(1 / math.ceil(count / all_gpus)) if all_gpus else 0.0
-        if (local and count > (most := _most_workers(all_gpus, gpus) if gpus else count)) or count < 1:
+        if count < 1 or (local and gpus and count > _most_workers(all_gpus, gpus)):
             raise UsageError(
-                f"{max(count, 1)} workers with {gpus:g} GPUs each do not fit on this machine, which has {all_gpus} GPUs; "
-                "lower --workers or --gpus-per-worker."
+                f"{max(count, 1)} workers with {gpus:g} GPUs each do not fit on this machine, which has {all_gpus} "
+                "GPUs; lower --workers or --gpus-per-worker."
             )
         cpus = all_cpus // count if local else 1
         return cls(count, cpus if count <= all_cpus else 0, gpus)
@@ -109,38 +106,23 @@ class RayExecutor:
 
     Args:
         specs: the runs, over the same samples.
-        workers: how many; None: one per GPU, else one per pair of cores.
-        gpus_per_worker: see `WorkerPlan.of`.
+        options: how each worker opens and plays them.
+        count: how many workers; None: one per GPU, else one per pair of cores.
+        gpus: GPUs of each worker; see `WorkerPlan.of`.
         address: of a running cluster, or ``auto``; None starts Ray on this machine.
-        concurrency, batch_size: of each worker; see `hlmat_bench.runs.executors.LocalExecutor`.
-        max_requests, max_cost: limits over all workers; see `hlmat_bench.runs.run.run`.
-        argv: the command line, for the manifest.
     """
 
     def __init__(
         self,
         specs: Sequence[RunSpec],
+        options: WorkerOptions,
         *,
-        workers: int | None = None,
-        gpus_per_worker: float | None = None,
+        count: int | None = None,
+        gpus: float | None = None,
         address: str | None = None,
-        concurrency: int | None = None,
-        batch_size: int | None = None,
-        max_requests: int | None = None,
-        max_cost: float | None = None,
-        argv: Sequence[str] = (),
     ) -> None:
-        self._specs, self._address = specs, address
-        self._workers, self._gpus_per_worker = workers, gpus_per_worker
-        self._options = WorkerOptions(
-            folder=str(Path.cwd()),
-            environment={name: value for name, value in os.environ.items() if _passed(name)},
-            argv=tuple(argv),
-            concurrency=concurrency,
-            batch_size=batch_size,
-            max_requests=max_requests,
-            max_cost=max_cost,
-        )
+        self._specs, self._options = specs, options
+        self._count, self._gpus, self._address = count, gpus, address
         self._open = ExitStack()
         self._hired: list[tuple[Any, Any]] = []
 
@@ -161,14 +143,14 @@ class RayExecutor:
             self._connect()
         plan = WorkerPlan.of(
             ray.cluster_resources(),  # type: ignore[no-untyped-call]
-            self._workers,
-            self._gpus_per_worker,
+            self._count,
+            self._gpus,
             local=self._address is None,
         )
         self._open.callback(lambda: [ray.kill(actor) for actor, _ in self._hired])
         self._hire = _hiring(plan, self._specs, self._options)
         self._hired = [self._hire() for _ in range(plan.count)]
-        opened, most = self._first_opened(), self._options
+        opened, limits = self._first_opened(), self._options
         for document in opened.manifests:
             if document["task"]["digest"] != data.source.digest():
                 raise UsageError(
@@ -178,7 +160,7 @@ class RayExecutor:
             RemoteRun(
                 data,
                 document,
-                UsageMeter(max_requests=most.max_requests, max_cost=most.max_cost, per_episode=per_episode),
+                UsageMeter(max_requests=limits.max_requests, max_cost=limits.max_cost, per_episode=per_episode),
             )
             for document, per_episode in zip(opened.manifests, opened.per_episode, strict=True)
         ]
@@ -189,7 +171,7 @@ class RayExecutor:
         async def play() -> None:
             await Driver(writers, self._hire_again, self._hired, report).play()
 
-        run_in_own_loop(play())
+        run_in_own_loop(play(), self._options.call_timeout)
 
     def _hire_again(self) -> tuple[Any, Any]:
         self._hired.append(self._hire())
@@ -201,7 +183,8 @@ class RayExecutor:
         logging.getLogger("ray").setLevel(logging.ERROR)
         own: dict[str, Any] = {"include_dashboard": False} if self._address is None else {}
         try:
-            ray.init(self._address or "local", configure_logging=False, log_to_driver=False, **own)
+            with handlers_kept():
+                ray.init(self._address or "local", configure_logging=False, log_to_driver=False, **own)
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             said = (str(error).strip().splitlines() or [type(error).__name__])[0][:300].rstrip(".")
             what = "Ray cannot be started on this machine"
@@ -223,7 +206,7 @@ class RayExecutor:
                 self._hire_again()
                 continue
             if isinstance(opened, Broken):
-                raise raised(opened)
+                raise opened.error
             assert isinstance(opened, Opened)
             return opened
 
@@ -239,8 +222,3 @@ def _hiring(plan: WorkerPlan, specs: Sequence[RunSpec], options: WorkerOptions) 
         return actor, actor.open.remote()
 
     return hire
-
-
-def _passed(name: str) -> bool:
-    beginnings, ends = _PASSED
-    return name.startswith(beginnings) or name.endswith(ends)

@@ -8,9 +8,10 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from hlmat_bench.core.errors import HlmatError, PluginFailed, RequestFailed
+from hlmat_bench.core.errors import Failed, HlmatError
 from hlmat_bench.core.samples import Sample
 from hlmat_bench.models.api.limits import LimitReached
 from hlmat_bench.protocol.interfaces import Reply
@@ -30,6 +31,7 @@ from hlmat_bench.runs.ray.events import (
     Sent,
 )
 from hlmat_bench.runs.reply_journal import journaled
+from hlmat_bench.runs.stopping import CALL_SECONDS
 
 Emit = Callable[[Event], None]
 
@@ -44,6 +46,7 @@ class WorkerOptions:
         argv: the driver's command line, for the manifest.
         concurrency, batch_size: see `hlmat_bench.runs.executors.LocalExecutor`.
         max_requests, max_cost: the limits of the call, over all workers.
+        call_timeout: seconds that one call of a plug-in may take.
     """
 
     folder: str
@@ -53,6 +56,16 @@ class WorkerOptions:
     batch_size: int | None = None
     max_requests: int | None = None
     max_cost: float | None = None
+    call_timeout: float = CALL_SECONDS
+
+    @classmethod
+    def here(cls, **options: Any) -> WorkerOptions:
+        """Return options with this process's folder and what workers need of its environment."""
+        beginnings, ends = ("HLMAT_", "OPENAI_", "HF_"), ("_API_KEY", "_proxy", "_PROXY")
+        passed = {
+            name: value for name, value in os.environ.items() if name.startswith(beginnings) or name.endswith(ends)
+        }
+        return cls(str(Path.cwd()), passed, **options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +109,9 @@ class Worker:
         try:
             setups = await asyncio.to_thread(self._open_all)
             concurrency = options.concurrency or suitable_concurrency(setups[0].model, options.batch_size)
-            player = await self._stack.enter_async_context(EpisodePlayer(concurrency, options.batch_size))
+            player = await self._stack.enter_async_context(
+                EpisodePlayer(concurrency, options.batch_size, options.call_timeout)
+            )
             self._slots = asyncio.Semaphore(concurrency)
             self._runs = [_Run(number, setup, player, self._emit) for number, setup in enumerate(setups)]
         except Exception as error:  # noqa: BLE001  (handed to the driver, which raises it)
@@ -210,16 +225,13 @@ class _Run:
         """See `RequestWatch.succeeded`."""
         self._emit(Answered(self._number))
 
-    def failed(self, failure: RequestFailed) -> None:
+    def failed(self, failure: Failed) -> None:
         """See `RequestWatch.failed`."""
-        self._emit(NotAnswered(self._number, str(failure), failure.advice))
+        self._emit(NotAnswered(self._number, failure))
 
 
 def _broken(error: Exception) -> Broken:
-    """Return an error as the driver raises it: exceptions of plug-ins cannot be unpickled elsewhere."""
-    cause = "".join(traceback.format_exception(error.__cause__)) if error.__cause__ is not None else ""
-    if isinstance(error, PluginFailed):
-        return Broken(str(error), "plugin", cause)
+    """Return an error for the driver to raise. One that was not foreseen may not unpickle there, so its text goes."""
     if isinstance(error, HlmatError):
-        return Broken(str(error), "usage")
-    return Broken("".join(traceback.format_exception(error)), "fault")
+        return Broken(error)
+    return Broken(RuntimeError("A worker failed:\n" + "".join(traceback.format_exception(error))))
