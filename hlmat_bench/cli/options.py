@@ -67,3 +67,21 @@ Grace = Annotated[
     float, typer.Option(min=0, help="Seconds that episodes under way have to end in after Ctrl-C or SIGTERM.")
 ]
 NoLock = Annotated[bool, typer.Option("--no-lock", help="Write without a lock, on a file system that has none.")]
+Executor = Annotated[
+    str | None,
+    typer.Option(help="local: play in this process; ray: with workers; default: as the next three options say."),
+]
+Workers = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N|auto",
+        help="Processes with a model and a segmenter each; auto: one per GPU, else one per pair of cores.",
+    ),
+]
+GpusPerWorker = Annotated[
+    float | None,
+    typer.Option(min=0, help="GPUs of each worker; a fraction shares one; default: one, or an equal share."),
+]
+RayAddress = Annotated[
+    str | None, typer.Option(help="Address of a Ray cluster, or auto; default: Ray is started on this machine.")
+]

@@ -36,6 +36,10 @@ def run(
     call_timeout: options.CallTimeout = CALL_SECONDS,
     grace: options.Grace = GRACE_SECONDS,
     no_lock: options.NoLock = False,
+    executor: options.Executor = None,
+    workers: options.Workers = None,
+    gpus_per_worker: options.GpusPerWorker = None,
+    ray_address: options.RayAddress = None,
     set_: options.Settings = None,
 ) -> None:
     """Play a task with a model and score it; the same command again continues where it stopped.

@@ -12,9 +12,30 @@ import traceback
 from collections.abc import Iterable
 from typing import Any, Self
 
+#: Of a message; what is longer quotes a file or a reply and tells nobody more.
+MOST_LETTERS = 2000
+
 
 class HlmatError(Exception):
-    """Base of every error that hlmat-bench raises on purpose."""
+    """Base of every error that hlmat-bench raises on purpose.
+
+    Its message is one line of printable text, whatever files and replies it quotes: nothing that it quotes can move the
+    cursor of a terminal, and what is longer than `MOST_LETTERS` is cut in the middle.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(_cut("".join(map(_shown, _cut(message)))))
+
+
+def _cut(text: str) -> str:
+    half = MOST_LETTERS // 2
+    return text if len(text) <= MOST_LETTERS else f"{text[: half - 5]} ... {text[-half:]}"
+
+
+def _shown(letter: str) -> str:
+    if letter.isprintable():
+        return letter
+    return " " if letter.isspace() else ascii(letter)[1:-1]
 
 
 class UsageError(HlmatError):

@@ -29,6 +29,19 @@ def clean(text: str, limit: int = NAME_LENGTH) -> str:
     return shown if len(shown) <= limit and len(text) <= 4 * limit else shown[: limit - 1] + "…"
 
 
+def valid(text: str) -> str:
+    """Return a text as valid Unicode: halves of surrogate pairs, which UTF-8 cannot encode, become U+FFFD.
+
+    >>> valid("\\ud83d cup") == "\\ufffd cup"
+    True
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
 def safe_link(url: str) -> str | None:
     """Return the address if it is an http or https link that a page may contain; else None.
 

@@ -15,7 +15,6 @@ import re
 import struct
 import sys
 from collections.abc import Callable
-from itertools import islice
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -28,10 +27,11 @@ from hlmat_bench.core.errors import UsageError
 _PLAIN = (str, bytes, bool, int, float, complex, type(None))
 _CONTAINERS = (list, tuple, set, frozenset)
 _NUMBER_OR_TEXT = re.compile(r"[biufSU?]\d{0,6}")
-_PERHAPS_HUGE = re.compile(rb"\x8a[\x08-\xff]|\x8b[\s\S]{3}\x00|\d{19,}L?\r?\n")
-"""Integers of eight bytes and more, as LONG1, LONG4 and text; other bytes may match by chance."""
 _MOST_HUGE = 1000
 _MOST_LEVELS = 100
+_FEW_TUPLES, _FEW_GETS = 1000, 10
+_UNFOLDED = 8
+"""How many values a pickle may unfold to, per byte, where it names lists and tuples repeatedly."""
 _DAMAGED = (
     pickle.UnpicklingError,
     EOFError,
@@ -81,9 +81,10 @@ def loads(data: bytes, name: str = "pickle") -> Any:
     lines = data.count(b"\n")
     as_text = lines > 0 and data.count(b"\r\n") == lines and not data.startswith(pickle.PROTO)
     try:
-        _check_numbers(data)
-        value = _Unpickler(data.replace(b"\r\n", b"\n") if as_text else data).load()
-        _check_plain(value)
+        data = data.replace(b"\r\n", b"\n") if as_text else data
+        reader = _Unpickler if _is_ordinary(data) else _CarefulUnpickler
+        value = reader(data).load()
+        _check_plain(value, _UNFOLDED * len(data))
     except _Refused as error:
         raise UsageError(
             f"{name} is refused: it asks for {error}, and annotations are plain data; save it again with only lists, "
@@ -95,9 +96,21 @@ def loads(data: bytes, name: str = "pickle") -> Any:
     return value
 
 
-class _Unpickler(pickle.Unpickler):
+def _then(load: Callable[[Any], None], check: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Return a function that carries out an operation and then looks at what it made."""
+
+    def both(reader: Any) -> None:
+        load(reader)
+        check(reader)
+
+    return both
+
+
+class _Globals:
+    """What both readers answer to a pickle that asks for something outside of it."""
+
     def __init__(self, data: bytes) -> None:
-        super().__init__(io.BytesIO(data), encoding="latin1")
+        super().__init__(io.BytesIO(data), encoding="latin1")  # type: ignore[call-arg]
         self._numbers_left = [len(data)]
 
     def find_class(self, module: str, name: str) -> Callable[..., Any]:
@@ -112,6 +125,54 @@ class _Unpickler(pickle.Unpickler):
     def persistent_load(self, pid: object) -> Any:
         """Refuse; there is nothing outside the file."""
         raise _Refused("an object outside the file")
+
+
+class _Unpickler(_Globals, pickle.Unpickler):
+    pass
+
+
+class _CarefulUnpickler(_Globals, pickle._Unpickler):
+    """Python's own reader in Python, ten times slower, for pickles that could harm the one in C.
+
+    A dict hashes its keys. The hash of a tuple follows every way to its parts, to their whole depth: a few bytes can
+    take forever, or exhaust the stack. So the depth of a tuple is bounded here, and its size wherever it is named.
+    """
+
+    stack: list[Any]
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self._left = _UNFOLDED * len(data)
+        self._tuples: dict[int, tuple[tuple[Any, ...], int, int]] = {}
+
+    def measure(self) -> None:
+        """Note the size and the depth of a tuple that was just made."""
+        made: tuple[Any, ...] = self.stack[-1]
+        inner = [self._tuples[id(part)][1:] for part in made if id(part) in self._tuples]
+        size = len(made) + sum(size for size, _ in inner)
+        depth = 1 + max((depth for _, depth in inner), default=0)
+        if depth > _MOST_LEVELS:
+            raise _Refused(f"tuples within tuples, {_MOST_LEVELS} and more")
+        self._tuples[id(made)] = made, size, depth  # keeps it alive, so that its id stays its own
+        self._spend(size)
+
+    def count_again(self) -> None:
+        """Count a value that was named again."""
+        if id(self.stack[-1]) in self._tuples:
+            self._spend(self._tuples[id(self.stack[-1])][1])
+
+    def _spend(self, size: int) -> None:
+        self._left -= size
+        if self._left < 0:
+            raise _Refused("the same tuple many times")
+
+
+_OWN: Final = pickle._Unpickler.dispatch
+_CarefulUnpickler.dispatch = {
+    **_OWN,
+    **{code: _then(_OWN[code], _CarefulUnpickler.measure) for code in b"t\x85\x86\x87"},
+    **{code: _then(_OWN[code], _CarefulUnpickler.count_again) for code in b"2ghj"},
+}
 
 
 class _Dtype:
@@ -211,36 +272,100 @@ _ARRAY_BUILDERS: Final[_Builders] = {
 }
 
 
-def _check_numbers(data: bytes) -> None:
-    """Refuse a pickle of very many huge integers: they can be chosen so that building a dict takes quadratic time.
+def _is_ordinary(data: bytes) -> bool:
+    """Walk over the operations of a pickle; return whether the reader in C can read it safely.
 
-    Python's hash of an integer is its remainder by 2**61 - 1 (https://docs.python.org/3/library/stdtypes.html).
+    Raises:
+        _Refused: for very many huge integers, which can be chosen so that building a dict takes quadratic time
+            (Python's hash of an integer is its remainder by 2**61 - 1,
+            https://docs.python.org/3/library/stdtypes.html).
     """
-    if sum(1 for _ in islice(_PERHAPS_HUGE.finditer(data), _MOST_HUGE + 1)) <= _MOST_HUGE:
-        return
-    numbers = (value for _, value, _ in pickletools.genops(data) if isinstance(value, int))
-    if sum(abs(number) >= sys.hash_info.modulus for number in numbers) > _MOST_HUGE:
+    tuples, gets, huge = 0, 0, 0
+    memo_size, named = 0, set()
+    code = at = 0
+    while at < len(data) and code != pickle.STOP[0]:
+        before, code, start = code, data[at], at + 1
+        at = _end(data, code, start)
+        if at > len(data):  # A reader may make room for what is said to follow.
+            raise EOFError("it ends too early")
+        if code in _TUPLE:
+            tuples += 1
+        elif code in _PUT:
+            index = _index(data, code, start, at, memo_size)
+            memo_size += 1
+            if index > len(data):  # The reader in C makes room for as many values.
+                return False
+            if before in _TUPLE:
+                named.add(index)
+        elif code in _GET:
+            gets += code == pickle.DUP[0] or _index(data, code, start, at, 0) in named
+        elif code in _INTEGER and at - start > _HUGE:
+            huge += abs(_integer(data, code, start, at)) >= sys.hash_info.modulus
+    if huge > _MOST_HUGE:
         raise _Refused("thousands of integers beyond 2**61")
+    return tuples <= _FEW_TUPLES and gets <= _FEW_GETS
 
 
-def _check_plain(value: Any) -> None:
-    """Raise when a value, which may contain itself, contains a stand-in or is nested too deeply."""
+_SIZES = {ord(each.code): each.arg.n if each.arg else 0 for each in pickletools.opcodes}
+_COUNTED = {pickletools.TAKEN_FROM_ARGUMENT1: 1, pickletools.TAKEN_FROM_ARGUMENT4: 4}
+_COUNTED |= {pickletools.TAKEN_FROM_ARGUMENT4U: 4, pickletools.TAKEN_FROM_ARGUMENT8U: 8}
+_TWO_LINES = frozenset(pickle.GLOBAL + pickle.INST)
+_TUPLE = frozenset(pickle.TUPLE + pickle.TUPLE1 + pickle.TUPLE2 + pickle.TUPLE3)
+_PUT = frozenset(pickle.PUT + pickle.BINPUT + pickle.LONG_BINPUT + pickle.MEMOIZE)
+_GET = frozenset(pickle.GET + pickle.BINGET + pickle.LONG_BINGET + pickle.DUP)
+_TEXT = frozenset(pickle.PUT + pickle.GET + pickle.INT + pickle.LONG)
+_INTEGER = frozenset(pickle.INT + pickle.LONG + pickle.LONG1 + pickle.LONG4)
+_HUGE = 8
+"""The length of a huge integer with its own length, or of any longer text."""
+
+
+def _end(data: bytes, code: int, start: int) -> int:
+    """Return where the argument of an operation ends that begins at ``start``."""
+    size = _SIZES[code]
+    if size >= 0:
+        return start + size
+    if size == pickletools.UP_TO_NEWLINE:
+        end = data.index(b"\n", start) + 1
+        return data.index(b"\n", end) + 1 if code in _TWO_LINES else end
+    width = _COUNTED[size]
+    return start + width + int.from_bytes(data[start : start + width], "little")
+
+
+def _index(data: bytes, code: int, start: int, end: int, next_: int) -> int:
+    """Return which place of the memo an operation names."""
+    if code == pickle.MEMOIZE[0]:
+        return next_
+    return int(data[start:end]) if code in _TEXT else int.from_bytes(data[start:end], "little")
+
+
+def _integer(data: bytes, code: int, start: int, end: int) -> int:
+    if code in _TEXT:
+        return int(data[start:end].strip(b"L\r\n"))
+    return int.from_bytes(data[start + _COUNTED[_SIZES[code]] : end], "little", signed=True)
+
+
+def _check_plain(value: Any, most: int) -> None:
+    """Raise when a value contains a stand-in, is nested too deeply (as one that contains itself), or is too large.
+
+    Args:
+        value: what was read.
+        most: how many values there may be, each counted as often as lists that contain it are named.
+    """
     # Level by level, because a nested value could exhaust the stack of a recursive function.
-    level, seen = [value], set()
-    for _ in range(_MOST_LEVELS):
-        below: list[Any] = []
-        for item in level:
-            if isinstance(item, _PLAIN) or id(item) in seen:
-                continue
-            seen.add(id(item))
-            if isinstance(item, dict):
-                below += item.keys()
-                below += item.values()
-            elif isinstance(item, _CONTAINERS):
-                below += item
-            else:
-                raise _Refused("a value that is no plain data")
+    level = {0: ([value], 1)}
+    for _ in range(_MOST_LEVELS + 1):
+        below: dict[int, tuple[Any, int]] = {}
+        for item, times in level.values():
+            parts = [*item.keys(), *item.values()] if isinstance(item, dict) else item
+            most -= times * len(parts)
+            for part in parts:
+                if not isinstance(part, _PLAIN):
+                    below[id(part)] = part, times + (below[id(part)][1] if id(part) in below else 0)
+        if most < 0:
+            raise _Refused("the same list many times")
         level = below
         if not level:
             return
+        if not all(isinstance(item, (dict, *_CONTAINERS)) for item, _ in level.values()):
+            raise _Refused("a value that is no plain data")
     raise _Refused(f"lists within lists, {_MOST_LEVELS} and more")

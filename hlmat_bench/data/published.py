@@ -10,6 +10,7 @@ from pydantic import Field
 from hlmat_bench.core import files
 from hlmat_bench.core.content import folder
 from hlmat_bench.core.errors import unknown
+from hlmat_bench.core.plain_files import is_file
 from hlmat_bench.core.validation import Strict, validated
 
 
@@ -70,7 +71,7 @@ def published_table(name: str) -> tuple[Publication, PublishedTable]:
 def _publication(name: str) -> Publication:
     place = folder("leaderboard") / "published"
     path = place / f"{name}.yaml"
-    if not path.is_file():
+    if not is_file(path):
         raise unknown("file of published numbers", name, [known.stem for known in place.glob("*.yaml")])
     what = "file of published numbers"
     return validated(Publication, files.read(path, what), f"the {what} {path}")

@@ -88,7 +88,8 @@ class CatalogEntry(Strict):
             return f"there is no adapter {self.adapter}"
         if adapter is not None and adapter.missing is not None:
             return adapter.missing
-        return f"set {variable}" if variable and not os.environ.get(variable) else self.needs
+        is_set = variable and dict(os.environ).get(str(variable))  # a text that can be no variable's name is not set
+        return f"set {variable}" if variable and not is_set else self.needs
 
 
 class _File(Strict):

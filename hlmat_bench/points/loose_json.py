@@ -28,7 +28,7 @@ _TOKEN = re.compile(
       |(?P<broken>["'])""",
     re.VERBOSE | re.DOTALL,
 )
-_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?", re.IGNORECASE | re.ASCII)
+_NUMBER = re.compile(r"[-+]?(?:\d++\.?\d*+|\.\d++)(?:e[-+]?\d++)?", re.IGNORECASE | re.ASCII)
 _DECODER = json.JSONDecoder(parse_int=float, strict=False)
 _LITERALS = {"true": True, "false": False, "null": None, "none": None, "nan": math.nan, "infinity": math.inf}
 _CLOSES = {"]": "[", "}": "{", ")": "("}

@@ -83,11 +83,11 @@ class Resize:
             return Resize(name, Frame.whole)
         if name == "square":
             return Resize(name, _square)
-        if match := re.fullmatch(r"smart-(\d+)-(\d+)-(\d+)", name):
+        if match := re.fullmatch(r"smart-(\d{1,9})-(\d{1,9})-(\d{1,9})", name):
             factor, least, most = map(int, match.groups())
             if factor > 0 and factor**2 <= most and least <= most:
                 return Resize(name, lambda size: Frame.whole(smart_size(size, factor, least, most)))
-        if re.fullmatch(r"fit(-(long|short|pixels)[1-9]\d*)+", name):
+        if re.fullmatch(r"fit(-(long|short|pixels)[1-9]\d{0,8})+", name):
             limits = {kind: int(number) for kind, number in re.findall(r"(long|short|pixels)(\d+)", name)}
             return Resize(name, lambda size: Frame.whole(fit_size(size, **limits)))
         raise UsageError(

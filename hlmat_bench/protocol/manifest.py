@@ -9,11 +9,15 @@ import platform
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.plain_files import exists, read_bytes
 from hlmat_bench.core.text import redact
-from hlmat_bench.protocol.settings import digest, json_text
+from hlmat_bench.core.validation import checked
+from hlmat_bench.protocol.settings import MOST_CLICKS, digest, json_text
 
 RUN_SCHEMA = "hlmat-run/1"
 MANIFEST = "run.json"
@@ -34,6 +38,64 @@ _IDENTITY = ("model", "task", "segmenter", "protocol", "points", "resize", "seed
 #: What may differ of a task: a file of a sample that is not yet played may be corrected. Episodes hold digests of the
 #: files that they were played on.
 _CORRECTED = ("digest", "skipped")
+
+
+_MAX_BYTES = 2**24
+
+
+def _is_text(value: Any) -> Any:
+    if not isinstance(value, str):  # pydantic's own check refuses the bytes of a command line that are no UTF-8
+        raise ValueError("it should be a text")
+    return value
+
+
+_Text = Annotated[Any, AfterValidator(_is_text)]
+
+
+class _Part(BaseModel):
+    """What the program relies on when it reads a manifest; everything else is only shown."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+
+class _Named(_Part):
+    name: _Text
+
+
+class _Task(_Named):
+    digest: _Text
+    kind: Literal["segmentation", "refinement", "filtering"] = "segmentation"
+    source: dict[Any, Any] | None = None
+
+
+class _Protocol(_Part):
+    budget: int = Field(ge=1, le=MOST_CLICKS)
+    track: Literal["point", "box+point"]
+    strategy: _Text
+    initial: _Text
+    max_tokens: int
+
+
+class _Points(_Named):
+    unit: _Text
+
+
+class _Manifest(_Part):
+    argv: list[_Text]
+    versions: dict[Any, Any]
+    model: _Named
+    task: _Task
+    segmenter: _Named
+    protocol: _Protocol
+    protocol_fingerprint: _Text
+    points: _Points
+    resize: _Text
+    seed: int
+    limit: int | None
+    shard: _Text | None
+    samples: int | None = None
+    started: _Text
+    finished: _Text | None
 
 
 def build(
@@ -123,14 +185,15 @@ def read(folder: Path) -> dict[str, Any]:
         UsageError: when there is none or it is damaged.
     """
     path = folder / MANIFEST
+    if not exists(path):
+        raise UsageError(f"{folder} is no run folder: it has no {MANIFEST}.")
     try:
-        value = json.loads(path.read_bytes())
-    except FileNotFoundError as error:
-        raise UsageError(f"{folder} is no run folder: it has no {MANIFEST}.") from error
-    except (ValueError, OSError) as error:
+        value = json.loads(read_bytes(path, _MAX_BYTES))
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} cannot be read: {error}.") from error
     if not isinstance(value, dict) or value.get("schema") != RUN_SCHEMA:
         raise UsageError(f"{path} is no manifest of schema {RUN_SCHEMA}.")
+    checked(_Manifest.model_validate, value, lambda found: UsageError(f"{path} is damaged: {found.sentence()}."))
     return value
 
 

@@ -89,7 +89,7 @@ def scalar(text: str) -> Any:
 
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):  # ValueError: a date or a number that is none
         return text
 
 

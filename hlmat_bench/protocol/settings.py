@@ -16,6 +16,8 @@ from hlmat_bench.protocol.interfaces import Question
 from hlmat_bench.protocol.prompts import DEFAULT_BOX_PROMPT, DEFAULT_PRM_PROMPT, DEFAULT_PROMPT
 
 PROTOCOL_ID = "hlmat/1"
+MOST_CLICKS = 1000
+"""The largest budget."""
 COLORS = {
     "green": (0, 255, 0),
     "blue": (0, 0, 255),
@@ -129,7 +131,7 @@ class ProtocolSettings(Strict):
     box_prompt: str | None = Field(
         None, description="The question for the object's box, of strategy=box-only and initial=model-box."
     )
-    budget: int = Field(7, ge=1, le=1000, description="Clicks allowed per episode.")
+    budget: int = Field(7, ge=1, le=MOST_CLICKS, description="Clicks allowed per episode.")
     track: Literal["point", "box+point"] = Field(
         "point", description="point: clicks only; box+point: the first action may be a box."
     )

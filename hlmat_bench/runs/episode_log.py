@@ -22,6 +22,7 @@ from filelock import FileLock, Timeout
 
 from hlmat_bench.core.errors import HlmatError, PluginFailed, UsageError
 from hlmat_bench.protocol.records import EPISODES, Damaged, Episode, read_values, to_record
+from hlmat_bench.runs.measures import MEASURES, Heads, MeasuresLog, Measuring
 
 EARLY = "episodes.early.jsonl"
 HISTORY = "history.jsonl"
@@ -94,10 +95,12 @@ class Recorded:
     Attributes:
         stop: why its episode ended.
         data: the digests of the data it was played on, as in `Episode`.
+        early: it stands in episodes.early.jsonl alone.
     """
 
     stop: str
     data: Mapping[str, str] = field(default_factory=dict)
+    early: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,20 +111,23 @@ class Finished:
         sample_id: the sample.
         recorded: what the run folder says of it.
         line: its line of episodes.jsonl.
+        measure: its line of measures.jsonl; None where it was not measured.
         failure: of a plug-in, which ended the episode with ``error``; None where none failed.
     """
 
     sample_id: str
     recorded: Recorded
     line: bytes
+    measure: bytes | None = None
     failure: PluginFailed | None = None
 
     @classmethod
-    def of(cls, episode: Episode, failure: HlmatError | None = None) -> Finished:
-        """Return an episode as it is written.
+    def of(cls, episode: Episode, how: Measuring | None = None, failure: HlmatError | None = None) -> Finished:
+        """Return an episode as it is written. Call it in a worker thread: measuring takes some milliseconds.
 
         Args:
             episode: the episode.
+            how: how it is measured; None: it is measured when its run is scored.
             failure: what ended it with ``error``, if anything did.
 
         Raises:
@@ -131,8 +137,9 @@ class Finished:
             line = to_record(episode)
         except (ValueError, TypeError) as error:
             raise UsageError(f"The episode of the sample {episode.sample_id} cannot be written: {error}.") from error
+        measure = None if how is None else how.line(line, episode)
         of_plugin = failure if isinstance(failure, PluginFailed) else None
-        return cls(episode.sample_id, Recorded(episode.stop, episode.data), line, of_plugin)
+        return cls(episode.sample_id, Recorded(episode.stop, episode.data), line, measure, of_plugin)
 
 
 def recorded(folder: Path) -> dict[str, Recorded]:
@@ -144,10 +151,11 @@ def recorded(folder: Path) -> dict[str, Recorded]:
     Raises:
         UsageError: when a sample stands twice in one file.
     """
-    lines: dict[str, Any] = {}
+    found: dict[str, Recorded] = {}
     damaged = False
+    known = Heads(folder).find
     for path in (folder / EPISODES, folder / EARLY):
-        for key, _, value in _whole_lines(path, damaged=True):
+        for key, _, value in _whole_lines(path, damaged=True, known=known):
             if isinstance(value, Damaged):
                 damaged = True
                 log.warning(
@@ -156,11 +164,13 @@ def recorded(folder: Path) -> dict[str, Recorded]:
                     path,
                     DAMAGED,
                 )
-            else:
-                lines[key] = value
+            elif key not in found:
+                early = path.name == EARLY
+                found[key] = Recorded(str(value.get("stop")), value.get("data") or {}, early)
     if damaged:
         _move(folder, lambda _, value: isinstance(value, Damaged), folder / DAMAGED)
-    return {key: Recorded(str(value.get("stop")), value.get("data") or {}) for key, value in lines.items()}
+        return recorded(folder)
+    return found
 
 
 def set_aside(folder: Path, again: Container[str]) -> None:
@@ -179,14 +189,18 @@ class EpisodeLog:
     Args:
         folder: the run folder; the caller holds its `RunLock`.
         order: the ids of all samples of the run, in their order.
+        found: what `recorded` returned, where nothing has moved since; None: episodes.jsonl is read.
 
     Raises:
         UsageError: when the files of an earlier run are damaged or cannot be written.
     """
 
-    def __init__(self, folder: Path, order: Iterable[str]) -> None:
+    def __init__(self, folder: Path, order: Iterable[str], found: Mapping[str, Recorded] | None = None) -> None:
         self._folder = folder
-        done = {key for key, _, _ in _whole_lines(folder / EPISODES)}
+        if found is None:
+            done = {key for key, _, _ in _whole_lines(folder / EPISODES)}
+        else:
+            done = {key for key, what in found.items() if not what.early}
         early = {key: line for key, line, _ in _whole_lines(folder / EARLY) if key not in done}
         self._ready: dict[str, bytes] = early
         self._expected = deque(key for key in order if key not in done)
@@ -194,6 +208,10 @@ class EpisodeLog:
         self._error: Exception | None = None
         self._main = _open(folder / EPISODES)
         self._early = _open(folder / EARLY)
+        try:
+            self._measures = MeasuresLog(folder / MEASURES)
+        except OSError as error:
+            raise _not_writable(folder / MEASURES, error) from error
         self._unsynced: set[int] = set()
         self._drain()
         self._thread = threading.Thread(target=self._run, name="episode-log", daemon=True)
@@ -218,6 +236,7 @@ class EpisodeLog:
         self._thread.join()
         os.close(self._main)
         os.close(self._early)
+        self._measures.close()
         if not self._ready and self._error is None:
             (self._folder / EARLY).unlink(missing_ok=True)
         self._raise_error()
@@ -253,6 +272,8 @@ class EpisodeLog:
         if self._expected and self._expected[0] != episode.sample_id:
             self._write(self._early, episode.line)
         self._drain()
+        if episode.measure is not None:
+            self._measures.append(episode.measure)
 
     def _drain(self) -> None:
         """Write every episode whose turn it is."""
@@ -284,15 +305,18 @@ def _open(path: Path) -> int:
     try:
         return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}.") from error
+        raise _not_writable(path, error) from error
 
 
-def _whole_lines(path: Path, *, damaged: bool = False) -> Iterator[tuple[str, bytes, Any]]:
+def _whole_lines(
+    path: Path, *, damaged: bool = False, known: Callable[[str], Any] | None = None
+) -> Iterator[tuple[str, bytes, Any]]:
     """Read the complete lines of a log with their sample ids and values; cut an unfinished last line off the file.
 
     Args:
         path: the log.
         damaged: also give damaged lines, without a sample id and with `Damaged` as their value.
+        known: see `read_values`.
 
     Raises:
         UsageError: when a sample stands twice, or a line is damaged and they are not wanted.
@@ -300,7 +324,7 @@ def _whole_lines(path: Path, *, damaged: bool = False) -> Iterator[tuple[str, by
     if not path.exists():
         return
     whole = 0
-    for line, value in read_values(path, damaged=damaged):
+    for line, value in read_values(path, damaged=damaged, known=known):
         yield "" if isinstance(value, Damaged) else str(value["sample_id"]), line, value
         whole += len(line)
     if whole < path.stat().st_size:
@@ -355,4 +379,8 @@ def _opened(path: Path, mode: str) -> IO[Any]:
     try:
         return path.open(mode)
     except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}.") from error
+        raise _not_writable(path, error) from error
+
+
+def _not_writable(path: Path, error: OSError) -> UsageError:
+    return UsageError(f"{path} cannot be written: {error.strerror}.")

@@ -15,6 +15,7 @@ from hlmat_bench.runs.batching import suitable_concurrency
 from hlmat_bench.runs.loops import all_or_none, run_in_own_loop
 from hlmat_bench.runs.plan import RunSetup
 from hlmat_bench.runs.player import EpisodePlayer
+from hlmat_bench.runs.reply_journal import journaled
 from hlmat_bench.runs.writer import RunWriter
 
 #: Is called with (episodes done, episodes in all).
@@ -65,7 +66,7 @@ class LocalExecutor:
         workers = self.concurrency or suitable_concurrency(self.runs[0].model, self.batch_size)
         async with EpisodePlayer(workers, self.batch_size, self.call_timeout) as player:
             plays = {
-                writer: player.opened(run, writer.journaled(run.asked_model(writer.meter)), writer.watch)
+                writer: player.opened(run, journaled(run.asked_model(writer.meter), writer.journal), writer.watch)
                 for run, writer in zip(self.runs, writers, strict=True)
             }
 

@@ -14,13 +14,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from hlmat_bench.actions import box_form
+import numpy as np
+
+from hlmat_bench.actions import Action, box_form
 from hlmat_bench.core.errors import CallTimedOut, UsageError
 from hlmat_bench.core.samples import Sample, Source
 from hlmat_bench.core.text import redact
 from hlmat_bench.data import check as data_check
 from hlmat_bench.data.tasks import Task, load_task
-from hlmat_bench.models.api.limits import MeteredModel, UsageMeter
+from hlmat_bench.models.api.limits import MeteredModel, RequestMeter, UsageMeter
 from hlmat_bench.models.api.reply_cache import CachedModel
 from hlmat_bench.models.catalog import Catalog, ModelChoice
 from hlmat_bench.points import PointFormat
@@ -29,16 +31,17 @@ from hlmat_bench.protocol import manifest, plugins
 from hlmat_bench.protocol.interfaces import BatchModel, Model, Segmenter, Session, accepts_mask, traits
 from hlmat_bench.protocol.loop import Play, run_episode
 from hlmat_bench.protocol.observation import RequestBuilder
-from hlmat_bench.protocol.policies import ModelPolicy, Policy
+from hlmat_bench.protocol.policies import DeclaredFormat, ModelPolicy, Policy
 from hlmat_bench.protocol.prompts import check_template
 from hlmat_bench.protocol.reference import PIXELS, ReferencePolicy, ReferenceSpec, find_reference
 from hlmat_bench.protocol.reward_models import with_reward_model
-from hlmat_bench.protocol.settings import MASK_STATES, NEEDS, PROTOCOL_ID, ProtocolSettings, is_state
+from hlmat_bench.protocol.settings import MASK_STATES, NEEDS, PROTOCOL_ID, ProtocolSettings, answer_rule, is_state
 from hlmat_bench.protocol.state import EpisodeState
 from hlmat_bench.protocol.strategies import find_strategy
 from hlmat_bench.runs import task_kinds
 from hlmat_bench.runs.batching import RequestBatcher
 from hlmat_bench.runs.episode_log import Finished
+from hlmat_bench.runs.measures import Measuring
 from hlmat_bench.runs.shards import select_samples
 
 
@@ -80,8 +83,11 @@ class RunSpec:
         name = load_task(self.task).name
         return Path("runs") / folder_name(self.model, name, self.segmenter, self.strategy, self.initial, self.shard)
 
-    def open_data(self) -> RunData:
-        """Read the task and its samples, and look at a part of their files.
+    def open_data(self, *, look: bool = True) -> RunData:
+        """Read the task and its samples.
+
+        Args:
+            look: look at a part of their files, too.
 
         Raises:
             UsageError: when they are not there or damaged.
@@ -90,7 +96,8 @@ class RunSpec:
         _, data, _ = split_settings(self.settings)
         source = task.source(self.data_root or os.environ.get("HLMAT_DATA"), seed=self.seed, overrides=data)
         samples = select_samples(source.samples(), self.shard, self.limit)
-        data_check.look(source, samples)
+        if look:
+            data_check.look(source, samples)
         return RunData(task, source, samples)
 
     def open(
@@ -173,6 +180,16 @@ class RunSetup:
         """How images are changed before the model sees them."""
         return traits(self.model).resize
 
+    @property
+    def most_requests(self) -> int:
+        """The most requests that an episode takes."""
+        return self.settings.most_requests(self.plan.strategy.needs)
+
+    @cached_property
+    def measuring(self) -> Measuring:
+        """How its episodes are measured."""
+        return Measuring(self.settings.budget, answer_rule(self._protocol()))
+
     @cached_property
     def model_spec(self) -> dict[str, Any]:
         """What the manifest says of the model or the reference."""
@@ -188,13 +205,12 @@ class RunSetup:
         Args:
             argv: the command line.
         """
-        protocol = {"id": PROTOCOL_ID, **self.settings.model_dump(mode="json"), **self.plan.names()}
         return manifest.build(
             argv=argv,
             model=self.model_spec,
             task=task_spec(self.data.task, self.data.source),
             segmenter={"name": self.segmenter.name, **plugins.spec_of(self.segmenter, "segmenter")},
-            protocol=protocol,
+            protocol=self._protocol(),
             points=dataclasses.asdict(self.points),
             resize=self.resize.name,
             seed=self.spec.seed,
@@ -203,14 +219,16 @@ class RunSetup:
             samples=len(self.data.samples),
         )
 
+    def _protocol(self) -> dict[str, Any]:
+        return {"id": PROTOCOL_ID, **self.settings.model_dump(mode="json"), **self.plan.names()}
+
     def meter(self, max_requests: int | None = None, max_cost: float | None = None) -> UsageMeter:
         """Return a meter of the run's requests, with the limits that are given.
 
         Raises:
             UsageError: when a limit allows no episode, or cannot be kept for this model.
         """
-        per_episode = self.settings.most_requests(self.plan.strategy.needs)
-        meter = UsageMeter(max_requests=max_requests, max_cost=max_cost, per_episode=per_episode)
+        meter = UsageMeter(max_requests=max_requests, max_cost=max_cost, per_episode=self.most_requests)
         if meter.limited or self.spec.cache is not None:
             if self.model is None or isinstance(self.model, BatchModel):
                 raise UsageError(
@@ -220,7 +238,7 @@ class RunSetup:
             meter.check(self.model)
         return meter
 
-    def asked_model(self, meter: UsageMeter) -> Model | None:
+    def asked_model(self, meter: RequestMeter) -> Model | None:
         """Return the model with a meter and the cache of replies before it; None for a reference policy."""
         if self.model is None or isinstance(self.model, BatchModel):
             return self.model
@@ -242,7 +260,24 @@ class RunSetup:
         except CallTimedOut as error:
             raise UsageError(f"The files of the sample {sample.id} could not be read: {error}.") from None
         episode = await run_episode(play, self.plan.strategy.play, self.plan.begin)
-        return await loop.run_in_executor(pool, Finished.of, episode, play.failure)
+        return await loop.run_in_executor(pool, Finished.of, episode, self.measuring, play.failure)
+
+    def failed(self, sample: Sample, why: str) -> Finished:
+        """Return the episode of a sample that cannot be played, as failed. Its image is not opened."""
+        truth = self.data.source.truth(sample)
+        blank = np.zeros((*truth.mask.shape, 3), np.uint8)
+        state = EpisodeState(
+            sample,
+            blank,
+            truth,
+            self.segmenter,
+            self.settings,
+            DeclaredFormat(self.points),
+            seed=self.spec.seed,
+            data=digests_of(self.data.source, sample),
+        )
+        state.apply(Action("invalid", reason="api"), None)
+        return Finished.of(state.record("error", why), self.measuring)
 
     def open_episode(self, sample: Sample, batcher: RequestBatcher | None, pool: Executor, encoders: Executor) -> Play:
         """Open one sample: read its image and its ground truth. Call it in a worker thread.

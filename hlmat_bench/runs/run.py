@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from hlmat_bench.core.errors import UsageError
 from hlmat_bench.protocol.interfaces import Model
 from hlmat_bench.runs.executors import Executor, LocalExecutor, Progress
 from hlmat_bench.runs.failures import IN_A_ROW
@@ -40,6 +41,10 @@ def run(
     max_failures: int = IN_A_ROW,
     call_timeout: float = CALL_SECONDS,
     lock: bool = True,
+    executor: str | None = None,
+    workers: int | str | None = None,
+    gpus_per_worker: float | None = None,
+    ray_address: str | None = None,
     settings: Mapping[str, Any] | None = None,
     argv: Sequence[str] = (),
     progress: Progress | None = None,
@@ -73,6 +78,11 @@ def run(
             recorded.
         call_timeout: seconds that one call of the segmenter, or of a model without a time limit of its own, may take.
         lock: keep other processes out of the run folder; False where its file system has no locks.
+        executor: ``local`` plays in this process, ``ray`` with workers; None: workers where one of the next three is
+            given.
+        workers: processes with a model and a segmenter each; ``"auto"``: one per GPU, else one per pair of cores.
+        gpus_per_worker: GPUs of each; None: one, or an equal share where there are fewer GPUs than workers.
+        ray_address: of a Ray cluster, or ``auto``; None: Ray is started on this machine.
         settings: more settings of the protocol (``{"overlay.color": "blue"}``) and of the data
             (``{"data.missing": "skip"}``), and ``points``, a format that replaces the model's declared one.
         argv: the command line, for the manifest.
@@ -102,17 +112,58 @@ def run(
         embedding_cache=path_text(embedding_cache),
         settings=dict(settings or {}),
     )
+    folder = Path(out) if out else spec.folder()
+    more: dict[str, Any] = {"max_failures": max_failures, "lock": lock}
+    if _on_ray(executor, workers, gpus_per_worker, ray_address):
+        if not isinstance(model, str):
+            raise UsageError("Workers make the model themselves, so give its name or its file, not the model.")
+        from hlmat_bench.runs.ray.executor import RayExecutor
+
+        with RayExecutor(
+            [spec],
+            workers=_worker_count(workers),
+            gpus_per_worker=gpus_per_worker,
+            address=ray_address,
+            concurrency=concurrency,
+            batch_size=batch_size,
+            max_requests=max_requests,
+            max_cost=max_cost,
+            call_timeout=call_timeout,
+            argv=argv,
+        ) as cluster:
+            [opened] = cluster.open()
+            writer = RunWriter(folder, opened.data, opened.document, opened.meter, **more)
+            [finished] = play_runs([writer], cluster, progress)
+        return finished
     setup = spec.open(None if isinstance(model, str) else model)
-    writer = RunWriter.of(
-        Path(out) if out else spec.folder(),
-        setup,
-        setup.manifest(argv),
-        setup.meter(max_requests, max_cost),
-        max_failures=max_failures,
-        lock=lock,
-    )
+    writer = RunWriter.of(folder, setup, setup.manifest(argv), setup.meter(max_requests, max_cost), **more)
     [finished] = play_runs([writer], LocalExecutor([setup], concurrency, batch_size, call_timeout), progress)
     return finished
+
+
+def _on_ray(executor: str | None, *options: object) -> bool:
+    """Tell whether workers play.
+
+    Raises:
+        UsageError: when the options contradict each other.
+    """
+    given = any(value is not None for value in options)
+    if executor not in (None, "local", "ray"):
+        raise UsageError(f"--executor must be local or ray, not {executor!r}.")
+    if executor == "local" and given:
+        raise UsageError(
+            "--workers, --gpus-per-worker and --ray-address are for workers; leave --executor local out to use them."
+        )
+    return given or executor == "ray"
+
+
+def _worker_count(workers: int | str | None) -> int | None:
+    """Return the number of workers; None where it is to be found out."""
+    if workers in (None, "auto"):
+        return None
+    if not str(workers).isdecimal() or int(workers) < 1:
+        raise UsageError(f"--workers must be a number from 1, or auto, not {workers!r}.")
+    return int(workers)
 
 
 def play_runs(writers: Sequence[RunWriter], executor: Executor, progress: Progress | None = None) -> list[Run]:

@@ -14,12 +14,12 @@ from hlmat_bench.core.errors import ModelFailed, PluginFailed, UsageError
 from hlmat_bench.core.samples import Sample
 from hlmat_bench.models.api.limits import UsageMeter
 from hlmat_bench.protocol import manifest
-from hlmat_bench.protocol.interfaces import BatchModel, Model, traits
+from hlmat_bench.protocol.interfaces import traits
 from hlmat_bench.protocol.records import EPISODES
 from hlmat_bench.runs.episode_log import EpisodeLog, Finished, RunLock, recorded, set_aside
 from hlmat_bench.runs.failures import IN_A_ROW, FailureWatch, NothingWorks
 from hlmat_bench.runs.plan import RunData, RunSetup, digests_of
-from hlmat_bench.runs.reply_journal import JournaledModel, ReplyJournal
+from hlmat_bench.runs.reply_journal import ReplyJournal
 from hlmat_bench.runs.run_folder import Run
 
 #: The file in a run folder that keeps what the model's process printed, for models with a ``log``.
@@ -48,6 +48,7 @@ class RunWriter:
             episode, for the segmenter and the strategy.
         journal: keeps the replies of episodes that are under way.
         count: how many samples of the run are played.
+        workers: how many processes play them now.
     """
 
     def __init__(
@@ -62,10 +63,11 @@ class RunWriter:
         lock: bool = True,
     ) -> None:
         self.folder, self.data, self.meter = folder, data, meter
-        self.count = 0
+        self.count, self.workers = 0, 1
         self._document, self._model_log, self._max_failures, self._lock = document, model_log, max_failures, lock
         self._known = {sample.id: sample for sample in data.source.samples()}
         self._open, self._held, self._failed = ExitStack(), deque[Finished](), 0
+        self._complete = False  # the folder's run was finished before this call, and nothing is left to play
         self._told = False
 
     @classmethod
@@ -99,10 +101,6 @@ class RunWriter:
         """Return the samples that are still to be played, in their order."""
         return [sample for sample in self.data.samples if sample.id not in self._done]
 
-    def journaled(self, model: Model | None) -> Model | None:
-        """Return a model whose replies are kept until their episodes are recorded; one that runs here stays itself."""
-        return model if model is None or isinstance(model, BatchModel) else JournaledModel(model, self.journal)
-
     def begin(self) -> int:
         """Return what `append` needs to know of an episode that begins now: how many have failed so far."""
         return self._failed
@@ -120,6 +118,7 @@ class RunWriter:
         Raises:
             UsageError: when it ends the run.
         """
+        self._complete = False
         if episode.recorded.stop == "error":
             self._take_failed(episode)
             return
@@ -150,13 +149,15 @@ class RunWriter:
             UsageError: when files of the data or of the run changed while it was played.
         """
         self._check_data()
-        written = Run(self.folder).score()["n"]
+        run = Run(self.folder)
+        written = (run.scores() if self._complete else run.score())["n"]
         if written != len(self._done):
             raise UsageError(
                 f"{self.folder / EPISODES} holds {written} of {len(self._done)} episodes that were played: another "
                 "program changed the file. Run the same command again; it plays what is missing."
             )
-        manifest.write_json(self.folder / manifest.MANIFEST, {**self._document, "finished": manifest.now()})
+        if not self._complete:
+            manifest.write_json(self.folder / manifest.MANIFEST, {**self._document, "finished": manifest.now()})
         return Run(self.folder)
 
     def close_files(self) -> None:
@@ -214,7 +215,7 @@ class RunWriter:
         self._files.callback(self._copy_model_log)
         self.journal = ReplyJournal(self.folder, self._done)
         self._files.callback(self.journal.close)
-        self._log = EpisodeLog(self.folder, [sample.id for sample in samples])
+        self._log = EpisodeLog(self.folder, [sample.id for sample in samples], None if again else self._done)
         self._files.callback(self._log.close)
 
     def _copy_model_log(self) -> None:
@@ -233,7 +234,7 @@ class RunWriter:
             self.journal.forget(episode.sample_id)
 
     def _check_data(self) -> None:
-        """Make sure that the recorded episodes were played on the data as it is now.
+        """Make sure that the recorded episodes were played on the data as it is now, where more are played.
 
         Raises:
             UsageError: names the sample whose image or ground truth is another, or that the task does not have any
@@ -245,6 +246,8 @@ class RunWriter:
                     f"{self.folder} holds an episode of the sample {ident}, which the task does not have now; choose "
                     "another --out, or the same data and settings as before."
                 )
+            if self._complete:
+                continue
             now = digests_of(self.data.source, self._known[ident]) if what.data else {}
             for part, digest in what.data.items():
                 if now.get(part, digest) != digest:
@@ -258,7 +261,8 @@ class RunWriter:
         """Write the manifest of a new run, or check that the folder's run is the same one and keep its start.
 
         A smaller limit than before keeps what is there: the manifest says what the folder holds. Data whose source
-        tells no digests of single samples must be the same as a whole.
+        tells no digests of single samples must be the same as a whole. The manifest of a run that is finished stays as
+        it is.
         """
         path = self.folder / manifest.MANIFEST
         if path.exists():
@@ -268,12 +272,16 @@ class RunWriter:
             self._document |= {"started": old["started"]}
             if old.get("samples", 0) > self._document["samples"]:
                 self._document |= {"limit": old["limit"], "samples": old["samples"]}
+            failed = any(what.stop == "error" for what in self._done.values())
+            played = old["finished"] is not None and not failed and not self.todo()
+            self._complete = played and all(old.get(key) == self._document[key] for key in ("limit", "samples"))
         elif self._done:
             raise UsageError(
                 f"{self.folder} holds episodes but no {manifest.MANIFEST}, so it is unknown of which run they are; put "
                 "that file back, or choose another --out."
             )
-        manifest.write_json(path, self._document)
+        if not self._complete:
+            manifest.write_json(path, self._document)
 
 
 def _make_folder(folder: Path) -> None:

@@ -5,6 +5,8 @@ import contextlib
 import functools
 import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -198,8 +200,47 @@ def test_missing_file(tmp_path):
 def test_a_value_that_holds_itself():
     value: list[object] = [1]
     value.append(value)
-    loaded = unpickle.loads(pickle.dumps(value, 2))
-    assert loaded[1] is loaded
+    with pytest.raises(UsageError, match="is refused"):
+        unpickle.loads(pickle.dumps(value, 2))
+
+
+PAIRS = b"".join(b"h%c\x86q%c" % (number, number + 1) for number in range(60))  # each holds the one before twice
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"}N" + b"2\x86" * 60 + b"Ns.",  # the hash of a pair of pairs of pairs
+        b"}Nq\0" + PAIRS + b"Ns.",
+        b"}N" + b"\x85" * 1_000_000 + b"Ns.",  # the depth of a hash, which exhausts the stack of the reader in C
+        b"((" + b"K\1" * 3000 + b"tq\0" + b"h\0" * 3000 + b"l.",  # nine million values
+        b"((" + b"K\1" * 3000 + b"lq\0" + b"h\0" * 3000 + b"l.",
+    ],
+    ids=["doubled", "named", "deep", "a tuple again", "a list again"],
+)
+def test_values_that_unfold_are_refused(data):
+    with pytest.raises(UsageError, match="is refused: it asks for"):
+        unpickle.loads(data)
+
+
+def test_few_values_may_be_named_again():
+    corner, size = (0, 0), [480, 640]
+    value = [{"corner": corner, "size": size, "id": number, "all": (corner, (corner,))} for number in range(2000)]
+    assert unpickle.loads(pickle.dumps(value, 2)) == value
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("put", [b"r\xff\xff\xff\x7f", b"p2147483647\n"])
+def test_a_name_for_a_value_takes_no_memory(put):
+    """The reader in C makes room for as many values as the number of the name says: here for 34 GB."""
+    limit = f"import resource; resource.setrlimit(resource.RLIMIT_DATA, ({2**32}, {2**32}))"
+    read = f"from hlmat_bench.core import unpickle; assert unpickle.loads({b']' + put + b'.'!r}) == []"
+    subprocess.run([sys.executable, "-c", f"{limit}\n{read}"], check=True)
+
+
+def test_what_is_said_to_follow_is_there():
+    with pytest.raises(UsageError, match="ends too early"):
+        unpickle.loads(b"\x96" + (2**40).to_bytes(8, "little") + b".")
 
 
 @pytest.mark.shared

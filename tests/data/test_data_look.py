@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.text import valid
 from hlmat_bench.data.check import LOOKED_INTO, check, look
-from hlmat_bench.data.layouts.problems import valid, valid_name
+from hlmat_bench.data.layouts.problems import valid_name
 from hlmat_bench.data.tasks import load_task
 from tests.support.data_files import (
     FOLDERS,

@@ -33,7 +33,10 @@ NOTHING = {
     "embedding_cache",
     "argv",
     "progress",
+    "call_timeout",
 }
+#: Where episodes are played: tests/runs/ray compares their episodes and their manifests.
+WHERE = {"executor", "workers", "gpus_per_worker", "ray_address"}
 
 
 class Mirror:
@@ -117,7 +120,7 @@ def test_the_point_format_and_the_segmenter_do_as_well(task: str, tool: str, tmp
 
 @pytest.mark.slow
 def test_no_other_option_changes_them(task: str, tool: str, tmp_path: Path) -> None:
-    assert set(inspect.signature(hlmat_bench.run).parameters) == FINGERPRINT | WHAT_IS_PLAYED | NOTHING
+    assert set(inspect.signature(hlmat_bench.run).parameters) == FINGERPRINT | WHAT_IS_PLAYED | NOTHING | WHERE
     said: list[Sequence[int]] = []
     ways: dict[str, Any] = {
         "concurrency": 3,

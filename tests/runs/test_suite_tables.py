@@ -15,6 +15,7 @@ import pytest
 from hlmat_bench.actions import Action
 from hlmat_bench.core import masks
 from hlmat_bench.core.errors import UsageError
+from hlmat_bench.protocol import manifest
 from hlmat_bench.protocol.records import Episode, Step
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.runs.suites.definition import Line, Suite, SuiteTable
@@ -60,8 +61,12 @@ def episode(number: int, ious: list[int], best: int) -> Episode:
 
 def run(folder: Path, episodes: list[Episode], **more: Any) -> Run:
     folder.mkdir(parents=True)
-    protocol = {"budget": 2, "track": "point", **more}
-    (folder / "run.json").write_text(json.dumps({"schema": "hlmat-run/1", "protocol": protocol}))
+    protocol = {"budget": 2, "track": "point", "strategy": "greedy", "initial": "empty", "max_tokens": 9, **more}
+    document = manifest.build(
+        argv=[], model={"name": "m"}, task={"name": "t", "digest": "d"}, segmenter={"name": "s"}, protocol=protocol,
+        points={"name": "xy1000", "unit": "0-1000"}, resize="none", seed=0, limit=None, shard=None, samples=2,
+    )  # fmt: skip
+    (folder / "run.json").write_text(json.dumps(document))
     (folder / "episodes.jsonl").write_text("".join(json.dumps(each.to_json()) + "\n" for each in episodes))
     return Run(folder)
 

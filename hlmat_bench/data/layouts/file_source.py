@@ -14,6 +14,7 @@ from hlmat_bench.core.digests import sha256_of
 from hlmat_bench.core.errors import unknown
 from hlmat_bench.core.plain_files import is_file
 from hlmat_bench.core.samples import Sample, Truth
+from hlmat_bench.core.text import valid
 from hlmat_bench.core.types import Image
 from hlmat_bench.data.layouts import claims
 from hlmat_bench.data.layouts.data_root import DataRoot
@@ -28,7 +29,6 @@ from hlmat_bench.data.layouts.problems import (
     MissingFile,
     Unreadable,
     WrongSize,
-    valid,
     valid_name,
 )
 

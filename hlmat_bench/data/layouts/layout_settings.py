@@ -10,10 +10,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from hlmat_bench.core.samples import Source
+from hlmat_bench.core.text import valid
 from hlmat_bench.core.validation import Strict
 from hlmat_bench.data.layouts.data_root import DataRoot
 from hlmat_bench.data.layouts.image_files import MAX_PIXELS, ReadSettings, Resize
-from hlmat_bench.data.layouts.problems import valid
 
 KINDS = ("missing", "unreadable", "missized", "unannotated", "crowd")
 """Kinds of samples that can be left out: a file is missing; an image, mask or segmentation cannot be decoded; the

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.text import valid
 
 
 class DataProblem(UsageError):
@@ -59,19 +60,6 @@ class Doubt:
     sentence: str
     severe: bool = False
     sure: bool = False
-
-
-def valid(text: str) -> str:
-    """Return a text as valid Unicode: halves of surrogate pairs, which UTF-8 cannot encode, become U+FFFD.
-
-    >>> valid("\\ud83d cup") == "\\ufffd cup"
-    True
-    """
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
 
 
 def valid_name(name: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,8 @@ from typing import Any
 from hlmat_bench.core import files
 from hlmat_bench.core.content import folder
 from hlmat_bench.core.errors import UsageError
+
+_TOO_HIGH = 1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,4 +62,4 @@ def _entry(path: Path, value: Any) -> tuple[str, Price]:
 
 
 def _is_price(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _TOO_HIGH

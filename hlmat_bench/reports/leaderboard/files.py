@@ -69,7 +69,7 @@ def _check_scalar(item: Any) -> None:
         if not item.isascii():
             item.encode()  # a lone surrogate raises UnicodeEncodeError, a ValueError
     elif isinstance(item, int | float):
-        if not math.isfinite(item) or abs(item) > MAX_NUMBER:
+        if abs(item) > MAX_NUMBER or not math.isfinite(item):  # a huge int fits no float
             raise ValueError("a number that is not finite or beyond 2**53")
     elif item is not None:
         raise ValueError(f"{type(item).__name__} is no JSON")

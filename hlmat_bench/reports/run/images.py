@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from PIL import Image as Pillow
 
+from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.samples import Sample, Source
 from hlmat_bench.core.types import Image
 from hlmat_bench.reports.pages.site import Site
@@ -37,11 +38,13 @@ def write_pictures(
         For each sample, the number N of its image.
 
     Raises:
-        UsageError: when an image is missing.
+        UsageError: when an image or a sample is missing.
     """
     known = {sample.id: sample for sample in source.samples()}
     numbers: dict[str, int] = {}
     first: list[Sample] = []
+    if lost := [name for name in wanted if name not in known]:
+        raise UsageError(f"The sample {lost[0]} of the run is not in its data; give the run's --task and --data-root.")
     for sample in (known[name] for name in wanted):
         if sample.image not in numbers:
             numbers[sample.image] = len(first)

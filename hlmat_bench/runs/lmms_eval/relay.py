@@ -22,6 +22,7 @@ from hlmat_bench.points.resize import Resize
 from hlmat_bench.protocol.interfaces import Reply, Request
 from hlmat_bench.runs.batching import RequestBatcher
 from hlmat_bench.runs.plan import RunSetup
+from hlmat_bench.runs.reply_journal import journaled
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.runs.writer import RunWriter
 
@@ -147,7 +148,7 @@ class RelayedRun:
     @cached_property
     def _batcher(self) -> RequestBatcher:
         setup, writer = self._run
-        model = writer.journaled(setup.asked_model(writer.meter))
+        model = journaled(setup.asked_model(writer.meter), writer.journal)
         assert model is not None
         return RequestBatcher(model, concurrency=1, watch=writer.watch)
 

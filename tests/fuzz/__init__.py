@@ -1,0 +1,1 @@
+"""Random and hostile input for every reader of foreign files and replies; see targets.py."""
