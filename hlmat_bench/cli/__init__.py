@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from hlmat_bench.cli import checks, leaderboard, listing, results, run, serve, settings, suites
+from hlmat_bench.cli import checks, doctor, leaderboard, listing, redo, results, run, serve, settings, status, suites
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.runs import stopping
 
@@ -27,6 +27,8 @@ for command in (
     run.run,
     run.ceilings,
     run.merge,
+    status.status,
+    redo.redo,
     suites.suite,
     results.score,
     results.report,
@@ -37,6 +39,7 @@ for command in (
     suites.suites,
     checks.probe,
     checks.check,
+    doctor.doctor,
     serve.serve_segmenter,
 ):
     app.command()(command)

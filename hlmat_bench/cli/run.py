@@ -61,9 +61,9 @@ def run(
     finished: dict[str, list[tuple[str, Any]]] = {name: [] for name, _ in pairs}
     for name, who in pairs:
         folder = _out(out, who, name, segmenter, strategy, initial, shard) if len(pairs) > 1 else out
-        with console.resumable(grace), console.progress(f"{redact(who)} on {name}") as progress:
+        with console.resumable(grace), console.run_progress(f"{redact(who)} on {name}") as (progress, on_beat):
             argv = ["hlmat-bench", *sys.argv[1:]]
-            result = play_run(who, name, **given, out=folder, argv=argv, progress=progress)
+            result = play_run(who, name, **given, out=folder, argv=argv, progress=progress, on_beat=on_beat)
         finished[name].append((redact(who), result))
     for runs in finished.values():
         _show(segmenter, runs)

@@ -112,6 +112,23 @@ def build(kind: Kind, name: str, options: Mapping[str, Any], *, others: Iterable
         UsageError: for an unknown name, an option it does not take or whose value it does not take, or something it
             lacks.
     """
+    plugin, given = prepared(kind, name, options, others=others)
+    try:
+        return plugin.factory(**given)
+    except HlmatError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise PluginFailed(f"The {kind} {name!r} cannot be made: {failure_words(error)}.") from error
+
+
+def prepared(
+    kind: Kind, name: str, options: Mapping[str, Any], *, others: Iterable[str] = ()
+) -> tuple[Plugin, dict[str, Any]]:
+    """Return what `build` makes, and its options as the factory takes them, without making it.
+
+    Raises:
+        UsageError: as `build` does, but for what only the factory finds out.
+    """
     plugin = find(kind, name, others)
     if plugin.missing:
         raise UsageError(plugin.missing)
@@ -120,13 +137,7 @@ def build(kind: Kind, name: str, options: Mapping[str, Any], *, others: Iterable
     except TypeError as error:
         takes = ", ".join(_option_names(plugin.factory)) or "no options"
         raise UsageError(f"The {kind} {name!r}: {error}; it takes {takes}.") from error
-    given = _converted(kind, name, plugin.factory, options)
-    try:
-        return plugin.factory(**given)
-    except HlmatError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise PluginFailed(f"The {kind} {name!r} cannot be made: {failure_words(error)}.") from error
+    return plugin, _converted(kind, name, plugin.factory, options)
 
 
 def _converted(kind: Kind, name: str, factory: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:

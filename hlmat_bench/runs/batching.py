@@ -203,6 +203,25 @@ async def reply_of(model: Model, request: Request, limit: float | None = None) -
         raise failure from (None if timed_out else error)
 
 
+class CheckedModel:
+    """A model that takes one request at a time, whose replies are checked; all other attributes are the model's."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self.name, self.points = model.name, model.points
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    async def reply(self, request: Request) -> list[Reply]:
+        """See `hlmat_bench.protocol.interfaces.Model.reply`.
+
+        Raises:
+            ModelFailed: see `reply_of` and `checked`.
+        """
+        return checked(await reply_of(self._model, request), request.n, self.name)
+
+
 def _cancelled() -> bool:
     """Tell whether the current task was cancelled, and not only something that a plug-in awaits in it."""
     task = asyncio.current_task()

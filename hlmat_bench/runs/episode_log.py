@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any
 
@@ -243,10 +244,7 @@ class EpisodeLog:
 
     def _raise_error(self) -> None:
         if isinstance(self._error, OSError):
-            raise UsageError(
-                f"Writing to {self._folder} failed ({self._error.strerror}); what was written is kept: make room and "
-                "run the same command again."
-            ) from self._error
+            raise _write_failed(self._folder, self._error) from self._error
         if self._error is not None:
             raise self._error
 
@@ -301,6 +299,13 @@ class EpisodeLog:
         self._unsynced.clear()
 
 
+def _write_failed(folder: Path, error: OSError) -> UsageError:
+    return UsageError(
+        f"Writing to {folder} failed ({error.strerror}); what was written is kept: make room and run the same command "
+        "again."
+    )
+
+
 def _open(path: Path) -> int:
     try:
         return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
@@ -332,47 +337,55 @@ def _whole_lines(
 
 
 def _move(folder: Path, moves: Callable[[str, Any], bool], to: Path) -> None:
-    """Move lines of both logs into another file.
+    """Move lines of both logs into another file, one line in memory at a time.
 
     A kill at any moment loses no episode: the other file is written first, episodes.jsonl is cut last. What stood
     behind the first line that moves waits in episodes.early.jsonl, as if it had ended before its turn.
     """
-    moved, waiting, kept_from = list[bytes](), dict[str, bytes](), 0
-    for key, line, value in _whole_lines(folder / EPISODES, damaged=True):
-        if moves(key, value):
-            moved.append(line)
-        elif moved:
-            waiting[key] = line
-        else:
-            kept_from += len(line)
-    in_main = bool(moved)
-    for key, line, value in _whole_lines(folder / EARLY, damaged=True):
-        if not moves(key, value):
-            waiting[key] = line
-        elif line not in moved:
-            moved.append(line)
-    _append_new(to, moved)
-    _replace(folder / EARLY, waiting.values())
-    if in_main:
+    try:
+        _move_lines(folder, moves, to)
+    except OSError as error:
+        raise _write_failed(folder, error) from error
+
+
+def _move_lines(folder: Path, moves: Callable[[str, Any], bool], to: Path) -> None:
+    draft = folder / f"{EARLY}.draft"
+    kept_from, cut, samples, there = 0, False, set[str](), _whole_digests(to)
+    with _opened(to, "ab") as moved, _opened(draft, "wb") as waiting:
+        for path in (folder / EPISODES, folder / EARLY):
+            for key, line, value in _whole_lines(path, damaged=True):
+                if moves(key, value):
+                    cut = cut or path.name == EPISODES
+                    if (digest := sha256(line).digest()) not in there:  # a call that was killed may have moved it
+                        there.add(digest)
+                        moved.write(line)
+                elif key not in samples or isinstance(value, Damaged):
+                    samples.add(key)
+                    if cut or path.name == EARLY:
+                        waiting.write(line)
+                    else:
+                        kept_from += len(line)
+        for file in (moved, waiting):
+            file.flush()
+            os.fsync(file.fileno())
+    draft.replace(folder / EARLY)
+    if cut:
         os.truncate(folder / EPISODES, kept_from)
 
 
-def _append_new(path: Path, lines: Iterable[bytes]) -> None:
-    """Append lines that the file does not hold: after a kill, some may have been written before."""
-    there = set(path.read_bytes().splitlines(keepends=True)) if path.exists() else set()
-    with _opened(path, "ab") as file:
-        file.writelines(line for line in lines if line not in there)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _replace(path: Path, lines: Iterable[bytes]) -> None:
-    draft = path.with_name(path.name + ".draft")
-    with _opened(draft, "wb") as file:
-        file.writelines(lines)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+def _whole_digests(path: Path) -> set[bytes]:
+    """Return the SHA-256 of the complete lines of a file, and cut an unfinished last line off it."""
+    if not path.exists():
+        return set()
+    whole, digests = 0, set[bytes]()
+    with path.open("rb") as file:
+        for line in file:
+            if line.endswith(b"\n"):
+                digests.add(sha256(line).digest())
+                whole += len(line)
+    if whole < path.stat().st_size:
+        os.truncate(path, whole)
+    return digests
 
 
 def _opened(path: Path, mode: str) -> IO[Any]:

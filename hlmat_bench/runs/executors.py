@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Protocol, TypeAlias
@@ -16,6 +17,7 @@ from hlmat_bench.runs.loops import all_or_none, run_in_own_loop
 from hlmat_bench.runs.plan import RunSetup
 from hlmat_bench.runs.player import EpisodePlayer
 from hlmat_bench.runs.reply_journal import journaled
+from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.runs.writer import RunWriter
 
 #: Is called with (episodes done, episodes in all).
@@ -98,3 +100,34 @@ def _by_image(writers: Sequence[RunWriter]) -> deque[tuple[RunWriter, Sample]]:
         for sample in image
         if sample.id in wanted
     )
+
+
+def play_runs(writers: Sequence[RunWriter], executor: Executor, progress: Progress | None = None) -> list[Run]:
+    """Play runs over the same samples, each into its own folder, and score them.
+
+    Args:
+        writers: of the runs, not entered yet.
+        executor: plays them.
+        progress: called with (episodes done, episodes in all).
+
+    Raises:
+        UsageError: as `run` does.
+    """
+
+    def report() -> None:
+        if progress:
+            progress(sum(writer.count for writer in writers), len(writers) * len(writers[0].data.samples))
+
+    with ExitStack() as stack:
+        for writer in writers:
+            stack.enter_context(writer)
+        report()
+        executor.play(writers, report)
+        for writer in writers:
+            writer.end()
+            writer.close_files()
+        if cut_short := [error for writer in writers if (error := writer.limit_reached())]:
+            for writer in writers:
+                Run(writer.folder).score()
+            raise cut_short[0]
+        return [writer.finish() for writer in writers]

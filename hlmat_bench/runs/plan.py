@@ -39,7 +39,7 @@ from hlmat_bench.protocol.settings import MASK_STATES, NEEDS, PROTOCOL_ID, Proto
 from hlmat_bench.protocol.state import EpisodeState
 from hlmat_bench.protocol.strategies import find_strategy
 from hlmat_bench.runs import task_kinds
-from hlmat_bench.runs.batching import RequestBatcher
+from hlmat_bench.runs.batching import CheckedModel, RequestBatcher
 from hlmat_bench.runs.episode_log import Finished
 from hlmat_bench.runs.measures import Measuring
 from hlmat_bench.runs.shards import select_samples
@@ -217,6 +217,7 @@ class RunSetup:
             limit=self.spec.limit,
             shard=self.spec.shard,
             samples=len(self.data.samples),
+            spec=self.spec.to_json(),
         )
 
     def _protocol(self) -> dict[str, Any]:
@@ -242,7 +243,7 @@ class RunSetup:
         """Return the model with a meter and the cache of replies before it; None for a reference policy."""
         if self.model is None or isinstance(self.model, BatchModel):
             return self.model
-        metered = MeteredModel(self.model, meter)
+        metered = MeteredModel(CheckedModel(self.model), meter)
         return metered if self.spec.cache is None else CachedModel(metered, self.model_spec, Path(self.spec.cache))
 
     async def play(

@@ -17,7 +17,6 @@ from hlmat_bench.core.errors import UsageError
 from hlmat_bench.models.api.reply_cache import to_json
 from hlmat_bench.protocol.interfaces import BatchModel, Model, Reply, Request, close
 from hlmat_bench.protocol.records import to_line
-from hlmat_bench.runs.batching import checked, reply_of
 
 JOURNAL = "replies.jsonl"
 #: After how many lines the file is written anew, without those whose episodes are recorded.
@@ -143,8 +142,7 @@ class JournaledModel:
         kept = self._journal.find(request.sample_id, key)
         if kept is not None:
             return kept
-        # Checked before they are kept; who asks checks them for models that keep none.
-        replies = checked(await reply_of(self._model, request), request.n, self.name)
+        replies = await self._model.reply(request)
         self._journal.add(request.sample_id, key, replies)
         return replies
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from hlmat_bench.core.errors import UsageError
 from hlmat_bench.protocol.interfaces import Model
-from hlmat_bench.runs.executors import Executor, LocalExecutor, Progress
+from hlmat_bench.runs.execution import Execution
+from hlmat_bench.runs.executors import Progress
 from hlmat_bench.runs.failures import IN_A_ROW
+from hlmat_bench.runs.heartbeat import OnBeat
 from hlmat_bench.runs.plan import RunSpec, path_text
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.runs.stopping import CALL_SECONDS
-from hlmat_bench.runs.writer import RunWriter
 
 
 def run(
@@ -48,6 +47,7 @@ def run(
     settings: Mapping[str, Any] | None = None,
     argv: Sequence[str] = (),
     progress: Progress | None = None,
+    on_beat: OnBeat | None = None,
 ) -> Run:
     """Play a task and score it; called again with the same arguments it continues where it stopped.
 
@@ -87,6 +87,8 @@ def run(
             (``{"data.missing": "skip"}``), and ``points``, a format that replaces the model's declared one.
         argv: the command line, for the manifest.
         progress: called with (episodes done, episodes in all).
+        on_beat: called about every 2 seconds, from a thread of its own, with the run's numbers so far:
+            `hlmat_bench.runs.tally.Tally.numbers` and `hlmat_bench.runs.heartbeat.Beat`.
 
     Returns:
         The run. Episodes whose model could not be asked, or whose segmenter failed, have ``stop`` ``error``;
@@ -112,86 +114,20 @@ def run(
         embedding_cache=path_text(embedding_cache),
         settings=dict(settings or {}),
     )
-    folder = Path(out) if out else spec.folder()
-    more: dict[str, Any] = {"max_failures": max_failures, "lock": lock}
-    if _on_ray(executor, workers, gpus_per_worker, ray_address):
-        if not isinstance(model, str):
-            raise UsageError("Workers make the model themselves, so give its name or its file, not the model.")
-        from hlmat_bench.runs.ray.executor import RayExecutor
-
-        with RayExecutor(
-            [spec],
-            workers=_worker_count(workers),
-            gpus_per_worker=gpus_per_worker,
-            address=ray_address,
-            concurrency=concurrency,
-            batch_size=batch_size,
-            max_requests=max_requests,
-            max_cost=max_cost,
-            call_timeout=call_timeout,
-            argv=argv,
-        ) as cluster:
-            [opened] = cluster.open()
-            writer = RunWriter(folder, opened.data, opened.document, opened.meter, **more)
-            [finished] = play_runs([writer], cluster, progress)
-        return finished
-    setup = spec.open(None if isinstance(model, str) else model)
-    writer = RunWriter.of(folder, setup, setup.manifest(argv), setup.meter(max_requests, max_cost), **more)
-    [finished] = play_runs([writer], LocalExecutor([setup], concurrency, batch_size, call_timeout), progress)
-    return finished
-
-
-def _on_ray(executor: str | None, *options: object) -> bool:
-    """Tell whether workers play.
-
-    Raises:
-        UsageError: when the options contradict each other.
-    """
-    given = any(value is not None for value in options)
-    if executor not in (None, "local", "ray"):
-        raise UsageError(f"--executor must be local or ray, not {executor!r}.")
-    if executor == "local" and given:
-        raise UsageError(
-            "--workers, --gpus-per-worker and --ray-address are for workers; leave --executor local out to use them."
-        )
-    return given or executor == "ray"
-
-
-def _worker_count(workers: int | str | None) -> int | None:
-    """Return the number of workers; None where it is to be found out."""
-    if workers in (None, "auto"):
-        return None
-    if not str(workers).isdecimal() or int(workers) < 1:
-        raise UsageError(f"--workers must be a number from 1, or auto, not {workers!r}.")
-    return int(workers)
-
-
-def play_runs(writers: Sequence[RunWriter], executor: Executor, progress: Progress | None = None) -> list[Run]:
-    """Play runs over the same samples, each into its own folder, and score them.
-
-    Args:
-        writers: of the runs, not entered yet.
-        executor: plays them.
-        progress: called with (episodes done, episodes in all).
-
-    Raises:
-        UsageError: as `run` does.
-    """
-
-    def report() -> None:
-        if progress:
-            progress(sum(writer.count for writer in writers), len(writers) * len(writers[0].data.samples))
-
-    with ExitStack() as stack:
-        for writer in writers:
-            stack.enter_context(writer)
-        report()
-        executor.play(writers, report)
-        for writer in writers:
-            writer.end()
-            writer.close_files()
-        if cut_short := [error for writer in writers if (error := writer.limit_reached())]:
-            for writer in writers:
-                Run(writer.folder).score()
-            raise cut_short[0]
-        return [writer.finish() for writer in writers]
+    how = Execution(
+        concurrency=concurrency,
+        batch_size=batch_size,
+        max_requests=max_requests,
+        max_cost=max_cost,
+        max_failures=max_failures,
+        call_timeout=call_timeout,
+        lock=lock,
+        executor=executor,
+        workers=workers,
+        gpus_per_worker=gpus_per_worker,
+        ray_address=ray_address,
+        progress=progress,
+        on_beat=on_beat,
+    )
+    made = None if isinstance(model, str) else model
+    return how.play(spec, Path(out) if out else spec.folder(), model=made, argv=argv)

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from hlmat_bench.core.errors import ModelFailed, PluginFailed, UsageError
@@ -16,9 +17,12 @@ from hlmat_bench.models.api.limits import UsageMeter
 from hlmat_bench.protocol import manifest
 from hlmat_bench.protocol.interfaces import traits
 from hlmat_bench.protocol.records import EPISODES
+from hlmat_bench.runs import redo_log
 from hlmat_bench.runs.episode_log import EpisodeLog, Finished, RunLock, recorded, set_aside
 from hlmat_bench.runs.failures import IN_A_ROW, FailureWatch, NothingWorks
+from hlmat_bench.runs.heartbeat import Heartbeat, OnBeat
 from hlmat_bench.runs.plan import RunData, RunSetup, digests_of
+from hlmat_bench.runs.redo_log import Again
 from hlmat_bench.runs.reply_journal import ReplyJournal
 from hlmat_bench.runs.run_folder import Run
 
@@ -26,6 +30,8 @@ from hlmat_bench.runs.run_folder import Run
 MODEL_LOG = "model.log"
 #: The file in a run folder that keeps the tracebacks of plug-ins that failed.
 ERRORS_LOG = "errors.log"
+#: What stays in the manifest of a run that continues.
+_KEPT = ("started", "merged", redo_log.KEY)
 
 log = logging.getLogger("hlmat_bench")
 
@@ -41,9 +47,12 @@ class RunWriter:
         model_log: a file that is copied into the folder when the run ends; None: no file.
         max_failures: failed requests in a row that end the run.
         lock: keep other processes out of the folder.
+        on_beat: is told what the run does; see `hlmat_bench.runs.heartbeat`.
+        again: the only samples that are played in this call, also where they are recorded; None: all that are not
+            recorded or failed.
 
     Attributes:
-        data, meter: as given.
+        folder, data, meter: as given.
         watch: is told of every request, and ends the run where nothing works; the writer tells another one of every
             episode, for the segmenter and the strategy.
         journal: keeps the replies of episodes that are under way.
@@ -61,9 +70,12 @@ class RunWriter:
         model_log: Path | None = None,
         max_failures: int = IN_A_ROW,
         lock: bool = True,
+        on_beat: OnBeat | None = None,
+        again: Again | None = None,
     ) -> None:
         self.folder, self.data, self.meter = folder, data, meter
         self.count, self.workers = 0, 1
+        self._on_beat, self._again = on_beat, again
         self._document, self._model_log, self._max_failures, self._lock = document, model_log, max_failures, lock
         self._known = {sample.id: sample for sample in data.source.samples()}
         self._open, self._held, self._failed = ExitStack(), deque[Finished](), 0
@@ -91,15 +103,23 @@ class RunWriter:
             self._open_manifest()
             self._check_data()
             self._open_files(stack)
+            self._heartbeat = stack.enter_context(Heartbeat(self, self._document, self._on_beat))
             self._open = stack.pop_all()
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        self._open.close()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._open.__exit__(kind, error, traceback)
 
     def todo(self) -> list[Sample]:
         """Return the samples that are still to be played, in their order."""
-        return [sample for sample in self.data.samples if sample.id not in self._done]
+        wanted = None if self._again is None else self._again.samples
+        return [
+            sample
+            for sample in self.data.samples
+            if sample.id not in self._done and (wanted is None or sample.id in wanted)
+        ]
 
     def begin(self) -> int:
         """Return what `append` needs to know of an episode that begins now: how many have failed so far."""
@@ -139,15 +159,15 @@ class RunWriter:
 
     def limit_reached(self) -> UsageError | None:
         """Return what a limit of this call left undone, as an error; None where all samples are played."""
-        total = len(self.data.samples)
-        return self.meter.limit_reached(self.count, total) if self.count < total else None
+        return self.meter.limit_reached(self.count, len(self.data.samples)) if self.todo() else None
 
     def finish(self) -> Run:
-        """Score the run, whose samples are all played, and mark it as finished where everything is on disk.
+        """Score the run, and mark it as finished where all of its samples are played and everything is on disk.
 
         Raises:
             UsageError: when files of the data or of the run changed while it was played.
         """
+        self._heartbeat.state = "scoring"
         self._check_data()
         run = Run(self.folder)
         written = (run.scores() if self._complete else run.score())["n"]
@@ -156,8 +176,13 @@ class RunWriter:
                 f"{self.folder / EPISODES} holds {written} of {len(self._done)} episodes that were played: another "
                 "program changed the file. Run the same command again; it plays what is missing."
             )
+        redo_log.end(self._document)
+        complete = self.count >= len(self.data.samples)
         if not self._complete:
-            manifest.write_json(self.folder / manifest.MANIFEST, {**self._document, "finished": manifest.now()})
+            finished = manifest.now() if complete else None
+            manifest.write_json(self.folder / manifest.MANIFEST, {**self._document, "finished": finished})
+        if complete:
+            self._heartbeat.state = "finished"
         return Run(self.folder)
 
     def close_files(self) -> None:
@@ -197,12 +222,14 @@ class RunWriter:
             self._episode_watch.failed(episode.failure)
 
     def _open_files(self, stack: ExitStack) -> None:
-        """Set failed episodes aside, to be asked again, and open what is written to while the run is played."""
-        if again := {sample for sample, what in self._done.items() if what.stop == "error"}:
+        """Set episodes aside that are played again, and open what is written to while the run is played."""
+        if again := self._recorded_again():
             set_aside(self.folder, again)
-            log.warning(
-                "%d episodes failed before and are asked again; their records are in history.jsonl.", len(again)
-            )
+            what = "failed before and are asked again" if self._again is None else "are played again"
+            log.warning("%d episodes %s; their records are in history.jsonl.", len(again), what)
+        if self._again is not None:
+            redo_log.moved(self._document)
+            manifest.write_json(self.folder / manifest.MANIFEST, self._document)
         for sample in again:
             del self._done[sample]
         samples = self.data.samples
@@ -217,6 +244,11 @@ class RunWriter:
         self._files.callback(self.journal.close)
         self._log = EpisodeLog(self.folder, [sample.id for sample in samples], None if again else self._done)
         self._files.callback(self._log.close)
+
+    def _recorded_again(self) -> set[str]:
+        if self._again is None:
+            return {sample for sample, what in self._done.items() if what.stop == "error"}
+        return self._done.keys() & self._again.samples
 
     def _copy_model_log(self) -> None:
         if self._model_log is not None:
@@ -269,7 +301,7 @@ class RunWriter:
             old = manifest.read(self.folder)
             corrected = all(what.data for what in self._done.values())
             manifest.check_same(self.folder, old, self._document, corrected=corrected)
-            self._document |= {"started": old["started"]}
+            self._document |= {key: old[key] for key in _KEPT if key in old}
             if old.get("samples", 0) > self._document["samples"]:
                 self._document |= {"limit": old["limit"], "samples": old["samples"]}
             failed = any(what.stop == "error" for what in self._done.values())
@@ -280,6 +312,9 @@ class RunWriter:
                 f"{self.folder} holds episodes but no {manifest.MANIFEST}, so it is unknown of which run they are; put "
                 "that file back, or choose another --out."
             )
+        if self._again is not None:
+            redo_log.begin(self._document, self._again)
+            self._complete = False
         if not self._complete:
             manifest.write_json(path, self._document)
 

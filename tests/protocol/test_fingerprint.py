@@ -34,6 +34,7 @@ NOTHING = {
     "argv",
     "progress",
     "call_timeout",
+    "on_beat",
 }
 #: Where episodes are played: tests/runs/ray compares their episodes and their manifests.
 WHERE = {"executor", "workers", "gpus_per_worker", "ray_address"}
@@ -133,6 +134,7 @@ def test_no_other_option_changes_them(task: str, tool: str, tmp_path: Path) -> N
         "lock": False,
         "argv": ["hlmat-bench", "run"],
         "progress": lambda done, total: said.append((done, total)),
+        "on_beat": lambda numbers: None,
     }
     assert set(ways) | {"out", "embedding_cache"} == NOTHING  # what an encoder's cache does: test_embedding_store.py
     base = _played(tmp_path / "base", task, tool)

@@ -12,8 +12,8 @@ from pathlib import Path
 import hlmat_bench
 from hlmat_bench.protocol.records import Episode
 from hlmat_bench.runs.episode_log import Finished
+from hlmat_bench.runs.executors import play_runs
 from hlmat_bench.runs.plan import RunSpec
-from hlmat_bench.runs.run import play_runs
 from hlmat_bench.runs.writer import RunWriter
 from tests.support.episodes import timeless
 

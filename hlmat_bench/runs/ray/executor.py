@@ -8,7 +8,6 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 try:
@@ -29,11 +28,8 @@ from hlmat_bench.runs.plan import RunData, RunSpec
 from hlmat_bench.runs.ray.driver import Driver, died_at_start
 from hlmat_bench.runs.ray.events import Broken
 from hlmat_bench.runs.ray.worker import Opened, Worker, WorkerOptions
-from hlmat_bench.runs.stopping import CALL_SECONDS, handlers_kept
+from hlmat_bench.runs.stopping import handlers_kept
 from hlmat_bench.runs.writer import RunWriter
-
-#: Which variables of the environment a worker on another machine gets: by the beginnings and the ends of their names.
-_PASSED = ("HLMAT_", "OPENAI_", "HF_"), ("_API_KEY", "_proxy", "_PROXY")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,41 +106,23 @@ class RayExecutor:
 
     Args:
         specs: the runs, over the same samples.
-        workers: how many; None: one per GPU, else one per pair of cores.
-        gpus_per_worker: see `WorkerPlan.of`.
+        options: how each worker opens and plays them.
+        count: how many workers; None: one per GPU, else one per pair of cores.
+        gpus: GPUs of each worker; see `WorkerPlan.of`.
         address: of a running cluster, or ``auto``; None starts Ray on this machine.
-        concurrency, batch_size: of each worker; see `hlmat_bench.runs.executors.LocalExecutor`.
-        call_timeout: seconds that one call of a plug-in may take.
-        max_requests, max_cost: limits over all workers; see `hlmat_bench.runs.run.run`.
-        argv: the command line, for the manifest.
     """
 
     def __init__(
         self,
         specs: Sequence[RunSpec],
+        options: WorkerOptions,
         *,
-        workers: int | None = None,
-        gpus_per_worker: float | None = None,
+        count: int | None = None,
+        gpus: float | None = None,
         address: str | None = None,
-        concurrency: int | None = None,
-        batch_size: int | None = None,
-        max_requests: int | None = None,
-        max_cost: float | None = None,
-        call_timeout: float = CALL_SECONDS,
-        argv: Sequence[str] = (),
     ) -> None:
-        self._specs, self._address = specs, address
-        self._workers, self._gpus_per_worker = workers, gpus_per_worker
-        self._options = WorkerOptions(
-            folder=str(Path.cwd()),
-            environment={name: value for name, value in os.environ.items() if _passed(name)},
-            argv=tuple(argv),
-            concurrency=concurrency,
-            batch_size=batch_size,
-            max_requests=max_requests,
-            max_cost=max_cost,
-            call_timeout=call_timeout,
-        )
+        self._specs, self._options = specs, options
+        self._count, self._gpus, self._address = count, gpus, address
         self._open = ExitStack()
         self._hired: list[tuple[Any, Any]] = []
 
@@ -165,14 +143,14 @@ class RayExecutor:
             self._connect()
         plan = WorkerPlan.of(
             ray.cluster_resources(),  # type: ignore[no-untyped-call]
-            self._workers,
-            self._gpus_per_worker,
+            self._count,
+            self._gpus,
             local=self._address is None,
         )
         self._open.callback(lambda: [ray.kill(actor) for actor, _ in self._hired])
         self._hire = _hiring(plan, self._specs, self._options)
         self._hired = [self._hire() for _ in range(plan.count)]
-        opened, most = self._first_opened(), self._options
+        opened, limits = self._first_opened(), self._options
         for document in opened.manifests:
             if document["task"]["digest"] != data.source.digest():
                 raise UsageError(
@@ -182,7 +160,7 @@ class RayExecutor:
             RemoteRun(
                 data,
                 document,
-                UsageMeter(max_requests=most.max_requests, max_cost=most.max_cost, per_episode=per_episode),
+                UsageMeter(max_requests=limits.max_requests, max_cost=limits.max_cost, per_episode=per_episode),
             )
             for document, per_episode in zip(opened.manifests, opened.per_episode, strict=True)
         ]
@@ -244,8 +222,3 @@ def _hiring(plan: WorkerPlan, specs: Sequence[RunSpec], options: WorkerOptions) 
         return actor, actor.open.remote()
 
     return hire
-
-
-def _passed(name: str) -> bool:
-    beginnings, ends = _PASSED
-    return name.startswith(beginnings) or name.endswith(ends)

@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hlmat_bench.core.errors import Failed, HlmatError
@@ -56,6 +57,15 @@ class WorkerOptions:
     max_requests: int | None = None
     max_cost: float | None = None
     call_timeout: float = CALL_SECONDS
+
+    @classmethod
+    def here(cls, **options: Any) -> WorkerOptions:
+        """Return options with this process's folder and what workers need of its environment."""
+        beginnings, ends = ("HLMAT_", "OPENAI_", "HF_"), ("_API_KEY", "_proxy", "_PROXY")
+        passed = {
+            name: value for name, value in os.environ.items() if name.startswith(beginnings) or name.endswith(ends)
+        }
+        return cls(str(Path.cwd()), passed, **options)
 
 
 @dataclass(frozen=True, slots=True)
