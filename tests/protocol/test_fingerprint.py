@@ -22,6 +22,7 @@ FINGERPRINT = {"segmenter", "strategy", "budget", "initial", "settings"}
 WHAT_IS_PLAYED = {"model", "task", "limit", "shard", "data_root", "catalog", "seed"}
 NOTHING = {
     "max_failures",
+    "call_timeout",
     "lock",
     "out",
     "concurrency",
