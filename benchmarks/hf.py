@@ -1,6 +1,6 @@
 """Measure the requests per second of the hf adapter by batch size.
 
-    python benchmarks/hf.py [--pretrained MODEL] [--batches 1 8 32] [--rounds 5] [--tokens 32] [--tiny]
+    python -m benchmarks.hf [--pretrained MODEL] [--batches 1 8 32] [--rounds 5] [--tokens 32] [--tiny]
 
 Without ``--pretrained`` the model has the size of Qwen2.5-VL-7B and random weights, which take the same time as trained
 ones. They are created on the accelerator in bfloat16 and saved to a temporary folder (17 GB), so that the adapter loads
@@ -18,32 +18,11 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.checkpoints import random_vlm
 from hlmat_bench.core.networks import device
 from hlmat_bench.protocol import plugins
 from hlmat_bench.protocol.interfaces import Request
-from hlmat_bench.testing import tiny_vlm
 
-# https://huggingface.co/Qwen/Qwen2.5-VL-7B-Instruct/blob/main/config.json
-_TEXT_7B = {
-    "hidden_size": 3584,
-    "intermediate_size": 18944,
-    "num_hidden_layers": 28,
-    "num_attention_heads": 28,
-    "num_key_value_heads": 4,
-    "max_position_embeddings": 128000,
-    "vocab_size": 152064,
-    "layer_types": ["full_attention"] * 28,
-    "rope_parameters": {"rope_type": "default", "mrope_section": [16, 24, 24], "rope_theta": 1000000.0},
-}
-_VISION_7B = {
-    "hidden_size": 1280,
-    "intermediate_size": 3420,
-    "depth": 32,
-    "num_heads": 16,
-    "out_hidden_size": 3584,
-    "window_size": 112,
-    "fullatt_block_indexes": [7, 15, 23, 31],
-}
 _SIZE = (480, 640)
 _PROMPT = "x" * 200  # every character is one token of the tiny tokenizer
 
@@ -60,29 +39,9 @@ def main() -> None:
     if not given.pretrained and not given.tiny and device.device().type == "cpu":
         parser.error("there is no accelerator here for a model of a real size; add --tiny")
     with tempfile.TemporaryDirectory() as folder:
-        name = given.pretrained or str(_random_checkpoint(Path(folder), given.tiny))
+        name = given.pretrained or str(random_vlm(Path(folder) / "random-7b", tiny=given.tiny))
         model = plugins.find("model", "hf").factory(name, "xy1000", batch_size=max(given.batches))
     _print(_measure(model, given.batches, given.rounds, given.tokens), model.spec())
-
-
-def _random_checkpoint(folder: Path, tiny: bool) -> Path:
-    """Make a Qwen2.5-VL with random weights; its tokenizer is the tiny one, its images are of the real size."""
-    import torch
-    import transformers
-
-    if tiny:
-        return tiny_vlm(folder / "tiny")
-    folder = tiny_vlm(folder / "random-7b")
-    hf: Any = transformers
-    config = hf.AutoConfig.from_pretrained(folder)
-    config.text_config.update(_TEXT_7B)
-    config.vision_config.update(_VISION_7B)
-    with torch.device(device.device()):
-        hf.AutoModelForImageTextToText.from_config(config, dtype=torch.bfloat16).save_pretrained(folder)
-    processor = hf.AutoProcessor.from_pretrained(folder)
-    processor.image_processor = hf.Qwen2VLImageProcessor()
-    processor.save_pretrained(folder)
-    return folder
 
 
 def _measure(model: Any, batches: list[int], rounds: int, tokens: int) -> dict[int, list[tuple[float, int]]]:
@@ -104,12 +63,12 @@ def _measure(model: Any, batches: list[int], rounds: int, tokens: int) -> dict[i
 
 
 def _print(found: dict[int, list[tuple[float, int]]], spec: dict[str, Any]) -> None:
-    print(f"{spec['pretrained']} in {spec['dtype']} on {spec['device']}, attention {spec['attn']}")
-    print(f"{'batch':>6} {'requests/s':>11} {'tokens/s':>9} {'seconds a batch':>16}")
+    print(f"{spec['pretrained']} in {spec['dtype']} on {spec['device']}, attention {spec['attn']}\n")
+    print("| batch | requests/s | tokens/s | seconds a batch |\n|---|---|---|---|")
     for batch, rounds in found.items():
         seconds = statistics.median(seconds for seconds, _ in rounds)
         speed = statistics.median(tokens / seconds for seconds, tokens in rounds)
-        print(f"{batch:6} {batch / seconds:11.2f} {speed:9.1f} {seconds:16.3f}")
+        print(f"| {batch} | {batch / seconds:.2f} | {speed:.0f} | {seconds:.2f} |")
 
 
 if __name__ == "__main__":

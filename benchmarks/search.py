@@ -1,6 +1,6 @@
 """Measure the cost of tree search: the segmenter's time compared with greedy play, and the size of a model's batches.
 
-    python benchmarks/search.py [--images 3] [--budget 7] [--candidates 4]
+    python -m benchmarks.search [--images 3] [--budget 7] [--candidates 4]
 
 The segmenter is SAM ViT-B with random weights. The clicks come from an oracle that misplaces a third of them, and the
 reward is the true IoU, so that no model is asked. The batches are those of a model that takes half a second per batch,
@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import hlmat_bench
+from benchmarks.checkpoints import random_sam
 from hlmat_bench.points import PointFormat
 from hlmat_bench.protocol.interfaces import Reply, Request
 
@@ -36,7 +37,7 @@ def main() -> None:
 
 
 def _segmenter(folder: Path, images: int, budget: int, candidates: int) -> None:
-    checkpoint = _random_vit_b(folder / "sam_b.pth")
+    checkpoint = random_sam(folder / "sam_b.pth", "vit_b")
     greedy = _seconds(folder / "greedy", checkpoint, images, budget, "greedy", {})
     tree = _seconds(
         folder / "tree",
@@ -113,15 +114,6 @@ def _batches(folder: Path, budget: int, candidates: int) -> None:
         f"model: {sum(model.batches)} requests in {len(model.batches)} batches of at most {BATCH}, "
         f"{statistics.mean(model.batches):.1f} on average, {full:.0%} full"
     )
-
-
-def _random_vit_b(path: Path) -> Path:
-    import torch
-    from segment_anything import sam_model_registry
-
-    torch.manual_seed(0)
-    torch.save(sam_model_registry["vit_b"]().state_dict(), path)
-    return path
 
 
 if __name__ == "__main__":

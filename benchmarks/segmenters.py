@@ -1,9 +1,11 @@
-"""Measure the gain of sharing image embeddings: SAM ViT-B with random weights, 6 expressions per image.
+"""Measure segmenters: the gain of sharing image embeddings, the cost of a click, the clicks per second.
 
-    python benchmarks/segmenters.py [--images 10] [--clicks 3] [--memory-images 2000]
+    python -m benchmarks.segmenters [--images 10] [--clicks 3] [--memory-images 2000]
+    python -m benchmarks.segmenters --throughput SEGMENTER [SEGMENTER ...] [--episodes 32]
 
-The reference is segment-anything's own SamPredictor, which encodes the image for every expression. Both get the same
-clicks, on the accelerator where there is one; the masks are compared.
+The first form takes a SAM ViT-B with random weights and 6 expressions per image. The reference is segment-anything's
+own SamPredictor, which encodes the image for every expression. Both get the same clicks, on the accelerator where there
+is one; the masks are compared. The second form prints one table, a line for each segmenter, see `_throughput`.
 """
 
 from __future__ import annotations
@@ -14,21 +16,24 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.checkpoints import random_sam
 from hlmat_bench.clicks import Click
 from hlmat_bench.core.networks import device
 from hlmat_bench.core.types import Image, Mask
 from hlmat_bench.protocol import plugins
-from hlmat_bench.protocol.interfaces import Segmenter
+from hlmat_bench.protocol.interfaces import BatchSession, Segmenter
 from hlmat_bench.testing import tiny_sam
 
 EXPRESSIONS = 6
 CANDIDATES = 8
+STEPS = 7
 Episode = Sequence[Click]
 
 
@@ -38,11 +43,20 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=10)
     parser.add_argument("--clicks", type=int, default=3, help="per episode")
     parser.add_argument("--memory-images", type=int, default=2000, help="images for the memory's slope")
+    parser.add_argument("--throughput", nargs="+", metavar="SEGMENTER", help="print clicks per second of these instead")
+    parser.add_argument("--episodes", type=int, default=32, help="episodes under way, for --throughput")
     options = parser.parse_args()
+    if options.throughput:
+        _throughput(options.throughput, options.episodes)
+        return
     with tempfile.TemporaryDirectory() as folder:
-        checkpoint = _random_vit_b(Path(folder) / "sam_b.pth")
+        checkpoint = random_sam(Path(folder) / "sam_b.pth", "vit_b")
         _compare(checkpoint, options.images, options.clicks)
-        _single_costs(checkpoint)
+        first, single, each = _single_costs(plugins.make("segmenter", f"sam_b,checkpoint={checkpoint}"))
+        print(
+            f"first click {1000 * first:.0f} ms, a later one {1000 * single:.0f} ms: {single / first:.1%} (target 5 %)"
+        )
+        print(f"{CANDIDATES} candidates in one batch cost {each / single:.2f} single ones (target 2.5)")
         _memory(Path(folder), options.memory_images)
 
 
@@ -62,22 +76,49 @@ def _compare(checkpoint: Path, count: int, clicks: int) -> None:
     print(f"  largest share of differing pixels {worst:8.1e}")
 
 
-def _single_costs(checkpoint: Path) -> None:
-    """Compare a later click with the first, and candidates decoded together with a single one."""
-    segmenter = plugins.make("segmenter", f"sam_b,checkpoint={checkpoint}")
+def _throughput(names: Sequence[str], under_way: int) -> None:
+    """Print the clicks per second of segmenters: of one episode after another, and of many at once in as many threads.
+
+    An episode has 7 clicks on an image of its own, 640x480, whose encoding is part of the time.
+    """
+    print(
+        f"| segmenter | first click | a later click | clicks/s alone | {under_way} episodes | {CANDIDATES} candidates |"
+    )
+    print("|---|---|---|---|---|---|")
+    for name in names:
+        segmenter = plugins.make("segmenter", name)
+        first, single, each = _single_costs(segmenter)
+        alone = _clicks_per_second(segmenter, range(min(8, under_way)), 1)
+        together = _clicks_per_second(segmenter, range(8, 8 + under_way), under_way)
+        candidates = f"{each / single:.2f} clicks" if each else "one by one"
+        print(f"| {segmenter.name} | {1000 * first:.1f} ms | {1000 * single:.1f} ms ", end="")
+        print(f"| {alone:.1f} | {together:.1f} | {candidates} |", flush=True)
+
+
+def _clicks_per_second(segmenter: Segmenter, seeds: Sequence[int], threads: int) -> float:
+    """Play an episode for each seed, as many at once as there are threads, and return the clicks per second."""
+    episodes = [(_image(seed), _clicks(_image(seed), STEPS, seed)) for seed in seeds]
+    with ThreadPoolExecutor(threads) as pool:
+        return STEPS * len(seeds) / _timed(lambda: list(pool.map(lambda one: _played(segmenter, *one), episodes)))[1]
+
+
+def _single_costs(segmenter: Segmenter) -> tuple[float, float, float]:
+    """Return the median seconds of an image's first click, of a later one, and of candidates decoded together.
+
+    The last is 0 for a segmenter that decodes candidates one by one.
+    """
     firsts, later, together = [], [], []
-    for seed in range(5):
-        image = _image(100 + seed)
+    for seed in range(100, 105):
+        image = _image(seed)
         clicks = _clicks(image, CANDIDATES + 1, seed)
         candidates = [[clicks[0], click] for click in clicks[1:]]
         firsts.append(_timed(partial(_played, segmenter, image, clicks[:1]))[1])
         session = segmenter.open(image)
         session.predict(clicks[:1])
         later.append(_timed(partial(session.predict, candidates[0]))[1])
-        together.append(_timed(partial(session.predict_each, candidates))[1])
-    first, single, each = (statistics.median(times) for times in (firsts, later, together))
-    print(f"first click {1000 * first:.0f} ms, a later one {1000 * single:.0f} ms: {single / first:.1%} (target 5 %)")
-    print(f"{CANDIDATES} candidates in one batch cost {each / single:.2f} single ones (target 2.5)")
+        if isinstance(session, BatchSession):
+            together.append(_timed(partial(session.predict_each, candidates))[1])
+    return statistics.median(firsts), statistics.median(later), statistics.median(together or [0.0])
 
 
 def _memory(folder: Path, count: int) -> None:
@@ -111,15 +152,6 @@ def _counted(network: Any) -> _Passes:
 
     network.encode = counting
     return passes
-
-
-def _random_vit_b(path: Path) -> Path:
-    import torch
-    from segment_anything import sam_model_registry
-
-    torch.manual_seed(0)
-    torch.save(sam_model_registry["vit_b"]().state_dict(), path)
-    return path
 
 
 def _reference(checkpoint: Path, episodes: Sequence[tuple[Image, Episode]]) -> list[Mask]:

@@ -108,7 +108,7 @@ def _content(name: str) -> str:
     text = (ROOT / name).read_text(encoding="utf-8")
     if name.endswith(".md"):
         return text
-    language = {".py": "python", ".yaml": "yaml"}.get(Path(name).suffix, "text")
+    language = {".py": "python", ".sh": "bash", ".yaml": "yaml"}.get(Path(name).suffix, "text")
     return f"---\nsearch: {{exclude: true}}\n---\n\n# {name}\n\n~~~~{language}\n{text}\n~~~~\n"
 
 

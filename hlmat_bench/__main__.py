@@ -1,5 +1,15 @@
-"""``python -m hlmat_bench``: the command line."""
+"""The program: ``hlmat-bench`` and ``python -m hlmat_bench``."""
 
-from hlmat_bench.cli import main
+from hlmat_bench.runs import stopping
 
-main()
+
+def main() -> None:
+    """Run the command line. Signals are handled from here on, before anything is imported that takes long."""
+    with stopping.program():
+        from hlmat_bench.cli import main as command_line
+
+        command_line()
+
+
+if __name__ == "__main__":
+    main()

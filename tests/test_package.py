@@ -82,6 +82,7 @@ def test_the_wheel_works_in_a_clean_environment_from_an_empty_folder(tmp_path: P
         "leaderboard/published/segagent.yaml",
         "adapters/models/hf.py",
         "reports/assets/hl.js",
+        "requirements-lock.txt",
     ):
         assert f"hlmat_bench/_content/{shipped}" in names
     assert not [name for name in names if name.startswith(("tests/", "adapters/", "tasks/")) or "shared" in name]

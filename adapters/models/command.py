@@ -61,6 +61,8 @@ class CommandModel:
         UsageError: when an option is missing or invalid, or the worker cannot be started.
     """
 
+    timed = True
+
     def __init__(
         self,
         run: str | None = None,

@@ -86,6 +86,8 @@ class OpenAIModel:
         UsageError: when an option or the key is missing or invalid.
     """
 
+    timed = True
+
     def __init__(
         self,
         model: str | None = None,

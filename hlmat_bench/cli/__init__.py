@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from hlmat_bench.cli import checks, leaderboard, listing, results, run, serve, settings, suites
+from hlmat_bench.cli import checks, doctor, leaderboard, listing, redo, results, run, serve, settings, status, suites
 from hlmat_bench.core.errors import UsageError
+from hlmat_bench.runs import stopping
 
 app = typer.Typer(
     name="hlmat-bench",
@@ -26,6 +27,8 @@ for command in (
     run.run,
     run.ceilings,
     run.merge,
+    status.status,
+    redo.redo,
     suites.suite,
     results.score,
     results.report,
@@ -36,6 +39,7 @@ for command in (
     suites.suites,
     checks.probe,
     checks.check,
+    doctor.doctor,
     serve.serve_segmenter,
 ):
     app.command()(command)
@@ -50,13 +54,14 @@ app.add_typer(lmms_app, name="lmms")
 def main() -> None:
     """Run the command line; a `UsageError` is printed as one sentence and ends it with exit code 2."""
     logging.getLogger("hlmat_bench").addHandler(_Notes())
-    try:
-        app()
-    except UsageError as error:
-        from hlmat_bench.cli import console
+    with stopping.program():
+        try:
+            app()
+        except UsageError as error:
+            from hlmat_bench.cli import console
 
-        console.error(str(error))
-        sys.exit(2)
+            console.error(str(error))
+            sys.exit(2)
 
 
 class _Notes(logging.Handler):

@@ -57,6 +57,31 @@ MaxRequests = Annotated[int | None, typer.Option(min=1, help="Most requests of e
 MaxCost = Annotated[float | None, typer.Option(min=0, help="Most US dollars of each run for an API.")]
 Cache = Annotated[Path | None, typer.Option(help="Folder that keeps an API's replies.")]
 MaxFailures = Annotated[
-    int, typer.Option(min=1, help="Failed requests in a row that end a run; none of them is recorded.")
+    int, typer.Option(min=1, help="Failed requests, or failures of the segmenter, in a row that end a run unrecorded.")
+]
+CallTimeout = Annotated[
+    float,
+    typer.Option(min=0.001, help="Seconds that one call of a segmenter, or of a model that runs here, may take."),
+]
+Grace = Annotated[
+    float, typer.Option(min=0, help="Seconds that episodes under way have to end in after Ctrl-C or SIGTERM.")
 ]
 NoLock = Annotated[bool, typer.Option("--no-lock", help="Write without a lock, on a file system that has none.")]
+Executor = Annotated[
+    str | None,
+    typer.Option(help="local: play in this process; ray: with workers; default: as the next three options say."),
+]
+Workers = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N|auto",
+        help="Processes with a model and a segmenter each; auto: one per GPU, else one per pair of cores.",
+    ),
+]
+GpusPerWorker = Annotated[
+    float | None,
+    typer.Option(min=0, help="GPUs of each worker; a fraction shares one; default: one, or an equal share."),
+]
+RayAddress = Annotated[
+    str | None, typer.Option(help="Address of a Ray cluster, or auto; default: Ray is started on this machine.")
+]

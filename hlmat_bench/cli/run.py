@@ -10,6 +10,7 @@ import typer
 
 from hlmat_bench.cli import options
 from hlmat_bench.cli.settings import settings as settings_of
+from hlmat_bench.runs.stopping import CALL_SECONDS, GRACE_SECONDS
 
 
 def run(
@@ -32,7 +33,13 @@ def run(
     cache: options.Cache = None,
     embedding_cache: options.EmbeddingCache = None,
     max_failures: options.MaxFailures = 10,
+    call_timeout: options.CallTimeout = CALL_SECONDS,
+    grace: options.Grace = GRACE_SECONDS,
     no_lock: options.NoLock = False,
+    executor: options.Executor = None,
+    workers: options.Workers = None,
+    gpus_per_worker: options.GpusPerWorker = None,
+    ray_address: options.RayAddress = None,
     set_: options.Settings = None,
 ) -> None:
     """Play a task with a model and score it; the same command again continues where it stopped.
@@ -41,7 +48,7 @@ def run(
     """
     # The options have the names of the parameters of `hlmat_bench.run`, apart from these.
     given = {**locals(), "lock": not no_lock, "settings": settings_of(set_ or [])}
-    for name in ("model", "task", "out", "no_lock", "set_"):
+    for name in ("model", "task", "out", "grace", "no_lock", "set_"):
         del given[name]
     from hlmat_bench.cli import console
     from hlmat_bench.cli.score_tables import failed
@@ -54,9 +61,9 @@ def run(
     finished: dict[str, list[tuple[str, Any]]] = {name: [] for name, _ in pairs}
     for name, who in pairs:
         folder = _out(out, who, name, segmenter, strategy, initial, shard) if len(pairs) > 1 else out
-        with console.resumable(), console.progress(f"{redact(who)} on {name}") as progress:
+        with console.resumable(grace), console.run_progress(f"{redact(who)} on {name}") as (progress, on_beat):
             argv = ["hlmat-bench", *sys.argv[1:]]
-            result = play_run(who, name, **given, out=folder, argv=argv, progress=progress)
+            result = play_run(who, name, **given, out=folder, argv=argv, progress=progress, on_beat=on_beat)
         finished[name].append((redact(who), result))
     for runs in finished.values():
         _show(segmenter, runs)
@@ -87,13 +94,15 @@ def ceilings(
         int | None, typer.Option(min=1, help="Episodes under way at once; default: one per core.")
     ] = None,
     embedding_cache: options.EmbeddingCache = None,
+    call_timeout: options.CallTimeout = CALL_SECONDS,
+    grace: options.Grace = GRACE_SECONDS,
     set_: options.Settings = None,
 ) -> None:
     """Play a task with all reference policies in one pass; the same command again continues where it stopped."""
     from hlmat_bench.cli import console
     from hlmat_bench.runs import ceilings
 
-    with console.resumable(), console.progress(f"reference policies on {task}") as progress:
+    with console.resumable(grace), console.progress(f"reference policies on {task}") as progress:
         runs = ceilings.play(
             task,
             segmenter,
@@ -105,6 +114,7 @@ def ceilings(
             data_root=data_root,
             concurrency=concurrency,
             embedding_cache=embedding_cache,
+            call_timeout=call_timeout,
             settings=settings_of(set_ or []),
             argv=["hlmat-bench", *sys.argv[1:]],
             progress=progress,

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from hlmat_bench.cli import options
+from hlmat_bench.runs.stopping import CALL_SECONDS, GRACE_SECONDS
 
 _Replaced = "NAME=SPEC: use this {0} for the suite's {0} NAME; may be given several times."
 
@@ -26,6 +27,8 @@ def suite(
     batch_size: options.BatchSize = None,
     catalog: options.CatalogFile = None,
     embedding_cache: options.EmbeddingCache = None,
+    call_timeout: options.CallTimeout = CALL_SECONDS,
+    grace: options.Grace = GRACE_SECONDS,
     set_: Annotated[list[str] | None, typer.Option("--set", help="A setting of all runs, key=value.")] = None,
 ) -> None:
     """Play a suite and write its tables; the same command continues an interrupted suite.
@@ -46,8 +49,10 @@ def suite(
     plan = expand(load_suite(name), changes)
     folder = out or Path("runs") / plan.suite.name
     argv = ["hlmat-bench", *sys.argv[1:]]
-    play_options = PlayOptions(folder, data_root, seed, concurrency, batch_size, catalog, embedding_cache, argv)
-    with console.resumable(), console.counting(plan.suite.name, "runs", "samples") as watcher:
+    play_options = PlayOptions(
+        folder, data_root, seed, concurrency, batch_size, catalog, embedding_cache, argv, call_timeout
+    )
+    with console.resumable(grace), console.counting(plan.suite.name, "runs", "samples") as watcher:
         outcomes = play_suite(plan, play_options, watcher)
     made = results(plan, outcomes)
     files = export.write_tables(folder, plan.suite.title, made, plan.notes())

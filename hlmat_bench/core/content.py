@@ -15,3 +15,9 @@ def folder(name: str) -> Path:
     """
     shipped = _PACKAGE / "_content" / name
     return shipped if shipped.is_dir() else _PACKAGE.parent / name
+
+
+def file(name: str) -> Path:
+    """Return the path of a file that stands at the top of a checkout, and that a wheel ships with the content."""
+    shipped = _PACKAGE / "_content" / name
+    return shipped if shipped.is_file() else _PACKAGE.parent / name

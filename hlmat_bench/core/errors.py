@@ -8,7 +8,9 @@ which requests fail one after the other ends with a `UsageError`.
 from __future__ import annotations
 
 import difflib
+import traceback
 from collections.abc import Iterable
+from typing import Any, Self
 
 #: Of a message; what is longer quotes a file or a reply and tells nobody more.
 MOST_LETTERS = 2000
@@ -40,21 +42,65 @@ class UsageError(HlmatError):
     """Something that the user can correct; the message is one sentence that says how."""
 
 
-class PluginFailed(UsageError):
-    """A plug-in raised an exception, the cause of this one, or returned a value that its contract does not allow."""
-
-
-class RequestFailed(HlmatError):
-    """A request to a model failed and is not sent again: its retries are used up, or a retry cannot help.
+class Failed(HlmatError):
+    """Something failed once: an episode records it, and a run in which it happens again and again ends.
 
     Attributes:
-        advice: what the user can do if every request fails like this one, as an imperative without a full stop
+        advice: what the user can do if it fails every time, as an imperative without a full stop
             (``"take a lower quality= or a resize="``); empty where nothing is known to help.
+        kind: what failures of one kind have in common, as text; empty: their messages.
     """
+
+    kind = ""
 
     def __init__(self, message: str, *, advice: str = "") -> None:
         super().__init__(message)
         self.advice = advice
+
+
+class RequestFailed(Failed):
+    """A request to a model failed and is not sent again: its retries are used up, or a retry cannot help."""
+
+
+class PluginFailed(Failed, UsageError):
+    """A plug-in raised an exception, did not return, or returned a value that its contract does not allow.
+
+    Attributes:
+        traceback: of the plug-in's exception, for its author; empty where it raised none.
+    """
+
+    traceback = ""
+
+    @classmethod
+    def by(cls, error: BaseException, where: str) -> Self:
+        """Return the failure for an exception of a plug-in.
+
+        Args:
+            error: the exception.
+            where: which plug-in failed at what, e.g. ``"The model m failed on the sample a/1"``.
+        """
+        failure = cls(f"{where}: {said(error)}", advice=CORRECT_IT)
+        failure.kind = said(error)
+        if not isinstance(error, CallTimedOut):
+            failure.traceback = "".join(traceback.format_exception(error))
+        failure.__cause__ = error
+        return failure
+
+
+class ModelFailed(PluginFailed):
+    """A model failed at a request, see `PluginFailed`."""
+
+
+class CallTimedOut(HlmatError):
+    """A call of a plug-in did not return within its time limit, in seconds."""
+
+    def __init__(self, limit: float) -> None:
+        super().__init__(f"it did not return within {limit:g} seconds (--call-timeout sets another limit)")
+        self.limit = limit
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Make it again in another process, see ``object.__reduce__``."""
+        return type(self), (self.limit,)
 
 
 class TryAgain(RequestFailed):
@@ -70,11 +116,23 @@ class TryAgain(RequestFailed):
         self.after, self.too_many = after, too_many
 
 
+CORRECT_IT = "correct its plug-in"
+
+
+def said(error: BaseException) -> str:
+    """Return a plug-in's exception in words: its type and the first line of its message, without a full stop."""
+    if isinstance(error, CallTimedOut):
+        return str(error)
+    try:
+        lines = str(error).strip().splitlines()
+    except Exception:  # noqa: BLE001  (an exception of a plug-in may be unable to say what it is)
+        lines = []
+    return (f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__).rstrip(".")
+
+
 def failure_words(error: BaseException) -> str:
-    """Describe a plug-in's exception: its type, the first line of its message, what to do; without a full stop."""
-    said = str(error).strip().splitlines()
-    words = f"{type(error).__name__}: {said[0][:300]}" if said else type(error).__name__
-    return f"{words.rstrip('.')}; correct its plug-in"
+    """Return a plug-in's exception in words, see `said`, and what to do about it."""
+    return f"{said(error)}; {CORRECT_IT}"
 
 
 def unknown(kind: str, name: str, known: Iterable[str], hint: str = "") -> UsageError:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, with_config
 
 from hlmat_bench.core.errors import UsageError, unknown
 from hlmat_bench.core.plain_files import cut
@@ -29,6 +29,10 @@ class Exact(Strict):
     """The base of what programs exchange: besides, nothing is converted, and no number is infinite."""
 
     model_config = ConfigDict(strict=True, allow_inf_nan=False, serialize_by_alias=True, validate_by_name=True)
+
+
+#: Decorates dataclasses that are read from what programs wrote: the rules of `Exact`.
+exact = with_config(ConfigDict(strict=True, allow_inf_nan=False, extra="forbid"))
 
 
 class Misfit(NamedTuple):

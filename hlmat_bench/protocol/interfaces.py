@@ -111,6 +111,7 @@ class ModelTraits:
         price: what it computes the ``cost`` of its replies from; None: unknown.
         concurrency: how many requests it takes at once; None: it does not say.
         log: a file that is copied into the run folder when the run ends; None: no file.
+        timed: each of its calls ends by itself after a time that it limits, so the run's own limit does not apply.
     """
 
     deterministic: bool = True
@@ -120,6 +121,7 @@ class ModelTraits:
     price: Any = None
     concurrency: int | None = None
     log: Any = None
+    timed: bool = False
 
 
 def traits(model: object) -> ModelTraits:

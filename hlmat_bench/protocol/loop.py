@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
 from hlmat_bench.actions import Action
-from hlmat_bench.core.errors import RequestFailed
+from hlmat_bench.core.errors import CallTimedOut, PluginFailed, RequestFailed
 from hlmat_bench.core.types import Mask
 from hlmat_bench.protocol.interfaces import Reply
 from hlmat_bench.protocol.observation import Observation
@@ -33,7 +33,13 @@ class Play:
         state: the episode's state.
         policy: answers.
         pool: threads for pixel work, so that the event loop never waits for it.
+
+    Attributes:
+        state: as given.
+        failure: what ended the episode with ``error``; None where nothing failed.
     """
+
+    failure: RequestFailed | PluginFailed | None = None
 
     def __init__(self, state: EpisodeState, policy: Policy, pool: Executor) -> None:
         self.state = state
@@ -97,8 +103,16 @@ class Play:
         await self.work(self.state.goto, point)
 
     async def work(self, work: Callable[..., T], *arguments: Any, **named: Any) -> T:
-        """Do pixel work in a worker thread and return its result."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, partial(work, *arguments, **named))
+        """Do pixel work in a worker thread and return its result.
+
+        Raises:
+            PluginFailed: when it took too long: only a segmenter can.
+        """
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, partial(work, *arguments, **named))
+        except CallTimedOut as error:
+            who, sample = self.state.segmenter.name, self.state.sample.id
+            raise PluginFailed(f"The segmenter {who} failed on the sample {sample}: {error}") from None
 
 
 async def greedy(play: Play) -> str:
@@ -120,11 +134,15 @@ Begin: TypeAlias = Callable[[Play], Awaitable[None]]
 
 
 async def run_episode(play: Play, strategy: Chooser = greedy, begin: Begin = begin_empty) -> Episode:
-    """Play one sample from its initial state to its end and return the record."""
+    """Play one sample from its initial state to its end and return the record.
+
+    A request or a plug-in that failed ends the episode with ``error``; `Play.failure` is then what was raised.
+    """
     try:
         await begin(play)
         stop = await strategy(play)
-    except RequestFailed as error:
+    except (RequestFailed, PluginFailed) as error:
+        play.failure = error
         await play.do(Action("invalid", reason="api"), None)
         return play.state.record("error", str(error))
     return play.state.record(stop)

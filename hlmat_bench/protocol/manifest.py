@@ -118,11 +118,13 @@ def build(
     limit: int | None,
     shard: str | None,
     samples: int,
+    spec: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the manifest of a run that starts now."""
     return {
         "schema": RUN_SCHEMA,
         "argv": [redact(word) for word in argv],
+        "spec": None if spec is None else _without_secrets(spec),
         "versions": versions(),
         "model": dict(model),
         "task": dict(task),
@@ -141,6 +143,13 @@ def build(
         "finished": None,
         "machine": machine(),
     }
+
+
+def _without_secrets(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the spec of a run as JSON values without keys and tokens; settings hold none."""
+    texts = {key: redact(value) if isinstance(value, str) else value for key, value in spec.items()}
+    plain: dict[str, Any] = json.loads(json.dumps(texts, default=str))
+    return plain
 
 
 def fingerprint(

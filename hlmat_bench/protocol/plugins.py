@@ -28,7 +28,7 @@ from typing import Any, Literal, TypeAlias, Union, get_args, get_origin
 
 from hlmat_bench.core.content import folder
 from hlmat_bench.core.digests import sha256_of
-from hlmat_bench.core.errors import HlmatError, PluginFailed, UsageError, failure_words, unknown
+from hlmat_bench.core.errors import CORRECT_IT, HlmatError, PluginFailed, UsageError, failure_words, unknown
 from hlmat_bench.protocol.interfaces import Facts
 
 Kind: TypeAlias = Literal["model", "segmenter", "strategy", "layout"]
@@ -112,6 +112,23 @@ def build(kind: Kind, name: str, options: Mapping[str, Any], *, others: Iterable
         UsageError: for an unknown name, an option it does not take or whose value it does not take, or something it
             lacks.
     """
+    plugin, given = prepared(kind, name, options, others=others)
+    try:
+        return plugin.factory(**given)
+    except HlmatError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise PluginFailed(f"The {kind} {name!r} cannot be made: {failure_words(error)}.") from error
+
+
+def prepared(
+    kind: Kind, name: str, options: Mapping[str, Any], *, others: Iterable[str] = ()
+) -> tuple[Plugin, dict[str, Any]]:
+    """Return what `build` makes, and its options as the factory takes them, without making it.
+
+    Raises:
+        UsageError: as `build` does, but for what only the factory finds out.
+    """
     plugin = find(kind, name, others)
     if plugin.missing:
         raise UsageError(plugin.missing)
@@ -120,13 +137,7 @@ def build(kind: Kind, name: str, options: Mapping[str, Any], *, others: Iterable
     except TypeError as error:
         takes = ", ".join(_option_names(plugin.factory)) or "no options"
         raise UsageError(f"The {kind} {name!r}: {error}; it takes {takes}.") from error
-    given = _converted(kind, name, plugin.factory, options)
-    try:
-        return plugin.factory(**given)
-    except HlmatError:
-        raise
-    except Exception as error:
-        raise PluginFailed(f"The {kind} {name!r} cannot be made: {failure_words(error)}.") from error
+    return plugin, _converted(kind, name, plugin.factory, options)
 
 
 def _converted(kind: Kind, name: str, factory: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
@@ -136,6 +147,45 @@ def _converted(kind: Kind, name: str, factory: Callable[..., Any], options: Mapp
         key: _value(f"The {kind} {name!r}: {key}=", value, annotations.get(key)) if isinstance(value, str) else value
         for key, value in options.items()
     }
+
+
+def check_made(kind: Kind, plugin: object, attributes: Mapping[str, type], *methods: str) -> None:
+    """Refuse a plug-in that lacks a part of its contract.
+
+    Args:
+        kind: what it should be.
+        plugin: what its factory made.
+        attributes: the type of each attribute that it needs.
+        methods: the methods that it needs.
+
+    Raises:
+        PluginFailed: names the first part that is missing.
+    """
+    wrong = [
+        f"{name}, {wanted.__name__}" for name, wanted in attributes.items()
+        if not isinstance(getattr(plugin, name, None), wanted)
+    ] + [f"{name}(), a method" for name in methods if not callable(getattr(plugin, name, None))]  # fmt: skip
+    if wrong:
+        raise PluginFailed(
+            f"The {kind} of the class {type(plugin).__name__} lacks {wrong[0]} (docs/plugins.md); {CORRECT_IT}."
+        )
+
+
+def spec_of(plugin: Any, kind: Kind) -> dict[str, Any]:
+    """Return what a model or segmenter says of itself for the manifest; one that has no ``spec`` says nothing.
+
+    Raises:
+        PluginFailed: when ``spec()`` fails, or returns no dict.
+    """
+    try:
+        value: Any = getattr(plugin, "spec", dict)()
+    except HlmatError:
+        raise
+    except Exception as error:
+        raise PluginFailed(f"The {kind} {plugin.name} failed in spec(): {failure_words(error)}.") from error
+    if not isinstance(value, dict):
+        raise PluginFailed(f"The {kind} {plugin.name} should return a dict from spec(); {CORRECT_IT}.")
+    return value
 
 
 def find(kind: Kind, name: str, others: Iterable[str] = ()) -> Plugin:
@@ -179,7 +229,13 @@ def available(kind: Kind) -> dict[str, Plugin]:
     for module, origin in _shipped(kind):
         plugins.update(_of_module(kind, module, origin))
     for entry in importlib.metadata.entry_points(group=f"hlmat_bench.{_PLURAL[kind]}"):
-        factory, origin = entry.load(), entry.value.partition(":")[0]
+        try:
+            factory, origin = entry.load(), entry.value.partition(":")[0]
+        except (Exception, SystemExit) as error:
+            raise PluginFailed(
+                f"The installed {kind} {entry.name} cannot be loaded ({failure_words(error)}, or uninstall the package "
+                f"of {entry.value})."
+            ) from error
         facts = getattr(sys.modules.get(origin), "FACTS", {})
         plugins.setdefault(entry.name, Plugin(entry.name, factory, origin, facts=facts.get(entry.name)))
     return plugins
@@ -245,7 +301,7 @@ def _executed(name: str, path: Path) -> ModuleType:
     except SyntaxError as error:
         del sys.modules[name]
         raise UsageError(f"{path} is not valid Python: {error.msg} in line {error.lineno}.") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise PluginFailed(f"The file {path} cannot be loaded: {failure_words(error)}.") from error
     return module

@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from hlmat_bench.points import PointFormat
@@ -36,6 +36,15 @@ class ReplyFormat(Protocol):
     def deterministic(self) -> bool:
         """The same observation always gets the same reply."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class DeclaredFormat:
+    """A `ReplyFormat` as a value."""
+
+    points: PointFormat
+    frame: Frame | None = None
+    deterministic: bool = True
 
 
 class Policy(ReplyFormat, Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
@@ -14,7 +15,7 @@ import numpy as np
 from hlmat_bench.actions import Action
 from hlmat_bench.clicks import Click
 from hlmat_bench.core import masks
-from hlmat_bench.core.errors import PluginFailed, UsageError, failure_words
+from hlmat_bench.core.errors import CORRECT_IT, PluginFailed, UsageError
 from hlmat_bench.core.networks import memory
 from hlmat_bench.core.types import Box, Image, Mask
 from hlmat_bench.protocol.interfaces import BatchSession, RefiningSession, Segmenter, Session
@@ -164,7 +165,8 @@ class SegmentationState:
             found = f"{mask.dtype} {mask.shape}" if isinstance(mask, np.ndarray) else type(mask).__name__
             raise PluginFailed(
                 f"The segmenter {self._segmenter.name} should return a bool array of shape {self.mask.shape}, but "
-                f"returned {found} for the sample {self._sample_id}; correct its plug-in."
+                f"returned {found} for the sample {self._sample_id}",
+                advice=CORRECT_IT,
             )
         return masks.of_shape(mask, self.mask.shape)
 
@@ -178,6 +180,12 @@ class SegmentationState:
             raise
         except UsageError as error:
             raise UsageError(f"{where}. {error}") from error
-        except Exception as error:
-            words = memory.explain(error) or f"{failure_words(error)}, and the same command continues."
-            raise PluginFailed(f"{where}: {words}") from error
+        except BaseException as error:
+            ours = isinstance(error, GeneratorExit) or threading.current_thread() is threading.main_thread()
+            if ours and not isinstance(error, Exception):
+                raise
+            failure = PluginFailed.by(error, where)
+            if (short := memory.explain(error)) is not None:
+                what, _, helps = short.rstrip(".").rpartition(": ")
+                failure = PluginFailed(f"{where}: {what}", advice=helps)
+            raise failure from error

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from hlmat_bench.core.errors import CORRECT_IT, HlmatError, PluginFailed
 from hlmat_bench.protocol import plugins
 from hlmat_bench.protocol.initial import ask_for_box
 from hlmat_bench.protocol.loop import Chooser, Play, greedy
@@ -51,4 +52,24 @@ def find_strategy(name: str) -> Strategy:
     """
     found = plugins.find("strategy", name)
     given = found.factory if isinstance(found.factory, Strategy) else Strategy(found.factory)
+    if found.name not in STRATEGIES:
+        given = replace(given, play=_failing_clearly(given.play, name))
     return replace(given, name=found.identity)
+
+
+def _failing_clearly(choose: Chooser, name: str) -> Chooser:
+    """Name a strategy of a plug-in and the sample in any error of it, and in one that returns no reason of an end."""
+
+    async def play(play: Play) -> str:
+        where = f"The strategy {name} failed on the sample {play.state.sample.id}"
+        try:
+            stop = await choose(play)
+        except HlmatError:
+            raise
+        except Exception as error:
+            raise PluginFailed.by(error, where) from error
+        if not isinstance(stop, str):
+            raise PluginFailed(f"{where}: it should return why it ended, a text", advice=CORRECT_IT)
+        return stop
+
+    return play

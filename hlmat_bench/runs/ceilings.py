@@ -13,10 +13,10 @@ from hlmat_bench.protocol import manifest
 from hlmat_bench.protocol.interfaces import Segmenter
 from hlmat_bench.protocol.reference import REFERENCES
 from hlmat_bench.protocol.settings import digest
-from hlmat_bench.runs.executors import LocalExecutor, Progress
+from hlmat_bench.runs.executors import LocalExecutor, Progress, play_runs
 from hlmat_bench.runs.plan import RunSpec, make_segmenter, path_text
-from hlmat_bench.runs.run import play_runs
 from hlmat_bench.runs.run_folder import Run
+from hlmat_bench.runs.stopping import CALL_SECONDS
 from hlmat_bench.runs.writer import RunWriter
 
 #: Where the runs of all reference policies are kept by default.
@@ -35,6 +35,7 @@ def play(
     data_root: str | os.PathLike[str] | None = None,
     concurrency: int | None = None,
     embedding_cache: str | os.PathLike[str] | None = None,
+    call_timeout: float = CALL_SECONDS,
     settings: Mapping[str, Any] | None = None,
     argv: Sequence[str] = (),
     progress: Progress | None = None,
@@ -45,8 +46,8 @@ def play(
     ``OUT/TASK__SEGMENTER__FINGERPRINT``. ``gt-box`` plays where the segmenter takes boxes.
 
     Args:
-        task, segmenter, budget, initial, limit, seed, data_root, concurrency, embedding_cache, settings, argv,
-            progress: see `hlmat_bench.runs.run.run`.
+        task, segmenter, budget, initial, limit, seed, data_root, concurrency, embedding_cache, call_timeout, settings,
+            argv, progress: see `hlmat_bench.runs.run.run`.
         out: the folder of all ceilings.
 
     Returns:
@@ -68,12 +69,14 @@ def play(
         settings=dict(settings or {}),
     )
     data, tool = spec.open_data(), make_segmenter(spec.segmenter, spec.embedding_cache)
-    writers = []
+    setups, writers = [], []
     for player in players(tool):
         setup = replace(spec, model=player).open(data=data, segmenter=tool)
         document = setup.manifest(argv)
-        writers.append(RunWriter(folder(document, Path(out)) / player, setup, document))
-    return {run.folder.name: run for run in play_runs(writers, LocalExecutor(concurrency), progress)}
+        setups.append(setup)
+        writers.append(RunWriter.of(folder(document, Path(out)) / player, setup, document))
+    executor = LocalExecutor(setups, concurrency, call_timeout=call_timeout)
+    return {run.folder.name: run for run in play_runs(writers, executor, progress)}
 
 
 def players(segmenter: Segmenter) -> list[str]:

@@ -15,13 +15,15 @@ import time
 from collections import deque
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any
 
 from filelock import FileLock, Timeout
 
-from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.errors import HlmatError, PluginFailed, UsageError
 from hlmat_bench.protocol.records import EPISODES, Damaged, Episode, read_values, to_record
+from hlmat_bench.runs.measures import MEASURES, Heads, MeasuresLog, Measuring
 
 EARLY = "episodes.early.jsonl"
 HISTORY = "history.jsonl"
@@ -94,10 +96,12 @@ class Recorded:
     Attributes:
         stop: why its episode ended.
         data: the digests of the data it was played on, as in `Episode`.
+        early: it stands in episodes.early.jsonl alone.
     """
 
     stop: str
     data: Mapping[str, str] = field(default_factory=dict)
+    early: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,15 +112,24 @@ class Finished:
         sample_id: the sample.
         recorded: what the run folder says of it.
         line: its line of episodes.jsonl.
+        measure: its line of measures.jsonl; None where it was not measured.
+        failure: of a plug-in, which ended the episode with ``error``; None where none failed.
     """
 
     sample_id: str
     recorded: Recorded
     line: bytes
+    measure: bytes | None = None
+    failure: PluginFailed | None = None
 
     @classmethod
-    def of(cls, episode: Episode) -> Finished:
-        """Return an episode as it is written.
+    def of(cls, episode: Episode, how: Measuring | None = None, failure: HlmatError | None = None) -> Finished:
+        """Return an episode as it is written. Call it in a worker thread: measuring takes some milliseconds.
+
+        Args:
+            episode: the episode.
+            how: how it is measured; None: it is measured when its run is scored.
+            failure: what ended it with ``error``, if anything did.
 
         Raises:
             UsageError: when it holds what JSON does not know.
@@ -125,7 +138,9 @@ class Finished:
             line = to_record(episode)
         except (ValueError, TypeError) as error:
             raise UsageError(f"The episode of the sample {episode.sample_id} cannot be written: {error}.") from error
-        return cls(episode.sample_id, Recorded(episode.stop, episode.data), line)
+        measure = None if how is None else how.line(line, episode)
+        of_plugin = failure if isinstance(failure, PluginFailed) else None
+        return cls(episode.sample_id, Recorded(episode.stop, episode.data), line, measure, of_plugin)
 
 
 def recorded(folder: Path) -> dict[str, Recorded]:
@@ -137,10 +152,11 @@ def recorded(folder: Path) -> dict[str, Recorded]:
     Raises:
         UsageError: when a sample stands twice in one file.
     """
-    lines: dict[str, Any] = {}
+    found: dict[str, Recorded] = {}
     damaged = False
+    known = Heads(folder).find
     for path in (folder / EPISODES, folder / EARLY):
-        for key, _, value in _whole_lines(path, damaged=True):
+        for key, _, value in _whole_lines(path, damaged=True, known=known):
             if isinstance(value, Damaged):
                 damaged = True
                 log.warning(
@@ -149,11 +165,13 @@ def recorded(folder: Path) -> dict[str, Recorded]:
                     path,
                     DAMAGED,
                 )
-            else:
-                lines[key] = value
+            elif key not in found:
+                early = path.name == EARLY
+                found[key] = Recorded(str(value.get("stop")), value.get("data") or {}, early)
     if damaged:
         _move(folder, lambda _, value: isinstance(value, Damaged), folder / DAMAGED)
-    return {key: Recorded(str(value.get("stop")), value.get("data") or {}) for key, value in lines.items()}
+        return recorded(folder)
+    return found
 
 
 def set_aside(folder: Path, again: Container[str]) -> None:
@@ -172,14 +190,18 @@ class EpisodeLog:
     Args:
         folder: the run folder; the caller holds its `RunLock`.
         order: the ids of all samples of the run, in their order.
+        found: what `recorded` returned, where nothing has moved since; None: episodes.jsonl is read.
 
     Raises:
         UsageError: when the files of an earlier run are damaged or cannot be written.
     """
 
-    def __init__(self, folder: Path, order: Iterable[str]) -> None:
+    def __init__(self, folder: Path, order: Iterable[str], found: Mapping[str, Recorded] | None = None) -> None:
         self._folder = folder
-        done = {key for key, _, _ in _whole_lines(folder / EPISODES)}
+        if found is None:
+            done = {key for key, _, _ in _whole_lines(folder / EPISODES)}
+        else:
+            done = {key for key, what in found.items() if not what.early}
         early = {key: line for key, line, _ in _whole_lines(folder / EARLY) if key not in done}
         self._ready: dict[str, bytes] = early
         self._expected = deque(key for key in order if key not in done)
@@ -187,6 +209,10 @@ class EpisodeLog:
         self._error: Exception | None = None
         self._main = _open(folder / EPISODES)
         self._early = _open(folder / EARLY)
+        try:
+            self._measures = MeasuresLog(folder / MEASURES)
+        except OSError as error:
+            raise _not_writable(folder / MEASURES, error) from error
         self._unsynced: set[int] = set()
         self._drain()
         self._thread = threading.Thread(target=self._run, name="episode-log", daemon=True)
@@ -211,16 +237,14 @@ class EpisodeLog:
         self._thread.join()
         os.close(self._main)
         os.close(self._early)
+        self._measures.close()
         if not self._ready and self._error is None:
             (self._folder / EARLY).unlink(missing_ok=True)
         self._raise_error()
 
     def _raise_error(self) -> None:
         if isinstance(self._error, OSError):
-            raise UsageError(
-                f"Writing to {self._folder} failed ({self._error.strerror}); what was written is kept: make room and "
-                "run the same command again."
-            ) from self._error
+            raise _write_failed(self._folder, self._error) from self._error
         if self._error is not None:
             raise self._error
 
@@ -246,6 +270,8 @@ class EpisodeLog:
         if self._expected and self._expected[0] != episode.sample_id:
             self._write(self._early, episode.line)
         self._drain()
+        if episode.measure is not None:
+            self._measures.append(episode.measure)
 
     def _drain(self) -> None:
         """Write every episode whose turn it is."""
@@ -273,19 +299,29 @@ class EpisodeLog:
         self._unsynced.clear()
 
 
+def _write_failed(folder: Path, error: OSError) -> UsageError:
+    return UsageError(
+        f"Writing to {folder} failed ({error.strerror}); what was written is kept: make room and run the same command "
+        "again."
+    )
+
+
 def _open(path: Path) -> int:
     try:
         return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}.") from error
+        raise _not_writable(path, error) from error
 
 
-def _whole_lines(path: Path, *, damaged: bool = False) -> Iterator[tuple[str, bytes, Any]]:
+def _whole_lines(
+    path: Path, *, damaged: bool = False, known: Callable[[str], Any] | None = None
+) -> Iterator[tuple[str, bytes, Any]]:
     """Read the complete lines of a log with their sample ids and values; cut an unfinished last line off the file.
 
     Args:
         path: the log.
         damaged: also give damaged lines, without a sample id and with `Damaged` as their value.
+        known: see `read_values`.
 
     Raises:
         UsageError: when a sample stands twice, or a line is damaged and they are not wanted.
@@ -293,7 +329,7 @@ def _whole_lines(path: Path, *, damaged: bool = False) -> Iterator[tuple[str, by
     if not path.exists():
         return
     whole = 0
-    for line, value in read_values(path, damaged=damaged):
+    for line, value in read_values(path, damaged=damaged, known=known):
         yield "" if isinstance(value, Damaged) else str(value["sample_id"]), line, value
         whole += len(line)
     if whole < path.stat().st_size:
@@ -301,51 +337,63 @@ def _whole_lines(path: Path, *, damaged: bool = False) -> Iterator[tuple[str, by
 
 
 def _move(folder: Path, moves: Callable[[str, Any], bool], to: Path) -> None:
-    """Move lines of both logs into another file.
+    """Move lines of both logs into another file, one line in memory at a time.
 
     A kill at any moment loses no episode: the other file is written first, episodes.jsonl is cut last. What stood
     behind the first line that moves waits in episodes.early.jsonl, as if it had ended before its turn.
     """
-    moved, waiting, kept_from = list[bytes](), dict[str, bytes](), 0
-    for key, line, value in _whole_lines(folder / EPISODES, damaged=True):
-        if moves(key, value):
-            moved.append(line)
-        elif moved:
-            waiting[key] = line
-        else:
-            kept_from += len(line)
-    in_main = bool(moved)
-    for key, line, value in _whole_lines(folder / EARLY, damaged=True):
-        if not moves(key, value):
-            waiting[key] = line
-        elif line not in moved:
-            moved.append(line)
-    _append_new(to, moved)
-    _replace(folder / EARLY, waiting.values())
-    if in_main:
+    try:
+        _move_lines(folder, moves, to)
+    except OSError as error:
+        raise _write_failed(folder, error) from error
+
+
+def _move_lines(folder: Path, moves: Callable[[str, Any], bool], to: Path) -> None:
+    draft = folder / f"{EARLY}.draft"
+    kept_from, cut, samples, there = 0, False, set[str](), _whole_digests(to)
+    with _opened(to, "ab") as moved, _opened(draft, "wb") as waiting:
+        for path in (folder / EPISODES, folder / EARLY):
+            for key, line, value in _whole_lines(path, damaged=True):
+                if moves(key, value):
+                    cut = cut or path.name == EPISODES
+                    if (digest := sha256(line).digest()) not in there:  # a call that was killed may have moved it
+                        there.add(digest)
+                        moved.write(line)
+                elif key not in samples or isinstance(value, Damaged):
+                    samples.add(key)
+                    if cut or path.name == EARLY:
+                        waiting.write(line)
+                    else:
+                        kept_from += len(line)
+        for file in (moved, waiting):
+            file.flush()
+            os.fsync(file.fileno())
+    draft.replace(folder / EARLY)
+    if cut:
         os.truncate(folder / EPISODES, kept_from)
 
 
-def _append_new(path: Path, lines: Iterable[bytes]) -> None:
-    """Append lines that the file does not hold: after a kill, some may have been written before."""
-    there = set(path.read_bytes().splitlines(keepends=True)) if path.exists() else set()
-    with _opened(path, "ab") as file:
-        file.writelines(line for line in lines if line not in there)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _replace(path: Path, lines: Iterable[bytes]) -> None:
-    draft = path.with_name(path.name + ".draft")
-    with _opened(draft, "wb") as file:
-        file.writelines(lines)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+def _whole_digests(path: Path) -> set[bytes]:
+    """Return the SHA-256 of the complete lines of a file, and cut an unfinished last line off it."""
+    if not path.exists():
+        return set()
+    whole, digests = 0, set[bytes]()
+    with path.open("rb") as file:
+        for line in file:
+            if line.endswith(b"\n"):
+                digests.add(sha256(line).digest())
+                whole += len(line)
+    if whole < path.stat().st_size:
+        os.truncate(path, whole)
+    return digests
 
 
 def _opened(path: Path, mode: str) -> IO[Any]:
     try:
         return path.open(mode)
     except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}.") from error
+        raise _not_writable(path, error) from error
+
+
+def _not_writable(path: Path, error: OSError) -> UsageError:
+    return UsageError(f"{path} cannot be written: {error.strerror}.")

@@ -14,13 +14,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from hlmat_bench.actions import box_form
-from hlmat_bench.core.errors import UsageError
+import numpy as np
+
+from hlmat_bench.actions import Action, box_form
+from hlmat_bench.core.errors import CallTimedOut, UsageError
 from hlmat_bench.core.samples import Sample, Source
 from hlmat_bench.core.text import redact
 from hlmat_bench.data import check as data_check
 from hlmat_bench.data.tasks import Task, load_task
-from hlmat_bench.models.api.limits import MeteredModel, UsageMeter
+from hlmat_bench.models.api.limits import MeteredModel, RequestMeter, UsageMeter
 from hlmat_bench.models.api.reply_cache import CachedModel
 from hlmat_bench.models.catalog import Catalog, ModelChoice
 from hlmat_bench.points import PointFormat
@@ -29,16 +31,17 @@ from hlmat_bench.protocol import manifest, plugins
 from hlmat_bench.protocol.interfaces import BatchModel, Model, Segmenter, Session, accepts_mask, traits
 from hlmat_bench.protocol.loop import Play, run_episode
 from hlmat_bench.protocol.observation import RequestBuilder
-from hlmat_bench.protocol.policies import ModelPolicy, Policy
+from hlmat_bench.protocol.policies import DeclaredFormat, ModelPolicy, Policy
 from hlmat_bench.protocol.prompts import check_template
 from hlmat_bench.protocol.reference import PIXELS, ReferencePolicy, ReferenceSpec, find_reference
 from hlmat_bench.protocol.reward_models import with_reward_model
-from hlmat_bench.protocol.settings import MASK_STATES, NEEDS, PROTOCOL_ID, ProtocolSettings, is_state
+from hlmat_bench.protocol.settings import MASK_STATES, NEEDS, PROTOCOL_ID, ProtocolSettings, answer_rule, is_state
 from hlmat_bench.protocol.state import EpisodeState
 from hlmat_bench.protocol.strategies import find_strategy
 from hlmat_bench.runs import task_kinds
-from hlmat_bench.runs.batching import RequestBatcher
+from hlmat_bench.runs.batching import CheckedModel, RequestBatcher
 from hlmat_bench.runs.episode_log import Finished
+from hlmat_bench.runs.measures import Measuring
 from hlmat_bench.runs.shards import select_samples
 
 
@@ -80,8 +83,11 @@ class RunSpec:
         name = load_task(self.task).name
         return Path("runs") / folder_name(self.model, name, self.segmenter, self.strategy, self.initial, self.shard)
 
-    def open_data(self) -> RunData:
-        """Read the task and its samples, and look at a part of their files.
+    def open_data(self, *, look: bool = True) -> RunData:
+        """Read the task and its samples.
+
+        Args:
+            look: look at a part of their files, too.
 
         Raises:
             UsageError: when they are not there or damaged.
@@ -90,7 +96,8 @@ class RunSpec:
         _, data, _ = split_settings(self.settings)
         source = task.source(self.data_root or os.environ.get("HLMAT_DATA"), seed=self.seed, overrides=data)
         samples = select_samples(source.samples(), self.shard, self.limit)
-        data_check.look(source, samples)
+        if look:
+            data_check.look(source, samples)
         return RunData(task, source, samples)
 
     def open(
@@ -117,6 +124,8 @@ class RunSpec:
         tool = segmenter or make_segmenter(self.segmenter, self.embedding_cache)
         _check_segmenter(tool, settings, needs_box=plan.needs_box)
         made = None if reference else choice.make()
+        if made is not None:
+            plugins.check_made("model", made, {"name": str, "points": PointFormat}, "reply")
         predicts = choice.predicts_iou or traits(made).predicts_iou
         settings = with_reward_model(settings, plan.strategy.needs, predicts=predicts)
         declared = PIXELS if made is None else PointFormat.named(points) if points else made.points
@@ -171,15 +180,24 @@ class RunSetup:
         """How images are changed before the model sees them."""
         return traits(self.model).resize
 
+    @property
+    def most_requests(self) -> int:
+        """The most requests that an episode takes."""
+        return self.settings.most_requests(self.plan.strategy.needs)
+
+    @cached_property
+    def measuring(self) -> Measuring:
+        """How its episodes are measured."""
+        return Measuring(self.settings.budget, answer_rule(self._protocol()))
+
     @cached_property
     def model_spec(self) -> dict[str, Any]:
         """What the manifest says of the model or the reference."""
         if self.model is None:
             name = ",".join([self.choice.plugin, *(f"{key}={value}" for key, value in self.choice.options.items())])
             return {"name": name, "kind": "reference"}
-        describe = getattr(self.model, "spec", dict)
         catalog = {} if self.choice.described is None else {"catalog": dict(self.choice.described)}
-        return {"name": self.model.name, "kind": "model", **describe(), **catalog}
+        return {"name": self.model.name, "kind": "model", **plugins.spec_of(self.model, "model"), **catalog}
 
     def manifest(self, argv: Sequence[str] = ()) -> dict[str, Any]:
         """Return the run's manifest.
@@ -187,45 +205,45 @@ class RunSetup:
         Args:
             argv: the command line.
         """
-        protocol = {"id": PROTOCOL_ID, **self.settings.model_dump(mode="json"), **self.plan.names()}
         return manifest.build(
             argv=argv,
             model=self.model_spec,
             task=task_spec(self.data.task, self.data.source),
-            segmenter={"name": self.segmenter.name, **self.segmenter.spec()},
-            protocol=protocol,
+            segmenter={"name": self.segmenter.name, **plugins.spec_of(self.segmenter, "segmenter")},
+            protocol=self._protocol(),
             points=dataclasses.asdict(self.points),
             resize=self.resize.name,
             seed=self.spec.seed,
             limit=self.spec.limit,
             shard=self.spec.shard,
             samples=len(self.data.samples),
+            spec=self.spec.to_json(),
         )
+
+    def _protocol(self) -> dict[str, Any]:
+        return {"id": PROTOCOL_ID, **self.settings.model_dump(mode="json"), **self.plan.names()}
 
     def meter(self, max_requests: int | None = None, max_cost: float | None = None) -> UsageMeter:
         """Return a meter of the run's requests, with the limits that are given.
 
         Raises:
-            UsageError: when a limit allows no episode.
+            UsageError: when a limit allows no episode, or cannot be kept for this model.
         """
-        per_episode = self.settings.most_requests(self.plan.strategy.needs)
-        return UsageMeter(max_requests=max_requests, max_cost=max_cost, per_episode=per_episode)
+        meter = UsageMeter(max_requests=max_requests, max_cost=max_cost, per_episode=self.most_requests)
+        if meter.limited or self.spec.cache is not None:
+            if self.model is None or isinstance(self.model, BatchModel):
+                raise UsageError(
+                    f"--cache, --max-requests and --max-cost are for a model behind an API; {self.model_spec['name']} "
+                    "runs here, so leave them out."
+                )
+            meter.check(self.model)
+        return meter
 
-    def asked_model(self, meter: UsageMeter) -> Model | None:
-        """Return the model with the meter's limits and the cache of replies before it; None for a reference policy.
-
-        Raises:
-            UsageError: when the model cannot be limited in that way, or is not asked one request at a time.
-        """
-        if not meter.limited and self.spec.cache is None:
-            return self.model
+    def asked_model(self, meter: RequestMeter) -> Model | None:
+        """Return the model with a meter and the cache of replies before it; None for a reference policy."""
         if self.model is None or isinstance(self.model, BatchModel):
-            raise UsageError(
-                f"--cache, --max-requests and --max-cost are for a model behind an API; {self.model_spec['name']} runs "
-                "here, so leave them out."
-            )
-        meter.check(self.model)
-        metered = MeteredModel(self.model, meter)
+            return self.model
+        metered = MeteredModel(CheckedModel(self.model), meter)
         return metered if self.spec.cache is None else CachedModel(metered, self.model_spec, Path(self.spec.cache))
 
     async def play(
@@ -234,12 +252,33 @@ class RunSetup:
         """Play one sample to its end; see `open_episode` for the arguments.
 
         Raises:
-            PluginFailed, UsageError: for what ends the run.
+            UsageError: for what ends the run.
         """
         loop = asyncio.get_running_loop()
         opening = loop.run_in_executor(pool, self.open_episode, sample, batcher, pool, encoders)
-        episode = await run_episode(await opening, self.plan.strategy.play, self.plan.begin)
-        return await loop.run_in_executor(pool, Finished.of, episode)
+        try:
+            play = await opening
+        except CallTimedOut as error:
+            raise UsageError(f"The files of the sample {sample.id} could not be read: {error}.") from None
+        episode = await run_episode(play, self.plan.strategy.play, self.plan.begin)
+        return await loop.run_in_executor(pool, Finished.of, episode, self.measuring, play.failure)
+
+    def failed(self, sample: Sample, why: str) -> Finished:
+        """Return the episode of a sample that cannot be played, as failed. Its image is not opened."""
+        truth = self.data.source.truth(sample)
+        blank = np.zeros((*truth.mask.shape, 3), np.uint8)
+        state = EpisodeState(
+            sample,
+            blank,
+            truth,
+            self.segmenter,
+            self.settings,
+            DeclaredFormat(self.points),
+            seed=self.spec.seed,
+            data=digests_of(self.data.source, sample),
+        )
+        state.apply(Action("invalid", reason="api"), None)
+        return Finished.of(state.record("error", why), self.measuring)
 
     def open_episode(self, sample: Sample, batcher: RequestBatcher | None, pool: Executor, encoders: Executor) -> Play:
         """Open one sample: read its image and its ground truth. Call it in a worker thread.
@@ -320,6 +359,7 @@ def make_segmenter(spec: str, embedding_cache: str | os.PathLike[str] | None = N
             )
         options["embedding_cache"] = os.fspath(embedding_cache)
     segmenter: Segmenter = plugins.build("segmenter", name, options)
+    plugins.check_made("segmenter", segmenter, {"name": str, "accepts_box": bool}, "open", "spec")
     return segmenter
 
 

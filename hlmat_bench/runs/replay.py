@@ -90,7 +90,7 @@ def reopened(
     if segmenter is None and recorded["name"] not in plugins.available("segmenter"):
         raise UsageError(f"The run's segmenter {recorded['name']} is no name here; give its file with --segmenter.")
     tool = make_segmenter(segmenter or recorded["name"])
-    if (spec := {"name": tool.name, **tool.spec()}) != recorded:
+    if (spec := {"name": tool.name, **plugins.spec_of(tool, "segmenter")}) != recorded:
         what, before, after = first_difference("segmenter", recorded, spec)
         raise UsageError(
             f"This is not the run's segmenter ({what} is {before} in its manifest and {after} here); name it with its "

@@ -11,19 +11,28 @@ import json
 import zlib
 from collections.abc import Container, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.models.api.reply_cache import to_json
-from hlmat_bench.protocol.interfaces import Model, Reply, Request, close
+from hlmat_bench.protocol.interfaces import BatchModel, Model, Reply, Request, close
 from hlmat_bench.protocol.records import to_line
-from hlmat_bench.runs.batching import checked
 
 JOURNAL = "replies.jsonl"
 #: After how many lines the file is written anew, without those whose episodes are recorded.
 _MOST_LINES = 4096
 #: Seconds that the end of a run waits for replies that are under way.
 GRACE_SECONDS = 10.0
+
+
+class Journal(Protocol):
+    """Keeps the replies of episodes that are under way."""
+
+    def find(self, sample_id: str, key: str) -> list[Reply] | None:
+        """Return the replies to a request; None where it was not answered before."""
+
+    def add(self, sample_id: str, key: str, replies: list[Reply]) -> None:
+        """Keep the replies to a request."""
 
 
 class ReplyJournal:
@@ -49,6 +58,10 @@ class ReplyJournal:
     def find(self, sample_id: str, key: str) -> list[Reply] | None:
         """Return the replies to a request; None where it was not answered before."""
         return self._live.get(sample_id, {}).get(key)
+
+    def kept(self, sample_id: str) -> dict[str, list[Reply]]:
+        """Return all replies about a sample, by request."""
+        return dict(self._live.get(sample_id, {}))
 
     def add(self, sample_id: str, key: str, replies: list[Reply]) -> None:
         """Keep the replies to a request."""
@@ -96,7 +109,7 @@ class JournaledModel:
     A request that was sent is paid: where the run ends meanwhile, its reply is waited for at `close`, for a while.
     """
 
-    def __init__(self, model: Model, journal: ReplyJournal) -> None:
+    def __init__(self, model: Model, journal: Journal) -> None:
         self._model, self._journal = model, journal
         self.name, self.points = model.name, model.points
         self._under_way: set[asyncio.Task[list[Reply]]] = set()
@@ -129,10 +142,14 @@ class JournaledModel:
         kept = self._journal.find(request.sample_id, key)
         if kept is not None:
             return kept
-        # Checked before they are kept; who asks checks them for models that keep none.
-        replies = checked(await self._model.reply(request), request.n, self.name)
+        replies = await self._model.reply(request)
         self._journal.add(request.sample_id, key, replies)
         return replies
+
+
+def journaled(model: Model | None, journal: Journal) -> Model | None:
+    """Return a model whose replies a journal keeps. A model that runs here, or None, is returned as it is."""
+    return model if model is None or isinstance(model, BatchModel) else JournaledModel(model, journal)
 
 
 def _key(request: Request) -> str:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from hlmat_bench.protocol.interfaces import Model
-from hlmat_bench.runs.executors import Executor, LocalExecutor, Progress
+from hlmat_bench.runs.execution import Execution
+from hlmat_bench.runs.executors import Progress
 from hlmat_bench.runs.failures import IN_A_ROW
+from hlmat_bench.runs.heartbeat import OnBeat
 from hlmat_bench.runs.plan import RunSpec, path_text
 from hlmat_bench.runs.run_folder import Run
-from hlmat_bench.runs.writer import RunWriter
+from hlmat_bench.runs.stopping import CALL_SECONDS
 
 
 def run(
@@ -37,10 +38,16 @@ def run(
     cache: str | os.PathLike[str] | None = None,
     embedding_cache: str | os.PathLike[str] | None = None,
     max_failures: int = IN_A_ROW,
+    call_timeout: float = CALL_SECONDS,
     lock: bool = True,
+    executor: str | None = None,
+    workers: int | str | None = None,
+    gpus_per_worker: float | None = None,
+    ray_address: str | None = None,
     settings: Mapping[str, Any] | None = None,
     argv: Sequence[str] = (),
     progress: Progress | None = None,
+    on_beat: OnBeat | None = None,
 ) -> Run:
     """Play a task and score it; called again with the same arguments it continues where it stopped.
 
@@ -66,17 +73,26 @@ def run(
         cache: a folder for the replies of a model behind an API, which are then not asked for again, in this run or
             another.
         embedding_cache: a folder for what the segmenter's encoder makes of images, which are then not encoded again.
-        max_failures: failed requests in a row that end the run. It ends, too, when its first
-            `hlmat_bench.runs.failures.FIRST` requests fail alike. In both cases the failures are not recorded.
+        max_failures: failed requests in a row that end the run, or episodes in a row in which the segmenter fails. It
+            ends, too, when the first `hlmat_bench.runs.failures.FIRST` fail alike. In both cases the failures are not
+            recorded.
+        call_timeout: seconds that one call of the segmenter, or of a model without a time limit of its own, may take.
         lock: keep other processes out of the run folder; False where its file system has no locks.
+        executor: ``local`` plays in this process, ``ray`` with workers; None: workers where one of the next three is
+            given.
+        workers: processes with a model and a segmenter each; ``"auto"``: one per GPU, else one per pair of cores.
+        gpus_per_worker: GPUs of each; None: one, or an equal share where there are fewer GPUs than workers.
+        ray_address: of a Ray cluster, or ``auto``; None: Ray is started on this machine.
         settings: more settings of the protocol (``{"overlay.color": "blue"}``) and of the data
             (``{"data.missing": "skip"}``), and ``points``, a format that replaces the model's declared one.
         argv: the command line, for the manifest.
         progress: called with (episodes done, episodes in all).
+        on_beat: called about every 2 seconds, from a thread of its own, with the run's numbers so far:
+            `hlmat_bench.runs.tally.Tally.numbers` and `hlmat_bench.runs.heartbeat.Beat`.
 
     Returns:
-        The run. Episodes whose model could not be asked have ``stop`` ``error``; ``scores()["failures"]`` counts them,
-        and the same call asks them again.
+        The run. Episodes whose model could not be asked, or whose segmenter failed, have ``stop`` ``error``;
+        ``scores()["failures"]`` counts them, and the same call asks them again.
 
     Raises:
         UsageError: for what the caller can correct; finished episodes are kept. Where a limit ended the run, they are
@@ -98,45 +114,20 @@ def run(
         embedding_cache=path_text(embedding_cache),
         settings=dict(settings or {}),
     )
-    setup = spec.open(None if isinstance(model, str) else model)
-    writer = RunWriter(
-        Path(out) if out else spec.folder(),
-        setup,
-        setup.manifest(argv),
-        meter=setup.meter(max_requests, max_cost),
+    how = Execution(
+        concurrency=concurrency,
+        batch_size=batch_size,
+        max_requests=max_requests,
+        max_cost=max_cost,
         max_failures=max_failures,
+        call_timeout=call_timeout,
         lock=lock,
+        executor=executor,
+        workers=workers,
+        gpus_per_worker=gpus_per_worker,
+        ray_address=ray_address,
+        progress=progress,
+        on_beat=on_beat,
     )
-    [finished] = play_runs([writer], LocalExecutor(concurrency, batch_size), progress)
-    return finished
-
-
-def play_runs(writers: Sequence[RunWriter], executor: Executor, progress: Progress | None = None) -> list[Run]:
-    """Play runs over the same samples, each into its own folder, and score them.
-
-    Args:
-        writers: of the runs, not entered yet.
-        executor: plays them.
-        progress: called with (episodes done, episodes in all).
-
-    Raises:
-        UsageError: as `run` does.
-    """
-
-    def report() -> None:
-        if progress:
-            progress(sum(writer.count for writer in writers), len(writers) * len(writers[0].setup.data.samples))
-
-    with ExitStack() as stack:
-        for writer in writers:
-            stack.enter_context(writer)
-        report()
-        executor.play(writers, report)
-        for writer in writers:
-            writer.end()
-            writer.close_files()
-        if cut_short := [error for writer in writers if (error := writer.limit_reached())]:
-            for writer in writers:
-                Run(writer.folder).score()
-            raise cut_short[0]
-        return [writer.finish() for writer in writers]
+    made = None if isinstance(model, str) else model
+    return how.play(spec, Path(out) if out else spec.folder(), model=made, argv=argv)

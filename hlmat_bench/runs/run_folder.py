@@ -11,9 +11,10 @@ from hlmat_bench.core.text import valid
 from hlmat_bench.protocol import manifest
 from hlmat_bench.protocol.records import EPISODES, Episode, read_episodes
 from hlmat_bench.protocol.settings import answer_rule
-from hlmat_bench.runs import replay_result, sealed_scores
+from hlmat_bench.runs import measures, replay_result, sealed_scores
+from hlmat_bench.scores.episode_scores import EpisodeScores
 from hlmat_bench.scores.registry import further
-from hlmat_bench.scores.scoring import score_episodes
+from hlmat_bench.scores.scoring import score_episodes, score_samples
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,6 +39,11 @@ class Run:
         path = self.folder / EPISODES
         return read_episodes(path) if path.exists() else iter(())
 
+    def samples(self) -> list[EpisodeScores]:
+        """Return the finished episodes in numbers, in the samples' order."""
+        protocol = self.manifest["protocol"]
+        return measures.measured(self.folder, protocol["budget"], answer_rule(protocol))
+
     def scores(self) -> dict[str, Any]:
         """Return what scores.json holds, where it is of these episodes and unchanged; else compute it again."""
         found = sealed_scores.read(self.folder)
@@ -46,16 +52,13 @@ class Run:
     def score(self) -> dict[str, Any]:
         """Compute the scores from the episodes alone and write scores.json; add what a replay of them found."""
         protocol, found = self.manifest["protocol"], replay_result.load(self.folder)
-        regrets = None if found is None else found.regrets
         digest = replay_result.digest_of(self.folder)
-        scores = score_episodes(
-            self.episodes(),
-            budget=protocol["budget"],
-            track=protocol["track"],
-            rule=answer_rule(protocol),
-            regrets=regrets,
-        )
-        if found is not None:
+        budget, track = protocol["budget"], protocol["track"]
+        if found is None:
+            scores = score_samples(self.samples(), budget=budget, track=track)
+        else:  # further scores may be of the regrets, which a replay knows and measures do not
+            rule = answer_rule(protocol)
+            scores = score_episodes(self.episodes(), budget=budget, track=track, rule=rule, regrets=found.regrets)
             scores["replay"] = found.summary()
         sealed_scores.write(self.folder, scores, digest)
         return scores

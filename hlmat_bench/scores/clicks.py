@@ -9,15 +9,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 
+from hlmat_bench.core.validation import exact
 from hlmat_bench.protocol.records import Step
 from hlmat_bench.scores.intervals import bootstrap
 from hlmat_bench.scores.outcomes import ClickPlace
 
 
+@exact
 @dataclass(frozen=True, slots=True)
 class ValidClick:
     """A click that went to the segmenter.
@@ -36,9 +39,10 @@ class ValidClick:
     localises: bool
     hit: bool
     gain: float
-    regret: float | None
+    regret: float | None = None
 
 
+@exact
 @dataclass
 class EpisodeClicks:
     """The clicks of one episode.
@@ -58,9 +62,9 @@ class EpisodeClicks:
     invalid: Counter[str] = field(default_factory=Counter)
     finish: Counter[str] = field(default_factory=Counter)
     valid: list[ValidClick] = field(default_factory=list)
-    _acted: bool = field(default=False, init=False)
+    _acted: Annotated[bool, Field(exclude=True)] = field(default=False, init=False, compare=False)
 
-    def note(self, step: Step, place: ClickPlace | None, *, gain: float, iou: float, regret: float | None) -> None:
+    def note(self, step: Step, place: ClickPlace | None, *, gain: float, iou: float) -> None:
         """Add a step.
 
         Args:
@@ -68,7 +72,6 @@ class EpisodeClicks:
             place: where it clicked; None when it is no click.
             gain: the change of IoU.
             iou: after the step.
-            regret: of its click, where known.
         """
         action = step.action
         if step.finish not in (None, "stop"):
@@ -84,7 +87,7 @@ class EpisodeClicks:
         if place is not None:
             positive = action.click.positive
             hit = place.corrected_by(positive)
-            self.valid.append(ValidClick(step.t, positive, localises, hit, gain, regret))
+            self.valid.append(ValidClick(step.t, positive, localises, hit, gain))
             self.first_inside = self.first_inside or (step.t == 1 and positive and place.inside)
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, GetPydanticSchema
+from pydantic_core import CoreSchema, core_schema
 
 from hlmat_bench.core.masks import RLE
+from hlmat_bench.core.validation import exact
 from hlmat_bench.scores.clicks import EpisodeClicks
 from hlmat_bench.scores.failures import EpisodeFailures
 from hlmat_bench.scores.search import Tried
@@ -18,9 +21,33 @@ from hlmat_bench.scores.search import Tried
 Areas: TypeAlias = tuple[int, int]
 
 
+def _array(dtype: type[np.number[Any]], item: CoreSchema) -> GetPydanticSchema:
+    """Read a JSON list as an array (n,), and write it as a list."""
+    listed = core_schema.list_schema(item, strict=True)
+    schema = core_schema.no_info_after_validator_function(
+        lambda values: np.array(values, dtype),
+        listed,
+        serialization=core_schema.plain_serializer_function_ser_schema(lambda array: array.tolist()),
+    )
+    return GetPydanticSchema(lambda _, handler: schema)
+
+
+_Pixels: TypeAlias = Annotated[NDArray[np.int64], _array(np.int64, core_schema.int_schema(strict=True, ge=0, lt=2**63))]
+_Shares: TypeAlias = Annotated[
+    NDArray[np.float64], _array(np.float64, core_schema.float_schema(strict=True, ge=0, le=1, allow_inf_nan=False))
+]
+_Unwritten: TypeAlias = Annotated[
+    RLE | None, GetPydanticSchema(lambda _, handler: core_schema.none_schema()), Field(exclude=True)
+]
+
+
+@exact
 @dataclass(frozen=True, slots=True)
 class EpisodeScores:
     """One episode in numbers; arrays run over t = 0..budget, the last mask carried forward.
+
+    It can be written as JSON and read again with pydantic. Dicts and lists are declared as such, because pydantic
+    reads a `Mapping` or a `Sequence` several times slower.
 
     Attributes:
         sample_id, image, image_id, expression, tags, stop: as in the record.
@@ -41,8 +68,9 @@ class EpisodeScores:
         failures: what went wrong.
         predicted: of each step that is about a given mask, the IoU that the model predicts; None where it cannot be
             read.
-        gt, mask: the ground truth and the answer's mask; None of an empty initial mask.
         further: numerator and denominator of every score of `registry.further` that is for such episodes.
+        gt, mask: the ground truth and the answer's mask, for further scores; None of an empty initial mask, and where
+            the numbers were read from JSON.
     """
 
     sample_id: str
@@ -50,35 +78,42 @@ class EpisodeScores:
     image_id: str
     ref_id: str
     expression: str
-    tags: Mapping[str, str]
-    strata: Mapping[str, str]
-    intersection: NDArray[np.int64]
-    union: NDArray[np.int64]
-    iou: NDArray[np.float64]
-    boundary_iou: NDArray[np.float64]
-    selected: Mapping[str, int]
+    tags: dict[str, str]
+    strata: dict[str, str]
+    intersection: _Pixels
+    union: _Pixels
+    iou: _Shares
+    boundary_iou: _Shares
+    selected: dict[str, int]
     answer: int
-    reached: Mapping[str, int | None]
-    kinds: Sequence[str | None]
+    reached: dict[str, int | None]
+    kinds: list[str | None]
     outcome: str
     stop: str
     clicks: EpisodeClicks
-    tried: Sequence[Tried]
+    tried: list[Tried]
     tokens_in: int
     tokens_out: int
-    dollars: Sequence[float | None]
+    dollars: list[float | None]
     seconds: float
-    initial: Mapping[str, Any]
+    initial: dict[str, Any]
     failures: EpisodeFailures
-    predicted: Sequence[float | None]
-    gt: RLE
-    mask: RLE | None
-    further: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    predicted: list[float | None]
+    further: dict[str, tuple[float, float]]
+    gt: _Unwritten = None
+    mask: _Unwritten = None
 
     @property
     def score(self) -> float:
         """Return the IoU of the answer."""
         return float(self.iou[self.answer])
+
+    def with_regrets(self, regrets: Mapping[int, float] | None) -> EpisodeScores:
+        """Return the numbers with the regrets of valid clicks, by step, where a replay found them."""
+        if not regrets:
+            return self
+        valid = [replace(click, regret=regrets.get(click.t)) for click in self.clicks.valid]
+        return replace(self, clicks=replace(self.clicks, valid=valid))
 
     def areas(self) -> list[Areas]:
         """Return intersection and union after t = 0..budget clicks, in pixels."""

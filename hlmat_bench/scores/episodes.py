@@ -122,7 +122,7 @@ def score_episode(
         steps = len(episode.steps)
         raise UsageError(f"The episode {episode.sample_id} has {steps} steps, more than the budget of {budget}.")
     truth = GroundTruth(episode)
-    states, kinds, clicks = _walked(episode, truth, regrets or {})
+    states, kinds, clicks = _walked(episode, truth)
     # The last state is carried forward to the end of the budget.
     measured = (states + [states[-1]] * (budget + 1 - len(states)))[: budget + 1]
     ious = [state.iou for state in measured]
@@ -156,19 +156,19 @@ def score_episode(
         tokens_in=sum(step.tokens.get("in") or 0 for step in episode.steps),
         tokens_out=sum(step.tokens.get("out") or 0 for step in episode.steps),
         dollars=[step.cost for step in episode.steps if step.raw is not None],
-        seconds=sum(sum(step.seconds.values()) for step in episode.steps),
+        seconds=float(sum(sum(step.seconds.values()) for step in episode.steps)),
         initial={name: value for name, value in episode.initial.items() if name != "mask"},
         failures=episode_failures(episode),
         predicted=predicted,
+        further={},
         gt=episode.gt,
         mask=episode.mask_at(answer),
     )
+    found = found.with_regrets(regrets)
     return replace(found, further=further_terms(found))
 
 
-def _walked(
-    episode: Episode, truth: GroundTruth, regrets: Mapping[int, float]
-) -> tuple[list[MaskState], list[str | None], EpisodeClicks]:
+def _walked(episode: Episode, truth: GroundTruth) -> tuple[list[MaskState], list[str | None], EpisodeClicks]:
     """Return the states of an episode from the initial one on, the kind of each step, and its clicks."""
     states = list(states_of(episode, truth))
     clicks = EpisodeClicks(episode.image_id, located=states[0].iou if episode.mask_at(0) is None else None)
@@ -176,7 +176,7 @@ def _walked(
     for step, before, after in zip(episode.steps, states[:-1], states[1:], strict=True):
         place, gain = _place(step, truth.region, before.region), after.iou - before.iou
         kinds.append(step_kind(step.action, place, gain))
-        clicks.note(step, place, gain=gain, iou=after.iou, regret=regrets.get(step.t))
+        clicks.note(step, place, gain=gain, iou=after.iou)
     return states, kinds, clicks
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hlmat_bench.core.validation import exact
 from hlmat_bench.protocol.records import Episode, Step
 
 #: How many different reasons of failed episodes are kept in the scores, the commonest first.
@@ -16,6 +17,7 @@ _CORNER = 0.01
 _FEWEST = 3
 
 
+@exact
 @dataclass(frozen=True, slots=True)
 class EpisodeFailures:
     """What went wrong in one episode.

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from hlmat_bench.core.masks import RLE
+from hlmat_bench.core.validation import exact
 from hlmat_bench.protocol.records import Step
 
 
+@exact
 @dataclass(frozen=True, slots=True)
 class Tried:
     """The candidates of one step that led to a mask.
@@ -26,8 +28,8 @@ class Tried:
 
     drawn: int
     distinct: int
-    true: Sequence[float]
-    predicted: Sequence[float | None]
+    true: list[float]
+    predicted: list[float | None]
     chosen: int | None
 
 

@@ -32,7 +32,11 @@ NOTHING = {
     "embedding_cache",
     "argv",
     "progress",
+    "call_timeout",
+    "on_beat",
 }
+#: Where episodes are played: tests/runs/ray compares their episodes and their manifests.
+WHERE = {"executor", "workers", "gpus_per_worker", "ray_address"}
 
 
 class Mirror:
@@ -116,7 +120,7 @@ def test_the_point_format_and_the_segmenter_do_as_well(task: str, tool: str, tmp
 
 @pytest.mark.slow
 def test_no_other_option_changes_them(task: str, tool: str, tmp_path: Path) -> None:
-    assert set(inspect.signature(hlmat_bench.run).parameters) == FINGERPRINT | WHAT_IS_PLAYED | NOTHING
+    assert set(inspect.signature(hlmat_bench.run).parameters) == FINGERPRINT | WHAT_IS_PLAYED | NOTHING | WHERE
     said: list[Sequence[int]] = []
     ways: dict[str, Any] = {
         "concurrency": 3,
@@ -125,9 +129,11 @@ def test_no_other_option_changes_them(task: str, tool: str, tmp_path: Path) -> N
         "max_cost": 1000.0,
         "cache": tmp_path / "cache",
         "max_failures": 3,
+        "call_timeout": 60.0,
         "lock": False,
         "argv": ["hlmat-bench", "run"],
         "progress": lambda done, total: said.append((done, total)),
+        "on_beat": lambda numbers: None,
     }
     assert set(ways) | {"out", "embedding_cache"} == NOTHING  # what an encoder's cache does: test_embedding_store.py
     base = _played(tmp_path / "base", task, tool)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import hlmat_bench
-from hlmat_bench.core.errors import PluginFailed
+from hlmat_bench.core.errors import UsageError
 from hlmat_bench.protocol.records import EPISODES
 
 
@@ -112,7 +112,7 @@ def test_what_a_segmenters_plugin_must_not_return_is_one_sentence(
     task: str, tmp_path: Path, mask: str, said: str
 ) -> None:
     (tmp_path / "odd.py").write_text(SEGMENTER.format(mask=mask))
-    with pytest.raises(PluginFailed) as caught:
+    with pytest.raises(UsageError, match="first 3 episodes failed alike") as caught:
         hlmat_bench.run("center", task, str(tmp_path / "odd.py"), out=tmp_path / "run", limit=3)
     assert said in str(caught.value)
     assert "the sample boxes/" in str(caught.value)

@@ -60,7 +60,7 @@ def episodes(folder: Path) -> str:
 
 
 def lasting(manifest: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in manifest.items() if key not in ("started", "finished", "argv")}
+    return {key: value for key, value in manifest.items() if key not in ("started", "finished", "argv", "spec")}
 
 
 def test_they_are_the_runs_of_five_commands(task: str, tool: str, tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_they_are_the_runs_of_five_commands(task: str, tool: str, tmp_path: Path
         assert lasting(made[name].manifest) == lasting(alone.manifest)
         assert made[name].scores() | {"cost": None} == alone.scores() | {"cost": None}
         assert sorted(file.name for file in made[name].folder.iterdir() if not file.name.startswith(".")) == [
-            "episodes.jsonl", "run.json", "scores.json",
+            "episodes.jsonl", "measures.jsonl", "run.json", "scores.json",
         ]  # fmt: skip
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import hlmat_bench
 from hlmat_bench.protocol.records import Episode
 from hlmat_bench.runs.episode_log import Finished
+from hlmat_bench.runs.executors import play_runs
 from hlmat_bench.runs.plan import RunSpec
-from hlmat_bench.runs.run import play_runs
 from hlmat_bench.runs.writer import RunWriter
 from tests.support.episodes import timeless
 
@@ -42,7 +42,7 @@ class ProcessExecutor:
         [writer] = writers
         wanted = [sample.id for sample in writer.todo()]
         with ThreadPoolExecutor(2) as pool:
-            for episodes in pool.map(lambda part: _played(writer.setup.spec, part), (wanted[::2], wanted[1::2])):
+            for episodes in pool.map(lambda part: _played(SPEC, part), (wanted[::2], wanted[1::2])):
                 for episode in episodes:
                     writer.append(Finished.of(episode), writer.begin())
                     report()
@@ -60,7 +60,7 @@ def test_an_executor_with_processes_of_its_own_plays_the_same_run(tmp_path: Path
     )
     setup = RunSpec.from_json(json.loads(json.dumps(SPEC.to_json()))).open()
     told: list[tuple[int, int]] = []
-    writer = RunWriter(tmp_path / "b", setup, setup.manifest())
+    writer = RunWriter.of(tmp_path / "b", setup, setup.manifest())
     [there] = play_runs([writer], ProcessExecutor(), lambda done, total: told.append((done, total)))
     assert timeless(there) == timeless(here)
     assert there.scores()["selection"] == here.scores()["selection"]

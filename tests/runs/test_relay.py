@@ -8,7 +8,7 @@ import hlmat_bench
 from hlmat_bench.points import PointFormat
 from hlmat_bench.points.resize import UNCHANGED
 from hlmat_bench.runs.lmms_eval.relay import RelayedRun, RelayModel
-from hlmat_bench.runs.plan import RunSpec
+from hlmat_bench.runs.plan import RunSetup, RunSpec
 from hlmat_bench.runs.writer import RunWriter
 from hlmat_bench.testing import ChatServer, completion
 from tests.support.episodes import timeless
@@ -20,9 +20,9 @@ async def test_a_relayed_run_is_driven_from_inside_a_running_loop(tmp_path: Path
     """As a notebook does. The episodes are those of a run with a server that says the same."""
     points = PointFormat.named("xy1000")
 
-    def opened(model: RelayModel) -> RunWriter:
+    def opened(model: RelayModel) -> tuple[RunSetup, RunWriter]:
         setup = RunSpec("relayed", "hres_synth", budget=3, limit=3).open(model)
-        return RunWriter(tmp_path / "relayed", setup, setup.manifest())
+        return setup, RunWriter.of(tmp_path / "relayed", setup, setup.manifest())
 
     rounds = []
     for expected in (6, 0):  # the second time, nothing is asked

@@ -8,7 +8,7 @@ recorded.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Protocol
 
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.protocol.interfaces import Model, Reply, Request, traits
@@ -16,6 +16,16 @@ from hlmat_bench.protocol.interfaces import Model, Reply, Request, traits
 
 class LimitReached(UsageError):
     """A limit of a run is reached."""
+
+
+class RequestMeter(Protocol):
+    """Is told of every request to a model."""
+
+    def before(self, sample_id: str) -> None:
+        """Count a request about a sample that is about to be sent."""
+
+    def after(self, replies: list[Reply]) -> None:
+        """Count the replies to a request."""
 
 
 class UsageMeter:
@@ -73,17 +83,26 @@ class UsageMeter:
         """Release what a finished episode has reserved and not used."""
         del self._ahead[sample_id]
 
-    def before(self, request: Request) -> None:
-        """Count a request that is about to be sent.
+    @property
+    def exhausted(self) -> bool:
+        """Whether no further request may be sent."""
+        return self.requests >= self._max_requests or self.cost >= self._max_cost
+
+    def before(self, sample_id: str) -> None:
+        """Count a request about a sample that is about to be sent.
 
         Raises:
             LimitReached: when a limit is reached.
         """
-        if self.requests >= self._max_requests or self.cost >= self._max_cost:
+        if self.exhausted:
             raise LimitReached("A limit of this run is reached.")
+        self.sent(sample_id)
+
+    def sent(self, sample_id: str) -> None:
+        """Count a request about a sample that was sent."""
         self.requests += 1
-        if request.sample_id in self._ahead:
-            self._ahead[request.sample_id] -= 1
+        if sample_id in self._ahead:
+            self._ahead[sample_id] -= 1
 
     def after(self, replies: list[Reply]) -> None:
         """Add the cost of the replies to a request.
@@ -110,9 +129,9 @@ class UsageMeter:
 
 
 class MeteredModel:
-    """A model whose requests are counted by a `UsageMeter`; all other attributes are those of the model."""
+    """A model whose requests are counted by a `RequestMeter`; all other attributes are those of the model."""
 
-    def __init__(self, model: Model, meter: UsageMeter) -> None:
+    def __init__(self, model: Model, meter: RequestMeter) -> None:
         self._model, self._meter = model, meter
         self.name, self.points = model.name, model.points
 
@@ -125,7 +144,7 @@ class MeteredModel:
         Raises:
             LimitReached: when a limit is reached.
         """
-        self._meter.before(request)
+        self._meter.before(request.sample_id)
         replies = await self._model.reply(request)
         self._meter.after(replies)
         return replies

@@ -14,7 +14,7 @@ from hlmat_bench.core.text import clean, public
 from hlmat_bench.protocol.records import EPISODES, Episode, read_values, to_line
 from hlmat_bench.protocol.settings import answer_rule
 from hlmat_bench.runs.run_folder import Run
-from hlmat_bench.scores.episodes import EpisodeScores, score_episode
+from hlmat_bench.scores.episodes import EpisodeScores
 from hlmat_bench.scores.registry import Score, ScoreValue
 
 NAME_LENGTH = 60
@@ -105,23 +105,20 @@ def differing_settings(first: Entrant, second: Entrant) -> list[str]:
 
 
 def _read(run: Run, name: str) -> Entrant:
-    texts, found = [], []
-    protocol = run.manifest["protocol"]
-    for text, episode in _episodes(run.folder / EPISODES):
-        texts.append(text)
-        found.append(score_episode(episode, protocol["budget"], rule=answer_rule(protocol)))
+    texts = list(_texts(run.folder / EPISODES))
     if not texts:
         raise UsageError(f"{run.folder} has no finished episode yet; run it first.")
     scores = run.scores()
     if scores["n"] != len(texts):
         scores = run.score()
-    return Entrant(name, run, public(run.manifest), scores, found, texts)
+    return Entrant(name, run, public(run.manifest), scores, run.samples(), texts)
 
 
-def _episodes(path: Path) -> Iterator[tuple[str, Episode]]:
-    """Yield the episodes of a log, as JSON texts and as objects."""
+def _texts(path: Path) -> Iterator[str]:
+    """Yield the episodes of a log as JSON texts, after a check of each."""
     for _, value in read_values(path) if path.exists() else ():
-        yield to_line(_shown(value)).decode().rstrip("\n"), Episode.from_json(value)
+        Episode.from_json(value)
+        yield to_line(_shown(value)).decode().rstrip("\n")
 
 
 def _aligned(first: Entrant, other: Entrant) -> Entrant:

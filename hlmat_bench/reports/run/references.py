@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hlmat_bench.protocol.records import EPISODES, read_episodes
 from hlmat_bench.protocol.reference import REFERENCES
 from hlmat_bench.reports.run.loaded import Entrant
 from hlmat_bench.runs import ceilings
+from hlmat_bench.runs.measures import measured
 from hlmat_bench.runs.run_folder import Run
-from hlmat_bench.scores.episodes import SHOWN_THRESHOLDS, EpisodeScores, ScoreTable, score_episode
+from hlmat_bench.scores.episodes import SHOWN_THRESHOLDS, EpisodeScores, ScoreTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +58,8 @@ def find(entrant: Entrant, root: str | os.PathLike[str] | None) -> list[Referenc
 
 def _reference(name: str, run: Run, entrant: Entrant) -> Reference | None:
     wanted, budget = {sample.sample_id for sample in entrant.samples}, entrant.budget
-    played = {
-        episode.sample_id: score_episode(episode, budget)
-        for episode in read_episodes(run.folder / EPISODES)
-        if episode.sample_id in wanted
-    }
+    found = measured(run.folder, budget, "final")
+    played = {sample.sample_id: sample for sample in found if sample.sample_id in wanted}
     if len(played) < len(wanted):
         return None
     table = ScoreTable(list(played.values()))

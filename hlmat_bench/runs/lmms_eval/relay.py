@@ -21,6 +21,8 @@ from hlmat_bench.points import PointFormat
 from hlmat_bench.points.resize import Resize
 from hlmat_bench.protocol.interfaces import Reply, Request
 from hlmat_bench.runs.batching import RequestBatcher
+from hlmat_bench.runs.plan import RunSetup
+from hlmat_bench.runs.reply_journal import journaled
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.runs.writer import RunWriter
 
@@ -52,6 +54,7 @@ class RelayModel:
     """
 
     concurrency = 1
+    timed = True
 
     def __init__(
         self, name: str, points: PointFormat, resize: Resize, spec: dict[str, Any], secrets: Sequence[str]
@@ -79,11 +82,11 @@ class RelayedRun:
 
     Args:
         model: the run's model.
-        open_writer: opens the run with this model; it is called at the first question.
+        open_run: opens the run with this model, and its folder; it is called at the first question.
     """
 
-    def __init__(self, model: RelayModel, open_writer: Callable[[RelayModel], RunWriter]) -> None:
-        self._model, self._open_writer = model, open_writer
+    def __init__(self, model: RelayModel, open_run: Callable[[RelayModel], tuple[RunSetup, RunWriter]]) -> None:
+        self._model, self._open_run = model, open_run
         self._open = ExitStack()
         self._episode: asyncio.Task[None] | None = None
         self._pending: PendingRequest | None = None
@@ -95,7 +98,7 @@ class RelayedRun:
             UsageError: when the run ended with it.
         """
         try:
-            writer, run_in_loop = self._writer, self._run_in_loop
+            (_, writer), run_in_loop = self._run, self._run_in_loop
             if self._episode is None and sample_id not in self._waiting:
                 return None
             self._pending = run_in_loop(self._next(writer, sample_id))
@@ -113,17 +116,20 @@ class RelayedRun:
     def result(self) -> Run:
         """The finished run, once there is no question left."""
         with self._open:
-            self._writer.end()
-            self._writer.close_files()
-            return self._writer.finish()
+            _, writer = self._run
+            writer.end()
+            writer.close_files()
+            return writer.finish()
 
     @cached_property
-    def _writer(self) -> RunWriter:
-        return self._open.enter_context(self._open_writer(self._model))
+    def _run(self) -> tuple[RunSetup, RunWriter]:
+        setup, writer = self._open_run(self._model)
+        self._open.enter_context(writer)
+        return setup, writer
 
     @cached_property
     def _waiting(self) -> set[str]:
-        return {sample.id for sample in self._writer.todo()}
+        return {sample.id for sample in self._run[1].todo()}
 
     @cached_property
     def _run_in_loop(self) -> Callable[[Coroutine[Any, Any, PendingRequest | None]], PendingRequest | None]:
@@ -141,15 +147,16 @@ class RelayedRun:
 
     @cached_property
     def _batcher(self) -> RequestBatcher:
-        model = self._writer.model()
+        setup, writer = self._run
+        model = journaled(setup.asked_model(writer.meter), writer.journal)
         assert model is not None
-        return RequestBatcher(model, concurrency=1, watch=self._writer.watch)
+        return RequestBatcher(model, concurrency=1, watch=writer.watch)
 
     async def _next(self, writer: RunWriter, sample_id: str) -> PendingRequest | None:
         """Play on until the next question, or to the end of the episode."""
         if self._episode is None:
             self._waiting.discard(sample_id)
-            [sample] = [sample for sample in writer.setup.data.samples if sample.id == sample_id]
+            [sample] = [sample for sample in writer.data.samples if sample.id == sample_id]
             self._episode = asyncio.create_task(self._play(writer, sample))
         asked = asyncio.ensure_future(self._model.pending.get())
         await asyncio.wait({asked, self._episode}, return_when=asyncio.FIRST_COMPLETED)
@@ -161,6 +168,6 @@ class RelayedRun:
         return None
 
     async def _play(self, writer: RunWriter, sample: Sample) -> None:
-        began, setup, threads = writer.begin(), writer.setup, self._threads
+        (setup, _), began, threads = self._run, writer.begin(), self._threads
         with writer.explained():
             writer.append(await setup.play(sample, self._batcher, threads, threads), began)

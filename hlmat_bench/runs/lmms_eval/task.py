@@ -31,7 +31,7 @@ from hlmat_bench.points.resize import Resize
 from hlmat_bench.protocol.interfaces import Request
 from hlmat_bench.runs.lmms_eval.options import Options
 from hlmat_bench.runs.lmms_eval.relay import RelayedRun, RelayModel
-from hlmat_bench.runs.plan import RunSpec, folder_name, split_settings
+from hlmat_bench.runs.plan import RunSetup, RunSpec, folder_name, split_settings
 from hlmat_bench.runs.writer import RunWriter
 from hlmat_bench.scores.failures import remarks
 
@@ -146,7 +146,7 @@ class HlmatTask(ConfigurableTask):  # type: ignore[misc]
     def _relay(self, name: str, spec: dict[str, Any], model_args: Mapping[str, Any]) -> RelayModel:
         return RelayModel(name, self._points, self._resize, spec, convention.secrets(model_args))
 
-    def _open(self, model: RelayModel, limit: int | None) -> RunWriter:
+    def _open(self, model: RelayModel, limit: int | None) -> tuple[RunSetup, RunWriter]:
         options = self._options
         spec = RunSpec(
             model=model.name,
@@ -164,7 +164,7 @@ class HlmatTask(ConfigurableTask):  # type: ignore[misc]
             name, self._definition.name, options.segmenter, options.strategy, options.initial
         )
         setup = spec.open(model)
-        return RunWriter(folder, setup, setup.manifest(sys.argv))
+        return setup, RunWriter.of(folder, setup, setup.manifest(sys.argv))
 
     def _score(self, name: str, items: Sequence[str]) -> float:
         return self._scores[name]

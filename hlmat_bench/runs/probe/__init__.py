@@ -32,9 +32,11 @@ from hlmat_bench.protocol.policies import ModelPolicy
 from hlmat_bench.protocol.prompts import check_template
 from hlmat_bench.protocol.reference import REFERENCES
 from hlmat_bench.protocol.settings import ProtocolSettings
+from hlmat_bench.runs import stopping
 from hlmat_bench.runs.batching import RequestBatcher, suitable_concurrency
-from hlmat_bench.runs.executors import Progress, all_or_none, run_in_own_loop
+from hlmat_bench.runs.executors import Progress
 from hlmat_bench.runs.failures import FailureWatch
+from hlmat_bench.runs.loops import all_or_none, run_in_own_loop
 from hlmat_bench.runs.probe.diagnosis import FEWEST, Diagnosis, ProbeAnswer, diagnose
 from hlmat_bench.runs.probe.fitting import NEAR
 from hlmat_bench.runs.probe.markers import MarkerQuestion, write_images
@@ -227,11 +229,13 @@ class _Interview:
     async def hold(self, workers: int, batch_size: int | None) -> None:
         """Fill `answers` and `failures`."""
         remaining = iter(self._questions)
-        watch = FailureWatch(self._model.name)
+        watch = FailureWatch.of_requests(self._model.name)
         batcher = RequestBatcher(self._model, batch_size=batch_size, concurrency=workers, watch=watch)
 
         async def worker() -> None:
             for question in remaining:
+                if stopping.current().requested:
+                    return
                 with batcher.episode():
                     await self._ask(question, batcher, pool)
                 if self._progress:

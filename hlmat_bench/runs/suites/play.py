@@ -16,6 +16,7 @@ from hlmat_bench.protocol import manifest, plugins
 from hlmat_bench.runs.run import run as play_run
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.runs.sealed_scores import SCORES
+from hlmat_bench.runs.stopping import CALL_SECONDS
 from hlmat_bench.runs.suites.expansion import Plan, SuiteRun
 
 STATE = "suite.json"
@@ -38,6 +39,7 @@ class PlayOptions:
     catalog: Path | None = None
     embedding_cache: Path | None = None
     argv: Sequence[str] = ()
+    call_timeout: float = CALL_SECONDS
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,7 @@ def _play(run: SuiteRun, options: PlayOptions, progress: Callable[[int, int], No
         batch_size=options.batch_size,
         catalog=options.catalog,
         embedding_cache=options.embedding_cache if cached else None,
+        call_timeout=options.call_timeout,
         settings=run.settings,
         argv=options.argv,
         progress=progress,

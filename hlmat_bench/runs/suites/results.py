@@ -13,7 +13,7 @@ from hlmat_bench.runs.suites.definition import SuiteTable
 from hlmat_bench.runs.suites.expansion import Cell, Plan, SuiteRun
 from hlmat_bench.runs.suites.measures import Measure
 from hlmat_bench.runs.suites.play import Outcome
-from hlmat_bench.scores.episodes import EpisodeScores, score_episode
+from hlmat_bench.scores.episodes import EpisodeScores
 from hlmat_bench.scores.registry import ScoreValue
 from hlmat_bench.scores.slices import differences
 
@@ -151,5 +151,4 @@ def _gain(run: Run, other: Run) -> ScoreValue | None:
 
 def _samples(run: Run) -> dict[str, EpisodeScores]:
     """Return a run's episodes in numbers, by sample."""
-    budget, rule = run.manifest["protocol"]["budget"], _rule(run)
-    return {episode.sample_id: score_episode(episode, budget, rule=rule) for episode in run.episodes()}
+    return {sample.sample_id: sample for sample in run.samples()}
