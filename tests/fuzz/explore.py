@@ -38,21 +38,31 @@ def explore(name: str, seconds: int, seeds_folder: Path) -> None:
             return bytes(atheris.Mutate(data, max_size))
         return mutate(seeds, target.form, Random(seed))[:max_size]
 
-    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    used = _peak()
+
+    def read(data: bytes) -> None:
+        target(data)
+        if _peak() > used + MOST_MEGABYTES:  # libFuzzer looks once a second, and blames the input of that moment
+            raise MemoryError(f"{_peak() - used} MB")
+
     found = CORPUS / name
     found.mkdir(parents=True, exist_ok=True)
     options = {
         "max_total_time": seconds,
         "timeout": MOST_SECONDS,
-        "rss_limit_mb": used + MOST_MEGABYTES,
+        "rss_limit_mb": used + 4 * MOST_MEGABYTES,
         "max_len": 2**16,
         "artifact_prefix": f"{found}/",
         "print_final_stats": 1,
         "verbosity": 0,
     }
     arguments = [f"-{key}={value}" for key, value in options.items()]
-    atheris.Setup([sys.argv[0], *arguments, str(seeds_folder), str(found)], target, custom_mutator=mutated)
+    atheris.Setup([sys.argv[0], *arguments, str(seeds_folder), str(found)], read, custom_mutator=mutated)
     atheris.Fuzz()
+
+
+def _peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 def main() -> int:
