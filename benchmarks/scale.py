@@ -36,7 +36,8 @@ from hlmat_bench.protocol.records import EPISODES, Episode, read_episodes, to_re
 from hlmat_bench.reports.leaderboard.submission import Declaration, make_entry
 from hlmat_bench.runs.episode_log import Finished
 from hlmat_bench.runs.measures import MEASURES
-from hlmat_bench.runs.plan import RunSetup, RunSpec, digests_of
+from hlmat_bench.runs.opening import digests_of
+from hlmat_bench.runs.plan import RunSetup, RunSpec
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.runs.shards import select_samples
 from hlmat_bench.runs.writer import RunWriter

@@ -22,7 +22,8 @@ from hlmat_bench.runs import redo_log
 from hlmat_bench.runs.episode_log import EpisodeLog, Finished, RunLock, recorded, set_aside
 from hlmat_bench.runs.failures import IN_A_ROW, FailureWatch, NothingWorks
 from hlmat_bench.runs.heartbeat import Heartbeat, OnBeat
-from hlmat_bench.runs.plan import RunData, RunSetup, digests_of
+from hlmat_bench.runs.opening import digests_of
+from hlmat_bench.runs.plan import RunData, RunSetup
 from hlmat_bench.runs.redo_log import Again
 from hlmat_bench.runs.reply_journal import ReplyJournal
 from hlmat_bench.runs.run_folder import Run
