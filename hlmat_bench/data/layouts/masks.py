@@ -175,12 +175,7 @@ def check_fits(mask: tuple[int, ...], image: Size, where: str, how: ReadSettings
     if mask == image:
         return
     smaller = mask[0] < image[0] or mask[1] < image[1]
-    if (
-        how.resize == "refuse"
-        or mask == image[::-1]
-        or not _near(mask, image)
-        or (how.resize == "crop" and smaller)
-    ):
+    if how.resize == "refuse" or mask == image[::-1] or not _near(mask, image) or (how.resize == "crop" and smaller):
         raise wrong_size(where, mask, image)
 
 
