@@ -213,6 +213,14 @@ def read(folder: Path) -> dict[str, Any]:
     return value
 
 
+def is_finished(folder: Path) -> bool:
+    """Tell whether a folder holds a run that was played to its end."""
+    try:
+        return read(folder).get("finished") is not None
+    except UsageError:
+        return False
+
+
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write a JSON file whole: a reader sees the old one or the new one.
 

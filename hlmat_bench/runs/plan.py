@@ -98,10 +98,15 @@ class RunSpec:
         samples = select_samples(source.samples(), self.shard, self.limit)
         if look:
             data_check.look(source, samples)
-        return RunData(task, source, samples)
+        return RunData(task, source, samples, looked=look)
 
     def open(
-        self, model: Model | None = None, *, data: RunData | None = None, segmenter: Segmenter | None = None
+        self,
+        model: Model | None = None,
+        *,
+        data: RunData | None = None,
+        segmenter: Segmenter | None = None,
+        look: bool = True,
     ) -> RunSetup:
         """Open the run: read its data and make its model and its segmenter.
 
@@ -109,6 +114,7 @@ class RunSpec:
             model: the model itself, where ``model`` names none that can be made.
             data: of the same task, where several runs share it.
             segmenter: the same segmenter, where several runs share it.
+            look: see `open_data`.
 
         Raises:
             UsageError: when a part cannot be made, or the parts do not fit together.
@@ -118,7 +124,7 @@ class RunSpec:
         task = load_task(self.task) if data is None else data.task
         given = protocol | {"strategy": self.strategy, "initial": self.initial}
         settings = settings_for(choice, task, given, self.budget)
-        data = data or self.open_data()
+        data = data or self.open_data(look=look)
         plan = task_kinds.plan_for(data.task, settings, data.source, data.source.samples(), data.samples)
         reference = find_reference(choice.plugin, choice.options)
         tool = segmenter or make_segmenter(self.segmenter, self.embedding_cache)
@@ -142,11 +148,13 @@ class RunData:
         task: its definition.
         source: its samples with their images and ground truths.
         samples: the samples of the run, those of one image together.
+        looked: their files were looked at; see `hlmat_bench.data.check.look`.
     """
 
     task: Task
     source: Source
     samples: Sequence[Sample]
+    looked: bool = True
 
 
 @dataclass(frozen=True)

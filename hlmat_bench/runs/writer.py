@@ -13,6 +13,7 @@ from typing import Any
 
 from hlmat_bench.core.errors import ModelFailed, PluginFailed, UsageError
 from hlmat_bench.core.samples import Sample
+from hlmat_bench.data import check as data_check
 from hlmat_bench.models.api.limits import UsageMeter
 from hlmat_bench.protocol import manifest
 from hlmat_bench.protocol.interfaces import traits
@@ -101,6 +102,8 @@ class RunWriter:
             stack.enter_context(RunLock(self.folder, used=self._lock))
             self._done = recorded(self.folder)
             self._open_manifest()
+            if not self._complete and not self.data.looked:
+                data_check.look(self.data.source, self.data.samples)
             self._check_data()
             self._open_files(stack)
             self._heartbeat = stack.enter_context(Heartbeat(self, self._document, self._on_beat))
