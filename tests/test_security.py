@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import tracemalloc
 from pathlib import Path
@@ -15,6 +16,7 @@ from hlmat_bench.core.errors import RequestFailed, UsageError
 from hlmat_bench.data.tasks import load_task
 from hlmat_bench.reports.run.build import report
 from hlmat_bench.runs.run import run
+from hlmat_bench.runs.run_folder import Run
 from tests.support.data_files import write_json, write_task
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -111,6 +113,19 @@ def test_a_run_folder_names_no_code(task: str, tool: str, tmp_path: Path) -> Non
     with pytest.raises(UsageError, match="defines no LAYOUTS"):
         load_task(own)
     assert marker.exists()  # the bait is real
+
+
+@pytest.mark.parametrize("name", ["run.json", "episodes.jsonl"])
+def test_a_run_folder_has_plain_files(name: str, task: str, tool: str, tmp_path: Path) -> None:
+    made = run("center", task, tool, out=tmp_path / "run", budget=1, limit=2)
+    (made.folder / name).unlink()
+    os.mkfifo(made.folder / name)
+    with pytest.raises(UsageError, match="is a pipe or a device"):
+        Run(made.folder)
+    (made.folder / name).unlink()
+    (made.folder / name).symlink_to("/dev/zero")
+    with pytest.raises(UsageError, match="is a pipe or a device"):
+        Run(made.folder)
 
 
 @pytest.mark.parametrize("kind", [UsageError, RequestFailed])
