@@ -33,7 +33,6 @@ NOTHING = {
     "embedding_cache",
     "argv",
     "progress",
-    "call_timeout",
     "on_beat",
 }
 #: Where episodes are played: tests/runs/ray compares their episodes and their manifests.
