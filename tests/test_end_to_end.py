@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from hlmat_bench.points import FORMATS, PointFormat
 from hlmat_bench.points.syntaxes import SYNTAXES
 from hlmat_bench.protocol import plugins
 from hlmat_bench.protocol.segmentation import SegmentationState
+from tests.support.episodes import read_lines
 
 pytestmark = pytest.mark.slow
 
@@ -129,7 +129,7 @@ def test_a_transformers_checkpoint_and_sam_play_a_run(boxes: Path, vlm: Path, tm
     ]
     settings = {"max_tokens": 8}
     runs = [hlmat_bench.run(*words, out=tmp_path / name, limit=6, budget=2, settings=settings) for name in ("a", "b")]
-    first, second = ([json.loads(line) for line in (run.folder / "episodes.jsonl").open()] for run in runs)
+    first, second = (read_lines(run.folder) for run in runs)
     for value in (*first, *second):
         for step in value["steps"]:
             del step["seconds"]

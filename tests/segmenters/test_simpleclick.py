@@ -19,6 +19,7 @@ from hlmat_bench.clicks import Click
 from hlmat_bench.protocol import plugins
 from hlmat_bench.segmenters.simpleclick import checkpoints as simpleclick_weights
 from hlmat_bench.testing import TINY_SIMPLECLICK, contract, tiny_simpleclick
+from tests.support.episodes import read_lines
 from tests.support.refusals import refused
 
 pytestmark = pytest.mark.slow
@@ -174,7 +175,7 @@ def test_a_run_with_the_oracle_twice(tiny: Path, tmp_path: Path) -> None:
             "oracle", "hres_synth", f"simpleclick_b,checkpoint={tiny},device=cpu,input_size=224", limit=2, budget=3,
             out=tmp_path / name,
         )  # fmt: skip
-        episodes = [json.loads(line) for line in (tmp_path / name / "episodes.jsonl").read_text().splitlines()]
+        episodes = read_lines(tmp_path / name)
         for episode in episodes:
             for step in episode["steps"]:
                 step["seconds"] = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from hlmat_bench.core.content import folder
 from hlmat_bench.protocol import plugins
 from hlmat_bench.protocol.interfaces import Request
 from hlmat_bench.runs.run_folder import Run
+from tests.support.episodes import read_lines
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "worker.py"
@@ -92,7 +92,7 @@ def texts(model: Any, *requests: Request) -> list[list[str]]:
 
 def plain(made: Run) -> list[dict[str, Any]]:
     """Return a run's episodes as they are on disk, without their times."""
-    episodes = [json.loads(line) for line in (made.folder / "episodes.jsonl").read_text().splitlines()]
+    episodes = read_lines(made.folder)
     for episode in episodes:
         for step in episode["steps"]:
             del step["seconds"]
