@@ -26,7 +26,7 @@ from hlmat_bench.data.tasks import load_task
 from hlmat_bench.protocol import manifest
 from hlmat_bench.protocol.records import EPISODES
 from hlmat_bench.protocol.settings import PROTOCOL_ID, ProtocolSettings
-from hlmat_bench.runs.plan import task_spec
+from hlmat_bench.runs.opening import task_spec
 from hlmat_bench.runs.run_folder import Run
 
 HEIGHT, WIDTH, BUDGET, OBJECTS = 480, 640, 7, 64

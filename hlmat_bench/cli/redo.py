@@ -47,7 +47,7 @@ def redo(
     from hlmat_bench.cli.score_tables import failed as failed_episodes
     from hlmat_bench.cli.score_tables import print_scores
     from hlmat_bench.runs.execution import Execution
-    from hlmat_bench.runs.plan import path_text
+    from hlmat_bench.runs.opening import path_text
     from hlmat_bench.runs.redo import Choice, Condition
     from hlmat_bench.runs.redo import redo as play_again
 

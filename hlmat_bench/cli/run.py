@@ -140,7 +140,7 @@ def merge(
 
 def _out(out: Path | None, model: str, task: str, segmenter: str, *more: str | None) -> Path:
     from hlmat_bench.data.tasks import load_task
-    from hlmat_bench.runs.plan import folder_name
+    from hlmat_bench.runs.opening import folder_name
 
     return (out or Path("runs")) / folder_name(model, load_task(task).name, segmenter, *more)
 

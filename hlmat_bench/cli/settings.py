@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hlmat_bench.core import plain_files
 from hlmat_bench.core.errors import UsageError
 
 #: Settings under which each setting that only some strategies use has its default.
@@ -39,6 +40,9 @@ class Setting(NamedTuple):
     layouts: tuple[str, ...] = ()
 
 
+_MAX_BYTES = 2**20
+
+
 def settings(pairs: list[str]) -> dict[str, Any]:
     """Read ``key=value`` words into a dict; values are read as YAML, and ``@file`` is the text of a file.
 
@@ -58,9 +62,9 @@ def settings(pairs: list[str]) -> dict[str, Any]:
 
 def _file_text(name: str) -> str:
     try:
-        return Path(name).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"The file {name} of a setting cannot be read: {error}.") from error
+        return plain_files.read_text(Path(name), _MAX_BYTES)
+    except UsageError as error:
+        raise UsageError(f"The file of a setting cannot be read: {error}") from error
 
 
 def list_settings() -> None:

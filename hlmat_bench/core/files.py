@@ -8,7 +8,8 @@ from typing import Any
 from hlmat_bench.core import plain_files
 from hlmat_bench.core.errors import UsageError
 
-_MAX_BYTES = 2**24
+_MAX_BYTES = 2**20
+"""The parser reads about 100 kB a second."""
 _TIMESTAMP = "tag:yaml.org,2002:timestamp"
 
 

@@ -39,13 +39,18 @@ def read_bytes(path: Path, most: int = MAX_TEXT) -> bytes:
         UsageError: when the path does not exist, is a folder, a pipe or a device, is larger, or cannot be read.
     """
     try:
-        if not path.is_file():
-            raise UsageError(f"{cut(str(path))} {_instead_of_a_file(path)}; name a plain file.")
+        check_plain(path)
         if path.stat().st_size > most:
             raise UsageError(f"{path} is larger than {most:,} bytes, the most that is read; make it smaller.")
         return path.read_bytes()
     except OSError as error:
         raise UsageError(f"{cut(str(path))} cannot be read ({error.strerror}); correct its name or rights.") from error
+
+
+def check_plain(path: Path) -> None:
+    """Raise `UsageError` when a path is no plain file: a pipe or a device could be read without an end."""
+    if not path.is_file():
+        raise UsageError(f"{cut(str(path))} {_instead_of_a_file(path)}; name a plain file.")
 
 
 def read_text(path: Path, most: int = MAX_TEXT) -> str:

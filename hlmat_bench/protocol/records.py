@@ -34,6 +34,7 @@ from typing_extensions import TypedDict  # pydantic asks for this one before Pyt
 from hlmat_bench.actions import Action
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.masks import RLE
+from hlmat_bench.core.plain_files import check_plain
 from hlmat_bench.core.types import Box, Size
 from hlmat_bench.core.validation import Misfit, checked
 
@@ -410,6 +411,7 @@ def read_values(
         UsageError: when a sample stands twice, or a line is damaged.
     """
     seen: dict[str, int] = {}
+    check_plain(path)
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             if not line.endswith(b"\n"):

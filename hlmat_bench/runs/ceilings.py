@@ -14,7 +14,8 @@ from hlmat_bench.protocol.interfaces import Segmenter
 from hlmat_bench.protocol.reference import REFERENCES
 from hlmat_bench.protocol.settings import digest
 from hlmat_bench.runs.executors import LocalExecutor, Progress, play_runs
-from hlmat_bench.runs.plan import RunSpec, make_segmenter, path_text
+from hlmat_bench.runs.opening import make_segmenter, path_text
+from hlmat_bench.runs.plan import RunSpec
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.runs.stopping import CALL_SECONDS
 from hlmat_bench.runs.writer import RunWriter

@@ -34,7 +34,8 @@ from hlmat_bench.models.catalog import Catalog, ModelChoice
 from hlmat_bench.protocol import plugins
 from hlmat_bench.protocol.reference import find_reference
 from hlmat_bench.runs.episode_log import RunLock
-from hlmat_bench.runs.plan import RunSpec, make_segmenter, path_text
+from hlmat_bench.runs.opening import make_segmenter, path_text
+from hlmat_bench.runs.plan import RunSpec
 
 DOCTOR_SCHEMA = "hlmat-doctor/1"
 LOCK = "requirements-lock.txt"

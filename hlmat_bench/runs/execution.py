@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hlmat_bench.core.errors import UsageError
+from hlmat_bench.protocol import manifest
 from hlmat_bench.protocol.interfaces import Model
 from hlmat_bench.runs.executors import Executor, LocalExecutor, Progress, play_runs
 from hlmat_bench.runs.failures import IN_A_ROW
@@ -67,7 +68,9 @@ class Execution:
             "max_failures": self.max_failures, "lock": self.lock, "on_beat": self.on_beat, "again": again
         }  # fmt: skip
         if not self._on_ray():
-            setup = spec.open(model)
+            # To look at the files of a large task takes longer than all else that a finished run needs. Where there is
+            # something to play after all, the writer looks at them.
+            setup = spec.open(model, look=not manifest.is_finished(folder))
             meter = setup.meter(self.max_requests, self.max_cost)
             writer = RunWriter.of(folder, setup, setup.manifest(argv), meter, **more)
             return self._finish(writer, LocalExecutor([setup], self.concurrency, self.batch_size, self.call_timeout))

@@ -37,6 +37,8 @@ from hlmat_bench.scores.episodes import score_episode
 from hlmat_bench.scores.registry import Score, further
 
 MEASURES = "measures.jsonl"
+#: What `Heads` tells of an episode, as in `Episode`.
+HEAD = frozenset({"sample_id", "image_id", "stop", "data"})
 _SCHEMA = "hlmat-measures/1"
 #: A process of its own takes as long to start as it takes to measure this many episodes.
 _FEWEST = 200
@@ -157,7 +159,7 @@ class Heads:
             return
 
     def find(self, digest: str) -> dict[str, Any] | None:
-        """Return ``sample_id``, ``stop`` and ``data`` of the episode whose line has this digest, as in `Episode`."""
+        """Return `HEAD` of the episode whose line has this digest; None where it was not measured."""
         return self._found.get(digest)
 
 
@@ -212,6 +214,23 @@ class MeasuresLog:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def join(folders: Sequence[Path], out: Path) -> None:
+    """Append what was measured in some run folders to the measures of another one.
+
+    Raises:
+        OSError: when they cannot be written.
+    """
+    target = MeasuresLog(out / MEASURES)
+    try:
+        for path in (folder / MEASURES for folder in folders if (folder / MEASURES).is_file()):
+            with path.open("rb") as file:
+                for line in file:
+                    if line.endswith(b"\n"):
+                        target.append(line)
+    finally:
+        target.close()
 
 
 def measured(folder: Path, budget: int, rule: str) -> list[EpisodeScores]:
@@ -420,6 +439,7 @@ class _Measure:
 
 class _HeadScores(TypedDict):
     sample_id: str
+    image_id: str
     stop: str
 
 

@@ -6,8 +6,7 @@ import asyncio
 import dataclasses
 import hashlib
 import os
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,7 +18,6 @@ import numpy as np
 from hlmat_bench.actions import Action, box_form
 from hlmat_bench.core.errors import CallTimedOut, UsageError
 from hlmat_bench.core.samples import Sample, Source
-from hlmat_bench.core.text import redact
 from hlmat_bench.data import check as data_check
 from hlmat_bench.data.tasks import Task, load_task
 from hlmat_bench.models.api.limits import MeteredModel, RequestMeter, UsageMeter
@@ -28,20 +26,27 @@ from hlmat_bench.models.catalog import Catalog, ModelChoice
 from hlmat_bench.points import PointFormat
 from hlmat_bench.points.resize import Resize
 from hlmat_bench.protocol import manifest, plugins
-from hlmat_bench.protocol.interfaces import BatchModel, Model, Segmenter, Session, accepts_mask, traits
+from hlmat_bench.protocol.interfaces import BatchModel, Model, Segmenter, Session, traits
 from hlmat_bench.protocol.loop import Play, run_episode
 from hlmat_bench.protocol.observation import RequestBuilder
 from hlmat_bench.protocol.policies import DeclaredFormat, ModelPolicy, Policy
-from hlmat_bench.protocol.prompts import check_template
 from hlmat_bench.protocol.reference import PIXELS, ReferencePolicy, ReferenceSpec, find_reference
 from hlmat_bench.protocol.reward_models import with_reward_model
-from hlmat_bench.protocol.settings import MASK_STATES, NEEDS, PROTOCOL_ID, ProtocolSettings, answer_rule, is_state
+from hlmat_bench.protocol.settings import PROTOCOL_ID, ProtocolSettings, answer_rule
 from hlmat_bench.protocol.state import EpisodeState
-from hlmat_bench.protocol.strategies import find_strategy
 from hlmat_bench.runs import task_kinds
 from hlmat_bench.runs.batching import CheckedModel, RequestBatcher
 from hlmat_bench.runs.episode_log import Finished
 from hlmat_bench.runs.measures import Measuring
+from hlmat_bench.runs.opening import (
+    check_segmenter,
+    digests_of,
+    folder_name,
+    make_segmenter,
+    settings_for,
+    split_settings,
+    task_spec,
+)
 from hlmat_bench.runs.shards import select_samples
 
 
@@ -98,10 +103,15 @@ class RunSpec:
         samples = select_samples(source.samples(), self.shard, self.limit)
         if look:
             data_check.look(source, samples)
-        return RunData(task, source, samples)
+        return RunData(task, source, samples, looked=look)
 
     def open(
-        self, model: Model | None = None, *, data: RunData | None = None, segmenter: Segmenter | None = None
+        self,
+        model: Model | None = None,
+        *,
+        data: RunData | None = None,
+        segmenter: Segmenter | None = None,
+        look: bool = True,
     ) -> RunSetup:
         """Open the run: read its data and make its model and its segmenter.
 
@@ -109,6 +119,7 @@ class RunSpec:
             model: the model itself, where ``model`` names none that can be made.
             data: of the same task, where several runs share it.
             segmenter: the same segmenter, where several runs share it.
+            look: see `open_data`.
 
         Raises:
             UsageError: when a part cannot be made, or the parts do not fit together.
@@ -118,11 +129,11 @@ class RunSpec:
         task = load_task(self.task) if data is None else data.task
         given = protocol | {"strategy": self.strategy, "initial": self.initial}
         settings = settings_for(choice, task, given, self.budget)
-        data = data or self.open_data()
+        data = data or self.open_data(look=look)
         plan = task_kinds.plan_for(data.task, settings, data.source, data.source.samples(), data.samples)
         reference = find_reference(choice.plugin, choice.options)
         tool = segmenter or make_segmenter(self.segmenter, self.embedding_cache)
-        _check_segmenter(tool, settings, needs_box=plan.needs_box)
+        check_segmenter(tool, settings, needs_box=plan.needs_box)
         made = None if reference else choice.make()
         if made is not None:
             plugins.check_made("model", made, {"name": str, "points": PointFormat}, "reply")
@@ -142,11 +153,13 @@ class RunData:
         task: its definition.
         source: its samples with their images and ground truths.
         samples: the samples of the run, those of one image together.
+        looked: their files were looked at; see `hlmat_bench.data.check.look`.
     """
 
     task: Task
     source: Source
     samples: Sequence[Sample]
+    looked: bool = True
 
 
 @dataclass(frozen=True)
@@ -323,100 +336,3 @@ def _seed_of(run_seed: int, sample_id: str) -> int:
     """Return the seed of a sample, 31 bits: services refuse what a signed 32-bit integer does not hold."""
     text = f"{run_seed}/{sample_id}".encode("utf-8", "backslashreplace")
     return int.from_bytes(hashlib.blake2b(text, digest_size=4).digest()) % 2**31
-
-
-def digests_of(source: Source, sample: Sample) -> Mapping[str, str]:
-    """Return the digests of a sample's files, where the source tells them; see `Source`."""
-    tell: Callable[[Sample], Mapping[str, str]] | None = getattr(source, "digests", None)
-    return tell(sample) if tell is not None else {}
-
-
-def _check_segmenter(segmenter: Segmenter, settings: ProtocolSettings, *, needs_box: bool) -> None:
-    """Refuse a segmenter that does not take what it will be given."""
-    if (needs_box or settings.track == "box+point") and not segmenter.accepts_box:
-        raise UsageError(
-            f"The segmenter {segmenter.name} takes no boxes, which this run needs; use one that does, such as sam_b."
-        )
-    if is_state(settings.initial, MASK_STATES) and not accepts_mask(segmenter):
-        raise UsageError(
-            f"The segmenter {segmenter.name} cannot start from a given mask, which this run needs; use one that can, "
-            "such as graphcut (`hlmat-bench segmenters` lists them)."
-        )
-
-
-def make_segmenter(spec: str, embedding_cache: str | os.PathLike[str] | None = None) -> Segmenter:
-    """Return the segmenter of ``name,key=value,...``, with a folder for what its encoder makes of images.
-
-    Raises:
-        UsageError: when it cannot be made, or takes no such folder.
-    """
-    name, options = plugins.parse_spec(spec)
-    if embedding_cache is not None:
-        if not plugins.takes("segmenter", name, "embedding_cache"):
-            raise UsageError(
-                f"--embedding-cache is for segmenters that encode an image once, such as sam_b; {name} does not, so "
-                "leave it out."
-            )
-        options["embedding_cache"] = os.fspath(embedding_cache)
-    segmenter: Segmenter = plugins.build("segmenter", name, options)
-    plugins.check_made("segmenter", segmenter, {"name": str, "accepts_box": bool}, "open", "spec")
-    return segmenter
-
-
-def path_text(path: str | os.PathLike[str] | None) -> str | None:
-    """Return a path as `RunSpec` holds it; None stays None."""
-    return None if path is None else os.fspath(path)
-
-
-def split_settings(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], str | None]:
-    """Return the settings of the protocol, those of the data (``data.``, which is cut off), and the point format."""
-    data = {key[5:]: value for key, value in settings.items() if key.startswith("data.")}
-    protocol = {key: value for key, value in settings.items() if not key.startswith("data.")}
-    return protocol, data, protocol.pop("points", None)
-
-
-def settings_for(model: ModelChoice, task: Task, given: Mapping[str, Any], budget: int | None) -> ProtocolSettings:
-    """Return the settings: the task's defaults, replaced by what the model was trained with, and by the user's.
-
-    Raises:
-        UsageError: when they do not fit together.
-    """
-    boxes: dict[str, Any] = {"track": "box+point"} if model.plugin == "gt-box" else {}
-    defaults = {**boxes, **task_kinds.DEFAULTS[task.kind], **task.protocol, **model.settings}
-    chosen = {name: value for name, value in {**given, "budget": budget}.items() if value is not None}
-    strategy = str(chosen.get("strategy", "greedy"))
-    settings = ProtocolSettings.build(defaults | chosen, None if strategy in NEEDS else find_strategy(strategy).needs)
-    task_kinds.check(task, settings)
-    for template in settings.templates().values():
-        check_template(template)
-    return settings
-
-
-def task_spec(task: Task, source: Source) -> dict[str, Any]:
-    """Return what the manifest says of a task and its data."""
-    describe = getattr(source, "describe", dict)
-    return {
-        "name": task.name,
-        "version": task.version,
-        "group": task.group,
-        "kind": task.kind,
-        "revision": task.revision,
-        "digest": source.digest(),
-        "source": describe(),
-        **task.masks_made(),
-    }
-
-
-def folder_name(
-    model: str,
-    task: str,
-    segmenter: str,
-    strategy: str | None = None,
-    initial: str | None = None,
-    shard: str | None = None,
-) -> str:
-    """Return the name of a run's folder where none is given, without keys and tokens."""
-    parts = [redact(model), task, segmenter]
-    parts += [part for part in (strategy, initial) if part not in (None, "greedy", "empty")]
-    parts += [f"shard {shard}"] if shard else []
-    return "__".join(re.sub(r"[^\w.=-]+", "-", part).strip("-.")[-80:] for part in parts)

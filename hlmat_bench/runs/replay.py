@@ -30,7 +30,7 @@ from hlmat_bench.protocol.records import Episode
 from hlmat_bench.protocol.segmentation import SegmentationState
 from hlmat_bench.runs import reopen as run_data
 from hlmat_bench.runs.executors import Progress
-from hlmat_bench.runs.plan import make_segmenter, split_settings
+from hlmat_bench.runs.opening import make_segmenter, split_settings
 from hlmat_bench.runs.replay_result import Difference, ReplayResult, digest_of
 from hlmat_bench.runs.run_folder import Run
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from hlmat_bench.core.digests import sha256_of
 from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.plain_files import read_bytes
 from hlmat_bench.protocol.manifest import write_json
 from hlmat_bench.protocol.records import EPISODES
 
@@ -91,11 +92,11 @@ def load(folder: Path) -> ReplayResult | None:
     if not path.exists():
         return None
     try:
-        value = json.loads(path.read_bytes())
+        value = json.loads(read_bytes(path))
         if value["schema"] != REPLAY_SCHEMA:
             raise ValueError(f"its schema is {value['schema']!r}")
         found = _from_json(value)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         raise UsageError(f"{path} is damaged ({error}); run score --replay again, or remove it.") from error
     return found if found.episodes_sha256 == digest_of(folder) else None
 

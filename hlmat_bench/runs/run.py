@@ -12,7 +12,8 @@ from hlmat_bench.runs.execution import Execution
 from hlmat_bench.runs.executors import Progress
 from hlmat_bench.runs.failures import IN_A_ROW
 from hlmat_bench.runs.heartbeat import OnBeat
-from hlmat_bench.runs.plan import RunSpec, path_text
+from hlmat_bench.runs.opening import path_text
+from hlmat_bench.runs.plan import RunSpec
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.runs.stopping import CALL_SECONDS
 

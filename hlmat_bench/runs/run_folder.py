@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hlmat_bench.core.plain_files import check_plain
 from hlmat_bench.core.text import valid
 from hlmat_bench.protocol import manifest
 from hlmat_bench.protocol.records import EPISODES, Episode, read_episodes
@@ -33,6 +34,8 @@ class Run:
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder)
         self.manifest = manifest.read(self.folder)
+        if (self.folder / EPISODES).exists():
+            check_plain(self.folder / EPISODES)
 
     def episodes(self) -> Iterator[Episode]:
         """Return the finished episodes, in the samples' order."""

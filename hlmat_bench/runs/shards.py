@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby, zip_longest
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.samples import Sample
 from hlmat_bench.protocol import manifest
-from hlmat_bench.protocol.records import EPISODES, Episode, read_episodes, read_values, to_record
+from hlmat_bench.protocol.records import EPISODES, Episode, read_values
+from hlmat_bench.runs import measures
 from hlmat_bench.runs.episode_log import RunLock
 
 T = TypeVar("T")
@@ -63,21 +65,19 @@ def merge(folders: Sequence[Path], out: Path, *, allow_incomplete: bool = False)
             "--allow-incomplete."
         )
     ordered = sorted(folders, key=lambda folder: _parse_shard(documents[folder]["shard"]))
-    shards = [documents[folder]["shard"] for folder in ordered]
     first = documents[ordered[0]]
     for folder in ordered[1:]:
         manifest.check_same(ordered[0], first, documents[folder] | {"shard": first["shard"]})
+    shards = [documents[folder]["shard"] for folder in ordered]
     _check_complete(shards)
     if (out / manifest.MANIFEST).exists():
         raise UsageError(f"{out} holds a run already; choose another --out.")
     out.mkdir(parents=True, exist_ok=True)
-    count = 0
-    with RunLock(out), (out / EPISODES).open("wb") as file:
-        for episode in _interleaved([_by_image(folder) for folder in ordered]):
-            file.write(to_record(episode))
-            count += 1
-    whole = {"shard": None, "limit": None, "merged": shards, "samples": count}
-    manifest.write_json(out / manifest.MANIFEST, first | whole | ({"finished": None} if lacking else {}))
+    with RunLock(out):
+        count = _join_episodes(ordered, out)
+        measures.join(ordered, out)
+        whole = {"shard": None, "limit": None, "merged": shards, "samples": count}
+        manifest.write_json(out / manifest.MANIFEST, first | whole | ({"finished": None} if lacking else {}))
 
 
 def _lacking(folder: Path, document: Mapping[str, Any]) -> str | None:
@@ -91,20 +91,68 @@ def _lacking(folder: Path, document: Mapping[str, Any]) -> str | None:
 
 
 def _count(path: Path) -> int:
-    return sum(1 for _ in read_values(path)) if path.exists() else 0
+    if not path.exists():
+        return 0
+    with path.open("rb") as file:
+        return sum(line.endswith(b"\n") for line in file)
 
 
 def _check_complete(shards: Sequence[str]) -> None:
+    """Refuse shards of which one is missing, given twice, or of another division."""
     count = _parse_shard(shards[0])[1]
     expected = [f"{part}/{count}" for part in range(1, count + 1)]
-    if list(shards) != expected:
-        raise UsageError(f"A merge needs the shards {', '.join(expected)}; these are {', '.join(shards)}.")
+    missing = [shard for shard in expected if shard not in shards]
+    double = [shard for shard, times in Counter(shards).items() if times > 1]
+    other = [shard for shard in shards if shard not in expected]
+    words = [
+        *([f"{', '.join(missing)} missing"] if missing else []),
+        *([f"{', '.join(double)} given more than once"] if double else []),
+        *([f"{', '.join(other)} of another division"] if other else []),
+    ]
+    if words:
+        raise UsageError(f"A merge needs each shard from 1/{count} to {count}/{count} once; {'; '.join(words)}.")
 
 
-def _by_image(folder: Path) -> Iterator[list[Episode]]:
-    episodes = read_episodes(folder / EPISODES)
-    for _, group in groupby(episodes, key=lambda episode: episode.image_id):
+def _join_episodes(shards: Sequence[Path], out: Path) -> int:
+    """Write the lines of all shards as they are, in the order of the undivided run, and return their number.
+
+    Raises:
+        UsageError: when a line is no episode, or two shards hold the same sample.
+    """
+    seen: dict[str, Path] = {}
+    draft = out / (EPISODES + ".draft")
+    with draft.open("wb") as file:
+        for line in _interleaved([_by_image(folder) for folder in shards]):
+            if (other := seen.setdefault(line.sample_id, line.folder)) != line.folder:
+                raise UsageError(
+                    f"{other} and {line.folder} both hold the sample {line.sample_id}, so they are not the shards of "
+                    "one run; play one of them again."
+                )
+            file.write(line.text)
+    draft.replace(out / EPISODES)
+    return len(seen)
+
+
+class _Line(NamedTuple):
+    folder: Path
+    sample_id: str
+    image_id: str
+    text: bytes
+
+
+def _by_image(folder: Path) -> Iterator[list[_Line]]:
+    """Yield the lines of each image of a shard; those that were measured are not parsed."""
+    for _, group in groupby(_lines(folder), key=lambda line: line.image_id):
         yield list(group)
+
+
+def _lines(folder: Path) -> Iterator[_Line]:
+    path = folder / EPISODES
+    known = measures.Heads(folder).find
+    for text, value in read_values(path, known=known) if path.exists() else ():
+        if value.keys() != measures.HEAD:  # the whole line was parsed
+            Episode.from_json(value)
+        yield _Line(folder, str(value["sample_id"]), str(value["image_id"]), text)
 
 
 def _interleaved(parts: Sequence[Iterable[list[T]]]) -> Iterator[T]:

@@ -5,23 +5,26 @@ from __future__ import annotations
 import logging
 import shutil
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from hlmat_bench.core.errors import ModelFailed, PluginFailed, UsageError
 from hlmat_bench.core.samples import Sample
+from hlmat_bench.data import check as data_check
 from hlmat_bench.models.api.limits import UsageMeter
 from hlmat_bench.protocol import manifest
 from hlmat_bench.protocol.interfaces import traits
 from hlmat_bench.protocol.records import EPISODES
 from hlmat_bench.runs import redo_log
-from hlmat_bench.runs.episode_log import EpisodeLog, Finished, RunLock, recorded, set_aside
+from hlmat_bench.runs.episode_log import EpisodeLog, Finished, Recorded, RunLock, recorded, set_aside
 from hlmat_bench.runs.failures import IN_A_ROW, FailureWatch, NothingWorks
 from hlmat_bench.runs.heartbeat import Heartbeat, OnBeat
-from hlmat_bench.runs.plan import RunData, RunSetup, digests_of
+from hlmat_bench.runs.opening import digests_of
+from hlmat_bench.runs.plan import RunData, RunSetup
 from hlmat_bench.runs.redo_log import Again
 from hlmat_bench.runs.reply_journal import ReplyJournal
 from hlmat_bench.runs.run_folder import Run
@@ -101,7 +104,9 @@ class RunWriter:
             stack.enter_context(RunLock(self.folder, used=self._lock))
             self._done = recorded(self.folder)
             self._open_manifest()
-            self._check_data()
+            if not self._complete and not self.data.looked:
+                data_check.look(self.data.source, self.data.samples)
+            self._check_data(self._done)
             self._open_files(stack)
             self._heartbeat = stack.enter_context(Heartbeat(self, self._document, self._on_beat))
             self._open = stack.pop_all()
@@ -168,7 +173,7 @@ class RunWriter:
             UsageError: when files of the data or of the run changed while it was played.
         """
         self._heartbeat.state = "scoring"
-        self._check_data()
+        self._check_data(self._done if self._complete else recorded(self.folder))
         run = Run(self.folder)
         written = (run.scores() if self._complete else run.score())["n"]
         if written != len(self._done):
@@ -261,18 +266,22 @@ class RunWriter:
 
     def _write(self, episode: Finished) -> None:
         self._log.append(episode)
-        self._done[episode.sample_id] = episode.recorded
+        # Without its data: the digests of a million episodes would take half a gigabyte.
+        self._done[episode.sample_id] = _ended(episode.recorded.stop)
         if episode.recorded.stop != "error":
             self.journal.forget(episode.sample_id)
 
-    def _check_data(self) -> None:
-        """Make sure that the recorded episodes were played on the data as it is now, where more are played.
+    def _check_data(self, found: Mapping[str, Recorded]) -> None:
+        """Make sure that episodes were played on the data as it is now, where more are played in this call.
+
+        Args:
+            found: the episodes, by sample.
 
         Raises:
             UsageError: names the sample whose image or ground truth is another, or that the task does not have any
                 more.
         """
-        for ident, what in self._done.items():
+        for ident, what in found.items():
             if ident not in self._known:
                 raise UsageError(
                     f"{self.folder} holds an episode of the sample {ident}, which the task does not have now; choose "
@@ -317,6 +326,11 @@ class RunWriter:
             self._complete = False
         if not self._complete:
             manifest.write_json(path, self._document)
+
+
+@cache
+def _ended(stop: str) -> Recorded:
+    return Recorded(stop)
 
 
 def _make_folder(folder: Path) -> None:

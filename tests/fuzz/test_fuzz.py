@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from tests.fuzz.mutations import mutate
 from tests.fuzz.targets import TARGETS, Target
 
+pytestmark = pytest.mark.filterwarnings("ignore:::PIL")  # of images that were damaged on purpose
+
 CORPUS = Path(__file__).with_name("corpus")
 EXAMPLES = int(os.environ.get("HLMAT_FUZZ_EXAMPLES", "60"))
 

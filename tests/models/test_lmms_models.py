@@ -17,7 +17,7 @@ from hlmat_bench.models import lmms_eval as convention
 from hlmat_bench.protocol import plugins
 from hlmat_bench.protocol.interfaces import BatchModel, Model, Request
 from hlmat_bench.protocol.records import read_episodes
-from hlmat_bench.runs.plan import folder_name
+from hlmat_bench.runs.opening import folder_name
 from hlmat_bench.runs.run import run
 from hlmat_bench.testing import ChatServer, Failure, contract, tiny_vlm
 from tests.support import lmms_site

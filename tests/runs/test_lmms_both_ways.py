@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from hlmat_bench.core.content import folder
-from hlmat_bench.runs.plan import folder_name
+from hlmat_bench.runs.opening import folder_name
 from hlmat_bench.runs.run import run
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.testing import tiny_vlm

@@ -201,7 +201,7 @@ def test_a_run_that_continues_knows_its_episodes_from_the_measures(tmp_path: Pat
     lines = (tmp_path / EPISODES).read_bytes().splitlines(keepends=True)
     assert (tmp_path / MEASURES).read_bytes().count(b"\n") == 1
     digests = [json.loads(line)["digest"] for line in lines]
-    assert Heads(tmp_path).find(digests[0]) == {"sample_id": "a", "stop": "budget", "data": {}}
+    assert Heads(tmp_path).find(digests[0]) == {"sample_id": "a", "image_id": "a", "stop": "budget", "data": {}}
     assert Heads(tmp_path).find(digests[1]) is None
     assert list(recorded(tmp_path)) == ["a", "b"]
 

@@ -17,7 +17,7 @@ from hlmat_bench.points import PointFormat
 from hlmat_bench.protocol import plugins
 from hlmat_bench.protocol.reference import REFERENCES
 from hlmat_bench.protocol.strategies import STRATEGIES
-from hlmat_bench.runs.plan import settings_for, split_settings
+from hlmat_bench.runs.opening import settings_for, split_settings
 from hlmat_bench.runs.suites.definition import load_suite, suite_names
 from hlmat_bench.runs.suites.expansion import Changes, Plan, expand
 

@@ -14,6 +14,7 @@ from hlmat_bench.core.errors import UsageError
 from hlmat_bench.protocol.records import EPISODES
 from hlmat_bench.runs import shards
 from hlmat_bench.runs.episode_log import EARLY, HISTORY, EpisodeLog, Finished, RunLock, recorded, set_aside
+from hlmat_bench.runs.measures import MEASURES
 from hlmat_bench.runs.run_folder import Run
 from tests.support.episodes import simple
 
@@ -182,3 +183,23 @@ def test_a_kill_while_failed_episodes_move_loses_none(tmp_path: Path, cut: str) 
     log.append(Finished.of(simple("s/2")))
     log.close()
     assert (tmp_path / EPISODES).read_bytes() == whole
+
+
+def test_shards_that_hold_the_same_sample_are_not_merged(task: str, tool: str, tmp_path: Path) -> None:
+    parts = [hlmat_bench.run("oracle", task, tool, out=tmp_path / f"{n}", shard=f"{n}/2").folder for n in (1, 2)]
+    lines = [(part / EPISODES).read_bytes().splitlines(keepends=True) for part in parts]
+    (parts[1] / EPISODES).write_bytes(b"".join([lines[0][0], *lines[1][1:]]))
+    sample = json.loads(lines[0][0])["sample_id"]
+    with pytest.raises(UsageError, match=f"both hold the sample {sample}"):
+        shards.merge(parts, tmp_path / "merged")
+    assert not (tmp_path / "merged" / EPISODES).exists()
+
+
+def test_a_merge_keeps_lines_as_they_are(task: str, tool: str, tmp_path: Path) -> None:
+    parts = [hlmat_bench.run("oracle", task, tool, out=tmp_path / f"{n}", shard=f"{n}/2").folder for n in (1, 2)]
+    (parts[1] / MEASURES).unlink()
+    shards.merge(parts, tmp_path / "merged")
+    lines = [(folder / EPISODES).read_bytes().splitlines() for folder in (*parts, tmp_path / "merged")]
+    assert sorted(lines[0] + lines[1]) == sorted(lines[2])
+    assert (tmp_path / "merged" / MEASURES).read_bytes().count(b"\n") == len(lines[0])
+    assert Run(tmp_path / "merged").scores()["n"] == 40

@@ -14,7 +14,7 @@ from hlmat_bench.cli import app
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.data.tasks import load_task
 from hlmat_bench.models.catalog import Catalog
-from hlmat_bench.runs.plan import settings_for, split_settings
+from hlmat_bench.runs.opening import settings_for, split_settings
 from hlmat_bench.runs.suites import listing
 from hlmat_bench.runs.suites.definition import load_suite, suite_names
 from hlmat_bench.runs.suites.expansion import Changes, expand

@@ -31,7 +31,8 @@ from hlmat_bench.points.resize import Resize
 from hlmat_bench.protocol.interfaces import Request
 from hlmat_bench.runs.lmms_eval.options import Options
 from hlmat_bench.runs.lmms_eval.relay import RelayedRun, RelayModel
-from hlmat_bench.runs.plan import RunSetup, RunSpec, folder_name, split_settings
+from hlmat_bench.runs.opening import folder_name, split_settings
+from hlmat_bench.runs.plan import RunSetup, RunSpec
 from hlmat_bench.runs.writer import RunWriter
 from hlmat_bench.scores.failures import remarks
 

@@ -16,7 +16,7 @@ from hlmat_bench.models.catalog import Catalog
 from hlmat_bench.protocol import plugins
 from hlmat_bench.protocol.settings import applying, setting_names
 from hlmat_bench.runs import task_kinds
-from hlmat_bench.runs.plan import settings_for, split_settings
+from hlmat_bench.runs.opening import settings_for, split_settings
 from hlmat_bench.runs.suites.definition import Line, RunFields, Suite, SuiteTable, slug
 from hlmat_bench.runs.suites.measures import Measure
 

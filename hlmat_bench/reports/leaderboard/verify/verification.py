@@ -12,7 +12,7 @@ from hlmat_bench.data.tasks import load_task
 from hlmat_bench.reports.leaderboard.entry import BoardEntry
 from hlmat_bench.reports.leaderboard.verify import recomputed, replayed, rerun, schema_level
 from hlmat_bench.reports.leaderboard.verify.findings import Mismatch, Verdict
-from hlmat_bench.runs.plan import make_segmenter
+from hlmat_bench.runs.opening import make_segmenter
 from hlmat_bench.runs.run_folder import Run
 
 MAX_FINDINGS = 20
