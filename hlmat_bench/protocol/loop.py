@@ -112,7 +112,7 @@ class Play:
             return await asyncio.get_running_loop().run_in_executor(self._pool, partial(work, *arguments, **named))
         except CallTimedOut as error:
             who, sample = self.state.segmenter.name, self.state.sample.id
-            raise PluginFailed(f"The segmenter {who} failed on the sample {sample}: {error}") from None
+            raise PluginFailed.by(error, f"The segmenter {who} failed on the sample {sample}") from None
 
 
 async def greedy(play: Play) -> str:

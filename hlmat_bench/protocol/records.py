@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,6 +41,7 @@ from hlmat_bench.core.validation import Misfit, checked
 EPISODE_SCHEMA = "hlmat-episode/1"
 EPISODES = "episodes.jsonl"
 _DIGEST_KEY = b',"digest":"'
+_DIGEST_ALONE = re.compile(rb'":"[0-9a-f]{64}"}\n\Z')
 
 
 def _read_as(kind: Any) -> GetPydanticSchema:
@@ -373,6 +375,8 @@ def line_digest(line: bytes) -> str:
             if found != line_digest(to_line(value)):
                 raise ValueError("The digest of a line does not fit it.")
             return str(found)
+    if _DIGEST_ALONE.search(line):
+        raise ValueError("The name of a line's digest is damaged.")
     return hashlib.sha256(line.rstrip(b"\n")).hexdigest()
 
 

@@ -163,11 +163,13 @@ class SegmentationState:
         right = isinstance(mask, np.ndarray) and mask.dtype.kind in "biu" and mask.shape == self.mask.shape
         if not right:
             found = f"{mask.dtype} {mask.shape}" if isinstance(mask, np.ndarray) else type(mask).__name__
-            raise PluginFailed(
+            failure = PluginFailed(
                 f"The segmenter {self._segmenter.name} should return a bool array of shape {self.mask.shape}, but "
                 f"returned {found} for the sample {self._sample_id}",
                 advice=CORRECT_IT,
             )
+            failure.kind = "no bool array of the image's shape"
+            raise failure
         return masks.of_shape(mask, self.mask.shape)
 
     @contextmanager
@@ -188,4 +190,5 @@ class SegmentationState:
             if (short := memory.explain(error)) is not None:
                 what, _, helps = short.rstrip(".").rpartition(": ")
                 failure = PluginFailed(f"{where}: {what}", advice=helps)
+                failure.kind = what
             raise failure from error
