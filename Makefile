@@ -6,7 +6,7 @@ LOCK = requirements-lock.txt
 PIP = pip==26.3
 PYTEST = $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: demo test test-latest test-servers server-envs check lint lock dist install install-all docs docs-cli
+.PHONY: demo test test-latest test-servers server-envs fuzz check lint lock dist install install-all docs docs-cli
 
 demo: install ## The embedded task with the embedded segmenter: nothing to download.
 	$(BIN)/hlmat-bench run --task hres_synth --segmenter graphcut --limit 60 \
@@ -32,6 +32,14 @@ test-servers: install-all server-envs ## Whole runs against servers that others 
 server-envs: $(patsubst tests/servers/environments/%.txt,.venv-servers/%/.done,$(wildcard tests/servers/environments/*.txt))
 
 .venv-servers/%/.done: tests/servers/environments/%.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet --requirement $<
+	touch $@
+
+fuzz: .venv-fuzz/.done ## Looks for what readers of foreign files cannot stand: SECONDS for each of TARGETS (none: all).
+	.venv-fuzz/bin/python -m tests.fuzz.explore --seconds $(or $(SECONDS),60) $(TARGETS)
+
+.venv-fuzz/.done: tests/fuzz/requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/pip install --quiet --requirement $<
 	touch $@

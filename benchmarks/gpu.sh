@@ -69,6 +69,6 @@ elif [[ -z ${tiny[*]} ]] && ((gpus < 2)); then
     left_out "$all" 'there is one GPU.'
 else
     section "$all" 170 "${whole_run[@]}" --episodes $((played * (gpus > 1 ? gpus : 1))) \
-        -- --executor ray --workers $workers
+        --executor ray --workers $workers
 fi
 exit $failed

@@ -1,9 +1,9 @@
 """Measure the episodes per second of a run, through the command line.
 
-    python -m benchmarks.throughput MODEL SEGMENTER [--episodes 96] [-- OPTION ...]
+    python -m benchmarks.throughput MODEL SEGMENTER [--episodes 96] [OPTION ...]
 
-Plays episodes of 7 clicks of `hres_synth` with replies of 32 tokens; what follows ``--`` are more options of
-``hlmat-bench run``. The rate is that between the first finished episodes and the last, so that the loading of weights
+Plays episodes of 7 clicks of `hres_synth` with replies of 32 tokens; other options are those of ``hlmat-bench
+run``. The rate is that between the first finished episodes and the last, so that the loading of weights
 is no part of it: the seconds until the first episodes have a column of their own.
 """
 
@@ -22,23 +22,22 @@ STEPS = 7
 
 def main() -> None:
     """Measure and print one line of a table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None, allow_abbrev=False)
     parser.add_argument("model")
     parser.add_argument("segmenter")
     parser.add_argument("--episodes", type=int, default=96)
-    parser.add_argument("options", nargs="*", help="further options of `hlmat-bench run`, after --")
-    given = parser.parse_args()
+    given, options = parser.parse_known_args()
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"
         command = [sys.executable, "-m", "hlmat_bench", "run", "--task", "hres_synth", "--out", str(out)]
         command += ["--model", given.model, "--segmenter", given.segmenter, "--limit", str(given.episodes)]
-        command += ["--budget", str(STEPS), "--set", "max_tokens=32", *given.options]
+        command += ["--budget", str(STEPS), "--set", "max_tokens=32", *options]
         moments = _moments(command, out)
     if len(moments) < 2:
         sys.exit("all episodes ended at once: take more --episodes")
     loading, rate = moments[0][0], _rate(moments)
     print("| run | until the first episodes | episodes/s | requests/s |\n|---|---|---|---|")
-    print(f"| {' '.join(given.options) or 'one process'} | {loading:.0f} s | {rate:.2f} | {STEPS * rate:.2f} |")
+    print(f"| {' '.join(options) or 'one process'} | {loading:.0f} s | {rate:.2f} | {STEPS * rate:.2f} |")
 
 
 def _moments(command: list[str], out: Path) -> list[tuple[float, int]]:

@@ -69,6 +69,16 @@ def test_the_manifest_has_a_gpu_for_each_worker() -> None:
     assert workers * each == gpus
 
 
+@pytest.mark.parametrize("file", [PAGE, *sorted(EXAMPLES.iterdir())], ids=lambda file: file.name)
+def test_the_options_of_a_run_exist(file: Path) -> None:
+    section = (ROOT / "docs" / "cli.md").read_text().split("## hlmat-bench ")[1]
+    text = re.sub(r"\\?\n +(?=--)", " ", file.read_text())
+    commands = re.findall(r"hlmat-bench run (?!COMMAND)([^\n`]*)", text)
+    assert commands
+    used = {option for command in commands for option in re.findall(r"--[a-z-]+", command.partition(" #")[0])}
+    assert used <= set(re.findall(r"`(--[a-z-]+)`", section)), file
+
+
 @pytest.mark.slow
 def test_the_tasks_of_a_slurm_array_play_the_parts_of_a_run(tmp_path: Path) -> None:
     given = ["--model", "center", "--task", "hres_synth", "--limit", "3", "--budget", "1"]

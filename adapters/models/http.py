@@ -27,12 +27,10 @@ ADVICE = {"key": "check the login or the token in url=", "path": "check url=", "
 class HttpModel:
     """A model at the address ``url`` that writes coordinates in the format ``points``; see the top of the file."""
 
-    timed = True
-
     def __init__(
         self, url: str, points: str, resize: str = "none", name: str = "http", timeout: float = 120, retries: int = 6
     ) -> None:
-        self.name, self.points, self.resize = name, PointFormat.named(points), Resize.named(resize)
+        self.name, self.points, self.resize, self.timed = name, PointFormat.named(points), Resize.named(resize), True
         self._server = ApiClient(url, option="url", advice=ADVICE, timeout=timeout, retries=retries)
 
     def spec(self) -> dict[str, Any]:

@@ -74,27 +74,31 @@ def _watch(reader: Any, as_json: bool) -> None:
 
 
 def _text(found: Mapping[str, Any]) -> str:
-    """Return a status in a few lines."""
+    """Return a status in a few lines; texts of models and servers are made harmless for a terminal."""
     from hlmat_bench.cli.console import run_words
+    from hlmat_bench.core.text import clean
 
-    title = f"{found['run']}: {found['model']} on {found['task']} with {found['segmenter']}"
-    lines = [title, _state(found), _counts(found)]
+    lines = [f"{found['run']}: {clean(found['model'])} on {clean(found['task'])} with {clean(found['segmenter'])}"]
+    lines += [_state(found), _counts(found)]
     if words := run_words(found):
         lines.append(f"so far: {words}" if found["state"] != "finished" else words)
     if found["miou"] is not None:
         lines[-1] += " (mIoU of the recorded IoUs)"
-    lines += [f"failed {count} times: {reason}" for reason, count in found["failures"]["reasons"].items()]
+    lines += [f"failed {count} times: {clean(reason)}" for reason, count in found["failures"]["reasons"].items()]
     if found["invalid"]:
-        lines.append("invalid replies: " + ", ".join(f"{count} {reason}" for reason, count in found["invalid"].items()))
+        invalid = [f"{count} {clean(reason)}" for reason, count in found["invalid"].items()]
+        lines.append(f"invalid replies: {', '.join(invalid)}")
     return "\n".join(lines)
 
 
 def _state(found: Mapping[str, Any]) -> str:
+    from hlmat_bench.core.text import clean
+
     words = f"It {_STATES[found['state']]}"
     if found["state"] == "stopped" and found["why"]:
-        return f"{words}: {found['why']}"
+        return f"{words}: {clean(found['why'], 1000)}"
     if found["state"] in ("killed", "silent"):
-        news = f"; the last news is of {found['news']} by the clock of its machine"
+        news = f"; the last news is of {clean(found['news'])} by the clock of its machine"
         doubt = (
             ", so it was killed, or its machine hangs or cannot reach this disk" if found["state"] == "silent" else ""
         )

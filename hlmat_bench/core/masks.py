@@ -29,8 +29,9 @@ from hlmat_bench.core.types import Box, Mask
 Packed: TypeAlias = NDArray[np.uint8]
 Words: TypeAlias = NDArray[np.uint64]
 
-MAX_PIXELS = 2**28
-"""Larger masks are refused: a few bytes of RLE could otherwise ask for any amount of memory."""
+MAX_PIXELS = 100_000_000
+"""Larger masks are refused: a few bytes of RLE could otherwise ask for any amount of memory. Decoding takes 2 bytes a
+pixel."""
 
 # The alphabet of compressed counts: 5 bits a character from "0" on, plus 32 where the number has more characters.
 _COUNTS = re.compile(rb"(?:[P-o]{0,5}[0-O])+")

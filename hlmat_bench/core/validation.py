@@ -107,6 +107,8 @@ def validated(
         return model.model_validate(value, context=context)
     except ValidationError as error:
         first, given = misfit(error), error.errors(include_url=False, include_context=False)[0]["input"]
+    except UnicodeEncodeError as error:  # pydantic cannot tell what is wrong with a value that is no valid Unicode
+        raise UsageError(f"A text{f' of {where}' if where else ''} holds half a surrogate pair; correct it.") from error
     of = f" of {where}" if where else ""
     name = ".".join(filter(None, (section, *first.place)))
     message = first.message

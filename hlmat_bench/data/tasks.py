@@ -168,15 +168,19 @@ class Task(Strict):
         return next((root for root in roots if all(exists(root / name) for name in needed)), roots[0])
 
 
-def load_task(name: str | os.PathLike[str]) -> Task:
+def load_task(name: str | os.PathLike[str], *, code: bool = True) -> Task:
     """Return the task of that name, or the one of the YAML file of that path.
+
+    Args:
+        name: the name or the path.
+        code: whether the file may name a layout in a Python file, which runs. False where another file named the path.
 
     Raises:
         UsageError: when there is none, or the file does not describe one.
     """
     text = os.fspath(name)
     if _is_path(text):
-        task = _read(Path(text))
+        task = _read(Path(text), code=code)
         task._folder = Path(text).resolve().parent
         return task
     for task in _shipped().values():
@@ -219,10 +223,10 @@ def _shipped() -> dict[str, Task]:
     return {task.name: task for task in tasks}
 
 
-def _read(path: Path) -> Task:
+def _read(path: Path, *, code: bool = True) -> Task:
     values = _extended(_values(path))
     if "source" in values:
-        values["source"] = _source_settings(values["source"], path)
+        values["source"] = _source_settings(values["source"], path, code=code)
     task = validated(Task, values, str(path))
     try:
         ProtocolSettings.build(task.protocol)
@@ -231,7 +235,7 @@ def _read(path: Path) -> Task:
     return task
 
 
-def _source_settings(section: Any, path: Path) -> SourceSettings:
+def _source_settings(section: Any, path: Path, *, code: bool) -> SourceSettings:
     """Return the section ``source`` of a task file as settings of the layout that it names.
 
     A layout's file that is named by a relative path lies relative to the folder of the task file.
@@ -242,6 +246,11 @@ def _source_settings(section: Any, path: Path) -> SourceSettings:
         raise UsageError(f"The field source.kind of {path} should be one of {known}, or a file such as ./my_layout.py.")
     file, _, name = given.partition(":")
     if file.endswith(".py"):
+        if not code:
+            raise UsageError(
+                f"The task file {path} names the layout {file}, a Python file, which would run; if you trust it, name "
+                "the task file yourself with --task."
+            )
         given = f"{path.parent / file}{':' + name if name else ''}"
     try:
         found = plugins.find("layout", given)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import math
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -50,6 +51,12 @@ def _is_text(value: Any) -> Any:
 
 
 _Text = Annotated[Any, AfterValidator(_is_text)]
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"{text} is no finite number")
+    return number
 
 
 class _Part(BaseModel):
@@ -197,7 +204,7 @@ def read(folder: Path) -> dict[str, Any]:
     if not exists(path):
         raise UsageError(f"{folder} is no run folder: it has no {MANIFEST}.")
     try:
-        value = json.loads(read_bytes(path, _MAX_BYTES))
+        value = json.loads(read_bytes(path, _MAX_BYTES), parse_constant=_finite, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} cannot be read: {error}.") from error
     if not isinstance(value, dict) or value.get("schema") != RUN_SCHEMA:

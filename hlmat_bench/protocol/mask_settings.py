@@ -12,6 +12,10 @@ from hlmat_bench.core.validation import Strict
 DefectName: TypeAlias = Literal["eroded", "dilated", "coarsened", "shifted", "merged", "cropped", "box", "points"]
 
 
+_MOST = 1000
+"""The largest number of points, and the largest number of bands or defects, of which each sample draws one."""
+
+
 def _shares(band: tuple[float, float]) -> tuple[float, float]:
     if not 0 <= band[0] < band[1] <= 1:
         raise ValueError("a band is two IoUs from 0 to 1, the lower one first")
@@ -19,8 +23,8 @@ def _shares(band: tuple[float, float]) -> tuple[float, float]:
 
 
 def _rising(numbers: tuple[int, int]) -> tuple[int, int]:
-    if not 0 <= numbers[0] <= numbers[1]:
-        raise ValueError("it is the least and the greatest number of points")
+    if not 0 <= numbers[0] <= numbers[1] <= _MOST:
+        raise ValueError(f"it is the least and the greatest number of points, at most {_MOST}")
     return numbers
 
 
@@ -53,9 +57,9 @@ class RefinementSettings(MaskSettings):
     """
 
     defects: tuple[DefectName, ...] = Field(
-        ("eroded", "dilated", "coarsened", "shifted", "merged", "cropped"), min_length=1
+        ("eroded", "dilated", "coarsened", "shifted", "merged", "cropped"), min_length=1, max_length=_MOST
     )
-    bands: tuple[Band, ...] = Field(((0.5, 0.65), (0.65, 0.8), (0.8, 0.9)), min_length=1)
+    bands: tuple[Band, ...] = Field(((0.5, 0.65), (0.65, 0.8), (0.8, 0.9)), min_length=1, max_length=_MOST)
 
 
 class FilteringSettings(MaskSettings):

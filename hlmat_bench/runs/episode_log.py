@@ -7,11 +7,13 @@ Episodes that are to be played again move to ``history.jsonl``, lines that were 
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import queue
 import threading
 import time
+import zlib
 from collections import deque
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -184,6 +186,25 @@ def set_aside(folder: Path, again: Container[str]) -> None:
     _move(folder, lambda key, _: key in again, folder / HISTORY)
 
 
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """Where a line stands in episodes.early.jsonl, with a checksum: another program may change the file."""
+
+    start: int
+    length: int
+    checksum: int
+
+    @classmethod
+    def of(cls, line: bytes, start: int) -> _Waiting:
+        return cls(start, len(line), zlib.crc32(line))
+
+    def read(self, file: int) -> bytes:
+        line = os.pread(file, self.length, self.start)
+        if zlib.crc32(line) != self.checksum:
+            raise OSError(errno.EIO, f"another program changed {EARLY}")
+        return line
+
+
 class EpisodeLog:
     """Appends episodes from the event loop without ever blocking it; a thread of its own writes.
 
@@ -202,8 +223,11 @@ class EpisodeLog:
             done = {key for key, _, _ in _whole_lines(folder / EPISODES)}
         else:
             done = {key for key, what in found.items() if not what.early}
-        early = {key: line for key, line, _ in _whole_lines(folder / EARLY) if key not in done}
-        self._ready: dict[str, bytes] = early
+        self._ready, self._early_size = dict[str, _Waiting](), 0
+        for key, line, _ in _whole_lines(folder / EARLY):
+            if key not in done:
+                self._ready[key] = _Waiting.of(line, self._early_size)
+            self._early_size += len(line)
         self._expected = deque(key for key in order if key not in done)
         self._queue: queue.SimpleQueue[Finished | None] = queue.SimpleQueue()
         self._error: Exception | None = None
@@ -266,23 +290,26 @@ class EpisodeLog:
                 synced = time.monotonic()
 
     def _take(self, episode: Finished) -> None:
-        self._ready[episode.sample_id] = episode.line
-        if self._expected and self._expected[0] != episode.sample_id:
+        if self._expected and self._expected[0] == episode.sample_id:
+            self._expected.popleft()
+            self._write(self._main, episode.line)
+        else:
             self._write(self._early, episode.line)
+            self._ready[episode.sample_id] = _Waiting.of(episode.line, self._early_size)
+            self._early_size += len(episode.line)
         self._drain()
         if episode.measure is not None:
             self._measures.append(episode.measure)
 
     def _drain(self) -> None:
-        """Write every episode whose turn it is."""
-        lines = []
+        """Write every episode whose turn it is. Those that wait are read from the disk: they may be the whole run."""
         while self._expected and self._expected[0] in self._ready:
-            lines.append(self._ready.pop(self._expected.popleft()))
-        if lines:
-            self._write(self._main, b"".join(lines))
-        if lines and not self._ready and os.fstat(self._early).st_size:
+            waiting = self._ready.pop(self._expected.popleft())
+            self._write(self._main, waiting.read(self._early))
+        if self._early_size and not self._ready:
             os.fsync(self._main)
             os.ftruncate(self._early, 0)
+            self._early_size = 0
 
     def _write(self, file: int, data: bytes) -> None:
         self._unsynced.add(file)
@@ -308,7 +335,7 @@ def _write_failed(folder: Path, error: OSError) -> UsageError:
 
 def _open(path: Path) -> int:
     try:
-        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        return os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
     except OSError as error:
         raise _not_writable(path, error) from error
 

@@ -10,6 +10,7 @@ import operator
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,7 @@ class Condition:
         return matched == (self.sign == "=")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Choice:
     """Which episodes are played again.
 
@@ -107,6 +108,10 @@ class Choice:
     samples: Sequence[str] = ()
     where: Sequence[Condition] = ()
 
+    @cached_property
+    def _named(self) -> frozenset[str]:
+        return frozenset(self.samples)
+
     def why(self) -> str:
         """Return the choice as options of the command line, for the manifest."""
         words = ["--failed"] * self.failed + [f"--sample {each}" for each in self.samples]
@@ -118,7 +123,7 @@ class Choice:
         """Tell whether an episode is chosen: by any of the options."""
         return (
             (self.failed and record["stop"] == "error")
-            or record["sample_id"] in self.samples
+            or record["sample_id"] in self._named
             or (bool(self.where) and all(each.holds(record, rule) for each in self.where))
         )
 

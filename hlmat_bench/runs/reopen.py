@@ -33,7 +33,8 @@ def reopened(
         UsageError: when it is not there or is not the run's.
     """
     name, words = document["task"]["name"], document["argv"]
-    definition = load_task(task or _own_file(words) or name)
+    # A run folder may be a stranger's: a path in it leads to data, never to code.
+    definition = load_task(task) if task else load_task(_own_file(words) or name, code=False)
     overrides = {**_overrides(words), **(data or {})}
     source = definition.source(data_root, seed=document["seed"], overrides=overrides)
     if source.digest() != document["task"]["digest"]:

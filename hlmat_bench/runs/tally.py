@@ -144,20 +144,26 @@ class _GrowingFile:
         try:
             value = json.loads(line)
             self.rows[str(value["sample_id"])] = _row(value, self._rule)
-        except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        except (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError):
             self.damaged += 1
 
 
 def _row(value: Mapping[str, Any], rule: str | None) -> Row:
     steps = value["steps"]
-    costs = [float(step["cost"]) for step in steps if step.get("cost") is not None]
+    costs = [_finite(step["cost"]) for step in steps if step.get("cost") is not None]
     return Row(
         image_id=str(value["image_id"]),
-        iou=None if rule is None else recorded_iou(value, rule),
+        iou=None if rule is None else _finite(recorded_iou(value, rule)),
         error=str(value.get("error") or "no reason recorded") if value["stop"] == "error" else None,
         invalid=tuple(str(step["action"].get("reason")) for step in steps if step["action"]["kind"] == "invalid"),
         dollars=math.fsum(costs) if costs else None,
     )
+
+
+def _finite(value: Any) -> float:
+    if not math.isfinite(number := float(value)):
+        raise ValueError("NaN and infinities are no numbers of JSON")
+    return number
 
 
 def recorded_iou(record: Mapping[str, Any], rule: str) -> float:

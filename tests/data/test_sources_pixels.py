@@ -203,7 +203,7 @@ def test_large_images_are_refused_by_their_header(tmp_path):
     whole = (tmp_path / "a.png").read_bytes()
     (tmp_path / "a.png").write_bytes(whole[:200])
     for read in (read_image, read_header, read_values):
-        with pytest.raises(Unreadable, match=r"20000 x 20000 pixels, more than 180,000,000; .*data\.max_pixels"):
+        with pytest.raises(Unreadable, match=r"20000 x 20000 pixels, more than 25,000,000; .*data\.max_pixels"):
             read(tmp_path / "a.png")
 
 
@@ -212,13 +212,30 @@ def test_large_images_are_refused_by_their_header(tmp_path):
 def test_large_images_are_read_without_pillows_warning(tmp_path):
     usual = Image.MAX_IMAGE_PIXELS
     Image.new("1", (9500, 9500)).save(tmp_path / "a.png")
-    assert read_header(tmp_path / "a.png").size == (9500, 9500)
-    assert read_values(tmp_path / "a.png").shape == (9500, 9500)
+    large = ReadSettings(max_pixels=100_000_000)
+    assert read_header(tmp_path / "a.png", large).size == (9500, 9500)
+    assert read_values(tmp_path / "a.png", large).shape == (9500, 9500)
     assert usual == Image.MAX_IMAGE_PIXELS
     save(tmp_path / "b.png", noise(10, 12))
     with pytest.raises(Unreadable, match="12 x 10 pixels, more than 119"):
         read_image(tmp_path / "b.png", ReadSettings(max_pixels=119))
     assert read_image(tmp_path / "b.png", ReadSettings(max_pixels=120)).shape == (10, 12, 3)
+
+
+@pytest.mark.parametrize(("name", "options"), [("a.webp", {}), ("a.jpg", {"progressive": True})])
+def test_the_bound_is_half_where_decoding_takes_twice_the_memory(tmp_path, name, options):
+    Image.fromarray(noise(10, 12)).save(tmp_path / name, **options)
+    with pytest.raises(Unreadable, match=r"12 x 10 pixels, more than 239 \(half of it for a "):
+        read_image(tmp_path / name, ReadSettings(max_pixels=239))
+    assert read_image(tmp_path / name, ReadSettings(max_pixels=240)).shape == (10, 12, 3)
+
+
+def test_other_formats_are_refused_whatever_the_name_says(tmp_path):
+    """Pillow would start Ghostscript for this one."""
+    Image.fromarray(noise(10, 12)).save(tmp_path / "a.png", "EPS")
+    for read in (read_image, read_header, read_values):
+        with pytest.raises(Unreadable, match="save it as an ordinary PNG or JPEG"):
+            read(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize("orientation", SHOWN)

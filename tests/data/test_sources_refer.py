@@ -150,7 +150,7 @@ def test_describe_names_no_path_of_this_machine(data):
         "skip": "",
         "resize": "refuse",
         "orientation": "applied",
-        "max_pixels": 180_000_000,
+        "max_pixels": 25_000_000,
         "allow_empty": False,
         "skipped": {},
     }

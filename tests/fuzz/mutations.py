@@ -79,6 +79,9 @@ TOKENS: tuple[bytes, ...] = (
 """What is put between the bytes of an input."""
 
 
+_MOST = 2**18
+
+
 class Form(NamedTuple):
     """A way to write structured values: `load` reads what a seed holds, `dump` writes what was made of it."""
 
@@ -108,10 +111,10 @@ def mutate(seeds: list[bytes], form: Form | None, random: Random) -> bytes:
             value = _changed(value, random)
         data = form.dump(value)
         if random.random() < 0.8:
-            return data
+            return data[:_MOST]
     for _ in range(random.choice((1, 1, 2, 4))):
         data = random.choice(_BYTES)(data, random)
-    return data
+    return data[:_MOST]
 
 
 def _places(value: Any) -> list[tuple[Any, Any]]:

@@ -235,7 +235,7 @@ def _images() -> list[bytes]:
         _saved("RGB", "JPEG", progressive=True, exif=exif),
         *(_saved(mode, "TIFF", exif=exif) for mode in ("L", "RGB", "F")),
         _saved("RGB", "TIFF", compression="tiff_lzw"),
-        *(_saved("RGB", format) for format in ("BMP", "WEBP", "GIF", "PPM", "TGA")),
+        *(_saved("RGB", format) for format in ("BMP", "WEBP", "GIF", "PPM")),
     ]
 
 
@@ -343,13 +343,18 @@ def _captions(data: bytes) -> None:
 # Files that people write.
 
 
+_FEW = 20
+
+
 def _task(data: bytes) -> None:
     path = _data("task") / "fuzz.yaml"
     path.write_bytes(data)
     task = load_task(path)
     task.missing()
+    if getattr(task.data, "count", 0) > _FEW:  # Scenes take as long as there are.
+        return
     source = task.source()
-    if task.data.kind != "synth":  # which takes as long as there are samples
+    if task.data.kind != "synth":
         check(task)
     sample = source.samples()[0]
     source.image(sample), source.truth(sample)

@@ -274,7 +274,7 @@ def test_ctrl_c_ends_the_worker(task: str, tool: str, tmp_path: Path, when: str)
         "thinking": "def answer(request):\n    once('now')\n    time.sleep(1000)",
     }[when]
     (tmp_path / "worker.py").write_text(WORKER.replace("SCENARIO", scenario))
-    command = [sys.executable, "-m", "hlmat_bench", "run", "--task", task, "--segmenter", tool]
+    command = [sys.executable, "-m", "hlmat_bench", "run", "--task", task, "--segmenter", tool, "--grace", "1"]
     model = ["--model", f"command,run={sys.executable} worker.py,cwd={tmp_path}", "--out", str(tmp_path / "run")]
     user = subprocess.Popen(
         [*command, *model], cwd=ROOT, stderr=subprocess.PIPE, env={**os.environ, "TMPDIR": str(tmp_path)}

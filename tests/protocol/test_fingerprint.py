@@ -22,6 +22,7 @@ FINGERPRINT = {"segmenter", "strategy", "budget", "initial", "settings"}
 WHAT_IS_PLAYED = {"model", "task", "limit", "shard", "data_root", "catalog", "seed"}
 NOTHING = {
     "max_failures",
+    "call_timeout",
     "lock",
     "out",
     "concurrency",
@@ -32,7 +33,6 @@ NOTHING = {
     "embedding_cache",
     "argv",
     "progress",
-    "call_timeout",
     "on_beat",
 }
 #: Where episodes are played: tests/runs/ray compares their episodes and their manifests.

@@ -4,6 +4,9 @@ import json
 import random
 import subprocess
 import sys
+import time
+import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -75,6 +78,41 @@ def test_a_raised_limit_continues_behind_what_is_there(tmp_path: Path) -> None:
     _write(tmp_path, NAMES[:4], NAMES[:4])
     _write(tmp_path, NAMES, random.Random(0).sample(NAMES[4:], 8))
     assert _lines(tmp_path) == NAMES
+
+
+def test_what_waits_for_its_turn_is_not_in_memory(tmp_path: Path) -> None:
+    """After `redo` of the first sample all others wait: 300 lines of 100 kB."""
+    names = [f"s/{number}" for number in range(300)]
+    lines = {name: Finished.of(replace(simple(name), expression="x" * 100_000)) for name in names}
+    (tmp_path / EARLY).write_bytes(b"".join(lines[name].line for name in names[1:]))
+    whole = b"".join(lines[name].line for name in names)
+    first = lines["s/0"]
+    del lines
+    tracemalloc.start()
+    try:
+        log = EpisodeLog(tmp_path, names)
+        log.append(first)
+        log.close()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 5_000_000
+    assert (tmp_path / EPISODES).read_bytes() == whole
+    assert not (tmp_path / EARLY).exists()
+
+
+def test_waiting_lines_that_another_program_changes_end_the_run(tmp_path: Path) -> None:
+    log = EpisodeLog(tmp_path, ["a", "b", "c"])
+    log.append(Finished.of(simple("b")))
+    while not (tmp_path / EARLY).stat().st_size:
+        time.sleep(0.01)
+    line = (tmp_path / EARLY).read_bytes()
+    with (tmp_path / EARLY).open("r+b") as file:
+        file.write(line.replace(b'"b"', b'"x"'))
+    log.append(Finished.of(simple("a")))
+    with pytest.raises(UsageError, match="another program changed"):
+        log.close()
+    assert _lines(tmp_path) == ["a"]
 
 
 def test_a_damaged_line_is_named(tmp_path: Path) -> None:

@@ -8,22 +8,42 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import hypothesis
+import hypothesis.strategies as st
 import numpy as np
 import pytest
 
 import hlmat_bench
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.protocol.records import EPISODES
+from hlmat_bench.runs import heartbeat
 from hlmat_bench.runs.episode_log import EARLY
 from hlmat_bench.runs.heartbeat import HEARTBEAT
 from hlmat_bench.runs.status import StatusReader
-from tests.support.episodes import click, episode
+from hlmat_bench.runs.tally import Tally
+from tests.support.episodes import click, episode, simple
+
+KEYS = (
+    "sample_id",
+    "image_id",
+    "steps",
+    "selected",
+    "final",
+    "initial",
+    "iou",
+    "stop",
+    "error",
+    "action",
+    "kind",
+    "cost",
+)
 
 
 def _status(*words: str) -> subprocess.CompletedProcess[str]:
@@ -240,6 +260,48 @@ def test_failures_and_invalid_replies_are_counted_by_kind(task: str, tool: str, 
     text = _status(str(made.folder)).stdout
     assert "failed 2 times: gone" in text
     assert "invalid replies: 2 parse" in text
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS) | st.text(max_size=3), inner, max_size=6)
+    ),
+    max_leaves=12,
+)
+
+
+VALID = simple("a").to_json()
+#: A valid episode in which some values are others.
+CHANGED = st.builds(
+    lambda value, step: {**VALID, **value, "steps": value.get("steps", [{**VALID["steps"][0], **step}])},
+    st.dictionaries(st.sampled_from(sorted(VALID)), JSON, max_size=2),
+    st.dictionaries(st.sampled_from(["iou", "cost", "action"]), JSON | st.just(10**400), max_size=2),
+)
+
+
+@hypothesis.given(
+    st.lists(st.binary(max_size=40) | (JSON | CHANGED).map(lambda it: json.dumps(it).encode()), max_size=6)
+)
+def test_whatever_stands_in_the_files_each_line_is_an_episode_or_damaged(lines: list[bytes]) -> None:
+    lines = [line.replace(b"\n", b"") for line in lines]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / EPISODES).write_bytes(b"".join(line + b"\n" for line in lines))
+        (folder / HEARTBEAT).write_bytes(b"".join(lines))
+        tally = Tally(folder, {"task": {"kind": "segmentation"}, "protocol": {}})
+        tally.update()
+        numbers = tally.numbers(interval=True)
+        assert numbers["done"] + numbers["damaged_lines"] <= len(lines)
+        json.dumps(numbers, allow_nan=False)
+        assert heartbeat.read(folder) is None
+
+
+def test_texts_of_servers_are_harmless_for_a_terminal(task: str, tool: str, tmp_path: Path) -> None:
+    made = hlmat_bench.run("oracle", task, tool, out=tmp_path / "run", limit=1, budget=1)
+    value = json.loads((made.folder / EPISODES).read_text()) | {"stop": "error", "error": "a\x1b[2Jb\u202ec"}
+    (made.folder / EPISODES).write_text(json.dumps(value) + "\n")
+    assert "failed 1 times: a[2Jbc\n" in _status(str(made.folder)).stdout
 
 
 def test_filtering_runs_have_no_running_miou(task: str, tool: str, tmp_path: Path) -> None:

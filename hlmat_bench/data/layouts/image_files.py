@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +22,16 @@ from hlmat_bench.data.layouts.problems import Unreadable
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 """Of the files that count as images, in small letters."""
-MAX_PIXELS = 180_000_000
-"""Larger images and masks are refused before they are decoded, unless the settings say otherwise."""
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+"""The formats that are read, as Pillow names them, whatever the file's name says. Pillow reads more, and starts another
+program for some (https://pillow.readthedocs.io/en/stable/handbook/image-file-formats.html#eps)."""
+MAX_PIXELS = 25_000_000
+"""Larger images and masks are refused before they are decoded, unless the settings say otherwise.
+
+Decoding takes up to 8 bytes a pixel, 200 MB, and twice that of a WebP or a progressive JPEG, so their bound is half.
+"""
+_STRIP = 2**17
+"""How many pixels are copied at once."""
 
 Resize: TypeAlias = Literal["refuse", "nearest", "crop"]
 
@@ -119,7 +127,7 @@ def read_values(path: Path, how: ReadSettings = AS_USUAL) -> NDArray[Any]:
         modes = {"1": "L", "P": "RGBA" if transparent else "RGB", "PA": "RGBA"}
         modes |= {"L": "LA", "RGB": "RGBA"} if transparent else {}
         shown = _shown(file, path, how)
-        return np.array(shown.convert(modes[shown.mode]) if shown.mode in modes else shown)
+        return _joined(_strips(shown, modes.get(shown.mode)), shown.height)
 
 
 def _orientation(file: Pillow.Image, path: Path) -> int:
@@ -142,7 +150,8 @@ def _has_exif(path: Path) -> bool:
 
 def _shown(file: Pillow.Image, path: Path, how: ReadSettings) -> Pillow.Image:
     if how.turned:
-        return ImageOps.exif_transpose(file)
+        ImageOps.exif_transpose(file, in_place=True)
+        return file
     orientation = _orientation(file, path)
     if file.format != "TIFF" or orientation == 1:
         return file
@@ -152,38 +161,69 @@ def _shown(file: Pillow.Image, path: Path, how: ReadSettings) -> Pillow.Image:
 
 def _rgb(file: Pillow.Image, path: Path) -> Image:
     if file.mode == "F" or file.mode == "I" or file.mode.startswith("I;"):
-        return np.repeat(_eight_bits(np.asarray(file), path)[:, :, None], 3, axis=2)
-    return np.array(file.convert("RGB"))
+        gray = _joined(_eight_bits(file, path), file.height)
+        return np.repeat(gray[:, :, None], 3, axis=2)
+    return _joined(_strips(file, "RGB"), file.height)
 
 
-def _eight_bits(values: NDArray[Any], path: Path) -> NDArray[np.uint8]:
-    """Convert gray values of 16 or 32 bits to uint8; Pillow's own conversion clips them at 255."""
-    low, high = values.min(), values.max()
-    if values.dtype.kind == "f" and low >= 0 and high <= 1:  # False for NaN.
-        return np.asarray(np.rint(values * 255), dtype=np.uint8)
-    if values.dtype.kind != "f" and low >= 0 and (255 < high < 2**16 or high == 0):
-        return np.asarray(values >> 8, dtype=np.uint8)
-    kind = "floats" if values.dtype.kind == "f" else "integers of more than 8 bits"
-    raise Unreadable(
-        f"The image {path} holds {kind} from {low:g} to {high:g}; save it with 8 bits (0 to 255), with 16 bits "
-        "(0 to 65535) or as floats of 0 to 1."
-    )
+def _strips(file: Pillow.Image, mode: str | None = None) -> Iterator[NDArray[Any]]:
+    """Yield the pixels of a few rows at a time, in a mode of Pillow; None is the file's own.
+
+    Pillow's own way from an image to an array holds several copies of all pixels.
+    """
+    rows = max(1, _STRIP // file.width)
+    for top in range(0, file.height, rows):
+        strip = file.crop((0, top, file.width, min(top + rows, file.height)))
+        yield np.asarray(strip if mode is None or strip.mode == mode else strip.convert(mode))
+
+
+def _joined(strips: Iterable[NDArray[Any]], height: int) -> NDArray[Any]:
+    """Return strips from top to bottom as one array, (height, W) or (height, W, channels)."""
+    whole, top = np.empty(0), 0
+    for strip in strips:
+        if top == 0:
+            whole = np.empty((height, *strip.shape[1:]), strip.dtype)
+        whole[top : top + len(strip)] = strip
+        top += len(strip)
+    return whole
+
+
+def _eight_bits(file: Pillow.Image, path: Path) -> Iterator[NDArray[np.uint8]]:
+    """Yield strips of gray values of 16 or 32 bits as uint8; Pillow's own conversion clips them at 255."""
+    ends = np.array([(strip.min(), strip.max()) for strip in _strips(file)])
+    low, high = ends.min(), ends.max()
+    if ends.dtype.kind == "f" and low >= 0 and high <= 1:  # False for NaN.
+        yield from (np.rint(strip * 255).astype(np.uint8) for strip in _strips(file))
+    elif ends.dtype.kind != "f" and low >= 0 and (255 < high < 2**16 or high == 0):
+        yield from ((strip >> 8).astype(np.uint8) for strip in _strips(file))
+    else:
+        kind = "floats" if ends.dtype.kind == "f" else "integers of more than 8 bits"
+        raise Unreadable(
+            f"The image {path} holds {kind} from {low:g} to {high:g}; save it with 8 bits (0 to 255), with 16 bits "
+            "(0 to 65535) or as floats of 0 to 1."
+        )
 
 
 @contextmanager
 def _opened(path: Path, how: ReadSettings) -> Iterator[Pillow.Image]:
     try:
-        with _without_pillows_bound(), Pillow.open(path) as file:
-            width, height = file.size
-            if width * height > how.max_pixels:
-                raise Unreadable(
-                    f"The image {path} has {width} x {height} pixels, more than {how.max_pixels:,}; make it smaller, "
-                    "or raise the bound of its data set with --set data.max_pixels=NUMBER."
-                )
+        with _without_pillows_bound(), Pillow.open(path, formats=FORMATS) as file:
+            _check_size(file, path, how.max_pixels)
             yield file
     except (OSError, SyntaxError, ValueError, TypeError, EOFError, struct.error) as error:
         other = ", or save it as an ordinary PNG or JPEG" if isinstance(error, UnidentifiedImageError) else ""
         raise Unreadable(f"The image {path} cannot be read ({error}); get the file again{other}.") from error
+
+
+def _check_size(file: Pillow.Image, path: Path, most: int) -> None:
+    width, height = file.size
+    halved = file.format == "WEBP" or "progressive" in file.info
+    if width * height > (most // 2 if halved else most):
+        half = f" (half of it for a {'WebP' if file.format == 'WEBP' else 'progressive JPEG'})" if halved else ""
+        raise Unreadable(
+            f"The image {path} has {width} x {height} pixels, more than {most:,}{half}; make it smaller, or raise the "
+            "bound of its data set with --set data.max_pixels=NUMBER."
+        )
 
 
 _bound = threading.Lock()

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
+from hlmat_bench.core import masks
 from hlmat_bench.core.samples import Source
 from hlmat_bench.core.text import valid
 from hlmat_bench.core.validation import Strict
@@ -88,7 +89,11 @@ class FileSettings(SourceSettings):
         "applied", description="Images and masks are shown as their EXIF tag says (applied), or as they are stored."
     )
     max_pixels: int = Field(
-        MAX_PIXELS, ge=1, le=2**31, description="Larger images and masks are refused before they are decoded."
+        MAX_PIXELS,
+        ge=1,
+        le=masks.MAX_PIXELS,
+        description="Larger images and masks are refused before they are decoded; half of it for WebP and "
+        "progressive JPEG.",
     )
     allow_empty: bool = Field(
         False, description="Whether a data set of which nearly all masks are empty or full may be played."

@@ -149,7 +149,7 @@ def wrong_size(where: str, mask: tuple[int, ...], image: Size) -> WrongSize:
             "turn the mask as the image's orientation tag says, remove the tag, or, where the mask was drawn on the "
             "pixels as they are stored, --set data.orientation=stored"
         )
-    elif _off(mask, image) <= _MOST_OFF:
+    elif _near(mask, image):
         advice = (
             "make them one size, or --set data.resize=nearest (or crop) where the masks of the set differ a little in "
             "size"
@@ -160,9 +160,9 @@ def wrong_size(where: str, mask: tuple[int, ...], image: Size) -> WrongSize:
     )
 
 
-def _off(mask: tuple[int, ...], image: Size) -> float:
-    """Return the larger difference of a mask's sides from its image's, as a share of the image's side."""
-    return max(abs(mask[side] - image[side]) / image[side] for side in (0, 1))
+def _near(mask: tuple[int, ...], image: Size) -> bool:
+    """Return whether no side of the mask differs from its image's by more than a quarter of it."""
+    return all(abs(mask[side] - image[side]) <= _MOST_OFF * image[side] for side in (0, 1))
 
 
 def check_fits(mask: tuple[int, ...], image: Size, where: str, how: ReadSettings) -> None:
@@ -175,12 +175,7 @@ def check_fits(mask: tuple[int, ...], image: Size, where: str, how: ReadSettings
     if mask == image:
         return
     smaller = mask[0] < image[0] or mask[1] < image[1]
-    if (
-        how.resize == "refuse"
-        or mask == image[::-1]
-        or _off(mask, image) > _MOST_OFF
-        or (how.resize == "crop" and smaller)
-    ):
+    if how.resize == "refuse" or mask == image[::-1] or not _near(mask, image) or (how.resize == "crop" and smaller):
         raise wrong_size(where, mask, image)
 
 

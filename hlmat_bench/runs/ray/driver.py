@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+import ray
 from ray.exceptions import RayActorError
 
 from hlmat_bench.core.errors import UsageError
@@ -31,7 +32,7 @@ from hlmat_bench.runs.reply_journal import GRACE_SECONDS
 from hlmat_bench.runs.writer import RunWriter
 
 #: After how many workers that died while they opened the run it ends, where none could open it.
-_MOST_BAD_STARTS = 3
+_MOST_BAD_STARTS = 5
 _SECONDS_UNTIL_NOTE = 30.0
 _SECONDS_BETWEEN_LOOKS = 0.5
 
@@ -137,6 +138,7 @@ class Driver:
                 if isinstance(opened, Broken):
                     return self._end(opened.error)
                 self._show(hand, alive=True)
+                self._bad_starts = 0
                 return await self._feed(hand, opened)
             except RayActorError as error:
                 if self._over.is_set():
@@ -216,6 +218,7 @@ class Driver:
     def _lost(self, hand: _Hand, error: RayActorError) -> None:
         """Take back what a dead worker held; end the runs where workers cannot even open them."""
         opened = hand in self._ready
+        ray.kill(hand.actor)  # where it lives on beyond a broken network, it must not hold its GPU
         self._show(hand, alive=False)
         gone = error.preempted or "because its node has died" in str(error)
         self._queue.lost(hand.holding.values(), suspected=not gone)
