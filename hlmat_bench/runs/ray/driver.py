@@ -147,6 +147,8 @@ class Driver:
                 await self._tell()
                 hand.actor, hand.opening = self._hire()
                 hand.holding = {}
+            except Exception as error:  # noqa: BLE001  (raised when the other workers are closed)
+                return self._end(error)
         return None
 
     async def _feed(self, hand: _Hand, opened: Opened) -> None:

@@ -137,9 +137,12 @@ class Worker:
 
     async def fail(self, ticket: int, run: int, wanted: Sequence[str], why: str) -> None:
         """Record samples that cannot be played as failed; their image is not opened."""
-        for sample_id in wanted:
-            one = self._runs[run]
-            self._emit(Played(ticket, await asyncio.to_thread(one.setup.failed, one.samples[sample_id], why)))
+        one = self._runs[run]
+        try:
+            for sample_id in wanted:
+                self._emit(Played(ticket, await asyncio.to_thread(one.setup.failed, one.samples[sample_id], why)))
+        except Exception as error:  # noqa: BLE001  (handed to the driver, which raises it)
+            self._emit(_broken(error))
         self._emit(Ended(ticket))
 
     async def events(self) -> list[Event]:
