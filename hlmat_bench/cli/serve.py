@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from hlmat_bench.cli import options
+from hlmat_bench.runs.stopping import handlers_of_others
 
 
 def serve_segmenter(
@@ -31,7 +32,8 @@ def serve_segmenter(
 
     made = plugins.make("segmenter", segmenter)
     limits = Limits(threads, queue, sessions, idle, max_megapixels)
-    serve(made, host, port, limits, ready=lambda url: console.say(f"Serving {made.name} at {url} until Ctrl-C."))
+    with handlers_of_others():
+        serve(made, host, port, limits, ready=lambda url: console.say(f"Serving {made.name} at {url} until Ctrl-C."))
 
 
 def lmms_tasks() -> None:

@@ -79,6 +79,7 @@ _PATH = re.compile(
 _HOME = re.compile(r"(?:[A-Za-z]:)?[/\\](?:home|users)[/\\][^/\\]+", re.IGNORECASE)
 #: Options that name or count keys and tokens, but contain none.
 _NO_SECRETS = r"key_env|key_header|max_tokens\w*|max_completion_tokens"
+_SECRET_NAME = r"[\w-]*(?:key|token|secret|password|signature|\bsig\b)[\w-]*"
 _SECRET = re.compile(r"(?i)(?:key|token|secret|password)$")
 
 
@@ -94,13 +95,16 @@ def without_paths(text: str) -> str:
 def redact(word: str) -> str:
     """Replace keys, tokens, passwords and headers in a word of a command line by ``***``, also in addresses.
 
+    >>> redact("command,run=worker.py --token t1 --max-tokens 8")
+    'command,run=worker.py --token *** --max-tokens 8'
     >>> redact("openai,api_key=k1,key_env=MY_KEY,headers=X-Key:a b,base_url=http://me:pw@host/v1?key=k2")
     'openai,api_key=***,key_env=MY_KEY,headers=***,base_url=http://***@host/v1?key=***'
     """
     word = re.sub(r"://[^/@,\s]*@", "://***@", word)
     word = re.sub(r"\b(headers=)[^,]+", r"\1***", word)
+    word = re.sub(rf"(?i)(--(?!(?:{_NO_SECRETS.replace('_', '[_-]')})\b){_SECRET_NAME}\s+)[^,\s]+", r"\1***", word)
     return re.sub(
-        rf"(?i)(\b(?!(?:{_NO_SECRETS})=)[\w-]*(?:key|token|secret|password|signature|\bsig\b)[\w-]*=)(?!env\b)[^,\s&]+",
+        rf"(?i)(\b(?!(?:{_NO_SECRETS})=){_SECRET_NAME}=)(?!env\b)[^,\s&]+",
         r"\1***",
         word,
     )

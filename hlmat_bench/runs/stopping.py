@@ -158,6 +158,19 @@ def program() -> Iterator[None]:
 
 
 @contextmanager
+def handlers_of_others() -> Iterator[None]:
+    """Handle no signals inside, for servers, which have handlers of their own and raise each signal once more."""
+    before = {number: signal.getsignal(number) for number in _HANDLED}
+    wakeup = signal.set_wakeup_fd(-1)
+    try:
+        _restore({signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL})
+        yield
+    finally:
+        _restore(before)
+        signal.set_wakeup_fd(wakeup)
+
+
+@contextmanager
 def handlers_kept() -> Iterator[None]:
     """Put the handlers of SIGINT and SIGTERM back after the inside, for libraries that set their own (Ray)."""
     before = {number: signal.getsignal(number) for number in _HANDLED}
