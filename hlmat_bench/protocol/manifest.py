@@ -228,7 +228,7 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
         UsageError: when the file cannot be written.
     """
     text = json_text(value, indent=1) + "\n"
-    data = text.encode("utf-8", "backslashreplace")  # see records.to_line
+    data = text.encode("utf-8", "backslashreplace")  # see log_lines.to_line
     draft = path.with_name(path.name + ".draft")
     try:
         with draft.open("wb") as file:

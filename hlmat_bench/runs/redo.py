@@ -20,7 +20,8 @@ from hlmat_bench.core.errors import UsageError, unknown
 from hlmat_bench.core.validation import checked
 from hlmat_bench.protocol import manifest
 from hlmat_bench.protocol.interfaces import Model
-from hlmat_bench.protocol.records import EPISODES, Damaged, read_values
+from hlmat_bench.protocol.log_lines import Damaged, read_values
+from hlmat_bench.protocol.records import EPISODES
 from hlmat_bench.protocol.settings import answer_rule
 from hlmat_bench.runs import redo_log
 from hlmat_bench.runs.episode_log import EARLY, HISTORY

@@ -16,7 +16,7 @@ from typing import IO, Any, Protocol
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.models.api.reply_cache import to_json
 from hlmat_bench.protocol.interfaces import BatchModel, Model, Reply, Request, close
-from hlmat_bench.protocol.records import to_line
+from hlmat_bench.protocol.log_lines import to_line
 
 JOURNAL = "replies.jsonl"
 #: After how many lines the file is written anew, without those whose episodes are recorded.

@@ -11,9 +11,10 @@ from typing import Any, NamedTuple, TypeVar
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.samples import Sample
 from hlmat_bench.protocol import manifest
-from hlmat_bench.protocol.records import EPISODES, Episode, read_values
+from hlmat_bench.protocol.log_lines import read_values
+from hlmat_bench.protocol.records import EPISODES, Episode
 from hlmat_bench.runs import measures
-from hlmat_bench.runs.episode_log import RunLock
+from hlmat_bench.runs.run_lock import RunLock
 
 T = TypeVar("T")
 
