@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from hlmat_bench.core.errors import HlmatError, PluginFailed, UsageError
+from hlmat_bench.core.plain_files import replaced
 from hlmat_bench.protocol.log_lines import Damaged, read_values
 from hlmat_bench.protocol.records import EPISODES, Episode, to_record
 from hlmat_bench.runs.measures import MEASURES, Heads, MeasuresLog
@@ -320,9 +321,8 @@ def _move(folder: Path, moves: Callable[[str, Any], bool], to: Path) -> None:
 
 
 def _move_lines(folder: Path, moves: Callable[[str, Any], bool], to: Path) -> None:
-    draft = folder / f"{EARLY}.draft"
     kept_from, cut, samples, there = 0, False, set[str](), _whole_digests(to)
-    with _opened(to, "ab") as moved, _opened(draft, "wb") as waiting:
+    with _opened(to, "ab") as moved, replaced(folder / EARLY) as waiting:
         for path in (folder / EPISODES, folder / EARLY):
             for key, line, value in _whole_lines(path, damaged=True):
                 if moves(key, value):
@@ -336,10 +336,8 @@ def _move_lines(folder: Path, moves: Callable[[str, Any], bool], to: Path) -> No
                         waiting.write(line)
                     else:
                         kept_from += len(line)
-        for file in (moved, waiting):
-            file.flush()
-            os.fsync(file.fileno())
-    draft.replace(folder / EARLY)
+        moved.flush()
+        os.fsync(moved.fileno())
     if cut:
         os.truncate(folder / EPISODES, kept_from)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-import json
 import os
 import threading
 import time
@@ -24,10 +23,12 @@ from typing import Any, Literal, Protocol, TypeAlias
 from pydantic import TypeAdapter
 
 from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.plain_files import replaced
 from hlmat_bench.core.text import redact
 from hlmat_bench.models.api.limits import UsageMeter
 from hlmat_bench.protocol import manifest
-from hlmat_bench.runs.tally import Tally
+from hlmat_bench.protocol.log_lines import to_line
+from hlmat_bench.runs.tally import RunTally
 
 HEARTBEAT = ".status.json"
 HEARTBEAT_SCHEMA: Literal["hlmat-heartbeat/1"] = "hlmat-heartbeat/1"
@@ -37,7 +38,7 @@ SECONDS = 2.0
 _SPEED_BEATS = 150
 
 State: TypeAlias = Literal["playing", "scoring", "finished", "stopped"]
-#: Is called with the numbers of `Tally.numbers` and of the heartbeat, from a thread of its own.
+#: Is called with the numbers of `RunTally.numbers` and of the heartbeat, from a thread of its own.
 OnBeat: TypeAlias = Callable[[Mapping[str, Any]], None]
 
 
@@ -94,7 +95,7 @@ class Beat:
     requests: int
 
 
-class Played(Protocol):
+class RunProgress(Protocol):
     """What a heartbeat tells of: the `RunWriter`."""
 
     folder: Path
@@ -115,10 +116,10 @@ class Heartbeat:
         state: what the run's process does; set it to ``finished`` where the run is.
     """
 
-    def __init__(self, run: Played, document: Mapping[str, Any], on_beat: OnBeat | None = None) -> None:
+    def __init__(self, run: RunProgress, document: Mapping[str, Any], on_beat: OnBeat | None = None) -> None:
         self.state: State = "playing"
         self._run, self._total, self._on_beat = run, int(document["samples"]), on_beat
-        self._tally = Tally(run.folder, document)
+        self._tally = RunTally(run.folder, document)
         self._begun, self._beats, self._told = run.count, 0, False
         self._started, self._process = manifest.now(), this_process()
         self._seen: deque[tuple[float, int]] = deque([(time.monotonic(), run.count)], maxlen=_SPEED_BEATS)
@@ -185,11 +186,9 @@ class Heartbeat:
             workers=self._run.workers,
             requests=self._run.meter.requests,
         )
-        with contextlib.suppress(OSError):  # a full disk ends the run where an episode cannot be written
-            path = self._run.folder / HEARTBEAT
-            draft = path.with_name(path.name + ".draft")
-            draft.write_text(json.dumps(dataclasses.asdict(beat)), encoding="utf-8", errors="backslashreplace")
-            draft.replace(path)
+        # A full disk ends the run where an episode cannot be written.
+        with contextlib.suppress(OSError), replaced(self._run.folder / HEARTBEAT, durable=False) as file:
+            file.write(to_line(dataclasses.asdict(beat)))
         return beat
 
 

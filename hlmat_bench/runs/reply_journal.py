@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.plain_files import replaced
 from hlmat_bench.models.api.reply_cache import to_json
 from hlmat_bench.protocol.interfaces import BatchModel, Model, Reply, Request, close
 from hlmat_bench.protocol.log_lines import to_line
@@ -96,10 +97,9 @@ class ReplyJournal:
     def _rewrite(self) -> None:
         if self._file is not None:
             self._file.close()
-        draft = self._path.with_name(self._path.name + ".draft")
         lines = [_line(sample, key, replies) for sample, kept in self._live.items() for key, replies in kept.items()]
-        draft.write_bytes(b"".join(lines))
-        draft.replace(self._path)
+        with replaced(self._path, durable=False) as file:
+            file.writelines(lines)
         self._file, self._lines = self._path.open("ab"), 0
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.plain_files import replaced
 from hlmat_bench.core.samples import Sample
 from hlmat_bench.protocol import manifest
 from hlmat_bench.protocol.log_lines import read_values
@@ -121,8 +122,7 @@ def _join_episodes(shards: Sequence[Path], out: Path) -> int:
         UsageError: when a line is no episode, or two shards hold the same sample.
     """
     seen: dict[str, Path] = {}
-    draft = out / (EPISODES + ".draft")
-    with draft.open("wb") as file:
+    with replaced(out / EPISODES) as file:
         for line in _interleaved([_by_image(folder) for folder in shards]):
             if (other := seen.setdefault(line.sample_id, line.folder)) != line.folder:
                 raise UsageError(
@@ -130,7 +130,6 @@ def _join_episodes(shards: Sequence[Path], out: Path) -> int:
                     "one run; play one of them again."
                 )
             file.write(line.text)
-    draft.replace(out / EPISODES)
     return len(seen)
 
 
