@@ -76,10 +76,17 @@ class Damaged:
         return f"Line {self.number}" + (f" (the sample {self.sample[:120]})" if self.sample is not None else "")
 
 
+def whole_lines(path: Path) -> Iterator[bytes]:
+    """Read the lines of a log, without a last one that is unfinished; a log that does not exist has none."""
+    if path.is_file():
+        with path.open("rb") as file:
+            yield from (line for line in file if line.endswith(b"\n"))
+
+
 def read_values(
     path: Path, *, damaged: bool = False, known: Callable[[str], Any] | None = None
 ) -> Iterator[tuple[bytes, Any]]:
-    """Read the lines of a log of episodes as they stand and as JSON values, without a last line that is unfinished.
+    """Read the `whole_lines` of a log of episodes, and the JSON value of each.
 
     Args:
         path: the log.
@@ -92,29 +99,26 @@ def read_values(
     """
     seen: dict[str, int] = {}
     check_plain(path)
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            if not line.endswith(b"\n"):
-                return
-            sample = None
-            try:
-                if known is None or (value := _part(line, known)) is None:
-                    value = json.loads(line, parse_constant=_no_number)
-                    sample = str(value["sample_id"])
-                    line_digest(line)
+    for number, line in enumerate(whole_lines(path), 1):
+        sample = None
+        try:
+            if known is None or (value := _part(line, known)) is None:
+                value = json.loads(line, parse_constant=_no_number)
                 sample = str(value["sample_id"])
-            except (ValueError, KeyError, TypeError, RecursionError) as error:
-                found = Damaged(number, sample)
-                if not damaged:
-                    raise UsageError(f"{found} of {path} is damaged; the run's own command plays it again.") from error
-                yield line, found
-                continue
-            if (first := seen.setdefault(sample, number)) != number:
-                raise UsageError(
-                    f"The sample {sample} stands twice in {path}, in the lines {first} and {number}, as if two "
-                    "processes had written to it; remove one of the two lines and run again."
-                )
-            yield line, value
+                line_digest(line)
+            sample = str(value["sample_id"])
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            found = Damaged(number, sample)
+            if not damaged:
+                raise UsageError(f"{found} of {path} is damaged; the run's own command plays it again.") from error
+            yield line, found
+            continue
+        if (first := seen.setdefault(sample, number)) != number:
+            raise UsageError(
+                f"The sample {sample} stands twice in {path}, in the lines {first} and {number}, as if two "
+                "processes had written to it; remove one of the two lines and run again."
+            )
+        yield line, value
 
 
 def _part(line: bytes, known: Callable[[str], Any]) -> Any:

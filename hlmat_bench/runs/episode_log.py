@@ -23,7 +23,7 @@ from typing import IO, Any
 
 from hlmat_bench.core.errors import HlmatError, PluginFailed, UsageError
 from hlmat_bench.core.plain_files import replaced
-from hlmat_bench.protocol.log_lines import Damaged, read_values
+from hlmat_bench.protocol.log_lines import Damaged, read_values, whole_lines
 from hlmat_bench.protocol.records import EPISODES, Episode, to_record
 from hlmat_bench.runs.measures import MEASURES, Heads, MeasuresLog
 from hlmat_bench.runs.measuring import Measuring
@@ -213,7 +213,7 @@ class EpisodeLog:
 
     def _raise_error(self) -> None:
         if isinstance(self._error, OSError):
-            raise _write_failed(self._folder, self._error) from self._error
+            raise write_failed(self._folder, self._error) from self._error
         if self._error is not None:
             raise self._error
 
@@ -271,9 +271,10 @@ class EpisodeLog:
         self._unsynced.clear()
 
 
-def _write_failed(folder: Path, error: OSError) -> UsageError:
+def write_failed(path: Path, error: OSError) -> UsageError:
+    """Return the error for a file or a folder of a run that could not be written, e.g. on a full disk."""
     return UsageError(
-        f"Writing to {folder} failed ({error.strerror}); what was written is kept: make room and run the same command "
+        f"Writing to {path} failed ({error.strerror}); what was written is kept: make room and run the same command "
         "again."
     )
 
@@ -304,8 +305,7 @@ def _whole_lines(
     for line, value in read_values(path, damaged=damaged, known=known):
         yield "" if isinstance(value, Damaged) else str(value["sample_id"]), line, value
         whole += len(line)
-    if whole < path.stat().st_size:
-        os.truncate(path, whole)
+    _cut_off(path, whole)
 
 
 def _move(folder: Path, moves: Callable[[str, Any], bool], to: Path) -> None:
@@ -317,7 +317,7 @@ def _move(folder: Path, moves: Callable[[str, Any], bool], to: Path) -> None:
     try:
         _move_lines(folder, moves, to)
     except OSError as error:
-        raise _write_failed(folder, error) from error
+        raise write_failed(folder, error) from error
 
 
 def _move_lines(folder: Path, moves: Callable[[str, Any], bool], to: Path) -> None:
@@ -344,17 +344,18 @@ def _move_lines(folder: Path, moves: Callable[[str, Any], bool], to: Path) -> No
 
 def _whole_digests(path: Path) -> set[bytes]:
     """Return the SHA-256 of the complete lines of a file, and cut an unfinished last line off it."""
-    if not path.exists():
-        return set()
     whole, digests = 0, set[bytes]()
-    with path.open("rb") as file:
-        for line in file:
-            if line.endswith(b"\n"):
-                digests.add(sha256(line).digest())
-                whole += len(line)
-    if whole < path.stat().st_size:
-        os.truncate(path, whole)
+    for line in whole_lines(path):
+        digests.add(sha256(line).digest())
+        whole += len(line)
+    _cut_off(path, whole)
     return digests
+
+
+def _cut_off(path: Path, whole: int) -> None:
+    """Cut off what a file holds after its whole lines, which a kill left."""
+    if path.exists() and whole < path.stat().st_size:
+        os.truncate(path, whole)
 
 
 def _opened(path: Path, mode: str) -> IO[Any]:

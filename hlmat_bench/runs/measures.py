@@ -20,7 +20,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict  # pydantic asks for this one before Python 3.12
 
 from hlmat_bench.core.validation import exact
-from hlmat_bench.protocol.log_lines import to_line
+from hlmat_bench.protocol.log_lines import to_line, whole_lines
 from hlmat_bench.protocol.records import Episode
 from hlmat_bench.scores.episode_scores import EpisodeScores
 
@@ -185,11 +185,9 @@ def join(folders: Sequence[Path], out: Path) -> None:
     """
     target = MeasuresLog(out / MEASURES)
     try:
-        for path in (folder / MEASURES for folder in folders if (folder / MEASURES).is_file()):
-            with path.open("rb") as file:
-                for line in file:
-                    if line.endswith(b"\n"):
-                        target.append(line)
+        for folder in folders:
+            for line in whole_lines(folder / MEASURES):
+                target.append(line)
     finally:
         target.close()
 

@@ -20,7 +20,7 @@ from typing import IO, NamedTuple
 from hlmat_bench import scores
 from hlmat_bench.core import masks, truth
 from hlmat_bench.core.errors import UsageError
-from hlmat_bench.protocol.log_lines import line_digest, read_values
+from hlmat_bench.protocol.log_lines import line_digest, read_values, whole_lines
 from hlmat_bench.protocol.records import EPISODES, Episode
 from hlmat_bench.runs.machine import cores
 from hlmat_bench.runs.measures import MEASURES, Measures, MeasuresLog, to_measure
@@ -68,7 +68,7 @@ class Measuring:
     def line(self, line: bytes, episode: Episode) -> bytes | None:
         """Measure an episode and return its line for measures.jsonl; None where it cannot be measured or written.
 
-        Whoever asks for its scores is told why. So nothing raises here, where an episode was just played and paid.
+        It raises nothing, because the episode was just played and paid; `measured` says later what is wrong with it.
 
         Args:
             line: its line of episodes.jsonl.
@@ -94,13 +94,13 @@ def measured(folder: Path, budget: int, rule: str) -> list[EpisodeScores]:
         UsageError: when a line is no episode, or a sample stands twice; as `score_episode`.
     """
     path, how = folder / EPISODES, Measuring(budget, rule)
-    lines = list(_places(path)) if path.exists() else []
+    lines = list(_places(path))
     with ExitStack() as stack:
         known = stack.enter_context(Measures([folder / MEASURES], how.key))
         if missing := [place for place in lines if place.digest not in known]:
             spare = Path(stack.enter_context(tempfile.TemporaryDirectory())) / MEASURES
             target = folder / MEASURES if _can_be_written(folder / MEASURES) else spare
-            _measure(Part(str(path), missing, str(target), budget, rule))
+            _measure(_Part(str(path), missing, str(target), budget, rule))
             known = stack.enter_context(Measures([folder / MEASURES, spare], how.key))
         found = [known.find(place.digest) or _scores(path, place, how) for place in lines]
     if len({sample.sample_id for sample in found}) < len(found):
@@ -108,7 +108,7 @@ def measured(folder: Path, budget: int, rule: str) -> list[EpisodeScores]:
     return found
 
 
-def _scores(path: Path, place: Place, how: Measuring) -> EpisodeScores:
+def _scores(path: Path, place: _Place, how: Measuring) -> EpisodeScores:
     """Measure one episode.
 
     Raises:
@@ -130,7 +130,7 @@ def _check(path: Path) -> None:
         pass
 
 
-class Place(NamedTuple):
+class _Place(NamedTuple):
     """A line of a file: its digest, and where it stands, in bytes."""
 
     digest: str
@@ -138,14 +138,12 @@ class Place(NamedTuple):
     length: int
 
 
-def _places(path: Path) -> Iterator[Place]:
+def _places(path: Path) -> Iterator[_Place]:
     """Yield the complete lines of a file."""
     start = 0
-    with path.open("rb") as file:
-        for line in file:
-            if line.endswith(b"\n"):
-                yield Place(_digest(line), start, len(line))
-            start += len(line)
+    for line in whole_lines(path):
+        yield _Place(_digest(line), start, len(line))
+        start += len(line)
 
 
 def _digest(line: bytes) -> str:
@@ -156,13 +154,13 @@ def _digest(line: bytes) -> str:
         return ""
 
 
-def _line(path: Path, place: Place) -> bytes:
+def _line(path: Path, place: _Place) -> bytes:
     with path.open("rb") as file:
         file.seek(place.start)
         return file.read(place.length)
 
 
-class Part(NamedTuple):
+class _Part(NamedTuple):
     """Episodes to measure.
 
     Attributes:
@@ -173,13 +171,13 @@ class Part(NamedTuple):
     """
 
     path: str
-    places: Sequence[Place]
+    places: Sequence[_Place]
     target: str
     budget: int
     rule: str
 
 
-def measure_part(part: Part) -> None:
+def _measure_part(part: _Part) -> None:
     """Measure episodes, and append what was measured; one that cannot be measured is left out.
 
     Raises:
@@ -202,13 +200,13 @@ def _measured_line(line: bytes, how: Measuring) -> bytes | None:
         return None  # it is no episode: `measured` says what is wrong
 
 
-def _measure(part: Part) -> None:
-    """Measure episodes in as many processes as there are cores, or in this one where others do not pay off."""
+def _measure(part: _Part) -> None:
+    """Measure episodes in as many processes as there are cores, or in this one where there are too few for that."""
     count = min(cores(), len(part.places) // _FEWEST)
     modules = sorted({score.of.__module__ for score in further().values() if score.of is not None})
     if count < 2 or "__main__" in modules or not sys.executable or getattr(sys, "frozen", False):
         with contextlib.suppress(OSError):
-            measure_part(part)
+            _measure_part(part)
         return
     # Plain processes and not `multiprocessing`: that runs a user's script again in each process, which breaks a script
     # that does not guard its main part, or copies this process with all its threads and their locks.
@@ -237,7 +235,7 @@ def measure_from(order: IO[str]) -> None:
     for module in asked["modules"]:
         importlib.import_module(module)  # it declares scores
     path, places, *rest = asked["part"]
-    measure_part(Part(path, [Place(*place) for place in places], *rest))
+    _measure_part(_Part(path, [_Place(*place) for place in places], *rest))
 
 
 def _can_be_written(path: Path) -> bool:

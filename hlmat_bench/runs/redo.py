@@ -20,7 +20,7 @@ from hlmat_bench.core.errors import UsageError, unknown
 from hlmat_bench.core.validation import checked
 from hlmat_bench.protocol import manifest
 from hlmat_bench.protocol.interfaces import Model
-from hlmat_bench.protocol.log_lines import Damaged, read_values
+from hlmat_bench.protocol.log_lines import Damaged, read_values, whole_lines
 from hlmat_bench.protocol.records import EPISODES
 from hlmat_bench.protocol.settings import answer_rule
 from hlmat_bench.runs import redo_log
@@ -207,11 +207,9 @@ def _records(*paths: Path) -> Iterator[dict[str, Any]]:
 def _samples(path: Path) -> set[str]:
     """Return the samples of the history, where one may stand several times."""
     found = set[str]()
-    if path.exists():
-        with path.open("rb") as file:
-            for line in file:
-                with contextlib.suppress(ValueError, LookupError, TypeError, RecursionError):
-                    found.add(str(json.loads(line)["sample_id"]))
+    for line in whole_lines(path):
+        with contextlib.suppress(ValueError, LookupError, TypeError, RecursionError):
+            found.add(str(json.loads(line)["sample_id"]))
     return found
 
 
