@@ -113,7 +113,7 @@ def run_words(numbers: Mapping[str, Any]) -> str:
     miou, ends, dollars = numbers.get("miou"), numbers.get("miou_ci"), numbers.get("dollars")
     failed, workers, damaged = numbers["failures"]["episodes"], numbers.get("workers"), numbers.get("damaged_lines")
     parts = (
-        speed_words(numbers["per_second"]) if numbers.get("per_second") else "",
+        _speed_words(numbers["per_second"]) if numbers.get("per_second") else "",
         "" if miou is None else f"mIoU {with_interval(miou, ends, 3) if ends else f'{miou:.3f}'}",
         f"{failed} failed" if failed else "",
         f"{damaged} damaged lines" if damaged else "",
@@ -123,7 +123,7 @@ def run_words(numbers: Mapping[str, Any]) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def speed_words(per_second: float) -> str:
+def _speed_words(per_second: float) -> str:
     """Return a speed in a unit that gives a number of at least 1: episodes per second, minute or hour."""
     for unit, seconds in (("s", 1), ("min", 60), ("h", 3600)):
         if per_second * seconds >= 1 or unit == "h":

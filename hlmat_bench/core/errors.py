@@ -12,7 +12,9 @@ import traceback
 from collections.abc import Iterable
 from typing import Any, Self
 
-#: Of a message; what is longer quotes a file or a reply and tells nobody more.
+from hlmat_bench.core.text import cut
+
+#: The length of a message, in characters; what is longer quotes a file or a reply, and says nothing more.
 MOST_LETTERS = 2000
 
 
@@ -24,12 +26,7 @@ class HlmatError(Exception):
     """
 
     def __init__(self, message: str = "") -> None:
-        super().__init__(_cut("".join(map(_shown, _cut(message)))))
-
-
-def _cut(text: str) -> str:
-    half = MOST_LETTERS // 2
-    return text if len(text) <= MOST_LETTERS else f"{text[: half - 5]} ... {text[-half:]}"
+        super().__init__(cut("".join(map(_shown, cut(message, MOST_LETTERS))), MOST_LETTERS))
 
 
 def _shown(letter: str) -> str:

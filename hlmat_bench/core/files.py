@@ -7,6 +7,7 @@ from typing import Any
 
 from hlmat_bench.core import plain_files
 from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.text import cut
 
 _MAX_BYTES = 2**20
 """The parser reads about 100 kB a second."""
@@ -26,7 +27,7 @@ def read(path: Path, what: str) -> Any:
     import yaml
 
     if not plain_files.exists(path):
-        raise UsageError(f"There is no {what} {plain_files.cut(str(path))}; correct its name.")
+        raise UsageError(f"There is no {what} {cut(str(path))}; correct its name.")
 
     class Loader(yaml.SafeLoader):
         """Reads plain values. Dates stay text: no field holds a date, and 2024-13-45 would be an error."""
@@ -38,7 +39,7 @@ def read(path: Path, what: str) -> Any:
     try:
         return yaml.load(_text(path), Loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        why = plain_files.cut(" ".join(str(error).split()))
+        why = cut(" ".join(str(error).split()))
         raise UsageError(f"The {what} {path} is no readable YAML ({why}); correct it.") from error
 
 

@@ -1,12 +1,17 @@
-"""Reads a whole file that a user names: only a plain file of a bounded size, and text only as UTF-8."""
+"""Reads and replaces whole files: reads only plain files of a bounded size, and text only as UTF-8."""
 
 from __future__ import annotations
 
 import codecs
+import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.text import cut
 
 MAX_TEXT = 2**28
 """The maximum size, in bytes, of a table, a list or a settings file."""
@@ -74,10 +79,24 @@ def check_format(data: bytes, name: str) -> None:
             raise UsageError(f"{name} is {kind}; {advice}.")
 
 
-def cut(text: str, most: int = 200) -> str:
-    """Return a text for a message, with its middle left out where it is longer than ``most`` characters."""
-    half = most // 2
-    return text if len(text) <= most else f"{text[:half]} ... {text[-half:]}"
+@contextmanager
+def replaced(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
+    """Write a file that takes the place of an older one when it is whole: a reader sees the old one or the new one.
+
+    Args:
+        path: the file.
+        durable: wait until the disk has it, so that the new file survives when the machine loses its power.
+
+    Raises:
+        OSError: when it cannot be written.
+    """
+    draft = path.with_name(path.name + ".draft")
+    with draft.open("wb") as file:
+        yield file
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
+    draft.replace(path)
 
 
 def is_file(path: Path) -> bool:

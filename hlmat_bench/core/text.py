@@ -29,6 +29,12 @@ def clean(text: str, limit: int = NAME_LENGTH) -> str:
     return shown if len(shown) <= limit and len(text) <= 4 * limit else shown[: limit - 1] + "…"
 
 
+def cut(text: str, limit: int = NAME_LENGTH) -> str:
+    """Return a text for a message, with its middle left out where it is longer than ``limit`` characters."""
+    half = limit // 2
+    return text if len(text) <= limit else f"{text[: half - 5]} ... {text[-half:]}"
+
+
 def valid(text: str) -> str:
     """Return a text as valid Unicode: halves of surrogate pairs, which UTF-8 cannot encode, become U+FFFD.
 

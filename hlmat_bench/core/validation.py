@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar, get_args
 from pydantic import BaseModel, ConfigDict, ValidationError, with_config
 
 from hlmat_bench.core.errors import UsageError, unknown
-from hlmat_bench.core.plain_files import cut
+from hlmat_bench.core.text import cut
 
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")

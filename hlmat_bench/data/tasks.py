@@ -18,8 +18,9 @@ from pydantic import Field, PrivateAttr, field_validator, model_validator
 from hlmat_bench.core import files as yaml_files
 from hlmat_bench.core.content import folder
 from hlmat_bench.core.errors import HlmatError, PluginFailed, UsageError, failure_words, unknown
-from hlmat_bench.core.plain_files import cut, exists
+from hlmat_bench.core.plain_files import exists
 from hlmat_bench.core.samples import Source
+from hlmat_bench.core.text import cut
 from hlmat_bench.core.validation import Strict, validated
 from hlmat_bench.data.layouts.data_root import DataRoot
 from hlmat_bench.data.layouts.layout_settings import SourceSettings

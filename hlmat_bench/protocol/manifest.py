@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from hlmat_bench.core.errors import UsageError
-from hlmat_bench.core.plain_files import exists, read_bytes
+from hlmat_bench.core.plain_files import exists, read_bytes, replaced
 from hlmat_bench.core.text import redact
 from hlmat_bench.core.validation import checked
 from hlmat_bench.protocol.settings import MOST_CLICKS, digest, json_text
@@ -228,14 +228,10 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
         UsageError: when the file cannot be written.
     """
     text = json_text(value, indent=1) + "\n"
-    data = text.encode("utf-8", "backslashreplace")  # see records.to_line
-    draft = path.with_name(path.name + ".draft")
+    data = text.encode("utf-8", "backslashreplace")  # see log_lines.to_line
     try:
-        with draft.open("wb") as file:
+        with replaced(path) as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}.") from error
 

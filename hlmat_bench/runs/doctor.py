@@ -1,30 +1,23 @@
-"""What is on this machine, and what is missing to run: packages, devices, data, weights, a server, disk, locks.
+"""What is missing to run, on this machine or for a named task, model or segmenter: data, weights, a server.
 
-Each check stands alone: one that fails unexpectedly is a line, and the others go on. Nothing is downloaded, and no
-network is used but for the server that OPENAI_BASE_URL names.
+Each check stands alone: one that fails unexpectedly is a line, and the others continue. Nothing is downloaded, and no
+network is used but for the server that OPENAI_BASE_URL names. `hlmat_bench.runs.machine` looks at the machine itself.
 """
 
 from __future__ import annotations
 
-import importlib.metadata
-import importlib.util
+import functools
 import json
 import os
-import platform
-import re
 import shlex
 import shutil
-import subprocess
-import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
-from hlmat_bench.core.content import file as content_file
 from hlmat_bench.core.errors import UsageError, failure_words
 from hlmat_bench.core.networks import weights
 from hlmat_bench.core.text import clean, redact
@@ -33,29 +26,24 @@ from hlmat_bench.models.api.address import header_value, parts_of
 from hlmat_bench.models.catalog import Catalog, ModelChoice
 from hlmat_bench.protocol import plugins
 from hlmat_bench.protocol.reference import find_reference
-from hlmat_bench.runs.episode_log import RunLock
+from hlmat_bench.runs import machine
+from hlmat_bench.runs.machine import GIB, Level, listed
 from hlmat_bench.runs.opening import make_segmenter, path_text
 from hlmat_bench.runs.plan import RunSpec
 
 DOCTOR_SCHEMA = "hlmat-doctor/1"
-LOCK = "requirements-lock.txt"
-_PACKAGE = "hlmat-bench"
 _SERVER = "OPENAI_BASE_URL"
 _SERVER_SECONDS = 3.0
 _SERVER_BYTES = 2**20
-_GIB = 2**30
-_MOST_NAMES = 8
-
-Level: TypeAlias = Literal["ok", "note", "missing"]
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class DoctorFinding:
     """One line of the examination.
 
     Attributes:
         area: what was examined.
-        level: ``ok``; ``note``, what may matter; ``missing``, what keeps a named task, model or segmenter from running.
+        level: how serious it is, see `Level`.
         text: what was found, and what to do.
     """
 
@@ -72,24 +60,24 @@ def examine(
     model: str | None = None,
     segmenter: str | None = None,
     data_root: str | os.PathLike[str] | None = None,
-) -> list[Finding]:
+) -> list[DoctorFinding]:
     """Examine this machine, and whether a task, a model and a segmenter can run here.
 
     Args:
         task, model, segmenter: as `hlmat_bench.run` takes them; None: not asked for.
         data_root: the folder that holds the data sets; None: the environment's HLMAT_DATA.
     """
-    server = _Server()
+    server = functools.cache(_server)
     checks: dict[str, Check] = {
-        "Python": _python,
-        "packages": _packages,
-        "devices": _devices,
-        "Ray": _ray,
+        "Python": machine.python,
+        "packages": machine.packages,
+        "devices": machine.devices,
+        "Ray": machine.ray,
         "data": lambda: _data(data_root),
         "weights": _weights,
-        "server": server.check,
-        "disk": _disk,
-        "locks": _locks,
+        "server": lambda: [server()],
+        "disk": machine.disk,
+        "locks": machine.locks,
     }
     named: dict[str, Check] = {}
     if task is not None:
@@ -102,172 +90,14 @@ def examine(
     return found + [finding for area, check in named.items() for finding in _isolated(area, check, "missing")]
 
 
-def _isolated(area: str, check: Check, failed: Level) -> list[Finding]:
+def _isolated(area: str, check: Check, failed: Level) -> list[DoctorFinding]:
     """Return what a check finds; one that fails is a finding of the level ``failed``."""
     try:
-        return [Finding(area, level, text) for level, text in check()]
+        return [DoctorFinding(area, level, text) for level, text in check()]
     except UsageError as error:
-        return [Finding(area, failed, str(error))]
+        return [DoctorFinding(area, failed, str(error))]
     except Exception as error:  # noqa: BLE001  (a machine that is not in order breaks any of the checks in any way)
-        return [Finding(area, failed, f"this check failed ({redact(failure_words(error).partition(';')[0])})")]
-
-
-def _python() -> Iterator[tuple[Level, str]]:
-    version = importlib.metadata.version(_PACKAGE)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    memory = f", {_memory() / _GIB:.0f} GiB memory" if _memory() else ""
-    yield (
-        "ok",
-        f"hlmat-bench {version} with Python {platform.python_version()} on {platform.system()} {platform.machine()}, "
-        f"{cores} cores{memory}",
-    )
-
-
-def _memory() -> int:
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return 0
-
-
-# Packages
-
-
-def _packages() -> Iterator[tuple[Level, str]]:
-    """Compare what is installed with what the package requires, and with the versions that all tests have passed."""
-    required = _required()
-    here = {name: _version(name) for names in required.values() for name in names}
-    if absent := [name for name in required.pop("", ()) if here[name] is None]:
-        yield "note", f"Not installed: {', '.join(absent)}; run: pip install hlmat-bench"
-    extras = {extra: [name for name in names if here[name] is None] for extra, names in sorted(required.items())}
-    words = [f"{extra} (lacks {_names(lacks)})" if lacks else extra for extra, lacks in extras.items()]
-    whole = sum(version is not None for version in here.values())
-    yield "ok", f"{whole} of {len(here)} packages are installed; extras: {', '.join(words)}"
-    tested = _locked()
-    others = [
-        f"{name} {version} (tested: {' or '.join(sorted(tested[name]))})"
-        for name, version in here.items()
-        if version is not None and name in tested and version.partition("+")[0] not in tested[name]
-    ]
-    if others:
-        yield "note", f"Other versions than those of {LOCK}, which all tests have passed: {_names(others)}"
-    else:
-        yield "ok", f"all versions are those of {LOCK}, which all tests have passed"
-
-
-def _required() -> dict[str, list[str]]:
-    """Return the names of the packages that each extra requires on this system; the base installation is ``""``."""
-    found: dict[str, list[str]] = {}
-    for line in importlib.metadata.requires(_PACKAGE) or ():
-        name = _normal(re.split(r"[^\w.-]", line, maxsplit=1)[0])
-        extra = re.search(r"extra == ['\"]([\w-]+)['\"]", line)
-        elsewhere = "platform" in line.partition(";")[2] and _version(name) is None
-        if name != _PACKAGE and not elsewhere and not (extra and extra[1] in ("all", "dev", "docs")):
-            found.setdefault(extra[1] if extra else "", []).append(name)
-    return found
-
-
-def _locked() -> dict[str, set[str]]:
-    """Return the versions in the list of tested packages; one package may have several, for different systems."""
-    found: dict[str, set[str]] = {}
-    for name, version in re.findall(r"^([\w.-]+)==([^\s;\\]+)", content_file(LOCK).read_text("utf-8"), re.MULTILINE):
-        found.setdefault(_normal(name), set()).add(version.partition("+")[0])
-    return found
-
-
-def _version(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def _normal(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
-def _names(names: Iterable[str]) -> str:
-    """Join names; after some of them only the number of the others is given."""
-    listed = list(names)
-    rest = len(listed) - _MOST_NAMES
-    return ", ".join(listed[:_MOST_NAMES]) + (f" and {rest} more" if rest > 0 else "")
-
-
-# Devices
-
-
-def _devices() -> Iterator[tuple[Level, str]]:
-    """Name the GPUs. torch is imported only where there is a device to ask it about: that takes seconds."""
-    cards = list(_nvidia())
-    yield from (("ok", card) for card in cards)
-    hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if hidden is not None:
-        yield "note", f"CUDA_VISIBLE_DEVICES={hidden!r} limits which GPUs are used"
-    build = _cuda_of_torch()
-    if _version("torch") is None:
-        yield "ok", "torch is not installed: models behind an API and the segmenter graphcut need none"
-    elif cards or Path("/dev/kfd").exists() or sys.platform == "darwin":
-        yield _asked_of_torch(build)
-    else:
-        yield "ok", f"no GPU: networks run on the CPU (torch {_version('torch')} is built for {build})"
-
-
-def _nvidia() -> Iterator[str]:
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return
-    query = "--query-gpu=index,name,memory.total,memory.free,driver_version"
-    ran = subprocess.run(
-        [program, query, "--format=csv,noheader,nounits"], capture_output=True, text=True, timeout=20, check=False
-    )
-    for line in ran.stdout.splitlines() if ran.returncode == 0 else ():
-        parts = [part.strip() for part in line.split(",")]
-        if len(parts) == 5 and parts[2].isdecimal() and parts[3].isdecimal():
-            total, free = (int(part) / 1024 for part in parts[2:4])
-            yield f"GPU {parts[0]}: {parts[1]}, {free:.0f} of {total:.0f} GiB memory free, driver {parts[4]}"
-
-
-def _cuda_of_torch() -> str:
-    """Return what torch was built for, read from its file of versions."""
-    spec = importlib.util.find_spec("torch")
-    if spec is None or spec.origin is None:
-        return "nothing"
-    text = Path(spec.origin).with_name("version.py").read_text(encoding="utf-8")
-    found = dict(re.findall(r"^(cuda|hip)\b[^=]*= '([^']+)'", text, re.MULTILINE))
-    return ", ".join(f"{name.upper()} {version}" for name, version in found.items()) or "the CPU alone"
-
-
-def _asked_of_torch(build: str) -> tuple[Level, str]:
-    import torch
-
-    if torch.cuda.is_available():
-        return "ok", f"torch {torch.__version__}, built for {build}, uses {torch.cuda.device_count()} GPUs"
-    if torch.backends.mps.is_available():
-        return "ok", f"torch {torch.__version__} uses the GPU of this Mac (mps)"
-    return "note", (
-        f"torch {torch.__version__}, built for {build}, finds no GPU that it can use: install a build for this driver "
-        "(https://pytorch.org), or networks run on the CPU"
-    )
-
-
-def _ray() -> Iterator[tuple[Level, str]]:
-    if (version := _version("ray")) is None:
-        yield (
-            "ok",
-            "not installed: runs play in one process; pip install 'hlmat-bench[ray]' for several GPUs or machines",
-        )
-        return
-    yield "ok", f"Ray {version}; {_cluster()}"
-
-
-def _cluster() -> str:
-    """Say where a cluster is, as ``address="auto"`` finds it: by RAY_ADDRESS, or the file that ``ray start`` leaves."""
-    if address := os.environ.get("RAY_ADDRESS"):
-        return f"RAY_ADDRESS names the cluster at {clean(redact(address))}"
-    note = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "ray_current_cluster"
-    if note.is_file():
-        return f"a cluster was started on this machine, at {clean(note.read_text(encoding='utf-8'))}"
-    return "no cluster was started on this machine, and RAY_ADDRESS names none"
+        return [DoctorFinding(area, failed, f"this check failed ({redact(failure_words(error).partition(';')[0])})")]
 
 
 # Data and weights
@@ -281,9 +111,9 @@ def _data(data_root: str | os.PathLike[str] | None) -> Iterator[tuple[Level, str
         yield "note", f"{root} is no folder: correct --data-root or {ENVIRONMENT}"
     else:
         inside = sorted(path.name for path in Path(root).iterdir())
-        yield "ok", f"{root} holds {_names(inside) if inside else 'nothing'}"
+        yield "ok", f"{root} holds {listed(inside) if inside else 'nothing'}"
     complete = [name for name in task_names() if load_task(name).missing(root) is None]
-    words = f"{len(complete)} of {len(task_names())} tasks have their files here: {_names(complete)}"
+    words = f"{len(complete)} of {len(task_names())} tasks have their files here: {listed(complete)}"
     yield "ok", f"{words}; `hlmat-bench tasks` says what the others lack"
 
 
@@ -292,11 +122,11 @@ def _weights() -> Iterator[tuple[Level, str]]:
     segmenters = plugins.available("segmenter").values()
     wanted |= {plugin.facts.weights: None for plugin in segmenters if plugin.facts is not None}
     found = [name for name in wanted if "/" in name and _cached(name) is not None]
-    words = _names(found) if found else "none of the weights that models and segmenters name"
+    words = listed(found) if found else "none of the weights that models and segmenters name"
     yield "ok", f"the cache of Hugging Face ({_hub_cache()}) holds {words}"
     lacking = [plugin.name for plugin in segmenters if plugin.missing]
     if lacking:
-        yield "note", f"packages are missing for the segmenters {_names(lacking)}; `hlmat-bench segmenters` says which"
+        yield "note", f"packages are missing for the segmenters {listed(lacking)}; `hlmat-bench segmenters` says which"
 
 
 def _hub_cache() -> Path:
@@ -314,34 +144,20 @@ def _cached(name: str) -> Path | None:
 # The server
 
 
-class _Server:
-    """The server that OPENAI_BASE_URL names; it is asked once for its models, with a time-out.
-
-    Attributes:
-        refused: why it cannot be used; None where it answers or is not named.
-    """
-
-    def __init__(self) -> None:
-        self.refused: str | None = None
-
-    def check(self) -> Iterator[tuple[Level, str]]:
-        """Ask the server, and say what it answers."""
-        if not (url := os.environ.get(_SERVER)):
-            yield "ok", f"{_SERVER} is not set"
-            return
-        found: list[tuple[Level, str]] = []
-        # A thread of its own: a name server that does not answer cannot be interrupted otherwise.
-        asking = threading.Thread(target=lambda: found.extend(_isolated_answer(url)), daemon=True)
-        asking.start()
-        asking.join(_SERVER_SECONDS + 1)
-        level, text = found[0] if found else ("note", f"{_SERVER}: no answer within {_SERVER_SECONDS:.0f} s")
-        self.refused = None if level == "ok" else text
-        yield level, text
-
-
-def _isolated_answer(url: str) -> Iterator[tuple[Level, str]]:
-    for finding in _isolated("server", lambda: [_answer(url)], "note"):
-        yield finding.level, finding.text
+def _server() -> tuple[Level, str]:
+    """Ask the server that OPENAI_BASE_URL names for its models."""
+    if not (url := os.environ.get(_SERVER)):
+        return "ok", f"{_SERVER} is not set"
+    found: list[DoctorFinding] = []
+    # A thread of its own: a name server that does not answer cannot be interrupted otherwise.
+    asking = threading.Thread(
+        target=lambda: found.extend(_isolated("server", lambda: [_answer(url)], "note")), daemon=True
+    )
+    asking.start()
+    asking.join(_SERVER_SECONDS + 1)
+    if not found:
+        return "note", f"{_SERVER}: no answer within {_SERVER_SECONDS:.0f} s"
+    return found[0].level, found[0].text
 
 
 def _answer(url: str) -> tuple[Level, str]:
@@ -380,39 +196,7 @@ def _models_of(body: bytes) -> str:
         names = [clean(redact(str(model["id"])), 80) for model in json.loads(body)["data"]]
     except (ValueError, LookupError, TypeError, RecursionError):
         return "its list of models cannot be read"
-    return f"{len(names)} models ({_names(names)})"
-
-
-# Disk
-
-
-def _runs_folder() -> Path:
-    """Return the folder of runs, or the nearest one above it that exists."""
-    wanted = Path("runs").resolve()
-    return next(folder for folder in (wanted, *wanted.parents) if folder.is_dir())
-
-
-def _disk() -> Iterator[tuple[Level, str]]:
-    folder = _runs_folder()
-    usage = shutil.disk_usage(folder)
-    words = f"{usage.free / _GIB:.1f} of {usage.total / _GIB:.1f} GiB are free under {folder}"
-    yield ("note", f"{words}: little for a long run") if usage.free < _GIB else ("ok", words)
-
-
-def _locks() -> Iterator[tuple[Level, str]]:
-    folder = _runs_folder()
-    try:
-        with tempfile.TemporaryDirectory(prefix=".hlmat-doctor-", dir=folder) as trial, RunLock(Path(trial)):
-            pass
-    except OSError as error:
-        yield "note", f"{folder} cannot be written ({error.strerror}): run elsewhere, or give --out"
-    except UsageError:
-        yield (
-            "note",
-            f"the file system of {folder} has no locks that work: give --out on another disk, or add --no-lock",
-        )
-    else:
-        yield "ok", f"the file system of {folder} has locks"
+    return f"{len(names)} models ({listed(names)})"
 
 
 # What is named
@@ -428,7 +212,7 @@ def _tasks(name: str, data_root: str | os.PathLike[str] | None) -> Iterator[tupl
             yield "missing", str(error)
 
 
-def _model(name: str, server: _Server) -> Iterator[tuple[Level, str]]:
+def _model(name: str, server: Callable[[], tuple[Level, str]]) -> Iterator[tuple[Level, str]]:
     """Find what a model needs, without loading it: a network may take minutes."""
     shown, choice = redact(name), Catalog.load().choose(name)
     if find_reference(choice.plugin, choice.options):
@@ -443,12 +227,13 @@ def _model(name: str, server: _Server) -> Iterator[tuple[Level, str]]:
         yield from _of_weights(shown, options)
 
 
-def _of_server(shown: str, choice: ModelChoice, server: _Server) -> tuple[Level, str]:
+def _of_server(shown: str, choice: ModelChoice, server: Callable[[], tuple[Level, str]]) -> tuple[Level, str]:
     choice.make()  # checks the address and the key, and connects to nothing
     if "base_url" in choice.options:
         return "ok", f"the options of {shown} are in order; the server in base_url= was not asked"
-    if server.refused is not None:
-        return "missing", server.refused
+    level, text = server()
+    if level != "ok":
+        return "missing", text
     return "ok", f"the options of {shown} are in order"
 
 
@@ -477,7 +262,7 @@ def _found_weights(name: str) -> tuple[Level, str]:
     if folder is None:
         return "note", f"{name} is not in {_hub_cache()}: a run will download it, which needs a network"
     size = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
-    return "ok", f"{name} is here, {size / _GIB:.1f} GiB"
+    return "ok", f"{name} is here, {size / GIB:.1f} GiB"
 
 
 def _segmenter(spec: str) -> Iterator[tuple[Level, str]]:

@@ -21,74 +21,19 @@ from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any
 
-from filelock import FileLock, Timeout
-
 from hlmat_bench.core.errors import HlmatError, PluginFailed, UsageError
-from hlmat_bench.protocol.records import EPISODES, Damaged, Episode, read_values, to_record
-from hlmat_bench.runs.measures import MEASURES, Heads, MeasuresLog, Measuring
+from hlmat_bench.core.plain_files import replaced
+from hlmat_bench.protocol.log_lines import Damaged, read_values, whole_lines
+from hlmat_bench.protocol.records import EPISODES, Episode, to_record
+from hlmat_bench.runs.measures import MEASURES, Heads, MeasuresLog
+from hlmat_bench.runs.measuring import Measuring
 
 EARLY = "episodes.early.jsonl"
 HISTORY = "history.jsonl"
 DAMAGED = "episodes.damaged"
-_LOCK = ".lock"
 _SYNC_SECONDS = 0.3
 
 log = logging.getLogger("hlmat_bench")
-
-
-class _FolderLock(FileLock):
-    """A class of its own: lmms-eval makes all `FileLock` objects of a path one object, which can be acquired twice."""
-
-
-class RunLock:
-    """Keeps a second process out of a run folder; the system releases the lock when the process dies.
-
-    Args:
-        folder: the run folder.
-        used: False writes without a lock, for file systems that have none.
-
-    Raises:
-        UsageError: on entry, when another process holds the lock, or the file system has no locks that work.
-    """
-
-    def __init__(self, folder: Path, *, used: bool = True) -> None:
-        self._folder, self._used = folder, used
-        self._lock = _FolderLock(folder / _LOCK)
-
-    def __enter__(self) -> RunLock:
-        if not self._used:
-            return self
-        try:
-            self._lock.acquire(blocking=False)
-        except Timeout as error:
-            raise UsageError(
-                f"Another process is writing to {self._folder}; wait for it or choose another --out."
-            ) from error
-        except (OSError, NotImplementedError) as error:
-            raise self._without_locks() from error
-        if not self._holds():
-            self._lock.release()
-            raise self._without_locks()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._lock.release()
-
-    def _holds(self) -> bool:
-        """Check that a second attempt on the same file fails: on some network file systems every lock is granted."""
-        second = _FolderLock(self._folder / _LOCK)
-        try:
-            second.acquire(blocking=False)
-        except Timeout:
-            return True
-        second.release()
-        return False
-
-    def _without_locks(self) -> UsageError:
-        return UsageError(
-            f"The file system of {self._folder} has no locks that work, so two processes could write there at once; "
-            "choose --out on another disk, or make sure that only one process writes and add --no-lock."
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,7 +213,7 @@ class EpisodeLog:
 
     def _raise_error(self) -> None:
         if isinstance(self._error, OSError):
-            raise _write_failed(self._folder, self._error) from self._error
+            raise write_failed(self._folder, self._error) from self._error
         if self._error is not None:
             raise self._error
 
@@ -326,9 +271,10 @@ class EpisodeLog:
         self._unsynced.clear()
 
 
-def _write_failed(folder: Path, error: OSError) -> UsageError:
+def write_failed(path: Path, error: OSError) -> UsageError:
+    """Return the error for a file or a folder of a run that could not be written, e.g. on a full disk."""
     return UsageError(
-        f"Writing to {folder} failed ({error.strerror}); what was written is kept: make room and run the same command "
+        f"Writing to {path} failed ({error.strerror}); what was written is kept: make room and run the same command "
         "again."
     )
 
@@ -359,8 +305,7 @@ def _whole_lines(
     for line, value in read_values(path, damaged=damaged, known=known):
         yield "" if isinstance(value, Damaged) else str(value["sample_id"]), line, value
         whole += len(line)
-    if whole < path.stat().st_size:
-        os.truncate(path, whole)
+    _cut_off(path, whole)
 
 
 def _move(folder: Path, moves: Callable[[str, Any], bool], to: Path) -> None:
@@ -372,13 +317,12 @@ def _move(folder: Path, moves: Callable[[str, Any], bool], to: Path) -> None:
     try:
         _move_lines(folder, moves, to)
     except OSError as error:
-        raise _write_failed(folder, error) from error
+        raise write_failed(folder, error) from error
 
 
 def _move_lines(folder: Path, moves: Callable[[str, Any], bool], to: Path) -> None:
-    draft = folder / f"{EARLY}.draft"
     kept_from, cut, samples, there = 0, False, set[str](), _whole_digests(to)
-    with _opened(to, "ab") as moved, _opened(draft, "wb") as waiting:
+    with _opened(to, "ab") as moved, replaced(folder / EARLY) as waiting:
         for path in (folder / EPISODES, folder / EARLY):
             for key, line, value in _whole_lines(path, damaged=True):
                 if moves(key, value):
@@ -392,27 +336,26 @@ def _move_lines(folder: Path, moves: Callable[[str, Any], bool], to: Path) -> No
                         waiting.write(line)
                     else:
                         kept_from += len(line)
-        for file in (moved, waiting):
-            file.flush()
-            os.fsync(file.fileno())
-    draft.replace(folder / EARLY)
+        moved.flush()
+        os.fsync(moved.fileno())
     if cut:
         os.truncate(folder / EPISODES, kept_from)
 
 
 def _whole_digests(path: Path) -> set[bytes]:
     """Return the SHA-256 of the complete lines of a file, and cut an unfinished last line off it."""
-    if not path.exists():
-        return set()
     whole, digests = 0, set[bytes]()
-    with path.open("rb") as file:
-        for line in file:
-            if line.endswith(b"\n"):
-                digests.add(sha256(line).digest())
-                whole += len(line)
-    if whole < path.stat().st_size:
-        os.truncate(path, whole)
+    for line in whole_lines(path):
+        digests.add(sha256(line).digest())
+        whole += len(line)
+    _cut_off(path, whole)
     return digests
+
+
+def _cut_off(path: Path, whole: int) -> None:
+    """Cut off what a file holds after its whole lines, which a kill left."""
+    if path.exists() and whole < path.stat().st_size:
+        os.truncate(path, whole)
 
 
 def _opened(path: Path, mode: str) -> IO[Any]:

@@ -1,6 +1,7 @@
 """The heartbeat of a run: a small file in the run folder that says, about every 2 seconds, what its process does.
 
-Whoever may read the folder can follow the run, also on another machine with a shared disk (`hlmat_bench.runs.status`).
+Who can read the folder can follow the run, also from another machine that shares the disk
+(`hlmat_bench.runs.status`).
 The file is replaced as a whole. A heartbeat that cannot be written disturbs no run.
 """
 
@@ -9,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-import json
 import os
 import threading
 import time
@@ -24,10 +24,12 @@ from typing import Any, Literal, Protocol, TypeAlias
 from pydantic import TypeAdapter
 
 from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.plain_files import replaced
 from hlmat_bench.core.text import redact
 from hlmat_bench.models.api.limits import UsageMeter
 from hlmat_bench.protocol import manifest
-from hlmat_bench.runs.tally import Tally
+from hlmat_bench.protocol.log_lines import to_line
+from hlmat_bench.runs.tally import RunTally
 
 HEARTBEAT = ".status.json"
 HEARTBEAT_SCHEMA: Literal["hlmat-heartbeat/1"] = "hlmat-heartbeat/1"
@@ -37,7 +39,7 @@ SECONDS = 2.0
 _SPEED_BEATS = 150
 
 State: TypeAlias = Literal["playing", "scoring", "finished", "stopped"]
-#: Is called with the numbers of `Tally.numbers` and of the heartbeat, from a thread of its own.
+#: Is called with the numbers of `RunTally.numbers` and of the heartbeat, from a thread of its own.
 OnBeat: TypeAlias = Callable[[Mapping[str, Any]], None]
 
 
@@ -65,7 +67,7 @@ class Beat:
         schema: `HEARTBEAT_SCHEMA`.
         beat: its number in this call.
         updated: when it was written, by the calendar clock of that machine.
-        clock: the same by `time.monotonic`, a clock that all processes of a machine share and nobody can set.
+        clock: the same by `time.monotonic`, a clock that all processes of a machine share and that cannot be set.
         process: who wrote it; None where the system does not tell.
         state: what the run does.
         why: why it stopped, a sentence.
@@ -94,8 +96,8 @@ class Beat:
     requests: int
 
 
-class Played(Protocol):
-    """What a heartbeat tells of: the `RunWriter`."""
+class RunProgress(Protocol):
+    """What a heartbeat reads of a run: a part of the `RunWriter`."""
 
     folder: Path
     meter: UsageMeter
@@ -109,18 +111,18 @@ class Heartbeat:
     Args:
         run: whose folder it is.
         document: its manifest.
-        on_beat: is told the numbers of the run with each heartbeat; None: nobody is.
+        on_beat: is called with the numbers of the run after a heartbeat; or None.
 
     Attributes:
         state: what the run's process does; set it to ``finished`` where the run is.
     """
 
-    def __init__(self, run: Played, document: Mapping[str, Any], on_beat: OnBeat | None = None) -> None:
+    def __init__(self, run: RunProgress, document: Mapping[str, Any], on_beat: OnBeat | None = None) -> None:
         self.state: State = "playing"
         self._run, self._total, self._on_beat = run, int(document["samples"]), on_beat
-        self._tally = Tally(run.folder, document)
+        self._tally = RunTally(run.folder, document)
         self._begun, self._beats, self._told = run.count, 0, False
-        self._started, self._process = manifest.now(), this_process()
+        self._started, self._process = manifest.now(), _this_process()
         self._seen: deque[tuple[float, int]] = deque([(time.monotonic(), run.count)], maxlen=_SPEED_BEATS)
         self._last_episode = time.monotonic()
         self._end = threading.Event()
@@ -154,7 +156,7 @@ class Heartbeat:
                 self._told = not self._end.is_set()
 
     def _tell(self, beat: Beat, ended: Callable[[], bool] = lambda: False) -> None:
-        """Give the numbers to who is told; what the heartbeat counts is perhaps not on disk yet."""
+        """Call ``on_beat`` with the numbers; some episodes that the heartbeat counts may not be on disk yet."""
         if self._on_beat is not None:
             with contextlib.suppress(UsageError):
                 self._tally.update(ended)
@@ -185,11 +187,9 @@ class Heartbeat:
             workers=self._run.workers,
             requests=self._run.meter.requests,
         )
-        with contextlib.suppress(OSError):  # a full disk ends the run where an episode cannot be written
-            path = self._run.folder / HEARTBEAT
-            draft = path.with_name(path.name + ".draft")
-            draft.write_text(json.dumps(dataclasses.asdict(beat)), encoding="utf-8", errors="backslashreplace")
-            draft.replace(path)
+        # A full disk ends the run where an episode cannot be written.
+        with contextlib.suppress(OSError), replaced(self._run.folder / HEARTBEAT, durable=False) as file:
+            file.write(to_line(dataclasses.asdict(beat)))
         return beat
 
 
@@ -206,14 +206,14 @@ def _adapter() -> TypeAdapter[Beat]:
     return TypeAdapter(Beat)
 
 
-def this_process() -> Process | None:
+def _this_process() -> Process | None:
     """Return what finds this process again; None where the system does not tell."""
     born, machine = _born(os.getpid()), _machine()
     return None if machine is None or born is None else Process(machine, os.getpid(), born)
 
 
 def lives(beat: Beat) -> bool | None:
-    """Return whether the process of a heartbeat lives and has written it a moment ago; None where only time can tell.
+    """Tell whether the process of a heartbeat lives and wrote it a moment ago; None where only time can tell.
 
     No calendar clock is asked: those of two machines differ, and may jump.
     """

@@ -89,7 +89,7 @@ def _run_in_thread(coroutine: Coroutine[Any, Any, None]) -> None:
 
 @contextmanager
 def _told_when_blocked(limit: float) -> Iterator[None]:
-    """Say what blocks the loop for ``limit`` seconds: a program ends with it, as nothing else can go on.
+    """Say what blocks the loop for ``limit`` seconds: it ends the program, because nothing else can continue.
 
     It counts the moments at which the loop should have turned, not seconds: a process that was suspended has not
     blocked.

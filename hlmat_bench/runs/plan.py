@@ -37,7 +37,7 @@ from hlmat_bench.protocol.state import EpisodeState
 from hlmat_bench.runs import task_kinds
 from hlmat_bench.runs.batching import CheckedModel, RequestBatcher
 from hlmat_bench.runs.episode_log import Finished
-from hlmat_bench.runs.measures import Measuring
+from hlmat_bench.runs.measuring import Measuring
 from hlmat_bench.runs.opening import (
     check_segmenter,
     digests_of,

@@ -20,7 +20,8 @@ from hlmat_bench.core.errors import UsageError, unknown
 from hlmat_bench.core.validation import checked
 from hlmat_bench.protocol import manifest
 from hlmat_bench.protocol.interfaces import Model
-from hlmat_bench.protocol.records import EPISODES, Damaged, read_values
+from hlmat_bench.protocol.log_lines import Damaged, read_values, whole_lines
+from hlmat_bench.protocol.records import EPISODES
 from hlmat_bench.protocol.settings import answer_rule
 from hlmat_bench.runs import redo_log
 from hlmat_bench.runs.episode_log import EARLY, HISTORY
@@ -128,44 +129,6 @@ class Choice:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What a redo plays; any executor can play it.
-
-    Attributes:
-        spec: opens the run.
-        again: the samples.
-        argv: the command line of the run, for its manifest.
-    """
-
-    spec: RunSpec
-    again: Again
-    argv: Sequence[str]
-
-
-def plan(
-    folder: Path,
-    choice: Choice,
-    *,
-    model: str | None = None,
-    segmenter: str | None = None,
-    task: str | None = None,
-    data_root: str | None = None,
-) -> Plan | None:
-    """Return what to play; None where there is nothing, which is said. The arguments are those of `redo`.
-
-    Raises:
-        UsageError: when the choice or the folder is none.
-    """
-    document = manifest.read(folder)
-    again = _again(folder, document, choice)
-    if not again.samples:
-        log.warning("No episode of %s fits %s: nothing is played again.", folder, again.why)
-        return None
-    given = {"model": model, "segmenter": segmenter, "task": task, "data_root": data_root}
-    return Plan(_spec(folder, document, {key: value for key, value in given.items() if value}), again, document["argv"])
-
-
 def redo(
     folder: Path,
     choice: Choice,
@@ -192,11 +155,14 @@ def redo(
     Raises:
         UsageError: for what the caller can correct; the episodes that were set aside are in history.jsonl.
     """
-    named, made = (model, None) if isinstance(model, str) else (None, model)
-    planned = plan(folder, choice, model=named, segmenter=segmenter, task=task, data_root=data_root)
-    if planned is None:
+    document = manifest.read(folder)
+    again = _again(folder, document, choice)
+    if not again.samples:
+        log.warning("No episode of %s fits %s: nothing is played again.", folder, again.why)
         return Run(folder)
-    spec = planned.spec
+    named, made = (model, None) if isinstance(model, str) else (None, model)
+    given = {"model": named, "segmenter": segmenter, "task": task, "data_root": data_root}
+    spec = _spec(folder, document, {key: value for key, value in given.items() if value})
     _check_keys(folder, spec, made)
     log.warning(
         "%s is opened with --model %s --segmenter %s --task %s; where one of them is elsewhere now, give it again.",
@@ -205,7 +171,7 @@ def redo(
         spec.segmenter,
         spec.task,
     )
-    return (how or Execution()).play(spec, folder, model=made, argv=planned.argv, again=planned.again)
+    return (how or Execution()).play(spec, folder, model=made, argv=document["argv"], again=again)
 
 
 def _again(folder: Path, document: dict[str, Any], choice: Choice) -> Again:
@@ -241,11 +207,9 @@ def _records(*paths: Path) -> Iterator[dict[str, Any]]:
 def _samples(path: Path) -> set[str]:
     """Return the samples of the history, where one may stand several times."""
     found = set[str]()
-    if path.exists():
-        with path.open("rb") as file:
-            for line in file:
-                with contextlib.suppress(ValueError, LookupError, TypeError, RecursionError):
-                    found.add(str(json.loads(line)["sample_id"]))
+    for line in whole_lines(path):
+        with contextlib.suppress(ValueError, LookupError, TypeError, RecursionError):
+            found.add(str(json.loads(line)["sample_id"]))
     return found
 
 

@@ -13,10 +13,11 @@ from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.plain_files import replaced
 from hlmat_bench.models.api.reply_cache import to_json
 from hlmat_bench.protocol.interfaces import BatchModel, Model, Reply, Request, close
-from hlmat_bench.protocol.records import to_line
+from hlmat_bench.protocol.log_lines import to_line, whole_lines
+from hlmat_bench.runs.episode_log import write_failed
 
 JOURNAL = "replies.jsonl"
 #: After how many lines the file is written anew, without those whose episodes are recorded.
@@ -74,10 +75,7 @@ class ReplyJournal:
                 self._file.flush()
                 self._lines += 1
         except OSError as error:
-            raise UsageError(
-                f"Writing to {self._path} failed ({error.strerror}); what was written is kept: make room and run the "
-                "same command again."
-            ) from error
+            raise write_failed(self._path, error) from error
 
     def forget(self, sample_id: str) -> None:
         """Drop the replies of a sample whose episode is recorded."""
@@ -96,10 +94,9 @@ class ReplyJournal:
     def _rewrite(self) -> None:
         if self._file is not None:
             self._file.close()
-        draft = self._path.with_name(self._path.name + ".draft")
         lines = [_line(sample, key, replies) for sample, kept in self._live.items() for key, replies in kept.items()]
-        draft.write_bytes(b"".join(lines))
-        draft.replace(self._path)
+        with replaced(self._path, durable=False) as file:
+            file.writelines(lines)
         self._file, self._lines = self._path.open("ab"), 0
 
 
@@ -169,7 +166,7 @@ def _line(sample_id: str, key: str, replies: list[Reply]) -> bytes:
 
 def _read(path: Path) -> Iterator[tuple[str, str, list[Reply]]]:
     """Read the whole lines of the file; one that a kill cut off is left out."""
-    for line in path.read_bytes().splitlines() if path.exists() else ():
+    for line in whole_lines(path):
         try:
             value = json.loads(line)
             yield value["sample_id"], value["request"], [Reply(**reply) for reply in value["replies"]]

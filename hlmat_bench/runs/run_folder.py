@@ -12,7 +12,7 @@ from hlmat_bench.core.text import valid
 from hlmat_bench.protocol import manifest
 from hlmat_bench.protocol.records import EPISODES, Episode, read_episodes
 from hlmat_bench.protocol.settings import answer_rule
-from hlmat_bench.runs import measures, replay_result, sealed_scores
+from hlmat_bench.runs import measuring, replay_result, sealed_scores
 from hlmat_bench.scores.episode_scores import EpisodeScores
 from hlmat_bench.scores.registry import further
 from hlmat_bench.scores.scoring import score_episodes, score_samples
@@ -45,7 +45,7 @@ class Run:
     def samples(self) -> list[EpisodeScores]:
         """Return the finished episodes in numbers, in the samples' order."""
         protocol = self.manifest["protocol"]
-        return measures.measured(self.folder, protocol["budget"], answer_rule(protocol))
+        return measuring.measured(self.folder, protocol["budget"], answer_rule(protocol))
 
     def scores(self) -> dict[str, Any]:
         """Return what scores.json holds, where it is of these episodes and unchanged; else compute it again."""

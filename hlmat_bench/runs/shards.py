@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.plain_files import replaced
 from hlmat_bench.core.samples import Sample
 from hlmat_bench.protocol import manifest
-from hlmat_bench.protocol.records import EPISODES, Episode, read_values
+from hlmat_bench.protocol.log_lines import read_values, whole_lines
+from hlmat_bench.protocol.records import EPISODES, Episode
 from hlmat_bench.runs import measures
-from hlmat_bench.runs.episode_log import RunLock
+from hlmat_bench.runs.run_lock import RunLock
 
 T = TypeVar("T")
 
@@ -84,17 +86,10 @@ def _lacking(folder: Path, document: Mapping[str, Any]) -> str | None:
     """Say what a shard lacks, without a full stop; None where it is whole."""
     if document["limit"] is not None:
         return f"{folder} was played with --limit {document['limit']}, so it is not the whole shard"
-    expected, there = document.get("samples"), _count(folder / EPISODES)
+    expected, there = document.get("samples"), sum(1 for _ in whole_lines(folder / EPISODES))
     if expected not in (None, there):
         return f"{folder} holds {there} of the {expected} episodes of its shard"
     return f"{folder} was not played to its end" if document["finished"] is None else None
-
-
-def _count(path: Path) -> int:
-    if not path.exists():
-        return 0
-    with path.open("rb") as file:
-        return sum(line.endswith(b"\n") for line in file)
 
 
 def _check_complete(shards: Sequence[str]) -> None:
@@ -120,8 +115,7 @@ def _join_episodes(shards: Sequence[Path], out: Path) -> int:
         UsageError: when a line is no episode, or two shards hold the same sample.
     """
     seen: dict[str, Path] = {}
-    draft = out / (EPISODES + ".draft")
-    with draft.open("wb") as file:
+    with replaced(out / EPISODES) as file:
         for line in _interleaved([_by_image(folder) for folder in shards]):
             if (other := seen.setdefault(line.sample_id, line.folder)) != line.folder:
                 raise UsageError(
@@ -129,7 +123,6 @@ def _join_episodes(shards: Sequence[Path], out: Path) -> int:
                     "one run; play one of them again."
                 )
             file.write(line.text)
-    draft.replace(out / EPISODES)
     return len(seen)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from hlmat_bench.protocol import manifest
 from hlmat_bench.runs import heartbeat
-from hlmat_bench.runs.tally import Tally
+from hlmat_bench.runs.tally import RunTally
 
 STATUS_SCHEMA = "hlmat-status/1"
 #: Seconds without a new heartbeat after which a run of another machine counts as silent.
@@ -30,7 +30,7 @@ class StatusReader:
 
     def __init__(self, folder: Path, *, patience: float = PATIENCE) -> None:
         self._folder, self._patience = folder, patience
-        self._tally = Tally(folder, manifest.read(folder))
+        self._tally = RunTally(folder, manifest.read(folder))
         self._beat: heartbeat.Beat | None = None
         self._changed: float | None = None  # when the heartbeat was last seen to change, by this process's clock
 

@@ -1,6 +1,6 @@
 """Ending early: what SIGINT and SIGTERM ask for, and how long work answers.
 
-The command line handles the signals (`on_signals`); the library never does. Work that takes long asks `current`:
+The command line handles the signals (`program`); the library never does. Work that takes long asks `current`:
 
 - An executor begins no new episode once `Stop.requested` is true, and plays inside of `Stop.finishing`, as
   `hlmat_bench.runs.loops.run_in_own_loop` does. Its episodes are finished within `Stop.grace` seconds or dropped.
@@ -108,21 +108,18 @@ _current = _NEVER
 
 
 def current() -> Stop:
-    """Return what says whether this process was asked to end; without `on_signals` it never was."""
+    """Return what says whether this process was asked to end; outside of `program` it never was."""
     return _current
 
 
 @contextmanager
-def on_signals() -> Iterator[Stop]:
-    """Handle SIGINT and SIGTERM inside, as the module says; for the main thread of a program of ours.
+def _signals_handled() -> Iterator[None]:
+    """Handle SIGINT and SIGTERM inside, as the module says; call it in the main thread.
 
     A signal that the process was started to ignore (``nohup``, a shell's ``&``) stays ignored. Processes that are
     forked from here leave SIGINT, which a terminal sends to all of them, to this one.
     """
     global _current
-    if _current is not _NEVER:
-        yield _current
-        return
     stop = Stop()
     before = {number: signal.getsignal(number) for number in _HANDLED}
     with _watched(stop):
@@ -131,7 +128,7 @@ def on_signals() -> Iterator[Stop]:
                 signal.signal(number, stop.request)
         _current = stop
         try:
-            yield stop
+            yield
         finally:
             _current = _NEVER
             _restore(before)
@@ -139,10 +136,16 @@ def on_signals() -> Iterator[Stop]:
 
 @contextmanager
 def program() -> Iterator[None]:
-    """Be a program inside: with `on_signals`, an exit code for `Stopped`, and an end that no thread prevents."""
-    outermost, exit_code = _current is _NEVER, 1
+    """Be a program inside: handle signals, turn `Stopped` into an exit code, and end even where a thread hangs.
+
+    Inside of another program it does nothing.
+    """
+    if _current is not _NEVER:
+        yield
+        return
+    exit_code = 1
     try:
-        with on_signals():
+        with _signals_handled():
             yield
         exit_code = 0
     except SystemExit as ending:
@@ -153,8 +156,7 @@ def program() -> Iterator[None]:
         _say("error: stopped.")
         raise SystemExit(exit_code) from None
     finally:
-        if outermost:
-            _leave_soon(exit_code)
+        _leave_soon(exit_code)
 
 
 @contextmanager

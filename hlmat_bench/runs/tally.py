@@ -26,7 +26,7 @@ _TAIL = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TallyRow:
     """What counts of a recorded episode.
 
     Attributes:
@@ -44,7 +44,7 @@ class Row:
     dollars: float | None
 
 
-class Tally:
+class RunTally:
     """The recorded episodes of a run folder, as numbers.
 
     Args:
@@ -70,7 +70,7 @@ class Tally:
         self._main.update(ended)
 
     @property
-    def rows(self) -> dict[str, Row]:
+    def rows(self) -> dict[str, TallyRow]:
         """The episodes by sample id."""
         return {**self._early.rows, **self._main.rows}
 
@@ -119,7 +119,7 @@ class _GrowingFile:
         self._forget()
 
     def _forget(self) -> None:
-        self.rows: dict[str, Row] = {}
+        self.rows: dict[str, TallyRow] = {}
         self.damaged, self._position, self._tail = 0, 0, b""
 
     def update(self, ended: Callable[[], bool]) -> None:
@@ -148,10 +148,10 @@ class _GrowingFile:
             self.damaged += 1
 
 
-def _row(value: Mapping[str, Any], rule: str | None) -> Row:
+def _row(value: Mapping[str, Any], rule: str | None) -> TallyRow:
     steps = value["steps"]
     costs = [_finite(step["cost"]) for step in steps if step.get("cost") is not None]
-    return Row(
+    return TallyRow(
         image_id=str(value["image_id"]),
         iou=None if rule is None else _finite(recorded_iou(value, rule)),
         error=str(value.get("error") or "no reason recorded") if value["stop"] == "error" else None,

@@ -20,7 +20,7 @@ from hlmat_bench.protocol import manifest
 from hlmat_bench.protocol.interfaces import traits
 from hlmat_bench.protocol.records import EPISODES
 from hlmat_bench.runs import redo_log
-from hlmat_bench.runs.episode_log import EpisodeLog, Finished, Recorded, RunLock, recorded, set_aside
+from hlmat_bench.runs.episode_log import EpisodeLog, Finished, Recorded, recorded, set_aside
 from hlmat_bench.runs.failures import IN_A_ROW, FailureWatch, NothingWorks
 from hlmat_bench.runs.heartbeat import Heartbeat, OnBeat
 from hlmat_bench.runs.opening import digests_of
@@ -28,6 +28,7 @@ from hlmat_bench.runs.plan import RunData, RunSetup
 from hlmat_bench.runs.redo_log import Again
 from hlmat_bench.runs.reply_journal import ReplyJournal
 from hlmat_bench.runs.run_folder import Run
+from hlmat_bench.runs.run_lock import RunLock
 
 #: The file in a run folder that keeps what the model's process printed, for models with a ``log``.
 MODEL_LOG = "model.log"

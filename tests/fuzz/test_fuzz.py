@@ -11,7 +11,8 @@ from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
 from tests.fuzz.mutations import mutate
-from tests.fuzz.targets import TARGETS, Target
+from tests.fuzz.target import Target
+from tests.fuzz.targets import TARGETS
 
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")  # of images that were damaged on purpose
 

@@ -9,7 +9,8 @@ import pytest
 
 from hlmat_bench.actions import Action, predicted_iou
 from hlmat_bench.core.errors import UsageError
-from hlmat_bench.protocol.records import Episode, line_digest, read_episodes, select, to_record
+from hlmat_bench.protocol.log_lines import line_digest
+from hlmat_bench.protocol.records import Episode, read_episodes, select, to_record
 from tests.support.episodes import click, episode, simple
 
 GT = np.zeros((4, 6), bool)

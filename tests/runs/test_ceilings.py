@@ -145,7 +145,7 @@ def test_the_command_prints_the_table_of_run(task: str, tool: str, tmp_path: Pat
 
 
 def test_a_second_process_is_kept_out(task: str, tool: str, tmp_path: Path) -> None:
-    from hlmat_bench.runs.episode_log import RunLock
+    from hlmat_bench.runs.run_lock import RunLock
 
     made = ceilings.play(task, tool, out=tmp_path, limit=1)
     with RunLock(made["center"].folder), pytest.raises(UsageError, match="Another process is writing"):

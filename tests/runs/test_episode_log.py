@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.protocol.records import EPISODES, Episode, read_episodes
-from hlmat_bench.runs.episode_log import DAMAGED, EARLY, EpisodeLog, Finished, RunLock, recorded
+from hlmat_bench.runs.episode_log import DAMAGED, EARLY, EpisodeLog, Finished, recorded
+from hlmat_bench.runs.run_lock import RunLock
 from tests.support.episodes import simple
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -167,7 +168,7 @@ def test_a_full_disk_is_one_sentence_and_keeps_what_was_written(tmp_path: Path) 
 @pytest.mark.slow
 def test_a_second_process_is_refused_and_a_dead_one_leaves_no_lock(tmp_path: Path) -> None:
     code = (
-        "import sys, os, pathlib; from hlmat_bench.runs.episode_log import RunLock\n"
+        "import sys, os, pathlib; from hlmat_bench.runs.run_lock import RunLock\n"
         "lock = RunLock(pathlib.Path(sys.argv[1])); lock.__enter__(); print('locked', flush=True); sys.stdin.read()"
     )
     other = subprocess.Popen(

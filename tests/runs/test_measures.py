@@ -19,7 +19,8 @@ import hlmat_bench
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.protocol.records import EPISODES, Episode, to_record
 from hlmat_bench.runs.episode_log import EpisodeLog, Finished, recorded
-from hlmat_bench.runs.measures import MEASURES, Heads, Measuring, measured
+from hlmat_bench.runs.measures import MEASURES, Heads
+from hlmat_bench.runs.measuring import Measuring, measured
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.scores import registry
 from hlmat_bench.scores.episode_scores import EpisodeScores
@@ -173,7 +174,7 @@ def test_many_episodes_are_measured_in_several_processes_from_an_unguarded_scrip
     lines = [to_record(_played(seed, f"s/{seed}")) for seed in range(500)]
     (tmp_path / EPISODES).write_bytes(b"".join(lines))
     (tmp_path / "script.py").write_text(
-        "import sys\nfrom pathlib import Path\nfrom hlmat_bench.runs.measures import measured\n"
+        "import sys\nfrom pathlib import Path\nfrom hlmat_bench.runs.measuring import measured\n"
         "print(sum(sample.score for sample in measured(Path(sys.argv[1]), 7, 'final')))\n"
     )
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}

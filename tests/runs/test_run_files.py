@@ -13,9 +13,10 @@ import hlmat_bench
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.protocol.records import EPISODES
 from hlmat_bench.runs import shards
-from hlmat_bench.runs.episode_log import EARLY, HISTORY, EpisodeLog, Finished, RunLock, recorded, set_aside
+from hlmat_bench.runs.episode_log import EARLY, HISTORY, EpisodeLog, Finished, recorded, set_aside
 from hlmat_bench.runs.measures import MEASURES
 from hlmat_bench.runs.run_folder import Run
+from hlmat_bench.runs.run_lock import RunLock
 from tests.support.episodes import simple
 
 

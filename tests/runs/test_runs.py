@@ -17,7 +17,8 @@ import pytest
 
 import hlmat_bench
 from hlmat_bench.core.errors import UsageError
-from hlmat_bench.runs import measures, shards
+from hlmat_bench.runs import shards
+from hlmat_bench.runs.measuring import measured
 from hlmat_bench.runs.run_folder import Run
 from tests.support.episodes import read_lines
 
@@ -119,7 +120,7 @@ def test_shards_merge_into_the_undivided_run(task: str, tool: str, tmp_path: Pat
     merged = Run(tmp_path / "merged")
     assert merged.manifest["protocol_fingerprint"] == whole.manifest["protocol_fingerprint"]
     assert merged.scores()["selection"] == whole.scores()["selection"]
-    assert len(measures.measured(merged.folder, 7, "final")) == 40
+    assert len(measured(merged.folder, 7, "final")) == 40
     with pytest.raises(UsageError, match=re.escape("each shard from 1/3 to 3/3 once; 2/3, 3/3 missing.")):
         shards.merge([tmp_path / "1"], tmp_path / "other")
     with pytest.raises(UsageError, match=re.escape("3/3 missing; 2/3 given more than once.")):

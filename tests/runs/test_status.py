@@ -27,7 +27,7 @@ from hlmat_bench.runs import heartbeat
 from hlmat_bench.runs.episode_log import EARLY
 from hlmat_bench.runs.heartbeat import HEARTBEAT
 from hlmat_bench.runs.status import StatusReader
-from hlmat_bench.runs.tally import Tally
+from hlmat_bench.runs.tally import RunTally
 from tests.support.episodes import click, episode, simple
 
 KEYS = (
@@ -289,7 +289,7 @@ def test_whatever_stands_in_the_files_each_line_is_an_episode_or_damaged(lines: 
         folder = Path(name)
         (folder / EPISODES).write_bytes(b"".join(line + b"\n" for line in lines))
         (folder / HEARTBEAT).write_bytes(b"".join(lines))
-        tally = Tally(folder, {"task": {"kind": "segmentation"}, "protocol": {}})
+        tally = RunTally(folder, {"task": {"kind": "segmentation"}, "protocol": {}})
         tally.update()
         numbers = tally.numbers(interval=True)
         assert numbers["done"] + numbers["damaged_lines"] <= len(lines)

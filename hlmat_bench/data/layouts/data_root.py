@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
-from hlmat_bench.core.plain_files import cut, exists, is_file
+from hlmat_bench.core.plain_files import exists, is_file
+from hlmat_bench.core.text import cut
 from hlmat_bench.data.layouts.json_csv import same
 from hlmat_bench.data.layouts.problems import BadAnnotation, MissingFile, valid_name
 

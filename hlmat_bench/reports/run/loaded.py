@@ -11,7 +11,8 @@ from typing import Any
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.masks import RLE
 from hlmat_bench.core.text import clean, public
-from hlmat_bench.protocol.records import EPISODES, Episode, read_values, to_line
+from hlmat_bench.protocol.log_lines import read_values, to_line
+from hlmat_bench.protocol.records import EPISODES, Episode
 from hlmat_bench.protocol.settings import answer_rule
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.scores.episodes import EpisodeScores

@@ -10,7 +10,7 @@ from pathlib import Path
 from hlmat_bench.protocol.reference import REFERENCES
 from hlmat_bench.reports.run.loaded import Entrant
 from hlmat_bench.runs import ceilings
-from hlmat_bench.runs.measures import measured
+from hlmat_bench.runs.measuring import measured
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.scores.episodes import SHOWN_THRESHOLDS, EpisodeScores, ScoreTable
 

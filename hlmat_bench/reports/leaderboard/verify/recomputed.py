@@ -7,7 +7,8 @@ from itertools import zip_longest
 from typing import Any
 
 from hlmat_bench.core.errors import UsageError
-from hlmat_bench.protocol.records import EPISODES, Episode, read_values, select
+from hlmat_bench.protocol.log_lines import read_values
+from hlmat_bench.protocol.records import EPISODES, Episode, select
 from hlmat_bench.reports.leaderboard.digests import MARK, RunDigest
 from hlmat_bench.reports.leaderboard.entry import BoardEntry, Samples, SelectionRule
 from hlmat_bench.reports.leaderboard.submission import published_manifest, row, scores_of
