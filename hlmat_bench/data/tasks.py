@@ -209,9 +209,9 @@ def expand(name: str) -> list[str]:
     Raises:
         UsageError: when there is no such task or group.
     """
-    if name in groups():
-        return groups()[name]
-    return [name] if _is_path(name) else [load_task(name).name]
+    if _is_path(name):
+        return [name]
+    return groups().get(name) or [load_task(name).name]
 
 
 def _is_path(name: str) -> bool:

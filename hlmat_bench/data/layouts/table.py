@@ -86,6 +86,7 @@ class _Rows:
 
     def __init__(self, images: Path, masks: Path, rule: MaskRule, task: str) -> None:
         self._images, self._masks, self._rule, self._task = images, masks, rule, task
+        self._seen: dict[str, tuple[Path, str]] = {}
 
     def samples(self, rows: Sequence[dict[str, str]]) -> Iterator[Sample | LeftOut]:
         """Yield one sample per row.
@@ -114,10 +115,16 @@ class _Rows:
             yield self._sample(row, name, ref_id, shape, where)
 
     def _sample(self, row: dict[str, str], name: str, ref_id: str, shape: MaskFile, where: str) -> Sample:
-        image = inside(self._images, row["image"], where)
-        shown = image.relative_to(self._images).as_posix()
+        image, shown = self._image(row["image"], where)
         tags = {key.removeprefix(TAG): text for key, text in row.items() if key.startswith(TAG) and text}
         return Sample(f"{self._task}/{name}", shown, shown, row["expression"], ref_id, tags, Pixels(image, shape))
+
+    def _image(self, name: str, where: str) -> tuple[Path, str]:
+        """Return the path of an image and how it is shown; several rows have one image."""
+        if name not in self._seen:
+            path = inside(self._images, name, where)
+            self._seen[name] = path, path.relative_to(self._images).as_posix()
+        return self._seen[name]
 
     def _shape(self, row: dict[str, str], where: str) -> MaskFile:
         hidden = row.get("ignore", "").strip()
