@@ -233,7 +233,9 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
         with replaced(path) as file:
             file.write(data)
     except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}.") from error
+        raise UsageError(
+            f"{path} cannot be written ({error.strerror}); make room, or correct the rights of its folder."
+        ) from error
 
 
 def check_same(folder: Path, old: Mapping[str, Any], new: Mapping[str, Any], *, corrected: bool = False) -> None:
