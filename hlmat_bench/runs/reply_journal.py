@@ -10,6 +10,7 @@ import asyncio
 import json
 import zlib
 from collections.abc import Container, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -81,10 +82,11 @@ class ReplyJournal:
 
     def close(self) -> None:
         """Leave the file with what is still needed, or remove it."""
-        if self._live and self._file is not None:
-            self._rewrite()
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError):  # on a full disk, the lines that are there hold all that is needed, and more
+                if self._live:
+                    self._rewrite()
+                self._file.close()
             self._file = None
         if not self._live:
             self._path.unlink(missing_ok=True)

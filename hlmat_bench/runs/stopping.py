@@ -174,10 +174,18 @@ def handlers_of_others() -> Iterator[None]:
 
 @contextmanager
 def handlers_kept() -> Iterator[None]:
-    """Put the handlers of SIGINT and SIGTERM back after the inside, for libraries that set their own (Ray)."""
+    """Put the handlers of SIGINT and SIGTERM back after the inside, for libraries that set their own (Ray).
+
+    Raises:
+        Stopped: when a handler of the library ended the process with the signal's number, as Ray's of SIGTERM does.
+    """
     before = {number: signal.getsignal(number) for number in _HANDLED}
     try:
         yield
+    except SystemExit as ending:
+        if ending.code in _HANDLED:
+            raise Stopped(ending.code) from None
+        raise
     finally:
         _restore(before)
 

@@ -210,12 +210,17 @@ class RunWriter:
 
     def _keep(self, traceback: str) -> None:
         """Add a traceback to errors.log, and say once that it is there."""
+        path = self.folder / ERRORS_LOG
         if not traceback:
             return
-        with (self.folder / ERRORS_LOG).open("a", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(traceback)
+        try:
+            with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(traceback)
+            told = f"The tracebacks of what failed are in {path}."
+        except OSError as error:  # on a full disk: the run ends where an episode cannot be written
+            told = f"Tracebacks of what failed could not be written to {path} ({error.strerror})."
         if not self._told:
-            log.warning("The tracebacks of what failed are in %s.", self.folder / ERRORS_LOG)
+            log.warning("%s", told)
         self._told = True
 
     def _take_failed(self, episode: Finished) -> None:
@@ -257,8 +262,12 @@ class RunWriter:
         return self._done.keys() & self._again.samples
 
     def _copy_model_log(self) -> None:
-        if self._model_log is not None:
+        if self._model_log is None:
+            return
+        try:
             shutil.copyfile(self._model_log, self.folder / MODEL_LOG)
+        except OSError as error:
+            log.warning("%s could not be written (%s).", self.folder / MODEL_LOG, error.strerror)
 
     def _write_held(self, count: int) -> None:
         """Write the first ``count`` episodes that failed, where they are not written yet."""

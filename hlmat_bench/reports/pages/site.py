@@ -9,6 +9,7 @@ from types import TracebackType
 
 from hlmat_bench.core.content import folder
 from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.text import valid
 
 SUMS = "SHA256SUMS"
 
@@ -61,7 +62,7 @@ class Site:
 
         Args:
             name: path of the file in the folder, with slashes.
-            data: bytes, or a text, which is written as UTF-8.
+            data: bytes, or a text, which is written as UTF-8; see `valid` for what UTF-8 cannot encode.
 
         Raises:
             UsageError: when the file cannot be written.
@@ -70,7 +71,7 @@ class Site:
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts or "\\" in name or name in self._sums:
             raise ValueError(f"{name!r} is no new file in the folder")
-        content = data.encode() if isinstance(data, str) else data
+        content = valid(data).encode() if isinstance(data, str) else data
         try:
             (self._draft / path).parent.mkdir(parents=True, exist_ok=True)
             (self._draft / path).write_bytes(content)

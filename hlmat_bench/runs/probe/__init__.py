@@ -22,7 +22,7 @@ import numpy as np
 
 from hlmat_bench.core.errors import RequestFailed, UsageError
 from hlmat_bench.core.samples import Sample
-from hlmat_bench.core.text import redact
+from hlmat_bench.core.text import redact, valid
 from hlmat_bench.data.layouts.image_files import ImageReader
 from hlmat_bench.models.catalog import Catalog, ModelChoice
 from hlmat_bench.points import PointFormat
@@ -204,7 +204,7 @@ def probe(
     report = ProbeReport(redact(model), declared, resize, seed, tuple(questions), answers, failures, diagnosis, folder)
     write_picture(report.picture, questions, diagnosis)
     text = json.dumps(report.to_json(), indent=1, ensure_ascii=False, allow_nan=False)
-    report.replies.write_text(text + "\n", encoding="utf-8")
+    report.replies.write_text(valid(text) + "\n", encoding="utf-8")
     return report
 
 

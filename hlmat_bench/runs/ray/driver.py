@@ -31,8 +31,8 @@ from hlmat_bench.runs.ray.worker import Opened
 from hlmat_bench.runs.reply_journal import GRACE_SECONDS
 from hlmat_bench.runs.writer import RunWriter
 
-#: After how many workers that died while they opened the run it ends, where none could open it.
-_MOST_BAD_STARTS = 5
+#: How many workers in a row may die while they open the run, before it ends.
+_MOST_BAD_STARTS = 10
 _SECONDS_UNTIL_NOTE = 30.0
 _SECONDS_BETWEEN_LOOKS = 0.5
 
