@@ -6,11 +6,14 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hlmat_bench.runs.stopping import Stopped
+
+if TYPE_CHECKING:
+    from hlmat_bench.runs.status import StatusReader
 
 #: Seconds between two looks of ``--watch``, and between two lines where there is no terminal.
 _SECONDS, _LINE_SECONDS = 2.0, 10.0
@@ -46,7 +49,7 @@ def status(
         raise typer.Exit from None
 
 
-def _looks(reader: Any, seconds: float) -> Iterator[dict[str, Any]]:
+def _looks(reader: StatusReader, seconds: float) -> Iterator[dict[str, Any]]:
     """Look at a run until it ends; not more than a fifth of the time is spent on looking."""
     while True:
         began = time.monotonic()
@@ -57,7 +60,7 @@ def _looks(reader: Any, seconds: float) -> Iterator[dict[str, Any]]:
         time.sleep(max(seconds, 4 * (time.monotonic() - began)))
 
 
-def _watch(reader: Any, as_json: bool) -> None:
+def _watch(reader: StatusReader, as_json: bool) -> None:
     from hlmat_bench.cli import console
 
     if as_json or not console.is_terminal():

@@ -234,7 +234,8 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
             file.write(data)
     except OSError as error:
         raise UsageError(
-            f"{path} cannot be written ({error.strerror}); make it possible, and run the same command again."
+            f"{path} cannot be written ({error.strerror}); make room, or correct the rights of its folder, and run the "
+            "same command again."
         ) from error
 
 

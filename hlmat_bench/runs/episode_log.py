@@ -16,10 +16,11 @@ import time
 import zlib
 from collections import deque
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from hlmat_bench.core.errors import HlmatError, PluginFailed, UsageError
 from hlmat_bench.core.plain_files import replaced
@@ -106,12 +107,8 @@ def recorded(folder: Path) -> dict[str, Recorded]:
         for key, _, value in _whole_lines(path, damaged=True, known=known):
             if isinstance(value, Damaged):
                 damaged = True
-                log.warning(
-                    "%s of %s is damaged; its sample is played again, and the line is kept in %s.",
-                    value,
-                    path,
-                    DAMAGED,
-                )
+                said = "%s of %s is damaged; its sample is played again, and the line is kept in %s."
+                log.warning(said, value, path, DAMAGED)
             elif key not in found:
                 early = path.name == EARLY
                 found[key] = Recorded(str(value.get("stop")), value.get("data") or {}, early)
@@ -176,14 +173,12 @@ class EpisodeLog:
         self._expected = deque(key for key in order if key not in done)
         self._queue: queue.SimpleQueue[Finished | None] = queue.SimpleQueue()
         self._error: Exception | None = None
-        self._main = _open(folder / EPISODES)
-        self._early = _open(folder / EARLY)
-        try:
+        with writing(folder):
+            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT
+            self._main, self._early = (os.open(folder / name, flags, 0o644) for name in (EPISODES, EARLY))
             self._measures = MeasuresLog(folder / MEASURES)
-        except OSError as error:
-            raise _not_writable(folder / MEASURES, error) from error
-        self._unsynced: set[int] = set()
-        self._drain()
+            self._unsynced: set[int] = set()
+            self._drain()
         self._thread = threading.Thread(target=self._run, name="episode-log", daemon=True)
         self._thread.start()
 
@@ -212,10 +207,9 @@ class EpisodeLog:
         self._raise_error()
 
     def _raise_error(self) -> None:
-        if isinstance(self._error, OSError):
-            raise write_failed(self._folder, self._error) from self._error
         if self._error is not None:
-            raise self._error
+            with writing(self._folder):
+                raise self._error
 
     def _run(self) -> None:
         synced = time.monotonic()
@@ -271,19 +265,20 @@ class EpisodeLog:
         self._unsynced.clear()
 
 
-def write_failed(path: Path, error: OSError) -> UsageError:
-    """Return the error for a file or a folder of a run that could not be written, e.g. on a full disk."""
-    return UsageError(
-        f"Writing to {path} failed ({error.strerror}); what was written is kept: make room and run the same command "
-        "again."
-    )
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Say in a sentence why the system refused to write to a file or a folder of a run, e.g. because a disk is full.
 
-
-def _open(path: Path) -> int:
+    Raises:
+        UsageError: for an ``OSError`` inside.
+    """
     try:
-        return os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+        yield
     except OSError as error:
-        raise _not_writable(path, error) from error
+        raise UsageError(
+            f"Writing to {path} failed ({error.strerror}); what was written is kept: make room, or correct the rights "
+            "of the folder, and run the same command again."
+        ) from error
 
 
 def _whole_lines(
@@ -314,15 +309,13 @@ def _move(folder: Path, moves: Callable[[str, Any], bool], to: Path) -> None:
     A kill at any moment loses no episode: the other file is written first, episodes.jsonl is cut last. What stood
     behind the first line that moves waits in episodes.early.jsonl, as if it had ended before its turn.
     """
-    try:
+    with writing(folder):
         _move_lines(folder, moves, to)
-    except OSError as error:
-        raise write_failed(folder, error) from error
 
 
 def _move_lines(folder: Path, moves: Callable[[str, Any], bool], to: Path) -> None:
     kept_from, cut, samples, there = 0, False, set[str](), _whole_digests(to)
-    with _opened(to, "ab") as moved, replaced(folder / EARLY) as waiting:
+    with to.open("ab") as moved, replaced(folder / EARLY) as waiting:
         for path in (folder / EPISODES, folder / EARLY):
             for key, line, value in _whole_lines(path, damaged=True):
                 if moves(key, value):
@@ -354,16 +347,6 @@ def _whole_digests(path: Path) -> set[bytes]:
 
 def _cut_off(path: Path, whole: int) -> None:
     """Cut off what a file holds after its whole lines, which a kill left."""
-    if path.exists() and whole < path.stat().st_size:
-        os.truncate(path, whole)
-
-
-def _opened(path: Path, mode: str) -> IO[Any]:
-    try:
-        return path.open(mode)
-    except OSError as error:
-        raise _not_writable(path, error) from error
-
-
-def _not_writable(path: Path, error: OSError) -> UsageError:
-    return UsageError(f"{path} cannot be written: {error.strerror}.")
+    with writing(path):
+        if path.exists() and whole < path.stat().st_size:
+            os.truncate(path, whole)

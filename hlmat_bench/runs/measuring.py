@@ -11,11 +11,10 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from subprocess import DEVNULL, Popen
-from typing import IO, NamedTuple
 
 from hlmat_bench import scores
 from hlmat_bench.core import masks, truth
@@ -34,7 +33,7 @@ _FEWEST = 200
 #: What a process of its own is started with: it finds the modules that this one finds.
 _PROCESS = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from hlmat_bench.runs.measuring import measure_from; measure_from(sys.stdin)"
+    "from hlmat_bench.runs.measuring import measure_from; measure_from(sys.argv[2])"
 )
 
 log = logging.getLogger("hlmat_bench")
@@ -93,57 +92,29 @@ def measured(folder: Path, budget: int, rule: str) -> list[EpisodeScores]:
     Raises:
         UsageError: when a line is no episode, or a sample stands twice; as `score_episode`.
     """
-    path, how = folder / EPISODES, Measuring(budget, rule)
-    lines = list(_places(path))
+    path, how, kept = folder / EPISODES, Measuring(budget, rule), [folder / MEASURES]
+    digests = [_digest(line) for line in whole_lines(path)]
     with ExitStack() as stack:
-        known = stack.enter_context(Measures([folder / MEASURES], how.key))
-        if missing := [place for place in lines if place.digest not in known]:
-            spare = Path(stack.enter_context(tempfile.TemporaryDirectory())) / MEASURES
-            target = folder / MEASURES if _can_be_written(folder / MEASURES) else spare
-            _measure(_Part(str(path), missing, str(target), budget, rule))
-            known = stack.enter_context(Measures([folder / MEASURES, spare], how.key))
-        found = [known.find(place.digest) or _scores(path, place, how) for place in lines]
-    if len({sample.sample_id for sample in found}) < len(found):
-        _check(path)
+        known = stack.enter_context(Measures(kept, how.key))
+        if missing := sum(digest not in known for digest in digests):
+            if not _can_be_written(kept[0]):
+                kept.append(Path(stack.enter_context(tempfile.TemporaryDirectory())) / MEASURES)
+            _measure(path, kept, how, missing)
+            known = stack.enter_context(Measures(kept, how.key))
+        found = [sample for digest in digests if (sample := known.find(digest)) is not None]
+        if len({sample.sample_id for sample in found}) < len(digests):
+            return list(_read(path, known, how))
     return found
 
 
-def _scores(path: Path, place: _Place, how: Measuring) -> EpisodeScores:
-    """Measure one episode.
+def _read(path: Path, known: Measures, how: Measuring) -> Iterator[EpisodeScores]:
+    """Yield the numbers of all episodes, where some are not known.
 
     Raises:
-        UsageError: when the line is damaged or no episode.
+        UsageError: says what is wrong with a line.
     """
-    if not place.digest:
-        _check(path)
-    try:
-        value = json.loads(_line(path, place))
-    except (ValueError, RecursionError):
-        _check(path)
-        raise
-    return how.scores(Episode.from_json(value))
-
-
-def _check(path: Path) -> None:
-    """Read all lines, so that what is wrong with one is said with its number."""
-    for _ in read_values(path):
-        pass
-
-
-class _Place(NamedTuple):
-    """A line of a file: its digest, and where it stands, in bytes."""
-
-    digest: str
-    start: int
-    length: int
-
-
-def _places(path: Path) -> Iterator[_Place]:
-    """Yield the complete lines of a file."""
-    start = 0
-    for line in whole_lines(path):
-        yield _Place(_digest(line), start, len(line))
-        start += len(line)
+    for line, value in read_values(path):
+        yield known.find(line_digest(line)) or how.scores(Episode.from_json(value))
 
 
 def _digest(line: bytes) -> str:
@@ -154,88 +125,72 @@ def _digest(line: bytes) -> str:
         return ""
 
 
-def _line(path: Path, place: _Place) -> bytes:
-    with path.open("rb") as file:
-        file.seek(place.start)
-        return file.read(place.length)
+def _measure(path: Path, kept: Sequence[Path], how: Measuring, missing: int) -> None:
+    """Measure episodes in as many processes as there are cores, or in this one where there are too few for that.
 
-
-class _Part(NamedTuple):
-    """Episodes to measure.
-
-    Attributes:
+    Args:
         path: the episodes.jsonl.
-        places: their lines in it.
-        target: the file of measures to append to.
-        budget, rule: see `Measuring`.
+        kept: the files of measures; what is measured is appended to the last one.
+        how: how they are measured.
+        missing: how many are not measured yet.
     """
-
-    path: str
-    places: Sequence[_Place]
-    target: str
-    budget: int
-    rule: str
-
-
-def _measure_part(part: _Part) -> None:
-    """Measure episodes, and append what was measured; one that cannot be measured is left out.
-
-    Raises:
-        OSError: when a file cannot be read or written.
-    """
-    how = Measuring(part.budget, part.rule)
-    writer = MeasuresLog(Path(part.target))
-    try:
-        for place in part.places:
-            if line := _measured_line(_line(Path(part.path), place), how):
-                writer.append(line)
-    finally:
-        writer.close()
-
-
-def _measured_line(line: bytes, how: Measuring) -> bytes | None:
-    try:
-        return how.line(line, Episode.from_json(json.loads(line)))
-    except (UsageError, ValueError, RecursionError):
-        return None  # it is no episode: `measured` says what is wrong
-
-
-def _measure(part: _Part) -> None:
-    """Measure episodes in as many processes as there are cores, or in this one where there are too few for that."""
-    count = min(cores(), len(part.places) // _FEWEST)
+    count = min(cores(), missing // _FEWEST)
     modules = sorted({score.of.__module__ for score in further().values() if score.of is not None})
     if count < 2 or "__main__" in modules or not sys.executable or getattr(sys, "frozen", False):
-        with contextlib.suppress(OSError):
-            _measure_part(part)
+        _measure_part(path, kept, how)
         return
     # Plain processes and not `multiprocessing`: that runs a user's script again in each process, which breaks a script
     # that does not guard its main part, or copies this process with all its threads and their locks.
+    asked = {"modules": modules, "path": str(path), "kept": [str(each) for each in kept], "how": asdict(how)}
     with ExitStack() as stack:
         processes = []
         for number in range(count):
-            own = part._replace(places=part.places[number::count])
-            order = stack.enter_context(tempfile.TemporaryFile())
-            order.write(json.dumps({"modules": modules, "part": own}).encode())
-            order.seek(0)
-            process = Popen([sys.executable, "-c", _PROCESS, json.dumps(sys.path)], stdin=order, stderr=DEVNULL)
+            order = json.dumps({**asked, "part": [number, count]})
+            process = Popen([sys.executable, "-c", _PROCESS, json.dumps(sys.path), order], stderr=DEVNULL)
             stack.callback(process.wait)
             stack.callback(process.kill)
             processes.append(process)
         codes = [process.wait() for process in processes]
     if any(codes):
         log.warning("A process that measured episodes ended early; what it left is measured in this one.")
+        _measure_part(path, kept, how)
 
 
-def measure_from(order: IO[str]) -> None:
+def measure_from(order: str) -> None:
     """Do what another process asks for: see `_measure`."""
     import cv2
 
     cv2.setNumThreads(1)  # the other cores are busy with the other parts
-    asked = json.load(order)
+    asked = json.loads(order)
     for module in asked["modules"]:
         importlib.import_module(module)  # it declares scores
-    path, places, *rest = asked["part"]
-    _measure_part(_Part(path, [_Place(*place) for place in places], *rest))
+    _measure_part(
+        Path(asked["path"]), [Path(each) for each in asked["kept"]], Measuring(**asked["how"]), *asked["part"]
+    )
+
+
+def _measure_part(path: Path, kept: Sequence[Path], how: Measuring, part: int = 0, parts: int = 1) -> None:
+    """Measure the episodes of a part that are not measured yet; one that cannot be measured is left out.
+
+    The digest of an episode decides which part it belongs to, so that processes agree while others append measures.
+    """
+    with (
+        contextlib.suppress(OSError),
+        contextlib.closing(MeasuresLog(kept[-1])) as writer,
+        Measures(kept, how.key) as known,
+    ):
+        for line in whole_lines(path):
+            digest = _digest(line)
+            if digest and digest not in known and int(digest[:8], 16) % parts == part:
+                writer.append(_measured_line(line, how))
+
+
+def _measured_line(line: bytes, how: Measuring) -> bytes:
+    """Return the line of measures of an episode; nothing where it is no episode, which `measured` then says."""
+    try:
+        return how.line(line, Episode.from_json(json.loads(line))) or b""
+    except (UsageError, ValueError, RecursionError):
+        return b""
 
 
 def _can_be_written(path: Path) -> bool:

@@ -18,7 +18,7 @@ from hlmat_bench.core.plain_files import replaced
 from hlmat_bench.models.api.reply_cache import to_json
 from hlmat_bench.protocol.interfaces import BatchModel, Model, Reply, Request, close
 from hlmat_bench.protocol.log_lines import to_line, whole_lines
-from hlmat_bench.runs.episode_log import write_failed
+from hlmat_bench.runs.episode_log import writing
 
 JOURNAL = "replies.jsonl"
 #: After how many lines the file is written anew, without those whose episodes are recorded.
@@ -68,15 +68,13 @@ class ReplyJournal:
     def add(self, sample_id: str, key: str, replies: list[Reply]) -> None:
         """Keep the replies to a request."""
         self._live.setdefault(sample_id, {})[key] = replies
-        try:
+        with writing(self._path):
             if self._file is None or self._lines >= _MOST_LINES:
                 self._rewrite()
             else:
                 self._file.write(_line(sample_id, key, replies))
                 self._file.flush()
                 self._lines += 1
-        except OSError as error:
-            raise write_failed(self._path, error) from error
 
     def forget(self, sample_id: str) -> None:
         """Drop the replies of a sample whose episode is recorded."""
