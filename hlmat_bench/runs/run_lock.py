@@ -8,7 +8,7 @@ from filelock import FileLock, Timeout
 
 from hlmat_bench.core.errors import UsageError
 
-_LOCK = ".lock"
+LOCK = ".lock"
 
 
 class _FolderLock(FileLock):
@@ -28,7 +28,7 @@ class RunLock:
 
     def __init__(self, folder: Path, *, used: bool = True) -> None:
         self._folder, self._used = folder, used
-        self._lock = _FolderLock(folder / _LOCK)
+        self._lock = _FolderLock(folder / LOCK)
 
     def __enter__(self) -> RunLock:
         if not self._used:
@@ -51,7 +51,7 @@ class RunLock:
 
     def _holds(self) -> bool:
         """Check that a second attempt on the same file fails: on some network file systems every lock is granted."""
-        second = _FolderLock(self._folder / _LOCK)
+        second = _FolderLock(self._folder / LOCK)
         try:
             second.acquire(blocking=False)
         except Timeout:

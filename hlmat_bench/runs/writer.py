@@ -28,7 +28,7 @@ from hlmat_bench.runs.plan import RunData, RunSetup
 from hlmat_bench.runs.redo_log import Again
 from hlmat_bench.runs.reply_journal import ReplyJournal
 from hlmat_bench.runs.run_folder import Run
-from hlmat_bench.runs.run_lock import RunLock
+from hlmat_bench.runs.run_lock import LOCK, RunLock
 
 #: The file in a run folder that keeps what the model's process printed, for models with a ``log``.
 MODEL_LOG = "model.log"
@@ -346,6 +346,6 @@ def _ended(stop: str) -> Recorded:
 def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / ".lock").touch()
+        (folder / LOCK).touch()
     except OSError as error:
         raise UsageError(f"{folder} cannot be written ({error.strerror}); choose another --out.") from error

@@ -16,7 +16,6 @@ from hlmat_bench.core.errors import UsageError
 from hlmat_bench.runs import stopping
 from hlmat_bench.runs.ray.events import (
     Answered,
-    Broken,
     Closed,
     Ended,
     Event,
@@ -24,10 +23,11 @@ from hlmat_bench.runs.ray.events import (
     NotAnswered,
     Paid,
     Played,
+    RunBroken,
     Sent,
 )
-from hlmat_bench.runs.ray.images import MOST_DEATHS, Image, ImageQueue
-from hlmat_bench.runs.ray.worker import Opened
+from hlmat_bench.runs.ray.image_queue import MOST_DEATHS, Image, ImageQueue
+from hlmat_bench.runs.ray.worker import OpenedRuns
 from hlmat_bench.runs.reply_journal import GRACE_SECONDS
 from hlmat_bench.runs.writer import RunWriter
 
@@ -54,7 +54,7 @@ def died_at_start(count: int, error: RayActorError) -> None:
 
 
 @dataclass(eq=False)
-class _Hand:
+class _WorkerHandle:
     """A worker as the driver sees it.
 
     Attributes:
@@ -80,22 +80,22 @@ class Driver:
 
     Args:
         writers: of the runs.
-        hire: makes a worker and asks it to open the runs; returns its handle and the result of `Worker.open`.
-        hired: workers that were made before.
+        start: makes a worker and asks it to open the runs; returns its handle and the result of `Worker.open`.
+        started: workers that were made before.
         report: is called after each episode.
     """
 
     def __init__(
         self,
         writers: Sequence[RunWriter],
-        hire: Callable[[], tuple[Any, Any]],
-        hired: Sequence[tuple[Any, Any]],
+        start: Callable[[], tuple[Any, Any]],
+        started: Sequence[tuple[Any, Any]],
         report: Callable[[], None],
     ) -> None:
-        self._writers, self._hire, self._report = writers, hire, report
+        self._writers, self._start, self._report = writers, start, report
         self._queue = ImageQueue(writers)
-        self._hands = [_Hand(*each) for each in hired]
-        self._ready: set[_Hand] = set()
+        self._handles = [_WorkerHandle(*each) for each in started]
+        self._ready: set[_WorkerHandle] = set()
         self._bad_starts = 0
         self._changed = asyncio.Condition()
         self._over = asyncio.Event()
@@ -106,13 +106,13 @@ class Driver:
         """Play until nothing is left, or an error or a limit ends the runs."""
         if self._queue.finished:
             return
-        served = [asyncio.create_task(self._serve(hand)) for hand in self._hands]
+        served = [asyncio.create_task(self._serve(handle)) for handle in self._handles]
         note = asyncio.create_task(self._note_waiting())
         try:
             await self._until_over()
-            for hand in self._ready:
-                hand.close()
-            closing = [task for task, hand in zip(served, self._hands, strict=True) if hand in self._ready]
+            for handle in self._ready:
+                handle.close()
+            closing = [task for task, handle in zip(served, self._handles, strict=True) if handle in self._ready]
             if closing:
                 await asyncio.wait(closing, timeout=GRACE_SECONDS + 5)
         finally:
@@ -127,65 +127,65 @@ class Driver:
         while not self._over.is_set():
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._over.wait(), _SECONDS_BETWEEN_LOOKS)
-            if self._stop.requested and not any(hand.holding for hand in self._hands):
+            if self._stop.requested and not any(handle.holding for handle in self._handles):
                 self._over.set()
 
-    async def _serve(self, hand: _Hand) -> None:
+    async def _serve(self, handle: _WorkerHandle) -> None:
         """Keep one worker at work, and another one in its place where it dies, until the runs are over."""
         while not self._over.is_set():
             try:
-                opened = await hand.opening
-                if isinstance(opened, Broken):
+                opened = await handle.opening
+                if isinstance(opened, RunBroken):
                     return self._end(opened.error)
-                self._show(hand, alive=True)
+                self._show(handle, alive=True)
                 self._bad_starts = 0
-                return await self._feed(hand, opened)
+                return await self._feed(handle, opened)
             except RayActorError as error:
                 if self._over.is_set():
                     return None
-                self._lost(hand, error)
+                self._lost(handle, error)
                 await self._tell()
-                hand.actor, hand.opening = self._hire()
-                hand.holding = {}
+                handle.actor, handle.opening = self._start()
+                handle.holding = {}
             except Exception as error:  # noqa: BLE001  (raised when the other workers are closed)
                 return self._end(error)
         return None
 
-    async def _feed(self, hand: _Hand, opened: Opened) -> None:
+    async def _feed(self, handle: _WorkerHandle, opened: OpenedRuns) -> None:
         """Give a worker images, as many as it plays at once, and take in what it tells, until it is closed."""
         while True:
-            await self._send_images(hand, opened.concurrency)
-            if not hand.holding and not hand.closing:
+            await self._send_images(handle, opened.concurrency)
+            if not handle.holding and not handle.closing:
                 if not (self._queue.finished or self._over.is_set()):
                     with suppress(TimeoutError):
                         await asyncio.wait_for(self._wait_for_change(), _SECONDS_BETWEEN_LOOKS)
                     continue
                 self._over.set()
-                hand.close()
-            for event in await hand.actor.events.remote():
+                handle.close()
+            for event in await handle.actor.events.remote():
                 if isinstance(event, Closed):
                     return
                 try:
-                    self._take(hand, event)
+                    self._take(handle, event)
                 except Exception as error:  # noqa: BLE001  (raised when what is under way has been taken in)
                     self._end(error)
             await self._tell()
 
-    async def _send_images(self, hand: _Hand, concurrency: int) -> None:
-        while not self._halted() and sum(len(image.left) for image in hand.holding.values()) < concurrency:
-            image = self._queue.take(hand.holding.values())
+    async def _send_images(self, handle: _WorkerHandle, concurrency: int) -> None:
+        while not self._halted() and sum(len(image.left) for image in handle.holding.values()) < concurrency:
+            image = self._queue.take(handle.holding.values())
             if image is None:
                 return
-            hand.holding[image.ticket] = image
+            handle.holding[image.ticket] = image
             wanted, journal = list(image.left), self._writers[image.run].journal
             if image.deaths < MOST_DEATHS:
                 kept = {sample_id: journal.kept(sample_id) for sample_id in wanted}
-                hand.actor.play.remote(image.ticket, image.run, wanted, kept)
+                handle.actor.play.remote(image.ticket, image.run, wanted, kept)
             else:
                 why = f"The worker process died {image.deaths} times while it played this image."
-                hand.actor.fail.remote(image.ticket, image.run, wanted, why)
+                handle.actor.fail.remote(image.ticket, image.run, wanted, why)
 
-    def _take(self, hand: _Hand, event: Event) -> None:
+    def _take(self, handle: _WorkerHandle, event: Event) -> None:
         """Take in what a worker tells.
 
         Raises:
@@ -206,25 +206,25 @@ class Driver:
             case NotAnswered():
                 self._writers[event.run].watch.failed(event.failure)
             case Played():
-                image = hand.holding[event.ticket]
+                image = handle.holding[event.ticket]
                 self._queue.played(image, event.episode.sample_id)
                 with self._writers[image.run].explained():
                     self._writers[image.run].append(event.episode, image.began)
                 self._report()
             case Ended():
-                self._queue.ended(hand.holding.pop(event.ticket))
-            case Broken():
+                self._queue.ended(handle.holding.pop(event.ticket))
+            case RunBroken():
                 with self._writers[0].explained():
                     raise event.error
 
-    def _lost(self, hand: _Hand, error: RayActorError) -> None:
+    def _lost(self, handle: _WorkerHandle, error: RayActorError) -> None:
         """Take back what a dead worker held; end the runs where workers cannot even open them."""
-        opened = hand in self._ready
-        ray.kill(hand.actor)  # where it lives on beyond a broken network, it must not hold its GPU
-        self._show(hand, alive=False)
+        opened = handle in self._ready
+        ray.kill(handle.actor)  # where it lives on beyond a broken network, it must not hold its GPU
+        self._show(handle, alive=False)
         gone = error.preempted or "because its node has died" in str(error)
-        self._queue.lost(hand.holding.values(), suspected=not gone)
-        if lost := [image for image in hand.holding.values() if image.deaths > MOST_DEATHS]:
+        self._queue.lost(handle.holding.values(), suspected=not gone)
+        if lost := [image for image in handle.holding.values() if image.deaths > MOST_DEATHS]:
             image = next(iter(lost[0].left.values())).image
             self._end(UsageError(f"Workers die even when the image {image} is only recorded; look at that file."))
         if not opened and not gone:
@@ -237,16 +237,16 @@ class Driver:
     def _halt(self) -> None:
         """Let no worker send a further request: a limit is reached."""
         self._queue.limited = True
-        for hand in self._ready:
-            hand.actor.halt.remote()
+        for handle in self._ready:
+            handle.actor.halt.remote()
 
     def _end(self, error: Exception) -> None:
         """End the runs with an error; the first one counts."""
         self._error = self._error or error
         self._over.set()
 
-    def _show(self, hand: _Hand, *, alive: bool) -> None:
-        (self._ready.add if alive else self._ready.discard)(hand)
+    def _show(self, handle: _WorkerHandle, *, alive: bool) -> None:
+        (self._ready.add if alive else self._ready.discard)(handle)
         for writer in self._writers:
             writer.workers = len(self._ready)
 

@@ -67,7 +67,7 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
-class Broken:
+class RunBroken:
     """An error that ends the runs."""
 
     error: Exception
@@ -78,4 +78,4 @@ class Closed:
     """The worker has closed its models; this is its last event."""
 
 
-Event: TypeAlias = Sent | Paid | Kept | Answered | NotAnswered | Played | Ended | Broken | Closed
+Event: TypeAlias = Sent | Paid | Kept | Answered | NotAnswered | Played | Ended | RunBroken | Closed

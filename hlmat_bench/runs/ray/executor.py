@@ -26,8 +26,8 @@ from hlmat_bench.models.api.limits import UsageMeter
 from hlmat_bench.runs.loops import run_in_own_loop
 from hlmat_bench.runs.plan import RunData, RunSpec
 from hlmat_bench.runs.ray.driver import Driver, died_at_start
-from hlmat_bench.runs.ray.events import Broken
-from hlmat_bench.runs.ray.worker import Opened, Worker, WorkerOptions
+from hlmat_bench.runs.ray.events import RunBroken
+from hlmat_bench.runs.ray.worker import OpenedRuns, Worker, WorkerOptions
 from hlmat_bench.runs.stopping import handlers_kept
 from hlmat_bench.runs.writer import RunWriter
 
@@ -124,7 +124,7 @@ class RayExecutor:
         self._specs, self._options = specs, options
         self._count, self._gpus, self._address = count, gpus, address
         self._open = ExitStack()
-        self._hired: list[tuple[Any, Any]] = []
+        self._started: list[tuple[Any, Any]] = []
 
     def __enter__(self) -> RayExecutor:
         return self
@@ -147,9 +147,9 @@ class RayExecutor:
             self._gpus,
             local=self._address is None,
         )
-        self._open.callback(lambda: [ray.kill(actor) for actor, _ in self._hired])
-        self._hire = _hiring(plan, self._specs, self._options)
-        self._hired = [self._hire() for _ in range(plan.count)]
+        self._open.callback(lambda: [ray.kill(actor) for actor, _ in self._started])
+        self._start = _starter(plan, self._specs, self._options)
+        self._started = [self._start() for _ in range(plan.count)]
         opened, limits = self._first_opened(), self._options
         for document in opened.manifests:
             if document["task"]["digest"] != data.source.digest():
@@ -169,17 +169,17 @@ class RayExecutor:
         """See `hlmat_bench.runs.executors.Executor.play`."""
 
         async def play() -> None:
-            await Driver(writers, self._hire_again, self._hired, report).play()
+            await Driver(writers, self._start_another, self._started, report).play()
 
         run_in_own_loop(play(), self._options.call_timeout)
 
-    def _hire_again(self) -> tuple[Any, Any]:
-        self._hired.append(self._hire())
-        return self._hired[-1]
+    def _start_another(self) -> tuple[Any, Any]:
+        self._started.append(self._start())
+        return self._started[-1]
 
     def _connect(self) -> None:
         """Connect to a cluster, or start Ray on this machine until the end."""
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # sends no usage statistics
         logging.getLogger("ray").setLevel(logging.ERROR)
         own: dict[str, Any] = {"include_dashboard": False} if self._address is None else {}
         try:
@@ -193,32 +193,32 @@ class RayExecutor:
             raise UsageError(f"{what} ({said}); docs/cluster.md says how to start one.") from error
         self._open.callback(ray.shutdown)
 
-    def _first_opened(self) -> Opened:
+    def _first_opened(self) -> OpenedRuns:
         deaths = 0
         while True:
-            [done], _ = ray.wait([opening for _, opening in self._hired], num_returns=1)
+            [done], _ = ray.wait([opening for _, opening in self._started], num_returns=1)
             try:
                 opened = ray.get(done)
             except RayActorError as error:
                 deaths += 1
                 died_at_start(deaths, error)
-                self._hired = [(actor, opening) for actor, opening in self._hired if opening != done]
-                self._hire_again()
+                self._started = [(actor, opening) for actor, opening in self._started if opening != done]
+                self._start_another()
                 continue
-            if isinstance(opened, Broken):
+            if isinstance(opened, RunBroken):
                 raise opened.error
-            assert isinstance(opened, Opened)
+            assert isinstance(opened, OpenedRuns)
             return opened
 
 
-def _hiring(plan: WorkerPlan, specs: Sequence[RunSpec], options: WorkerOptions) -> Callable[[], tuple[Any, Any]]:
+def _starter(plan: WorkerPlan, specs: Sequence[RunSpec], options: WorkerOptions) -> Callable[[], tuple[Any, Any]]:
     """Return the function that makes a worker and asks it to open the runs."""
     made: Any = ray.remote(Worker)
     made = made.options(num_cpus=plan.cpus, num_gpus=plan.gpus, scheduling_strategy="SPREAD")
     given = [spec.to_json() for spec in specs]
 
-    def hire() -> tuple[Any, Any]:
+    def start() -> tuple[Any, Any]:
         actor = made.remote(given, options)
         return actor, actor.open.remote()
 
-    return hire
+    return start

@@ -20,7 +20,6 @@ from hlmat_bench.runs.plan import RunSetup, RunSpec
 from hlmat_bench.runs.player import EpisodePlayer
 from hlmat_bench.runs.ray.events import (
     Answered,
-    Broken,
     Closed,
     Ended,
     Event,
@@ -28,6 +27,7 @@ from hlmat_bench.runs.ray.events import (
     NotAnswered,
     Paid,
     Played,
+    RunBroken,
     Sent,
 )
 from hlmat_bench.runs.reply_journal import journaled
@@ -69,7 +69,7 @@ class WorkerOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class OpenedRuns:
     """What a worker says of the runs that it opened.
 
     Attributes:
@@ -100,7 +100,7 @@ class Worker:
         self._runs: list[_Run] = []
         self._slots = asyncio.Semaphore(1)
 
-    async def open(self) -> Opened | Broken:
+    async def open(self) -> OpenedRuns | RunBroken:
         """Open the runs; in a thread, because that may load a large model."""
         options = self._options
         os.environ.update(options.environment)
@@ -116,7 +116,7 @@ class Worker:
             self._runs = [_Run(number, setup, player, self._emit) for number, setup in enumerate(setups)]
         except Exception as error:  # noqa: BLE001  (handed to the driver, which raises it)
             return _broken(error)
-        return Opened(
+        return OpenedRuns(
             [setup.manifest(options.argv) for setup in setups],
             [setup.most_requests for setup in setups],
             concurrency,
@@ -233,8 +233,8 @@ class _Run:
         self._emit(NotAnswered(self._number, failure))
 
 
-def _broken(error: Exception) -> Broken:
+def _broken(error: Exception) -> RunBroken:
     """Return an error for the driver to raise. One that was not foreseen may not unpickle there, so its text goes."""
     if isinstance(error, HlmatError):
-        return Broken(error)
-    return Broken(RuntimeError("A worker failed:\n" + "".join(traceback.format_exception(error))))
+        return RunBroken(error)
+    return RunBroken(RuntimeError("A worker failed:\n" + "".join(traceback.format_exception(error))))

@@ -9,7 +9,7 @@ import pytest
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.runs.plan import RunSpec
 from hlmat_bench.runs.ray.executor import WorkerPlan
-from hlmat_bench.runs.ray.images import MOST_DEATHS, Image, ImageQueue
+from hlmat_bench.runs.ray.image_queue import MOST_DEATHS, Image, ImageQueue
 from hlmat_bench.runs.writer import RunWriter
 
 
