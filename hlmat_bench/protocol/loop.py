@@ -146,3 +146,9 @@ async def run_episode(play: Play, strategy: Chooser = greedy, begin: Begin = beg
         await play.do(Action("invalid", reason="api"), None)
         return play.state.record("error", str(error))
     return play.state.record(stop)
+
+
+def task_cancelled() -> bool:
+    """Tell whether the current task was cancelled, and not only something that a plug-in awaits in it."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

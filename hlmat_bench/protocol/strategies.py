@@ -6,12 +6,13 @@ to its end and return why it ended, or to `Strategy` objects, which also say whi
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, replace
 
-from hlmat_bench.core.errors import CORRECT_IT, HlmatError, PluginFailed
+from hlmat_bench.core.errors import HlmatError, PluginFailed
 from hlmat_bench.protocol import plugins
 from hlmat_bench.protocol.initial import ask_for_box
-from hlmat_bench.protocol.loop import Chooser, Play, greedy
+from hlmat_bench.protocol.loop import Chooser, Play, greedy, task_cancelled
 from hlmat_bench.protocol.search import prm, tree
 from hlmat_bench.protocol.settings import ANY_NEEDS, NEEDS, StrategyNeeds
 
@@ -64,12 +65,14 @@ def _failing_clearly(choose: Chooser, name: str) -> Chooser:
         where = f"The strategy {name} failed on the sample {play.state.sample.id}"
         try:
             stop = await choose(play)
+            if not isinstance(stop, str) or (stop == "error" and play.ended() != stop):
+                raise TypeError(f"it returned {stop!r:.100}, which does not say why the episode ended")
         except HlmatError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and task_cancelled():
+                raise
             raise PluginFailed.by(error, where) from error
-        if not isinstance(stop, str):
-            raise PluginFailed(f"{where}: it should return why it ended, a text", advice=CORRECT_IT)
         return stop
 
     return play

@@ -22,6 +22,7 @@ from typing import Any
 
 from hlmat_bench.core.errors import CORRECT_IT, CallTimedOut, HlmatError, ModelFailed, RequestFailed, UsageError, said
 from hlmat_bench.protocol.interfaces import BatchModel, Model, Reply, Request, close, traits
+from hlmat_bench.protocol.loop import task_cancelled
 from hlmat_bench.runs import stopping
 from hlmat_bench.runs.calls import CallThreads
 from hlmat_bench.runs.failures import FailureWatch, RequestWatch
@@ -196,7 +197,7 @@ async def reply_of(model: Model, request: Request, limit: float | None = None) -
     except (HlmatError, KeyboardInterrupt, GeneratorExit, stopping.Stopped):
         raise
     except BaseException as error:
-        if isinstance(error, asyncio.CancelledError) and _cancelled():
+        if isinstance(error, asyncio.CancelledError) and task_cancelled():
             raise
         timed_out = isinstance(error, TimeoutError) and scope.expired() and limit is not None
         failure = _failure(CallTimedOut(limit or 0) if timed_out else error, model.name, request.sample_id)
@@ -220,12 +221,6 @@ class CheckedModel:
             ModelFailed: see `reply_of` and `checked`.
         """
         return checked(await reply_of(self._model, request), request.n, self.name)
-
-
-def _cancelled() -> bool:
-    """Tell whether the current task was cancelled, and not only something that a plug-in awaits in it."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 def _failure(error: BaseException, model: str, sample_id: str) -> ModelFailed:

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
+from hlmat_bench.core.errors import UsageError
 from hlmat_bench.runs import stopping
 from hlmat_bench.runs.calls import LOOKS, UnjoinedThreads
 
@@ -66,6 +67,8 @@ async def _until_stopped(coroutine: Coroutine[Any, Any, None], limit: float) -> 
             await asyncio.wait({work})
     if not work.cancelled():
         work.result()
+    elif not stop.requested:
+        raise UsageError(f"A plug-in cancelled a task of the run; correct the plug-in: {stopping.KEPT}.")
 
 
 def _run_in_thread(coroutine: Coroutine[Any, Any, None]) -> None:

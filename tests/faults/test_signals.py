@@ -12,6 +12,7 @@ import pytest
 import hlmat_bench
 from hlmat_bench.protocol.records import EPISODES
 from hlmat_bench.runs.run_folder import Run
+from hlmat_bench.runs.stopping import Stopped, handlers_kept
 from tests.support.episodes import timeless
 from tests.support.faults import MODEL, SEGMENTER, await_that, command, plugin, program
 
@@ -114,6 +115,12 @@ def test_a_signal_while_it_loads_or_scores_is_one_sentence(
     assert "Traceback" not in ran.stderr
     whole = hlmat_bench.run("oracle", task, tool, limit=4, out=tmp_path / "whole")
     assert timeless(hlmat_bench.run("oracle", task, tool, limit=4, out=tmp_path / "run")) == timeless(whole)
+
+
+def test_a_handler_of_a_library_that_exits_is_a_stop() -> None:
+    with pytest.raises(Stopped) as stopped, handlers_kept():
+        sys.exit(signal.SIGTERM)
+    assert stopped.value.exit_code == 143
 
 
 def test_ceilings_stop_in_the_same_way(task: str, tmp_path: Path) -> None:
