@@ -84,8 +84,10 @@ def main() -> None:
     parser.add_argument("--sizes", default="1000,10000,100000")
     parser.add_argument("--stages", default=",".join(STAGES))
     parser.add_argument("--folder", type=Path, help="where the generated files are put; default: a temporary folder")
-    parser.add_argument("--long", type=int, help="play so many episodes, and print how speed and memory change")
-    parser.add_argument("--workers-simulated", type=int, help="feed one driver from so many processes")
+    parser.add_argument(
+        "--long", type=int, help="episodes of one long run, of which speed and memory are printed"
+    )
+    parser.add_argument("--workers-simulated", type=int, help="number of processes that feed one driver")
     arguments = parser.parse_args()
     sizes = [int(size) for size in arguments.sizes.split(",")]
     with tempfile.TemporaryDirectory(dir=arguments.folder, ignore_cleanup_errors=True) as place:
@@ -278,7 +280,7 @@ def _states(generator: np.random.Generator, shape: tuple[int, int]) -> list[mask
 
 
 def _board(folder: Path, count: int) -> Path:
-    """Write a leaderboard of so many entries, of runs of 200 samples."""
+    """Write a leaderboard with a number of entries, of runs of 200 samples."""
     task = Task(folder.with_name("board-task"), 200, LARGE)
     out = folder.with_name("board-run")
     task.write_run(out)

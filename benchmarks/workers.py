@@ -72,7 +72,7 @@ def main() -> None:
     """Print both tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--episodes", type=int, default=120, help="of each run of the first table")
-    parser.add_argument("--rounds", type=int, default=3, help="the medians of so many rounds are printed")
+    parser.add_argument("--rounds", type=int, default=3, help="number of rounds; their medians are printed")
     options = parser.parse_args()
     ray.init("local", num_cpus=2, include_dashboard=False, configure_logging=False, log_to_driver=False)
     speeds: dict[int, list[float]] = {1: [], 2: []}

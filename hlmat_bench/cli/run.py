@@ -95,6 +95,7 @@ def ceilings(
     ] = None,
     embedding_cache: options.EmbeddingCache = None,
     call_timeout: options.CallTimeout = CALL_SECONDS,
+    no_lock: options.NoLock = False,
     grace: options.Grace = GRACE_SECONDS,
     set_: options.Settings = None,
 ) -> None:
@@ -115,6 +116,7 @@ def ceilings(
             concurrency=concurrency,
             embedding_cache=embedding_cache,
             call_timeout=call_timeout,
+            lock=not no_lock,
             settings=settings_of(set_ or []),
             argv=["hlmat-bench", *sys.argv[1:]],
             progress=progress,

@@ -28,6 +28,7 @@ def suite(
     catalog: options.CatalogFile = None,
     embedding_cache: options.EmbeddingCache = None,
     call_timeout: options.CallTimeout = CALL_SECONDS,
+    no_lock: options.NoLock = False,
     grace: options.Grace = GRACE_SECONDS,
     set_: Annotated[list[str] | None, typer.Option("--set", help="A setting of all runs, key=value.")] = None,
 ) -> None:
@@ -50,7 +51,7 @@ def suite(
     folder = out or Path("runs") / plan.suite.name
     argv = ["hlmat-bench", *sys.argv[1:]]
     play_options = PlayOptions(
-        folder, data_root, seed, concurrency, batch_size, catalog, embedding_cache, argv, call_timeout
+        folder, data_root, seed, concurrency, batch_size, catalog, embedding_cache, argv, call_timeout, not no_lock
     )
     with console.resumable(grace), console.counting(plan.suite.name, "runs", "samples") as watcher:
         outcomes = play_suite(plan, play_options, watcher)

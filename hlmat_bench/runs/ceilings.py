@@ -37,6 +37,7 @@ def play(
     concurrency: int | None = None,
     embedding_cache: str | os.PathLike[str] | None = None,
     call_timeout: float = CALL_SECONDS,
+    lock: bool = True,
     settings: Mapping[str, Any] | None = None,
     argv: Sequence[str] = (),
     progress: Progress | None = None,
@@ -47,8 +48,8 @@ def play(
     ``OUT/TASK__SEGMENTER__FINGERPRINT``. ``gt-box`` plays where the segmenter takes boxes.
 
     Args:
-        task, segmenter, budget, initial, limit, seed, data_root, concurrency, embedding_cache, call_timeout, settings,
-            argv, progress: see `hlmat_bench.runs.run.run`.
+        task, segmenter, budget, initial, limit, seed, data_root, concurrency, embedding_cache, call_timeout, lock,
+            settings, argv, progress: see `hlmat_bench.runs.run.run`.
         out: the folder of all ceilings.
 
     Returns:
@@ -75,7 +76,7 @@ def play(
         setup = replace(spec, model=player).open(data=data, segmenter=tool)
         document = setup.manifest(argv)
         setups.append(setup)
-        writers.append(RunWriter.of(folder(document, Path(out)) / player, setup, document))
+        writers.append(RunWriter.of(folder(document, Path(out)) / player, setup, document, lock=lock))
     executor = LocalExecutor(setups, concurrency, call_timeout=call_timeout)
     return {run.folder.name: run for run in play_runs(writers, executor, progress)}
 

@@ -40,6 +40,7 @@ class PlayOptions:
     embedding_cache: Path | None = None
     argv: Sequence[str] = ()
     call_timeout: float = CALL_SECONDS
+    lock: bool = True
 
 
 @dataclass(frozen=True)
@@ -151,6 +152,7 @@ def _play(run: SuiteRun, options: PlayOptions, progress: Callable[[int, int], No
         catalog=options.catalog,
         embedding_cache=options.embedding_cache if cached else None,
         call_timeout=options.call_timeout,
+        lock=options.lock,
         settings=run.settings,
         argv=options.argv,
         progress=progress,
