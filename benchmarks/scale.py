@@ -84,9 +84,7 @@ def main() -> None:
     parser.add_argument("--sizes", default="1000,10000,100000")
     parser.add_argument("--stages", default=",".join(STAGES))
     parser.add_argument("--folder", type=Path, help="where the generated files are put; default: a temporary folder")
-    parser.add_argument(
-        "--long", type=int, help="episodes of one long run, of which speed and memory are printed"
-    )
+    parser.add_argument("--long", type=int, help="episodes of one long run, of which speed and memory are printed")
     parser.add_argument("--workers-simulated", type=int, help="number of processes that feed one driver")
     arguments = parser.parse_args()
     sizes = [int(size) for size in arguments.sizes.split(",")]
