@@ -14,11 +14,12 @@ from pydantic import Field
 
 from hlmat_bench.core import unpickle
 from hlmat_bench.core.samples import Sample
-from hlmat_bench.data.layouts.coco_file import Id, Instances
+from hlmat_bench.data.layouts.coco_file import Id, Instances, ListedImage
 from hlmat_bench.data.layouts.data_root import DataRoot
 from hlmat_bench.data.layouts.file_source import FileSource, LeftOut, Pixels
 from hlmat_bench.data.layouts.json_csv import UniqueIds, read_json, take, take_id
 from hlmat_bench.data.layouts.layout_settings import DataPath, FileSettings
+from hlmat_bench.data.layouts.masks import Segmentation
 from hlmat_bench.data.layouts.problems import BadAnnotation, Unannotated
 
 _NO_OBJECT = -1
@@ -67,19 +68,41 @@ class ReferSettings(FileSettings):
         if item.get("iscrowd") and "crowd" in self.kinds_left_out():
             yield LeftOut("crowd")
             return
-        key = Pixels(image.path, instances.shape(item, f"The annotation {ref['ann_id']}"))
-        sentences = take(ref, "sentences", list, where)
-        if not sentences:
-            raise Unannotated(f"{where} has no sentence; add one or remove the reference.")
-        for number, sentence in enumerate(sentences):
-            yield Sample(
-                id=f"{task}/{ref['ref_id']}/{number}",
-                image=image.name,
-                image_id=str(image_id),
-                expression=take(sentence, self.sentence, str, f"{where}, sentence {number},"),
-                ref_id=str(ref["ref_id"]),
-                key=key,
-            )
+        shape = instances.shape(item, f"The annotation {ref['ann_id']}")
+        yield from reference_samples(task, ref, where, image_id, image, shape, self.sentence)
+
+
+def reference_samples(
+    task: str, ref: Any, where: str, image_id: Id, image: ListedImage, shape: Segmentation, sentence: str
+) -> Iterator[Sample]:
+    """Yield a sample for each sentence of a reference.
+
+    Args:
+        task: the task's name.
+        ref: the reference, with its fields ``ref_id`` and ``sentences``.
+        where: the name of the reference in messages.
+        image_id: the image's id.
+        image: its image.
+        shape: its ground truth.
+        sentence: the field of a sentence that is the expression.
+
+    Raises:
+        Unannotated: when it has no sentence.
+        BadAnnotation: when a field is missing.
+    """
+    sentences = take(ref, "sentences", list, where)
+    if not sentences:
+        raise Unannotated(f"{where} has no sentence; add one or remove the reference.")
+    key = Pixels(image.path, shape)
+    for number, item in enumerate(sentences):
+        yield Sample(
+            id=f"{task}/{ref['ref_id']}/{number}",
+            image=image.name,
+            image_id=str(image_id),
+            expression=take(item, sentence, str, f"{where}, sentence {number},"),
+            ref_id=str(ref["ref_id"]),
+            key=key,
+        )
 
 
 def _annotation_of(ref: Any, file: str) -> Id:
