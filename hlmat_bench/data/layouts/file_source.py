@@ -129,9 +129,10 @@ class FileSource:
         self._shape(sample).check_size(size, f"The sample {sample.id}", self._how)
 
     def absent(self) -> int:
-        """Return how many of the samples' files do not exist, each counted once."""
+        """Return how many of the samples' files do not exist, each counted once; cells of tables are not read."""
         keys = {_pixels(sample) for sample in self._samples}
-        return sum(not is_file(path) for path in {path for key in keys for path in (key.image, *key.shape.files())})
+        files = {path for key in keys for path in (key.image, *key.shape.files())}
+        return sum(isinstance(path, Path) and not is_file(path) for path in files)
 
     def truth_key(self, sample: Sample) -> Hashable:
         """Return a value that is equal for two samples if they have the same image and the same ground truth."""
