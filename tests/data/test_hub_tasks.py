@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import huggingface_hub
 import pyarrow as pa
 import pytest
 from PIL import Image
@@ -18,7 +19,7 @@ from hlmat_bench.data.hub_tasks import hub_task_of
 from hlmat_bench.data.layouts.copies import identified, known_copies
 from hlmat_bench.data.tasks import expand, load_task, task_names
 from tests.support.data_files import blob, noise
-from tests.support.parquet_files import IMAGE, LMMS, write
+from tests.support.parquet_files import IMAGE, LMMS, REFERENCES, Refer, write
 
 
 def png(pixels) -> bytes:
@@ -167,3 +168,27 @@ def test_data_check_names_a_copy_and_the_standard_task_refuses_it(tmp_path):
     path.write_text("name: res_refcoco_testB\nsource: {kind: parquet, files: lmms-lab/RefCOCO, split: testB}\n")
     with pytest.raises(UsageError, match="not the data of the task res_refcoco_testB"):
         load_task(path).source(tmp_path)
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("where", ["data root", "cache"])
+def test_the_references_of_the_hub_are_the_data_of_the_standard_task(shared, tmp_path, monkeypatch, where):
+    """The samples are those of the refer pickle, to the digest, and the manifest says which copy was read."""
+    root = shared / "realdata"
+    train = root / "refer_seg" / "images" / "mscoco" / "images" / "train2014"
+    data = Refer(root / "refer_seg" / "refcoco", "refs(unc).p", train)
+    snapshot = tmp_path / "cache" / "datasets--jxu124--refcoco" / "snapshots" / "abc"
+    folder = tmp_path / "root" / "jxu124" / "refcoco" if where == "data root" else snapshot
+    write(folder / "data" / "validation-00000-of-00001-db1f654bae6b38ca.parquet", data.references(), REFERENCES)
+    if where == "cache":
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        (snapshot.parents[1] / "refs").mkdir()
+        (snapshot.parents[1] / "refs" / "main").write_text("abc")
+    (tmp_path / "root" / "coco").mkdir(parents=True)
+    (tmp_path / "root" / "coco" / "train2014").symlink_to(train)
+    task = load_task("res_refcoco_testB")
+    source, pickled = task.source(tmp_path / "root"), task.source(root)
+    assert source.digest() == pickled.digest()
+    about = source.describe()
+    assert (about["kind"], about["images"]) == ("parquet", "coco/train2014")
+    assert about["files"] == ("jxu124/refcoco" if where == "data root" else "hub:jxu124/refcoco@abc")

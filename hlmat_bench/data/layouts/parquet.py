@@ -20,7 +20,7 @@ from hlmat_bench.data.layouts.data_root import DataRoot, place_of
 from hlmat_bench.data.layouts.file_source import FileSource, LeftOut
 from hlmat_bench.data.layouts.layout_settings import DataPath, OptionalPath
 from hlmat_bench.data.layouts.mask_folder import MaskFileSettings
-from hlmat_bench.data.layouts.parquet_references import ReferenceRows
+from hlmat_bench.data.layouts.parquet_references import SPLIT, ReferenceRows
 from hlmat_bench.data.layouts.parquet_rows import Rows, RowSettings
 from hlmat_bench.data.layouts.parquet_schemas import REFERENCES, Columns, Schema, columns_of, schema_of
 from hlmat_bench.data.layouts.parquet_table import ParquetTable
@@ -101,16 +101,11 @@ class ParquetSettings(MaskFileSettings):
                 "images with data.images=FOLDER."
             )
         leave_crowds = "crowd" in self.kinds_left_out()
-        return ReferenceRows(table, self.split, place.folder(self.images), self.sentence, leave_crowds)
+        only = _rows_of(table, SPLIT, self.split)
+        return ReferenceRows(table, only, place.folder(self.images), self.sentence, leave_crowds)
 
     def _rows(self, table: ParquetTable, schema: Schema, given: dict[str, str], place: DataRoot) -> Rows:
         columns = columns_of(schema, given, table)
-        only = None
-        if self.split_column is not None:
-            there = table.values_of(self.split_column)
-            if self.split not in there:
-                raise BadAnnotation(_no_split(self.split, there))
-            only = (self.split_column, str(self.split))
         settings = RowSettings(
             columns,
             self.rule(),
@@ -118,7 +113,7 @@ class ParquetSettings(MaskFileSettings):
             None if self.masks is None else place.folder(self.masks),
             schema.coco_names,
             "crowd" in self.kinds_left_out(),
-            only,
+            None if self.split_column is None else _rows_of(table, self.split_column, self.split),
         )
         return Rows(table, settings)
 
@@ -188,6 +183,14 @@ def _of_split(splits: dict[str, list[Path]], split: str | None, folder: str) -> 
     if split not in splits:
         raise BadAnnotation(_no_split(split, splits))
     return splits[split]
+
+
+def _rows_of(table: ParquetTable, column: str, split: str | None) -> tuple[str, str]:
+    """Return a column of splits and the split that is wanted; see `ParquetTable.listed`."""
+    there = table.values_of(column)
+    if split is None or split not in there:
+        raise BadAnnotation(_no_split(split, there))
+    return column, split
 
 
 def _no_split(split: str | None, there: Iterable[str]) -> str:

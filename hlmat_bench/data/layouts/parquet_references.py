@@ -22,8 +22,9 @@ from hlmat_bench.data.layouts.parquet_table import ParquetTable
 from hlmat_bench.data.layouts.problems import BadAnnotation, Doubt, Unannotated
 from hlmat_bench.data.layouts.refer import reference_samples
 
-_SPLIT = "split"
-_COLUMNS = ("ref_id", "ann_id", "image_id", _SPLIT, "sentences", "raw_anns", "raw_image_info")
+SPLIT = "split"
+"""The column of the splits."""
+_COLUMNS = ("ref_id", "ann_id", "image_id", SPLIT, "sentences", "raw_anns", "raw_image_info")
 _PATH = "image_path"
 
 
@@ -32,35 +33,31 @@ class ReferenceRows:
 
     Args:
         table: all rows.
-        split: the split, as the column ``split`` names it.
+        only: the column of splits, and the split.
         images: the folder of the images: that of train2014 itself, or that which ``image_path`` starts from.
         sentence: which sentence is the expression.
         leave_crowds: whether references to crowds are left out.
-
-    Raises:
-        BadAnnotation: when the split is not there.
     """
 
     def __init__(
-        self, table: ParquetTable, split: str | None, images: Path, sentence: Literal["sent", "raw"], leave_crowds: bool
+        self,
+        table: ParquetTable,
+        only: tuple[str, str],
+        images: Path,
+        sentence: Literal["sent", "raw"],
+        leave_crowds: bool,
     ) -> None:
-        there = table.values_of(_SPLIT)
-        if split not in there:
-            raise BadAnnotation(
-                f"The data set has no rows of the split {split!r}; choose another with data.split=NAME: its splits are "
-                f"{', '.join(sorted(there)) or 'none'}."
-            )
         self.count = 0
         self.expression: str = sentence
-        self._table, self._split, self._images, self._sentence = table, str(split), images, sentence
+        self._table, self._only, self._images, self._sentence = table, only, images, sentence
         self._leave_crowds = leave_crowds
         self._by_path: bool | None = None
 
     def samples(self, task: str) -> Iterator[Sample | LeftOut]:
         """Yield the samples of all sentences, in the order of the rows."""
-        seen = UniqueIds(f"references in the split {self._split}")
+        seen = UniqueIds(f"references in the split {self._only[1]}")
         columns = [*_COLUMNS, *([_PATH] if _PATH in self._table.columns else [])]
-        for number, row in self._table.listed(columns, (_SPLIT, self._split)):
+        for number, row in self._table.listed(columns, self._only):
             self.count += 1
             where = self._table.where(number)
             seen.add(take_id(row, "ref_id", where))

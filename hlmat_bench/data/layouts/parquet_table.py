@@ -26,8 +26,9 @@ _BATCH = 2**21
 _MOST_ROWS = 256
 _KEPT = 2**25
 """The most bytes of decoded cells that are kept, because episodes that run at once ask for neighbouring rows."""
-_CURSORS = 4
-"""How many positions in columns are kept open: those of images and of masks, at the end of a file and in the next."""
+_CURSORS = 2
+"""How many positions are kept open, in the column of images and in that of masks; each holds a page of its column,
+which may be as large as a row group."""
 _LEVELS = 5
 """Bytes that a value of a nested list takes while it is decoded: the value, and two levels of 16 bits."""
 _MAGIC = b"PAR1"
@@ -143,7 +144,8 @@ class ParquetTable:
             if cursor.number < batch:
                 self._kept.get((column, number, cursor.number), lambda value=found: value)  # type: ignore[misc]
             cursor.number += 1
-        self._cursors[column, number] = cursor
+        if cursor.number * size < part.metadata.row_group(group).num_rows:
+            self._cursors[column, number] = cursor
         if len(self._cursors) > _CURSORS:
             self._cursors.popitem(last=False)
         return found
