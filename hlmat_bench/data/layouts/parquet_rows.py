@@ -109,11 +109,11 @@ class Rows:
             return
         texts = take_texts(row, columns.expression, where)
         shape = self._shape(number, row, where)
-        image_id, image = self._image(number, row, where)
+        image_id, name, image = self._image(number, row, where)
         ref_id = str(take_id(row, columns.ref_id, where)) if columns.ref_id else str(number)
         tags = {name: str(row[name]) for name in _tags(columns) if row[name] is not None}
-        for text, name in zip(texts, self._names(row, where, ref_id, texts), strict=True):
-            yield Sample(f"{task}/{name}", image.name, image_id, text, ref_id, tags, Pixels(image, shape))
+        for text, ident in zip(texts, self._names(row, where, ref_id, texts), strict=True):
+            yield Sample(f"{task}/{ident}", name, image_id, text, ref_id, tags, Pixels(image, shape))
 
     def _names(self, row: dict[str, Any], where: str, ref_id: str, texts: Sequence[str]) -> list[str]:
         """Return the ids of a row's samples: the row's own, or numbers within the object."""
@@ -125,8 +125,8 @@ class Rows:
         several = isinstance(row[self._columns.expression], list)
         return [f"{own}/{count}" if several else own for count in range(len(texts))]
 
-    def _image(self, number: int, row: dict[str, Any], where: str) -> tuple[str, DataFile]:
-        """Return the id of a row's image, and its file.
+    def _image(self, number: int, row: dict[str, Any], where: str) -> tuple[str, str, DataFile]:
+        """Return the id of a row's image, its name, and its file.
 
         Rows with the same id have the same image, which is read from the first of them: it is read once, and those of
         one image may stand far apart.
@@ -140,11 +140,11 @@ class Rows:
             assert self._settings.images is not None
             if not path:
                 raise BadAnnotation(f"{where} has no path in the column {columns.image}; correct it.")
-            return name or path, inside(self._settings.images, path, where)
+            return name or path, path, inside(self._settings.images, path, where)
         if columns.image_id and name is not None:
             number = self._first_rows.setdefault(name, number)
         name = name or str(number)
-        return name, EmbeddedFile(self._table, columns.image, number, name)
+        return name, name, EmbeddedFile(self._table, columns.image, number, name)
 
     def _shape(self, number: int, row: dict[str, Any], where: str) -> TruthShape:
         columns, rule = self._columns, self._settings.rule
