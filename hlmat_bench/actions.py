@@ -12,12 +12,24 @@ from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.types import Box, Size
 from hlmat_bench.points import IouUnit, PointFormat, Unit
 from hlmat_bench.points.answers import answer_in, begins_with_stop, last, refuses, says_stop, stops_at_last
+from hlmat_bench.points.no_object import (
+    begins_with_no_object,
+    has_nothing_to_click,
+    says_no_object,
+    says_no_object_at_last,
+)
 from hlmat_bench.points.reading import Point, Reading, without_names
 from hlmat_bench.points.resize import Frame
 from hlmat_bench.points.signs import Sign, of_words, says_nothing_else
 from hlmat_bench.points.syntaxes import SYNTAXES
 
-ActionKind: TypeAlias = Literal["click", "box", "stop", "invalid", "predict"]
+ActionKind: TypeAlias = Literal["click", "box", "none", "stop", "invalid", "predict"]
+
+#: The kinds of actions that lead to a new mask.
+DRAWING: frozenset[ActionKind] = frozenset({"click", "box", "none"})
+
+NO_OBJECT = "No object"
+"""What prompts ask for, and references write, where the image has no such object."""
 
 #: Why a reply is no valid action.
 REASONS = ("parse", "out_of_bounds", "refusal", "empty", "repeat", "api")
@@ -34,7 +46,8 @@ class Action:
     """One decision of a model.
 
     Attributes:
-        kind: ``click``, ``box``, ``stop``, ``invalid``, or ``predict`` (filtering tasks).
+        kind: ``click``, ``box``, ``none`` (there is no such object), ``stop``, ``invalid``, or ``predict`` (filtering
+            tasks).
         positive: for a click, whether it adds (True) or removes (False).
         x, y: for a click, its pixel inside the original image.
         box: for a box, (x0, y0, x1, y1); a click may have a box, too, because SegAgent's box models write both.
@@ -68,7 +81,16 @@ class Action:
         return {"kind": self.kind}
 
 
-def parse(reply: str, points: PointFormat, size: Size, frame: Frame | None = None, *, cut_off: bool = False) -> Action:
+def parse(
+    reply: str,
+    points: PointFormat,
+    size: Size,
+    frame: Frame | None = None,
+    *,
+    cut_off: bool = False,
+    no_target: bool = False,
+    empty: bool = True,
+) -> Action:
     """Read the action in a reply, without the thoughts before it. Never raises and never tries a second convention.
 
     Args:
@@ -78,6 +100,9 @@ def parse(reply: str, points: PointFormat, size: Size, frame: Frame | None = Non
         frame: how the image was resized or padded for the model; None where it was sent unchanged.
         cut_off: whether the reply ended at the limit of tokens. An answer then counts only where the reply begins
             with it: words before it may be a thought that the chat template opened and the reply did not close.
+        no_target: whether the reply may say that there is no such object. Without it such a reply is invalid.
+        empty: whether the mask that the reply is about is empty. Then the answers with which some models say that they
+            have nothing to click (`Syntax.nothing`) say it, too.
 
     Returns:
         The action, which is ``invalid`` with a reason where the reply has no valid one.
@@ -102,7 +127,23 @@ def parse(reply: str, points: PointFormat, size: Size, frame: Frame | None = Non
         begins = says_nothing_else(without_names(_IOU.sub(" ", around)), answer=True)
         if not (begins_with_stop(_IOU.sub(" ", before + text)) if action.kind == "stop" else begins):
             action = Action("invalid", reason="parse")
+    if no_target and (cut_off or answer.alone):
+        absent = begins_with_no_object(_IOU.sub(" ", before + text), cut_off=cut_off)
+        action = Action("none") if absent and action.kind not in ("click", "box") else action
+    elif no_target:
+        action = _unless_absent(action, said, text, syntax.nothing if empty else frozenset())
     return replace(action, predicted_iou=predicted)
+
+
+def _unless_absent(action: Action, said: str, text: str, nothing: frozenset[str]) -> Action:
+    """Return an action as it was read, or ``none`` where the answer says instead that there is no such object.
+
+    A click or a box with these words alone on the last line means two things, and is invalid.
+    """
+    words = _IOU.sub(" ", text)
+    if action.kind in ("click", "box"):
+        return Action("invalid", reason="parse") if says_no_object_at_last(words) else action
+    return Action("none") if says_no_object(words) or has_nothing_to_click(said, words, nothing) else action
 
 
 def _action(reading: Reading, said: str, text: str, points: PointFormat, size: Size, frame: Frame | None) -> Action:

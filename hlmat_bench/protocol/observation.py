@@ -83,6 +83,7 @@ class RequestBuilder:
             color=settings.overlay.color,
             clicks=observation.clicks if settings.history else (),
             question=question,
+            no_target=settings.no_target,
         )
         return Request(
             image=self._shown(observation.mask),

@@ -20,6 +20,7 @@ OTHERS: dict[str, tuple[dict[str, object], object]] = {
     "overlay.color": ({}, "red"),
     "overlay.alpha": ({}, 0.25),
     "jpeg": ({}, 75),
+    "no_target": ({}, True),
     "history": ({}, True),
     "prompt": ({}, "Click {expression}."),
     "temperature": ({}, 0.7),
