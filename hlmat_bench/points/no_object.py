@@ -60,9 +60,9 @@ _LEAD = re.compile(
     r"(?:but |that )?",
     re.IGNORECASE,
 )
-_BETWEEN_SENTENCES = re.compile(r"[.!;]+(?:\s+|\Z)|\n+|,? (?:so|therefore|thus|hence),? | -+ ", re.IGNORECASE)
+_BETWEEN_SENTENCES = re.compile(r"(?<![.!;])[.!;]+(?:\s+|\Z)|\n+|,? (?:so|therefore|thus|hence),? | -+ ", re.IGNORECASE)
 # SAM 3's agent (facebookresearch/sam3, sam3/agent/system_prompts/system_prompt.txt).
-_CALL = re.compile(r"""\{\s*["']name["']\s*:\s*["']report_no_mask["']|^\W*report_no_mask\(\s*\)\W*$""", re.MULTILINE)
+_CALL = re.compile(r"""\{\s*["']name["']\s*:\s*["']report_no_mask["']|^[^\w\n]*report_no_mask\(\s*\)[^\w\n]*$""", re.MULTILINE)
 _FIELD = re.compile(
     r"""["'](?:action|type|label|answer|response|result|output|status|decision)["']\s{0,9}:\s{0,9}"""
     rf"""(?:"([^"]{{1,{_LONGEST_SENTENCE}}})"|'([^']{{1,{_LONGEST_SENTENCE}}})')"""
