@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
@@ -13,8 +13,9 @@ from hlmat_bench.core.types import Box, Size
 from hlmat_bench.points import IouUnit, PointFormat, Unit
 from hlmat_bench.points.answers import answer_in, begins_with_stop, last, refuses, says_stop, stops_at_last
 from hlmat_bench.points.no_object import (
+    answer_of,
     begins_with_no_object,
-    has_nothing_to_click,
+    is_one_of,
     says_no_object,
     says_no_object_at_last,
 )
@@ -89,7 +90,7 @@ def parse(
     *,
     cut_off: bool = False,
     no_target: bool = False,
-    empty: bool = True,
+    absent: Collection[str] | None = None,
 ) -> Action:
     """Read the action in a reply, without the thoughts before it. Never raises and never tries a second convention.
 
@@ -101,13 +102,16 @@ def parse(
         cut_off: whether the reply ended at the limit of tokens. An answer then counts only where the reply begins
             with it: words before it may be a thought that the chat template opened and the reply did not close.
         no_target: whether the reply may say that there is no such object. Without it such a reply is invalid.
-        empty: whether the mask that the reply is about is empty. Then the answers with which some models say that they
-            have nothing to click (`Syntax.nothing`) say it, too.
+        absent: answers that say it, too, where they are all that is said. None: those with which models of this syntax
+            have nothing to click at an empty mask (`Syntax.nothing`).
 
     Returns:
         The action, which is ``invalid`` with a reason where the reply has no valid one.
     """
     answer = answer_in(reply)
+    forms = SYNTAXES[points.syntax].nothing if absent is None else absent
+    if no_target and not cut_off and is_one_of(answer.raw, forms):
+        return Action("none")
     if not answer.said.strip():
         return Action("invalid", reason="empty" if answer.raw == reply else "parse")
     said, text = answer.said, points.without_marks(answer.final)
@@ -127,23 +131,24 @@ def parse(
         begins = says_nothing_else(without_names(_IOU.sub(" ", around)), answer=True)
         if not (begins_with_stop(_IOU.sub(" ", before + text)) if action.kind == "stop" else begins):
             action = Action("invalid", reason="parse")
-    if no_target and (cut_off or answer.alone):
-        absent = begins_with_no_object(_IOU.sub(" ", before + text), cut_off=cut_off)
-        action = Action("none") if absent and action.kind not in ("click", "box") else action
-    elif no_target:
-        action = _unless_absent(action, said, text, syntax.nothing if empty else frozenset())
+    if no_target:
+        words = _IOU.sub(" ", text)
+        if cut_off or answer.alone:
+            says = begins_with_no_object(_IOU.sub(" ", before) + words, cut_off=cut_off)
+        else:
+            says = says_no_object(words) or is_one_of(answer_of(said, words), forms)
+        action = _unless_absent(action, words, says)
     return replace(action, predicted_iou=predicted)
 
 
-def _unless_absent(action: Action, said: str, text: str, nothing: frozenset[str]) -> Action:
-    """Return an action as it was read, or ``none`` where the answer says instead that there is no such object.
+def _unless_absent(action: Action, words: str, says: bool) -> Action:
+    """Return an action as it was read, or ``none`` where the reply says instead that there is no such object.
 
     A click or a box with these words alone on the last line means two things, and is invalid.
     """
-    words = _IOU.sub(" ", text)
     if action.kind in ("click", "box"):
         return Action("invalid", reason="parse") if says_no_object_at_last(words) else action
-    return Action("none") if says_no_object(words) or has_nothing_to_click(said, words, nothing) else action
+    return Action("none") if says else action
 
 
 def _action(reading: Reading, said: str, text: str, points: PointFormat, size: Size, frame: Frame | None) -> Action:

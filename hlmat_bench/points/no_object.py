@@ -62,7 +62,9 @@ _LEAD = re.compile(
 )
 _BETWEEN_SENTENCES = re.compile(r"(?<![.!;])[.!;]+(?:\s+|\Z)|\n+|,? (?:so|therefore|thus|hence),? | -+ ", re.IGNORECASE)
 # SAM 3's agent (facebookresearch/sam3, sam3/agent/system_prompts/system_prompt.txt).
-_CALL = re.compile(r"""\{\s*["']name["']\s*:\s*["']report_no_mask["']|^[^\w\n]*report_no_mask\(\s*\)[^\w\n]*$""", re.MULTILINE)
+_CALL = re.compile(
+    r"""\{\s*["']name["']\s*:\s*["']report_no_mask["']|^[^\w\n]*report_no_mask\(\s*\)[^\w\n]*$""", re.MULTILINE
+)
 _FIELD = re.compile(
     r"""["'](?:action|type|label|answer|response|result|output|status|decision)["']\s{0,9}:\s{0,9}"""
     rf"""(?:"([^"]{{1,{_LONGEST_SENTENCE}}})"|'([^']{{1,{_LONGEST_SENTENCE}}})')"""
@@ -109,14 +111,17 @@ def is_no_object(value: object) -> bool:
     return any(not _OTHER_THINGS.search(match.groupdict().get("name") or "") for match in found)
 
 
-def has_nothing_to_click(said: str, final: str, forms: Collection[str]) -> bool:
-    """Return whether an answer is one of these forms, in lower case, and nothing else.
-
-    Args:
-        said: the whole reply without thoughts; an ``<action>`` in it is the answer, as IBISAgent adds a summary.
-        final: the final answer in it.
-        forms: see `Syntax.nothing`.
-    """
+def answer_of(said: str, final: str) -> str:
+    """Return the final answer in a reply, or its last ``<action>``; IBISAgent writes a summary as the answer."""
     action = last(_ACTION, said)
-    plain = re.sub(r"<[|/]{0,2}\w{1,30}\|?>|```\w{0,9}", " ", final if action is None else action[1])
-    return " ".join(plain.lower().split()).strip(" .!*\"'`") in forms
+    return final if action is None else action[1]
+
+
+def is_one_of(answer: str, forms: Collection[str]) -> bool:
+    """Return whether an answer is one of these forms, in upper or lower case, with tags and fences around it or not."""
+    without_tags = re.sub(r"<[|/]{0,2}\w{1,30}\|?>|```\w{0,9}", " ", answer)
+    return bool(forms) and not {_plain(answer), _plain(without_tags)}.isdisjoint(map(_plain, forms))
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.lower().split()).strip(" .!*\"'`")

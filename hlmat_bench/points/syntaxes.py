@@ -27,8 +27,8 @@ class Syntax:
             has no boxes.
         tags: coordinates stand between tags, which are special tokens in many checkpoints.
         exact: replies are read as they were written, with nothing but the thoughts taken out.
-        nothing: answers of models with this syntax, in lower case, that have nothing to click. Alone, and at an empty
-            mask, they say that there is no such object.
+        nothing: answers of models with this syntax that have nothing to click. Alone, and at an empty mask, they say
+            that there is no such object.
     """
 
     read: Callable[[str], Reading]

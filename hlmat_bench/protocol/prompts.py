@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hlmat_bench.actions import NO_OBJECT, box_form, write
+from hlmat_bench.actions import box_form, write
 from hlmat_bench.clicks import Click
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.types import Size
@@ -41,8 +41,8 @@ Answer with one line in exactly this form: {form}"""
 
 #: What the field {no_target} of a template says, by the question, where a sample may have no object.
 _NO_TARGET: dict[Question, str] = {
-    "click": f"If there is no such object in the image, answer: {NO_OBJECT}",
-    "box": f"If there is no such object in the image, answer: {NO_OBJECT}",
+    "click": "If there is no such object in the image, answer: {answer}",
+    "box": "If there is no such object in the image, answer: {answer}",
     "iou": "If there is no such object in the image, an empty mask is completely right, and any other mask shares "
     "nothing with it.",
 }
@@ -87,7 +87,7 @@ def instruction(
     color: tuple[int, int, int] = (0, 255, 0),
     clicks: Sequence[Click] = (),
     question: Question = "click",
-    no_target: bool = False,
+    no_object: str | None = None,
 ) -> str:
     """Return the whole prompt of one step.
 
@@ -103,7 +103,7 @@ def instruction(
         color: RGB of the overlay.
         clicks: the clicks so far, where the protocol shows them.
         question: what is asked: ``{coordinates}`` and ``{form}`` are those of a click or of a box.
-        no_target: the sample may have no object; else ``{no_target}`` is empty.
+        no_object: the answer where there is no such object; None: there is one, and ``{no_target}`` is empty.
 
     Raises:
         UsageError: for a box in a format that has none.
@@ -123,7 +123,7 @@ def instruction(
         iou_range=iou_range,
         iou_form=iou_form,
         history=_history(points, clicks, size, frame),
-        no_target=_NO_TARGET[question] if no_target else "",
+        no_target="" if no_object is None else _NO_TARGET[question].format(answer=no_object),
     ).rstrip()
 
 

@@ -154,6 +154,12 @@ class ProtocolSettings(Strict):
         description="The object of a sample may be absent: the prompt offers the answer No object, which ends the "
         "episode with an empty mask. For tasks that have such samples.",
     )
+    no_target_reply: str | None = Field(
+        None,
+        min_length=1,
+        description="With no_target, a reply that says it besides No object and its like: of a prompt or a model with "
+        "words of its own, such as [REJ].",
+    )
     history: bool = Field(
         False, description="The prompt also lists the clicks so far; else the model sees the current mask alone."
     )
@@ -182,6 +188,8 @@ class ProtocolSettings(Strict):
         usual = {"prompt": DEFAULT_PROMPT} | {name: OPTIONAL[name] for name in used}
         if given.get("no_target") is True:
             usual |= {name: offering_none(usual[name]) for name in usual.keys() & _PROMPTS}
+        else:  # a model's catalogue entry may state it for all tasks
+            given.pop("no_target_reply", None)
         chosen = usual | given
         if strategy == "tree" and chosen["candidates"] != 1 and not chosen.setdefault("temperature", 1.0):
             raise ValueError("the strategy tree draws different candidates, which needs a temperature above 0")
@@ -201,10 +209,10 @@ class ProtocolSettings(Strict):
     def to_json(self) -> dict[str, Any]:
         """Return the settings as a manifest holds them.
 
-        ``no_target`` is left out where it is False, so that manifests from before this setting keep their fingerprints.
+        Newer settings are left out where they have their defaults, so that older manifests keep their fingerprints.
         """
-        values = self.model_dump(mode="json")
-        return {name: value for name, value in values.items() if name != "no_target" or value}
+        newer = ("no_target", "no_target_reply")
+        return {name: value for name, value in self.model_dump(mode="json").items() if value or name not in newer}
 
     def with_prm(self, prm: str, needs: StrategyNeeds | None = None) -> ProtocolSettings:
         """Return these settings with a reward model, and the defaults that belong to it."""

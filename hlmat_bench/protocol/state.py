@@ -21,6 +21,7 @@ from hlmat_bench.core.truth import CachedTruth
 from hlmat_bench.core.types import Box, Image, Mask, Size
 from hlmat_bench.points import PointFormat
 from hlmat_bench.points.resize import Frame
+from hlmat_bench.points.syntaxes import SYNTAXES
 from hlmat_bench.protocol.interfaces import Question, Reply, Segmenter, Session
 from hlmat_bench.protocol.observation import Observation
 from hlmat_bench.protocol.policies import ReplyFormat
@@ -39,6 +40,7 @@ def interpret(
     first: bool,
     clicks: Collection[Click],
     no_target: bool = False,
+    no_target_reply: str | None = None,
     empty: bool = True,
 ) -> Action:
     """Return the action that a reply means: what `parse` reads, unless the track or the state forbids it.
@@ -54,12 +56,14 @@ def interpret(
         track: of the protocol, ``point`` or ``box+point``.
         first: no step was done before.
         clicks: earlier clicks, which may not be repeated.
-        no_target: of the protocol: a reply may say that there is no such object.
+        no_target, no_target_reply: of the protocol: a reply may say that there is no such object, and how else.
         empty: the current mask is empty, so that no click to give means that there is no object.
     """
     if reply.finish in ("content_filter", "refusal"):
         return Action("invalid", reason="refusal")
-    action = parse(reply.text, points, size, frame, cut_off=reply.finish == "length", no_target=no_target, empty=empty)
+    absent = {*([no_target_reply] if no_target_reply else []), *(SYNTAXES[points.syntax].nothing if empty else [])}
+    cut_off = reply.finish == "length"
+    action = parse(reply.text, points, size, frame, cut_off=cut_off, no_target=no_target, absent=absent)
     if action.box is not None and (not first or track == "point"):
         if action.kind == "box":
             return Action("invalid", reason="parse", predicted_iou=action.predicted_iou)
@@ -176,6 +180,7 @@ class EpisodeState:
             first=not self.steps,
             clicks=self.segmentation.clicks,
             no_target=self.settings.no_target,
+            no_target_reply=self.settings.no_target_reply,
             empty=self.settings.no_target and not self.segmentation.mask.any(),
         )
 

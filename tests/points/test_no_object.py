@@ -101,7 +101,8 @@ AT_AN_EMPTY_MASK = {
 
 
 def _read(reply: str, points: str, *, no_target: bool = True, empty: bool = True, cut_off: bool = False) -> Action:
-    return parse(reply, PointFormat.named(points), SIZE, cut_off=cut_off, no_target=no_target, empty=empty)
+    absent = None if empty else ()
+    return parse(reply, PointFormat.named(points), SIZE, cut_off=cut_off, no_target=no_target, absent=absent)
 
 
 @pytest.mark.parametrize("syntax", SYNTAXES)
@@ -183,7 +184,7 @@ def test_no_reply_of_the_reference_vectors_is_read_otherwise(vectors: Path) -> N
     replies = list(_replies(vectors))
     assert len(replies) > 500
     for reply, form in replies:
-        assert parse(reply, form, SIZE, no_target=True, empty=False) == parse(reply, form, SIZE)
+        assert parse(reply, form, SIZE, no_target=True, absent=()) == parse(reply, form, SIZE)
 
 
 _PIECES = st.sampled_from(

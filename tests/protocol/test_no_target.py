@@ -17,11 +17,12 @@ from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.samples import Sample, Truth
 from hlmat_bench.core.types import Mask
 from hlmat_bench.data.tasks import load_task
+from hlmat_bench.models.catalog import ModelChoice
 from hlmat_bench.points import PointFormat
 from hlmat_bench.protocol.initial import BEGINNINGS
 from hlmat_bench.protocol.interfaces import Question, Reply
 from hlmat_bench.protocol.loop import Play, run_episode
-from hlmat_bench.protocol.observation import Observation
+from hlmat_bench.protocol.observation import Observation, RequestBuilder
 from hlmat_bench.protocol.policies import Policy
 from hlmat_bench.protocol.prompts import DEFAULT_BOX_PROMPT, DEFAULT_PRM_PROMPT, DEFAULT_PROMPT, instruction
 from hlmat_bench.protocol.records import Episode, Step, select
@@ -30,6 +31,7 @@ from hlmat_bench.protocol.settings import ProtocolSettings
 from hlmat_bench.protocol.state import EpisodeState
 from hlmat_bench.protocol.strategies import find_strategy
 from hlmat_bench.runs import task_kinds
+from hlmat_bench.runs.opening import settings_for
 from hlmat_bench.testing import DiscSegmenter
 from tests.support.episodes import click, rle
 from tests.support.fakes import ScriptPolicy
@@ -73,7 +75,7 @@ def test_a_task_without_it_has_the_prompts_and_the_settings_of_before() -> None:
     settings = ProtocolSettings.build({"strategy": "tree", "prm": "ask"})
     assert settings.templates() == {"click": DEFAULT_PROMPT, "iou": DEFAULT_PRM_PROMPT, "box": DEFAULT_BOX_PROMPT}
     assert "no_target" not in settings.to_json()
-    assert settings.to_json() | {"no_target": False} == settings.model_dump(mode="json")
+    assert settings.to_json() | {"no_target": False, "no_target_reply": None} == settings.model_dump(mode="json")
     assert ProtocolSettings.build({"no_target": True}).to_json()["no_target"] is True
 
 
@@ -91,7 +93,7 @@ def test_prompts_offer_it(question: Question, line: str) -> None:
     ask = partial(instruction, expression="a cat", points=PointFormat.named("xy1000"), size=SIZE, question=question)
     plain = ask(ProtocolSettings.build(rules).templates()[question])
     template = ProtocolSettings.build(rules | {"no_target": True}).templates()[question]
-    assert ask(template, no_target=True) == f"{plain}\n{line}"
+    assert ask(template, no_object="No object") == f"{plain}\n{line}"
     assert ask(template) == plain
 
 
@@ -103,7 +105,7 @@ def test_the_history_stays_last() -> None:
         points=PointFormat.named("xy1"),
         size=SIZE,
         clicks=[Click(True, 40, 30)],
-        no_target=True,
+        no_object="No object",
     )
     assert shown.endswith("answer: No object\nClicks so far:\n1. Positive point: (0.5000, 0.5000)")
 
@@ -111,6 +113,33 @@ def test_the_history_stays_last() -> None:
 def test_a_prompt_of_ones_own_may_say_where() -> None:
     settings = ProtocolSettings.build({"no_target": True, "prompt": "Click {expression}. {no_target}"})
     assert settings.prompt == "Click {expression}. {no_target}"
+
+
+async def test_a_model_or_a_prompt_may_have_words_of_its_own(pool: ThreadPoolExecutor) -> None:
+    rules = {"no_target": True, "no_target_reply": "[REJ]"}
+    settings = ProtocolSettings.build(rules)
+    builder = RequestBuilder(SAMPLE, np.zeros((*SIZE, 3), np.uint8), settings, PointFormat.named("pixel"))
+    assert builder.request(Observation(EMPTY, (), 1)).prompt.endswith("in the image, answer: [REJ]")
+    for said, stop in (
+        ("[REJ]", "none"),
+        (" <answer>[rej].</answer>", "none"),
+        ("No object", "none"),
+        ("REJ", "stuck"),
+    ):
+        assert (await _play(_script(CLICK, said), pool, **rules)).stop == stop
+    marked = {"no_target": True, "no_target_reply": "<|no_mask|>"}
+    assert (await _play(_script("<|no_mask|>"), pool, **marked)).stop == "none"
+    unused = ProtocolSettings.build({"no_target_reply": "[REJ]"})
+    assert unused == ProtocolSettings.build({})
+
+
+def test_words_of_ones_own_want_the_setting() -> None:
+    choice = ModelChoice("oracle", {}, settings={"no_target_reply": "[REJ]"})
+    task = load_task("hres_synth")
+    assert settings_for(choice, task, {}, None).no_target_reply is None
+    assert settings_for(choice, task, {"no_target": True}, None).no_target_reply == "[REJ]"
+    with pytest.raises(UsageError, match="The object of hres_synth is always there; leave no_target_reply out"):
+        settings_for(choice, task, {"no_target_reply": "[REJ]"}, None)
 
 
 def test_given_masks_are_of_an_object_that_is_there() -> None:

@@ -21,6 +21,7 @@ OTHERS: dict[str, tuple[dict[str, object], object]] = {
     "overlay.alpha": ({}, 0.25),
     "jpeg": ({}, 75),
     "no_target": ({}, True),
+    "no_target_reply": ({"no_target": True}, "[REJ]"),
     "history": ({}, True),
     "prompt": ({}, "Click {expression}."),
     "temperature": ({}, 0.7),

@@ -47,6 +47,7 @@ class Rules:
         self._budget: int = protocol["budget"]
         self._prm = protocol.get("prm")
         self._no_target = bool(protocol.get("no_target"))
+        self._no_target_reply = protocol.get("no_target_reply")
         self._candidates_drawn = protocol.get("candidates")
         self._resize = Resize.named(manifest.resize)
         try:
@@ -129,6 +130,7 @@ class Rules:
             first=t == 1,
             clicks=clicks,
             no_target=self._no_target,
+            no_target_reply=self._no_target_reply,
             empty=before is None or not masks.area(before),
         )
 
