@@ -12,11 +12,17 @@ import pytest
 
 import hlmat_bench
 from hlmat_bench.core import masks
+from hlmat_bench.data.tasks import load_task
+from hlmat_bench.points import PointFormat
+from hlmat_bench.points.resize import UNCHANGED
 from hlmat_bench.protocol.records import Episode
 from hlmat_bench.reports.leaderboard.submission import make_entry
 from hlmat_bench.reports.leaderboard.verify.verification import Evidence, verify
 from hlmat_bench.runs import ceilings, redo, replay
+from hlmat_bench.runs.lmms_eval.relay import RelayedRun, RelayModel
+from hlmat_bench.runs.plan import RunSetup, RunSpec
 from hlmat_bench.runs.run_folder import Run
+from hlmat_bench.runs.writer import RunWriter
 from hlmat_bench.testing import ChatServer
 from tests.support import boards
 from tests.support.episodes import timeless
@@ -71,8 +77,6 @@ SCRIPT = {
 
 
 def _scripted(task: str, folder: Path) -> str:
-    from hlmat_bench.data.tasks import load_task
-
     ids = {sample.expression: sample.id for sample in load_task(task).source().samples()}
     (folder / "script.json").write_text(json.dumps({ids[name]: lines for name, lines in SCRIPT.items()}))
     return f"scripted,file={folder / 'script.json'},points=pixel"
@@ -170,6 +174,50 @@ def test_runs_of_every_strategy_are_verified(how: str, absent: str, tool: str, t
         run = hlmat_bench.run(model, absent, f"{tool},radius=10", out=tmp_path / "run", **PLAYED[how])
     assert any("none" in kinds for kinds in _kinds(run).values())
     assert _verified(run, absent, f"{tool},radius=10") == ("replayed", [])
+
+
+def test_another_program_may_ask(absent: str, tool: str, tmp_path: Path) -> None:
+    """As lmms-eval does."""
+
+    def opened(model: RelayModel) -> tuple[RunSetup, RunWriter]:
+        setup = RunSpec("relayed", absent, tool).open(model)
+        return setup, RunWriter.of(tmp_path / "relayed", setup, setup.manifest())
+
+    relayed = RelayedRun(RelayModel("relayed", PointFormat.named("pixel"), UNCHANGED, {}, ()), opened)
+    for sample in RunSpec("relayed", absent, tool).open_data().samples:
+        for line in SCRIPT[sample.expression]:
+            question = relayed.question(sample.id)
+            assert question is not None
+            assert question.request.prompt.endswith("If there is no such object in the image, answer: No object")
+            relayed.answer(line)
+        assert relayed.question(sample.id) is None
+    played = hlmat_bench.run(_scripted(absent, tmp_path), absent, tool, out=tmp_path / "played")
+    assert _kinds(relayed.result) == _kinds(played)
+
+
+def test_runs_may_begin_with_what_such_a_run_left(absent: str, tool: str, tmp_path: Path) -> None:
+    with ChatServer(_speaker) as server:
+        model = f"openai,model=fake,base_url={server.base_url},points=xy1000-text,image_format=png,retries=0"
+        boxed = hlmat_bench.run(model, absent, tool, out=tmp_path / "boxed", strategy="box-only")
+    for state in (f"box-from={boxed.folder}", f"mask-from={boxed.folder}"):
+        run = hlmat_bench.run(
+            "oracle", absent, "graphcut" if "mask" in state else tool, initial=state, out=tmp_path / state[:4]
+        )
+        episodes = _episodes(run)
+        for name, episode in episodes.items():
+            begun = episode.initial["mask"]
+            assert (begun is not None and masks.area(begun) > 0) is not name.startswith("no")
+        assert [episodes[name].stop for name in EXPRESSIONS[2:]] == ["none"] * 3
+
+
+def test_a_beam_search_may_end_with_it(absent: str, tool: str, tmp_path: Path) -> None:
+    beam = Path(__file__).parents[2] / "examples" / "beam_search.py"
+    settings = {"prm": "oracle", "candidates": 2, "temperature": 1}
+    run = hlmat_bench.run(
+        "oracle,misplaced=0.5", absent, tool, strategy=str(beam), settings=settings, out=tmp_path / "run"
+    )
+    assert [_kinds(run)[name] for name in EXPRESSIONS[2:]] == [["none"]] * 3
+    assert _verified(run, absent, tool) == ("replayed", [])
 
 
 def test_a_submitter_cannot_say_it_for_the_model(absent: str, tool: str, tmp_path: Path) -> None:
