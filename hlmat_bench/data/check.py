@@ -194,6 +194,8 @@ def _of_truth(source: Source, sample: Sample) -> Iterator[Doubt]:
     except UsageError as error:
         yield Doubt(_kind(error), str(error), severe=True)
         return
+    if isinstance(source, FileSource) and source.has_no_object(sample):
+        return
     if not truth.mask.any():
         yield Doubt("empty masks", f"{sample.id} has no object{advice}.", severe=True)
     elif truth.mask.all():
@@ -210,8 +212,8 @@ def look(source: Source, samples: Sequence[Sample]) -> None:
     """Check the ground truths of the samples to play, before the first request to a model.
 
     For all different ground truths, check that the files of the mask and the image exist and that their headers have
-    the same size. Decode `LOOKED_INTO` of the ground truths, spread over the samples. Samples that are no files are not
-    checked.
+    the same size. Decode `LOOKED_INTO` of the ground truths, spread over the samples, but none that is empty because
+    its annotation says that there is no object. Samples that are no files are not checked.
 
     Args:
         source: the samples' source.
@@ -228,7 +230,8 @@ def look(source: Source, samples: Sequence[Sample]) -> None:
     looked_at = list(reversed(different.values()))
     for sample in looked_at:
         _named(source.check_headers, sample)
-    chosen = looked_at[:: -(-len(looked_at) // LOOKED_INTO) or 1]
+    drawn = [sample for sample in looked_at if not source.has_no_object(sample)]
+    chosen = drawn[:: -(-len(drawn) // LOOKED_INTO) or 1]
     blank: dict[bool, list[Sample]] = {False: [], True: []}
     wrong: list[Doubt] = []
     for sample in chosen:
