@@ -181,7 +181,7 @@ def test_overrides_are_checked_like_the_file(own):
         ("name: x\nsource: {}", "The field source.kind of .* should be one of coco, .*mask_folder, .*refer"),
         (
             "name: x\nsource: {kind: folder}",
-            "source.kind of .*: There is no layout called 'folder'. Did you mean mask_folder.* Layouts are coco, .*mask",
+            "source.kind of .*: There is no layout called 'folder'. Did you mean mask_folder.* Layouts are coco,",
         ),
         ("name: x\nsource: synth", "The field source.kind of .* should be one of coco"),
         ("name: x\nsource: {kind: refer}", "The field source.refs of .* is missing"),
