@@ -185,7 +185,10 @@ def test_masks_that_are_empty_on_purpose_are_no_problem(data: Path) -> None:
     nothing = [ref(n, [-1], f"nothing {n}") for n in range(100, 190)]
     write_json(data / "grefs(unc).json", [*REFS, *nothing])
     task = load_task(write_task(data, SOURCE | {"split": "val"}))
-    assert check(task).ok
+    report = check(task)
+    assert report.ok
+    assert report.without_object == 92
+    assert "  of these, expressions for no object: 92\n" in report.text() + "\n"
     source = open_task(data)
     look(source, source.samples())
     values = instances()
