@@ -20,7 +20,7 @@ from hlmat_bench.data.layouts.file_source import LeftOut
 from hlmat_bench.data.layouts.json_csv import UniqueIds, parse_json, take, take_id
 from hlmat_bench.data.layouts.parquet_table import ParquetTable
 from hlmat_bench.data.layouts.problems import BadAnnotation, Doubt, Unannotated
-from hlmat_bench.data.layouts.refer import reference_samples
+from hlmat_bench.data.layouts.refer import Referent, reference_samples
 
 SPLIT = "split"
 """The column of the splits."""
@@ -79,8 +79,8 @@ class ReferenceRows:
             yield LeftOut("crowd")
             return
         image = self._image(row, where)
-        shape = shape_of(item, image.size, f"The annotation {ann_id}")
-        yield from reference_samples(task, row, where, image_id, image, shape, self._sentence)
+        found = Referent(shape_of(item, image.size, f"The annotation {ann_id}"))
+        yield from reference_samples(task, row, where, image_id, image, found, self._sentence)
 
     def _image(self, row: dict[str, Any], where: str) -> ListedImage:
         image = listed_image(_json(row, "raw_image_info", where), where, self._images)

@@ -13,13 +13,13 @@ from hlmat_bench.core.samples import Sample
 from hlmat_bench.core.types import Size
 from hlmat_bench.data.layouts.data_root import inside
 from hlmat_bench.data.layouts.embedded import EmbeddedFile
-from hlmat_bench.data.layouts.embedded_masks import MaskCell
 from hlmat_bench.data.layouts.file_source import LeftOut, Pixels
 from hlmat_bench.data.layouts.image_files import DataFile
 from hlmat_bench.data.layouts.json_csv import parse_json, take, take_id, take_texts
-from hlmat_bench.data.layouts.masks import MaskFile, MaskRule, Segmentation, SegmentationOnImage, TruthShape
+from hlmat_bench.data.layouts.masks import MaskFile, MaskRule, Segmentation, TruthShape
 from hlmat_bench.data.layouts.parquet_schemas import Columns
 from hlmat_bench.data.layouts.parquet_table import ParquetTable
+from hlmat_bench.data.layouts.parquet_truths import MaskCell, SegmentationOnImage
 from hlmat_bench.data.layouts.problems import BadAnnotation, Doubt, Unannotated
 
 _COCO_NAME = re.compile(r"(COCO_\w+_\d{12})_\d+(\.\w+)", re.ASCII)

@@ -1,8 +1,8 @@
-"""Ground truths that are lists of rows of pixels in the cells of a parquet file."""
+"""Ground truths of rows of parquet files: lists of pixels in cells, and outlines on images of unknown size."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from hlmat_bench.core.samples import Truth
 from hlmat_bench.core.types import Size
 from hlmat_bench.data.layouts.embedded import array_of
 from hlmat_bench.data.layouts.image_files import AS_USUAL, DataFile, ReadSettings
-from hlmat_bench.data.layouts.masks import MaskRule, check_fits, fitted
+from hlmat_bench.data.layouts.masks import MaskRule, Segmentation, check_fits, fitted
 from hlmat_bench.data.layouts.parquet_table import ParquetTable
 
 
@@ -59,3 +59,33 @@ class MaskCell:
 
     def _values(self) -> NDArray[Any]:
         return array_of(self.table, self.column, self.row)
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentationOnImage:
+    """A segmentation that was drawn on an image whose size is written nowhere but in the image's file.
+
+    Attributes:
+        drawn: the segmentation; its size has no meaning.
+    """
+
+    drawn: Segmentation
+
+    def on(self, size: Size) -> Segmentation:
+        """Return the segmentation for an image of (height, width)."""
+        return replace(self.drawn, size=size)
+
+    def truth(self, size: Size, where: str, how: ReadSettings = AS_USUAL) -> Truth:
+        """See `TruthShape.truth`."""
+        return self.on(size).truth(size, where, how)
+
+    def check_size(self, size: Size, where: str, how: ReadSettings = AS_USUAL) -> None:
+        """See `TruthShape.check_size`; it has the size of its image."""
+
+    def definition(self) -> bytes:
+        """See `TruthShape.definition`; `on` returns what has the size in it."""
+        return self.drawn.packed
+
+    def files(self) -> tuple[DataFile, ...]:
+        """Return no file; see `Segmentation.files`."""
+        return ()
