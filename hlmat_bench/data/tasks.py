@@ -150,7 +150,7 @@ class Task(Strict):
     def place(
         self, data_root: str | os.PathLike[str] | None = None, overrides: Mapping[str, Any] | None = None
     ) -> Place:
-        """Return which of the task's layouts lies where; one that lacks least where none lies there whole.
+        """Return which of the task's layouts lies where; that of which most is there where none lies there whole.
 
         Args:
             data_root: see `source`.
