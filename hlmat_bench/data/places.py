@@ -34,7 +34,7 @@ class Place:
 
 
 def find(sources: Sequence[SourceSettings], roots: Iterable[Path]) -> Place:
-    """Return the first place that lacks nothing, looking through the roots in their order; else that of which most is there.
+    """Return the first place that lacks nothing, in the order of the roots; else that of which most is there.
 
     Args:
         sources: the layouts and places that are known for a task, in their order; at least one.
