@@ -278,6 +278,12 @@ def test_threads_read_the_same_cells(tmp_path):
     assert found == [rows[n]["mask"] for n in order]
 
 
+def test_a_column_that_would_fill_the_memory_is_refused(tmp_path):
+    write(tmp_path / "data" / "x.parquet", [row(image=bytes(70_000_000))], compression="zstd", use_dictionary=False)
+    with pytest.raises(UsageError, match="more than is read at once"):
+        see(load_task(write_task(tmp_path, {"kind": "parquet"})).source())
+
+
 READ_ALL = """
 import sys
 import pyarrow as pa

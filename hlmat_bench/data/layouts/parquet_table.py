@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from hlmat_bench.core.cache import Cache
 from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.masks import MAX_PIXELS
 from hlmat_bench.core.plain_files import check_format, check_plain
 from hlmat_bench.core.text import cut
 from hlmat_bench.data.layouts.problems import BadAnnotation
@@ -31,6 +32,10 @@ _CURSORS = 2
 which may be as large as a row group."""
 _LEVELS = 5
 """Bytes that a value of a nested list takes while it is decoded: the value, and two levels of 16 bits."""
+_MOST_PAGE = 2**31
+"""The most bytes of a row group's column, because it may be one page, which is decompressed whole."""
+_MOST_RATIO, _SMALL = 1000, 2**26
+"""A column of more than `_SMALL` bytes that were compressed to less than a thousandth is refused: a bomb."""
 _MAGIC = b"PAR1"
 _MOST_FOOTER = 2**27
 """The most bytes of a text, or entries of a list, in a file's footer."""
@@ -194,6 +199,7 @@ def _batches(part: _Part, group: int, columns: Sequence[str], size: int) -> Iter
     from pyarrow import parquet
 
     with _reading(part.path):
+        _check_sizes(part, group, columns)
         file = parquet.ParquetFile(part.path, metadata=part.metadata, pre_buffer=False, buffer_size=_BUFFER, **_LIMITS)
         batches = file.iter_batches(size, row_groups=[group], columns=list(columns), use_threads=False)
     while True:
@@ -202,6 +208,21 @@ def _batches(part: _Part, group: int, columns: Sequence[str], size: int) -> Iter
         if batch is None:
             return
         yield batch
+
+
+def _check_sizes(part: _Part, group: int, columns: Sequence[str]) -> None:
+    """Refuse columns whose decoding would take any amount of memory."""
+    about = part.metadata.row_group(group)
+    for chunk in (about.column(number) for number in range(about.num_columns)):
+        name, size = chunk.path_in_schema, chunk.total_uncompressed_size
+        if not any(f"{name}.".startswith(f"{column}.") for column in columns):
+            continue
+        bomb = size > max(_SMALL, _MOST_RATIO * chunk.total_compressed_size)
+        if bomb or size > _MOST_PAGE or chunk.num_values > MAX_PIXELS * about.num_rows:
+            raise BadAnnotation(
+                f"The column {name} of {part.path.name} has {chunk.num_values:,} values of {size:,} bytes for "
+                f"{about.num_rows:,} rows, more than is read at once; write the file with smaller row groups."
+            )
 
 
 def _whole(batch: Any, column: str, part: _Part) -> Any:
