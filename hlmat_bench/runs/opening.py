@@ -84,7 +84,9 @@ def settings_for(model: ModelChoice, task: Task, given: Mapping[str, Any], budge
     defaults = {**boxes, **task_kinds.DEFAULTS[task.kind], **task.protocol, **model.settings}
     chosen = {name: value for name, value in {**given, "budget": budget}.items() if value is not None}
     strategy = str(chosen.get("strategy", "greedy"))
-    settings = ProtocolSettings.build(defaults | chosen, None if strategy in NEEDS else find_strategy(strategy).needs)
+    settings = ProtocolSettings.build(
+        defaults | chosen, None if strategy.partition("=")[0] in NEEDS else find_strategy(strategy).needs
+    )
     task_kinds.check(task, settings)
     for template in settings.templates().values():
         check_template(template)
