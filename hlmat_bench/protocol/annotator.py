@@ -22,6 +22,7 @@ from hlmat_bench.protocol.interfaces import Reply
 from hlmat_bench.protocol.loop import Play
 from hlmat_bench.protocol.reference import PIXELS
 from hlmat_bench.protocol.settings import AnnotatorSettings
+from hlmat_bench.protocol.state import EpisodePoint
 
 
 class Annotator:
@@ -132,6 +133,7 @@ async def improve(play: Play, clicks: Sequence[Click]) -> str:
 
     After them the annotator goes on to the end. This is StaR+ (SegAgent, section 4.3 and its algorithm 1), but play
     goes on from the state that the better action leads to, so that the trajectory is one that could have been played.
+    Where no click raises the IoU any more, the model's last click is taken back if that leads to a higher IoU.
 
     Args:
         play: the episode.
@@ -140,14 +142,25 @@ async def improve(play: Play, clicks: Sequence[Click]) -> str:
     Returns:
         See `annotate`.
     """
-    trajectory = _Trajectory(play)
+    trajectory, before = _Trajectory(play), list[EpisodePoint]()
     for click in clicks:
-        if (end := trajectory.ended()) is not None:
-            return end
-        new = click not in play.state.segmentation.clicks
-        if not (new and await trajectory.do_if_better(click)) and not await trajectory.step():
-            return "exhausted"
-    return await trajectory.finish()
+        if trajectory.ended() is not None:
+            break
+        point = await play.fork()
+        if click not in play.state.segmentation.clicks and await trajectory.do_if_better(click):
+            before.append(point)
+        elif not await trajectory.step():
+            break
+    end = await trajectory.finish()
+    while end == "exhausted" and before:
+        there, iou = await play.fork(), play.state.iou
+        await play.goto(before.pop())
+        other_end = await trajectory.finish()
+        if play.state.iou <= iou:
+            await play.goto(there)
+            break
+        end = other_end
+    return end
 
 
 def _depths(region: Mask) -> NDArray[np.float32]:
