@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hlmat_bench.actions import Action, write
+from hlmat_bench.actions import NO_OBJECT, Action, write
 from hlmat_bench.clicks import Click, next_click
 from hlmat_bench.clicks.random import generator_of
 from hlmat_bench.core.samples import Truth
@@ -112,7 +112,10 @@ class _Trajectory:
         return True
 
     async def finish(self) -> str:
-        """Let the annotator click until the end, and return why it ended."""
+        """Let the annotator click until the end, and return why it ended; where there may be no object, it says so."""
+        if self._play.settings.no_target and not self._state.truth.mask.any():
+            await self._play.do(Action("none"), Reply(NO_OBJECT))
+            return "none"
         while (end := self.ended()) is None:
             if not await self.step():
                 return "exhausted"
@@ -123,7 +126,7 @@ async def annotate(play: Play) -> str:
     """Click until the IoU is good enough, the budget is spent, or no click raises the IoU enough.
 
     Returns:
-        ``reached``, ``budget`` or ``exhausted``.
+        ``reached``, ``budget``, ``exhausted`` or ``none``.
     """
     return await _Trajectory(play).finish()
 
@@ -144,7 +147,7 @@ async def improve(play: Play, clicks: Sequence[Click]) -> str:
     """
     trajectory, before = _Trajectory(play), list[EpisodePoint]()
     for click in clicks:
-        if trajectory.ended() is not None:
+        if trajectory.ended() is not None or not play.state.truth.mask.any():
             break
         point = await play.fork()
         if click not in play.state.segmentation.clicks and await trajectory.do_if_better(click):

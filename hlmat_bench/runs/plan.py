@@ -316,7 +316,7 @@ class RunSetup:
         policy: Policy
         opening: Future[Session] | None = None
         if self.reference is not None:
-            policy = ReferencePolicy(self.reference, truth, seed, pool)
+            policy = ReferencePolicy(self.reference, truth, seed, pool, no_target=self.settings.no_target)
         else:
             assert batcher is not None
             opening = encoders.submit(self.segmenter.open, image)

@@ -50,10 +50,9 @@ class TableSession:
         pass
 
 
-async def make(mask_of, truth, strategy=annotate, *, seed=0, budget=7, **rules):
-    settings = ProtocolSettings.build(
-        {"strategy": "annotate", "budget": budget, **{f"annotator.{name}": value for name, value in rules.items()}}
-    )
+async def make(mask_of, truth, strategy=annotate, *, seed=0, budget=7, no_target=False, **rules):
+    values = {"strategy": "annotate", "budget": budget, "no_target": no_target}
+    settings = ProtocolSettings.build(values | {f"annotator.{name}": value for name, value in rules.items()})
     image = np.zeros((*truth.mask.shape, 3), np.uint8)
     policy = ScriptPolicy([], "pixel")
     state = EpisodeState(
@@ -189,6 +188,14 @@ async def test_a_click_of_a_model_that_leads_nowhere_is_taken_back():
     made = await make(jammed, truth, lambda play: improve(play, [Click(True, 0, 0)]))
     assert columns(made)[0] != 0
     assert made.steps[-1].iou == 1
+
+
+async def test_the_annotator_says_where_there_is_no_object():
+    made = await make(covering, Truth(bar()), no_target=True)
+    assert [step.action.kind for step in made.steps] == ["none"]
+    assert (made.stop, made.steps[0].iou) == ("none", 1)
+    improved = await make(covering, Truth(bar()), lambda play: improve(play, [Click(True, 3, 3)]), no_target=True)
+    assert (improved.steps[0].action, improved.stop) == (made.steps[0].action, "none")
 
 
 @given(st.integers(0, 2**32), st.floats(0, 1))
