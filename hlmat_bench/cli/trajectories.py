@@ -117,8 +117,8 @@ def improve(
     from hlmat_bench.runs.opening import path_text
 
     how = _how(concurrency, call_timeout, no_lock, executor, workers, gpus_per_worker, ray_address)
-    spec = spec_for(run, task=task, segmenter=segmenter, data_root=path_text(data_root))
-    rules = _rules(stop_iou=stop_iou, min_gain=min_gain, spread=spread, round=round_)
+    spec = spec_for(run, round_, task=task, segmenter=segmenter, data_root=path_text(data_root))
+    rules = _rules(stop_iou=stop_iou, min_gain=min_gain, spread=spread)
     spec = replace(spec, budget=max_steps or spec.budget, settings={**spec.settings, **rules})
     counts = compare(run, _play(spec, out, how, grace).folder)
     console.say(

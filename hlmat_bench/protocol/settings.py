@@ -133,7 +133,6 @@ class AnnotatorSettings(Strict):
     tries: int = Field(
         3, ge=1, le=100, description="Clicks that are tried at a step, at different places, before the trajectory ends."
     )
-    round: int = Field(0, ge=0, description="The round of improvement that the trajectories are for; a mere label.")
 
 
 class ProtocolSettings(Strict):

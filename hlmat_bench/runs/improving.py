@@ -41,13 +41,14 @@ def compare(rollouts: Path, improved: Path) -> ClickCounts:
     return ClickCounts(sum(len(before[name]) for name in after), kept, made - kept)
 
 
-def spec_for(folder: Path, **given: str | None) -> RunSpec:
+def spec_for(folder: Path, number: int = 1, **given: str | None) -> RunSpec:
     """Return what names the run that improves the trajectories of a run; `hlmat_bench.protocol.annotator.improve`.
 
     It may have twice as many clicks, so that those which were replaced leave room for those which improve the mask.
 
     Args:
         folder: of the model's run.
+        number: of the round of improvement, for the manifest.
         given: ``task``, ``segmenter``, ``data_root``: in place of what the manifest says, where they have moved.
 
     Raises:
@@ -62,7 +63,7 @@ def spec_for(folder: Path, **given: str | None) -> RunSpec:
     return replace(
         spec,
         model="oracle",
-        strategy=f"{IMPROVE}={folder}",
+        strategy=f"{IMPROVE}={folder},round={number}",
         budget=2 * document["protocol"]["budget"],
         initial=f"box-from={folder}" if spec.initial == "model-box" else spec.initial,
         catalog=None,

@@ -1,4 +1,4 @@
-"""The strategy ``improve=RUN``: trajectories from what a model did in an earlier run."""
+"""The strategy ``improve=RUN[,round=N]``: trajectories from what a model did in an earlier run."""
 
 from __future__ import annotations
 
@@ -33,16 +33,20 @@ def clicks_of(folder: Path) -> dict[str, list[Click]]:
     }
 
 
-def improving(folder: Path, played: Sequence[Sample]) -> tuple[Strategy, Mapping[str, Any]]:
+def improving(given: str, played: Sequence[Sample]) -> tuple[Strategy, Mapping[str, Any]]:
     """Return the strategy that improves the trajectories of a run, and what a manifest says of that run.
 
     Args:
-        folder: of the run.
+        given: the run's folder, and ``,round=N`` where it is not the first round of improvement.
         played: the samples to improve.
 
     Raises:
         UsageError: when the run is not there, or has no episode of a sample.
     """
+    place, _, number = given.partition(",round=")
+    if number and not number.isdecimal():
+        raise UsageError(f"The round of {IMPROVE}={given} should be a number.")
+    folder = Path(place)
     document, clicks = manifest.read(folder), clicks_of(folder)
     lost = [sample.id for sample in played if sample.id not in clicks]
     if lost:
@@ -56,4 +60,4 @@ def improving(folder: Path, played: Sequence[Sample]) -> tuple[Strategy, Mapping
 
     name = f"{IMPROVE}=sha256:{digest(sorted(clicks.items()))}"
     about = {key: document[key] for key in ("model", "protocol_fingerprint", "seed")}
-    return Strategy(improve_one, NEEDS[IMPROVE], name), about
+    return Strategy(improve_one, NEEDS[IMPROVE], name), {**about, "round": int(number or 1)}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from hlmat_bench.clicks.random import generator_of
@@ -102,7 +101,7 @@ def plan_for(
     if task.kind == "filtering":
         strategy = Strategy(predicting(task.filtering), NEEDS["predict"], "predict")
     elif settings.strategy.startswith(f"{IMPROVE}="):
-        strategy, rollouts = improving(Path(settings.strategy.partition("=")[2]), played)
+        strategy, rollouts = improving(settings.strategy.partition("=")[2], played)
     else:
         strategy = find_strategy(settings.strategy)
     needs_box = False
