@@ -179,7 +179,7 @@ class Task(Strict):
         if other is None:
             return self.how_to_get
         return (
-            f"there is {other.name}, which this task does not take ({other.about}); play it under its own name, --task "
+            f"there is {other.name}, which is not this task: {other.about}; play it under its own name with --task "
             f"{other.spec}, or {self.how_to_get}"
         )
 

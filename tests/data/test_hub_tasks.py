@@ -130,8 +130,11 @@ def test_a_task_says_which_copy_lies_there_and_how_it_is_played(data):
     with pytest.raises(UsageError) as caught:
         load_task("res_refcoco_val").source(data)
     said = str(caught.value)
-    assert "there is lmms-lab/RefCOCO val, which this task does not take" in said
+    assert "there is lmms-lab/RefCOCO val, which is not this task: 8,811 rows" in said
     assert "--task hf:lmms-lab/RefCOCO,split=val" in said
+    with pytest.raises(UsageError) as caught:
+        load_task("res_refcoco_testA").source(data)
+    assert "lmms-lab" not in str(caught.value)
 
 
 def test_copies_are_named_by_their_rows_and_their_repository():

@@ -253,8 +253,8 @@ def test_an_object_of_several_polygons_is_found_by_its_box(tmp_path):
     ]
     write(tmp_path / "data" / "val.parquet", rows + rows[:1], LMMS)
     text = check(load_task(write_task(tmp_path, {"kind": "parquet"}))).text()
-    assert "1 rows have a polygon that is not as large as the row's own box, Row 2 of val.parquet the first" in text
-    assert "1 values of the column file_name" in text
+    assert "Row 2 of val.parquet and 0 others have a polygon of another size than their own box" in text
+    assert "the same object in the column file_name, of 1 objects" in text
 
 
 @given(st.lists(st.integers(-10_000, 99_999).map(lambda n: n / 100), min_size=1))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -110,8 +110,15 @@ def other_copies(task: str, roots: Iterable[Path]) -> list[Copy]:
     """Return the copies under the roots, or in the cache of the hub, that a task cannot take for its data."""
     alike: Sequence[Copy] = [copy for copy in known_copies() if copy.resembles(task) and not copy.standard]
     places = list(roots)
-    return [copy for copy in alike if any(exists(root / copy.repo) for root in places) or _is_cached(copy)]
+    return [copy for copy in alike if any(_holds(folder, copy.split) for folder in _folders(copy.repo, places))]
 
 
-def _is_cached(copy: Copy) -> bool:
-    return hub_cache.cached(f"{hub_cache.PREFIX}{copy.repo}") is not None
+def _folders(repo: str, roots: Sequence[Path]) -> Iterator[Path]:
+    """Yield the folders in which a repository may lie."""
+    yield from (root / repo for root in roots)
+    cached = hub_cache.cached(f"{hub_cache.PREFIX}{repo}")
+    yield from [] if cached is None else [cached]
+
+
+def _holds(folder: Path, split: str) -> bool:
+    return exists(folder) and any(folder.rglob(f"{split}[-.]*parquet"))

@@ -140,9 +140,8 @@ def _files(place: DataRoot, name: str) -> list[Path]:
     base = place.folder(name)
     found = sorted(path for path in base.rglob(f"*{_SUFFIX}") if _is_shown(path.relative_to(base)) and is_file(path))
     if not found:
-        raise BadAnnotation(
-            f"The folder {name} holds no file that ends in {_SUFFIX}; name another with data.files=FOLDER."
-        )
+        advice = place.how_to_get or "name another with data.files=FOLDER"
+        raise BadAnnotation(f"The folder {name} holds no file that ends in {_SUFFIX}; {advice}.")
     return found
 
 

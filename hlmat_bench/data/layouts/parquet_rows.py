@@ -90,16 +90,16 @@ class Rows:
         if self._larger:
             yield Doubt(
                 "objects with more polygons than the data set holds",
-                f"{len(self._larger):,} rows have a polygon that is not as large as the row's own box, "
-                f"{self._larger[0]} the first: the column {self._columns.segmentation} holds one polygon, so the other "
-                "parts of these objects are lost; choose a copy with whole annotations.",
+                f"{self._larger[0]} and {len(self._larger) - 1:,} others have a polygon of another size than their "
+                f"own box: the column {self._columns.segmentation} holds one polygon, so further parts of these "
+                "objects are lost; choose a copy with whole annotations.",
             )
         twice = sum(number > 1 for number in self._objects.values())
         if twice:
             yield Doubt(
                 "objects that several rows have",
-                f"{twice:,} values of the column {self._columns.image_id}, which names an object of an image, stand in "
-                "several rows: the data set unites several, or holds rows twice.",
+                f"Several rows name the same object in the column {self._columns.image_id}, of {twice:,} objects: the "
+                "data set unites several, or holds rows twice.",
             )
 
     def _of(self, number: int, row: dict[str, Any], task: str) -> Iterator[Sample | LeftOut]:
