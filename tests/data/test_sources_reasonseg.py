@@ -187,6 +187,18 @@ def test_the_tasks_find_their_folders_and_take_the_first_text(tmp_path: Path, pl
     look(source, source.samples())
 
 
+def test_shapes_are_on_the_image_as_its_orientation_tag_shows_it(tmp_path: Path) -> None:
+    """LISA reads images with cv2.imread, which turns them."""
+    put(tmp_path / "val", "a", record([rectangle("target", 1, 1, 3, 6)]))
+    save(tmp_path / "val" / "a.jpg", noise(*SHAPE), orientation=6)
+    source = opened(tmp_path)
+    sample = source.samples()[0]
+    assert source.image(sample).shape[:2] == SHAPE[::-1]
+    expected = np.zeros(SHAPE[::-1], bool)
+    expected[1:7, 1:4] = True
+    np.testing.assert_array_equal(source.truth(sample).mask, expected)
+
+
 def test_a_change_of_any_shape_changes_the_digest(tmp_path: Path) -> None:
     digests = set()
     for shapes in ([["target", *LARGE]], [["ignore", *LARGE]], [["target", *LARGE], ["target", *SMALL]]):
