@@ -229,6 +229,8 @@ TARGET = {"label": "target"}
         (GOOD | {"shapes": [TARGET | {"points": []}]}, r"Shape 0 of .* should have a list of points \[x, y\]"),
         (GOOD | {"shapes": [TARGET | {"points": [1, 2, 3, 4]}]}, r"should have a list of points \[x, y\]"),
         (GOOD | {"shapes": [TARGET | {"points": [[1, 2, 3]]}]}, r"should have a list of points \[x, y\]"),
+        (GOOD | {"shapes": [TARGET | {"points": [["1", 2]]}]}, r"should have a list of points \[x, y\]"),
+        (GOOD | {"shapes": [TARGET | {"points": [[True, 2]]}]}, r"should have a list of points \[x, y\]"),
     ],
 )
 def test_a_damaged_file_is_one_sentence(tmp_path: Path, value: Any, sentence: str) -> None:
@@ -240,20 +242,18 @@ def test_a_damaged_file_is_one_sentence(tmp_path: Path, value: Any, sentence: st
 
 
 @pytest.mark.parametrize(
-    ("points", "sentence"),
+    "points",
     [
-        ([["1", 2]], "has a polygon that is no list"),
-        ([[True, 2]], "has a polygon that is no list"),
-        ([[1, 2], [10**12, 3]], "has a polygon far outside its image"),
-        ([[1, 2], [float("nan"), 3]], "has a polygon far outside its image"),
-        ([[1, float("-inf")]], "has a polygon far outside its image"),
+        [[1, 2], [10**12, 3]],
+        [[1, 2], [float("nan"), 3]],
+        [[1, float("-inf")]],
     ],
 )
-def test_points_that_cannot_be_painted_are_found_before_a_run(tmp_path: Path, points: list[Any], sentence: str) -> None:
+def test_points_far_outside_the_image_are_found_before_a_run(tmp_path: Path, points: list[Any]) -> None:
     put(tmp_path / "val", "a", record([shape("target", *points)]))
     put(tmp_path / "val", "b", GOOD)
     source = opened(tmp_path)
-    with pytest.raises(UsageError, match=f"own/a/0 {sentence}"):
+    with pytest.raises(UsageError, match="own/a/0 has a polygon far outside its image"):
         look(source, source.samples())
     assert [sample.id for sample in opened(tmp_path, skip="unreadable").samples()] == ["own/b/0"]
 
