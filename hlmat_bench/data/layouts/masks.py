@@ -118,34 +118,6 @@ class Segmentation:
         return ()
 
 
-@dataclass(frozen=True, slots=True)
-class NoObject:
-    """The ground truth of an expression that, as its annotation says, refers to nothing in the image: an empty mask.
-
-    Attributes:
-        size: (height, width) of the image in the annotations.
-    """
-
-    size: Size
-
-    def truth(self, size: Size, where: str, how: ReadSettings = AS_USUAL) -> Truth:
-        """See `TruthShape.truth`."""
-        self.check_size(size, where, how)
-        return Truth(np.zeros(size, dtype=bool))
-
-    def check_size(self, size: Size, where: str, how: ReadSettings = AS_USUAL) -> None:
-        """See `TruthShape.check_size`."""
-        check_fits(self.size, size, where, how)
-
-    def definition(self) -> bytes:
-        """See `TruthShape.definition`."""
-        return f"no object {self.size}".encode()
-
-    def files(self) -> tuple[Path, ...]:
-        """Return no file."""
-        return ()
-
-
 def decode(value: Any, size: Size, where: str) -> Mask:
     """Return the mask of a segmentation (https://cocodataset.org/#format-data), bool (H, W).
 
