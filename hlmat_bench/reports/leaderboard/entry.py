@@ -124,6 +124,36 @@ class Further(Exact):
     n: Count
 
 
+class NoTargetSelection(Exact):
+    """The scores of GRES of one mask per sample; those over samples with a target are null where there are none."""
+
+    n_acc: Share
+    n_acc_ci: Ends
+    unanswered: Count
+    t_acc: Share | None
+    t_acc_ci: Ends | None
+    giou: Share
+    giou_ci: Ends
+    ciou: Share
+    ciou_ci: Ends
+    target_miou: Share | None
+    target_miou_ci: Ends | None
+    target_ciou: Share | None
+    target_ciou_ci: Ends | None
+    target_biou: Share | None
+    target_precision: Annotated[dict[str, Share], Field(max_length=20)] | None
+
+
+class NoTarget(Exact):
+    """The scores of a data set with samples without target, by selection rule; n samples have none."""
+
+    n: Annotated[int, Field(ge=1, le=MAX_SAMPLES)]
+    targets: Count
+    final: NoTargetSelection
+    self_: NoTargetSelection = Field(alias="self")
+    best: NoTargetSelection
+
+
 class Scores(Exact):
     """What the leaderboard takes of scores.json (`hlmat-scores/1`)."""
 
@@ -139,6 +169,7 @@ class Scores(Exact):
     clicks: ClickScores
     cost: Cost
     failures: Failures = Failures()
+    no_target: NoTarget | None = Field(None, exclude_if=lambda found: found is None)
     further: Annotated[dict[Name, Further], Field(max_length=50)] = Field({}, exclude_if=lambda found: not found)
 
 

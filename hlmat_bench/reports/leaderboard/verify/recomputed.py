@@ -32,9 +32,10 @@ def check(entry: BoardEntry, run: Run) -> Iterator[Mismatch]:
             rule = manifest.selection
             measured = (score_episode(each, budget, rule=rule, boundary=True) for each in run.episodes())
             scores = scores_of(measured, manifest)
-            # An entry does not have the scores that were declared after it was made.
+            # An entry does not have the scores that came after it was made.
             kept = {key: value for key, value in scores.further.items() if key in entry.scores.further}
-            again = scores.model_copy(update={"further": kept})
+            no_target = scores.no_target if entry.scores.no_target else None
+            again = scores.model_copy(update={"further": kept, "no_target": no_target})
             found += differences(entry.scores.model_dump(), again.model_dump(), "scores")
     except UsageError as error:
         found = [Mismatch("run", str(error))]

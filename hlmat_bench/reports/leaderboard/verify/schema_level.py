@@ -26,6 +26,7 @@ def check(entry: BoardEntry) -> Iterator[Mismatch]:
     yield from differences([point.t for point in scores.curve], list(range(scores.budget + 1)), "scores.curve.t")
     last = scores.selection["final"].miou if "final" in scores.selection else None
     yield from differences(scores.curve[-1].miou, last, "scores.curve.miou")
+    yield from _no_target(entry)
     yield from differences(_said(entry), _from_samples(entry), "scores")
     yield from differences(scores.failures.share, scores.failures.episodes / scores.n, "scores.failures.share")
     if scores.failures.share > MOST_FAILED:
@@ -33,6 +34,18 @@ def check(entry: BoardEntry) -> Iterator[Mismatch]:
     for sample, marks in zip(entry.samples.id, entry.samples.marks, strict=True):
         if len(marks) > MARK * (scores.budget + 1):
             yield Mismatch(f"samples.marks of {sample}", f"has more steps than the budget of {scores.budget}")
+
+
+def _no_target(entry: BoardEntry) -> Iterator[Mismatch]:
+    """Yield where the scores of samples without target contradict those over all samples, which hold them."""
+    found = entry.scores.no_target
+    if found is None:
+        return
+    yield from differences(found.n + found.targets, entry.scores.n, "scores.no_target.n")
+    for rule, chosen in entry.scores.selection.items():
+        said = getattr(found, "self_" if rule == "self" else rule)
+        for key, name in (("giou", "miou"), ("ciou", "ciou")):
+            yield from differences(getattr(said, key), getattr(chosen, name), f"scores.no_target.{rule}.{key}")
 
 
 def fingerprint_of(entry: BoardEntry) -> str:
