@@ -27,7 +27,7 @@ def test_every_field_of_the_section_source_of_our_tasks_is_listed_under_its_layo
     layouts = {layout for layout, _ in listed}
     assert layouts >= {"coco", "mask_folder", "refer", "segagent", "synth", "table"}
     for task in task_names():
-        data = load_task(task).data
+        data = load_task(task).sources[0]
         assert {(data.kind, f"data.{name}") for name in type(data).model_fields if name != "kind"} <= listed
     assert all(re.fullmatch(r"\S.*\.", setting.meaning) for setting in data_settings())
 

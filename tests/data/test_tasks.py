@@ -56,7 +56,7 @@ def test_a_file_says_what_its_data_is(name):
     assert all([task.title, task.licence, task.citation, task.how_to_get])
     assert task.expected.expressions
     assert task.kind == {"refine": "refinement", "filter": "filtering"}.get(task.group, "segmentation")
-    if task.data.needed():
+    if task.reads_files:
         assert task.revision
         assert task.homepage.startswith("http")
         assert "http" in task.how_to_get
@@ -69,10 +69,10 @@ def test_a_file_says_what_its_data_is(name):
 def test_a_missing_data_root_is_one_sentence(name, tmp_path, monkeypatch):
     monkeypatch.delenv("HLMAT_DATA", raising=False)
     task = load_task(name)
-    if not task.data.needed():
+    if not task.reads_files:
         assert task.missing() is None
         return
-    first = task.data.needed()[0]
+    first = task.sources[0].needed()[0]
     with pytest.raises(UsageError, match=re.escape(f"{name} needs {first}")) as caught:
         task.source()
     assert "--data-root" in str(caught.value)
@@ -217,9 +217,9 @@ def test_a_file_may_extend_one_of_ours(tmp_path):
     path.write_text("name: mine\nextends: hres_dis\nkind: filtering\nfiltering: {positive: [2, 2]}\n")
     task, base = load_task(path), load_task("hres_dis")
     assert (task.name, task.kind, task.filtering.positive) == ("mine", "filtering", (2, 2))
-    assert (task.data, task.licence, task.protocol) == (base.data, base.licence, base.protocol)
+    assert (task.sources, task.licence, task.protocol) == (base.sources, base.licence, base.protocol)
     path.write_text("name: mine\nextends: refine_hres_dis\n")
-    assert (load_task(path).kind, load_task(path).data) == ("refinement", base.data)
+    assert (load_task(path).kind, load_task(path).sources) == ("refinement", base.sources)
     path.write_text("name: mine\nextends: hres_diss\n")
     with pytest.raises(UsageError, match="no task to extend called 'hres_diss'. Did you mean hres_dis"):
         load_task(path)

@@ -126,10 +126,10 @@ def _task(data: bytes) -> None:
     path.write_bytes(data)
     task = load_task(path)
     task.missing()
-    if getattr(task.data, "count", 0) > _FEW:  # Scenes take as long as there are.
+    if getattr(task.sources[0], "count", 0) > _FEW:  # Scenes take as long as there are.
         return
     source = task.source()
-    if task.data.kind != "synth":
+    if task.sources[0].kind != "synth":
         check(task)
     sample = source.samples()[0]
     source.image(sample), source.truth(sample)
