@@ -38,7 +38,7 @@ OUTCOMES = {
 #: What an episode can also come to where a sample has no target, or the model says so.
 NO_TARGET_OUTCOMES = {
     "no object, seen": "the image has no such object, and the answer is an empty mask",
-    "no object, but a mask": "the image has no such object, but the answer has a mask",
+    "no object, masked": "the image has no such object, but the answer has a mask",
     "object denied": "the model said that there is no such object, but there is one",
 }
 
@@ -94,7 +94,7 @@ def outcome(kinds: Sequence[str | None], stop: str, *, score: float, best: float
     most = str(failing.most_common(1)[0][0]) if failing else None  # The earliest of those that are equally frequent.
     if not target:
         if not score:
-            return "no object, but a mask"
+            return "no object, masked"
         return most if most and did_nothing(kinds) else "no object, seen"
     if score >= SOLVED:
         return "solved"

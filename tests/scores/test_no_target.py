@@ -123,7 +123,7 @@ def test_an_object_that_is_ignored_as_a_whole_is_no_target() -> None:
 
 @pytest.mark.parametrize("number", range(5))
 def test_outcomes(number: int) -> None:
-    expected = ["no object, seen", "no object, but a mask", "refusal", "stopped early", "overshoot"]
+    expected = ["no object, seen", "no object, masked", "refusal", "stopped early", "overshoot"]
     assert score_episode(played()[number], 2).outcome == expected[number]
 
 

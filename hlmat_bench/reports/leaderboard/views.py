@@ -27,11 +27,11 @@ SYMBOLS = {"schema": "○", "recomputed": "◔", "replayed": "◑", "rerun": "�
 
 _TITLES = {
     "res": "RES: referring expressions",
-    "gres": "GRES: expressions of several objects, or of none",
-    "reason": "Expressions that need reasoning",
     "hres": "HRES: high resolution, thin and intricate objects",
     "hres_extra": "HRES: further data sets",
     "classic": "Classic interactive segmentation",
+    "gres": "GRES: expressions of several objects, or of none",
+    "reason": "Expressions that need reasoning",
     "refine": "Refinement of given masks",
     "synth": "Synthetic scenes",
 }
