@@ -55,7 +55,7 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def runs(task: str, tool: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
-    """Play three models: the first draws a mask for the first sample without target, sees the other, and denies a disc."""
+    """Play three models; the first draws a mask for one sample without target, sees the other, and denies a disc."""
     folder = tmp_path_factory.mktemp("played")
     replies = {
         "gres/disc0": ["Positive point: (375, 500)", "Finish"], "gres/disc1": ["Finish"],
