@@ -30,8 +30,6 @@ _TITLES = {
     "hres": "HRES: high resolution, thin and intricate objects",
     "hres_extra": "HRES: further data sets",
     "classic": "Classic interactive segmentation",
-    "gres": "GRES: expressions of several objects, or of none",
-    "reason": "Expressions that need reasoning",
     "refine": "Refinement of given masks",
     "synth": "Synthetic scenes",
 }
