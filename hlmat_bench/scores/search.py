@@ -37,7 +37,7 @@ def tried(step: Step, iou: Callable[[RLE], float]) -> Tried | None:
     """Return the candidates of a step, their IoUs computed anew from their masks; None where it has none."""
     if not step.candidates:
         return None
-    drawn = [each for each in step.candidates if each["action"]["kind"] in ("click", "box")]
+    drawn = [each for each in step.candidates if each["action"]["kind"] in ("click", "box", "none")]
     return Tried(
         drawn=sum(len(each["replies"]) for each in step.candidates),
         distinct=len(step.candidates),

@@ -114,6 +114,7 @@ def test_a_task_without_such_samples_says_nothing_of_them(task: str, tool: str, 
     assert "no_target" not in run.scores()
     entry = make_entry(run, boards.DECLARED).model_dump()
     assert "no_target" not in entry["scores"]
+    assert "target" not in entry["samples"]
     report([run.folder], tmp_path / "site", task=str(full))
     texts = [(tmp_path / "site" / name).read_text() for name in ("index.html", "data/index.json", "data/samples.csv")]
     for word in WORDS:
@@ -153,7 +154,9 @@ def test_an_entry_holds_them_and_verification_computes_them_again(runs: dict[str
     assert value["scores"]["no_target"] == runs["mixed"].scores()["no_target"]
     entry = checked(BoardEntry, value, "x")
     assert [*schema_level.check(entry), *recomputed.check(entry, runs["mixed"])] == []
+    assert value["samples"]["target"][2:5:2] == [0, 0]
     value["scores"]["no_target"]["final"]["n_acc"] = 1.0
+    assert any("n_acc" in str(each) for each in schema_level.check(checked(BoardEntry, value, "x")))
     found = list(recomputed.check(checked(BoardEntry, value, "x"), runs["mixed"]))
     assert ["n_acc" in str(each) for each in found] == [True]
     value["scores"]["no_target"]["self"]["giou"] = 1.0
@@ -165,7 +168,7 @@ def test_an_entry_holds_them_and_verification_computes_them_again(runs: dict[str
 
 def test_an_entry_that_was_made_before_there_were_these_scores_is_still_right(runs: dict[str, Run]) -> None:
     value = entry_of(runs["mixed"])
-    del value["scores"]["no_target"]
+    del value["scores"]["no_target"], value["samples"]["target"]
     entry = checked(BoardEntry, value, "x")
     assert [*schema_level.check(entry), *recomputed.check(entry, runs["mixed"])] == []
 

@@ -20,6 +20,7 @@ from hlmat_bench.scores import registry
 from hlmat_bench.scores.episodes import score_episode
 from hlmat_bench.scores.failures import remarks
 from hlmat_bench.scores.no_target import accuracies
+from hlmat_bench.scores.outcomes import outcome
 from hlmat_bench.scores.scoring import score_episodes
 from hlmat_bench.scores.slices import differences, slicings
 from tests.scores.test_recompute import check
@@ -125,6 +126,40 @@ def test_an_object_that_is_ignored_as_a_whole_is_no_target() -> None:
 def test_outcomes(number: int) -> None:
     expected = ["no object, seen", "no object, masked", "refusal", "stopped early", "overshoot"]
     assert score_episode(played()[number], 2).outcome == expected[number]
+
+
+@pytest.mark.parametrize(
+    ("kinds", "stop", "score", "best", "target", "expected"),
+    [
+        ([None], "none", 0.0, 0.0, True, "object denied"),
+        (["hit", None], "none", 0.0, 0.9, True, "object denied"),
+        (["hit", None], "none", 0.8, 0.9, True, "solved"),  # the answer is the mask that the model predicts to be best
+        (["off object", "hit"], "budget", 1.0, 1.0, False, "no object, seen"),
+        (["off object", None], "none", 1.0, 1.0, False, "no object, seen"),
+        (["unparsable", "refusal", "refusal"], "budget", 1.0, 1.0, False, "refusal"),
+        (["request failed"], "error", 1.0, 1.0, False, "request failed"),
+        (["off object", "request failed"], "error", 0.0, 1.0, False, "no object, masked"),
+        ([], "budget", 1.0, 1.0, False, "no object, seen"),
+    ],
+)
+def test_what_an_episode_came_to(
+    kinds: list[str | None], stop: str, score: float, best: float, target: bool, expected: str
+) -> None:
+    assert outcome(kinds, stop, score=score, best=best, target=target) == expected
+
+
+def test_an_episode_that_failed_or_has_no_step_is_right_and_told_apart() -> None:
+    failed = replace(
+        episode("a", NOTHING, [(Action("invalid", reason="api"), NOTHING)], image_id="1", stop="error"), error="refused"
+    )
+    scores = scores_of([failed, episode("b", NOTHING, [], image_id="2")], 3)
+    final = scores["no_target"]["final"]
+    assert (final["n_acc"], final["unanswered"]) == (1.0, 2)
+    assert scores["failures"]["episodes"] == 1
+    assert scores["noc"]["0.85"]["mean"] == 1.0  # the empty mask is carried forward to click 1
+    assert scores["clicks"]["localisation"] | {"hit_rate": 0} == {
+        "episodes": 2, "iou": 1.0, "valid": 0, "hit_rate": 0, "mean_gain": None, "overshoot": None, "regret": None,
+    }  # fmt: skip
 
 
 def masks_like() -> st.SearchStrategy[np.ndarray]:

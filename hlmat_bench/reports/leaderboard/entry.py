@@ -233,6 +233,7 @@ class Samples(Exact):
     Attributes:
         id, image_id: which sample.
         intersection, union: pixels of the answer's mask with the ground truth, ignored pixels left out.
+        target: pixels of the ground truth, ignored ones left out; only where a sample has none.
         first: per threshold the first click after which the IoU reaches it; null for a miss.
         marks: the start of the digests of the episode's head and of each of its steps, 8 hex digits each.
     """
@@ -243,6 +244,7 @@ class Samples(Exact):
     union: Annotated[list[PixelCount], Column]
     first: dict[Literal["0.80", "0.85"], Annotated[list[Clicks | None], Column]]
     marks: Annotated[list[Annotated[str, Field(pattern=r"^([0-9a-f]{8})+$", max_length=8 * (MAX_BUDGET + 1))]], Column]
+    target: Annotated[list[PixelCount], Column] | None = Field(None, exclude_if=lambda column: column is None)
 
     @model_validator(mode="after")
     def _rectangular(self) -> Self:
@@ -253,6 +255,7 @@ class Samples(Exact):
             self.union,
             self.marks,
             *self.first.values(),
+            *([] if self.target is None else [self.target]),
         ]
         if len(self.first) != 2 or len({len(column) for column in columns}) != 1 or not self.id:
             raise ValueError("the columns differ in length, are empty, or one is missing")

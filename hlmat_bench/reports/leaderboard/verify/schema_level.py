@@ -9,7 +9,7 @@ import numpy as np
 
 from hlmat_bench.protocol.manifest import fingerprint
 from hlmat_bench.reports.leaderboard.digests import MARK
-from hlmat_bench.reports.leaderboard.entry import MOST_FAILED, BoardEntry
+from hlmat_bench.reports.leaderboard.entry import MOST_FAILED, BoardEntry, Samples
 from hlmat_bench.reports.leaderboard.verify.findings import Mismatch, differences
 from hlmat_bench.scores import miou
 from hlmat_bench.scores.intervals import Estimate, with_intervals
@@ -42,10 +42,24 @@ def _no_target(entry: BoardEntry) -> Iterator[Mismatch]:
     if found is None:
         return
     yield from differences(found.n + found.targets, entry.scores.n, "scores.no_target.n")
+    said = found.model_dump()[entry.manifest.selection]
+    again = _accuracies(entry.samples)
+    yield from differences({key: said[key] for key in again}, again, "scores.no_target")
     for rule, chosen in entry.scores.selection.items():
-        said = getattr(found, "self_" if rule == "self" else rule)
+        said = found.model_dump()[rule]
         for key, name in (("giou", "miou"), ("ciou", "ciou")):
-            yield from differences(getattr(said, key), getattr(chosen, name), f"scores.no_target.{rule}.{key}")
+            yield from differences(said[key], getattr(chosen, name), f"scores.no_target.{rule}.{key}")
+
+
+def _accuracies(samples: Samples) -> dict[str, float | None]:
+    """Return N-acc and T-acc of the answers as the rows of the samples give them; none without ground truths."""
+    if samples.target is None:
+        return {}
+    found: dict[str, list[bool]] = {"n_acc": [], "t_acc": []}
+    for inner, union, target in zip(samples.intersection, samples.union, samples.target, strict=True):
+        empty = inner + union == target
+        found["t_acc" if target else "n_acc"].append(empty != bool(target))
+    return {name: sum(right) / len(right) if right else None for name, right in found.items()}
 
 
 def fingerprint_of(entry: BoardEntry) -> str:
