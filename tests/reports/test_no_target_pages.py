@@ -6,6 +6,7 @@ import csv
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import cv2
 import numpy as np
@@ -48,7 +49,7 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> str:
     (folder / "expressions.csv").write_text("\n".join(lines) + "\n")
     (folder / "gres.yaml").write_text(
         "name: gres\nversion: 1\ngroup: gres\nkind: segmentation\nsource: {kind: table, allow_empty: true}\n"
-        "protocol: {budget: 3}\n"
+        "protocol: {budget: 3, no_target: true}\n"
     )
     return str(folder / "gres.yaml")
 
@@ -58,9 +59,9 @@ def runs(task: str, tool: str, tmp_path_factory: pytest.TempPathFactory) -> dict
     """Play three models; the first draws a mask for one sample without target, sees the other, and denies a disc."""
     folder = tmp_path_factory.mktemp("played")
     replies = {
-        "gres/disc0": ["Positive point: (375, 500)", "Finish"], "gres/disc1": ["Finish"],
+        "gres/disc0": ["Positive point: (375, 500)", "Finish"], "gres/disc1": ["No object"],
         "gres/none1": ["Positive point: (500, 500)", "Finish"],
-        "gres/disc2": ["Positive point: (625, 500)", "Finish"], "gres/none2": ["Finish"],
+        "gres/disc2": ["Positive point: (625, 500)", "Finish"], "gres/none2": ["No object"],
     }  # fmt: skip
     (folder / "replies.json").write_text(json.dumps(replies))
     models = {"mixed": f"scripted,file={folder / 'replies.json'}", "oracle": "oracle", "empty": "empty"}
@@ -88,7 +89,8 @@ def test_a_run_shows_all_scores_of_gres_with_floors_and_definitions(page: Path, 
     floors = text[text.index("Beside ceilings and floors") :].partition("</table>")[0]
     row = floors[floors.index('<th scope="row">empty</th>') :].partition("</tr>")[0]
     assert row.endswith("<td>1.000</td><td>0.000</td>")
-    assert "no object, masked" in text
+    for outcome in ("no object, seen", "no object, masked", "object denied"):
+        assert f'<a href="#outcome={quote(outcome)}">{outcome}</a>' in text
 
 
 def test_a_download_tells_which_samples_have_no_target(page: Path) -> None:
@@ -197,7 +199,9 @@ def test_a_sample_without_target_is_shown_in_words(browser: Browser, page: Path)
         assert not made.page.locator(".stage .absent").is_visible()
         made.page.get_by_label("ground truth").check()
         assert made.problems == []
-        made.page.get_by_role("button", name="Next sample").click()
-        made.page.wait_for_function("() => HL.gallery.player.sample === 3 && HL.gallery.player.episodes")
+        made.page.get_by_role("button", name="Previous sample").click()
+        made.page.wait_for_function("() => HL.gallery.player.sample === 1 && HL.gallery.player.episodes")
         assert made.page.locator(".stage .absent").count() == 0
+        assert "Action no such object" in made.page.locator(".facts").inner_text().replace("\n", " ")
+        assert "∅ 0.00" in made.page.locator(".chip").last.inner_text()
         assert browsing.accessibility(made.page) == []

@@ -30,17 +30,17 @@ SHAPE = (4, 5)
 NOTHING = np.zeros(SHAPE, bool)
 #: Two, four and ten pixels.
 TWO, FOUR, TEN = (np.arange(20).reshape(SHAPE) < n for n in (2, 4, 10))
-STOP, REFUSED = Action("stop"), Action("invalid", reason="refusal")
+NONE, STOP, REFUSED = Action("none"), Action("stop"), Action("invalid", reason="refusal")
 
 
 def played() -> list[Episode]:
     """Three samples without target (seen; a mask of 4 pixels; refused) and two with one (half of it; denied)."""
     return [
-        episode("seen", NOTHING, [(STOP, NOTHING)], image_id="1", stop="stop"),
+        episode("seen", NOTHING, [(NONE, NOTHING)], image_id="1", stop="none"),
         episode("drawn", NOTHING, [(click(True, 0, 0), FOUR), (click(False, 4, 3), FOUR)], image_id="1"),
         episode("refused", NOTHING, [(REFUSED, NOTHING)], image_id="2", stop="stuck"),
         episode("half", FOUR, [(click(True, 0, 0), TWO), (STOP, TWO)], image_id="2", stop="stop"),
-        episode("denied", TEN, [(click(True, 0, 0), TEN), (STOP, NOTHING)], image_id="3", stop="stop"),
+        episode("denied", TEN, [(click(True, 0, 0), TEN), (NONE, NOTHING)], image_id="3", stop="none"),
     ]
 
 
@@ -124,7 +124,7 @@ def test_an_object_that_is_ignored_as_a_whole_is_no_target() -> None:
 
 @pytest.mark.parametrize("number", range(5))
 def test_outcomes(number: int) -> None:
-    expected = ["no object, seen", "no object, masked", "refusal", "stopped early", "overshoot"]
+    expected = ["no object, seen", "no object, masked", "refusal", "stopped early", "object denied"]
     assert score_episode(played()[number], 2).outcome == expected[number]
 
 
