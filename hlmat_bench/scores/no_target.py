@@ -3,10 +3,10 @@
 The scores are those of GRES (Liu, Ding and Jiang, "GRES: Generalized Referring Expression Segmentation", CVPR 2023,
 https://arxiv.org/abs/2306.00968, section 3.3). Whether an answer says "no such object" is decided by its mask alone:
 it says so where no pixel of it counts. The authors' program (https://github.com/henghuiding/ReLA, commit 3ca9551,
-`gres_model/evaluation/refer_evaluation.py`) asks a separate output of the network instead. So it differs in two cases:
-where that output says "target" beside an empty mask, a sample without target has IoU 0 there and 1 here; where it says
-"no target" beside a mask, a sample without target has IoU 1 there and 0 here, and a sample with a target has the union
-of that mask and the truth there and the area of the truth here.
+`gres_model/evaluation/refer_evaluation.py`) asks a separate output of the network instead. So it differs in two cases.
+Where that output says "target" beside an empty mask, a sample without target has IoU 0 there and 1 here. Where it says
+"no target" beside a mask, a sample without target has IoU 1 there and 0 here, and a sample with a target has no
+intersection there (the union of mask and truth counts), and that of its mask here.
 """
 
 from __future__ import annotations

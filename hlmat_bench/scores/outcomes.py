@@ -55,7 +55,7 @@ class ClickPlace(NamedTuple):
 
 
 def step_kind(action: Action, place: ClickPlace | None, gain: float) -> str | None:
-    """Return what a step was, one of `STEPS`; None of boxes, stops and predictions.
+    """Return what a step was, one of `STEPS`; None of other actions than clicks.
 
     Args:
         action: what was done.
