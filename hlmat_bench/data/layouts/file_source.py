@@ -22,7 +22,7 @@ from hlmat_bench.data.layouts.embedded import EmbeddedFile
 from hlmat_bench.data.layouts.image_files import AS_USUAL, DataFile, ImageReader, read_header
 from hlmat_bench.data.layouts.json_csv import read_text, same
 from hlmat_bench.data.layouts.layout_settings import FileSettings
-from hlmat_bench.data.layouts.masks import MaskFile, NoObject, Segmentation, TruthShape
+from hlmat_bench.data.layouts.masks import MaskFile, Segmentation, TruthShape
 from hlmat_bench.data.layouts.parquet_truths import MaskCell, SegmentationOnImage
 from hlmat_bench.data.layouts.problems import (
     BadAnnotation,
@@ -33,6 +33,7 @@ from hlmat_bench.data.layouts.problems import (
     WrongSize,
     valid_name,
 )
+from hlmat_bench.data.layouts.targets import NoObject, Union
 
 _FAULTS: dict[str, type[DataProblem]] = {"missing": MissingFile, "missized": WrongSize, "unreadable": DataProblem}
 
@@ -141,8 +142,12 @@ class FileSource:
     def doubts(self, sample: Sample, truth: Truth) -> Iterator[Doubt]:
         """Yield reasons to doubt a sample's ground truth, which can be read."""
         shape = self._shape(sample)
+        where = f"The sample {sample.id}"
         if isinstance(shape, Segmentation):
-            yield from claims.doubts(shape, truth.mask, f"The sample {sample.id}")
+            yield from claims.doubts(shape, truth.mask, where)
+        elif isinstance(shape, Union):
+            for part in shape.parts:
+                yield from claims.doubts(part, part.truth(part.size, where).mask, where)
         if "orientation" not in self._settings.model_fields_set:
             header = self._reader.header(_pixels(sample).image)
             own = next((read_header(path, self._how) for path in shape.files()), None)
