@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from pyarrow import parquet
@@ -236,6 +236,29 @@ def test_splits_are_files_or_folders(tmp_path):
     (tmp_path / "data" / "val-00001-of-00002.parquet").unlink()
     with pytest.raises(UsageError, match="val-00001-of-00002.parquet is not there"):
         texts(split="val")
+    assert texts(files="data/val-00000-of-00002.parquet") == ["data/val-00000-of-00002"]
+
+
+def test_a_missing_part_of_another_split_does_no_harm(tmp_path):
+    write(tmp_path / "data" / "val-00000-of-00001.parquet", [row()])
+    write(tmp_path / "data" / "test-00000-of-00002.parquet", [row()])
+    source = load_task(write_task(tmp_path, {"kind": "parquet", "split": "val"})).source()
+    assert len(source.samples()) == 1
+
+
+def test_equal_names_of_columns_are_refused(tmp_path):
+    (tmp_path / "data").mkdir()
+    table = pa.table([pa.array(["a"]), pa.array(["b"])], names=["text", "text"])
+    parquet.write_table(table, tmp_path / "data" / "x.parquet")
+    with pytest.raises(UsageError, match="has the column 'text' twice"):
+        load_task(write_task(tmp_path, {"kind": "parquet"})).source()
+
+
+def test_boxes_of_fixed_length_are_read(tmp_path):
+    path = tmp_path / "x.parquet"
+    parquet.write_table(pa.table({"a": pa.array([[0.1, 2.35]], pa.list_(pa.float32(), 2))}), path)
+    ((_, cells),) = ParquetTable([path]).listed(["a"])
+    assert cells["a"] == [0.1, 2.35]
 
 
 def test_files_with_other_columns_are_refused(tmp_path):
@@ -257,6 +280,7 @@ def test_an_object_of_several_polygons_is_found_by_its_box(tmp_path):
     assert "the same object in the column file_name, of 1 objects" in text
 
 
+@settings(max_examples=30)
 @given(st.lists(st.integers(-10_000, 99_999).map(lambda n: n / 100), min_size=1))
 def test_two_decimals_survive_32_bits(numbers):
     sink = io.BytesIO()

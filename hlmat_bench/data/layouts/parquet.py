@@ -78,6 +78,8 @@ class ParquetSettings(MaskFileSettings):
         splits = _splits(paths)
         if schema is not REFERENCES and self.split_column is None:
             paths = _of_split(splits, self.split, self.files)
+        if place_of(place.root, self.files).is_dir():
+            _check_whole(paths)
         table = ParquetTable(paths)
         rows = self._references(table, place) if schema is REFERENCES else self._rows(table, schema, given, place)
         about: dict[str, Any] = {"schema": schema.name}
@@ -150,30 +152,26 @@ def _is_shown(path: Path) -> bool:
 
 
 def _splits(paths: Sequence[Path]) -> dict[str, list[Path]]:
-    """Return files by the split that their names, or that of their folder, say.
-
-    Raises:
-        BadAnnotation: when one of several files of a split is not there.
-    """
+    """Return files by the split that their names, or that of their folder, say."""
     found: dict[str, list[Path]] = {}
     for path in paths:
         match = _SHARD.fullmatch(path.stem)
         split = match["split"] if match else path.parent.name if path.stem.isdecimal() else path.stem
         found.setdefault(split, []).append(path)
-        if match:
-            _check_shards(path, match)
     return found
 
 
-def _check_shards(path: Path, match: re.Match[str]) -> None:
-    total, ahead = int(match["total"]), int(match["number"]) - 1
-    stem = f"{match['split']}-{ahead:05d}-of-{total:05d}"
-    beside = [other.name for other in path.parent.iterdir()]
-    if ahead >= 0 and not any(name.startswith(stem) for name in beside):
-        raise BadAnnotation(f"{stem}{_SUFFIX} is not there, but {path.name} is; get the data set again.")
-    last = f"{match['split']}-{total - 1:05d}-of-{total:05d}"
-    if not any(name.startswith(last) for name in beside):
-        raise BadAnnotation(f"{last}{_SUFFIX} is not there, but {path.name} is; get the data set again.")
+def _check_whole(paths: Sequence[Path]) -> None:
+    """Refuse the files of a folder if one is missing of those that a split was written as."""
+    numbers: dict[tuple[Path, str, str], set[int]] = {}
+    for path in paths:
+        if match := _SHARD.fullmatch(path.stem):
+            numbers.setdefault((path.parent, match["split"], match["total"]), set()).add(int(match["number"]))
+    for (_, split, total), there in numbers.items():
+        absent = next((number for number in range(int(total)) if number not in there), None)
+        if absent is not None:
+            name = f"{split}-{absent:05d}-of-{total}{_SUFFIX}"
+            raise BadAnnotation(f"The file {name} is not there, but others of its split are; get the data set again.")
 
 
 def _of_split(splits: dict[str, list[Path]], split: str | None, folder: str) -> list[Path]:

@@ -75,6 +75,9 @@ class ParquetTable:
         with _reading(paths[0]):
             self._schema = self._parts[0].metadata.schema.to_arrow_schema()
         self.columns: tuple[str, ...] = tuple(self._schema.names)
+        twice = [name for name in self.columns if self.columns.count(name) > 1]
+        if twice:
+            raise BadAnnotation(f"{paths[0].name} has the column {twice[0]!r} twice; remove or rename one of them.")
         self._starts = [start for part in self._parts for start in part.starts]
         self._groups = [(part, group) for part in self._parts for group in range(len(part.starts))]
         self._lock = threading.Lock()
@@ -263,6 +266,8 @@ def _of_type(kind: Any, new: Any) -> Any:
         return new
     if types.is_list(kind):
         return pa.list_(_of_type(kind.value_type, new))
+    if types.is_fixed_size_list(kind):
+        return pa.list_(_of_type(kind.value_type, new), kind.list_size)
     return pa.large_list(_of_type(kind.value_type, new)) if types.is_large_list(kind) else kind
 
 
