@@ -54,7 +54,7 @@ class MaskFileSettings(FileSettings):
 
 
 class ByStemSettings(MaskFileSettings):
-    """The settings that ``mask_folders`` has as well. Expressions are from ``captions``, ``expression`` or ``pattern``."""
+    """What ``mask_folders`` takes as well. Expressions come from ``captions``, ``expression`` or ``pattern``."""
 
     image_suffix: str | None = Field(None, description="How image files end; none: any image.")
     mask_suffix: str = Field(".png", description="How mask files end; the part before it is the stem.")
