@@ -123,6 +123,11 @@ class FileSource:
         self._check_there(sample)
         _pixels(sample).shape.check_size(size, f"The sample {sample.id}", self._how)
 
+    def absent(self) -> int:
+        """Return how many of the samples' files do not exist, each counted once."""
+        keys = {_pixels(sample) for sample in self._samples}
+        return sum(not is_file(path) for path in {path for key in keys for path in (key.image, *key.shape.files())})
+
     def truth_key(self, sample: Sample) -> Hashable:
         """Return a value that is equal for two samples if they have the same image and the same ground truth."""
         return _pixels(sample)
