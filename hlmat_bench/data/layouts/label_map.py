@@ -127,7 +127,7 @@ class LabelledObject:
 
 
 def _values(labels: NDArray[Any]) -> list[int]:
-    """Return the different values of a label map. Counting takes half the time of sorting, but memory for each value."""
+    """Return the different values of a label map. To count takes half the time of sorting, but needs memory."""
     found = np.flatnonzero(np.bincount(labels.ravel("K"))) if labels.max() < _COUNTED else np.unique(labels)
     return [int(value) for value in found]
 

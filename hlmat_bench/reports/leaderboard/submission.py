@@ -155,7 +155,7 @@ def scores_of(samples: Iterable[EpisodeScores], manifest: Manifest) -> Scores:
     scores = score_samples(list(samples), budget=protocol["budget"], track=protocol["track"])
     if not scores["n"]:
         raise UsageError("The run has no episodes; play it to its end.")
-    scores["noc"] = {threshold: scores["noc"][threshold] for threshold in get_args(Threshold)}
+    scores["noc"] = {key: found for key, found in scores["noc"].items() if key in get_args(Threshold)}
     return checked(Scores, scores, "The scores", extra="ignore")
 
 
