@@ -108,8 +108,8 @@ def test_every_number_of_a_published_table_is_shown(name: str) -> None:
     """A misspelt row or column would lose its numbers without a word."""
     plan = expand(load_suite(name))
     for table in plan.suite.tables:
-        if table.published is not None:
-            published = published_table(table.published)[1]
+        for source in table.published:
+            published = published_table(source)[1]
             wanted = {
                 (row, column): published.value(row, column) for row in published.rows for column in published.columns
             }
