@@ -30,6 +30,8 @@ _TITLES = {
     "hres": "HRES: high resolution, thin and intricate objects",
     "hres_extra": "HRES: further data sets",
     "classic": "Classic interactive segmentation",
+    "segnext": "Interactive segmentation: HQSeg-44K, SBD, PASCAL VOC",
+    "train": "Training splits",
     "refine": "Refinement of given masks",
     "synth": "Synthetic scenes",
 }
