@@ -21,7 +21,7 @@ from hlmat_bench.data.layouts.data_root import DataRoot
 from hlmat_bench.data.layouts.image_files import AS_USUAL, ImageReader, read_header
 from hlmat_bench.data.layouts.json_csv import read_text, same
 from hlmat_bench.data.layouts.layout_settings import FileSettings
-from hlmat_bench.data.layouts.masks import MaskFile, Segmentation, TruthShape
+from hlmat_bench.data.layouts.masks import MaskFile, NoObject, Segmentation, TruthShape
 from hlmat_bench.data.layouts.problems import (
     BadAnnotation,
     DataProblem,
@@ -158,6 +158,10 @@ class FileSource:
         """Return the end of a sentence that says which setting fits the file of a blank mask; empty if none does."""
         shape = _pixels(sample).shape
         return shape.advice(self._how) if isinstance(shape, MaskFile) else ""
+
+    def has_no_object(self, sample: Sample) -> bool:
+        """Return whether the annotation says that the sample's expression refers to nothing in the image."""
+        return isinstance(_pixels(sample).shape, NoObject)
 
     def may_be_empty(self) -> bool:
         """Return whether the settings allow that nearly all masks are empty or full."""
