@@ -34,6 +34,10 @@ _LEFT_OUT = {
     "unannotated": "as the segmentation or the expression is missing",
     "crowd": "as the annotation is of a crowd",
 }
+_NO_WAY_TO_SAY_IT = (
+    "Some expressions refer to no object, and the task does not let a model say so: write no_target: true under "
+    "protocol in its file."
+)
 
 
 @dataclass
@@ -140,6 +144,8 @@ def check(
     without = sum(map(source.has_no_object, samples)) if isinstance(source, FileSource) else 0
     copies = [f"{copy.name}: {copy.about} ({copy.source})" for copy in copies_named(about.get("copy", ""))]
     report = DataReport(task.name, _counts(samples), _expected(task, seed), copies, about.get("skipped", {}), without)
+    if without and not task.protocol.get("no_target"):
+        report.add(Doubt("expressions for no object", _NO_WAY_TO_SAY_IT), examples)
     for doubt in _problems(source, samples, progress or (lambda done, total: None)):
         report.add(doubt, examples)
     return report

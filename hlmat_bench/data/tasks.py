@@ -60,7 +60,8 @@ class Task(Strict):
         name: letters, digits, ``_``, ``-``, ``.`` and ``+``; of our files, the file's name.
         version: raised when the samples or their order change.
         title: one line for lists.
-        group: the tasks that ``expand`` gives for this name.
+        group: the tasks that ``expand`` gives for this name, and the page of its rankings.
+        groups: further groups that ``expand`` gives it for.
         kind: what is measured.
         refinement: for a refinement task, the imperfect masks that episodes begin with.
         filtering: for a filtering task, how the masks are drawn whose IoU is asked for.
@@ -80,6 +81,7 @@ class Task(Strict):
     version: int = Field(1, ge=1)
     title: str = ""
     group: str = "own"
+    groups: tuple[str, ...] = ()
     kind: Literal["segmentation", "refinement", "filtering"] = "segmentation"
     refinement: RefinementSettings = RefinementSettings()
     filtering: FilteringSettings = FilteringSettings()
@@ -234,7 +236,8 @@ def groups() -> dict[str, list[str]]:
     """Return the tasks of each group."""
     found: dict[str, list[str]] = {}
     for task in _shipped().values():
-        found.setdefault(task.group, []).append(task.name)
+        for name in dict.fromkeys((task.group, *task.groups)):
+            found.setdefault(name, []).append(task.name)
     return found
 
 
@@ -348,7 +351,8 @@ def _extended(values: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(base, str) or base not in files:
         raise unknown("task to extend", cut(str(base)), files, _LIST_HINT)
     inherited = _extended(_values(files[base]))
-    inherited.pop("aliases", None)
+    for own in ("aliases", "groups"):
+        inherited.pop(own, None)
     section = values.get("source")
     if isinstance(section, dict) and "kind" not in section:
         values["source"] = [one | section for one in _sections(inherited)]

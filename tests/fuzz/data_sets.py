@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import scipy.io
 from PIL import Image
 from pyarrow import parquet
 
@@ -69,6 +70,32 @@ _GREFS = {**_REFER, "kind": "grefcoco", "refs": "grefs.json"}
 _REASON = {"kind": "reasonseg", "folder": "val"}
 _LINES = {"kind": "jsonl", "annotations": "rows.jsonl", "images": "images"}
 _SEG = {"kind": "segagent", "annotations": "segagent.json", "images": "images", "coco_name": "{id}.png"}
+
+
+_MAT = {"kind": "label_map", "names": "only.txt", "images": "images", "image_suffix": ".png", "labels": "."}
+_LABELS = _MAT | {"ignore_value": 255}
+
+
+def _mats() -> list[bytes]:
+    """Return label maps as SBD has them, compressed and not, and one with cells around it."""
+    labels = (np.arange(600) // 200).reshape(20, 30).astype(np.uint8)
+    struct = {"Boundaries": np.array([[labels], [{"a": 1}]], object), "Segmentation": labels, "Categories": 7.0}
+    files = []
+    for compressed in (False, True):
+        scipy.io.savemat(file := io.BytesIO(), {"x": "note", "GTinst": struct}, do_compression=compressed)
+        files.append(file.getvalue())
+    return files
+
+
+def _label_maps() -> list[bytes]:
+    labels = (np.arange(600) // 200).reshape(20, 30).astype(np.uint8)
+    palette = Image.fromarray(labels, "P")
+    palette.putpalette(bytes(range(256)) * 3)
+    files = []
+    for image in (palette, Image.fromarray(labels), Image.fromarray(labels.astype(np.uint16) * 300)):
+        image.save(file := io.BytesIO(), "PNG")
+        files.append(file.getvalue())
+    return files
 
 
 _TABLES = [b'image,mask,expression,id,ref_id,tag:Size\n0.png,0.png,the cup,a,r,small\n1.png,1.png,"x, y",b,r,\n']
@@ -220,6 +247,10 @@ def _tasks() -> list[bytes]:
         own | {"source": {"kind": "table", "threshold": 100, "channel": "any"}, "protocol": {"budget": 5}},
         own | {"source": folders | files, "protocol": {"overlay": {"color": "red", "alpha": 0.5}, "jpeg": 75}},
         *(own | {"source": source} for source in (_REFER, _COCO | {"field": "category"}, _SEG)),
+        own
+        | {
+            "source": {"kind": "mask_folders", "sets": {"a": {"images": "images", "masks": "masks"}}, "expression": "x"}
+        },
         own | {"source": {"kind": "synth", "count": 2}, "kind": "refinement", "refinement": {"bands": [[0.5, 0.9]]}},
         {"extends": "filter_hres_synth", "filtering": {"positive": [1, 2]}, "source": {"kind": "synth", "count": 2}},
     )
@@ -307,6 +338,8 @@ TARGETS = (
     Target("instances", _data_file("instances.json", _REFER), _instances, JSON),
     Target("coco", _data_file("instances.json", _COCO), _instances, JSON),
     Target("segagent", _data_file("segagent.json", _SEG), as_json(_SEGAGENT), JSON),
+    Target("mat-files", _data_file("0.mat", _MAT | {"label_suffix": ".mat"}), _mats),
+    Target("label-maps", _data_file("0.png", _LABELS), _label_maps),
     Target("parquet", _parquet, _parquet_files),
     Target("grefs", _data_file("grefs.json", _GREFS), _grefs, JSON),
     Target("reasonseg", _data_file("val/0.json", _REASON), _reason, JSON),

@@ -56,7 +56,7 @@ class LeftOut:
     """
 
     kind: str
-    error: BadAnnotation | None = None
+    error: DataProblem | None = None
 
 
 class FileSource:
@@ -150,7 +150,7 @@ class FileSource:
                 yield from claims.doubts(part, part.truth(part.size, where).mask, where)
         if "orientation" not in self._settings.model_fields_set:
             header = self._reader.header(_pixels(sample).image)
-            own = next((read_header(path, self._how) for path in shape.files()), None)
+            own = read_header(shape.path, self._how) if isinstance(shape, MaskFile) else None
             size, tag = (own.size, own.orientation) if own else (truth.mask.shape, 1)
             if tag != header.orientation and (tag != 1 or size == header.stored):
                 yield Doubt(

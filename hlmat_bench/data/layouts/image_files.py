@@ -34,6 +34,9 @@ MAX_PIXELS = 25_000_000
 
 Decoding takes up to 8 bytes a pixel, 200 MB, and twice that of a WebP or a progressive JPEG, so their bound is half.
 """
+_ONE_CHANNEL = ("1", "L", "P", "I;16", "I;16B")
+"""The modes of Pillow (https://pillow.readthedocs.io/en/stable/handbook/concepts.html#modes) with one integer of 0 and
+more for each pixel."""
 _STRIP = 2**17
 """How many pixels are copied at once."""
 
@@ -132,6 +135,22 @@ def read_values(path: DataFile, how: ReadSettings = AS_USUAL) -> NDArray[Any]:
         modes |= {"L": "LA", "RGB": "RGBA"} if transparent else {}
         shown = _shown(file, path, how)
         return _joined(_strips(shown, modes.get(shown.mode)), shown.height)
+
+
+def read_indices(path: DataFile, how: ReadSettings = AS_USUAL) -> NDArray[Any]:
+    """Read the palette indices of an image file, or its gray values where it has no palette: integers, (H, W).
+
+    Raises:
+        Unreadable: when the file is no complete image, or is coloured without a palette.
+    """
+    with _opened(path, how) as file:
+        shown = _shown(file, path, how)
+        if shown.mode not in _ONE_CHANNEL:
+            raise Unreadable(
+                f"The label map {path} has colours (Pillow calls them {shown.mode}); save it as a PNG with a "
+                "palette or in gray, so that each pixel is the number of its object."
+            )
+        return _joined(_strips(shown, "L" if shown.mode == "1" else None), shown.height)
 
 
 def _orientation(file: Pillow.Image, path: DataFile) -> int:

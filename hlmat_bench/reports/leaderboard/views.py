@@ -33,6 +33,8 @@ _TITLES = {
     "gres": "GRES: expressions for no object, one or several",
     "gseval": "GSEval: stuff, parts, single and several objects",
     "classic": "Classic interactive segmentation",
+    "segnext": "Interactive segmentation: HQSeg-44K, SBD, PASCAL VOC",
+    "train": "Training splits",
     "refine": "Refinement of given masks",
     "synth": "Synthetic scenes",
 }
