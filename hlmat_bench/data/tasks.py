@@ -21,6 +21,7 @@ from hlmat_bench.core.errors import HlmatError, PluginFailed, UsageError, failur
 from hlmat_bench.core.samples import Source
 from hlmat_bench.core.text import cut
 from hlmat_bench.core.validation import Strict, validated
+from hlmat_bench.data.fetch.entries import FetchEntry
 from hlmat_bench.data.layouts.data_root import DataRoot
 from hlmat_bench.data.layouts.layout_settings import SourceSettings
 from hlmat_bench.data.layouts.problems import MissingFile
@@ -69,7 +70,8 @@ class Task(Strict):
         citation: the citation of the data.
         homepage: the homepage of the data.
         expected: the published counts.
-        how_to_get: how to get the data, as the end of a sentence.
+        fetch: the files that make up the data, and where `hlmat-bench data fetch` downloads them.
+        how_to_get: how to get the data, or what of it cannot be fetched, as the end of a sentence.
         aliases: other names of the task.
     """
 
@@ -87,6 +89,7 @@ class Task(Strict):
     citation: str = ""
     homepage: str = ""
     expected: Expected = Expected()
+    fetch: tuple[FetchEntry, ...] = ()
     how_to_get: str = ""
     aliases: tuple[str, ...] = ()
     _folder: Path | None = PrivateAttr(None)
@@ -130,7 +133,7 @@ class Task(Strict):
         place = self.place(data_root, overrides)
         settings = place.settings
         try:
-            return settings.open(DataRoot(self.name, place.root, self.how_to_get, seed))
+            return settings.open(DataRoot(self.name, place.root, self.advice, seed))
         except HlmatError:
             raise
         except Exception as error:
@@ -161,9 +164,17 @@ class Task(Strict):
         if not roots and (needed := sources[0].needed()):
             raise MissingFile(
                 f"The task {self.name} needs {needed[0]}: give the folder that holds it with --data-root or the "
-                f"environment variable {ENVIRONMENT}{'; to get it, ' + self.how_to_get if self.how_to_get else ''}."
+                f"environment variable {ENVIRONMENT}{'; to get it, ' + self.advice if self.advice else ''}."
             )
         return find(sources, roots or [Path()])
+
+    @property
+    def advice(self) -> str:
+        """How to get the data, as the end of a sentence; empty where nothing is known."""
+        if not self.fetch:
+            return self.how_to_get
+        command = f"hlmat-bench data fetch {'TASK.yaml' if self._folder else self.name}"
+        return f"run `{command}`" + (f"; {self.how_to_get}" if self.how_to_get else "")
 
     def missing(self, data_root: str | os.PathLike[str] | None = None) -> str | None:
         """Return a few words about what is missing; None when all files and folders that the samples need exist."""

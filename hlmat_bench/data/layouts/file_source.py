@@ -113,6 +113,10 @@ class FileSource:
         self._check_there(sample)
         return _pixels(sample).shape.truth(size, f"The sample {sample.id}", self._how)
 
+    def image_files(self) -> list[Path]:
+        """Return the image files of all samples, also of those that do not exist, each once."""
+        return list(dict.fromkeys(_pixels(sample).image for sample in self._samples))
+
     def check_headers(self, sample: Sample) -> None:
         """Compare sizes, as far as possible without decoding pixels.
 
