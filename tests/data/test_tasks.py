@@ -35,6 +35,12 @@ COUNTS = {
     "hres_thinobject": (500, 500, 500),
     "berkeley": (96, 100, 100),
     "coco_mval": (722, 800, 800),
+    "res_reasonseg_val": (200, 200, 200),
+    "res_reasonseg_test": (779, 779, 779),
+    "res_gseval": (2727, 3715, 3715),
+    "gres_grefcoco_val": (None, None, 8905 + 5324),
+    "gres_grefcoco_testA": (750, None, 4448 + 5917 + 8835),
+    "gres_grefcoco_testB": (750, None, 4673 + 5646 + 5744),
 }
 
 
@@ -44,6 +50,8 @@ def test_all_tasks_are_there():
     assert set(expand("hres")) == {"hres_dis", "hres_thinobject"}
     assert set(expand("hres_extra")) == set(EXTRA)
     assert set(expand("classic")) == set(CLASSIC)
+    assert set(expand("reason")) == {"res_reasonseg_val", "res_reasonseg_test"}
+    assert set(expand("gres")) == {f"gres_grefcoco_{split}" for split in ("val", "testA", "testB")}
     assert sorted(name for names in groups().values() for name in names) == sorted(task_names())
     assert not set(groups()) & set(task_names())
 
@@ -173,10 +181,10 @@ def test_overrides_are_checked_like_the_file(own):
         ("source: {kind: synth}", "The field name of .* is missing"),
         ("name: a b\nsource: {kind: synth}", "The field name of .* is 'a b', which does not fit"),
         ("name: x", "The field source of .* is missing"),
-        ("name: x\nsource: {}", "The field source.kind of .* should be one of coco, mask_folder, refer"),
+        ("name: x\nsource: {}", "The field source.kind of .* should be one of coco, .*mask_folder, .*refer"),
         (
             "name: x\nsource: {kind: folder}",
-            "source.kind of .*: There is no layout called 'folder'. Did you mean mask_folder.* Layouts are coco, mask",
+            "source.kind of .*: There is no layout called 'folder'. Did you mean mask_folder.* Layouts are coco,",
         ),
         ("name: x\nsource: synth", "The field source.kind of .* should be one of coco"),
         ("name: x\nsource: {kind: refer}", "The field source.refs of .* is missing"),
