@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ class Served:
         ranges: whether Range is answered with a part.
         faithful: whether If-Range is compared.
         break_at: for the next requests, the position in the file at which the connection breaks.
+        hang_at: the position in the file after which nothing more comes; None for none.
         answers: answers (status, headers) of the next requests instead of the file.
         redirect: where the file is instead.
         ends: how the end of the file is told: by its length, by chunks, or only by the end of the connection.
@@ -41,6 +43,7 @@ class Served:
     ranges: bool = True
     faithful: bool = True
     break_at: list[int] = field(default_factory=list)
+    hang_at: int | None = None
     answers: list[tuple[int, dict[str, str]]] = field(default_factory=list)
     redirect: str = ""
     ends: str = "length"
@@ -171,6 +174,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _body(self, file: Served, start: int) -> None:
         end = file.break_at.pop(0) if file.break_at else len(file.data)
+        if file.hang_at is not None:
+            self.wfile.write(file.data[start : file.hang_at])
+            while file.hang_at is not None:
+                time.sleep(0.05)
+            self.close_connection = True
+            return
         body = file.data[start:end]
         if file.ends == "chunks" and body:
             body = f"{len(body):x}\r\n".encode() + body + b"\r\n"
