@@ -61,7 +61,7 @@ def test_a_file_says_what_its_data_is(name):
     task = load_task(name)
     assert (folder("tasks") / f"{name}.yaml").is_file()
     assert task.name == name
-    assert all([task.title, task.licence, task.citation, task.how_to_get])
+    assert all([task.title, task.licence, task.citation, task.advice])
     assert task.expected.expressions
     assert task.kind == {"refine": "refinement", "filter": "filtering"}.get(task.group, "segmentation")
     if task.reads_files:
