@@ -27,7 +27,8 @@ def fetch(
 ) -> None:
     """Download the data of tasks, after saying what, from where, how much and under which licence, and check it.
 
-    The same command again continues where it stopped. Exit code 1: the check found something wrong.
+    The same command again continues where it stopped. Exit code 1: the check found something wrong, or the data of
+    one of several tasks can only be got by hand.
     """
     from hlmat_bench.cli import console
 
@@ -36,8 +37,8 @@ def fetch(
     if not fetched(tasks, root, agreed=lambda: _asked(yes), lock=not no_lock):
         console.say("Nothing was downloaded.")
         return
-    reports = [_checked(one, root) for one in tasks]
-    if not all(reports):
+    reports = [_checked(one, root) for one in tasks if one.fetch or not one.missing(root)]
+    if len(reports) < len(tasks) or not all(reports):
         raise typer.Exit(1)
 
 
@@ -71,7 +72,6 @@ def fetched(tasks: Sequence[Task], root: Path, *, agreed: Callable[[], bool], lo
         planned = plan([task for task in tasks if task.reads_files], root, remotes)
         console.note(planned.text())
         if planned.downloads:
-            planned.check_space()
             if not agreed():
                 return False
             fetching.fetch(planned, remotes, bytes_shown=_megabytes, images_shown=console.progress, lock=lock)
@@ -119,8 +119,8 @@ def _checked(task: Task, root: Path) -> bool:
 
 @contextmanager
 def _megabytes(title: str) -> Iterator[Callable[[int, int], object]]:
-    """Show the bytes of a download in megabytes; of one whose size is unknown, only the title."""
+    """Show the bytes of a download in megabytes; nothing of one that is smaller, or of unknown size."""
     from hlmat_bench.cli import console
 
     with console.counting(title, "MB") as shown:
-        yield lambda done, total: shown.counts((done // _MEGABYTE, total // _MEGABYTE)) if total else None
+        yield lambda done, total: shown.counts((done // _MEGABYTE, total // _MEGABYTE)) if total >= _MEGABYTE else None

@@ -137,7 +137,7 @@ class Part:
         self.discard()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.data.touch()
-        with replaced(self._about) as file:
+        with replaced(self._about, durable=False) as file:
             file.write(origin.model_dump_json().encode())
         self.origin = origin
 

@@ -10,6 +10,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
+from hlmat_bench.core.digests import sha256_of
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.folder_lock import FolderLock
 from hlmat_bench.core.text import cut
@@ -52,10 +53,8 @@ def fetch(
         lock: whether another process that fetches to the same data root is waited for.
 
     Raises:
-        UsageError: when something cannot be downloaded from any of its addresses, unpacked or written, or the disk has
-            too little room.
+        UsageError: when something cannot be downloaded from any of its addresses, unpacked or written.
     """
-    plan.check_space()
     folder = plan.root / FOLDER
     with _writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -128,8 +127,8 @@ class _Fetch:
     def _from(self, address: str) -> None:
         for remote in self._remotes.files(address, self._first):
             path = self._place(remote)
-            if path.is_file() and remote.size in (None, path.stat().st_size):
-                continue  # an earlier call completed it, and gave it its name only then
+            if _is_whole(path, remote):
+                continue
             with _writing(path), self._shown(f"fetching {remote.name}") as progress:
                 path.unlink(missing_ok=True)
                 download(remote, path, self._remotes.http, progress)
@@ -142,12 +141,11 @@ class _Fetch:
         archive = self._staging.archive
         for entry in self._entries:
             content = self._staging.content(entry)
-            log.info("unpacking %s", archive.name)
             try:
-                with _writing(content):
+                with _writing(content), self._shown(f"unpacking {archive.name}") as progress:
                     shutil.rmtree(content, ignore_errors=True)
                     content.mkdir(parents=True)
-                    unpack(archive, entry.unpack, content)
+                    unpack(archive, entry.unpack, content, progress)
             except AddressFailed:
                 archive.unlink()
                 raise
@@ -158,6 +156,13 @@ class _Fetch:
             with _writing(self._root / entry.to):
                 put(self._staging.content(entry), self._root / entry.to)
         self._staging.remove()
+
+
+def _is_whole(path: Path, remote: Remote) -> bool:
+    """Return whether an earlier call completed a file; the hub may have another since."""
+    if not path.is_file() or remote.size not in (None, path.stat().st_size):
+        return False
+    return remote.sha256 is None or sha256_of(path) == remote.sha256
 
 
 def _fetch_images(images: Images, root: Path, remotes: Remotes, shown: Show) -> None:

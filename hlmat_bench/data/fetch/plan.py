@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -136,12 +136,14 @@ class Plan:
         tasks: the tasks.
         parts: files and archives that are not there.
         images: images that are not there, by task.
+        by_hand: why data of tasks cannot be downloaded, by the task's name, as the end of a sentence.
     """
 
     root: Path
     tasks: tuple[Fetchable, ...]
     parts: tuple[Part, ...]
     images: tuple[Images, ...]
+    by_hand: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def downloads(self) -> tuple[Part | Images, ...]:
@@ -150,13 +152,15 @@ class Plan:
 
     def text(self) -> str:
         """Return what is downloaded, from where, how much and under which licence, as text for a terminal."""
+        lines = [f"{name} cannot be fetched by this command: {why}." for name, why in self.by_hand.items()]
         if not self.downloads:
-            return f"Everything is there under {self.root}."
-        lines = [f"To be downloaded to {self.root}:"]
+            return "\n".join([*lines, f"Everything {'else ' if lines else ''}is there under {self.root}."])
+        lines += [f"To be downloaded to {self.root}:"]
         lines += [line for one in self.downloads for line in one.lines()]
         terms: dict[tuple[str, str], list[str]] = {}
         for task in self.tasks:
-            terms.setdefault((task.licence, task.citation), []).append(task.name)
+            if task.name not in self.by_hand:
+                terms.setdefault((task.licence, task.citation), []).append(task.name)
         for (licence, citation), names in terms.items():
             lines += [
                 f"{', '.join(names)}:",
@@ -190,15 +194,15 @@ def plan(tasks: Sequence[Fetchable], root: Path, remotes: Remotes) -> Plan:
         remotes: asks the servers.
 
     Raises:
-        UsageError: when the data of a task is not there, and its file does not say where it can be downloaded.
+        UsageError: when the data of none of the tasks can be downloaded, or the disk has too little room.
     """
     wanted: dict[tuple[str, ...], list[FetchEntry]] = {}
-    images = []
+    images: list[Images] = []
+    by_hand: dict[str, str] = {}
     for task in tasks:
         lacks = task.missing(root)
         if lacks and not task.fetch:
-            advice = task.how_to_get or "its task file has no section fetch"
-            raise UsageError(f"The data of the task {task.name} cannot be fetched by this command: {advice}.")
+            by_hand[task.name] = task.how_to_get or "its task file has no section fetch"
         for entry in task.fetch:
             if entry.per_image:
                 number = task.expected.images if lacks else len(absent_images(task, entry, root))
@@ -207,7 +211,11 @@ def plan(tasks: Sequence[Fetchable], root: Path, remotes: Remotes) -> Plan:
                 group = wanted.setdefault(entry.addresses, [])
                 group += [entry] if entry not in group else []
     parts = tuple(_part(entries, root, remotes) for entries in wanted.values())
-    return Plan(root, tuple(tasks), parts, tuple(images))
+    planned = Plan(root, tuple(tasks), parts, tuple(images), by_hand)
+    if len(by_hand) == len(tasks) > 0:
+        raise UsageError(planned.text().splitlines()[0])
+    planned.check_space()
+    return planned
 
 
 def _part(entries: Sequence[FetchEntry], root: Path, remotes: Remotes) -> Part:

@@ -19,7 +19,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
@@ -66,28 +66,37 @@ class _Member:
         size: in bytes, as the archive says.
         kind: ``file``, ``folder``, or in words what else it is.
         open: opens the bytes of a file.
+        position: how far the archive is read with it, in bytes.
     """
 
     name: str
     size: int
     kind: str
     open: Callable[[], IO[bytes]]
+    position: int = 0
 
 
-def unpack(archive: Path, patterns: Sequence[str], to: Path) -> None:
+def unpack(
+    archive: Path,
+    patterns: Sequence[str],
+    to: Path,
+    progress: Callable[[int, int], object] = lambda done, total: None,
+) -> None:
     """Unpack the files of an archive that fit a pattern.
 
     Args:
         archive: a plain file.
         patterns: see `entries.FetchEntry.unpack`.
         to: the folder to write to; it holds nothing else.
+        progress: is told how far the archive was read, and its size, in bytes.
 
     Raises:
         AddressFailed: when the archive is damaged, has too much in it or nothing that fits a pattern, or when what fits
             is no plain file, leads out of the folder, or is there twice with different content.
         OSError: when a file cannot be written.
     """
-    room = max(MOST_RATIO * archive.stat().st_size, ALWAYS_ALLOWED)
+    size = archive.stat().st_size
+    room = max(MOST_RATIO * size, ALWAYS_ALLOWED)
     seen: set[str] = set()
     with _damage_named(archive):
         for number, member in enumerate(_members(archive), start=1):
@@ -102,6 +111,7 @@ def unpack(archive: Path, patterns: Sequence[str], to: Path) -> None:
             if fitting is not None:
                 seen.add(fitting[0])
                 _write(member, to.joinpath(*fitting[1]), archive.name)
+            progress(min(member.position, size), size)
     for pattern in patterns:
         if pattern not in seen:
             raise AddressFailed(f"{archive.name} has no file that fits {pattern}")
@@ -176,13 +186,15 @@ def _members(archive: Path) -> Iterator[_Member]:
             return
         opener = next((found for magic, found in _COMPRESSIONS.items() if head.startswith(magic)), None)
         file.seek(0)
-        yield from _of_tar(cast(BinaryIO, opener(file)) if opener else file)
+        for member in _of_tar(cast(BinaryIO, opener(file)) if opener else file):
+            yield replace(member, position=file.tell())
 
 
 def _of_zip(archive: Path) -> Iterator[_Member]:
     with zipfile.ZipFile(archive) as opened:
         for info in opened.infolist():
-            yield _Member(_zip_name(info), info.file_size, _zip_kind(info), partial(opened.open, info))
+            end = info.header_offset + info.compress_size
+            yield _Member(_zip_name(info), info.file_size, _zip_kind(info), partial(opened.open, info), end)
 
 
 def _zip_name(info: zipfile.ZipInfo) -> str:

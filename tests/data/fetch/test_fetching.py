@@ -21,11 +21,18 @@ from hlmat_bench.data.fetch.plan import Plan, plan
 from hlmat_bench.data.fetch.remotes import Remotes
 from hlmat_bench.data.fetch.staging import FOLDER
 from hlmat_bench.data.tasks import Task
-from tests.support.fetching import boxes, mask_folder, picture, refer_files, zip_of
+from tests.support.fetching import MASKS, boxes, mask_folder, picture, refer_files, zip_of
 from tests.support.file_server import COMMIT, FileServer, Served, served
 
 FILES = mask_folder()
 ZIP = zip_of({"set-v1/readme.txt": b"read me", **{f"set-v1/{name}": data for name, data in FILES.items()}})
+REFER = {
+    "kind": "refer",
+    "refs": "refcoco/refs(unc).p",
+    "instances": "refcoco/instances.json",
+    "images": "images",
+    "split": "val",
+}
 UNPACK = ["boxes/im/*", "boxes/gt/*"]
 
 
@@ -150,12 +157,10 @@ def test_images_that_samples_name(server: FileServer, http: httpx2.Client, root:
     for name, data in names.items():
         server.files[f"/train2014/{name}"] = served(data)
     server.files["/train2014/not-named.jpg"] = served(b"")
-    source = {
-        "kind": "refer",
+    source = REFER | {
         "refs": "refer_seg/refcoco/refs(unc).p",
         "instances": "refer_seg/refcoco/instances.json",
         "images": "refer_seg/images/train2014",
-        "split": "val",
     }
     entries = [
         {"from": f"{server.url}/refcoco.zip", "to": "refer_seg", "unpack": list(refer_files({}))},
@@ -220,6 +225,38 @@ def test_tasks_share_an_archive(server: FileServer, http: httpx2.Client, root: P
     fetch(http, root, one, two, one)
     assert content(root) == FILES | mask_folder(2, "more")
     assert [method for method, _, _ in server.asked].count("GET") == 1
+
+
+@pytest.mark.parametrize("kind", ["file of the hub", "folder of the hub", "tar", "images"])
+def test_each_kind_is_continued(kind: str, hub: FileServer, http: httpx2.Client, root: Path, tmp_path: Path) -> None:
+    """The connection of each file breaks at a random byte, ten times in all or more."""
+    random, names = Random(kind), [f"{number}.jpg" for number in range(4)]
+    source: dict[str, str] = MASKS
+    if kind == "file of the hub":
+        hub.add_hub("ann/sets", {"set.zip": ZIP})
+        entries: list[dict[str, Any]] = [{"from": "hub:ann/sets/set.zip", "unpack": UNPACK}]
+    elif kind == "folder of the hub":
+        hub.add_hub("ann/sets", FILES)
+        entries = [{"from": f"hub:ann/sets/boxes/{one}/*.png", "to": f"boxes/{one}"} for one in ("im", "gt")]
+    elif kind == "tar":
+        hub.files["/set.tgz"] = served(tar_gz(FILES))
+        entries = [{"from": f"{hub.url}/set.tgz", "unpack": UNPACK}]
+    else:
+        hub.files |= {f"/images/{name}": served(picture(7, form="JPEG")) for name in names}
+        hub.files["/refcoco.zip"] = served(zip_of(refer_files(dict.fromkeys(names, (40, 30)))))
+        entries = [{"from": f"{hub.url}/refcoco.zip", "unpack": list(refer_files({}))}]
+        entries += [{"from": f"{hub.url}/images/{{name}}", "to": "images"}]
+        source = REFER
+    task = boxes(tmp_path, entries, source=source)
+    stored = {path: file for path, file in hub.files.items() if file.etag}
+    attempts = -(-10 // len(stored))
+    for attempt in range(attempts):
+        for file in stored.values():
+            file.break_at = [random.randrange(1, len(file.data))]
+        fetch(http, root / str(attempt), task)
+        assert check(task, root / str(attempt)).ok
+    continued = sum("Range" in headers for _, path, headers in hub.asked if path in stored)
+    assert continued == attempts * len(stored) >= 10
 
 
 @pytest.mark.parametrize("position", sorted(Random(6).sample(range(1, len(ZIP)), 10)))
@@ -298,6 +335,17 @@ def test_a_root_that_cannot_be_written(http: httpx2.Client, root: Path, server: 
     root.write_text("a file")
     with pytest.raises(UsageError, match="cannot be written"):
         fetch(http, root, boxes(tmp_path, [{"from": f"{server.url}/set.zip", "unpack": UNPACK}]))
+
+
+def test_a_group_with_a_task_without_addresses(
+    server: FileServer, http: httpx2.Client, root: Path, tmp_path: Path
+) -> None:
+    server.files["/set.zip"] = served(ZIP)
+    task = boxes(tmp_path, [{"from": f"{server.url}/set.zip", "unpack": UNPACK}])
+    other = boxes(tmp_path, [], name="other", how_to_get="sign a form", source={**MASKS, "images": "other"})
+    planned = fetch(http, root, task, other)
+    assert planned.text().startswith("other cannot be fetched by this command: sign a form.\nTo be downloaded")
+    assert content(root) == FILES
 
 
 def test_a_task_without_addresses(http: httpx2.Client, root: Path, tmp_path: Path) -> None:
