@@ -74,5 +74,28 @@ def check(
         raise typer.Exit(1)
 
 
+@app.command()
+def overlap(
+    task: Annotated[str, typer.Argument(help="A task's name or YAML file.")],
+    other: Annotated[str, typer.Argument(help="Another.")],
+    data_root: options.DataRoot = None,
+    names_only: Annotated[
+        bool, typer.Option("--names-only", help="Compare COCO's numbers and file names, and read no image.")
+    ] = False,
+) -> None:
+    """Show which images of a task another has, too: by COCO's number, name or pixels; exit code 1 if there are any."""
+    from hlmat_bench.cli import console
+    from hlmat_bench.data.overlap import images_of, shared_images
+    from hlmat_bench.data.tasks import load_task
+
+    one, two = (load_task(name).source(data_root) for name in (task, other))
+    with console.progress(f"comparing {task} with {other}") as progress:
+        found = shared_images(one, two, pixels=not names_only, progress=progress)
+    console.say(f"{len(found):,} of {len(images_of(one)):,} images of {task} are in {other}, too.")
+    if found:
+        console.table((task, other, "found by"), [(each.one, each.other, each.why) for each in found])
+        raise typer.Exit(1)
+
+
 def _overrides(set_: list[str] | None) -> dict[str, Any]:
     return {key.removeprefix("data."): value for key, value in settings_of(set_ or []).items()}

@@ -201,6 +201,19 @@ def test_masks_that_are_empty_on_purpose_are_no_problem(data: Path) -> None:
         look(source, source.samples())
 
 
+def test_polygons_that_are_no_pixels_are_found_in_unions_as_well(data: Path) -> None:
+    values = instances()
+    for item in values["annotations"]:
+        item["segmentation"] = [[0.125, 0.25, 0.5, 0.25, 0.5, 0.75]]
+    write_json(data / "instances.json", values)
+    write_json(data / "grefs(unc).json", [ref(0, [-1], "nothing"), ref(1, [10, 11], "both")])
+    report = check(load_task(write_task(data, SOURCE | {"split": "val"})))
+    assert report.problems["polygons that are not in pixels"].count == 2
+    source = open_task(data)
+    with pytest.raises(UsageError, match="own/1/0 has a polygon whose coordinates are all in 0..1"):
+        look(source, source.samples())
+
+
 def test_only_references_to_nothing_can_be_played(data: Path) -> None:
     write_json(data / "grefs(unc).json", [ref(n, [-1], "nothing") for n in range(5)])
     source = open_task(data)

@@ -21,7 +21,7 @@ from hlmat_bench.data.layouts.data_root import DataRoot
 from hlmat_bench.data.layouts.image_files import AS_USUAL, ImageReader, read_header
 from hlmat_bench.data.layouts.json_csv import read_text, same
 from hlmat_bench.data.layouts.layout_settings import FileSettings
-from hlmat_bench.data.layouts.masks import MaskFile, NoObject, Segmentation, TruthShape
+from hlmat_bench.data.layouts.masks import MaskFile, Segmentation, TruthShape
 from hlmat_bench.data.layouts.problems import (
     BadAnnotation,
     DataProblem,
@@ -31,6 +31,7 @@ from hlmat_bench.data.layouts.problems import (
     WrongSize,
     valid_name,
 )
+from hlmat_bench.data.layouts.targets import NoObject, Union
 
 _FAULTS: dict[str, type[DataProblem]] = {"missing": MissingFile, "missized": WrongSize, "unreadable": DataProblem}
 
@@ -139,8 +140,12 @@ class FileSource:
     def doubts(self, sample: Sample, truth: Truth) -> Iterator[Doubt]:
         """Yield reasons to doubt a sample's ground truth, which can be read."""
         shape = _pixels(sample).shape
+        where = f"The sample {sample.id}"
         if isinstance(shape, Segmentation):
-            yield from claims.doubts(shape, truth.mask, f"The sample {sample.id}")
+            yield from claims.doubts(shape, truth.mask, where)
+        elif isinstance(shape, Union):
+            for part in shape.parts:
+                yield from claims.doubts(part, part.truth(part.size, where).mask, where)
         if "orientation" not in self._settings.model_fields_set:
             header = self._reader.header(_pixels(sample).image)
             own = read_header(shape.files()[0], self._how) if shape.files() else None

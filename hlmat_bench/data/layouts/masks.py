@@ -118,34 +118,6 @@ class Segmentation:
         return ()
 
 
-@dataclass(frozen=True, slots=True)
-class NoObject:
-    """The ground truth of an expression that, as its annotation says, refers to nothing in the image: an empty mask.
-
-    Attributes:
-        size: (height, width) of the image in the annotations.
-    """
-
-    size: Size
-
-    def truth(self, size: Size, where: str, how: ReadSettings = AS_USUAL) -> Truth:
-        """See `TruthShape.truth`."""
-        self.check_size(size, where, how)
-        return Truth(np.zeros(size, dtype=bool))
-
-    def check_size(self, size: Size, where: str, how: ReadSettings = AS_USUAL) -> None:
-        """See `TruthShape.check_size`."""
-        check_fits(self.size, size, where, how)
-
-    def definition(self) -> bytes:
-        """See `TruthShape.definition`."""
-        return f"no object {self.size}".encode()
-
-    def files(self) -> tuple[Path, ...]:
-        """Return no file."""
-        return ()
-
-
 def decode(value: Any, size: Size, where: str) -> Mask:
     """Return the mask of a segmentation (https://cocodataset.org/#format-data), bool (H, W).
 
@@ -160,7 +132,7 @@ def decode(value: Any, size: Size, where: str) -> Mask:
         BadAnnotation: when the value has none of these forms.
     """
     parts = value if isinstance(value, list) else [value]
-    if parts and all(_is_number(part) for part in parts):
+    if parts and all(is_number(part) for part in parts):
         parts = [parts]
     if parts and all(isinstance(part, dict) for part in parts):
         return _union([_run_lengths(part, where) for part in parts], where)
@@ -222,13 +194,14 @@ def fitted(mask: Mask, image: Size, where: str, how: ReadSettings) -> Mask:
     return np.array(resized, dtype=bool)
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Return whether a JSON value is a number; true and false are none."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _number(value: Any) -> float | None:
     """Return a finite number of an annotation as a float; None for anything else."""
-    return float(value) if _is_number(value) and abs(value) < _TOO_LARGE else None
+    return float(value) if is_number(value) and abs(value) < _TOO_LARGE else None
 
 
 def _run_lengths(rle: dict[str, Any], where: str) -> Mask:
@@ -267,7 +240,7 @@ def check_polygon(polygon: list[Any], size: Size, where: str) -> None:
     Raises:
         BadAnnotation: when the polygon is no list of points, or is far outside the image.
     """
-    if len(polygon) % 2 or not all(_is_number(number) for number in polygon):
+    if len(polygon) % 2 or not all(is_number(number) for number in polygon):
         raise BadAnnotation(f"{where} has a polygon that is no list x0, y0, x1, y1, ...; correct it.")
     height, width = size
     if not all(-width <= x <= 2 * width for x in polygon[0::2]) or not all(

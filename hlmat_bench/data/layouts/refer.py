@@ -83,8 +83,8 @@ class ReferSettings(FileSettings):
         named = ref.get("ann_id")
         if isinstance(named, list) or named == NO_OBJECT or ref.get("no_target"):
             raise BadAnnotation(
-                f"{file} is in the format of gRefCOCO, in which a reference names no object or several; write kind: "
-                "grefcoco in the task file."
+                f"{file} is in the format of gRefCOCO, in which a reference names no object or several; choose a task "
+                "of the group gres, or write kind: grefcoco in your task file."
             )
         return [take_id(ref, "ann_id", f"A reference of {file}")]
 

@@ -52,13 +52,14 @@ def build(folder: Path, out: Path) -> Path:
 
 def _environment(groups: Sequence[views.TaskGroup]) -> Environment:
     pages = environment()
+    optional = dict.fromkeys(score for group in groups for score in group.columns if score.optional)
     pages.globals |= {
         "groups": groups,
         "symbols": views.SYMBOLS,
         "most_curves": views.MOST_CURVES,
         "task_title": views.task_title,
         "cells": views.cells,
-        "further": [each for each in further().values() if set(CLICKED) & set(each.kinds)],
+        "further": [*optional, *(each for each in further().values() if set(CLICKED) & set(each.kinds))],
     }
     return pages
 
@@ -80,7 +81,7 @@ def _entry(pages: Environment, ranking: Ranking, row: Row) -> str:
         ranking=ranking,
         row=row,
         entry=row.entry,
-        columns=columns("leaderboard", ranking.task.kind),
+        columns=columns("leaderboard", ranking.task.kind, [row.entry.scores.model_dump()]),
         drawn=views.entry_curve(ranking, row),
         command=views.command(row.entry),
         manifest=views.pretty(row.entry.manifest.model_dump()),

@@ -71,7 +71,8 @@ class TaskGroup:
     def columns(self) -> list[Score]:
         """Return the scores that its tables show."""
         kinds = dict.fromkeys(ranking.task.kind for ranking in self.rankings)
-        return list(dict.fromkeys(score for kind in kinds for score in columns("leaderboard", kind)))
+        found = [row.entry.scores.model_dump() for ranking in self.rankings for row in ranking.rows]
+        return list(dict.fromkeys(score for kind in kinds for score in columns("leaderboard", kind, found)))
 
     def choices(self) -> dict[str, list[str]]:
         """Return what there is to filter by: per property its values."""
@@ -134,7 +135,7 @@ def cells(entry: BoardEntry, shown: Sequence[Score]) -> list[EntryCell]:
 def _flat_scores(shown: Sequence[EntryCell]) -> dict[str, float | None]:
     found: dict[str, float | None] = {}
     for score, value, missed in shown:
-        name = score.key.replace("@", "_")
+        name = score.key.replace("@", "_").replace(".", "_")
         found[name] = value.value if value else None
         if missed is not None:
             found[f"{name}_missed"] = missed
