@@ -237,7 +237,7 @@ def _attempt(part: Part, http: httpx2.Client, progress: Progress, stop: threadin
     headers = {key: value for key, value in part.remote.headers.items() if value} | {"Accept-Encoding": "identity"}
     if part.origin and part.continued_from:
         headers["Range"] = f"bytes={part.continued_from}-"
-        if part.origin.validator and part.origin.url == part.remote.url:
+        if part.remote.sha256 is None:  # else the digest of the whole tells, and a mirror may have another validator
             headers["If-Range"] = part.origin.validator
     try:
         with http.stream("GET", part.remote.url, headers=headers) as response:

@@ -32,6 +32,7 @@ class FetchEntry(Strict):
             ``DIS-VD/im/*`` fits at any depth of the archive; the folders before its first part are left out, and ``*``
             stands for several folders, too. The archive itself is removed.
         unpacked: the size of what is unpacked, in bytes.
+        instead: what is fetched where none of the addresses gives a usable file: the same data in another form.
     """
 
     addresses: tuple[str, ...] = Field(alias="from", min_length=1)
@@ -40,6 +41,7 @@ class FetchEntry(Strict):
     sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
     unpack: tuple[str, ...] = ()
     unpacked: int | None = Field(None, ge=1)
+    instead: tuple[FetchEntry, ...] = ()
 
     @field_validator("addresses", "unpack", mode="before")
     @classmethod
@@ -54,6 +56,8 @@ class FetchEntry(Strict):
                 raise ValueError("an address begins with https://, http:// or hub:")
             if not address.startswith(HUB) and not _host(address):
                 raise ValueError("an address names a server, as https://SERVER/PATH does")
+            if not unquote(address).isprintable():
+                raise ValueError("an address has printable letters only")
         return value
 
     @field_validator("to", "unpack")
@@ -69,8 +73,10 @@ class FetchEntry(Strict):
     def _of_one_kind(self) -> Self:
         if len({_NAME in address for address in self.addresses}) > 1:
             raise ValueError(f"all addresses of an entry have {_NAME}, or none has")
-        if self.per_image and (self.unpack or self.sha256):
-            raise ValueError(f"an entry with {_NAME} has no unpack and no sha256")
+        if self.per_image and (self.unpack or self.sha256 or self.instead):
+            raise ValueError(f"an entry with {_NAME} has no unpack, sha256 and instead")
+        if any(entry.instead or entry.per_image for entry in self.instead):
+            raise ValueError(f"an entry under instead has no instead and no {_NAME}")
         if self.unpack and not all(map(self.given, self.unpack)):
             raise ValueError("a pattern of unpack begins with a folder, or else `to` names a folder")
         if self.several and (self.unpack or self.size or self.sha256 or self.to == "."):
@@ -92,7 +98,8 @@ class FetchEntry(Strict):
         """The file's name: the last part of its first address."""
         first = self.addresses[0]
         path = first if first.startswith(HUB) else unquote(urlsplit(first).path)
-        return PurePosixPath(path).name or "file"
+        name = PurePosixPath(path).name
+        return "file" if name in ("", "..") else name
 
     def given(self, pattern: str) -> str:
         """Return what a pattern of ``unpack`` unpacks: a file or folder, relative to the data root; else an empty text.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -63,9 +63,26 @@ def fetch(
         for part in plan.parts:
             # Another process may have put it there, while this one waited or its user thought.
             if not all(is_there(entry, plan.root) for entry in part.entries):
-                _Fetch(plan.root, part, remotes, bytes_shown).run()
+                _fetch_part(plan.root, part, remotes, bytes_shown)
         for images in plan.images:
             _fetch_images(images, plan.root, remotes, images_shown)
+
+
+class _NoAddress(UsageError):
+    """None of the addresses of an entry gives a usable file."""
+
+
+def _fetch_part(root: Path, part: Part, remotes: Remotes, shown: Show) -> None:
+    """Fetch what a part names, or what may be taken instead."""
+    try:
+        _Fetch(root, part.entries, remotes, shown).run()
+    except _NoAddress:
+        if not part.instead:
+            raise
+        log.warning("%s comes from none of its addresses; what replaces it is fetched.", part.entries[0].name)
+        for entry in part.instead:
+            if not is_there(entry, root):
+                _Fetch(root, (entry,), remotes, shown).run()
 
 
 class _Fetch:
@@ -73,14 +90,14 @@ class _Fetch:
 
     Args:
         root: the data root.
-        part: what is fetched.
+        entries: what is fetched; several are unpacked from one archive.
         remotes: asks the servers.
         shown: shows the bytes of a file.
     """
 
-    def __init__(self, root: Path, part: Part, remotes: Remotes, shown: Show) -> None:
+    def __init__(self, root: Path, entries: Sequence[FetchEntry], remotes: Remotes, shown: Show) -> None:
         self._root, self._remotes, self._shown = root, remotes, shown
-        self._entries, self._first = part.entries, part.entries[0]
+        self._entries, self._first = entries, entries[0]
         self._staging = Staging(root, self._first)
 
     def run(self) -> None:
@@ -99,7 +116,7 @@ class _Fetch:
             except AddressFailed as error:
                 reasons.append(f"{address}: {error}")
                 log.warning("%s gives no usable file: %s.", address, error)
-        raise UsageError(
+        raise _NoAddress(
             f"{self._first.name} could not be fetched from any address ({'; '.join(reasons)}); what is complete is "
             "kept, and the same command tries again."
         )

@@ -59,6 +59,8 @@ def _files(api: Any, repo: str, kind: str, revision: str | None, pattern: str) -
     tree = api.list_repo_tree(repo, folder or None, recursive="/" in below, revision=commit, repo_type=kind)
     for file in tree:
         if isinstance(file, RepoFile) and fnmatchcase(file.path, pattern):
+            if ".." in PurePosixPath(file.path).parts or "\\" in file.path:
+                raise AddressFailed(f"the repository {repo} names a file outside of it")
             yield Remote(
                 url=hf_hub_url(repo, file.path, repo_type=kind, revision=commit),
                 name=file.path.removeprefix(f"{folder}/"),

@@ -79,6 +79,11 @@ class Part:
     there: int
 
     @property
+    def instead(self) -> tuple[FetchEntry, ...]:
+        """What is fetched where none of the addresses gives a usable file."""
+        return tuple(dict.fromkeys(other for entry in self.entries for other in entry.instead))
+
+    @property
     def to_write(self) -> int:
         """The bytes that the disk must have room for, as far as they are known."""
         unpacked = sum(entry.unpacked or 0 for entry in self.entries)
@@ -95,6 +100,7 @@ class Part:
         return [
             f"  {first.name}: {size_words(self.size)}{left}, {how} {places}",
             *(f"    {'or ' if number else ''}from {address}" for number, address in enumerate(first.addresses)),
+            *(f"    or else {one.name}, to {', '.join(one.gives())}, from {one.addresses[0]}" for one in self.instead),
         ]
 
 
@@ -223,8 +229,10 @@ def _part(entries: Sequence[FetchEntry], root: Path, remotes: Remotes) -> Part:
 
 
 def is_there(entry: FetchEntry, root: Path) -> bool:
-    """Return whether all that an entry gives is there: it appears only when it is complete."""
-    return all(exists(root / name) for name in entry.gives())
+    """Return whether all that an entry gives, or what replaces it, is there: it appears only when it is complete."""
+    if all(exists(root / name) for name in entry.gives()):
+        return True
+    return bool(entry.instead) and all(is_there(other, root) for other in entry.instead)
 
 
 def absent_images(task: Fetchable, entry: FetchEntry, root: Path) -> list[Path]:

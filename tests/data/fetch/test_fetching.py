@@ -146,6 +146,16 @@ def test_what_the_hub_does_not_give(
         fetch(http, root, boxes(tmp_path, [{"from": address, "unpack": UNPACK}]))
 
 
+@pytest.mark.parametrize("name", ["data/../../../evil.png", "data/..\\..\\evil.png"])
+def test_a_hub_names_no_file_outside(
+    name: str, hub: FileServer, http: httpx2.Client, root: Path, tmp_path: Path
+) -> None:
+    hub.add_hub("ann/boxes", {"data/1.png": b"one", name: b"evil"})
+    with pytest.raises(UsageError, match="names a file outside of it"):
+        fetch(http, root, boxes(tmp_path, [{"from": "hub:ann/boxes/data/*.png", "to": "boxes"}]))
+    assert content(root) == {}
+
+
 def test_a_hub_that_is_not_asked(http: httpx2.Client, root: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="HF_HUB_OFFLINE forbids"):
         fetch(http, root, boxes(tmp_path, [{"from": "hub:ann/sets/set.zip", "unpack": UNPACK}]))
@@ -212,6 +222,19 @@ def test_all_addresses_fail(server: FileServer, http: httpx2.Client, root: Path,
         fetch(http, root, boxes(tmp_path, entries))
     assert "\n" not in str(caught.value)
     assert content(root).keys() == {name for name in FILES if "/im/" in name}
+
+
+def test_the_same_data_in_another_form(
+    hub: FileServer, http: httpx2.Client, root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    hub.add_hub("ann/boxes", FILES)
+    others = [{"from": f"hub:ann/boxes/boxes/{one}/*.png", "to": f"boxes/{one}"} for one in ("im", "gt")]
+    task = boxes(tmp_path, [{"from": f"{hub.url}/gone.zip", "unpack": UNPACK, "instead": others}])
+    planned = fetch(http, root, task)
+    assert "    or else *.png, to boxes/im, from hub:ann/boxes/boxes/im/*.png" in planned.text().splitlines()
+    assert "gone.zip comes from none of its addresses; what replaces it is fetched." in caplog.messages
+    assert content(root) == FILES
+    assert fetch(http, root, task).downloads == ()
 
 
 def test_tasks_share_an_archive(server: FileServer, http: httpx2.Client, root: Path, tmp_path: Path) -> None:
