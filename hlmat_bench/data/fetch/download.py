@@ -28,7 +28,7 @@ from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.plain_files import is_file, replaced
 from hlmat_bench.core.text import cut
 from hlmat_bench.core.validation import Exact
-from hlmat_bench.data.fetch.problems import AddressFailed, gated
+from hlmat_bench.data.fetch.problems import AddressFailed, TryAgain, gated
 
 if TYPE_CHECKING:
     import httpx2
@@ -41,7 +41,8 @@ FIRST_WAIT = 0.5
 LONGEST_WAIT = 15.0
 MOST_WAIT = 120.0
 """The longest time, in seconds, that a server's Retry-After is waited for."""
-_SOON_AGAIN = {408, 425, 429, 500, 502, 503, 504}
+SOON_AGAIN = {408, 425, 429, 500, 502, 503, 504}
+"""Answers of servers that may succeed later."""
 _RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 
 Progress = Callable[[int, int], object]
@@ -81,14 +82,6 @@ class Origin(Exact):
     validator: str
     total: int | None
     sha256: str | None
-
-
-class _Again(AddressFailed):
-    """The same address may succeed later; ``after`` are the seconds that its server asks to wait, if it does."""
-
-    def __init__(self, message: str, after: float | None = None) -> None:
-        super().__init__(message)
-        self.after = after
 
 
 class Part:
@@ -202,9 +195,9 @@ def download(
         return fruitless >= PATIENCE or stop.is_set()
 
     again = tenacity.Retrying(
-        retry=tenacity.retry_if_exception_type(_Again),
+        retry=tenacity.retry_if_exception_type(TryAgain),
         stop=is_over,
-        wait=_pause,
+        wait=pause,
         sleep=tenacity.sleep_using_event(stop),
         reraise=True,
     )
@@ -218,10 +211,10 @@ def download(
         ) from error
 
 
-def _pause(state: tenacity.RetryCallState) -> float:
+def pause(state: tenacity.RetryCallState) -> float:
     """Return the seconds to wait before the next attempt."""
     error = state.outcome.exception() if state.outcome else None
-    asked = error.after if isinstance(error, _Again) else None
+    asked = error.after if isinstance(error, TryAgain) else None
     if asked is not None:
         return min(asked, MOST_WAIT)
     return min(FIRST_WAIT * 2.0 ** min(state.attempt_number - 1, 10), LONGEST_WAIT)
@@ -246,7 +239,7 @@ def _attempt(part: Part, http: httpx2.Client, progress: Progress, stop: threadin
     except (httpx2.TransportError, httpx2.StreamError) as error:
         if isinstance(error, httpx2.UnsupportedProtocol | httpx2.LocalProtocolError):
             raise AddressFailed(_words(error)) from error
-        raise _Again(_words(error)) from error
+        raise TryAgain(_words(error)) from error
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
         raise AddressFailed(_words(error)) from error
 
@@ -258,12 +251,12 @@ def _check(response: httpx2.Response, part: Part) -> None:
         if _continues(headers, part):
             return
         part.discard()
-        raise _Again("the server sends another part than it was asked for", after=0)
+        raise TryAgain("the server sends another part than it was asked for", after=0)
     if status == 416 and part.origin:
         part.discard()
-        raise _Again("the server has no such part of the file", after=0)
-    if status in _SOON_AGAIN:
-        raise _Again(f"the server answers with HTTP {status}", _retry_after(headers.get("Retry-After")))
+        raise TryAgain("the server has no such part of the file", after=0)
+    if status in SOON_AGAIN:
+        raise TryAgain(f"the server answers with HTTP {status}", retry_after(headers.get("Retry-After")))
     if status != 200:
         raise AddressFailed(_refusal(response))
     _check_kind(headers, part.remote)
@@ -316,7 +309,7 @@ def _receive(response: httpx2.Response, part: Part, progress: Progress, stop: th
             if stop.is_set():
                 raise AddressFailed("the download was stopped")
     if total is not None and done < total:
-        raise _Again(f"the connection ended after {done:,} of {total:,} bytes")
+        raise TryAgain(f"the connection ended after {done:,} of {total:,} bytes")
 
 
 def _write(file: Any, piece: bytes) -> None:
@@ -337,10 +330,10 @@ def _length(headers: httpx2.Headers) -> int | None:
     return int(text) if text.isdecimal() else None
 
 
-def _retry_after(text: str | None) -> float | None:
+def retry_after(text: str | None) -> float | None:
     """Return the seconds that a server asks to wait: a number of them, or a date.
 
-    >>> _retry_after("7"), _retry_after("soon"), _retry_after(None)
+    >>> retry_after("7"), retry_after("soon"), retry_after(None)
     (7.0, None, None)
     """
     if not text:

@@ -13,8 +13,8 @@ from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 from typing import Any
 
-from hlmat_bench.data.fetch.download import Remote
-from hlmat_bench.data.fetch.problems import AddressFailed, gated
+from hlmat_bench.data.fetch.download import PATIENCE, SOON_AGAIN, Remote, pause, retry_after
+from hlmat_bench.data.fetch.problems import AddressFailed, TryAgain, gated
 
 _FORM = re.compile(
     r"hub:(?P<models>models/)?(?P<repo>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[\w.-]+))?/(?P<path>.+)", re.ASCII
@@ -28,22 +28,34 @@ def find(address: str) -> list[Remote]:
     Raises:
         AddressFailed: when the hub cannot be reached, or has no such repository, revision or file.
     """
-    from httpx2 import HTTPError
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+    import tenacity
 
     match = _FORM.fullmatch(address)
     if match is None:
         raise AddressFailed("it does not have the form hub:OWNER/REPO[@REVISION]/PATH")
     kind = "model" if match["models"] else "dataset"
+    busy, stop = tenacity.retry_if_exception_type(TryAgain), tenacity.stop_after_attempt(PATIENCE)
+    again = tenacity.Retrying(retry=busy, stop=stop, wait=pause, reraise=True)
+    return again(_find, match["repo"], kind, match["revision"], match["path"])
+
+
+def _find(repo: str, kind: str, revision: str | None, path: str) -> list[Remote]:
+    from httpx2 import HTTPError
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+
     try:
-        found = list(_files(HfApi(), match["repo"], kind, match["revision"], match["path"]))
+        found = list(_files(HfApi(), repo, kind, revision, path))
     except OfflineModeIsEnabled as error:
         raise AddressFailed("HF_HUB_OFFLINE forbids requests to the hub; unset it") from error
     except (HfHubHTTPError, HTTPError, HFValidationError, OSError) as error:
-        raise AddressFailed(_reason(error, match["repo"], kind)) from error
+        answer = getattr(error, "response", None)
+        if answer is not None and answer.status_code in SOON_AGAIN:
+            after = retry_after(answer.headers.get("Retry-After"))
+            raise TryAgain(f"the hub answers with HTTP {answer.status_code}", after) from error
+        raise AddressFailed(_reason(error, repo, kind)) from error
     if not found:
-        raise AddressFailed(f"the repository {match['repo']} has no file {match['path']}")
+        raise AddressFailed(f"the repository {repo} has no file {path}")
     return found
 
 

@@ -84,12 +84,17 @@ class Part:
         return tuple(dict.fromkeys(other for entry in self.entries for other in entry.instead))
 
     @property
+    def left(self) -> int | None:
+        """The bytes that are not there yet; None where that is not known."""
+        return None if self.size is None else max(self.size - self.there, 0)
+
+    @property
     def to_write(self) -> int:
         """The bytes that the disk must have room for, as far as they are known."""
         unpacked = sum(entry.unpacked or 0 for entry in self.entries)
         if not unpacked and self.entries[0].unpack:
             unpacked = self.size or 0  # images and masks are compressed already
-        return max((self.size or 0) - self.there, 0) + unpacked
+        return (self.left or 0) + unpacked
 
     def lines(self) -> list[str]:
         """Return what is downloaded, in lines."""
@@ -117,6 +122,11 @@ class Images:
     task: Fetchable
     entry: FetchEntry
     number: int | None
+
+    @property
+    def left(self) -> int | None:
+        """The bytes that are not there yet; None where that is not known."""
+        return self.number * self.entry.size if self.number and self.entry.size else None
 
     @property
     def to_write(self) -> int:
@@ -163,6 +173,9 @@ class Plan:
             return "\n".join([*lines, f"Everything {'else ' if lines else ''}is there under {self.root}."])
         lines += [f"To be downloaded to {self.root}:"]
         lines += [line for one in self.downloads for line in one.lines()]
+        sizes = [one.left for one in self.downloads]
+        more = " and what has no known size" if None in sizes else ""
+        lines += [f"In all {size_words(sum(filter(None, sizes)))} to download{more}."]
         terms: dict[tuple[str, str], list[str]] = {}
         for task in self.tasks:
             if task.name not in self.by_hand:

@@ -86,6 +86,13 @@ def test_a_file_of_the_hub(hub: FileServer, http: httpx2.Client, root: Path, tmp
     assert content(root) == FILES
 
 
+def test_a_hub_that_is_busy(hub: FileServer, http: httpx2.Client, root: Path, tmp_path: Path) -> None:
+    hub.add_hub("ann/sets", {"set.zip": ZIP})
+    hub.files["/api/datasets/ann/sets"].answers = [(503, {}), (429, {"Retry-After": "0"})]
+    fetch(http, root, boxes(tmp_path, [{"from": "hub:ann/sets/set.zip", "unpack": UNPACK}]))
+    assert content(root) == FILES
+
+
 def test_a_folder_of_the_hub(hub: FileServer, http: httpx2.Client, root: Path, tmp_path: Path) -> None:
     inside = {name.removeprefix("boxes/"): data for name, data in FILES.items()}
     hub.add_hub("ann/boxes", {f"data/{name}": data for name, data in inside.items()} | {"data/README.md": b"no"})
@@ -385,6 +392,7 @@ def test_the_text_of_a_plan(server: FileServer, http: httpx2.Client, root: Path,
         f"  set.zip: {len(ZIP) / 1000:.1f} kB, unpacked to boxes/im and boxes/gt",
         f"    from {server.url}/set.zip",
         "    or from https://b.org/set.zip",
+        f"In all {len(ZIP) / 1000:.1f} kB to download.",
         "boxes:",
         "  licence: CC BY 4.0",
         "  cite: Box, Fox. Boxes. 2026",
