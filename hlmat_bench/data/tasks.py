@@ -21,6 +21,7 @@ from hlmat_bench.core.errors import HlmatError, PluginFailed, UsageError, failur
 from hlmat_bench.core.samples import Source
 from hlmat_bench.core.text import cut
 from hlmat_bench.core.validation import Strict, validated
+from hlmat_bench.data.fetch.entries import FetchEntry
 from hlmat_bench.data.hub_tasks import hub_fields, is_hub_task
 from hlmat_bench.data.layouts import hub_cache
 from hlmat_bench.data.layouts.copies import other_copies
@@ -73,7 +74,8 @@ class Task(Strict):
         citation: the citation of the data.
         homepage: the homepage of the data.
         expected: the published counts.
-        how_to_get: how to get the data, as the end of a sentence.
+        fetch: the files that make up the data, and where `hlmat-bench data fetch` downloads them.
+        how_to_get: how to get the data, or what of it cannot be fetched, as the end of a sentence.
         aliases: other names of the task.
     """
 
@@ -92,6 +94,7 @@ class Task(Strict):
     citation: str = ""
     homepage: str = ""
     expected: Expected = Expected()
+    fetch: tuple[FetchEntry, ...] = ()
     how_to_get: str = ""
     aliases: tuple[str, ...] = ()
     _folder: Path | None = PrivateAttr(None)
@@ -134,7 +137,7 @@ class Task(Strict):
         """
         place = self.place(data_root, overrides)
         settings = place.settings
-        advice = self._advice([place.root]) if place.lacking else self.how_to_get
+        advice = self._advice([place.root]) if place.lacking else self.advice
         try:
             return settings.open(DataRoot(self.name, place.root, advice, seed))
         except HlmatError:
@@ -179,11 +182,19 @@ class Task(Strict):
         """Return how to get the data, as the end of a sentence; name a copy that lies here and is not this task's."""
         other = next(iter(other_copies(self.name, roots)), None)
         if other is None:
-            return self.how_to_get
+            return self.advice
         return (
             f"there is {other.name}, which is not this task: {other.about}; play it under its own name with --task "
-            f"{other.spec}, or {self.how_to_get}"
+            f"{other.spec}, or {self.advice}"
         )
+
+    @property
+    def advice(self) -> str:
+        """How to get the data, as the end of a sentence; empty where nothing is known."""
+        if not self.fetch:
+            return self.how_to_get
+        command = f"hlmat-bench data fetch {'TASK.yaml' if self._folder else self.name}"
+        return f"run `{command}`" + (f"; {self.how_to_get}" if self.how_to_get else "")
 
     def missing(self, data_root: str | os.PathLike[str] | None = None) -> str | None:
         """Return a few words about what is missing; None when all files and folders that the samples need exist."""
