@@ -70,7 +70,7 @@ def hub_task_of(name: str, source: Any) -> str | None:
     files = source.get("files") if isinstance(source, Mapping) and name.startswith(_OF_MANIFEST) else None
     if not isinstance(files, str) or source.get("kind") != _LAYOUT:
         return None
-    place = re.fullmatch(r"(?:hub:)?(?P<repo>[\w.-]+/[\w.-]+)(?:@[\w.-]+)?(?:/(?P<files>.*))?", files, re.ASCII)
+    place = re.fullmatch(r"(?:hub:)?(?P<repo>[\w.-]+/[\w.-]+(?:@[\w.-]+)?)(?:/(?P<files>.*))?", files, re.ASCII)
     if place is None:
         return None
     usual = {key: field.default for key, field in ParquetSettings.model_fields.items()}
