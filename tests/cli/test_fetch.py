@@ -65,7 +65,7 @@ def test_from_nothing_to_scores(server: FileServer, tmp_path: Path) -> None:
 
     code, _, err = called(server, *play)
     assert code == 2
-    assert "run `hlmat-bench data fetch TASK.yaml`" in err
+    assert f"run `hlmat-bench data fetch {task}`" in err
 
     code, out, err = called(server, "data", "fetch", task, "--data-root", root)
     assert code == 2
