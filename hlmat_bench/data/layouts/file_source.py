@@ -120,7 +120,7 @@ class FileSource:
         return self._shape(sample).truth(size, f"The sample {sample.id}", self._how)
 
     def image_files(self) -> list[Path]:
-        """Return the image files of all samples, also those that do not exist, each once; embedded images are none."""
+        """Return the files of all samples' images, also those that do not exist, each once; no embedded ones."""
         images = dict.fromkeys(_pixels(sample).image for sample in self._samples)
         return [image for image in images if isinstance(image, Path)]
 
