@@ -72,7 +72,8 @@ def refer_files(images: Mapping[str, tuple[int, int]]) -> dict[str, bytes]:
              "area": 225, "iscrowd": 0}
         )  # fmt: skip
         refs.append(
-            {"ref_id": number, "ann_id": number, "image_id": number, "category_id": 1, "split": "val", "file_name": name,
+            {"ref_id": number, "ann_id": number, "image_id": number, "category_id": 1, "split": "val",
+             "file_name": name,
              "sentences": [{"sent": f"square {number}", "raw": f"square {number}", "sent_id": number, "tokens": []}]}
         )  # fmt: skip
     instances = {"images": listed, "annotations": annotations, "categories": [{"id": 1, "name": "box"}]}
