@@ -1,8 +1,8 @@
 """The Segment Anything Models as interactive segmenters: SAM, SAM-HQ, SAM 2 and 2.1, SAM 3 and EdgeTAM.
 
-All run through transformers (``pretrained=``); SAM also through the package segment-anything (``checkpoint=``), with
-the same masks. `hlmat_bench.segmenters.sam.segmenter` has their common code, `hlmat_bench.segmenters.sam.families`
-their differences.
+All run through transformers, with its own files (``pretrained=``) or those of the authors (``checkpoint=``); the
+authors' files of SAM run through the package segment-anything, with the same masks.
+`hlmat_bench.segmenters.sam.segmenter` has their common code, `hlmat_bench.segmenters.sam.families` their differences.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from hlmat_bench.core.networks import device as local
 from hlmat_bench.protocol.interfaces import Facts
 from hlmat_bench.segmenters.sam.families import SAM, VARIANTS, Variant
 from hlmat_bench.segmenters.sam.official import VIT_B, VIT_H, VIT_L, OfficialNetwork, SamArchitecture
+from hlmat_bench.segmenters.sam.original_files import load
 from hlmat_bench.segmenters.sam.segmenter import SamSegmenter
-from hlmat_bench.segmenters.sam.transformers import TransformersNetwork
+from hlmat_bench.segmenters.sam.transformers import TransformersNetwork, from_pretrained
 
 _OFFICIAL = ("torch", "torchvision", "segment_anything")
 _TRANSFORMERS = ("torch", "transformers", "safetensors")
@@ -71,7 +72,7 @@ class Sam(SamSegmenter):
                 network = OfficialNetwork(architecture, checkpoint, *where)
             else:
                 advice = architecture.source if architecture else None
-                network = TransformersNetwork(variant, str(pretrained), *where, advice)
+                network = TransformersNetwork(SAM, from_pretrained(variant, str(pretrained), advice), *where)
         super().__init__(
             variant.name,
             network,
@@ -88,7 +89,7 @@ class TransformersSam(SamSegmenter):
     Args:
         variant: the variant to load.
         pretrained: a folder that transformers saved, or a Hugging Face id.
-        checkpoint: refused; only the first SAM is read from its authors' files.
+        checkpoint: instead of ``pretrained``, a file of the authors.
         device, dtype, feedback, cache_mb, embedding_cache, embedding_cache_gb: see `Sam`.
 
     Raises:
@@ -108,17 +109,16 @@ class TransformersSam(SamSegmenter):
         embedding_cache: str | None = None,
         embedding_cache_gb: float = 20,
     ) -> None:
-        if checkpoint:
-            raise UsageError(
-                f"{variant.name} does not read the file {checkpoint}: of {variant.family.name}, only weights in the "
-                f"form of transformers run here. {variant.source}"
-            )
-        if not pretrained:
+        if checkpoint and pretrained:
+            raise UsageError(f"{variant.name} takes checkpoint= or pretrained=, not both.")
+        if not (checkpoint or pretrained):
             raise UsageError(f"{variant.name} needs its weights. {variant.source}")
         _check_options(feedback, cache_mb, embedding_cache, embedding_cache_gb)
         local.require(*_TRANSFORMERS, *variant.family.needs)
+        where = local.device(device), local.dtype(dtype)
         with local.computing(variant.name):
-            network = TransformersNetwork(variant, str(pretrained), local.device(device), local.dtype(dtype))
+            loaded = load(variant, checkpoint) if checkpoint else from_pretrained(variant, str(pretrained))
+            network = TransformersNetwork(variant.family, loaded, *where)
         super().__init__(
             variant.name,
             network,

@@ -150,6 +150,7 @@ class Network(Protocol):
         mask_side: L.
         files: the checkpoint's file or folder.
         wrapping: the wrapping of its tensors, see `hlmat_bench.core.networks.weights.unwrapped`.
+        original: what the authors' own file holds, where it is read into a network of another package; else empty.
         device: the device that it runs on.
         dtype: number type of the image encoder.
     """
@@ -160,6 +161,7 @@ class Network(Protocol):
     mask_side: int
     files: Path
     wrapping: str
+    original: str
     device: torch.device
     dtype: torch.dtype
 
@@ -181,6 +183,7 @@ class OfficialNetwork:
 
     family = SAM
     library = "segment-anything"
+    original = ""
 
     def __init__(self, architecture: SamArchitecture, file: str, device: torch.device, dtype: torch.dtype) -> None:
         what = f"SAM {architecture.name}"
@@ -258,7 +261,7 @@ def build(architecture: SamArchitecture) -> Any:
 
 def _check_state(state: Any, expected: Mapping[str, Any], architecture: SamArchitecture, file: Path) -> None:
     """Raise `UsageError` unless a loaded checkpoint contains exactly the expected tensors."""
-    if known := known_checkpoints.describe(state, other_than=known_checkpoints.SAM_1):
+    if (known := known_checkpoints.describe(state)) and known.family is not SAM:
         raise UsageError(f"{file} is no checkpoint of SAM {architecture.name}: it is {known.what}. {known.advice}")
     if not isinstance(state, dict) or not all(
         isinstance(name, str) and hasattr(value, "shape") for name, value in state.items()
