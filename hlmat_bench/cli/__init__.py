@@ -8,7 +8,20 @@ from typing import Annotated
 
 import typer
 
-from hlmat_bench.cli import checks, doctor, leaderboard, listing, redo, results, run, serve, settings, status, suites
+from hlmat_bench.cli import (
+    checks,
+    data,
+    doctor,
+    leaderboard,
+    listing,
+    redo,
+    results,
+    run,
+    serve,
+    settings,
+    status,
+    suites,
+)
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.runs import stopping
 
@@ -20,7 +33,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-data_app = typer.Typer(help="Check the data sets of tasks.", no_args_is_help=True)
 lmms_app = typer.Typer(help="Use the tasks of hlmat-bench in lmms-eval.", no_args_is_help=True)
 
 for command in (
@@ -44,9 +56,8 @@ for command in (
 ):
     app.command()(command)
 app.command("settings")(settings.list_settings)
-data_app.command("check")(checks.data_check)
 lmms_app.command("tasks")(serve.lmms_tasks)
-app.add_typer(data_app, name="data")
+app.add_typer(data.app, name="data")
 app.add_typer(leaderboard.app, name="leaderboard")
 app.add_typer(lmms_app, name="lmms")
 

@@ -1,4 +1,4 @@
-"""The commands ``check``, ``probe`` and ``data check``."""
+"""The commands ``check`` and ``probe``."""
 
 from __future__ import annotations
 
@@ -64,24 +64,5 @@ def probe(
     console.say(report.heading())
     console.table(report.HEADERS, report.rows(), right=range(1, 6))
     console.say("\n".join(["", *report.sentences(), "", f"picture: {report.picture}", f"replies: {report.replies}"]))
-    if not report.ok:
-        raise typer.Exit(1)
-
-
-def data_check(
-    task: Annotated[str, typer.Argument(help="A task's name or YAML file.")],
-    data_root: options.DataRoot = None,
-    seed: options.Seed = 0,
-    set_: options.Settings = None,
-) -> None:
-    """Count a task's images, refs and expressions, and check every file; exit code 1 if something is wrong."""
-    from hlmat_bench.cli import console
-    from hlmat_bench.data.check import check
-    from hlmat_bench.data.tasks import load_task
-
-    overrides = {key.removeprefix("data."): value for key, value in settings_of(set_ or []).items()}
-    with console.progress(f"checking {task}") as progress:
-        report = check(load_task(task), data_root, seed, overrides=overrides, progress=progress)
-    console.say(report.text())
     if not report.ok:
         raise typer.Exit(1)

@@ -57,6 +57,7 @@ class DataReport:
         counts: the numbers of ``images``, ``refs`` and ``expressions``.
         expected: the published counts, as far as they are known.
         skipped: how many samples are left out, by kind; see `layouts.layout_settings.KINDS`.
+        without_object: how many expressions refer to no object, as their annotations say.
         problems: what is wrong, by kind.
         warnings: what may be wrong, by kind.
     """
@@ -65,6 +66,7 @@ class DataReport:
     counts: dict[str, int]
     expected: dict[str, int]
     skipped: dict[str, int] = field(default_factory=dict)
+    without_object: int = 0
     problems: dict[str, Problem] = field(default_factory=dict)
     warnings: dict[str, Problem] = field(default_factory=dict)
 
@@ -85,6 +87,8 @@ class DataReport:
             published = self.expected.get(name)
             note = "" if published in (None, number) else f", but {published:,} are published"
             lines.append(f"  {name}: {number:,}{note}")
+        if self.without_object:
+            lines.append(f"  of these, expressions for no object: {self.without_object:,}")
         for kind, number in self.skipped.items():
             lines.append(f"  left out, {_LEFT_OUT[kind]}: {number:,} expressions")
         for before, found in (("", self.problems), ("warning: ", self.warnings)):
@@ -129,7 +133,8 @@ def check(
     source = task.source(data_root, seed, overrides)
     samples = source.samples()
     about: dict[str, Any] = getattr(source, "describe", dict)()
-    report = DataReport(task.name, _counts(samples), _expected(task, seed), about.get("skipped", {}))
+    without = sum(map(source.has_no_object, samples)) if isinstance(source, FileSource) else 0
+    report = DataReport(task.name, _counts(samples), _expected(task, seed), about.get("skipped", {}), without)
     for doubt in _problems(source, samples, progress or (lambda done, total: None)):
         report.add(doubt, examples)
     return report
@@ -138,7 +143,7 @@ def check(
 def _expected(task: Task, seed: int) -> dict[str, int]:
     """Return the published counts; those of data that is drawn from a seed are valid only for the seed 0."""
     counts: dict[str, int | None] = task.expected.model_dump()
-    comparable = seed == 0 or bool(task.data.needed())
+    comparable = seed == 0 or task.reads_files
     return {name: count for name, count in counts.items() if count is not None and comparable}
 
 
@@ -194,6 +199,8 @@ def _of_truth(source: Source, sample: Sample) -> Iterator[Doubt]:
     except UsageError as error:
         yield Doubt(_kind(error), str(error), severe=True)
         return
+    if isinstance(source, FileSource) and source.has_no_object(sample):
+        return
     if not truth.mask.any():
         yield Doubt("empty masks", f"{sample.id} has no object{advice}.", severe=True)
     elif truth.mask.all():
@@ -210,8 +217,8 @@ def look(source: Source, samples: Sequence[Sample]) -> None:
     """Check the ground truths of the samples to play, before the first request to a model.
 
     For all different ground truths, check that the files of the mask and the image exist and that their headers have
-    the same size. Decode `LOOKED_INTO` of the ground truths, spread over the samples. Samples that are no files are not
-    checked.
+    the same size. Decode `LOOKED_INTO` of the ground truths, spread over the samples, but none that is empty because
+    its annotation says that there is no object. Samples that are no files are not checked.
 
     Args:
         source: the samples' source.
@@ -228,7 +235,8 @@ def look(source: Source, samples: Sequence[Sample]) -> None:
     looked_at = list(reversed(different.values()))
     for sample in looked_at:
         _named(source.check_headers, sample)
-    chosen = looked_at[:: -(-len(looked_at) // LOOKED_INTO) or 1]
+    drawn = [sample for sample in looked_at if not source.has_no_object(sample)]
+    chosen = drawn[:: -(-len(drawn) // LOOKED_INTO) or 1]
     blank: dict[bool, list[Sample]] = {False: [], True: []}
     wrong: list[Doubt] = []
     for sample in chosen:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -18,13 +18,13 @@ from pydantic import Field, PrivateAttr, field_validator, model_validator
 from hlmat_bench.core import files as yaml_files
 from hlmat_bench.core.content import folder
 from hlmat_bench.core.errors import HlmatError, PluginFailed, UsageError, failure_words, unknown
-from hlmat_bench.core.plain_files import exists
 from hlmat_bench.core.samples import Source
 from hlmat_bench.core.text import cut
 from hlmat_bench.core.validation import Strict, validated
 from hlmat_bench.data.layouts.data_root import DataRoot
 from hlmat_bench.data.layouts.layout_settings import SourceSettings
 from hlmat_bench.data.layouts.problems import MissingFile
+from hlmat_bench.data.places import Place, alternatives, find
 from hlmat_bench.protocol import plugins
 from hlmat_bench.protocol.mask_settings import FilteringSettings, RefinementSettings
 from hlmat_bench.protocol.settings import ProtocolSettings
@@ -61,7 +61,8 @@ class Task(Strict):
         kind: what is measured.
         refinement: for a refinement task, the imperfect masks that episodes begin with.
         filtering: for a filtering task, how the masks are drawn whose IoU is asked for.
-        data: the file's section ``source``: which layout, and where its parts lie.
+        sources: the file's section ``source``, or a list of sections: which layout, and where its parts lie. The first
+            that lies there is taken.
         protocol: settings of the protocol that differ from its defaults.
         revision: which version of the data set.
         licence: the licence of the data.
@@ -79,7 +80,7 @@ class Task(Strict):
     kind: Literal["segmentation", "refinement", "filtering"] = "segmentation"
     refinement: RefinementSettings = RefinementSettings()
     filtering: FilteringSettings = FilteringSettings()
-    data: SourceSettings = Field(alias="source")
+    sources: tuple[SourceSettings, ...] = Field(alias="source")
     protocol: dict[str, Any] = Field(default_factory=dict)
     revision: str = ""
     licence: str = ""
@@ -126,10 +127,10 @@ class Task(Strict):
         Raises:
             UsageError: when the data is not there or damaged, or a setting does not fit.
         """
-        settings = self._settings(overrides or {})
-        root = self._root(data_root, settings)
+        place = self.place(data_root, overrides)
+        settings = place.settings
         try:
-            return settings.open(DataRoot(self.name, root, self.how_to_get, seed))
+            return settings.open(DataRoot(self.name, place.root, self.how_to_get, seed))
         except HlmatError:
             raise
         except Exception as error:
@@ -137,36 +138,50 @@ class Task(Strict):
                 raise
             raise PluginFailed(f"The layout {settings.kind} cannot read the data: {failure_words(error)}.") from error
 
-    def missing(self, data_root: str | os.PathLike[str] | None = None) -> str | None:
-        """Return a few words about what is missing; None when all files and folders that the samples need exist."""
-        try:
-            root = self._root(data_root, self.data)
-        except MissingFile:
-            return f"needs a data root: --data-root or {ENVIRONMENT}"
-        absent = [name for name in self.data.needed() if not exists(root / name)]
-        return f"needs {absent[0]} under {root}" if absent else None
+    @property
+    def reads_files(self) -> bool:
+        """Whether its samples are read from files; else they are drawn."""
+        return all(settings.needed() for settings in self.sources)
 
-    def _settings(self, overrides: Mapping[str, Any]) -> SourceSettings:
-        if not overrides:
-            return self.data
-        if "kind" in overrides:
-            raise UsageError(f"The layout of the task {self.name} is fixed; name another in a task file of your own.")
-        where = f"the data settings of {self.name}"
-        return validated(type(self.data), self.data.changed(overrides), where, section="data")
+    def place(
+        self, data_root: str | os.PathLike[str] | None = None, overrides: Mapping[str, Any] | None = None
+    ) -> Place:
+        """Return which of the task's layouts lies where; one that lacks least where none lies there whole.
 
-    def _root(self, data_root: str | os.PathLike[str] | None, settings: SourceSettings) -> Path:
-        """Return the folder that relative paths start from: the first that holds what is needed."""
+        Args:
+            data_root: see `source`.
+            overrides: see `source`.
+
+        Raises:
+            UsageError: when no folder is given, or a setting does not fit.
+        """
+        sources = self._settings(overrides or {})
         given = data_root or os.environ.get(ENVIRONMENT)
         roots = ([Path(given)] if given else []) + ([self._folder] if self._folder else [])
-        needed = settings.needed()
-        if not needed:
-            return Path()
-        if not roots:
+        if not roots and (needed := sources[0].needed()):
             raise MissingFile(
                 f"The task {self.name} needs {needed[0]}: give the folder that holds it with --data-root or the "
                 f"environment variable {ENVIRONMENT}{'; to get it, ' + self.how_to_get if self.how_to_get else ''}."
             )
-        return next((root for root in roots if all(exists(root / name) for name in needed)), roots[0])
+        return find(sources, roots or [Path()])
+
+    def missing(self, data_root: str | os.PathLike[str] | None = None) -> str | None:
+        """Return a few words about what is missing; None when all files and folders that the samples need exist."""
+        try:
+            place = self.place(data_root)
+        except MissingFile:
+            return f"needs a data root: --data-root or {ENVIRONMENT}"
+        return f"needs {place.lacking[0]} under {place.root}" if place.lacking else None
+
+    def _settings(self, overrides: Mapping[str, Any]) -> tuple[SourceSettings, ...]:
+        """Return the layouts and places with some settings replaced."""
+        if not overrides:
+            return self.sources
+        if "kind" in overrides:
+            raise UsageError(f"The layout of the task {self.name} is fixed; name another in a task file of your own.")
+        where = f"the data settings of {self.name}"
+        taken = [one for one in self.sources if overrides.keys() <= type(one).model_fields.keys()] or self.sources[:1]
+        return tuple(validated(type(one), one.changed(overrides), where, section="data") for one in taken)
 
 
 def load_task(name: str | os.PathLike[str], *, code: bool = True) -> Task:
@@ -227,7 +242,9 @@ def _shipped() -> dict[str, Task]:
 def _read(path: Path, *, code: bool = True) -> Task:
     values = _extended(_values(path))
     if "source" in values:
-        values["source"] = _source_settings(values["source"], path, code=code)
+        values["source"] = tuple(
+            settings for section in _sections(values) for settings in _source_settings(section, path, code=code)
+        )
     task = validated(Task, values, str(path))
     try:
         ProtocolSettings.build(task.protocol)
@@ -236,8 +253,14 @@ def _read(path: Path, *, code: bool = True) -> Task:
     return task
 
 
-def _source_settings(section: Any, path: Path, *, code: bool) -> SourceSettings:
-    """Return the section ``source`` of a task file as settings of the layout that it names.
+def _sections(values: Mapping[str, Any]) -> list[Any]:
+    """Return the sections ``source`` of a task file's fields: one, or a list of them."""
+    given = values["source"]
+    return given if isinstance(given, list) and given else [given]
+
+
+def _source_settings(section: Any, path: Path, *, code: bool) -> Iterator[SourceSettings]:
+    """Yield a section ``source`` of a task file as settings of the layout that it names, for each of its places.
 
     A layout's file that is named by a relative path lies relative to the folder of the task file.
     """
@@ -263,7 +286,8 @@ def _source_settings(section: Any, path: Path, *, code: bool) -> SourceSettings:
             f"The layout {found.identity} must be a class derived from SourceSettings with needed() and open(); "
             "docs/adding-a-layout.md shows one."
         )
-    return validated(made, section | {"kind": found.identity}, str(path), section="source")
+    for one in alternatives(section | {"kind": found.identity}, made, str(path)):
+        yield validated(made, one, str(path), section="source")
 
 
 def layouts() -> list[str]:
@@ -280,7 +304,10 @@ def _values(path: Path) -> dict[str, Any]:
 
 
 def _extended(values: dict[str, Any]) -> dict[str, Any]:
-    """Add the fields of the shipped task that it extends, if any; its own take precedence."""
+    """Add the fields of the shipped task that it extends, if any; its own take precedence.
+
+    A section ``source`` without a layout of its own replaces only the fields that it has.
+    """
     base = values.pop("extends", None)
     if base is None:
         return values
@@ -289,4 +316,7 @@ def _extended(values: dict[str, Any]) -> dict[str, Any]:
         raise unknown("task to extend", cut(str(base)), files, _LIST_HINT)
     inherited = _extended(_values(files[base]))
     inherited.pop("aliases", None)
+    section = values.get("source")
+    if isinstance(section, dict) and "kind" not in section:
+        values["source"] = [one | section for one in _sections(inherited)]
     return {**inherited, **values}

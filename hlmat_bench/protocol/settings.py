@@ -13,7 +13,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.validation import Strict, validated
 from hlmat_bench.protocol.interfaces import Question
-from hlmat_bench.protocol.prompts import DEFAULT_BOX_PROMPT, DEFAULT_PRM_PROMPT, DEFAULT_PROMPT
+from hlmat_bench.protocol.prompts import DEFAULT_BOX_PROMPT, DEFAULT_PRM_PROMPT, DEFAULT_PROMPT, offering_none
 
 PROTOCOL_ID = "hlmat/1"
 MOST_CLICKS = 1000
@@ -149,13 +149,24 @@ class ProtocolSettings(Strict):
         description="Encode the painted image as a JPEG of this quality (chroma 4:2:0) and decode it again before the "
         "model sees it, as SegAgent's evaluator did at 75; none: the model sees the pixels as they are.",
     )
+    no_target: bool = Field(
+        False,
+        description="The object of a sample may be absent: the prompt offers the answer No object, which ends the "
+        "episode with an empty mask. For tasks that have such samples.",
+    )
+    no_target_reply: str | None = Field(
+        None,
+        min_length=1,
+        description="With no_target, a reply that says it besides No object and its like: of a prompt or a model with "
+        "words of its own, such as [REJ].",
+    )
     history: bool = Field(
         False, description="The prompt also lists the clicks so far; else the model sees the current mask alone."
     )
     prompt: str = Field(
         DEFAULT_PROMPT,
         description="The instruction of a click, with the fields {expression}, {color}, {coordinates}, {form}, "
-        "{history}, {iou_range} and {iou_form}; @FILE reads it from a file.",
+        "{history}, {no_target}, {iou_range} and {iou_form}; @FILE reads it from a file.",
     )
     temperature: float = Field(
         0.0, ge=0, description="Temperature of the model's decoding; 0 is greedy. By default 1 with the strategy tree."
@@ -173,7 +184,13 @@ class ProtocolSettings(Strict):
         for name in OPTIONAL.keys() - used:
             if values.get(name) is not None:
                 raise ValueError(f"the strategy {strategy} does not use {name} here; leave it out")
-        chosen = {name: OPTIONAL[name] for name in used} | {k: v for k, v in values.items() if v is not None}
+        given = {name: value for name, value in values.items() if value is not None}
+        usual = {"prompt": DEFAULT_PROMPT} | {name: OPTIONAL[name] for name in used}
+        if given.get("no_target") is True:
+            usual |= {name: offering_none(usual[name]) for name in usual.keys() & _PROMPTS}
+        else:  # a model's catalogue entry may state it for all tasks
+            given.pop("no_target_reply", None)
+        chosen = usual | given
         if strategy == "tree" and chosen["candidates"] != 1 and not chosen.setdefault("temperature", 1.0):
             raise ValueError("the strategy tree draws different candidates, which needs a temperature above 0")
         if (strategy == "box-only" or is_state(values.get("initial"), BOX_STATES)) and (
@@ -188,6 +205,14 @@ class ProtocolSettings(Strict):
         if not is_state(value, INITIAL_STATES):
             raise ValueError(f"it is one of {', '.join(INITIAL_STATES)}")
         return value
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the settings as a manifest holds them.
+
+        Newer settings are left out where they have their defaults, so that older manifests keep their fingerprints.
+        """
+        newer = ("no_target", "no_target_reply")
+        return {name: value for name, value in self.model_dump(mode="json").items() if value or name not in newer}
 
     def with_prm(self, prm: str, needs: StrategyNeeds | None = None) -> ProtocolSettings:
         """Return these settings with a reward model, and the defaults that belong to it."""
@@ -237,6 +262,8 @@ class ProtocolSettings(Strict):
         return validated(cls, nested, "", what="setting", known=setting_names, context={"needs": needs})
 
 
+#: The settings that are prompts.
+_PROMPTS = frozenset({"prompt", "prm_prompt", "box_prompt"})
 #: The settings that only some strategies use.
 OPTIONAL: dict[str, Any] = {
     "candidates": 4,

@@ -34,8 +34,9 @@ class Strategy:
 
 async def box_only(play: Play) -> str:
     """Ask for the object's box, and take the segmenter's mask for it: the baseline without clicks."""
-    await play.do(*await ask_for_box(play))
-    return "box"
+    action, reply = await ask_for_box(play)
+    await play.do(action, reply)
+    return "none" if action.kind == "none" else "box"
 
 
 #: By the name that ``--strategy`` takes.

@@ -234,7 +234,7 @@ class RunSetup:
         )
 
     def _protocol(self) -> dict[str, Any]:
-        return {"id": PROTOCOL_ID, **self.settings.model_dump(mode="json"), **self.plan.names()}
+        return {"id": PROTOCOL_ID, **self.settings.to_json(), **self.plan.names()}
 
     def meter(self, max_requests: int | None = None, max_cost: float | None = None) -> UsageMeter:
         """Return a meter of the run's requests, with the limits that are given.
@@ -311,7 +311,7 @@ class RunSetup:
         policy: Policy
         opening: Future[Session] | None = None
         if self.reference is not None:
-            policy = ReferencePolicy(self.reference, truth, seed, pool)
+            policy = ReferencePolicy(self.reference, truth, seed, pool, no_target=self.settings.no_target)
         else:
             assert batcher is not None
             opening = encoders.submit(self.segmenter.open, image)

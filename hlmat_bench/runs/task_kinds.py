@@ -54,6 +54,11 @@ def check(task: Task, settings: ProtocolSettings) -> None:
     Raises:
         UsageError: where that is so.
     """
+    if task.kind != "segmentation" and settings.no_target:
+        raise UsageError(
+            f"Episodes of {task.name} are about given masks of an object that is there; leave no_target out, or choose "
+            "a task of the kind segmentation."
+        )
     if task.kind == "filtering" and settings.strategy != "predict":
         raise UsageError(
             f"Episodes of {task.name} have no clicks: it asks for the IoU of given masks; leave --strategy out."

@@ -24,7 +24,7 @@ from hlmat_bench.models.catalog import Catalog
 from hlmat_bench.protocol.settings import ProtocolSettings
 from hlmat_bench.runs.suites.definition import load_suite
 from hlmat_bench.runs.suites.expansion import expand
-from tests.fuzz.mutations import JSON, PICKLE, YAML
+from tests.fuzz.mutations import JSON, LINES, PICKLE, YAML
 from tests.fuzz.target import Target, as_json, as_text, as_yaml, own_folder, put
 
 
@@ -32,12 +32,13 @@ from tests.fuzz.target import Target, as_json, as_text, as_yaml, own_folder, put
 def _data(name: str) -> Path:
     """Return a folder of this name with a small data set in all layouts."""
     folder = own_folder(f"data-{name}")
-    for name in ("images", "masks"):
+    for name in ("images", "masks", "val"):
         (folder / name).mkdir()
     pixels = np.random.default_rng(0).integers(0, 256, (2, 20, 30, 3), dtype=np.uint8)
     for number in range(2):
         Image.fromarray(pixels[number]).save(folder / "images" / f"{number}.png")
         Image.fromarray((np.arange(600) < 300).reshape(20, 30)).save(folder / "masks" / f"{number}.png")
+    Image.fromarray(pixels[0]).save(folder / "val" / "0.jpg")
     (folder / "only.txt").write_text("0\n")
     (folder / "refs.p").write_bytes(_refs()[0])
     (folder / "instances.json").write_bytes(_instances()[0])
@@ -50,7 +51,7 @@ def _data_file(name: str, source: dict[str, str]) -> Callable[[bytes], None]:
     """Return a reader of a data set in which one file holds the input."""
 
     def read(data: bytes) -> None:
-        folder = _data(f"{source['kind']}-{name}")
+        folder = _data(f"{source['kind']}-{Path(name).name}")
         (folder / name).write_bytes(data)
         (folder / "own.yaml").write_text(json.dumps({"name": "own", "source": source}))
         check(load_task(folder / "own.yaml"))
@@ -60,6 +61,9 @@ def _data_file(name: str, source: dict[str, str]) -> Callable[[bytes], None]:
 
 _REFER = {"kind": "refer", "refs": "refs.p", "instances": "instances.json", "images": "images", "split": "val"}
 _COCO = {"kind": "coco", "annotations": "instances.json", "images": "images"}
+_GREFS = {**_REFER, "kind": "grefcoco", "refs": "grefs.json"}
+_REASON = {"kind": "reasonseg", "folder": "val"}
+_LINES = {"kind": "jsonl", "annotations": "rows.jsonl", "images": "images"}
 _SEG = {"kind": "segagent", "annotations": "segagent.json", "images": "images", "coco_name": "{id}.png"}
 
 
@@ -86,6 +90,32 @@ def _refs() -> list[bytes]:
         for n in range(2)
     ]
     return [pickle.dumps(refs, protocol) for protocol in (0, 2, 5)]
+
+
+def _grefs() -> list[bytes]:
+    named = [[0], [0, 0], [-1], 1]
+    refs = [
+        {"ref_id": n, "ann_id": one, "image_id": int(one == 1), "split": "val", "sentences": [{"sent": "it"}]}
+        | {"category_id": [1], "no_target": one == [-1]}
+        for n, one in enumerate(named)
+    ]
+    return [json.dumps(refs).encode()]
+
+
+def _reason() -> list[bytes]:
+    points = [[1.5, 2], [20, 2], [-3, 25]]
+    shapes = [{"label": label, "points": points} for label in ("target", "ignore", "flag", "x")]
+    value = {"text": ["the café", "it"], "is_sentence": False, "shapes": shapes, "version": "4.5"}
+    return [json.dumps(value).encode()]
+
+
+def _rows() -> list[bytes]:
+    shapes: list[Any] = [dict(masks.encode(np.tri(20, 30))), _POLYGON]
+    rows = [
+        {"idx": n, "image_path": f"{n}.png", "caption": "it", "segmentation": shape, "height": 20, "width": 30}
+        for n, shape in enumerate(shapes)
+    ]
+    return [b"\n".join(json.dumps(row).encode() for row in rows)]
 
 
 _SEGAGENT = {
@@ -126,10 +156,10 @@ def _task(data: bytes) -> None:
     path.write_bytes(data)
     task = load_task(path)
     task.missing()
-    if getattr(task.data, "count", 0) > _FEW:  # Scenes take as long as there are.
+    if getattr(task.sources[0], "count", 0) > _FEW:  # Scenes take as long as there are.
         return
     source = task.source()
-    if task.data.kind != "synth":
+    if task.sources[0].kind != "synth":
         check(task)
     sample = source.samples()[0]
     source.image(sample), source.truth(sample)
@@ -230,6 +260,9 @@ TARGETS = (
     Target("instances", _data_file("instances.json", _REFER), _instances, JSON),
     Target("coco", _data_file("instances.json", _COCO), _instances, JSON),
     Target("segagent", _data_file("segagent.json", _SEG), as_json(_SEGAGENT), JSON),
+    Target("grefs", _data_file("grefs.json", _GREFS), _grefs, JSON),
+    Target("reasonseg", _data_file("val/0.json", _REASON), _reason, JSON),
+    Target("jsonl", _data_file("rows.jsonl", _LINES), _rows, LINES),
     Target("tables", _data_file("expressions.csv", {"kind": "table"}), lambda: _TABLES),
     Target("captions", _captions, lambda: _CAPTIONS),
     Target("tasks", _task, _tasks, YAML),

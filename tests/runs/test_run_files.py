@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 import hlmat_bench
 from hlmat_bench.core.errors import UsageError
@@ -204,3 +205,24 @@ def test_a_merge_keeps_lines_as_they_are(task: str, tool: str, tmp_path: Path) -
     assert sorted(lines[0] + lines[1]) == sorted(lines[2])
     assert (tmp_path / "merged" / MEASURES).read_bytes().count(b"\n") == len(lines[0])
     assert Run(tmp_path / "merged").scores()["n"] == 40
+
+
+def test_a_run_goes_on_and_shards_merge_where_the_same_data_lie_elsewhere(
+    boxes: Path, tool: str, tmp_path: Path
+) -> None:
+    task = tmp_path / "boxes.yaml"
+    places = {"images": ["images", "coco/images"], "masks": ["masks", "coco/masks"]}
+    task.write_text(yaml.safe_dump({"name": "boxes", "source": {"kind": "table", **places}}))
+    here, there = tmp_path / "here", tmp_path / "there"
+    shutil.copytree(boxes, here)
+    shutil.copytree(boxes, there / "coco")
+    (there / "expressions.csv").write_bytes((boxes / "expressions.csv").read_bytes())
+    first = hlmat_bench.run("oracle", str(task), tool, out=tmp_path / "run", limit=2, data_root=here)
+    more = hlmat_bench.run("oracle", str(task), tool, out=tmp_path / "run", limit=3, data_root=there)
+    assert len(list(first.episodes())) == len(list(more.episodes())) == 3
+    halves = [
+        hlmat_bench.run("oracle", str(task), tool, out=tmp_path / str(n), shard=f"{n}/2", data_root=root).folder
+        for n, root in ((1, here), (2, there))
+    ]
+    shards.merge(halves, tmp_path / "whole")
+    assert Run(tmp_path / "whole").scores()["n"] == 40

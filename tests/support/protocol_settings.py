@@ -20,6 +20,8 @@ OTHERS: dict[str, tuple[dict[str, object], object]] = {
     "overlay.color": ({}, "red"),
     "overlay.alpha": ({}, 0.25),
     "jpeg": ({}, 75),
+    "no_target": ({}, True),
+    "no_target_reply": ({"no_target": True}, "[REJ]"),
     "history": ({}, True),
     "prompt": ({}, "Click {expression}."),
     "temperature": ({}, 0.7),

@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from hlmat_bench.core.plain_files import exists, is_file
 from hlmat_bench.core.text import cut
+from hlmat_bench.data.layouts import hub_cache
 from hlmat_bench.data.layouts.json_csv import same
 from hlmat_bench.data.layouts.problems import BadAnnotation, MissingFile, valid_name
 
@@ -55,7 +56,7 @@ class DataRoot:
         return path
 
     def _existing(self, name: str) -> Path:
-        path = self.root / name
+        path = place_of(self.root, name)
         if not name.isascii() and not exists(path):
             path = _found(self.root, path)
         if not exists(path):
@@ -74,12 +75,23 @@ class DataRoot:
             return MissingFile(f"{who} needs {shown}, which is not under {cut(str(self.root))}: {advice}.")
         return MissingFile(f"{who} needs {shown}, which does not exist: {advice}.")
 
+    def named(self, name: str) -> str:
+        """Return the name of a place in the form for a manifest; see `shown`."""
+        return hub_cache.named(name) if name.startswith(hub_cache.PREFIX) else self.shown(self.root / name)
+
     def shown(self, path: Path) -> str:
         """Return a path in the form for a manifest: relative to the root, or else only its last part."""
         try:
             return path.relative_to(self.root).as_posix()
         except ValueError:
             return path.name
+
+
+def place_of(root: Path, name: str) -> Path:
+    """Return the path of a place under the root, or of ``hub:OWNER/REPO/PATH`` in the cache of the hub."""
+    if name.startswith(hub_cache.PREFIX):
+        return hub_cache.cached(name) or root / name
+    return root / name
 
 
 def inside(folder: Path, name: str, where: str) -> Path:

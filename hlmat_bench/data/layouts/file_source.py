@@ -21,7 +21,7 @@ from hlmat_bench.data.layouts.data_root import DataRoot
 from hlmat_bench.data.layouts.image_files import AS_USUAL, ImageReader, read_header
 from hlmat_bench.data.layouts.json_csv import read_text, same
 from hlmat_bench.data.layouts.layout_settings import FileSettings
-from hlmat_bench.data.layouts.masks import MaskFile, Segmentation, TruthShape
+from hlmat_bench.data.layouts.masks import MaskFile, NoObject, Segmentation, TruthShape
 from hlmat_bench.data.layouts.problems import (
     BadAnnotation,
     DataProblem,
@@ -123,6 +123,11 @@ class FileSource:
         self._check_there(sample)
         _pixels(sample).shape.check_size(size, f"The sample {sample.id}", self._how)
 
+    def absent(self) -> int:
+        """Return how many of the samples' files do not exist, each counted once."""
+        keys = {_pixels(sample) for sample in self._samples}
+        return sum(not is_file(path) for path in {path for key in keys for path in (key.image, *key.shape.files())})
+
     def truth_key(self, sample: Sample) -> Hashable:
         """Return a value that is equal for two samples if they have the same image and the same ground truth."""
         return _pixels(sample)
@@ -134,7 +139,7 @@ class FileSource:
             yield from claims.doubts(shape, truth.mask, f"The sample {sample.id}")
         if "orientation" not in self._settings.model_fields_set:
             header = self._reader.header(_pixels(sample).image)
-            own = None if isinstance(shape, Segmentation) else read_header(shape.files()[0], self._how)
+            own = read_header(shape.files()[0], self._how) if shape.files() else None
             size, tag = (own.size, own.orientation) if own else (truth.mask.shape, 1)
             if tag != header.orientation and (tag != 1 or size == header.stored):
                 yield Doubt(
@@ -153,6 +158,10 @@ class FileSource:
         """Return the end of a sentence that says which setting fits the file of a blank mask; empty if none does."""
         shape = _pixels(sample).shape
         return shape.advice(self._how) if isinstance(shape, MaskFile) else ""
+
+    def has_no_object(self, sample: Sample) -> bool:
+        """Return whether the annotation says that the sample's expression refers to nothing in the image."""
+        return isinstance(_pixels(sample).shape, NoObject)
 
     def may_be_empty(self) -> bool:
         """Return whether the settings allow that nearly all masks are empty or full."""

@@ -22,7 +22,8 @@ mask has another size than the image; the segmentation or the expression is miss
 _SPELLINGS = {"mis-sized": "missized", "size": "missized"}
 _PATH = "path"
 DataPath = Annotated[str, _PATH]
-"""A file or folder, relative to the data root."""
+"""A file or folder, relative to the data root, or ``hub:OWNER/REPO/PATH`` in the cache of the Hugging Face hub. In a
+task file it may be a list of places, of which the first that exists is taken."""
 OptionalPath = Annotated[str | None, _PATH]
 
 
@@ -59,12 +60,14 @@ class SourceSettings(Strict, ABC):
         return self.model_dump(exclude_unset=True) | new
 
     def _absolute(self, name: str, value: Any) -> Any:
-        if self._is_path(name) and isinstance(value, str) and value.startswith("."):
+        if self.is_path(name) and isinstance(value, str) and value.startswith("."):
             return str(Path(value).resolve())
         return value
 
-    def _is_path(self, name: str) -> bool:
-        field = type(self).model_fields.get(name)
+    @classmethod
+    def is_path(cls, name: str) -> bool:
+        """Return whether a setting is a path under the data root."""
+        field = cls.model_fields.get(name)
         return field is not None and _PATH in field.metadata
 
 
@@ -120,6 +123,6 @@ class FileSettings(SourceSettings):
     def about(self, place: DataRoot) -> dict[str, Any]:
         """Return the settings for a manifest, without the paths of this machine."""
         return {
-            name: valid(place.shown(place.root / value)) if self._is_path(name) else value
+            name: valid(place.named(value)) if self.is_path(name) else value
             for name, value in self.model_dump(mode="json", exclude_none=True).items()
         }

@@ -118,6 +118,34 @@ class Segmentation:
         return ()
 
 
+@dataclass(frozen=True, slots=True)
+class NoObject:
+    """The ground truth of an expression that, as its annotation says, refers to nothing in the image: an empty mask.
+
+    Attributes:
+        size: (height, width) of the image in the annotations.
+    """
+
+    size: Size
+
+    def truth(self, size: Size, where: str, how: ReadSettings = AS_USUAL) -> Truth:
+        """See `TruthShape.truth`."""
+        self.check_size(size, where, how)
+        return Truth(np.zeros(size, dtype=bool))
+
+    def check_size(self, size: Size, where: str, how: ReadSettings = AS_USUAL) -> None:
+        """See `TruthShape.check_size`."""
+        check_fits(self.size, size, where, how)
+
+    def definition(self) -> bytes:
+        """See `TruthShape.definition`."""
+        return f"no object {self.size}".encode()
+
+    def files(self) -> tuple[Path, ...]:
+        """Return no file."""
+        return ()
+
+
 def decode(value: Any, size: Size, where: str) -> Mask:
     """Return the mask of a segmentation (https://cocodataset.org/#format-data), bool (H, W).
 
@@ -221,15 +249,24 @@ def _polygons(polygons: list[list[Any]], size: Size, where: str) -> Mask:
     from pycocotools import mask as coco
 
     for polygon in polygons:
-        _check_polygon(polygon, size, where)
+        check_polygon(polygon, size, where)
     real = [polygon for polygon in polygons if len(polygon) >= 2 * _POINTS]
     if not real:
         raise BadAnnotation(f"{where} has no polygon of {_POINTS} points or more; correct it.")
     return coco.decode(coco.merge(coco.frPyObjects(real, *size))).astype(bool, order="C")  # type: ignore[no-any-return]
 
 
-def _check_polygon(polygon: list[Any], size: Size, where: str) -> None:
-    """Refuse polygons for which pycocotools, which is written in C, gives wrong masks or needs any amount of memory."""
+def check_polygon(polygon: list[Any], size: Size, where: str) -> None:
+    """Refuse polygons for which libraries in C give wrong masks or need any amount of memory.
+
+    Args:
+        polygon: [x0, y0, x1, y1, ...] in pixels.
+        size: (height, width) of the image.
+        where: the name of the annotation in error messages.
+
+    Raises:
+        BadAnnotation: when the polygon is no list of points, or is far outside the image.
+    """
     if len(polygon) % 2 or not all(_is_number(number) for number in polygon):
         raise BadAnnotation(f"{where} has a polygon that is no list x0, y0, x1, y1, ...; correct it.")
     height, width = size

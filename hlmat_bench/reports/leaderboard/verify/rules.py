@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from hlmat_bench.actions import Action
+from hlmat_bench.actions import DRAWING, Action
 from hlmat_bench.clicks import Click
 from hlmat_bench.core import masks
 from hlmat_bench.core.errors import UsageError
@@ -46,6 +46,8 @@ class Rules:
         self._track: str = protocol["track"]
         self._budget: int = protocol["budget"]
         self._prm = protocol.get("prm")
+        self._no_target = bool(protocol.get("no_target"))
+        self._no_target_reply = protocol.get("no_target_reply")
         self._candidates_drawn = protocol.get("candidates")
         self._resize = Resize.named(manifest.resize)
         try:
@@ -102,11 +104,11 @@ class Rules:
     def _step(self, episode: Episode, step: Step, clicks: Sequence[Click]) -> Iterator[Mismatch]:
         """Check that what was done is what the reply means in this state."""
         action, place = step.action, at(episode.sample_id, step.t, "action")
-        does = action.kind in ("click", "box")
+        does = action.kind in DRAWING
         meant = Action("invalid", reason="api")
         if step.raw is not None:
             reply = Reply(step.raw, finish=step.finish)
-            meant = self._meant(episode, reply, first=step.t == 1, clicks=clicks)
+            meant = self._meant(episode, reply, step.t, clicks)
             meant = box_alone(meant) if self._strategy == "box-only" else meant
         if (does or self._strategy in STRATEGIES) and _unrated(meant) != _unrated(action):
             yield Mismatch(place, f"says {json.dumps(action.to_json())}, but the reply {json.dumps(meant.to_json())}")
@@ -116,9 +118,21 @@ class Rules:
                 f"says {action.predicted_iou}, but the reply {meant.predicted_iou}",
             )
 
-    def _meant(self, episode: Episode, reply: Reply, *, first: bool = True, clicks: Sequence[Click] = ()) -> Action:
-        frame = self._resize.frame(episode.size)
-        return interpret(reply, self._points, episode.size, frame, track=self._track, first=first, clicks=clicks)
+    def _meant(self, episode: Episode, reply: Reply, t: int = 1, clicks: Sequence[Click] = ()) -> Action:
+        """Return what a reply means as that to step t."""
+        before = episode.mask_at(t - 1) if self._no_target else None
+        return interpret(
+            reply,
+            self._points,
+            episode.size,
+            self._resize.frame(episode.size),
+            track=self._track,
+            first=t == 1,
+            clicks=clicks,
+            no_target=self._no_target,
+            no_target_reply=self._no_target_reply,
+            empty=before is None or not masks.area(before),
+        )
 
     def _candidates(self, episode: Episode, step: Step) -> Iterator[Mismatch]:
         """Check that the recorded candidate rewards match the replies and that the best candidate was taken."""
@@ -132,7 +146,7 @@ class Rules:
             yield Mismatch(place, "the one that was taken is not the one that is said to be worth most")
         for each in tried:
             judgement = each["judgement"]
-            by_truth, draws = self._prm in ("oracle", "noisy"), each["action"]["kind"] in ("click", "box")
+            by_truth, draws = self._prm in ("oracle", "noisy"), each["action"]["kind"] in DRAWING
             if judgement is None and (by_truth or not draws):
                 continue  # the model was not asked
             reply = Reply(judgement or "", finish=each.get("finish"))
@@ -149,7 +163,7 @@ class Rules:
         right = {
             **dict.fromkeys(ends, True),
             "budget": "budget" in ends and why in (None, "unknown"),
-            "box": self._strategy == "box-only",
+            "box": self._strategy == "box-only" and "none" not in ends,
             "converged": why in ("converged", "unknown"),
             "falling": why in ("falling", "unknown"),
         }

@@ -1,0 +1,78 @@
+"""The commands of the group ``data``: which data sets are here, where they lie, and whether they are whole."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from hlmat_bench.cli import options
+from hlmat_bench.cli.settings import settings as settings_of
+
+app = typer.Typer(help="Find and check the data sets of tasks.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_data(data_root: options.DataRoot = None) -> None:
+    """List which tasks have their data on this machine, in which layout, and whether they are complete."""
+    from hlmat_bench.cli import console
+    from hlmat_bench.data.inventory import holding
+    from hlmat_bench.data.tasks import load_task, task_names
+
+    names, rows, absent = task_names(), [], []
+    with console.progress("looking for data") as progress:
+        for number, name in enumerate(names, start=1):
+            found = holding(load_task(name), data_root)
+            if found.state == "absent":
+                absent.append(name)
+            else:
+                rows.append((name, found.state, found.layout, found.words))
+            progress(number, len(names))
+    console.table(("task", "data", "layout", "what is there"), rows)
+    if absent:
+        console.say(f"\nNot here: {', '.join(absent)}. `hlmat-bench data where TASK` says what is missing.")
+
+
+@app.command()
+def where(
+    task: Annotated[str, typer.Argument(help="A task's name or YAML file.")],
+    data_root: options.DataRoot = None,
+    set_: options.Settings = None,
+) -> None:
+    """Show where the data of a task lie and in which layout; exit code 2 if something is missing."""
+    from hlmat_bench.cli import console
+    from hlmat_bench.data.inventory import parts
+    from hlmat_bench.data.tasks import load_task
+
+    chosen = load_task(task)
+    place = chosen.place(data_root, _overrides(set_))
+    if place.lacking:
+        chosen.source(data_root, overrides=_overrides(set_))
+    if not chosen.reads_files:
+        console.say(f"{chosen.name} needs no files: its samples are drawn from the seed.")
+        return
+    console.say(f"{chosen.name}: layout {place.settings.kind}, under {place.root}")
+    console.table(("part", "path"), [(name, str(path)) for name, path, there in parts(place) if there])
+
+
+@app.command()
+def check(
+    task: Annotated[str, typer.Argument(help="A task's name or YAML file.")],
+    data_root: options.DataRoot = None,
+    seed: options.Seed = 0,
+    set_: options.Settings = None,
+) -> None:
+    """Count a task's images, refs and expressions, and check every file; exit code 1 if something is wrong."""
+    from hlmat_bench.cli import console
+    from hlmat_bench.data.check import check as check_all
+    from hlmat_bench.data.tasks import load_task
+
+    with console.progress(f"checking {task}") as progress:
+        report = check_all(load_task(task), data_root, seed, overrides=_overrides(set_), progress=progress)
+    console.say(report.text())
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+def _overrides(set_: list[str] | None) -> dict[str, Any]:
+    return {key.removeprefix("data."): value for key, value in settings_of(set_ or []).items()}
