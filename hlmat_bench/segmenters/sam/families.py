@@ -1,7 +1,8 @@
 """The families of Segment Anything Models: their common properties, their sizes, and the sources of their weights.
 
 Sources: Kirillov et al., arXiv 2304.02643 (SAM); Ke et al., arXiv 2306.01567 (SAM-HQ); Ravi et al., arXiv 2408.00714
-(SAM 2); Carion et al., arXiv 2511.16719 (SAM 3); Zhou et al., arXiv 2501.07256 (EdgeTAM). How images are prepared and
+(SAM 2); Carion et al., arXiv 2511.16719 (SAM 3); Zhou et al., arXiv 2501.07256 (EdgeTAM);
+Zhang et al., arXiv 2306.14289 (MobileSAM). How images are prepared and
 masks brought to full size: the image processors of transformers.
 """
 
@@ -23,7 +24,7 @@ class Family:
     Attributes:
         name: the name of the family, e.g. ``"SAM 2"``.
         any: the name of the segmenter that takes every size of the family.
-        model: the network's class in transformers.
+        model: the network's class in transformers; empty where it has none.
         config: the class of its configuration.
         repository: where the authors' own files are linked from.
         types: the ``model_type`` of the checkpoints that the class reads; checkpoints for videos contain the network
@@ -113,6 +114,18 @@ EDGETAM = Family(
     "Apache-2.0",
     needs=("torchvision", "timm"),
 )
+MOBILE_SAM = Family(
+    "MobileSAM",
+    "mobilesam",
+    "",
+    "",
+    "github.com/ChaoningZhang/MobileSAM",
+    (),
+    "Apache-2.0",
+    stretched=False,
+    bound=None,
+    needs=("pillow", "timm"),
+)
 FAMILIES = (SAM, SAM_HQ, SAM_2, SAM_3, EDGETAM)
 
 
@@ -143,6 +156,8 @@ class Variant:
         terms = " (once you accepted its licence there)" if self.family.gated else ""
         hub = f", or {self.hub_id} on the Hugging Face hub{terms}" if self.hub_id else ""
         file = f"the authors' file {self.file}" if self.file else "a file of the authors"
+        if not self.family.model:
+            return f"Name {file} (linked from {self.family.repository}), as checkpoint=."
         return (
             f"Name a folder of {self.family.name} weights that transformers saved{hub}, as pretrained=; or {file} "
             f"(linked from {self.family.repository}), as checkpoint=."
@@ -182,13 +197,14 @@ VARIANTS: Mapping[str, Variant] = {
         Variant("sam2", SAM_2),
         Variant("sam3", SAM_3, "facebook/sam3", file="sam3.pt"),
         Variant("edgetam", EDGETAM, "yonigozlan/EdgeTAM-hf", file="edgetam.pt"),
+        Variant("mobilesam", MOBILE_SAM, file="mobile_sam.pt"),
     )
 }
 
 
 def alike(family: Family, size: tuple[int, int] | None, occlusion: bool | None = None) -> list[Variant]:
     """Return the variants of a family with one size and release; those of every release where ``occlusion`` is None."""
-    named = [variant for variant in VARIANTS.values() if variant.family is family and variant.hub_id]
+    named = [variant for variant in VARIANTS.values() if variant.family is family and variant.file]
     return [v for v in named if v.size == size and (occlusion is None or v.occlusion in (None, occlusion))]
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from hlmat_bench.segmenters.sam.families import EDGETAM, SAM, SAM_2, SAM_3, SAM_HQ, Family, alike
+from hlmat_bench.segmenters.sam.families import EDGETAM, MOBILE_SAM, SAM, SAM_2, SAM_3, SAM_HQ, Family, alike
 
 SIMPLECLICK = "a SimpleClick"
 """The value of `Known.what` for SimpleClick."""
@@ -119,7 +119,7 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[[_TensorNames], Known]], ...] = (
         _fixed("the detector of a SAM 3 alone", "Take the weights of the whole SAM 3."),
     ),
     (("mask_decoder.final_output_upscaling_layers.",), _fixed("an EfficientSAM", _NOT_READ)),
-    (("image_encoder.patch_embed.seq.", "mask_decoder."), _fixed("a MobileSAM", _NOT_READ)),
+    (("image_encoder.patch_embed.seq.", "mask_decoder."), lambda state: _read(MOBILE_SAM)),
     (("image_encoder.backbone.input_stem.",), _fixed("an EfficientViT-SAM", _NOT_READ)),
     (("image_encoder.blocks.0.Adapter.",), _fixed("a SAM with adapter layers, such as SAM-Med2D", _NOT_READ)),
     (("vision_encoder.",), _of_transformers),

@@ -179,22 +179,27 @@ class Network(Protocol):
 
 
 class OfficialNetwork:
-    """SAM through the package segment-anything. Only the image encoder runs in ``dtype``."""
+    """A network of the package segment-anything with its weights. Only the image encoder runs in ``dtype``.
 
-    family = SAM
+    Args:
+        family: its family.
+        sam: the network.
+        files: the checkpoint's file.
+        wrapping: the wrapping of its tensors.
+        device: the device that it runs on.
+        dtype: number type of the image encoder.
+    """
+
     library = "segment-anything"
     original = ""
 
-    def __init__(self, architecture: SamArchitecture, file: str, device: torch.device, dtype: torch.dtype) -> None:
-        what = f"SAM {architecture.name}"
-        self.files = weights.checkpoint_file(file, what=what, source=architecture.source)
-        self.square = SAM.square(architecture.input_size)
-        self.device, self.dtype = device, dtype
-        self._sam = build(architecture)
-        state, self.wrapping = weights.unwrapped(weights.load(self.files))
-        _check_state(state, self._sam.state_dict(), architecture, self.files)
-        self._sam.load_state_dict(state)
-        self._sam.eval().to(device).image_encoder.to(dtype)
+    def __init__(
+        self, family: Family, sam: Any, files: Path, wrapping: str, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        self.family, self.files, self.wrapping, self.device, self.dtype = family, files, wrapping, device, dtype
+        self._sam = sam.eval().to(device)
+        self._sam.image_encoder.to(dtype)
+        self.square = family.square(sam.prompt_encoder.input_image_size[0])
         self.mask_side: int = self._sam.prompt_encoder.mask_input_size[0]
         self._positions = self._sam.prompt_encoder.get_dense_pe().detach()
 
@@ -216,8 +221,22 @@ class OfficialNetwork:
         return logits, scores
 
 
-def build(architecture: SamArchitecture) -> Any:
-    """Return the official network with random weights."""
+def load(architecture: SamArchitecture, file: str, device: torch.device, dtype: torch.dtype) -> OfficialNetwork:
+    """Return SAM with the weights of one of its authors' files.
+
+    Raises:
+        UsageError: when the file does not exist, is damaged, or holds anything but this SAM.
+    """
+    path = weights.checkpoint_file(file, what=f"SAM {architecture.name}", source=architecture.source)
+    sam = build(architecture)
+    state, wrapping = weights.unwrapped(weights.load(path))
+    _check_state(state, sam.state_dict(), architecture, path)
+    sam.load_state_dict(state)
+    return OfficialNetwork(SAM, sam, path, wrapping, device, dtype)
+
+
+def build(architecture: SamArchitecture, encoder: Any = None) -> Any:
+    """Return the official network with random weights, with its own image encoder or another one."""
     import torch
     from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, TwoWayTransformer
     from segment_anything.modeling import Sam as Official
@@ -225,7 +244,8 @@ def build(architecture: SamArchitecture) -> Any:
     a, patch = architecture, 16
     grid = a.input_size // patch
     return Official(
-        image_encoder=ImageEncoderViT(
+        image_encoder=encoder
+        or ImageEncoderViT(
             img_size=a.input_size,
             patch_size=patch,
             embed_dim=a.width,
