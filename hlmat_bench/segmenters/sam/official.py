@@ -228,8 +228,10 @@ def load(architecture: SamArchitecture, file: str, device: torch.device, dtype: 
         UsageError: when the file does not exist, is damaged, or holds anything but this SAM.
     """
     path = weights.checkpoint_file(file, what=f"SAM {architecture.name}", source=architecture.source)
-    sam = build(architecture)
     state, wrapping = weights.unwrapped(weights.load(path))
+    if (known := known_checkpoints.describe(state)) and known.family is not SAM:
+        raise UsageError(f"{path} is no checkpoint of SAM {architecture.name}: it is {known.what}. {known.advice}")
+    sam = build(architecture)
     _check_state(state, sam.state_dict(), architecture, path)
     sam.load_state_dict(state)
     return OfficialNetwork(SAM, sam, path, wrapping, device, dtype)
@@ -281,8 +283,6 @@ def build(architecture: SamArchitecture, encoder: Any = None) -> Any:
 
 def _check_state(state: Any, expected: Mapping[str, Any], architecture: SamArchitecture, file: Path) -> None:
     """Raise `UsageError` unless a loaded checkpoint contains exactly the expected tensors."""
-    if (known := known_checkpoints.describe(state)) and known.family is not SAM:
-        raise UsageError(f"{file} is no checkpoint of SAM {architecture.name}: it is {known.what}. {known.advice}")
     if not isinstance(state, dict) or not all(
         isinstance(name, str) and hasattr(value, "shape") for name, value in state.items()
     ):

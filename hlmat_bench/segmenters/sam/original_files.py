@@ -216,7 +216,12 @@ def _of_sam_2(state: names.Tensors) -> dict[str, Any] | None:
 def _of_edgetam(state: names.Tensors) -> dict[str, Any]:
     """Return the configuration of an EdgeTAM; its encoder is named in ``sam2/configs/edgetam.yaml`` of EdgeTAM."""
     arguments = {"in_chans": 3, "features_only": True, "out_indices": [0, 1, 2, 3]}
-    backbone = {"model_type": "timm_wrapper", "architecture": "repvit_m1.dist_in1k", "model_args": arguments}
+    backbone = {
+        "model_type": "timm_wrapper",
+        "architecture": "repvit_m1.dist_in1k",
+        "model_args": arguments,
+        "num_classes": 1000,  # of the classifier, which is not built
+    }
     return {"vision_config": {"backbone_config": backbone}}
 
 
