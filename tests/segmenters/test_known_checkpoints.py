@@ -115,7 +115,7 @@ OTHERS = [
         "a SAM 3",
         "checkpoint= of sam3.",
     ),
-    (sam_like(1, 0, "image_encoder.patch_embed.seq.0.c.weight"), "a MobileSAM", "take sam_b"),
+    (sam_like(1, 0, "image_encoder.patch_embed.seq.0.c.weight"), "a MobileSAM", "checkpoint= of mobilesam."),
     (
         sam_like(1, 0, "image_encoder.patch_embed.seq.0.c.weight", "mask_decoder.hf_token.weight"),
         "a Light HQ-SAM",
