@@ -192,6 +192,7 @@ FACTS = {
         licence=variant.family.licence,
         weights=variant.hub_id or variant.file or "any of the family",
         start_mask=True,
+        file=variant.file if variant.hub_id else "",
     )
     for variant in VARIANTS.values()
 }

@@ -34,6 +34,7 @@ class Family:
         side: side of the square that is the network's input, in pixels, in the public checkpoints.
         stretched, mean, std: see `hlmat_bench.segmenters.sam.preprocessing.InputSquare`.
         bound: logits that are fed back are first clipped to [-bound, bound]; None for no clipping.
+        corrected: what is not as its library computes it, as part of the spec; empty where nothing is.
         needs: required packages, other than torch, transformers and safetensors.
     """
 
@@ -50,6 +51,7 @@ class Family:
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     bound: float | None = 32.0
+    corrected: str = ""
     needs: tuple[str, ...] = ("torchvision",)
 
     def square(self, side: int) -> InputSquare:
@@ -87,6 +89,7 @@ SAM_HQ = Family(
     "Apache-2.0",
     stretched=False,
     bound=None,
+    corrected="image features in the mask decoder",
 )
 SAM_2 = Family(
     "SAM 2", "sam2", "Sam2Model", "Sam2Config", "github.com/facebookresearch/sam2", ("sam2", "sam2_video"), "Apache-2.0"
