@@ -11,7 +11,7 @@ from hlmat_bench.clicks import Click
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.types import Box, Size
 from hlmat_bench.points import IouUnit, PointFormat, Unit
-from hlmat_bench.points.answers import answer_in, begins_with_stop, last, refuses, says_stop, stops_at_last
+from hlmat_bench.points.answers import ReplyParts, answer_in, begins_with_stop, last, refuses, says_stop, stops_at_last
 from hlmat_bench.points.no_object import (
     answer_of,
     begins_with_no_object,
@@ -132,22 +132,21 @@ def parse(
         if not (begins_with_stop(_IOU.sub(" ", before + text)) if action.kind == "stop" else begins):
             action = Action("invalid", reason="parse")
     if no_target:
-        words = _IOU.sub(" ", text)
-        if cut_off or answer.alone:
-            says = begins_with_no_object(_IOU.sub(" ", before) + words, cut_off=cut_off)
-        else:
-            says = says_no_object(words) or is_one_of(answer_of(said, words), forms)
-        action = _unless_absent(action, words, says)
+        action = _unless_absent(action, answer, _IOU.sub(" ", text), forms, cut_off=cut_off)
     return replace(action, predicted_iou=predicted)
 
 
-def _unless_absent(action: Action, words: str, says: bool) -> Action:
+def _unless_absent(action: Action, answer: ReplyParts, words: str, forms: Collection[str], *, cut_off: bool) -> Action:
     """Return an action as it was read, or ``none`` where the reply says instead that there is no such object.
 
     A click or a box with these words alone on the last line means two things, and is invalid.
     """
     if action.kind in ("click", "box"):
         return Action("invalid", reason="parse") if says_no_object_at_last(words) else action
+    if cut_off or answer.alone:
+        says = begins_with_no_object(_IOU.sub(" ", answer.said), cut_off=cut_off)
+    else:
+        says = says_no_object(words) or is_one_of(answer_of(answer.said, words), forms)
     return Action("none") if says else action
 
 

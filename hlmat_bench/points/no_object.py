@@ -21,13 +21,23 @@ _NOUN = (
     r"(?: (?:that |which )?(?:match(?:es|ing)?|fits?|fitting|corresponds?(?:ing)? to|of|like) (?:the|this|that)"
     r"(?: (?:given )?(?:description|expression|query|phrase|prompt|kind|type))?)?"
 )
-_NAME = r"(?P<name>[^\W\d][\w' -]{0,90}?)"
+_NAME = r"(?P<name>[^\W\d][\w'\" -]{0,90}?|\"[\w'\" -]{1,90}?)"
 _IMAGE = r"(?:the|this) (?:(?:given|provided|shown|whole|entire) )?(?:image|picture|photo|photograph|scene)"
 _HERE = rf" (?:in|within|on) {_IMAGE}"
 _SEEN = r"(?:present|visible|found|seen|detected|identified|shown|depicted)"
 _IS_SEEN = rf"(?: (?:(?:is|are|was|were|can be|could be) )?{_SEEN}| exists?)?"
 _NO = r"(?:there (?:is|are|was|were|seems to be|appears to be) )?(?:no|not any|not an?)"
 _THE = r"(?:the|this|that|these|those|such an?|such)"
+_DESCRIBED = (
+    r"(?:that |which )?(?:match(?:es|ing)?|fits?|fitting)"
+    r" (?:the|this|that) (?:description|expression|query|phrase|prompt)"
+)
+#: What may stand alone on a line, whatever the other lines say.
+_WORDS = re.compile(
+    rf"no {_NOUN}{_IS_SEEN}(?:{_HERE})?|(?:object|target) not (?:present|found)(?:{_HERE})?"
+    r"|没有(?:该|此|目标)?(?:物体|对象|目标)",
+    re.IGNORECASE,
+)
 _SENTENCES = [
     re.compile(sentence, re.IGNORECASE)
     for sentence in (
@@ -37,8 +47,12 @@ _SENTENCES = [
         rf"{_THE} (?:{_NOUN}|{_NAME}) (?:is|are|was|were) not(?: {_SEEN})?{_HERE}",
         rf"{_THE} {_NOUN} (?:does|do) not exist(?:{_HERE})?",
         rf"{_THE} {_NAME} (?:does|do) not (?:exist|appear){_HERE}",
-        rf"{_IMAGE} does not (?:contain|show|include|have|depict) (?:any|an?|the|such an?) (?:{_NOUN}|{_NAME})",
-        rf"(?:i|we) do not see (?:any|an?|the|such an?) (?:{_NOUN}|{_NAME}){_HERE}",
+        rf"(?:{_THE} {_NOUN}|it) (?:is|are) (?:absent from|not in) {_IMAGE}",
+        rf"(?:no objects?|(?:there is )?nothing)(?:{_HERE})? {_DESCRIBED}(?:{_HERE})?",
+        rf"{_IMAGE} (?:does not (?:contain|show|include|have|depict) (?:any|an?|the|such an?)"
+        rf"|(?:contains|shows|includes|has|depicts) no) (?:{_NOUN}|{_NAME})",
+        rf"(?:i|we) (?:do not see (?:any|an?|the|such an?)|see no) (?:{_NOUN}|{_NAME}){_HERE}",
+        rf"(?:in|within|on) {_IMAGE},? there (?:is|are) no (?:{_NOUN}|{_NAME})",
         r"(?:图中|图片中|图像中|画面中)?(?:没有|不存在)(?:这样的|该|此|目标|对应的?|符合描述的)?(?:物体|对象|目标)",
         r"(?:该|此|目标)?(?:物体|对象|目标)(?:在图(?:片|像)?中)?不存在",
     )
@@ -56,7 +70,7 @@ _OTHER_THINGS = re.compile(
 _NOT = re.compile(r"\b(is|are|was|were|does|do)n't\b", re.IGNORECASE)
 _THERE_IS = re.compile(r"\bthere's\b", re.IGNORECASE)
 _LEAD = re.compile(
-    r"(?:(?:i am|i'm) (?:sorry|afraid)|sorry|unfortunately|it (?:seems|appears|looks like)(?: that)?)\W{1,3}"
+    r"\A(?:(?:i am|i'm) (?:sorry|afraid)|sorry|unfortunately|no(?=,)|it (?:seems|appears|looks like)(?: that)?)\W{1,3}"
     r"(?:but |that )?",
     re.IGNORECASE,
 )
@@ -82,9 +96,10 @@ def says_no_object(text: str) -> bool:
         text: the final answer in a reply, with ASCII punctuation.
     """
     fields = (double or single for double, single in _FIELD.findall(text))
-    if _CALL.search(text) or any(map(is_no_object, (*text.splitlines(), *fields))):
+    lines = (line for line in text.splitlines() if 0 < len(line) <= _LONGEST_SENTENCE and not _asks(line))
+    if _CALL.search(text) or any(_WORDS.fullmatch(_normal(line)) for line in lines) or any(map(is_no_object, fields)):
         return True
-    plain = _LEAD.sub("", undecorated(text), count=1)
+    plain = _LEAD.sub("", undecorated(text))
     if CONTINUES.search(plain) or refuses(plain):
         return False
     sentences = [sentence for sentence in _BETWEEN_SENTENCES.split(plain) if sentence and sentence.strip()]
@@ -104,11 +119,23 @@ def says_no_object_at_last(text: str) -> bool:
 
 def is_no_object(value: object) -> bool:
     """Return whether one sentence, or the value of a field, is such a statement and nothing else."""
-    if not isinstance(value, str) or len(value) > _LONGEST_SENTENCE or value.rstrip(" *_\"'`").endswith("?"):
+    if not isinstance(value, str) or len(value) > _LONGEST_SENTENCE or _asks(value):
         return False
-    plain = " ".join(_NOT.sub(r"\1 not", _THERE_IS.sub("there is", undecorated(value))).split())
-    found = [match for sentence in _SENTENCES if (match := sentence.fullmatch(_LEAD.sub("", plain, count=1)))]
+    plain = _LEAD.sub("", _normal(value))
+    if _WORDS.fullmatch(plain):
+        return True
+    found = [match for sentence in _SENTENCES if (match := sentence.fullmatch(plain))]
     return any(not _OTHER_THINGS.search(match.groupdict().get("name") or "") for match in found)
+
+
+def _normal(sentence: str) -> str:
+    """Return a sentence without markup and short forms, its words one space apart; ``no_object`` has two."""
+    plain = undecorated(sentence).replace("_", " ")
+    return " ".join(_NOT.sub(r"\1 not", _THERE_IS.sub("there is", plain)).split())
+
+
+def _asks(sentence: str) -> bool:
+    return sentence.rstrip(" *_\"'`").endswith("?")
 
 
 def answer_of(said: str, final: str) -> str:
@@ -124,4 +151,4 @@ def is_one_of(answer: str, forms: Collection[str]) -> bool:
 
 
 def _plain(text: str) -> str:
-    return " ".join(text.lower().split()).strip(" .!*\"'`")
+    return " ".join(text.lower().split()).strip(" .,:;!*\"'`")

@@ -132,6 +132,10 @@ class RunSpec:
         data = data or self.open_data(look=look)
         plan = task_kinds.plan_for(data.task, settings, data.source, data.source.samples(), data.samples)
         reference = find_reference(choice.plugin, choice.options)
+        if settings.annotator is not None and reference is None:
+            raise UsageError(
+                f"The strategy {settings.strategy} clicks by the ground truth and asks no model; take --model oracle."
+            )
         tool = segmenter or make_segmenter(self.segmenter, self.embedding_cache)
         check_segmenter(tool, settings, needs_box=plan.needs_box)
         made = None if reference else choice.make()
@@ -218,7 +222,8 @@ class RunSetup:
         Args:
             argv: the command line.
         """
-        return manifest.build(
+        rollouts = {} if self.plan.rollouts is None else {"rollouts": dict(self.plan.rollouts)}
+        return rollouts | manifest.build(
             argv=argv,
             model=self.model_spec,
             task=task_spec(self.data.task, self.data.source),

@@ -189,6 +189,9 @@ def test_masks_that_are_empty_on_purpose_are_no_problem(data: Path) -> None:
     assert report.ok
     assert report.without_object == 92
     assert "  of these, expressions for no object: 92\n" in report.text() + "\n"
+    assert "no_target: true" in report.warnings["expressions for no object"].examples[0]
+    allowed = load_task(write_task(data, SOURCE | {"split": "val"}, protocol={"no_target": True}))
+    assert not check(allowed).warnings
     source = open_task(data)
     look(source, source.samples())
     values = instances()
@@ -198,6 +201,19 @@ def test_masks_that_are_empty_on_purpose_are_no_problem(data: Path) -> None:
     assert check(task).problems["empty masks"].count == 3
     source = open_task(data)
     with pytest.raises(UsageError, match="masks of 3 of 3 samples are empty"):
+        look(source, source.samples())
+
+
+def test_polygons_that_are_no_pixels_are_found_in_unions_as_well(data: Path) -> None:
+    values = instances()
+    for item in values["annotations"]:
+        item["segmentation"] = [[0.125, 0.25, 0.5, 0.25, 0.5, 0.75]]
+    write_json(data / "instances.json", values)
+    write_json(data / "grefs(unc).json", [ref(0, [-1], "nothing"), ref(1, [10, 11], "both")])
+    report = check(load_task(write_task(data, SOURCE | {"split": "val"})))
+    assert report.problems["polygons that are not in pixels"].count == 2
+    source = open_task(data)
+    with pytest.raises(UsageError, match="own/1/0 has a polygon whose coordinates are all in 0..1"):
         look(source, source.samples())
 
 

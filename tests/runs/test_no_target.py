@@ -235,3 +235,8 @@ def test_a_submitter_cannot_say_it_for_the_model(absent: str, tool: str, tmp_pat
     assert level is None
     assert len(findings) == 1
     assert 'step 2, action: says {"kind": "none"}, but the reply {"kind": "stop"}' in findings[0]
+
+
+@pytest.mark.parametrize("split", ["val", "testA", "testB"])
+def test_the_tasks_of_grefcoco_allow_the_answer(split: str) -> None:
+    assert load_task(f"gres_grefcoco_{split}").protocol["no_target"] is True

@@ -9,24 +9,18 @@ crowds. A reference without a sentence is no sample: the published file has some
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pydantic import Field
 
-from hlmat_bench.core.samples import Truth
-from hlmat_bench.core.types import Size
 from hlmat_bench.data.layouts.coco_file import Id, Instances, ListedImage
 from hlmat_bench.data.layouts.data_root import DataRoot
 from hlmat_bench.data.layouts.file_source import FileSource
-from hlmat_bench.data.layouts.image_files import AS_USUAL, ReadSettings
 from hlmat_bench.data.layouts.json_csv import take_id
 from hlmat_bench.data.layouts.layout_settings import DataPath
-from hlmat_bench.data.layouts.masks import NoObject, Segmentation
 from hlmat_bench.data.layouts.problems import BadAnnotation, Doubt
 from hlmat_bench.data.layouts.refer import NO_OBJECT, Referent, ReferSettings, of_split
+from hlmat_bench.data.layouts.targets import NoObject, Union
 
 _TARGETS = "targets"
 """The tag that says how many objects an expression refers to."""
@@ -74,30 +68,6 @@ class GRefCocoSettings(ReferSettings):
         if len(shapes) == 1:
             return Referent(shapes[0], {_TARGETS: "one"})
         return Referent(Union(shapes), {_TARGETS: "several"})
-
-
-@dataclass(frozen=True, slots=True)
-class Union:
-    """The ground truth of a reference to several annotations; see `TruthShape`."""
-
-    parts: tuple[Segmentation, ...]
-
-    def truth(self, size: Size, where: str, how: ReadSettings = AS_USUAL) -> Truth:
-        """See `TruthShape.truth`."""
-        return Truth(np.logical_or.reduce([part.truth(size, where, how).mask for part in self.parts]))
-
-    def check_size(self, size: Size, where: str, how: ReadSettings = AS_USUAL) -> None:
-        """See `TruthShape.check_size`."""
-        for part in self.parts:
-            part.check_size(size, where, how)
-
-    def definition(self) -> bytes:
-        """See `TruthShape.definition`."""
-        return b"+".join(part.definition() for part in self.parts)
-
-    def files(self) -> tuple[Path, ...]:
-        """Return no file, because the segmentations are in the annotation file."""
-        return ()
 
 
 LAYOUTS = {"grefcoco": GRefCocoSettings}

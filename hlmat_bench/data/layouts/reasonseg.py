@@ -28,7 +28,7 @@ from hlmat_bench.data.layouts.file_source import FileSource, LeftOut, Pixels
 from hlmat_bench.data.layouts.image_files import AS_USUAL, ReadSettings
 from hlmat_bench.data.layouts.json_csv import parse_json, take, take_texts
 from hlmat_bench.data.layouts.layout_settings import DataPath, FileSettings
-from hlmat_bench.data.layouts.masks import check_polygon
+from hlmat_bench.data.layouts.masks import check_polygon, is_number
 from hlmat_bench.data.layouts.problems import BadAnnotation, Unannotated
 
 _IMAGE, _ANNOTATION = ".jpg", ".json"
@@ -120,7 +120,8 @@ class Painting:
         shapes = [(ignored, _points(polygon, size, where)) for ignored, polygon in json.loads(self.packed)]
         areas = [int(_painted(np.zeros(size, np.uint8), points, 1).sum()) for _, points in shapes]
         values = np.zeros(size, np.uint8)
-        # LISA sorts by the area with numpy's argsort and reverses: of two of one area, the first in the file is on top.
+        # LISA reverses np.argsort(areas): of two of one area, the first in the file is on top. That sort is not stable
+        # on every processor (numpy has several), so LISA's masks of such shapes differ between machines; these do not.
         for place in np.argsort(areas, kind="stable")[::-1]:
             ignored, points = shapes[place]
             _painted(values, points, 2 if ignored else 1)
@@ -140,7 +141,10 @@ class Painting:
 
 
 def _flat(points: list[Any], where: str) -> list[Any]:
-    if not points or not all(isinstance(point, list) and len(point) == 2 for point in points):
+    """Return points [[x, y], ...] as [x, y, ...], after a check of their form."""
+    if not points or not all(
+        isinstance(point, list) and len(point) == 2 and all(map(is_number, point)) for point in points
+    ):
         raise BadAnnotation(f"{where} should have a list of points [x, y]; correct the annotation.")
     return [number for point in points for number in point]
 

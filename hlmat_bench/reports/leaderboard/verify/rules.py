@@ -17,13 +17,14 @@ from hlmat_bench.protocol.initial import box_alone
 from hlmat_bench.protocol.interfaces import Reply
 from hlmat_bench.protocol.records import Episode, Step
 from hlmat_bench.protocol.search import Convergence, preference
-from hlmat_bench.protocol.settings import BOX_STATES, StopSettings, is_state
+from hlmat_bench.protocol.settings import BOX_STATES, AnnotatorSettings, StopSettings, shares_of
 from hlmat_bench.protocol.state import ended, interpret
 from hlmat_bench.protocol.strategies import STRATEGIES
 from hlmat_bench.reports.leaderboard.entry import Manifest
 from hlmat_bench.reports.leaderboard.verify.findings import Mismatch, at
 
 _SEARCHES = ("prm", "tree")
+_BOXED = frozenset(state.partition("=")[0] for state in BOX_STATES)
 
 
 class Rules:
@@ -52,6 +53,7 @@ class Rules:
         self._resize = Resize.named(manifest.resize)
         try:
             self._stopping = StopSettings(**protocol.get("stop") or {})
+            self._annotator = AnnotatorSettings(**protocol.get("annotator") or {})
             self._points = PointFormat(**manifest.points)
         except (TypeError, ValueError) as error:
             raise UsageError(f"The manifest's points or stop are none: {error}.") from error
@@ -78,17 +80,23 @@ class Rules:
         mask, box = begin["mask"], begin.get("box")
         if episode.error is not None and begin["kind"] == "empty":
             kind = "empty"  # the model could not be asked for its box
+        if kind == "varied" and begin["kind"] in self._varied():
+            kind = begin["kind"]
         if begin["kind"] != kind:
             yield Mismatch(
                 at(episode.sample_id, 0, "kind"), f"says {begin['kind']}, but the episodes of this run begin {kind}"
             )
-        boxed = is_state(self._initial, BOX_STATES) and kind != "empty"
+        boxed = kind in _BOXED
         if (mask is not None) != (box is not None if boxed else kind != "empty"):
             yield Mismatch(at(episode.sample_id, 0, "mask"), f"is not what an episode that begins {kind} can have")
         if box is None:
             return
         if (found := self._box(episode, kind)) != box:
             yield Mismatch(at(episode.sample_id, 0, "box"), f"says {box}, but {found} is found")
+
+    def _varied(self) -> set[str]:
+        """Return the kinds of initial states that a run of varied ones has; points are one of the generated masks."""
+        return {"generated" if name == "points" else name for name in shares_of(self._initial)}
 
     def _box(self, episode: Episode, kind: str) -> list[int] | None:
         """Return the box that an episode of this kind begins with."""
@@ -166,6 +174,8 @@ class Rules:
             "box": self._strategy == "box-only" and "none" not in ends,
             "converged": why in ("converged", "unknown"),
             "falling": why in ("falling", "unknown"),
+            "reached": self._strategy == "annotate" and _last_iou(episode) >= self._annotator.stop_iou,
+            "exhausted": self._strategy == "annotate",
         }
         over = why == "over" or any(
             ended(actions[:t], self._budget, deterministic=False) is not None for t in range(len(actions))
@@ -194,6 +204,11 @@ class Rules:
                 return "over"
             why = convergence.after(step.chosen_value())
         return why
+
+
+def _last_iou(episode: Episode) -> float:
+    iou: float = episode.steps[-1].iou if episode.steps else episode.initial["iou"]
+    return iou
 
 
 def _unrated(action: Action) -> Action:
