@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from hlmat_bench.clicks import Click
@@ -118,6 +120,18 @@ def test_a_size_that_no_author_published_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path, "sam2.pt", hollow(fewer))
     assert "a SAM 2.1 of no official size" in complaint("sam2", path)
     assert "a SAM 2.1 other than sam2.1_t: name the segmenter sam2." in complaint("sam2.1_t", path)
+
+
+@settings(max_examples=40)
+@given(data=st.data())
+def test_a_file_with_a_tensor_of_another_shape_is_refused_in_a_sentence(
+    data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    shapes = shapes_of("reduced_sam_hq.pth")
+    name = data.draw(st.sampled_from(sorted(shapes)))
+    shape = data.draw(st.lists(st.integers(0, 40), max_size=4).map(tuple).filter(lambda one: one != shapes[name]))
+    path = written(tmp_path_factory.mktemp("odd"), "odd.pth", hollow(shapes | {name: shape}))
+    assert str(path) in complaint("samhq", path)
 
 
 # Other forms of the same weights
