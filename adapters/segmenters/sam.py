@@ -1,7 +1,9 @@
-"""The Segment Anything Models as interactive segmenters: SAM, SAM-HQ, SAM 2 and 2.1, SAM 3, EdgeTAM, MobileSAM.
+"""The Segment Anything Models as interactive segmenters: SAM, SAM-HQ, SAM 2 and 2.1, SAM 3, EdgeTAM, MobileSAM,
+EfficientSAM.
 
 All run through transformers, with its own files (``pretrained=``) or those of the authors (``checkpoint=``); the
-authors' files of SAM run through the package segment-anything, with the same masks, and so does MobileSAM's.
+authors' files of SAM run through the package segment-anything, with the same masks, and so does MobileSAM's;
+EfficientSAM's run through code of this project.
 `hlmat_bench.segmenters.sam.segmenter` has their common code, `hlmat_bench.segmenters.sam.families` their differences.
 """
 
@@ -14,7 +16,7 @@ from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.networks import device as local
 from hlmat_bench.protocol.interfaces import Facts
 from hlmat_bench.segmenters.sam import official, original_files
-from hlmat_bench.segmenters.sam.families import MOBILE_SAM, SAM, VARIANTS, Family, Variant
+from hlmat_bench.segmenters.sam.families import EFFICIENT_SAM, MOBILE_SAM, SAM, VARIANTS, Family, Variant
 from hlmat_bench.segmenters.sam.official import VIT_B, VIT_H, VIT_L, OfficialNetwork, SamArchitecture
 from hlmat_bench.segmenters.sam.segmenter import SamSegmenter
 from hlmat_bench.segmenters.sam.transformers import TransformersNetwork, from_pretrained
@@ -36,6 +38,8 @@ def missing(name: str) -> str | None:
 
 def _needed(family: Family) -> tuple[str, ...]:
     """Return the packages that a family other than SAM needs."""
+    if family is EFFICIENT_SAM:
+        return _OFFICIAL
     return (*_OFFICIAL, "timm") if family is MOBILE_SAM else (*_TRANSFORMERS, *family.needs)
 
 
@@ -136,6 +140,47 @@ class LaterSam(SamSegmenter):
         )
 
 
+class EfficientSam(SamSegmenter):
+    """An EfficientSAM. Its network is shown the first six points, without negative clicks, and takes no mask.
+
+    Args:
+        variant: the variant to load.
+        checkpoint: a file of the authors.
+        device, dtype, cache_mb, embedding_cache, embedding_cache_gb: see `Sam`.
+
+    Raises:
+        UsageError: when a package is missing, or the weights are missing, damaged or those of another network.
+    """
+
+    def __init__(
+        self,
+        variant: Variant,
+        *,
+        checkpoint: str | None = None,
+        device: str = "auto",
+        dtype: str = "float32",
+        cache_mb: int = 1024,
+        embedding_cache: str | None = None,
+        embedding_cache_gb: float = 20,
+    ) -> None:
+        if not checkpoint:
+            raise UsageError(f"{variant.name} needs its weights. {variant.source}")
+        _check_options(False, cache_mb, embedding_cache, embedding_cache_gb)
+        local.require(*_needed(variant.family))
+        from hlmat_bench.segmenters.sam import efficient  # it imports torch
+
+        with local.computing(variant.name):
+            network = efficient.load(variant, checkpoint, local.device(device), local.dtype(dtype))
+        super().__init__(
+            variant.name,
+            network,
+            feedback=False,
+            cache_mb=cache_mb,
+            embedding_cache=embedding_cache,
+            embedding_cache_gb=embedding_cache_gb,
+        )
+
+
 def _network(
     variant: Variant, checkpoint: str | None, pretrained: str | None, device: torch.device, dtype: torch.dtype
 ) -> OfficialNetwork | TransformersNetwork:
@@ -180,18 +225,22 @@ def _check_options(feedback: object, cache_mb: object, embedding_cache: object, 
 SEGMENTERS = {
     **{a.segmenter: functools.partial(Sam, a) for a in (VIT_B, VIT_L, VIT_H)},
     "sam": functools.partial(Sam, None),
-    **{v.name: functools.partial(LaterSam, v) for v in VARIANTS.values() if v.family is not SAM},
+    **{
+        v.name: functools.partial(EfficientSam if v.family is EFFICIENT_SAM else LaterSam, v)
+        for v in VARIANTS.values()
+        if v.family is not SAM
+    },
 }
 
 FACTS = {
     variant.name: Facts(
         box=True,
-        negative_clicks=True,
-        previous_logits=True,
+        negative_clicks=variant.family.negative_clicks,
+        previous_logits=variant.family.takes_mask,
         input_size=str(variant.family.side),
         licence=variant.family.licence,
         weights=variant.hub_id or variant.file or "any of the family",
-        start_mask=True,
+        start_mask=variant.family.takes_mask,
         file=variant.file if variant.hub_id else "",
     )
     for variant in VARIANTS.values()

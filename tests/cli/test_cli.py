@@ -53,7 +53,7 @@ def test_left_out_samples_are_counted_and_no_pass(boxes: Path, tmp_path: Path) -
             ["res_refcoco_val", "res_refcocoplus_testB", "res_refcocog_test", "hres_dis", "hres_synth", "grabcut"],
         ),
         ("models", ["oracle", "gt-box", "center", "random", "empty", "hf", "openai", "replay", "scripted"]),
-        ("segmenters", ["graphcut", "sam_b", "samhq_h", "sam2_t", "sam2.1_l", "sam3", "edgetam"]),
+        ("segmenters", ["graphcut", "sam_b", "samhq_h", "sam2_t", "sam2.1_l", "sam3", "edgetam", "efficientsam_t"]),
     ],
 )
 def test_lists_name_everything_and_say_whether_it_runs_here(command: str, names: list[str]) -> None:
@@ -71,6 +71,7 @@ def test_lists_name_everything_and_say_whether_it_runs_here(command: str, names:
     if command == "segmenters":
         assert [listed["sam3"][name] for name in abilities] == ["yes", "yes", "yes", "yes"]
         assert [listed["graphcut"][name] for name in abilities] == ["no", "yes", "no", "yes"]
+        assert [listed["efficientsam_t"][name] for name in abilities] == ["yes", "no", "no", "no"]
         assert listed["sam2.1_l"]["weights"] == "facebook/sam2.1-hiera-large or sam2.1_hiera_large.pt"
     if command == "tasks":
         assert "needs a data root" in listed["hres_dis"]["can run here"]

@@ -124,7 +124,7 @@ OTHERS = [
     (
         {"model": sam_like(192, 12, "mask_decoder.final_output_upscaling_layers.0.0.bias")},
         "an EfficientSAM",
-        "take sam_b",
+        "checkpoint= of efficientsam_t.",
     ),
     (sam_like(1, 0, "image_encoder.backbone.input_stem.op_list.0.conv.weight"), "an EfficientViT-SAM", "take sam_b"),
     ({"model": sam_like(768, 12, "image_encoder.blocks.0.Adapter.channel.0.weight")}, "SAM-Med2D", "take sam_b"),

@@ -31,6 +31,8 @@ OFFICIAL = {
     },
     "edgetam.pt": "edgetam",
     "mobile_sam.pt": "mobilesam",
+    "efficient_sam_vitt.pt": "efficientsam_t",
+    "efficient_sam_vits.pt": "efficientsam_s",
     "sam3.pt": "sam3",
 }
 RECORDED = {
@@ -42,9 +44,9 @@ RECORDED = {
 
 
 def written(folder: Path, file: str, tensors: dict[str, torch.Tensor]) -> Path:
-    """Write tensors as the authors do: those of the networks for videos under ``model``."""
-    video = file.startswith(("sam2", "edgetam", "sam3"))
-    torch.save({"model": tensors} if video else tensors, folder / file)
+    """Write tensors as the authors do: those of the networks for videos and of EfficientSAM under ``model``."""
+    inside = file.startswith(("sam2", "edgetam", "sam3", "efficient_sam"))
+    torch.save({"model": tensors} if inside else tensors, folder / file)
     return folder / file
 
 
@@ -93,14 +95,15 @@ def test_candidates_of_a_sam_hq_get_the_masks_they_get_alone(tmp_path: Path) -> 
 @pytest.mark.parametrize("file", OFFICIAL)
 def test_each_official_file_is_named_to_the_segmenters_of_other_files(file: str, tmp_path: Path) -> None:
     path = written(tmp_path, file, hollow(shapes_of(file)))
-    for name in ("samhq_b", "sam2_t", "sam2.1_l", "sam3", "edgetam", "mobilesam", "sam_b"):
+    for name in ("samhq_b", "sam2_t", "sam2.1_l", "sam3", "edgetam", "mobilesam", "efficientsam_t", "sam_b"):
         if name != OFFICIAL[file]:
             message = complaint(name, path)
             assert f"checkpoint= of {OFFICIAL[file]}." in message or f"name the segmenter {OFFICIAL[file]}." in message
 
 
 @pytest.mark.parametrize(
-    "file", ["sam_hq_vit_b.pth", "sam2.1_hiera_large.pt", "edgetam.pt", "mobile_sam.pt", "sam3.pt"]
+    "file",
+    ["sam_hq_vit_b.pth", "sam2.1_hiera_large.pt", "edgetam.pt", "mobile_sam.pt", "efficient_sam_vitt.pt", "sam3.pt"],
 )
 def test_every_tensor_must_have_its_place_and_every_place_its_tensor(file: str, tmp_path: Path) -> None:
     shapes = shapes_of(file)

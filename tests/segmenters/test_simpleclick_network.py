@@ -14,8 +14,9 @@ import torch
 from PIL import Image as Pillow
 
 from hlmat_bench.clicks import Click
+from hlmat_bench.segmenters.plain_vit import positions
 from hlmat_bench.segmenters.simpleclick import predictor as simpleclick_predictor
-from hlmat_bench.segmenters.simpleclick.network import PlainVit, SimpleClickNetwork, click_maps, positions
+from hlmat_bench.segmenters.simpleclick.network import PlainVit, SimpleClickNetwork, click_maps
 from hlmat_bench.segmenters.simpleclick.predictor import Predictor, PredictorState, extent
 from hlmat_bench.segmenters.simpleclick.zoom_in import Crop, ZoomIn
 from hlmat_bench.testing import TINY_SIMPLECLICK

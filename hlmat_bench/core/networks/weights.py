@@ -11,6 +11,7 @@ import pickle
 import struct
 import textwrap
 import threading
+import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -238,7 +239,19 @@ def load(path: Path, *, inert: Sequence[str] = ()) -> Any:
                 f"it holds Python objects of {packages}, and reading those would run code; take a file with "
                 "only tensors from its official source"
             )
+        elif member := _archived(path):
+            why = f"it is an archive of {member}; unpack it, and name that file"
         raise UsageError(f"{path} is no checkpoint that can be read safely: {why}.") from error
+
+
+def _archived(path: Path) -> str:
+    """Return the name of a checkpoint inside a zip archive; empty where the file is none. torch's files are, too."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, *_DAMAGED):
+        return ""
+    return next((name for name in names if name.endswith((".pt", ".pth", ".safetensors"))), "")
 
 
 def _packages_in(path: Path) -> str:

@@ -2,8 +2,8 @@
 
 Sources: Kirillov et al., arXiv 2304.02643 (SAM); Ke et al., arXiv 2306.01567 (SAM-HQ); Ravi et al., arXiv 2408.00714
 (SAM 2); Carion et al., arXiv 2511.16719 (SAM 3); Zhou et al., arXiv 2501.07256 (EdgeTAM);
-Zhang et al., arXiv 2306.14289 (MobileSAM). How images are prepared and
-masks brought to full size: the image processors of transformers.
+Zhang et al., arXiv 2306.14289 (MobileSAM); Xiong et al., arXiv 2312.00863 (EfficientSAM). How images are prepared and
+masks brought to full size: the image processors of transformers, and for EfficientSAM its own code.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hlmat_bench.segmenters.sam.preprocessing import IMAGENET_MEAN, IMAGENET_STD, InputSquare
+from hlmat_bench.segmenters.sam.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Enlarging, InputSquare, Resizer
 
 _HALF = (127.5, 127.5, 127.5)
 
@@ -32,10 +32,15 @@ class Family:
         licence: the licence of the public weights.
         gated: whether the hub requires users to accept the licence before a download.
         side: side of the square that is the network's input, in pixels, in the public checkpoints.
-        stretched, mean, std: see `hlmat_bench.segmenters.sam.preprocessing.InputSquare`.
+        stretched, mean, std, enlarged: see `hlmat_bench.segmenters.sam.preprocessing.InputSquare`.
         bound: logits that are fed back are first clipped to [-bound, bound]; None for no clipping.
         corrected: what is not as its library computes it, as part of the spec; empty where nothing is.
         needs: required packages, other than torch, transformers and safetensors.
+        negative_clicks: whether the network can tell a negative click from a positive one; otherwise it is shown only
+            the positive ones.
+        most_points: the most points that the network is shown, the first ones; a box is two of them, which come
+            before the clicks. None for no limit.
+        takes_mask: whether an earlier mask can be an input of the network.
     """
 
     name: str
@@ -53,16 +58,20 @@ class Family:
     bound: float | None = 32.0
     corrected: str = ""
     needs: tuple[str, ...] = ("torchvision",)
+    enlarged: Enlarging = "bilinear"
+    negative_clicks: bool = True
+    most_points: int | None = None
+    takes_mask: bool = True
 
     def square(self, side: int) -> InputSquare:
         """Return the preprocessing for a network whose input is a square of ``side`` pixels.
 
         Pillow resizes images for SAM, as in the original code, so that both code paths give the same masks; torchvision
-        resizes them for the other families, as in transformers.
+        resizes them for the families of transformers, as it does there, and torch for EfficientSAM, as its original.
         """
-        return InputSquare(
-            side, self.stretched, "pillow" if "pillow" in self.needs else "torchvision", self.mean, self.std
-        )
+        packages: tuple[Resizer, ...] = ("pillow", "torchvision")
+        resizer: Resizer = next((package for package in packages if package in self.needs), "torch")
+        return InputSquare(side, self.stretched, resizer, self.mean, self.std, self.enlarged)
 
 
 # The predictors of SAM 2 (sam2/sam2_image_predictor.py), and of SAM 3 and EdgeTAM after it, clip the logits that they
@@ -128,6 +137,21 @@ MOBILE_SAM = Family(
     stretched=False,
     bound=None,
     needs=("pillow", "timm"),
+)
+EFFICIENT_SAM = Family(
+    "EfficientSAM",
+    "efficientsam",
+    "",
+    "",
+    "github.com/yformer/EfficientSAM",
+    (),
+    "Apache-2.0",
+    bound=None,
+    needs=(),
+    enlarged="bicubic",
+    negative_clicks=False,
+    most_points=6,
+    takes_mask=False,
 )
 FAMILIES = (SAM, SAM_HQ, SAM_2, SAM_3, EDGETAM)
 
@@ -201,6 +225,9 @@ VARIANTS: Mapping[str, Variant] = {
         Variant("sam3", SAM_3, "facebook/sam3", file="sam3.pt"),
         Variant("edgetam", EDGETAM, "yonigozlan/EdgeTAM-hf", file="edgetam.pt"),
         Variant("mobilesam", MOBILE_SAM, file="mobile_sam.pt"),
+        Variant("efficientsam_t", EFFICIENT_SAM, size=(192, 12), file="efficient_sam_vitt.pt"),
+        Variant("efficientsam_s", EFFICIENT_SAM, size=(384, 12), file="efficient_sam_vits.pt"),
+        Variant("efficientsam", EFFICIENT_SAM),
     )
 }
 

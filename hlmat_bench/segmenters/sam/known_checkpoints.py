@@ -10,7 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from hlmat_bench.segmenters.sam.families import EDGETAM, MOBILE_SAM, SAM, SAM_2, SAM_3, SAM_HQ, Family, alike
+from hlmat_bench.segmenters.sam.families import (
+    EDGETAM,
+    EFFICIENT_SAM,
+    MOBILE_SAM,
+    SAM,
+    SAM_2,
+    SAM_3,
+    SAM_HQ,
+    Family,
+    alike,
+)
 
 SIMPLECLICK = "a SimpleClick"
 """The value of `Known.what` for SimpleClick."""
@@ -81,6 +91,10 @@ def _sam_hq(state: _TensorNames) -> Known:
     return _read(SAM_HQ, _vit(state))
 
 
+def _efficient_sam(state: _TensorNames) -> Known:
+    return _read(EFFICIENT_SAM, _vit(state), what="an EfficientSAM")
+
+
 def _sam_2(state: _TensorNames) -> Known:
     trunk = "image_encoder.trunk."
     size = _width(state, f"{trunk}patch_embed.proj.bias"), _blocks(state, f"{trunk}blocks.")
@@ -118,7 +132,7 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[[_TensorNames], Known]], ...] = (
         ("detector.backbone.vision_backbone.",),
         _fixed("the detector of a SAM 3 alone", "Take the weights of the whole SAM 3."),
     ),
-    (("mask_decoder.final_output_upscaling_layers.",), _fixed("an EfficientSAM", _NOT_READ)),
+    (("mask_decoder.final_output_upscaling_layers.",), _efficient_sam),
     (("image_encoder.patch_embed.seq.", "mask_decoder."), lambda state: _read(MOBILE_SAM)),
     (("image_encoder.backbone.input_stem.",), _fixed("an EfficientViT-SAM", _NOT_READ)),
     (("image_encoder.blocks.0.Adapter.",), _fixed("a SAM with adapter layers, such as SAM-Med2D", _NOT_READ)),

@@ -7,7 +7,6 @@ The rest is the package segment-anything, as in the original. Source of names an
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,9 +14,8 @@ from segment_anything.modeling.common import LayerNorm2d
 from timm.models.tiny_vit import TinyVit
 from torch import nn
 
-from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.networks import weights
-from hlmat_bench.segmenters.sam import known_checkpoints
+from hlmat_bench.segmenters.sam import original_files
 from hlmat_bench.segmenters.sam.families import MOBILE_SAM, Variant
 from hlmat_bench.segmenters.sam.official import VIT_B, OfficialNetwork, build
 from hlmat_bench.segmenters.sam.original_names import renamed
@@ -77,23 +75,11 @@ def load(variant: Variant, checkpoint: str, device: torch.device, dtype: torch.d
     """
     file = weights.checkpoint_file(checkpoint, what=variant.family.name, source=variant.source)
     state, wrapping = weights.unwrapped(weights.load(file))
-    known = known_checkpoints.describe(state)
-    if known is None or known.family is not MOBILE_SAM:
-        other = f"it is {known.what}. {known.advice}" if known else variant.source
-        raise UsageError(f"{file} is no checkpoint of MobileSAM: {other}")
+    known = original_files.checked(state, variant, file)
     network = build(VIT_B, MobileEncoder())
     kept = {name: tensor for name, tensor in state.items() if not re.match(_CLASSIFIER, name)}
     tensors = renamed(kept, _NAMES)
-    _check_fit(tensors, network.state_dict(), file)
+    expected = original_files.shapes(network.state_dict())
+    original_files.check_fit(original_files.shapes(tensors), expected, f"{file} looks like {known.what}, but")
     network.load_state_dict(tensors)
     return OfficialNetwork(MOBILE_SAM, network, file, wrapping, device, dtype)
-
-
-def _check_fit(tensors: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], file: Path) -> None:
-    found, wanted = ({name: t.shape for name, t in group.items()} for group in (tensors, expected))
-    odd = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
-    if odd:
-        raise UsageError(
-            f"{file} looks like a MobileSAM, but {len(odd)} of its tensors are missing, left over or of another shape, "
-            f"for example {odd[0]}."
-        )

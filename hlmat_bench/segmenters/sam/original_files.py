@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.networks import weights
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import torch
 
 Tensors = dict[str, "torch.Tensor"]
+Shapes: TypeAlias = dict[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ def load(variant: Variant, checkpoint: str) -> LoadedModel:
     """
     file = weights.checkpoint_file(checkpoint, what=variant.family.name, source=variant.source)
     state, wrapping = weights.unwrapped(weights.load(file))
-    known = _checked(state, variant, file)
+    known = checked(state, variant, file)
     made = _FORMATS[variant.family]
     written = made.config(state)
     if written is None:
@@ -66,7 +67,7 @@ def load(variant: Variant, checkpoint: str) -> LoadedModel:
     model = getattr(library, variant.family.model)
     with weights.reading(str(file), variant.source):  # numbers in a file may contradict each other
         config = getattr(library, variant.family.config)(**written)
-        places = _shapes(model, config)
+        places = _places(model, config)
     tensors = _fitted(state, made, places, f"{file} looks like {known.what}, but")
     del state
     network = model.from_pretrained(
@@ -75,8 +76,8 @@ def load(variant: Variant, checkpoint: str) -> LoadedModel:
     return LoadedModel(network, file, wrapping, known.what)
 
 
-def _checked(state: Any, variant: Variant, file: Path) -> Known:
-    """Return what a file holds; raise `UsageError` unless it is of the wanted variant."""
+def checked(state: Any, variant: Variant, file: Path) -> Known:
+    """Return what the tensors of a file belong to; raise `UsageError` unless it is the wanted variant."""
     known = known_checkpoints.describe(state)
     if known is None:
         raise UsageError(f"{file} is no checkpoint of {variant.family.name} that is known here. {variant.source}")
@@ -88,7 +89,7 @@ def _checked(state: Any, variant: Variant, file: Path) -> Known:
     return known
 
 
-def _fitted(state: names.Tensors, made: _Format, expected: Mapping[str, Any], complaint: str) -> Tensors:
+def _fitted(state: names.Tensors, made: _Format, expected: Shapes, complaint: str) -> Tensors:
     """Return the tensors of a file by their names in transformers, as float32.
 
     Args:
@@ -103,21 +104,41 @@ def _fitted(state: names.Tensors, made: _Format, expected: Mapping[str, Any], co
     odd = [] if len(renamed) == len(kept) else ["two tensors for one place"]
     for change in made.changes:
         renamed = change(renamed)
-    found = {name: tuple(tensor.shape) for name, tensor in renamed.items()}
-    odd += sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
-    if odd:
-        first = original.get(odd[0], odd[0])
-        raise UsageError(
-            f"{complaint} {len(odd)} of its tensors are missing, left over or of another shape, for example {first}."
-        )
+    check_fit(shapes(renamed), expected, complaint, odd, original)
     return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in renamed.items()}
 
 
-def _shapes(model: Any, config: Any) -> dict[str, tuple[int, ...]]:
+def check_fit(
+    found: Shapes, expected: Shapes, complaint: str, odd: Sequence[str] = (), original: Mapping[str, str] | None = None
+) -> None:
+    """Raise `UsageError` unless a file holds exactly the expected tensors.
+
+    Args:
+        found: the shapes of the file's tensors, by the names in the network.
+        expected: the shapes of the network's tensors.
+        complaint: the beginning of the sentence about tensors that do not fit.
+        odd: what did not fit before.
+        original: the names in the file by the names in the network, where they differ.
+    """
+    differing = (name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
+    if not (odd := [*odd, *sorted(differing)]):
+        return
+    first = (original or {}).get(odd[0], odd[0])
+    raise UsageError(
+        f"{complaint} {len(odd)} of its tensors are missing, left over or of another shape, for example {first}."
+    )
+
+
+def shapes(tensors: names.Tensors) -> Shapes:
+    """Return the shapes of tensors by their names."""
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+
+
+def _places(model: Any, config: Any) -> Shapes:
     import torch
 
     with torch.device("meta"):
-        return {name: tuple(tensor.shape) for name, tensor in model(config).state_dict().items()}
+        return shapes(model(config).state_dict())
 
 
 def _of_sam_hq(state: names.Tensors) -> dict[str, Any] | None:

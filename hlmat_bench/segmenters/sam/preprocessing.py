@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,9 @@ from hlmat_bench.core.types import Image, Mask, Size
 
 if TYPE_CHECKING:
     import torch
+
+Resizer: TypeAlias = Literal["pillow", "torchvision", "torch"]
+Enlarging: TypeAlias = Literal["bilinear", "bicubic"]
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
@@ -35,17 +38,19 @@ class InputSquare:
         side: height and width of the square, in pixels.
         stretched: whether an image of any shape is stretched to the whole square. Otherwise its longer side fills the
             square, and zeros fill the rest, to the right or below.
-        resizer: the package that resizes the image, bilinear and with antialiasing. Results of the two packages differ
-            by 1 of 255.
+        resizer: the package that resizes the image, bilinear. Pillow and torchvision do it with antialiasing, and their
+            results differ by 1 of 255; torch does it without, and does not round to whole numbers.
         mean: mean of the pixels, from 0 to 255, per channel in RGB.
         std: standard deviation of the pixels, per channel in RGB.
+        enlarged: how logits are brought to the size of the image.
     """
 
     side: int
     stretched: bool
-    resizer: Literal["pillow", "torchvision"]
+    resizer: Resizer
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+    enlarged: Enlarging = "bilinear"
 
     def inner(self, size: Size) -> Size:
         """Return the (height, width) of an image inside the square, for its size (height, width) before.
@@ -63,7 +68,7 @@ class InputSquare:
         import torch
 
         height, width = self.inner((image.shape[0], image.shape[1]))
-        resized = (_by_pillow if self.resizer == "pillow" else _by_torchvision)(image, (height, width))
+        resized = _RESIZERS[self.resizer](image, (height, width))
         mean, std = (torch.tensor(values).view(3, 1, 1) for values in (self.mean, self.std))
         normalised = (resized.float() - mean) / std
         return torch.nn.functional.pad(normalised, (0, self.side - width, 0, self.side - height))[None]
@@ -82,7 +87,7 @@ class InputSquare:
             height, width = self.inner(size)
             square = interpolate(logits, (self.side, self.side), mode="bilinear", align_corners=False)
             logits = square[..., :height, :width]
-        return interpolate(logits, size, mode="bilinear", align_corners=False)[0, 0]
+        return interpolate(logits, size, mode=self.enlarged, align_corners=False)[0, 0]
 
     def low_resolution(self, mask: Mask, side: int) -> torch.Tensor:
         """Return a mask (H, W) as low-resolution logits, float32 (1, 1, side, side): the inverse of `full_size`.
@@ -116,3 +121,17 @@ def _by_torchvision(image: Image, size: Size) -> torch.Tensor:
     resized: Any = functional.resize(pixels, list(size), antialias=True)
     tensor: torch.Tensor = resized
     return tensor
+
+
+def _by_torch(image: Image, size: Size) -> torch.Tensor:
+    import torch
+
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float()
+    return torch.nn.functional.interpolate(pixels, size, mode="bilinear", align_corners=False)[0]
+
+
+_RESIZERS: Mapping[str, Callable[[Image, Size], torch.Tensor]] = {
+    "pillow": _by_pillow,
+    "torchvision": _by_torchvision,
+    "torch": _by_torch,
+}

@@ -71,6 +71,7 @@ class SamSegmenter:
 
     def spec(self) -> dict[str, Any]:
         """See `hlmat_bench.protocol.interfaces.Segmenter.spec`."""
+        family = self.network.family
         return {
             "name": self.name,
             **self._encoder(),
@@ -79,8 +80,10 @@ class SamSegmenter:
             "threshold": 0.0,
             "logit_feedback": self.feedback,
             **({"unwrapped": self.network.wrapping} if self.network.wrapping else {}),
-            **({"corrected": self.network.family.corrected} if self.network.family.corrected else {}),
+            **({"corrected": family.corrected} if family.corrected else {}),
             **({"original_file": self.network.original} if self.network.original else {}),
+            **({} if family.negative_clicks else {"negative_clicks": False}),
+            **({} if family.most_points is None else {"most_points": family.most_points}),
         }
 
     def _encoder(self) -> dict[str, Any]:
@@ -134,6 +137,8 @@ class SamSession:
         Raises:
             UsageError: when the mask has another shape than the image, or no logits are fed back.
         """
+        if not self._network.family.takes_mask:
+            raise UsageError(f"The network of {self._network.family.name} takes no mask; start without one.")
         if not self._feedback:
             raise UsageError(
                 "With feedback=false, the network takes no mask; remove feedback=false to start from a mask."
@@ -146,9 +151,13 @@ class SamSession:
                 self._logits = logits.to(self._network.device)
 
     def predict(self, clicks: Sequence[Click], box: Box | None = None) -> Mask:
-        """See `hlmat_bench.protocol.interfaces.Session.predict`; without clicks and box, the start mask."""
+        """See `hlmat_bench.protocol.interfaces.Session.predict`.
+
+        Where the network is shown neither a click nor a box, the mask is the start mask.
+        """
         import torch
 
+        clicks = self._shown(clicks, box)
         if not clicks and box is None:
             return self._start.copy()
         with local.computing(self._network.family.name), torch.inference_mode():
@@ -165,6 +174,7 @@ class SamSession:
         """
         import torch
 
+        candidates = [self._shown(clicks, box) for clicks in candidates]
         found = [self._start.copy() for _ in candidates]
         with local.computing(self._network.family.name), torch.inference_mode():
             for batch in self._batches(candidates, box):
@@ -172,6 +182,12 @@ class SamSession:
                 for i, logits in zip(batch, decoded, strict=True):
                     found[i] = self._mask(logits[None])
         return found
+
+    def _shown(self, clicks: Sequence[Click], box: Box | None) -> Sequence[Click]:
+        """Return the clicks that the network is shown; see `Family.negative_clicks` and `Family.most_points`."""
+        family = self._network.family
+        shown = [click for click in clicks if click.positive or family.negative_clicks]
+        return shown if family.most_points is None else shown[: family.most_points - (0 if box is None else 2)]
 
     def _batches(self, candidates: Sequence[Sequence[Click]], box: Box | None) -> Iterator[list[int]]:
         """Yield the indices of candidates that are decoded together."""

@@ -7,13 +7,12 @@ the names of a checkpoint's tensors fit. Importing this module imports torch.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, interpolate, relu, scaled_dot_product_attention
+from torch.nn.functional import interpolate, relu
 
 from hlmat_bench.core.types import Size
+from hlmat_bench.segmenters.plain_vit import Block, PatchEmbedding, positions
 from hlmat_bench.segmenters.simpleclick.checkpoints import MEAN, STD, WINDOW, SimpleClickArchitecture
 
 
@@ -23,7 +22,7 @@ class SimpleClickNetwork(nn.Module):
     def __init__(self, architecture: SimpleClickArchitecture) -> None:
         super().__init__()
         self.backbone = PlainVit(architecture)
-        self.patch_embed_coords = PatchEmbedding(architecture)
+        self.patch_embed_coords = PatchEmbedding(architecture.width, architecture.patch)
         self.neck = SimpleFpn(architecture)
         self.head = Head(architecture)
 
@@ -46,19 +45,6 @@ class SimpleClickNetwork(nn.Module):
         return interpolate(logits.float(), image.shape[-2:], mode="bilinear", align_corners=True)
 
 
-class PatchEmbedding(nn.Module):
-    """Embedding of square patches with three channels, (B, 3, H, W) to (B, height, width, C)."""
-
-    def __init__(self, a: SimpleClickArchitecture) -> None:
-        super().__init__()
-        self.proj = nn.Conv2d(3, a.width, a.patch, a.patch)
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Return the tokens, (B, height, width, C)."""
-        tokens: Tensor = self.proj(image)
-        return tokens.permute(0, 2, 3, 1)
-
-
 class PlainVit(nn.Module):
     """A ViT whose blocks attend in windows, except the last block of every group, which attends to the whole image.
 
@@ -67,9 +53,9 @@ class PlainVit(nn.Module):
 
     def __init__(self, a: SimpleClickArchitecture) -> None:
         super().__init__()
-        self.patch_embed = PatchEmbedding(a)
+        self.patch_embed = PatchEmbedding(a.width, a.patch)
         self.pos_embed = nn.Parameter(torch.zeros(1, a.grid**2 + 1, a.width))
-        self.blocks = nn.ModuleList(Block(a) for _ in range(a.depth))
+        self.blocks = nn.ModuleList(Block(a.width, a.heads) for _ in range(a.depth))
         self._group, self._window = a.group, WINDOW // a.patch
 
     def forward(self, image: Tensor, clicks: Tensor) -> Tensor:
@@ -84,55 +70,6 @@ class PlainVit(nn.Module):
                 x = block(x.flatten(1, 2)).view(x.shape)
         features: Tensor = x.permute(0, 3, 1, 2)
         return features
-
-
-class Block(nn.Module):
-    """Attention among all tokens of a sequence, then a perceptron; (B, N, C) to (B, N, C)."""
-
-    def __init__(self, a: SimpleClickArchitecture) -> None:
-        super().__init__()
-        self.norm1 = nn.LayerNorm(a.width, eps=1e-6)
-        self.attn = Attention(a)
-        self.norm2 = nn.LayerNorm(a.width, eps=1e-6)
-        self.mlp = Perceptron(a)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the new tokens, (B, N, C)."""
-        x = x + self.attn(self.norm1(x))
-        x = x + self.mlp(self.norm2(x))
-        return x
-
-
-class Attention(nn.Module):
-    """Self-attention with several heads, (B, N, C) to (B, N, C)."""
-
-    def __init__(self, a: SimpleClickArchitecture) -> None:
-        super().__init__()
-        self.qkv = nn.Linear(a.width, 3 * a.width)
-        self.proj = nn.Linear(a.width, a.width)
-        self._heads = a.heads
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the attended tokens, (B, N, C)."""
-        batch, count, _ = x.shape
-        query, key, value = self.qkv(x).view(batch, count, 3, self._heads, -1).permute(2, 0, 3, 1, 4)
-        gathered = scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
-        result: Tensor = self.proj(gathered)
-        return result
-
-
-class Perceptron(nn.Module):
-    """Two layers with a GELU between them."""
-
-    def __init__(self, a: SimpleClickArchitecture) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(a.width, 4 * a.width)
-        self.fc2 = nn.Linear(4 * a.width, a.width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the transformed features, (..., C)."""
-        result: Tensor = self.fc2(gelu(self.fc1(x)))
-        return result
 
 
 class SimpleFpn(nn.Module):
@@ -191,25 +128,6 @@ class Projection(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the projected features: (B, channels, H, W) to (B, out, H, W)."""
         return relu(self.conv(x))
-
-
-def positions(embedding: Tensor, grid: Size) -> Tensor:
-    """Interpolate position embeddings, bicubically, to another number of patches.
-
-    Args:
-        embedding: (1, 1 + n * n, C); the first one belongs to a class token and is dropped.
-        grid: (height, width) in patches.
-
-    Returns:
-        (1, height, width, C).
-    """
-    side = math.isqrt(embedding.shape[1] - 1)
-    square = embedding[:, 1:].reshape(1, side, side, -1)
-    if grid == (side, side):
-        return square
-    channels_first = square.permute(0, 3, 1, 2).float()
-    resized = interpolate(channels_first, grid, mode="bicubic", align_corners=False)
-    return resized.permute(0, 2, 3, 1).to(embedding.dtype)
 
 
 def click_maps(positive: Tensor, negative: Tensor, size: Size, radius: float) -> Tensor:
