@@ -143,6 +143,7 @@ def test_a_file_of_another_size_is_named(file: Path) -> None:
 def test_an_archive_of_a_checkpoint_is_named(file: Path, tmp_path: Path) -> None:
     """The authors publish the larger of their files as an archive."""
     with zipfile.ZipFile(tmp_path / "efficient_sam_vits.pt.zip", "w") as archive:
+        archive.writestr("__MACOSX/._efficient_sam_vits.pt", b"")
         archive.write(file, "efficient_sam_vits.pt")
     message = refused(lambda: made("efficientsam_s", tmp_path / "efficient_sam_vits.pt.zip"))
     assert message.endswith("it is an archive of efficient_sam_vits.pt; unpack it, and name that file.")

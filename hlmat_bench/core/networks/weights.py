@@ -251,7 +251,8 @@ def _archived(path: Path) -> str:
             names = archive.namelist()
     except (zipfile.BadZipFile, *_DAMAGED):
         return ""
-    return next((name for name in names if name.endswith((".pt", ".pth", ".safetensors"))), "")
+    found = (n for n in names if n.endswith((".pt", ".pth", ".safetensors")) and not n.startswith("__MACOSX/"))
+    return next(found, "")
 
 
 def _packages_in(path: Path) -> str:
