@@ -15,8 +15,9 @@ from hlmat_bench.core.errors import PluginFailed, UsageError
 from hlmat_bench.protocol.interfaces import Reply
 from hlmat_bench.protocol.records import Episode
 from hlmat_bench.runs.run_folder import Run
+from hlmat_bench.training.pool import SessionSettings
 from hlmat_bench.training.rewards import RewardSettings, episode_rewards
-from hlmat_bench.training.session import ClickSession, Outcome, SessionSettings
+from hlmat_bench.training.session import ClickSession, Outcome
 from tests.support.babbling import Babbler, babble
 
 KEPT = ("t", "raw", "action", "predicted_iou", "mask", "iou")
