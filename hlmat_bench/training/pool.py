@@ -20,12 +20,14 @@ from hlmat_bench.core.validation import Strict, validated
 from hlmat_bench.models.catalog import Catalog
 from hlmat_bench.points import PointFormat
 from hlmat_bench.points.resize import Resize
+from hlmat_bench.protocol import plugins
 from hlmat_bench.protocol.interfaces import Reply, Request
 from hlmat_bench.protocol.loop import Play
 from hlmat_bench.protocol.policies import DeclaredFormat
 from hlmat_bench.protocol.state import EpisodeState
 from hlmat_bench.runs.opening import digests_of
 from hlmat_bench.runs.plan import RunSetup, RunSpec
+from hlmat_bench.runs.replay import tolerance
 from hlmat_bench.training.rewards import RewardSettings
 from hlmat_bench.training.session import ClickSession
 
@@ -183,6 +185,11 @@ class SessionPool:
     def digest(self) -> str:
         """The digest of the data, as a run's manifest has it."""
         return self.setup.data.source.digest()
+
+    @cached_property
+    def tolerance(self) -> float:
+        """The share of a mask's pixels that may differ when the segmenter predicts it again."""
+        return tolerance(plugins.spec_of(self.setup.segmenter, "segmenter"))
 
     def find(self, sample: int | str) -> Sample:
         """Return a sample by its number, from 0, or its id.

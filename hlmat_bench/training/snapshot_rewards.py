@@ -31,7 +31,6 @@ from hlmat_bench.protocol import plugins
 from hlmat_bench.protocol.interfaces import Reply, Request, accepts_mask
 from hlmat_bench.protocol.records import Episode
 from hlmat_bench.protocol.settings import OPTIONAL
-from hlmat_bench.runs.replay import tolerance
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.training.pool import SessionPool, SessionSettings
 from hlmat_bench.training.rewards import RewardSettings
@@ -276,9 +275,7 @@ def _bring_back(snapshot: Snapshot, pool: SessionPool, rewards: RewardSettings |
     for action in snapshot.actions:
         state.apply(_action(action))
     recorded = masks.of_shape(masks.decode(snapshot.mask), state.size)
-    if float(np.mean(recorded != state.segmentation.mask)) > tolerance(
-        plugins.spec_of(pool.setup.segmenter, "segmenter")
-    ):
+    if float(np.mean(recorded != state.segmentation.mask)) > pool.tolerance:
         raise UsageError(
             f"The clicks of {snapshot.sample_id} before step {snapshot.t} lead to another mask here: the segmenter "
             f"{name} or the images are not those of the run; name them in snapshots()."
