@@ -11,8 +11,8 @@ The file that verl's ``actor_rollout_ref.rollout.multi_turn.tool_config_path`` n
 The rows of the data set, which `tool_rows` makes, name the sample in ``extra_info.tools_kwargs``. verl creates and
 releases a tool instance at each call (``ToolAgentLoop._call_tool``), so an episode is kept with the ``agent_data`` of
 its trajectory, which both tools get. verl 0.9.1 asks a tool for no reward of a whole episode: name
-`compute_episode_score` as ``custom_reward_function``, with the reward manager ``naive``. Where one reply to one state is
-trained, that is `hlmat_bench.training.compute_score`.
+`compute_episode_score` as ``custom_reward_function``, with the reward manager ``naive``. Where one reply to one state
+is trained, that is `hlmat_bench.training.compute_score`.
 
 Signatures: ``verl/tools/base_tool.py``, ``verl/tools/schemas.py`` and
 ``verl/experimental/agent_loop/tool_agent_loop.py`` of the wheel verl 0.9.1. This module imports verl.
