@@ -1,0 +1,384 @@
+"""One reply to one state: snapshots of episodes, and reward functions that play a reply from a snapshot.
+
+A snapshot is a JSON value: which sample, what was done until then, the mask, and the ground truth. It is made from the
+record of an episode alone, at any step of any run. A reward function brings the state back, by playing the recorded
+actions again on the segmenter or starting from the recorded mask, lets `ClickSession` take the reply, and returns its
+reward: that of a run whose model gives this reply there.
+
+The reward functions have the signatures of two trainers:
+
+- TRL 1.16, ``reward_funcs`` of GRPOTrainer: `reward`.
+- verl 0.9.1, ``custom_reward_function``: `compute_score`.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from hlmat_bench.actions import Action
+from hlmat_bench.core import masks
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.validation import Misfit, Strict, checked
+from hlmat_bench.data.tasks import task_names
+from hlmat_bench.protocol import plugins
+from hlmat_bench.protocol.interfaces import Reply, Request, accepts_mask
+from hlmat_bench.protocol.records import Episode
+from hlmat_bench.protocol.settings import OPTIONAL
+from hlmat_bench.runs.run_folder import Run
+from hlmat_bench.training.pool import SessionPool, SessionSettings
+from hlmat_bench.training.rewards import RewardSettings
+from hlmat_bench.training.session import ClickSession, Outcome
+
+SNAPSHOT_SCHEMA = "hlmat-snapshot/1"
+
+
+class Snapshot(Strict):
+    """A state of an episode, before a reply.
+
+    Attributes:
+        schema_: `SNAPSHOT_SCHEMA`.
+        sessions: the settings of the sessions that play from here.
+        data: the digest of the task's data.
+        sample_id: which sample.
+        t: the number of the step that the reply will be, from 1.
+        initial: the ``box`` (x0, y0, x1, y1) or the ``mask`` (RLE) that the episode began with, and its ``kind``.
+        actions: what was done since then, as `Action.to_json` writes it.
+        mask: the mask before the reply, RLE.
+        gt: the ground truth, RLE.
+        ignore: pixels that no score counts, RLE, or None.
+        iou: of the mask before the reply.
+    """
+
+    schema_: Literal["hlmat-snapshot/1"] = Field(alias="schema")
+    sessions: SessionSettings
+    data: str
+    sample_id: str
+    t: int = Field(ge=1)
+    initial: dict[str, Any]
+    actions: list[dict[str, Any]]
+    mask: dict[str, Any]
+    gt: dict[str, Any]
+    ignore: dict[str, Any] | None = None
+    iou: float = Field(ge=0, le=1)
+
+    def to_json(self) -> str:
+        """Return the snapshot as JSON text, the same for equal snapshots."""
+        return json.dumps(self.model_dump(by_alias=True), ensure_ascii=False, sort_keys=True)
+
+    @staticmethod
+    def read(value: Snapshot | str | Mapping[str, Any]) -> Snapshot:
+        """Return the snapshot in JSON text or a JSON value.
+
+        Raises:
+            UsageError: when it is none.
+        """
+        if isinstance(value, Snapshot):
+            return value
+
+        def refused(misfit: Misfit) -> UsageError:
+            return UsageError(f"The state is no {SNAPSHOT_SCHEMA}: {misfit.sentence('it')}; make it with snapshots().")
+
+        if isinstance(value, str):
+            return checked(Snapshot.model_validate_json, value, refused)
+        return checked(Snapshot.model_validate, value, refused)
+
+
+def snapshots(
+    run: Run | str,
+    *,
+    task: str | None = None,
+    segmenter: str | None = None,
+    data_root: str | None = None,
+    rewards: str | Mapping[str, Any] = "gain",
+    deterministic: bool = False,
+) -> Iterator[Snapshot]:
+    """Give a snapshot before each step of a run's or a trajectory set's episodes, in their order.
+
+    Nothing is played and no image is read. Episodes that ended with an error are left out.
+
+    Args:
+        run: the run, or its folder.
+        task: the task; None: that of the run, where it has a name here.
+        segmenter: the segmenter with its options; None: that of the run, where it has a name here.
+        data_root: the folder that holds the data sets; None: HLMAT_DATA.
+        rewards: the name of a reward or the weights of its parts.
+        deterministic: see `SessionSettings`.
+
+    Raises:
+        UsageError: when the run is of given masks, or names a file of code, which only the caller may name.
+    """
+    opened = run if isinstance(run, Run) else Run(run)
+    RewardSettings.of(rewards)
+    settings = _settings(opened.manifest, task, segmenter, data_root).model_copy(
+        update={"rewards": rewards if isinstance(rewards, str) else dict(rewards), "deterministic": deterministic}
+    )
+    for episode in opened.episodes():
+        if episode.stop != "error":
+            yield from _of_episode(episode, settings, opened.manifest["task"]["digest"])
+
+
+def _settings(
+    manifest: Mapping[str, Any], task: str | None, segmenter: str | None, data_root: str | None
+) -> SessionSettings:
+    """Return the settings of sessions that play as a run did, from its manifest."""
+    spec, protocol = manifest.get("spec") or {}, dict(manifest["protocol"])
+    if manifest["task"].get("kind") == "filtering":
+        raise UsageError(f"The run on {manifest['task']['name']} has no clicks, so it has no states to reply to.")
+    # A run folder may be a stranger's: what it names leads to code that is shipped or installed, never to a file.
+    names = {"task": spec.get("task", manifest["task"]["name"]), "segmenter": spec.get("segmenter", "")}
+    known = {"task": task_names(), "segmenter": list(plugins.available("segmenter"))}
+    for name, given in (("task", task), ("segmenter", segmenter)):
+        if given is None and names[name].partition(",")[0] not in known[name]:
+            raise UsageError(
+                f"The run's {name} {names[name]!r} is no name here; give it to snapshots() with {name}=..."
+            )
+    data = {name: value for name, value in spec.get("settings", {}).items() if name.startswith("data.")}
+    left_out = {"id", "strategy", "initial", "budget", *OPTIONAL}
+    kept = {name: value for name, value in protocol.items() if name not in left_out and value is not None}
+    return SessionSettings(
+        task=task or names["task"],
+        segmenter=segmenter or names["segmenter"],
+        points=manifest["points"]["name"],
+        resize=manifest["resize"],
+        budget=protocol["budget"],
+        seed=manifest["seed"],
+        data_root=data_root,
+        settings={**kept, **data},
+    )
+
+
+def _of_episode(episode: Episode, settings: SessionSettings, data: str) -> Iterator[Snapshot]:
+    """Give a snapshot before each step of an episode."""
+    height, width = episode.size
+    empty = masks.encode(np.zeros((height, width), bool))
+    initial = {name: episode.initial.get(name) for name in ("kind", "box", "mask")}
+    if initial["box"] is not None:
+        initial["mask"] = None
+    actions = [step.action.to_json() for step in episode.steps]
+    for t in range(1, len(actions) + 1):
+        yield Snapshot(
+            schema=SNAPSHOT_SCHEMA,
+            sessions=settings,
+            data=data,
+            sample_id=episode.sample_id,
+            t=t,
+            initial=initial,
+            actions=actions[: t - 1],
+            mask=dict(episode.mask_at(t - 1) or empty),
+            gt=dict(episode.gt),
+            ignore=None if episode.ignore is None else dict(episode.ignore),
+            iou=episode.iou_at(t - 1),
+        )
+
+
+class SnapshotRewards:
+    """Plays replies from snapshots. States that were brought back are kept, and used again for further replies.
+
+    Its methods may be called from several threads.
+
+    Args:
+        kept: how many states are kept at most; each holds its image's ground truth and the segmenter's session.
+        rewards: other rewards than those that the snapshots name; None: these.
+    """
+
+    #: What TRL calls the reward in its logs.
+    __name__ = "hlmat_reward"
+
+    def __init__(self, kept: int = 256, rewards: str | Mapping[str, Any] | None = None) -> None:
+        self._most, self._rewards = kept, None if rewards is None else RewardSettings.of(rewards)
+        self._kept: OrderedDict[str, _Restored] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __call__(self, completions: Sequence[Any], state: Sequence[Any] = (), **columns: Any) -> list[float]:
+        """Return the reward of each completion, as TRL asks a reward function; see `reward`."""
+        if len(state) != len(completions):
+            raise UsageError(
+                f"There are {len(completions)} completions and {len(state)} states; the data set needs a column "
+                "state, as rows() writes it."
+            )
+        return [self.play(one, text_of(said)).reward.total for one, said in zip(state, completions, strict=True)]
+
+    def play(self, state: Snapshot | str | Mapping[str, Any], reply: str | Reply) -> Outcome:
+        """Return what a reply to a state comes to.
+
+        Args:
+            state: a snapshot, or its JSON.
+            reply: what the policy said.
+
+        Raises:
+            UsageError: when the state cannot be brought back here.
+            PluginFailed: when the segmenter fails.
+        """
+        restored = self._restored(state)
+        with restored.lock:
+            restored.session.restore(restored.saved)
+            return restored.session.step(reply)
+
+    def request(self, state: Snapshot | str | Mapping[str, Any]) -> Request:
+        """Return what the policy sees in a state; see `ClickSession.request`."""
+        restored = self._restored(state)
+        with restored.lock:
+            restored.session.restore(restored.saved)
+            return restored.session.request()
+
+    def _restored(self, state: Snapshot | str | Mapping[str, Any]) -> _Restored:
+        name = state if isinstance(state, str) else Snapshot.read(state).to_json()
+        with self._lock:
+            if (found := self._kept.get(name)) is not None and found.session.failure is None:
+                self._kept.move_to_end(name)
+                return found
+        snapshot = Snapshot.read(state)
+        made = _Restored(_bring_back(snapshot, snapshot.sessions.shared(), self._rewards))
+        with self._lock:
+            self._kept[name] = made
+            while len(self._kept) > self._most:
+                self._kept.popitem(last=False)
+        return made
+
+
+class _Restored:
+    """A session in the state of a snapshot."""
+
+    def __init__(self, session: ClickSession) -> None:
+        self.session, self.saved, self.lock = session, session.save(), threading.Lock()
+
+
+def _bring_back(snapshot: Snapshot, pool: SessionPool, rewards: RewardSettings | None) -> ClickSession:
+    """Return a session in the state of a snapshot, after a check that its mask is the recorded one.
+
+    Raises:
+        UsageError: when the data or the segmenter are not those of the snapshot.
+    """
+    name = pool.setup.segmenter.name
+    if pool.digest != snapshot.data:
+        raise UsageError(
+            f"The data of the task {snapshot.sessions.task} are not those that the state of {snapshot.sample_id} was "
+            "made from: names, expressions or annotations are others; give the data_root of the run."
+        )
+    session = pool.blank(snapshot.sample_id, rewards=rewards)
+    state, initial = session.state, snapshot.initial
+    if initial.get("box"):
+        state.begin_with_box(tuple(initial["box"]), kind=initial["kind"])
+    elif initial.get("mask"):
+        if not accepts_mask(pool.setup.segmenter):
+            raise UsageError(
+                f"The state of {snapshot.sample_id} begins with a given mask, and {name} cannot start from one."
+            )
+        state.begin_with_mask(masks.decode(initial["mask"]), kind=initial["kind"])
+    for action in snapshot.actions:
+        state.apply(_action(action))
+    if dict(state.segmentation.rle) != snapshot.mask:
+        recorded = masks.of_shape(masks.decode(snapshot.mask), state.size)
+        if float(np.mean(recorded != state.segmentation.mask)) > pool.tolerance:
+            raise UsageError(
+                f"The clicks of {snapshot.sample_id} before step {snapshot.t} lead to another mask here: the segmenter "
+                f"{name} or the images are not those of the run; name them in snapshots()."
+            )
+    return session
+
+
+def _action(value: Mapping[str, Any]) -> Action:
+    """Return the action that `Action.to_json` wrote."""
+    box = value.get("box")
+    return Action(**{**value, "box": None if box is None else tuple(box)})
+
+
+def text_of(completion: Any) -> str:
+    """Return what the policy said: a text, or the last message of the assistant in a list of chat messages.
+
+    Raises:
+        UsageError: when the completion is neither.
+    """
+    if isinstance(completion, str):
+        return completion
+    if isinstance(completion, Sequence):
+        said = [
+            message for message in completion if isinstance(message, Mapping) and message.get("role") == "assistant"
+        ]
+        if said:
+            content = said[-1].get("content") or ""
+            if isinstance(content, str):
+                return content
+            return "".join(str(part.get("text", "")) for part in content if part.get("type") == "text")
+    raise UsageError(
+        f"A completion is a text or a list of chat messages with one of the assistant, not {type(completion).__name__}."
+    )
+
+
+#: Of this process, for the two functions below.
+_REWARDS = SnapshotRewards()
+
+
+def reward(completions: Sequence[Any], state: Sequence[Any] = (), **columns: Any) -> list[float]:
+    """Return the reward of each completion, for ``reward_funcs`` of TRL's GRPOTrainer (1.16).
+
+    Args:
+        completions: texts, or lists of chat messages.
+        state: the snapshot of each, from the data set's column ``state``.
+        columns: what else TRL passes: prompts, tokens, further columns.
+
+    Raises:
+        UsageError: when a state cannot be brought back. A failure is no reward, so the training ends.
+        PluginFailed: when the segmenter fails.
+    """
+    return _REWARDS(completions, state, **columns)
+
+
+def compute_score(
+    data_source: Any,
+    solution_str: str,
+    ground_truth: Any,
+    extra_info: Mapping[str, Any] | None = None,
+    **more: Any,
+) -> dict[str, float]:
+    """Return the score of a reply, for ``custom_reward_function`` of verl (0.9.1).
+
+    Args:
+        data_source: the row's data source, which is not used.
+        solution_str: what the policy said.
+        ground_truth: the snapshot, where ``extra_info`` has no ``state``.
+        extra_info: the row's, with the snapshot as ``state``.
+        more: what else verl passes.
+
+    Returns:
+        ``score``, the reward, and for verl's logs ``iou``, ``iou_before``, ``valid`` (0 or 1), and each part of the
+        reward as ``reward_PART``.
+
+    Raises:
+        UsageError, PluginFailed: as `reward`.
+    """
+    state = (extra_info or {}).get("state") or ground_truth
+    outcome = _REWARDS.play(state, solution_str)
+    return {
+        "score": outcome.reward.total,
+        "iou": outcome.after,
+        "iou_before": outcome.before,
+        "valid": float(outcome.action.kind != "invalid"),
+        **{f"reward_{name}": part for name, part in outcome.reward.parts.items()},
+    }
+
+
+def rows(states: Iterable[Snapshot]) -> Iterator[dict[str, Any]]:
+    """Give a row of a data set for each state: ``prompt`` (chat messages), ``image`` (PIL) and ``state`` (JSON text).
+
+    ``datasets.Dataset.from_generator(rows, gen_kwargs={"states": list_of_snapshots})`` makes a data set for TRL.
+
+    Raises:
+        UsageError: when a state cannot be brought back.
+    """
+    from PIL import Image
+
+    for snapshot in states:
+        request = _REWARDS.request(snapshot)
+        yield {
+            "prompt": [{"role": "user", "content": request.prompt}],
+            "image": Image.fromarray(request.image),
+            "state": snapshot.to_json(),
+        }
