@@ -19,6 +19,7 @@ import importlib.util
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hlmat_bench.training.dataset import LazyExport, TrajectoryDataset
     from hlmat_bench.training.gym import HLMATEnv
     from hlmat_bench.training.pool import SessionPool, SessionSettings
     from hlmat_bench.training.rewards import RewardSettings, episode_rewards
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ClickSession",
     "HLMATEnv",
+    "LazyExport",
     "Outcome",
     "RewardSettings",
     "SavedState",
@@ -35,6 +37,7 @@ __all__ = [
     "SessionSettings",
     "Snapshot",
     "SnapshotRewards",
+    "TrajectoryDataset",
     "compute_score",
     "episode_rewards",
     "reward",
@@ -44,6 +47,7 @@ __all__ = [
 
 _PLACES = {
     "HLMATEnv": "gym",
+    **dict.fromkeys(("LazyExport", "TrajectoryDataset"), "dataset"),
     **dict.fromkeys(("SessionPool", "SessionSettings"), "pool"),
     **dict.fromkeys(("RewardSettings", "episode_rewards"), "rewards"),
     **dict.fromkeys(("ClickSession", "Outcome", "SavedState"), "session"),

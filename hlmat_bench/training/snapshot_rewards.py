@@ -116,7 +116,7 @@ def snapshots(
     """
     opened = run if isinstance(run, Run) else Run(run)
     RewardSettings.of(rewards)
-    settings = _settings(opened.manifest, task, segmenter, data_root).model_copy(
+    settings = sessions_of(opened.manifest, task, segmenter, data_root).model_copy(
         update={"rewards": rewards if isinstance(rewards, str) else dict(rewards), "deterministic": deterministic}
     )
     for episode in opened.episodes():
@@ -124,10 +124,18 @@ def snapshots(
             yield from _of_episode(episode, settings, opened.manifest["task"]["digest"])
 
 
-def _settings(
+def sessions_of(
     manifest: Mapping[str, Any], task: str | None, segmenter: str | None, data_root: str | None
 ) -> SessionSettings:
-    """Return the settings of sessions that play as a run did, from its manifest."""
+    """Return the settings of sessions that play as a run did, from its manifest.
+
+    Args:
+        manifest: of the run.
+        task, segmenter, data_root: see `snapshots`.
+
+    Raises:
+        UsageError: as `snapshots`.
+    """
     spec, protocol = manifest.get("spec") or {}, dict(manifest["protocol"])
     if manifest["task"].get("kind") == "filtering":
         raise UsageError(f"The run on {manifest['task']['name']} has no clicks, so it has no states to reply to.")
@@ -156,26 +164,35 @@ def _settings(
 
 def _of_episode(episode: Episode, settings: SessionSettings, data: str) -> Iterator[Snapshot]:
     """Give a snapshot before each step of an episode."""
-    height, width = episode.size
-    empty = masks.encode(np.zeros((height, width), bool))
+    for step in episode.steps:
+        yield snapshot_before(episode, step.t, settings, data)
+
+
+def snapshot_before(episode: Episode, t: int, settings: SessionSettings, data: str) -> Snapshot:
+    """Return the state of an episode before a step, or after its last one.
+
+    Args:
+        episode: the episode.
+        t: the number of the step, from 1 to one more than the episode has.
+        settings: of the sessions that play from there.
+        data: the digest of the task's data.
+    """
     initial = {name: episode.initial.get(name) for name in ("kind", "box", "mask")}
     if initial["box"] is not None:
         initial["mask"] = None
-    actions = [step.action.to_json() for step in episode.steps]
-    for t in range(1, len(actions) + 1):
-        yield Snapshot(
-            schema=SNAPSHOT_SCHEMA,
-            sessions=settings,
-            data=data,
-            sample_id=episode.sample_id,
-            t=t,
-            initial=initial,
-            actions=actions[: t - 1],
-            mask=dict(episode.mask_at(t - 1) or empty),
-            gt=dict(episode.gt),
-            ignore=None if episode.ignore is None else dict(episode.ignore),
-            iou=episode.iou_at(t - 1),
-        )
+    return Snapshot(
+        schema=SNAPSHOT_SCHEMA,
+        sessions=settings,
+        data=data,
+        sample_id=episode.sample_id,
+        t=t,
+        initial=initial,
+        actions=[step.action.to_json() for step in episode.steps[: t - 1]],
+        mask=dict(episode.mask_at(t - 1) or masks.encode(np.zeros(episode.size, bool))),
+        gt=dict(episode.gt),
+        ignore=None if episode.ignore is None else dict(episode.ignore),
+        iou=episode.iou_at(t - 1),
+    )
 
 
 class SnapshotRewards:
