@@ -35,7 +35,7 @@ def list_data(data_root: options.DataRoot = None) -> None:
 
 @app.command()
 def where(
-    task: Annotated[str, typer.Argument(help="A task's name or YAML file.")],
+    task: Annotated[str, typer.Argument(help="A task's name or YAML file, or hf:OWNER/REPO,split=NAME.")],
     data_root: options.DataRoot = None,
     set_: options.Settings = None,
 ) -> None:
@@ -57,7 +57,7 @@ def where(
 
 @app.command()
 def check(
-    task: Annotated[str, typer.Argument(help="A task's name or YAML file.")],
+    task: Annotated[str, typer.Argument(help="A task's name or YAML file, or hf:OWNER/REPO,split=NAME.")],
     data_root: options.DataRoot = None,
     seed: options.Seed = 0,
     set_: options.Settings = None,
@@ -76,7 +76,7 @@ def check(
 
 @app.command()
 def overlap(
-    task: Annotated[str, typer.Argument(help="A task's name or YAML file.")],
+    task: Annotated[str, typer.Argument(help="A task's name or YAML file, or hf:OWNER/REPO,split=NAME.")],
     other: Annotated[str, typer.Argument(help="Another.")],
     data_root: options.DataRoot = None,
     names_only: Annotated[

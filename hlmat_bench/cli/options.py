@@ -11,6 +11,10 @@ DataRoot = Annotated[
     Path | None,
     typer.Option(help="Folder that contains the data sets.", envvar="HLMAT_DATA", show_envvar=True),
 ]
+Fetch = Annotated[
+    bool,
+    typer.Option("--fetch", help="Download what is missing of the data first, as `hlmat-bench data fetch --yes` does."),
+]
 Ceilings = Annotated[
     Path | None,
     typer.Option(help="Folder of all ceilings; default: runs/ceilings, or `ceilings` next to the run."),
@@ -37,9 +41,12 @@ Initial = Annotated[
 ]
 Seed = Annotated[int, typer.Option(help="Seed of all random numbers; for a synthetic task, also of its scenes.")]
 Model = Annotated[list[str], typer.Option(help="Name[,key=value...] or ./file.py; may be given several times.")]
-Tasks = Annotated[list[str], typer.Option(help="Name, group (res, hres) or ./file.yaml; several are allowed.")]
+Tasks = Annotated[
+    list[str],
+    typer.Option(help="Name, group (res, hres), ./file.yaml or hf:OWNER/REPO,split=NAME; several are allowed."),
+]
 MovedTask = Annotated[str | None, typer.Option(help="The task's YAML file, if it has moved.")]
-Task = Annotated[str, typer.Option(help="Name or ./file.yaml.")]
+Task = Annotated[str, typer.Option(help="Name, ./file.yaml or hf:OWNER/REPO,split=NAME.")]
 Segmenter = Annotated[str, typer.Option(help="Name[,key=value...] or ./file.py.")]
 Strategy = Annotated[
     str | None,

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.samples import Sample, Source, Truth
+from hlmat_bench.data.layouts.copies import copies_named
 from hlmat_bench.data.layouts.file_source import FileSource
 from hlmat_bench.data.layouts.problems import DataProblem, Doubt
 from hlmat_bench.data.tasks import Task
@@ -33,6 +34,10 @@ _LEFT_OUT = {
     "unannotated": "as the segmentation or the expression is missing",
     "crowd": "as the annotation is of a crowd",
 }
+_NO_WAY_TO_SAY_IT = (
+    "Some expressions refer to no object, and the task does not let a model say so: write no_target: true under "
+    "protocol in its file."
+)
 
 
 @dataclass
@@ -56,6 +61,7 @@ class DataReport:
         task: the task's name.
         counts: the numbers of ``images``, ``refs`` and ``expressions``.
         expected: the published counts, as far as they are known.
+        copies: sentences that name the known copy which the data are; several where it can be each of them.
         skipped: how many samples are left out, by kind; see `layouts.layout_settings.KINDS`.
         without_object: how many expressions refer to no object, as their annotations say.
         problems: what is wrong, by kind.
@@ -65,6 +71,7 @@ class DataReport:
     task: str
     counts: dict[str, int]
     expected: dict[str, int]
+    copies: list[str] = field(default_factory=list)
     skipped: dict[str, int] = field(default_factory=dict)
     without_object: int = 0
     problems: dict[str, Problem] = field(default_factory=dict)
@@ -83,6 +90,7 @@ class DataReport:
         """Return the report as text for a terminal."""
         well = "all is well, but read the warnings" if self.warnings else "all is well"
         lines = [f"{self.task}: {well if self.ok else 'there are problems'}"]
+        lines += [f"  this is {sentence}" for sentence in self.copies]
         for name, number in self.counts.items():
             published = self.expected.get(name)
             note = "" if published in (None, number) else f", but {published:,} are published"
@@ -134,7 +142,10 @@ def check(
     samples = source.samples()
     about: dict[str, Any] = getattr(source, "describe", dict)()
     without = sum(map(source.has_no_object, samples)) if isinstance(source, FileSource) else 0
-    report = DataReport(task.name, _counts(samples), _expected(task, seed), about.get("skipped", {}), without)
+    copies = [f"{copy.name}: {copy.about} ({copy.source})" for copy in copies_named(about.get("copy", ""))]
+    report = DataReport(task.name, _counts(samples), _expected(task, seed), copies, about.get("skipped", {}), without)
+    if without and not task.protocol.get("no_target"):
+        report.add(Doubt("expressions for no object", _NO_WAY_TO_SAY_IT), examples)
     for doubt in _problems(source, samples, progress or (lambda done, total: None)):
         report.add(doubt, examples)
     return report

@@ -68,5 +68,5 @@ def spec_for(folder: Path, number: int = 1, **given: str | None) -> RunSpec:
         initial=f"box-from={folder}" if spec.initial == "model-box" else spec.initial,
         catalog=None,
         cache=None,
-        settings={name: value for name, value in spec.settings.items() if name.startswith("data.")},
+        settings={key: value for key, value in spec.settings.items() if key.startswith("data.") or key == "no_target"},
     )

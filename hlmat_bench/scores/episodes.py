@@ -26,7 +26,7 @@ from hlmat_bench.scores.registry import further, further_terms
 from hlmat_bench.scores.search import tried
 from hlmat_bench.scores.strata import strata_of
 
-NOC_THRESHOLDS = (0.80, 0.85, 0.90)
+NOC_THRESHOLDS = (0.80, 0.85, 0.90, 0.95)
 PRECISION_THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
 RULES = ("final", "self", "best")
 #: The thresholds of NoC that pages and entries show of single samples.

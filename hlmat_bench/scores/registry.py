@@ -97,6 +97,7 @@ class Score:
         return (float(value[0]), float(value[1])) if isinstance(value, tuple) else (float(value), 1.0)
 
 
+_THRESHOLDS = ("0.80", "0.85", "0.90", "0.95")
 _NOC = (
     "The clicks that a sample needs to reach an IoU of q %, on average. A sample that never gets there is a miss: "
     "that it would need more clicks than the budget is all that is known. It counts the budget, and "
@@ -108,6 +109,13 @@ def _noc(threshold: str, section: tuple[str, ...] = (), **more: Any) -> Score:
     name, path = threshold[2:], (*section, "noc", threshold, "mean")
     key = ".".join([*section, f"noc@{name}"])
     return Score(key, f"NoC@{name}", _NOC, path, unit="number", digits=2, higher_is_better=False, **more)
+
+
+def _nof(threshold: str) -> Score:
+    name = threshold[2:]
+    definition = f"How many samples never reach an IoU of {name} % within the budget, the misses of NoC@{name}."
+    path = ("noc", threshold, "failed")
+    return Score(f"nof@{name}", f"NoF@{name}", definition, path, unit="number", digits=0, higher_is_better=False)
 
 
 def _filtering(key: str, title: str, definition: str, **more: Any) -> Score:
@@ -148,7 +156,8 @@ STANDARD: Mapping[str, Score] = {
             short="BIoU",
             note="2 % of the diagonal",
         ),
-        *map(_noc, ("0.80", "0.85", "0.90")),
+        *map(_noc, _THRESHOLDS),
+        *map(_nof, _THRESHOLDS),
         Score(
             "auc",
             "AUC",
@@ -253,12 +262,12 @@ def score(
         ValueError: when the key is taken, or is no name.
     """
     # The names of columns that tables and downloads make of others: noc_80, miou_ci, biou_low, noc_80_missed.
-    derived = re.fullmatch(r"noc.*|.*_(ci|low|high|missed)", key)
+    derived = re.fullmatch(r"no[cf].*|.*_(ci|low|high|missed)", key)
     taken = key in STANDARD or key in _FURTHER or key in _RESERVED or derived
     if taken or not re.fullmatch("[a-z][a-z0-9_]*", key):
         raise ValueError(
-            f"{key!r} is no key for a new score: it is taken, not of small letters, digits and _, begins with noc, or "
-            "ends with _ci, _low, _high or _missed."
+            f"{key!r} is no key for a new score: it is taken, not of small letters, digits and _, begins with noc or "
+            "nof, or ends with _ci, _low, _high or _missed."
         )
 
     def declared(of: Measurement) -> Measurement:

@@ -25,7 +25,7 @@ def test_every_setting_of_the_protocol_is_listed_with_what_it_takes_and_does() -
 def test_every_field_of_the_section_source_of_our_tasks_is_listed_under_its_layout() -> None:
     listed = {(layout, setting.name) for setting in data_settings() for layout in setting.layouts}
     layouts = {layout for layout, _ in listed}
-    assert layouts >= {"coco", "mask_folder", "refer", "segagent", "synth", "table"}
+    assert layouts >= {"coco", "mask_folder", "parquet", "refer", "segagent", "synth", "table"}
     for task in task_names():
         data = load_task(task).sources[0]
         assert {(data.kind, f"data.{name}") for name in type(data).model_fields if name != "kind"} <= listed

@@ -189,6 +189,9 @@ def test_masks_that_are_empty_on_purpose_are_no_problem(data: Path) -> None:
     assert report.ok
     assert report.without_object == 92
     assert "  of these, expressions for no object: 92\n" in report.text() + "\n"
+    assert "no_target: true" in report.warnings["expressions for no object"].examples[0]
+    allowed = load_task(write_task(data, SOURCE | {"split": "val"}, protocol={"no_target": True}))
+    assert not check(allowed).warnings
     source = open_task(data)
     look(source, source.samples())
     values = instances()

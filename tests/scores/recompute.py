@@ -54,7 +54,7 @@ def scores(episodes, budget, track):
             "n_images": len({e["image_id"] for e in episodes}),
             "n_refs": len({e["sample_id"] if e["ref_id"] is None else e["ref_id"] for e in episodes}),
             "selection": {rule: selection(episodes, rule) for rule in ("final", "self", "best")},
-            "noc": {f"{threshold:.2f}": noc(episodes, threshold, budget) for threshold in (0.80, 0.85, 0.90)},
+            "noc": {f"{threshold:.2f}": noc(episodes, threshold, budget) for threshold in (0.80, 0.85, 0.90, 0.95)},
             "curve": [{key: point[key] for key in point if key != "ciou_ci"} for point in curve],
             "auc": np.mean([point["miou"] for point in curve[1:]]),
             "clicks": click_scores(episodes, budget),

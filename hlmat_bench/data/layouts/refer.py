@@ -70,7 +70,10 @@ class ReferSettings(FileSettings):
                 image_id, image = instances.image_of(ref, where)
                 items = [_object_of(ref, ident, objects, where) for ident in targets]
                 found = self.referent(items, image, instances)
-                yield from [LeftOut("crowd")] if found is None else self._of(ref, where, image_id, image, found, task)
+                if found is None:
+                    yield LeftOut("crowd")
+                else:
+                    yield from reference_samples(task, ref, where, image_id, image, found, self.sentence)
             except Unannotated as error:
                 yield LeftOut("unannotated", error)
 
@@ -99,23 +102,39 @@ class ReferSettings(FileSettings):
             return None
         return Referent(instances.shape(item, f"The annotation {item['id']}"))
 
-    def _of(
-        self, ref: Any, where: str, image_id: Id, image: ListedImage, found: Referent, task: str
-    ) -> Iterator[Sample]:
-        key = Pixels(image.path, found.shape)
-        sentences = take(ref, "sentences", list, where)
-        if not sentences:
-            raise Unannotated(f"{where} has no sentence; add one or remove the reference.")
-        for number, sentence in enumerate(sentences):
-            yield Sample(
-                id=f"{task}/{ref['ref_id']}/{number}",
-                image=image.name,
-                image_id=str(image_id),
-                expression=take(sentence, self.sentence, str, f"{where}, sentence {number},"),
-                ref_id=str(ref["ref_id"]),
-                tags=found.tags,
-                key=key,
-            )
+
+def reference_samples(
+    task: str, ref: Any, where: str, image_id: Id, image: ListedImage, found: Referent, sentence: str
+) -> Iterator[Sample]:
+    """Yield a sample for each sentence of a reference.
+
+    Args:
+        task: the task's name.
+        ref: the reference, with its fields ``ref_id`` and ``sentences``.
+        where: the name of the reference in messages.
+        image_id: the image's id.
+        image: its image.
+        found: its ground truth.
+        sentence: the field of a sentence that is the expression.
+
+    Raises:
+        Unannotated: when it has no sentence.
+        BadAnnotation: when a field is missing.
+    """
+    sentences = take(ref, "sentences", list, where)
+    if not sentences:
+        raise Unannotated(f"{where} has no sentence; add one or remove the reference.")
+    key = Pixels(image.path, found.shape)
+    for number, item in enumerate(sentences):
+        yield Sample(
+            id=f"{task}/{ref['ref_id']}/{number}",
+            image=image.name,
+            image_id=str(image_id),
+            expression=take(item, sentence, str, f"{where}, sentence {number},"),
+            ref_id=str(ref["ref_id"]),
+            tags=found.tags,
+            key=key,
+        )
 
 
 def of_split(path: Path, split: str) -> list[Any]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, get_args
 
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.text import public
@@ -19,6 +19,7 @@ from hlmat_bench.reports.leaderboard.entry import (
     Manifest,
     Scores,
     SelectionRule,
+    Threshold,
     checked,
 )
 from hlmat_bench.runs.run_folder import Run
@@ -158,6 +159,7 @@ def scores_of(samples: Iterable[EpisodeScores], manifest: Manifest) -> Scores:
     scores = score_samples(list(samples), budget=protocol["budget"], track=protocol["track"])
     if not scores["n"]:
         raise UsageError("The run has no episodes; play it to its end.")
+    scores["noc"] = {key: found for key, found in scores["noc"].items() if key in get_args(Threshold)}
     return checked(Scores, scores, "The scores", extra="ignore")
 
 

@@ -33,6 +33,8 @@ _TITLES = {
     "gres": "GRES: expressions for no object, one or several",
     "gseval": "GSEval: stuff, parts, single and several objects",
     "classic": "Classic interactive segmentation",
+    "segnext": "Interactive segmentation: HQSeg-44K, SBD, PASCAL VOC",
+    "train": "Training splits",
     "refine": "Refinement of given masks",
     "synth": "Synthetic scenes",
 }
@@ -71,7 +73,7 @@ class TaskGroup:
     def columns(self) -> list[Score]:
         """Return the scores that its tables show."""
         kinds = dict.fromkeys(ranking.task.kind for ranking in self.rankings)
-        found = [row.entry.scores.model_dump() for ranking in self.rankings for row in ranking.rows]
+        found = [dict(row.entry.scores) for ranking in self.rankings for row in ranking.rows]
         return list(dict.fromkeys(score for kind in kinds for score in columns("leaderboard", kind, found)))
 
     def choices(self) -> dict[str, list[str]]:

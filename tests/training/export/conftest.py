@@ -27,21 +27,21 @@ Exporter = Callable[..., dict[str, Any]]
 
 @pytest.fixture(scope="session")
 def rollouts(task: str, tool: str, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A model's run, of which half of the clicks are misplaced."""
+    """Play a model's run, of which half of the clicks are misplaced."""
     out = tmp_path_factory.mktemp("rollouts")
     return hlmat_bench.run("oracle,misplaced=0.5", task, tool, out=out, budget=4, argv=["--task", task])
 
 
 @pytest.fixture(scope="session")
 def generated(task: str, tool: str, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A set of the annotator, which begins with an empty mask."""
+    """Make a set of the annotator, which begins with an empty mask."""
     out = tmp_path_factory.mktemp("generated")
     return hlmat_bench.run("oracle", task, tool, out=out, strategy="annotate", budget=4, argv=["--task", task])
 
 
 @pytest.fixture(scope="session")
 def improved(rollouts: Run, task: str, tool: str, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """The set that is improved from the model's run."""
+    """Make the set that is improved from the model's run."""
     out, how = tmp_path_factory.mktemp("improved"), f"improve={rollouts.folder}"
     return hlmat_bench.run("oracle", task, tool, out=out, strategy=how, budget=8, argv=["--task", task])
 

@@ -32,7 +32,7 @@ def lines(path: Path) -> list[dict]:
 
 
 def shown(boxes: Path, replayed: Replayed, sample_id: str, step: int) -> np.ndarray:
-    """The image as it is shown before a step, by the definition of the overlay."""
+    """Return the image as it is shown before a step, by the definition of the overlay."""
     episode = replayed.episodes[sample_id]
     image = cv2.cvtColor(cv2.imread(str(boxes / "images" / Path(episode.image).name)), cv2.COLOR_BGR2RGB)
     before = episode.mask_at(step - 1)
@@ -137,7 +137,7 @@ def test_verl_gets_a_state_in_which_the_answer_is_rewarded(
 
 
 def clicked(run: Run, sample_id: str, clicks: list[tuple[bool, int, int]]) -> list[np.ndarray]:
-    """The masks of clicks (positive, x, y), drawn again from the empty mask on."""
+    """Return the masks of clicks (positive, x, y), drawn again from the empty mask on."""
     state, found = SegmentationState(np.zeros((*SIZE, 3), np.uint8), DiscSegmenter()), []
     for click in clicks:
         state.apply(Action("click", *click))
