@@ -6,17 +6,19 @@ import hashlib
 import json
 import os
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
+from hlmat_bench.actions import Action
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.plain_files import exists, read_bytes
+from hlmat_bench.data.overlap import coco_id
 from hlmat_bench.protocol.manifest import now, write_json
 from hlmat_bench.training.export.asking import AskingSettings
 from hlmat_bench.training.export.formats import format_named
@@ -129,48 +131,56 @@ def export(
     chosen, folder = settings.check(), Path(out)
     opened = open_runs(runs, settings.asking, tasks=tasks, data_root=data_root)
     pictures = Pictures(folder, settings.image_format, settings.quality)
-    document = _begun(folder, settings, opened)
-    guard = open_guard(data_root, pixels=not settings.names_only, names=protected, progress=guard_progress)
-    counts = Counter[str]()
-    try:
-        write_json(folder / EXPORT, document)
-        with ExitStack() as stack:
-            root = None if data_root is None else os.fspath(data_root)
-            splits = settings.splits()
-            target = Target(folder, splits, pictures, stack, settings.shard_size, settings.name, segmenter, root)
-            writer = chosen.writer(target)
-            _write(writer, _Taker(opened, settings, chosen, guard, counts), chosen, settings, pictures, progress)
-            if not counts["trajectories"]:
-                raise UsageError(f"Nothing is left to export: {_left(counts, guard)}.")
-            writer.finish()
-    except OSError as error:
-        raise UsageError(
-            f"{folder} cannot be written ({error.strerror}); make room, or correct its rights, and run the same "
-            "command again."
-        ) from error
-    document |= {"guard": _about_guard(guard, settings), "counts": dict(sorted(counts.items())), "finished": now()}
+    with _writable(folder):
+        document = _begun(folder, settings, opened)
+    guard = open_guard(
+        data_root,
+        pixels=not settings.names_only,
+        names=protected,
+        among_coco=all(coco_id(sample.image) is not None for run in opened for sample in run.source.samples()),
+        progress=guard_progress,
+    )
+    taker = _Taker(opened, settings, chosen, guard)
+    with _writable(folder), ExitStack() as stack:
+        root = None if data_root is None else os.fspath(data_root)
+        splits, size = settings.splits(), settings.shard_size
+        writer = chosen.writer(Target(folder, splits, pictures, stack, size, settings.name, segmenter, root))
+        _write(writer, taker, chosen, settings, pictures, progress)
+        if not taker.counts["trajectories"]:
+            raise UsageError(f"Nothing is left to export: {_left(taker.counts, guard)}.")
+        writer.finish()
+    counts = dict(sorted(taker.counts.items()))
+    document |= {"guard": _about_guard(guard, settings), "counts": counts, "finished": now()}
     write_json(folder / EXPORT, document)
     return document
 
 
+@contextmanager
+def _writable(folder: Path) -> Iterator[None]:
+    """Say in a sentence why the system refused to write.
+
+    Raises:
+        UsageError: for an ``OSError`` inside.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(
+            f"{folder} cannot be written ({error.strerror or error}); make room, or correct its name or rights, and "
+            "run the same command again."
+        ) from error
+
+
 def _begun(folder: Path, settings: ExportSettings, runs: Sequence[RecordedRun]) -> dict[str, Any]:
-    """Return the manifest of an export that begins, after a check that the folder holds none of another kind."""
+    """Write and return the manifest of an export that begins, if the folder holds none of another kind."""
     options = json.loads(json.dumps(asdict(settings)))
     path = folder / EXPORT
     if exists(path):
-        try:
-            before = json.loads(read_bytes(path))["options"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise UsageError(f"{path} is damaged; remove it, or choose another --out.") from error
-        if before != options:
-            different = sorted(name for name in {*before, *options} if before.get(name) != options.get(name))
-            raise UsageError(
-                f"{folder} holds an export with other options ({', '.join(different)}); choose another --out."
-            )
+        _check_same(path, options)
     elif exists(folder) and any(folder.iterdir()):
         raise UsageError(f"{folder} is not empty and holds no export; choose another --out.")
     folder.mkdir(parents=True, exist_ok=True)
-    return {
+    document = {
         "schema": EXPORT_SCHEMA,
         "version": version("hlmat-bench"),
         "format": settings.format,
@@ -179,6 +189,21 @@ def _begun(folder: Path, settings: ExportSettings, runs: Sequence[RecordedRun]) 
         "started": now(),
         "finished": None,
     }
+    write_json(path, document)
+    return document
+
+
+def _check_same(path: Path, options: Mapping[str, Any]) -> None:
+    """Make sure that an earlier export in this folder had these options."""
+    try:
+        before = json.loads(read_bytes(path))["options"]
+        different = sorted(name for name in {*before, *options} if before.get(name) != options.get(name))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UsageError(f"{path} is damaged; remove it, or choose another --out.") from error
+    if different:
+        raise UsageError(
+            f"{path.parent} holds an export with other options ({', '.join(different)}); choose another --out."
+        )
 
 
 class _Taker:
@@ -189,18 +214,14 @@ class _Taker:
         settings: what is exported.
         format: in which format.
         guard: refuses images.
-        counts: counts what is taken and what is left out.
+
+    Attributes:
+        counts: how much is taken, and how much is left out, by reason.
     """
 
-    def __init__(
-        self,
-        runs: Sequence[RecordedRun],
-        settings: ExportSettings,
-        format: Format,
-        guard: Guard,
-        counts: Counter[str],
-    ) -> None:
-        self._runs, self._settings, self._format, self._guard, self.counts = runs, settings, format, guard, counts
+    def __init__(self, runs: Sequence[RecordedRun], settings: ExportSettings, format: Format, guard: Guard) -> None:
+        self._runs, self._settings, self._format, self._guard = runs, settings, format, guard
+        self.counts = Counter[str]()
         # A sample stands once in a run, so that only several runs can hold a state twice. 8 bytes are kept of each.
         self._seen: set[int] | None = set() if len(runs) > 1 else None
 
@@ -232,20 +253,22 @@ class _Taker:
             states = chain
         if self._seen is None or not states:
             return states
-        keys = (
-            [_key(made, [state.action for state in states])]
-            if self._format.whole
-            else [
-                _key(made, [state.mask, state.clicks if made.run.asking.settings.history else (), state.action])
-                for state in states
-            ]
-        )
+        if self._format.whole:
+            keys = [_key(made, [_deed(state.action) for state in states])]
+        else:
+            history = made.run.asking.settings.history
+            keys = [_key(made, [s.mask, s.clicks if history else (), _deed(s.action)]) for s in states]
         new = [key not in self._seen for key in keys]
         self._seen.update(keys)
         self.counts["duplicates"] += new.count(False)
         if self._format.whole:
             return states if new[0] else []
         return [state for state, is_new in zip(states, new, strict=True) if is_new]
+
+
+def _deed(action: Action) -> tuple[Any, ...]:
+    """Return what an answer says of an action."""
+    return action.kind, action.positive, action.x, action.y
 
 
 def _key(made: Trajectory, what: Sequence[Any]) -> int:

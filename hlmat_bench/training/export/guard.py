@@ -25,11 +25,13 @@ class ProtectedTask:
     Attributes:
         name: the task's name.
         index: its images.
+        hashed: some of them are compared by what they look like, too.
         unreadable: how many of them could not be read, and are compared by their names alone.
     """
 
     name: str
     index: ImageIndex
+    hashed: bool = True
     unreadable: int = 0
 
 
@@ -91,7 +93,7 @@ class Guard:
     def _hashes(self, image: Callable[[], Image]) -> Iterator[Hash | None]:
         """Give None, for a comparison by name, and then the image's hash."""
         yield None
-        if self.pixels and self.tasks:
+        if any(task.hashed for task in self.tasks):
             yield perceptual_hash(image())
 
 
@@ -100,6 +102,7 @@ def open_guard(
     *,
     pixels: bool = True,
     names: Sequence[str] | None = None,
+    among_coco: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Guard:
     """Read the images of the protected tasks whose data are there.
@@ -108,6 +111,8 @@ def open_guard(
         data_root: the folder that holds the data sets; None: HLMAT_DATA.
         pixels: also compare what images look like, for which all are read; else names alone.
         names: the protected tasks; None: those of `GROUPS`.
+        among_coco: all images that will be looked for are COCO's by their names: numbers tell them from other images
+            of COCO, so that these need not be read.
         progress: called with (images read, images in total).
     """
     there, absent = dict[str, Source](), dict[str, str]()
@@ -121,7 +126,8 @@ def open_guard(
                 absent[task.name] = lacking
         except UsageError as error:
             absent[task.name] = str(error)
-    hasher = _Hasher(sum(len(images_of(source)) for source in there.values()), pixels, progress)
+    total = sum(len(images_of(source)) for source in there.values())
+    hasher = _Hasher(total, pixels, among_coco, progress)
     return Guard([hasher.read(name, source) for name, source in there.items()], absent, pixels)
 
 
@@ -137,11 +143,12 @@ class _Hasher:
     Args:
         total: how many images there are.
         pixels: whether images are hashed at all.
+        among_coco: whether those of COCO are not.
         progress: see `open_guard`.
     """
 
-    def __init__(self, total: int, pixels: bool, progress: Callable[[int, int], None] | None) -> None:
-        self._total, self._pixels, self._progress = total, pixels, progress
+    def __init__(self, total: int, pixels: bool, among_coco: bool, progress: Callable[[int, int], None] | None) -> None:
+        self._total, self._pixels, self._among_coco, self._progress = total, pixels, among_coco, progress
         self._done = 0
         self._known: dict[int, Hash] = {}
 
@@ -157,12 +164,15 @@ class _Hasher:
             self._done += 1
             if self._progress is not None:
                 self._progress(self._done, self._total)
-        return ProtectedTask(name, ImageIndex(hashed), unreadable)
+        some = any(found is not None for _, found in hashed)
+        return ProtectedTask(name, ImageIndex(hashed), some, unreadable)
 
     def _hash(self, source: Source, sample: Sample) -> Hash | None:
         if not self._pixels:
             return None
         number = coco_id(sample.image)
+        if number is not None and self._among_coco:
+            return None
         if number is not None and number in self._known:
             return self._known[number]
         found = perceptual_hash(source.image(sample))

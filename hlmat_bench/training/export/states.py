@@ -112,6 +112,8 @@ def _reason(state: State, episode: Episode, rules: Selection) -> str | None:
         return "wrong answers that there is no object" if masks.area(episode.gt) else None
     if kind != "click":
         return f"{kind} steps"
+    if state.action.box is not None:  # the answer would be one of its two parts
+        return "clicks with a box"
     return None if state.iou_after - state.iou > rules.min_gain else "clicks without gain"
 
 
