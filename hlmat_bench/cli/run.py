@@ -60,7 +60,7 @@ def run(
     if fetch:
         from hlmat_bench.cli.fetch import fetch_first
 
-        given["data_root"] = fetch_first(task, data_root)
+        given["data_root"] = fetch_first(task, data_root, lock=not no_lock)
     _tell_aliases(model, catalog)
     pairs = [(name, who) for each in task for name in expand(each) for who in model]
     finished: dict[str, list[tuple[str, Any]]] = {name: [] for name, _ in pairs}

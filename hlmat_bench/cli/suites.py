@@ -59,7 +59,7 @@ def suite(
     if fetch:
         from hlmat_bench.cli.fetch import fetch_first
 
-        data_root = fetch_first(sorted({one.task for one in plan.runs}), data_root)
+        data_root = fetch_first(sorted({one.task for one in plan.runs}), data_root, lock=not no_lock)
     argv = ["hlmat-bench", *sys.argv[1:]]
     play_options = PlayOptions(
         folder, data_root, seed, concurrency, batch_size, catalog, embedding_cache, argv, call_timeout, not no_lock

@@ -98,6 +98,7 @@ class Task(Strict):
     how_to_get: str = ""
     aliases: tuple[str, ...] = ()
     _folder: Path | None = PrivateAttr(None)
+    _given: str = PrivateAttr("")
 
     @field_validator("how_to_get")
     @classmethod
@@ -193,8 +194,9 @@ class Task(Strict):
         """How to get the data, as the end of a sentence; empty where nothing is known."""
         if not self.fetch:
             return self.how_to_get
-        command = f"hlmat-bench data fetch {'TASK.yaml' if self._folder else self.name}"
-        return f"run `{command}`" + (f"; {self.how_to_get}" if self.how_to_get else "")
+        return f"run `hlmat-bench data fetch {self._given or self.name}`" + (
+            f"; {self.how_to_get}" if self.how_to_get else ""
+        )
 
     def missing(self, data_root: str | os.PathLike[str] | None = None) -> str | None:
         """Return a few words about what is missing; None when all files and folders that the samples need exist."""
@@ -227,10 +229,12 @@ def load_task(name: str | os.PathLike[str], *, code: bool = True) -> Task:
     """
     text = os.fspath(name)
     if is_hub_task(text):
-        return _validated(hub_fields(text), f"the task {text}", Path(), code=False)
+        task = _validated(hub_fields(text), f"the task {text}", Path(), code=False)
+        task._given = text
+        return task
     if _is_path(text):
         task = _read(Path(text), code=code)
-        task._folder = Path(text).resolve().parent
+        task._folder, task._given = Path(text).resolve().parent, text
         return task
     for task in _shipped().values():
         if text == task.name or text in task.aliases:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from hlmat_bench.cli import app
-from tests.support.fetching import mask_folder, task_file, zip_of
+from tests.support.fetching import mask_folder, picture, refer_files, task_file, zip_of
 from tests.support.file_server import FileServer, served, serving
 
 FILES = mask_folder()
@@ -65,7 +65,7 @@ def test_from_nothing_to_scores(server: FileServer, tmp_path: Path) -> None:
 
     code, _, err = called(server, *play)
     assert code == 2
-    assert "run `hlmat-bench data fetch TASK.yaml`" in err
+    assert f"run `hlmat-bench data fetch {task}`" in err
 
     code, out, err = called(server, "data", "fetch", task, "--data-root", root)
     assert code == 2
@@ -151,3 +151,31 @@ def test_no_data_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HLMAT_DATA", raising=False)
     result = CliRunner().invoke(app, ["data", "fetch", "grabcut", "--yes"])
     assert "--data-root" in str(result.exception)
+
+
+def test_ctrl_c_among_images(server: FileServer, tmp_path: Path) -> None:
+    """Images that are whole stay, and the others are fetched by the next call."""
+    names = {f"{number}.jpg": picture(number, form="JPEG") for number in range(12)}
+    server.files["/refcoco.zip"] = served(zip_of(refer_files(dict.fromkeys(names, (40, 30)))))
+    server.files |= {f"/images/{name}": served(data) for name, data in names.items()}
+    server.files["/images/5.jpg"].hang_at = 100
+    entries = [
+        {"from": f"{server.url}/refcoco.zip", "unpack": list(refer_files({}))},
+        {"from": f"{server.url}/images/{{name}}", "to": "images"},
+    ]
+    source = {"kind": "refer", "refs": "refcoco/refs(unc).p", "instances": "refcoco/instances.json"}
+    task = task_file(tmp_path, entries, source={**source, "images": "images", "split": "val"})
+    folder = tmp_path / "data" / "images"
+    process = started(server, "data", "fetch", task, "--data-root", tmp_path / "data", "--yes")
+    while process.poll() is None and len(list(folder.glob("*.jpg"))) < 11:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    server.files["/images/5.jpg"].hang_at = None
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert not (folder / "5.jpg").exists()
+    asked = len(server.asked)
+    assert called(server, "data", "fetch", task, "--data-root", tmp_path / "data", "--yes")[0] == 0
+    assert [path for method, path, _ in server.asked[asked:] if method == "GET"] == ["/images/5.jpg"]
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == names

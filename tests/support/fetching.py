@@ -47,12 +47,12 @@ def zip_of(files: Mapping[str, bytes]) -> bytes:
 MASKS = {"kind": "mask_folder", "images": "boxes/im", "masks": "boxes/gt", "expression": "the box"}
 
 
-def task_file(folder: Path, fetch: Any, source: Mapping[str, Any] = MASKS, **more: Any) -> Path:
+def task_file(folder: Path, fetch: Any, source: Any = MASKS, **more: Any) -> Path:
     """Write a task file of a user's own."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{more.get('name', 'boxes')}.yaml"
     terms = {"licence": "CC BY 4.0", "citation": "Box, Fox. Boxes. 2026"}
-    path.write_text(yaml.safe_dump({"name": "boxes", **terms, "source": dict(source), "fetch": fetch, **more}))
+    path.write_text(yaml.safe_dump({"name": "boxes", **terms, "source": source, "fetch": fetch, **more}))
     return path
 
 
@@ -73,6 +73,7 @@ def refer_files(images: Mapping[str, tuple[int, int]]) -> dict[str, bytes]:
         )  # fmt: skip
         refs.append(
             {"ref_id": number, "ann_id": number, "image_id": number, "category_id": 1, "split": "val",
+             "file_name": name,
              "sentences": [{"sent": f"square {number}", "raw": f"square {number}", "sent_id": number, "tokens": []}]}
         )  # fmt: skip
     instances = {"images": listed, "annotations": annotations, "categories": [{"id": 1, "name": "box"}]}

@@ -81,8 +81,11 @@ class FileServer(ThreadingHTTPServer):
         folders = {"/".join(path.split("/")[:depth]) for path in files for depth in range(path.count("/") + 1)}
         for folder in folders:
             inside = {path: data for path, data in files.items() if path.startswith(f"{folder}/" if folder else "")}
-            listed = json.dumps([_listed(path, data) for path, data in inside.items()]).encode()
-            self.files[f"/api/{kind}/{repo}/tree/{COMMIT}{'/' if folder else ''}{folder}"] = Served(listed)
+            place = f"/api/{kind}/{repo}/tree/{COMMIT}{'/' if folder else ''}{folder}"
+            deep = 1 + (folder.count("/") + 1 if folder else 0)
+            here = {path: data for path, data in inside.items() if len(path.split("/")) == deep}
+            for key, found in ((place, here), (f"{place}?recursive", inside)):
+                self.files[key] = Served(json.dumps([_listed(path, data) for path, data in found.items()]).encode())
         for path, data in files.items():
             place = f"/cdn/{hashlib.sha256(data).hexdigest()}"
             self.files.setdefault(place, served(data))
@@ -123,7 +126,8 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(head=False)
 
     def _answer(self, head: bool) -> None:
-        path = unquote(urlsplit(self.path).path)
+        asked = urlsplit(self.path)
+        path = unquote(asked.path) + ("?recursive" if "recursive=true" in asked.query.lower() else "")
         self.server.asked.append((self.command, path, dict(self.headers)))
         file = self.server.files.get(path)
         if file is None:

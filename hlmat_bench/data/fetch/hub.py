@@ -67,8 +67,8 @@ def _files(api: Any, repo: str, kind: str, revision: str | None, pattern: str) -
     # A commit, so that all files are of one state of the repository, whatever is pushed meanwhile.
     commit = api.repo_info(repo, repo_type=kind, revision=revision).sha
     folder = _plain_folder(pattern)
-    below = pattern.removeprefix(f"{folder}/")
-    tree = api.list_repo_tree(repo, folder or None, recursive="/" in below, revision=commit, repo_type=kind)
+    below = bool(_WILD.search(pattern))  # `*` stands for several folders, too
+    tree = api.list_repo_tree(repo, folder or None, recursive=below, revision=commit, repo_type=kind)
     for file in tree:
         if isinstance(file, RepoFile) and fnmatchcase(file.path, pattern):
             if ".." in PurePosixPath(file.path).parts or "\\" in file.path:
