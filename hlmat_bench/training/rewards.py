@@ -22,7 +22,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from hlmat_bench.actions import Action
 from hlmat_bench.core import masks
-from hlmat_bench.core.errors import unknown
+from hlmat_bench.core.errors import UsageError, unknown
 from hlmat_bench.core.validation import Strict, validated
 from hlmat_bench.protocol.records import Episode
 from hlmat_bench.scores.outcomes import ClickPlace
@@ -127,6 +127,24 @@ class RewardSettings(Strict):
                 raise unknown("reward", value, NAMED, f"There are {', '.join(NAMED)}, or weights such as gain: 1.")
             value = NAMED[value]
         return validated(RewardSettings, value, "the reward", what="part")
+
+    @staticmethod
+    def parse(words: Sequence[str]) -> str | dict[str, float]:
+        """Return the reward that words of a command line name: a name in `NAMED`, or weights such as ``gain=1``.
+
+        Raises:
+            UsageError: for a word that is neither, or where a name stands beside others.
+        """
+        if len(words) == 1 and "=" not in words[0]:
+            return words[0]
+        weights = {}
+        for word in words:
+            name, _, weight = word.partition("=")
+            try:
+                weights[name] = float(weight)
+            except ValueError:
+                raise UsageError(f"The reward {word!r} should look like gain=1, or be one name alone.") from None
+        return weights
 
 
 @dataclass(frozen=True, slots=True)

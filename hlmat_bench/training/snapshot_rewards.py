@@ -14,6 +14,7 @@ The reward functions have the signatures of two trainers:
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -90,68 +91,59 @@ class Snapshot(Strict):
         return checked(Snapshot.model_validate, value, refused)
 
 
-def snapshots(
-    run: Run | str,
-    *,
-    task: str | None = None,
-    segmenter: str | None = None,
-    data_root: str | None = None,
-    rewards: str | Mapping[str, Any] = "gain",
-    deterministic: bool = False,
-) -> Iterator[Snapshot]:
+def snapshots(run: Run | str | os.PathLike[str], **options: Any) -> Iterator[Snapshot]:
     """Give a snapshot before each step of a run's or a trajectory set's episodes, in their order.
 
     Nothing is played and no image is read. Episodes that ended with an error are left out.
 
     Args:
         run: the run, or its folder.
-        task: the task; None: that of the run, where it has a name here.
-        segmenter: the segmenter with its options; None: that of the run, where it has a name here.
-        data_root: the folder that holds the data sets; None: HLMAT_DATA.
-        rewards: the name of a reward or the weights of its parts.
-        deterministic: see `SessionSettings`.
+        options: settings of `SessionSettings` that replace those of the run. ``task`` and ``segmenter`` must be given
+            where the run's are files. Where the run is of a reference policy, or a ``model`` is given, point format,
+            resize rule and prompt are those of the ``model``, or what ``points``, ``resize`` and ``settings`` say.
 
     Raises:
         UsageError: when the run is of given masks, or names a file of code, which only the caller may name.
     """
     opened = run if isinstance(run, Run) else Run(run)
-    RewardSettings.of(rewards)
-    settings = _settings(opened.manifest, task, segmenter, data_root).model_copy(
-        update={"rewards": rewards if isinstance(rewards, str) else dict(rewards), "deterministic": deterministic}
-    )
+    settings = _settings(opened.manifest, options)
+    RewardSettings.of(settings.rewards)
     for episode in opened.episodes():
         if episode.stop != "error":
             yield from _of_episode(episode, settings, opened.manifest["task"]["digest"])
 
 
-def _settings(
-    manifest: Mapping[str, Any], task: str | None, segmenter: str | None, data_root: str | None
-) -> SessionSettings:
-    """Return the settings of sessions that play as a run did, from its manifest."""
-    spec, protocol = manifest.get("spec") or {}, dict(manifest["protocol"])
+def _settings(manifest: Mapping[str, Any], options: Mapping[str, Any]) -> SessionSettings:
+    """Return the settings of sessions that play as a run did, from its manifest and what replaces it."""
+    spec, protocol = manifest.get("spec") or {}, manifest["protocol"]
     if manifest["task"].get("kind") == "filtering":
         raise UsageError(f"The run on {manifest['task']['name']} has no clicks, so it has no states to reply to.")
+    found = {"task": spec.get("task", manifest["task"]["name"]), "segmenter": spec.get("segmenter", "")}
     # A run folder may be a stranger's: what it names leads to code that is shipped or installed, never to a file.
-    names = {"task": spec.get("task", manifest["task"]["name"]), "segmenter": spec.get("segmenter", "")}
     known = {"task": task_names(), "segmenter": list(plugins.available("segmenter"))}
-    for name, given in (("task", task), ("segmenter", segmenter)):
-        if given is None and names[name].partition(",")[0] not in known[name]:
-            raise UsageError(
-                f"The run's {name} {names[name]!r} is no name here; give it to snapshots() with {name}=..."
-            )
-    data = {name: value for name, value in spec.get("settings", {}).items() if name.startswith("data.")}
-    left_out = {"id", "strategy", "initial", "budget", *OPTIONAL}
-    kept = {name: value for name, value in protocol.items() if name not in left_out and value is not None}
-    return SessionSettings(
-        task=task or names["task"],
-        segmenter=segmenter or names["segmenter"],
-        points=manifest["points"]["name"],
-        resize=manifest["resize"],
-        budget=protocol["budget"],
-        seed=manifest["seed"],
-        data_root=data_root,
-        settings={**kept, **data},
+    for name, value in found.items():
+        if name not in options and value.partition(",")[0] not in known[name]:
+            raise UsageError(f"The run's {name} {value!r} is no name here; give it to snapshots() with {name}=...")
+    given = {name: value for name, value in spec.get("settings", {}).items() if name not in ("points", *OPTIONAL)}
+    seen = {"settings": {**given, "track": protocol["track"]}}
+    if manifest["model"].get("kind") != "reference" and "model" not in options:
+        left_out = {"id", "strategy", "initial", "budget", *OPTIONAL}
+        shown = _flat({name: value for name, value in protocol.items() if name not in left_out})
+        data = {name: value for name, value in given.items() if name.startswith("data.")}
+        seen = {"points": manifest["points"]["name"], "resize": manifest["resize"], "settings": {**shown, **data}}
+    base = {**found, **seen, "budget": protocol["budget"], "seed": manifest["seed"]}
+    return SessionSettings.of(
+        {**base, **options, "settings": {**base["settings"], **options.get("settings", {})}},
     )
+
+
+def _flat(protocol: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a manifest by the names that ``--set`` takes; those without a value are left out."""
+    flat: dict[str, Any] = {}
+    for name, value in protocol.items():
+        parts = {f"{name}.{key}": part for key, part in value.items()} if isinstance(value, Mapping) else {name: value}
+        flat |= {key: part for key, part in parts.items() if part is not None}
+    return flat
 
 
 def _of_episode(episode: Episode, settings: SessionSettings, data: str) -> Iterator[Snapshot]:

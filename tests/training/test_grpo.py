@@ -72,7 +72,7 @@ def test_twenty_steps_with_the_reward_function(options: dict[str, Any], tmp_path
     from datasets import Dataset
 
     run = hlmat_bench.run("center", options["task"], options["segmenter"], limit=8, budget=1, out=tmp_path / "run")
-    states = list(snapshots(run, task=options["task"], segmenter=options["segmenter"]))
+    states = list(snapshots(run, task=options["task"], segmenter=options["segmenter"], points="xy1000"))
     seen: list[tuple[str, str, float]] = []
 
     def watched(completions: Sequence[Any], state: Sequence[str], **columns: Any) -> list[float]:

@@ -74,6 +74,20 @@ def test_states_of_a_search_are_those_of_the_chosen_clicks(tmp_path: Any) -> Non
     assert len(states) == 9
 
 
+def test_states_of_a_reference_are_shown_as_the_trained_model_sees_them(tmp_path: Any) -> None:
+    """The oracle answers in pixels; who learns from its states has a point format of its own."""
+    run = hlmat_bench.run("oracle", "hres_synth", limit=1, budget=2, out=tmp_path, settings={"overlay.color": "blue"})
+    first = next(snapshots(run))
+    assert (first.sessions.points, first.sessions.settings["overlay.color"]) == (None, "blue")
+    assert SnapshotRewards().play(first, "Positive point: (1000, 1000)").action.kind == "click"
+    other = next(snapshots(run, model="qwen2.5-vl-7b"))
+    request = SnapshotRewards().request(other)
+    assert "in pixels of this image" in request.prompt
+    assert "semi-transparent blue" in request.prompt
+    assert request.image.shape[0] % 28 == 0
+    assert next(snapshots(run, points="yx1000")).sessions.points == "yx1000"
+
+
 def test_many_replies_to_one_state_do_not_disturb_each_other(states: list[Snapshot]) -> None:
     """Threads ask about few states, whose sessions they share and lose again."""
     rewards, few = SnapshotRewards(kept=3), states[:8]
