@@ -7,7 +7,7 @@ import base64
 import json
 import sys
 from typing import Any
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import cv2
 import numpy as np
@@ -46,8 +46,9 @@ async def refused(url: str) -> str:
 async def main(url: str, count: int) -> None:
     gate = asyncio.Barrier(count)
     episodes = await asyncio.gather(*(episode(url, sample, gate) for sample in range(count)))
-    with urlopen(f"{url}/hlmat/num_tasks?split=samples") as answer:
-        tasks = json.load(answer)
+    asked = Request(f"{url}/hlmat/num_tasks", b'{"split": "samples"}', {"Content-Type": "application/json"})
+    with urlopen(asked) as answer:
+        tasks = json.load(answer)["num_tasks"]
     print(json.dumps({"episodes": episodes, "refused": await refused(url), "tasks": tasks}))  # noqa: T201
 
 

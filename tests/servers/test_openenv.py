@@ -30,10 +30,10 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def test_episodes_of_concurrent_sessions_are_those_of_a_run(url: str, tmp_path: Path) -> None:
     """Twelve clients play at once, each sample with the replies that a run's model gives."""
-    script = Path(__file__).with_name("openenv_program.py")
-    command = [program("openenv", "python"), str(script), url, "12", "3"]
-    found = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
-    played = json.loads(found.splitlines()[-1])
+    command = [program("openenv", "python"), "-m", "tests.servers.openenv_program", url, "12"]
+    ran = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert ran.returncode == 0, ran.stderr
+    played = json.loads(ran.stdout.splitlines()[-1])
     model = Babbler(resize="fit-long64")
     run = hlmat_bench.run(model, "hres_synth", limit=12, budget=3, out=tmp_path)
     for number, episode in enumerate(run.episodes()):
