@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
@@ -11,13 +11,26 @@ from hlmat_bench.clicks import Click
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.types import Box, Size
 from hlmat_bench.points import IouUnit, PointFormat, Unit
-from hlmat_bench.points.answers import answer_in, begins_with_stop, last, refuses, says_stop, stops_at_last
+from hlmat_bench.points.answers import ReplyParts, answer_in, begins_with_stop, last, refuses, says_stop, stops_at_last
+from hlmat_bench.points.no_object import (
+    answer_of,
+    begins_with_no_object,
+    is_one_of,
+    says_no_object,
+    says_no_object_at_last,
+)
 from hlmat_bench.points.reading import Point, Reading, without_names
 from hlmat_bench.points.resize import Frame
 from hlmat_bench.points.signs import Sign, of_words, says_nothing_else
 from hlmat_bench.points.syntaxes import SYNTAXES
 
-ActionKind: TypeAlias = Literal["click", "box", "stop", "invalid", "predict"]
+ActionKind: TypeAlias = Literal["click", "box", "none", "stop", "invalid", "predict"]
+
+#: The kinds of actions that lead to a new mask.
+DRAWING: frozenset[ActionKind] = frozenset({"click", "box", "none"})
+
+NO_OBJECT = "No object"
+"""What prompts ask for, and references write, where the image has no such object."""
 
 #: Why a reply is no valid action.
 REASONS = ("parse", "out_of_bounds", "refusal", "empty", "repeat", "api")
@@ -34,7 +47,8 @@ class Action:
     """One decision of a model.
 
     Attributes:
-        kind: ``click``, ``box``, ``stop``, ``invalid``, or ``predict`` (filtering tasks).
+        kind: ``click``, ``box``, ``none`` (there is no such object), ``stop``, ``invalid``, or ``predict`` (filtering
+            tasks).
         positive: for a click, whether it adds (True) or removes (False).
         x, y: for a click, its pixel inside the original image.
         box: for a box, (x0, y0, x1, y1); a click may have a box, too, because SegAgent's box models write both.
@@ -68,7 +82,16 @@ class Action:
         return {"kind": self.kind}
 
 
-def parse(reply: str, points: PointFormat, size: Size, frame: Frame | None = None, *, cut_off: bool = False) -> Action:
+def parse(
+    reply: str,
+    points: PointFormat,
+    size: Size,
+    frame: Frame | None = None,
+    *,
+    cut_off: bool = False,
+    no_target: bool = False,
+    absent: Collection[str] | None = None,
+) -> Action:
     """Read the action in a reply, without the thoughts before it. Never raises and never tries a second convention.
 
     Args:
@@ -78,11 +101,17 @@ def parse(reply: str, points: PointFormat, size: Size, frame: Frame | None = Non
         frame: how the image was resized or padded for the model; None where it was sent unchanged.
         cut_off: whether the reply ended at the limit of tokens. An answer then counts only where the reply begins
             with it: words before it may be a thought that the chat template opened and the reply did not close.
+        no_target: whether the reply may say that there is no such object. Without it such a reply is invalid.
+        absent: answers that say it, too, where they are all that is said. None: those with which models of this syntax
+            have nothing to click at an empty mask (`Syntax.nothing`).
 
     Returns:
         The action, which is ``invalid`` with a reason where the reply has no valid one.
     """
     answer = answer_in(reply)
+    forms = SYNTAXES[points.syntax].nothing if absent is None else absent
+    if no_target and not cut_off and is_one_of(answer.raw, forms):
+        return Action("none")
     if not answer.said.strip():
         return Action("invalid", reason="empty" if answer.raw == reply else "parse")
     said, text = answer.said, points.without_marks(answer.final)
@@ -102,7 +131,23 @@ def parse(reply: str, points: PointFormat, size: Size, frame: Frame | None = Non
         begins = says_nothing_else(without_names(_IOU.sub(" ", around)), answer=True)
         if not (begins_with_stop(_IOU.sub(" ", before + text)) if action.kind == "stop" else begins):
             action = Action("invalid", reason="parse")
+    if no_target:
+        action = _unless_absent(action, answer, _IOU.sub(" ", text), forms, cut_off=cut_off)
     return replace(action, predicted_iou=predicted)
+
+
+def _unless_absent(action: Action, answer: ReplyParts, words: str, forms: Collection[str], *, cut_off: bool) -> Action:
+    """Return an action as it was read, or ``none`` where the reply says instead that there is no such object.
+
+    A click or a box with these words alone on the last line means two things, and is invalid.
+    """
+    if action.kind in ("click", "box"):
+        return Action("invalid", reason="parse") if says_no_object_at_last(words) else action
+    if cut_off or answer.alone:
+        says = begins_with_no_object(_IOU.sub(" ", answer.said), cut_off=cut_off)
+    else:
+        says = says_no_object(words) or is_one_of(answer_of(answer.said, words), forms)
+    return Action("none") if says else action
 
 
 def _action(reading: Reading, said: str, text: str, points: PointFormat, size: Size, frame: Frame | None) -> Action:

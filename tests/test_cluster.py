@@ -103,7 +103,7 @@ def test_the_gpu_hours_are_those_of_the_formula() -> None:
         "refCOCO,": _published("res_refcoco_*"),
         "refCOCO+,": _published("res_refcocoplus_*"),
         "refCOCOg,": _published("res_refcocog_*"),
-        "all of": _published("res_*"),
+        "all of": _published("res_refcoco*"),
         "HRES": (970, 970),
         "ReasonSeg,": (200 + 779, 200 + 779),
     }

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hlmat_bench.actions import write
+from hlmat_bench.actions import NO_OBJECT, write
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.networks.weights import sha256
 from hlmat_bench.points import PointFormat
@@ -97,6 +97,8 @@ def _said(step: Step, size: tuple[int, int]) -> str:
     action = step.action
     if action.kind == "stop":
         return FINISH
+    if action.kind == "none":
+        return NO_OBJECT
     if action.kind == "invalid":
         return f"(invalid: {action.reason})"
     box = "<box>({},{}),({},{})</box> ".format(*action.box) if action.box else ""

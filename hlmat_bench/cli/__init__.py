@@ -21,6 +21,7 @@ from hlmat_bench.cli import (
     settings,
     status,
     suites,
+    trajectories,
 )
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.runs import stopping
@@ -61,6 +62,7 @@ lmms_app.command("tasks")(serve.lmms_tasks)
 app.add_typer(data.app, name="data")
 app.add_typer(leaderboard.app, name="leaderboard")
 app.add_typer(lmms_app, name="lmms")
+app.add_typer(trajectories.app, name="trajectories")
 
 
 def main() -> None:

@@ -35,7 +35,7 @@ def list_data(data_root: options.DataRoot = None) -> None:
 
 @app.command()
 def where(
-    task: Annotated[str, typer.Argument(help="A task's name or YAML file.")],
+    task: Annotated[str, typer.Argument(help="A task's name or YAML file, or hf:OWNER/REPO,split=NAME.")],
     data_root: options.DataRoot = None,
     set_: options.Settings = None,
 ) -> None:
@@ -57,7 +57,7 @@ def where(
 
 @app.command()
 def check(
-    task: Annotated[str, typer.Argument(help="A task's name or YAML file.")],
+    task: Annotated[str, typer.Argument(help="A task's name or YAML file, or hf:OWNER/REPO,split=NAME.")],
     data_root: options.DataRoot = None,
     seed: options.Seed = 0,
     set_: options.Settings = None,
@@ -71,6 +71,29 @@ def check(
         report = check_all(load_task(task), data_root, seed, overrides=_overrides(set_), progress=progress)
     console.say(report.text())
     if not report.ok:
+        raise typer.Exit(1)
+
+
+@app.command()
+def overlap(
+    task: Annotated[str, typer.Argument(help="A task's name or YAML file, or hf:OWNER/REPO,split=NAME.")],
+    other: Annotated[str, typer.Argument(help="Another.")],
+    data_root: options.DataRoot = None,
+    names_only: Annotated[
+        bool, typer.Option("--names-only", help="Compare COCO's numbers and file names, and read no image.")
+    ] = False,
+) -> None:
+    """Show which images of a task another has, too: by COCO's number, name or pixels; exit code 1 if there are any."""
+    from hlmat_bench.cli import console
+    from hlmat_bench.data.overlap import images_of, shared_images
+    from hlmat_bench.data.tasks import load_task
+
+    one, two = (load_task(name).source(data_root) for name in (task, other))
+    with console.progress(f"comparing {task} with {other}") as progress:
+        found = shared_images(one, two, pixels=not names_only, progress=progress)
+    console.say(f"{len(found):,} of {len(images_of(one)):,} images of {task} are in {other}, too.")
+    if found:
+        console.table((task, other, "found by"), [(each.one, each.other, each.why) for each in found])
         raise typer.Exit(1)
 
 

@@ -37,9 +37,12 @@ Initial = Annotated[
 ]
 Seed = Annotated[int, typer.Option(help="Seed of all random numbers; for a synthetic task, also of its scenes.")]
 Model = Annotated[list[str], typer.Option(help="Name[,key=value...] or ./file.py; may be given several times.")]
-Tasks = Annotated[list[str], typer.Option(help="Name, group (res, hres) or ./file.yaml; several are allowed.")]
+Tasks = Annotated[
+    list[str],
+    typer.Option(help="Name, group (res, hres), ./file.yaml or hf:OWNER/REPO,split=NAME; several are allowed."),
+]
 MovedTask = Annotated[str | None, typer.Option(help="The task's YAML file, if it has moved.")]
-Task = Annotated[str, typer.Option(help="Name or ./file.yaml.")]
+Task = Annotated[str, typer.Option(help="Name, ./file.yaml or hf:OWNER/REPO,split=NAME.")]
 Segmenter = Annotated[str, typer.Option(help="Name[,key=value...] or ./file.py.")]
 Strategy = Annotated[
     str | None,

@@ -37,7 +37,10 @@ def print_scores(first: str, runs: Sequence[tuple[str, Run]]) -> None:
     """
     for kind in TABLES["terminal"]:
         chosen = [(name, run) for name, run in runs if run.manifest["task"]["kind"] == kind]
-        shown = [*_columns(kind), *(one for one in (_FAILED, _LEFT_OUT) if any(one.cell(run) for _, run in chosen))]
+        shown = [
+            *_columns(kind, [run for _, run in chosen]),
+            *(one for one in (_FAILED, _LEFT_OUT) if any(one.cell(run) for _, run in chosen)),
+        ]
         rows = [[name, *(column.cell(run) or "0" for column in shown)] for name, run in chosen]
         if rows:
             headers = [first, *(column.header for column in shown)]
@@ -49,9 +52,10 @@ def failed(run: Run) -> int:
     return int(run.scores()["failures"]["episodes"])
 
 
-def _columns(kind: str) -> list[Column]:
+def _columns(kind: str, runs: Sequence[Run]) -> list[Column]:
     """Return the columns of a kind of task: the number of samples or masks, then what the registry of scores has."""
-    scores = [Column(score.title, partial(_cell, score)) for score in columns("terminal", kind)]
+    shown = columns("terminal", kind, (run.scores() for run in runs))
+    scores = [Column(score.title, partial(_cell, score)) for score in shown]
     if kind != "filtering":
         return [Column("n", lambda run: str(run.scores()["n"])), *scores]
     masks, unparsable = (partial(_rated, key) for key in ("n_masks", "unparsable"))

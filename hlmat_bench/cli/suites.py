@@ -20,6 +20,12 @@ def suite(
     model: Annotated[list[str] | None, typer.Option(help=_Replaced.format("model"))] = None,
     segmenter: Annotated[list[str] | None, typer.Option(help=_Replaced.format("segmenter"))] = None,
     task: Annotated[list[str] | None, typer.Option(help=_Replaced.format("task"))] = None,
+    row: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Play only this row of the tables, and show published numbers of the others; may be repeated."
+        ),
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Play only the first N samples of each run.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of all random numbers.")] = 0,
     data_root: options.DataRoot = None,
@@ -46,7 +52,7 @@ def suite(
     from hlmat_bench.runs.suites.results import missing, results
     from hlmat_bench.scores.failures import remarks
 
-    changes = Changes(model or [], segmenter or [], task or [], limit, settings(set_ or []), catalog)
+    changes = Changes(model or [], segmenter or [], task or [], limit, row or [], settings(set_ or []), catalog)
     plan = expand(load_suite(name), changes)
     folder = out or Path("runs") / plan.suite.name
     argv = ["hlmat-bench", *sys.argv[1:]]

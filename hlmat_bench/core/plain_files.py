@@ -21,7 +21,8 @@ MAX_ANNOTATIONS = 2**32
 _FORMATS = {
     b"PAR1": (
         "a parquet file",
-        "convert it to JSON with pandas.read_parquet(FILE).to_json(NEW, orient='records') and name the new file",
+        "convert it to JSON with pandas.read_parquet(FILE).to_json(NEW, orient='records') and name the new file, "
+        "or read it with the layout parquet",
     ),
     b"ARROW1": ("an Arrow file", "convert it to JSON with pandas.read_feather(FILE).to_json(NEW, orient='records')"),
     b"PK\x03\x04": ("a ZIP or Excel file", "unpack it, or save the sheet as CSV in UTF-8, and name that file"),

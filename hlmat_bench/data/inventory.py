@@ -26,7 +26,7 @@ class Holding:
     Attributes:
         state: ``complete``: the published number of samples is there with all their files. ``incomplete``: samples or
             files are missing. ``unreadable``: the annotations cannot be read. ``absent``: a needed part is missing.
-        layout: the layout that was found; of absent data, the one that lacks least.
+        layout: the layout that was found; of absent data, the first one that is known.
         words: what is there or missing.
     """
 

@@ -34,22 +34,24 @@ class Place:
 
 
 def find(sources: Sequence[SourceSettings], roots: Iterable[Path]) -> Place:
-    """Return the first place that lacks nothing, looking through the roots in their order; else that which lacks least.
+    """Return the first place that lacks nothing, in the order of the roots; else that of which most is there.
 
     Args:
         sources: the layouts and places that are known for a task, in their order; at least one.
         roots: folders; at least one.
     """
-    least: Place | None = None
+    nearest: Place | None = None
+    most = -1
     for root in roots:
         for settings in sources:
-            lacking = tuple(name for name in settings.needed() if not exists(place_of(root, name)))
+            needed = settings.needed()
+            lacking = tuple(name for name in needed if not exists(place_of(root, name)))
             if not lacking:
                 return Place(settings, root, lacking)
-            if least is None or len(lacking) < len(least.lacking):
-                least = Place(settings, root, lacking)
-    assert least is not None
-    return least
+            if len(needed) - len(lacking) > most:
+                nearest, most = Place(settings, root, lacking), len(needed) - len(lacking)
+    assert nearest is not None
+    return nearest
 
 
 def alternatives(section: dict[str, Any], layout: type[SourceSettings], where: str) -> Iterator[dict[str, Any]]:

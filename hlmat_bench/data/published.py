@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Literal
 
@@ -65,6 +66,18 @@ def published_table(name: str) -> tuple[Publication, PublishedTable]:
     if table not in publication.tables:
         raise unknown("published table", name, [f"{file}/{known}" for known in publication.tables])
     return publication, publication.tables[table]
+
+
+def published_number(tables: Sequence[str], row: str, column: str) -> tuple[float, str] | None:
+    """Return the number of a cell in the first of some tables that has one, and that table's name.
+
+    Raises:
+        UsageError: when there is no such table.
+    """
+    for name in tables:
+        if (found := published_table(name)[1].value(row, column)) is not None:
+            return found, name
+    return None
 
 
 @cache

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -21,6 +21,9 @@ from hlmat_bench.core.errors import HlmatError, PluginFailed, UsageError, failur
 from hlmat_bench.core.samples import Source
 from hlmat_bench.core.text import cut
 from hlmat_bench.core.validation import Strict, validated
+from hlmat_bench.data.hub_tasks import hub_fields, is_hub_task
+from hlmat_bench.data.layouts import hub_cache
+from hlmat_bench.data.layouts.copies import other_copies
 from hlmat_bench.data.layouts.data_root import DataRoot
 from hlmat_bench.data.layouts.layout_settings import SourceSettings
 from hlmat_bench.data.layouts.problems import MissingFile
@@ -57,7 +60,8 @@ class Task(Strict):
         name: letters, digits, ``_``, ``-``, ``.`` and ``+``; of our files, the file's name.
         version: raised when the samples or their order change.
         title: one line for lists.
-        group: the tasks that ``expand`` gives for this name.
+        group: the tasks that ``expand`` gives for this name, and the page of its rankings.
+        groups: further groups that ``expand`` gives it for.
         kind: what is measured.
         refinement: for a refinement task, the imperfect masks that episodes begin with.
         filtering: for a filtering task, how the masks are drawn whose IoU is asked for.
@@ -77,6 +81,7 @@ class Task(Strict):
     version: int = Field(1, ge=1)
     title: str = ""
     group: str = "own"
+    groups: tuple[str, ...] = ()
     kind: Literal["segmentation", "refinement", "filtering"] = "segmentation"
     refinement: RefinementSettings = RefinementSettings()
     filtering: FilteringSettings = FilteringSettings()
@@ -129,8 +134,9 @@ class Task(Strict):
         """
         place = self.place(data_root, overrides)
         settings = place.settings
+        advice = self._advice([place.root]) if place.lacking else self.how_to_get
         try:
-            return settings.open(DataRoot(self.name, place.root, self.how_to_get, seed))
+            return settings.open(DataRoot(self.name, place.root, advice, seed))
         except HlmatError:
             raise
         except Exception as error:
@@ -146,7 +152,7 @@ class Task(Strict):
     def place(
         self, data_root: str | os.PathLike[str] | None = None, overrides: Mapping[str, Any] | None = None
     ) -> Place:
-        """Return which of the task's layouts lies where; one that lacks least where none lies there whole.
+        """Return which of the task's layouts lies where; that of which most is there where none lies there whole.
 
         Args:
             data_root: see `source`.
@@ -158,12 +164,26 @@ class Task(Strict):
         sources = self._settings(overrides or {})
         given = data_root or os.environ.get(ENVIRONMENT)
         roots = ([Path(given)] if given else []) + ([self._folder] if self._folder else [])
-        if not roots and (needed := sources[0].needed()):
+        if not roots:  # What the cache of the hub holds needs no data root.
+            cached = [one for one in sources if all(name.startswith(hub_cache.PREFIX) for name in one.needed())]
+            if cached and not (place := find(cached, [Path()])).lacking:
+                return place
+            advice = self._advice([])
             raise MissingFile(
-                f"The task {self.name} needs {needed[0]}: give the folder that holds it with --data-root or the "
-                f"environment variable {ENVIRONMENT}{'; to get it, ' + self.how_to_get if self.how_to_get else ''}."
+                f"The task {self.name} needs {sources[0].needed()[0]}: give the folder that holds it with --data-root "
+                f"or the environment variable {ENVIRONMENT}{'; to get it, ' + advice if advice else ''}."
             )
-        return find(sources, roots or [Path()])
+        return find(sources, roots)
+
+    def _advice(self, roots: Sequence[Path]) -> str:
+        """Return how to get the data, as the end of a sentence; name a copy that lies here and is not this task's."""
+        other = next(iter(other_copies(self.name, roots)), None)
+        if other is None:
+            return self.how_to_get
+        return (
+            f"there is {other.name}, which is not this task: {other.about}; play it under its own name with --task "
+            f"{other.spec}, or {self.how_to_get}"
+        )
 
     def missing(self, data_root: str | os.PathLike[str] | None = None) -> str | None:
         """Return a few words about what is missing; None when all files and folders that the samples need exist."""
@@ -195,6 +215,8 @@ def load_task(name: str | os.PathLike[str], *, code: bool = True) -> Task:
         UsageError: when there is none, or the file does not describe one.
     """
     text = os.fspath(name)
+    if is_hub_task(text):
+        return _validated(hub_fields(text), f"the task {text}", Path(), code=False)
     if _is_path(text):
         task = _read(Path(text), code=code)
         task._folder = Path(text).resolve().parent
@@ -214,7 +236,8 @@ def groups() -> dict[str, list[str]]:
     """Return the tasks of each group."""
     found: dict[str, list[str]] = {}
     for task in _shipped().values():
-        found.setdefault(task.group, []).append(task.name)
+        for name in dict.fromkeys((task.group, *task.groups)):
+            found.setdefault(name, []).append(task.name)
     return found
 
 
@@ -224,7 +247,7 @@ def expand(name: str) -> list[str]:
     Raises:
         UsageError: when there is no such task or group.
     """
-    if _is_path(name):
+    if _is_path(name) or is_hub_task(name):
         return [name]
     return groups().get(name) or [load_task(name).name]
 
@@ -240,16 +263,27 @@ def _shipped() -> dict[str, Task]:
 
 
 def _read(path: Path, *, code: bool = True) -> Task:
-    values = _extended(_values(path))
+    return _validated(_extended(_values(path)), str(path), path, code=code)
+
+
+def _validated(values: dict[str, Any], where: str, path: Path, *, code: bool) -> Task:
+    """Return the task of a file's fields.
+
+    Args:
+        values: the fields.
+        where: their origin in messages.
+        path: the file, which the path of a layout is relative to.
+        code: see `load_task`.
+    """
     if "source" in values:
         values["source"] = tuple(
-            settings for section in _sections(values) for settings in _source_settings(section, path, code=code)
+            settings for section in _sections(values) for settings in _source_settings(section, path, where, code=code)
         )
-    task = validated(Task, values, str(path))
+    task = validated(Task, values, where)
     try:
         ProtocolSettings.build(task.protocol)
     except UsageError as error:
-        raise UsageError(f"The field protocol of {path} does not fit: {error}") from error
+        raise UsageError(f"The field protocol of {where} does not fit: {error}") from error
     return task
 
 
@@ -259,7 +293,7 @@ def _sections(values: Mapping[str, Any]) -> list[Any]:
     return given if isinstance(given, list) and given else [given]
 
 
-def _source_settings(section: Any, path: Path, *, code: bool) -> Iterator[SourceSettings]:
+def _source_settings(section: Any, path: Path, where: str, *, code: bool) -> Iterator[SourceSettings]:
     """Yield a section ``source`` of a task file as settings of the layout that it names, for each of its places.
 
     A layout's file that is named by a relative path lies relative to the folder of the task file.
@@ -267,27 +301,29 @@ def _source_settings(section: Any, path: Path, *, code: bool) -> Iterator[Source
     given = section.get("kind") if isinstance(section, dict) else None
     if not isinstance(given, str):
         known = ", ".join(layouts())
-        raise UsageError(f"The field source.kind of {path} should be one of {known}, or a file such as ./my_layout.py.")
+        raise UsageError(
+            f"The field source.kind of {where} should be one of {known}, or a file such as ./my_layout.py."
+        )
     file, _, name = given.partition(":")
     if file.endswith(".py"):
         if not code:
             raise UsageError(
-                f"The task file {path} names the layout {file}, a Python file, which would run; if you trust it, name "
+                f"The task file {where} names the layout {file}, a Python file, which would run; if you trust it, name "
                 "the task file yourself with --task."
             )
         given = f"{path.parent / file}{':' + name if name else ''}"
     try:
         found = plugins.find("layout", given)
     except UsageError as error:
-        raise UsageError(f"The field source.kind of {path} does not fit: {error}") from error
+        raise UsageError(f"The field source.kind of {where} does not fit: {error}") from error
     made: Any = found.factory
     if not (isinstance(made, type) and issubclass(made, SourceSettings)) or inspect.isabstract(made):
         raise PluginFailed(
             f"The layout {found.identity} must be a class derived from SourceSettings with needed() and open(); "
             "docs/adding-a-layout.md shows one."
         )
-    for one in alternatives(section | {"kind": found.identity}, made, str(path)):
-        yield validated(made, one, str(path), section="source")
+    for one in alternatives(section | {"kind": found.identity}, made, where):
+        yield validated(made, one, where, section="source")
 
 
 def layouts() -> list[str]:
@@ -315,7 +351,8 @@ def _extended(values: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(base, str) or base not in files:
         raise unknown("task to extend", cut(str(base)), files, _LIST_HINT)
     inherited = _extended(_values(files[base]))
-    inherited.pop("aliases", None)
+    for own in ("aliases", "groups"):
+        inherited.pop(own, None)
     section = values.get("source")
     if isinstance(section, dict) and "kind" not in section:
         values["source"] = [one | section for one in _sections(inherited)]

@@ -65,7 +65,8 @@ _STOP_SENTENCE = re.compile(
     r"|refinements?)(?: (?:is|are))? (?:needed|required|necessary)",
     re.IGNORECASE,
 )
-_CONTINUES = re.compile(
+#: Words and numbers after which a text asks for something else.
+CONTINUES = re.compile(
     r"\b(?:but|however|except|although|though|still|missing|instead|wait|next|then|first|should|must|positive|negative)\b"
     r"|\d",
     re.IGNORECASE,
@@ -135,15 +136,15 @@ def plain_text(text: str) -> str:
 def says_stop(text: str) -> bool:
     """Return whether a stop word is alone on a line of a text, or begins a text that asks for no further click."""
     lines = text.splitlines()
-    if any(_BARE_STOP.fullmatch(_undecorated(line)) for line in lines):
+    if any(_BARE_STOP.fullmatch(undecorated(line)) for line in lines):
         return True
-    begins = _STOP_SENTENCE.match(_undecorated(text, end="") + " ")
-    return begins is not None and not _CONTINUES.search(text)
+    begins = _STOP_SENTENCE.match(undecorated(text, end="") + " ")
+    return begins is not None and not CONTINUES.search(text)
 
 
 def stops_at_last(text: str) -> bool:
     """Return whether a stop word is alone on the last line of a text."""
-    return _BARE_STOP.fullmatch(_undecorated(text.rstrip().rpartition("\n")[2])) is not None
+    return _BARE_STOP.fullmatch(undecorated(text.rstrip().rpartition("\n")[2])) is not None
 
 
 def begins_with_stop(text: str) -> bool:
@@ -153,7 +154,7 @@ def begins_with_stop(text: str) -> bool:
 
 def is_stop_word(value: object) -> bool:
     """Return whether the value of a field is a stop word."""
-    return isinstance(value, str) and _BARE_STOP.fullmatch(_undecorated(value)) is not None
+    return isinstance(value, str) and _BARE_STOP.fullmatch(undecorated(value)) is not None
 
 
 def refuses(text: str) -> bool:
@@ -161,7 +162,7 @@ def refuses(text: str) -> bool:
     return _REFUSAL.search(text) is not None
 
 
-def _undecorated(text: str, end: str = " \t\r\n.,;:!*`\"'_#>-{}[]$~") -> str:
+def undecorated(text: str, end: str = " \t\r\n.,;:!*`\"'_#>-{}[]$~") -> str:
     r"""Return a text without surrounding markup, brackets, \boxed{} and words such as "Answer:"."""
     text = re.sub(r"<[|/]{0,2}\w{1,30}\|?>|\\(?:boxed|text|mathrm)\b", " ", text).lstrip(
         " \t\r\n.,;:!*`\"'_#>-{}[]()$~\\"

@@ -27,6 +27,8 @@ class Syntax:
             has no boxes.
         tags: coordinates stand between tags, which are special tokens in many checkpoints.
         exact: replies are read as they were written, with nothing but the thoughts taken out.
+        nothing: answers of models with this syntax that have nothing to click. Alone, and at an empty mask, they say
+            that there is no such object.
     """
 
     read: Callable[[str], Reading]
@@ -35,6 +37,7 @@ class Syntax:
     write_box: Callable[[str, str, str, str], str] | None = None
     tags: bool = False
     exact: bool = False
+    nothing: frozenset[str] = frozenset()
 
 
 def _write_text(sign: str, first: str, second: str) -> str:
@@ -53,16 +56,25 @@ def _write_loc_box(*numbers: str) -> str:
     return "".join(f"<loc{number.zfill(4) if number.isdecimal() else number}>" for number in numbers)
 
 
+# IBISAgent's only end, with which it also answers whether there is a tumour (Yankai96/IBISAgent, infer/multi_turn.py at
+# 12cf56f, verl/utils/reward_score/med_seg.py at 675dae6).
+_ENDS = frozenset({"terminate", "termination"})
+# VisionReasoner's list without objects (JIA-Lab-research/VisionReasoner, evaluation/calculate_iou_with_bbox_nonobj.py
+# at 5c1587f).
+_NO_ITEMS = frozenset({"[]", "[ ]"})
+# Molmo's answer without points (allenai/molmo, olmo/data/data_formatter.py).
+_NO_POINTS = frozenset({"there are none"})
 _TEXT_FORM = "Positive point: ({a}, {b})  or  Negative point: ({a}, {b})"
 
 SYNTAXES: dict[str, Syntax] = {
-    "text": Syntax(read_text, _write_text, _TEXT_FORM, write_box=_write_box_tag),
+    "text": Syntax(read_text, _write_text, _TEXT_FORM, write_box=_write_box_tag, nothing=_ENDS),
     "segagent": Syntax(read_segagent, _write_text, _TEXT_FORM, write_box=_write_box_tag, exact=True),
     "json": Syntax(
         read_json,
         _write_json,
         '{{"point_2d": [{a}, {b}], "label": "positive"}}  with "positive" or "negative"',
         write_box=lambda *numbers: f'{{"bbox_2d": [{", ".join(numbers)}]}}',
+        nothing=_NO_ITEMS,
     ),
     "point": Syntax(
         read_point_tag,
@@ -70,12 +82,14 @@ SYNTAXES: dict[str, Syntax] = {
         "<point>{a} {b}</point> positive  or  <point>{a} {b}</point> negative",
         write_box=lambda *numbers: f"<box>{' '.join(numbers)}</box>",
         tags=True,
+        nothing=_NO_POINTS,
     ),
     "points": Syntax(
         read_points_tag,
         lambda sign, a, b: f'<points coords="1 1 {a} {b}">{sign.lower()}</points>',
         '<points coords="1 1 {a} {b}">positive</points>  with positive or negative',
         tags=True,
+        nothing=_NO_POINTS,
     ),
     "box": Syntax(
         read_box,

@@ -19,9 +19,12 @@ async def from_gt_box(play: Play) -> None:
 
 
 async def from_model_box(play: Play) -> None:
-    """Begin with the segmenter's mask for the box that the model gives; after an unreadable answer, it is empty."""
+    """Begin with the segmenter's mask for the box that the model gives; it is empty after an unreadable answer.
+
+    It is also empty where the model says that there is no such object; the first click is asked for all the same.
+    """
     action, reply = await ask_for_box(play, greedy=True)
-    unread = {} if action.kind == "box" else {"reason": action.reason}
+    unread = {} if action.kind == "box" else {"reason": action.reason or action.kind}
     await play.work(play.state.begin_with_box, action.box, kind="model-box", raw=reply.text, **unread)
 
 
@@ -30,7 +33,7 @@ BEGINNINGS: dict[str, Begin] = {"empty": begin_empty, "gt-box": from_gt_box, "mo
 
 
 async def ask_for_box(play: Play, *, greedy: bool = False) -> tuple[Action, Reply]:
-    """Ask for the object's box, and return it, or an invalid action, with the reply that it was read from.
+    """Ask for the object's box; return it, ``none`` or an invalid action, with the reply that it was read from.
 
     Args:
         play: the episode.
@@ -44,7 +47,12 @@ async def ask_for_box(play: Play, *, greedy: bool = False) -> tuple[Action, Repl
 
 
 def box_alone(action: Action) -> Action:
-    """Return the box of an action as an action of its own, or an invalid action where it has none."""
+    """Return the box of an action as an action of its own, or an invalid action where it has none.
+
+    The action ``none`` (there is no such object) answers the question for a box, too.
+    """
     if action.box is not None:
         return Action("box", box=action.box)
+    if action.kind == "none":
+        return Action("none")
     return Action("invalid", reason=action.reason or "parse")

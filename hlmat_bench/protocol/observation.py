@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hlmat_bench.actions import NO_OBJECT
 from hlmat_bench.clicks import Click
 from hlmat_bench.core import images
 from hlmat_bench.core.samples import Sample
@@ -83,6 +84,7 @@ class RequestBuilder:
             color=settings.overlay.color,
             clicks=observation.clicks if settings.history else (),
             question=question,
+            no_object=settings.no_target_reply or NO_OBJECT if settings.no_target else None,
         )
         return Request(
             image=self._shown(observation.mask),

@@ -39,6 +39,14 @@ Give the smallest box that holds all of it: (x0, y0) is its upper left corner, (
 {coordinates}
 Answer with one line in exactly this form: {form}"""
 
+#: What the field {no_target} of a template says, by the question, where a sample may have no object.
+_NO_TARGET: dict[Question, str] = {
+    "click": "If there is no such object in the image, answer: {answer}",
+    "box": "If there is no such object in the image, answer: {answer}",
+    "iou": "If there is no such object in the image, an empty mask is completely right, and any other mask shares "
+    "nothing with it.",
+}
+
 #: The range of a predicted IoU in words, and the line to answer, by the unit that the model's point format declares.
 _IOUS: dict[IouUnit, tuple[str, str]] = {
     "percent": ("in per cent, from 0 (they share nothing) to 100 (they are the same)", "Current IOU: 50%"),
@@ -49,7 +57,13 @@ _NAMES = {(0, 255, 0): "green", (0, 0, 255): "blue", (255, 0, 0): "red"}
 
 
 #: What `instruction` fills into a template.
-FIELDS = ("expression", "color", "coordinates", "form", "history", "iou_range", "iou_form")
+FIELDS = ("expression", "color", "coordinates", "form", "history", "no_target", "iou_range", "iou_form")
+
+
+def offering_none(template: str) -> str:
+    """Return a default prompt with the field ``{no_target}`` on a line of its own at its end, before the history."""
+    before = template.removesuffix("\n{history}")
+    return f"{before}\n{{no_target}}{template[len(before) :]}"
 
 
 def check_template(template: str) -> None:
@@ -73,13 +87,15 @@ def instruction(
     color: tuple[int, int, int] = (0, 255, 0),
     clicks: Sequence[Click] = (),
     question: Question = "click",
+    no_object: str | None = None,
 ) -> str:
     """Return the whole prompt of one step.
 
     Args:
         template: text with the fields ``{expression}``, ``{color}`` (its name), ``{coordinates}`` (axis order and
-            range in words), ``{form}`` (the line to answer), ``{history}``, ``{iou_range}`` and ``{iou_form}`` (the
-            range of a predicted IoU in words and the line that states one, in the unit of the model's point format).
+            range in words), ``{form}`` (the line to answer), ``{history}``, ``{no_target}`` (what to answer where there
+            is no such object), ``{iou_range}`` and ``{iou_form}`` (the range of a predicted IoU in words and the line
+            that states one, in the unit of the model's point format).
         expression: the description of the object.
         points: the format the model writes.
         size: (height, width) of the original image, in which the clicks are.
@@ -87,6 +103,7 @@ def instruction(
         color: RGB of the overlay.
         clicks: the clicks so far, where the protocol shows them.
         question: what is asked: ``{coordinates}`` and ``{form}`` are those of a click or of a box.
+        no_object: the answer where there is no such object; None: there is one, and ``{no_target}`` is empty.
 
     Raises:
         UsageError: for a box in a format that has none.
@@ -106,6 +123,7 @@ def instruction(
         iou_range=iou_range,
         iou_form=iou_form,
         history=_history(points, clicks, size, frame),
+        no_target="" if no_object is None else _NO_TARGET[question].format(answer=no_object),
     ).rstrip()
 
 

@@ -100,7 +100,7 @@ class _Box(TypedDict):
 
 @_json
 class _Other(TypedDict):
-    kind: Literal["stop", "invalid", "predict"]
+    kind: Literal["none", "stop", "invalid", "predict"]
     reason: NotRequired[str | None]
     predicted_iou: NotRequired[_Number | None]
 
@@ -217,7 +217,8 @@ class Episode:
             see `hlmat_bench.protocol.initial`.
         steps: what happened.
         selected: per selection rule the step whose mask is taken (0 = the initial state): see `select`.
-        stop: why it ended: ``budget``, ``stop`` (the model's decision), ``stuck`` (an invalid reply that a
+        stop: why it ended: ``budget``, ``stop`` (the model's decision), ``none`` (the model said that there is
+            no such object), ``stuck`` (an invalid reply that a
             deterministic model would repeat for ever), ``converged`` or ``falling`` (a search's predicted IoU), ``box``
             (the strategy wants no more than a box), or ``error``.
         error: what failed for good; or None.
@@ -304,7 +305,8 @@ def select(steps: Sequence[Step], initial: dict[str, Any]) -> dict[str, int]:
       reply t speaks for step t - 1 and the last mask has no prediction of its own; that of a step which is about a
       given mask (``predict``) is about its own mask. A search has predicted the masks of
       all its steps; what it predicted counts. An empty initial mask is no answer: step 1 stands in for it. Without any
-      prediction, the last mask.
+      prediction, the last mask; also where the last action is ``none``, which rejects all masks before it, and no
+      search has predicted its mask.
     - ``best``: the mask with the highest true IoU, an upper bound.
 
     Ties go to the earlier step.
@@ -315,7 +317,8 @@ def select(steps: Sequence[Step], initial: dict[str, Any]) -> dict[str, int]:
     searched = {step.t: step.chosen_value() for step in steps}
     values = replied | {t: value for t, value in searched.items() if value is not None}
     predicted = {t: value for t, value in values.items() if value is not None}
-    by_model = max(predicted, key=lambda t: (predicted[t], -t)) if predicted else last
+    rejected = last not in predicted and bool(steps) and steps[-1].action.kind == "none"
+    by_model = max(predicted, key=lambda t: (predicted[t], -t)) if predicted and not rejected else last
     ious = [initial["iou"], *(step.iou for step in steps)]
     return {"final": last, "self": max(by_model, earliest), "best": ious.index(max(ious))}
 

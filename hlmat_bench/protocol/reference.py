@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from hlmat_bench.actions import write, write_box
+from hlmat_bench.actions import NO_OBJECT, write, write_box
 from hlmat_bench.clicks import Click, next_click
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.masks import bounding_box
@@ -61,13 +61,17 @@ class ReferencePolicy:
         truth: the sample's ground truth.
         seed: what random choices depend on, besides the step.
         pool: threads in which answers are computed.
+        no_target: of the protocol. A policy that knows the ground truth then says it where there is no object.
     """
 
     points = PIXELS
     frame: Frame | None = None
 
-    def __init__(self, spec: ReferenceSpec, truth: Truth, seed: int, pool: Executor) -> None:
+    def __init__(
+        self, spec: ReferenceSpec, truth: Truth, seed: int, pool: Executor, *, no_target: bool = False
+    ) -> None:
         self._spec = spec
+        self._absent = no_target and spec.bound == "ceiling" and not truth.mask.any()
         self._truth = truth
         self._seed = seed
         self._pool = pool
@@ -75,6 +79,8 @@ class ReferencePolicy:
 
     async def ask(self, observation: Observation, n: int) -> list[Reply]:
         """See `Policy.ask`."""
+        if self._absent and observation.question != "iou":
+            return [Reply(NO_OBJECT)] * n
         draws = 1 if self.deterministic else n
         said = await asyncio.get_running_loop().run_in_executor(self._pool, self._say, observation, draws)
         return said * (n // draws)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hlmat_bench.actions import Action
+from hlmat_bench.actions import DRAWING, Action
 from hlmat_bench.core import masks
 from hlmat_bench.core.types import Mask
 from hlmat_bench.protocol.interfaces import Reply
@@ -40,8 +40,8 @@ class Candidate:
 
     @property
     def draws(self) -> bool:
-        """The action changes the mask."""
-        return self.action.kind in ("click", "box")
+        """The action leads to a mask of its own."""
+        return self.action.kind in DRAWING
 
 
 class Convergence:

@@ -78,16 +78,20 @@ class SegmentationState:
         return self._opened
 
     def apply(self, action: Action) -> None:
-        """Predict the mask after a click or a box, and make it the current one."""
+        """Make the mask after a click or a box the current one, or an empty one after ``none``."""
         self.clicks, self.box = self.after(action)
+        mask = np.zeros_like(self.mask) if action.kind == "none" else self._predict(action)
+        self._tried = {}
+        self.show(mask)
+
+    def _predict(self, action: Action) -> Any:
+        """Return the mask after a click or a box that was just made, as the segmenter predicts it or has tried it."""
         with self._timed():
             if action in self._tried:
                 mask, state = self._tried[action]
                 self.session.restore(state)
-            else:
-                mask = self.session.predict(self.clicks, self.box)
-        self._tried = {}
-        self.show(mask)
+                return mask
+            return self.session.predict(self.clicks, self.box)
 
     def start_from(self, mask: Mask) -> None:
         """Make a given mask the current one; later predictions continue from it.
@@ -116,10 +120,17 @@ class SegmentationState:
         self.rle = masks.encode(self.mask)
 
     def try_each(self, actions: Sequence[Action]) -> list[Mask]:
-        """Return the mask that each click or box would lead to from here, without changing the state.
+        """Return the mask that each click, box or ``none`` would lead to from here, without changing the state.
 
         A session that decodes several candidates in one pass (`BatchSession`) is asked once.
         """
+        predicted = iter(self._predict_each([action for action in actions if action.kind != "none"]))
+        return [np.zeros_like(self.mask) if action.kind == "none" else next(predicted) for action in actions]
+
+    def _predict_each(self, actions: Sequence[Action]) -> list[Mask]:
+        """Return the mask that each click or box would lead to, as the segmenter predicts it."""
+        if not actions:
+            return []
         prompts = [self.after(action) for action in actions]
         boxes = {box for _, box in prompts}
         with self._timed():
@@ -133,7 +144,9 @@ class SegmentationState:
         return [self._tried[action][0] for action in actions]
 
     def after(self, action: Action) -> tuple[list[Click], Box | None]:
-        """Return the clicks and the box of the state after an action."""
+        """Return the clicks and the box of the state after an action; ``none`` takes them all back."""
+        if action.kind == "none":
+            return [], None
         clicks = [*self.clicks, action.click] if action.kind == "click" else self.clicks
         return clicks, action.box or self.box
 

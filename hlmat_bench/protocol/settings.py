@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -13,7 +14,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.validation import Strict, validated
 from hlmat_bench.protocol.interfaces import Question
-from hlmat_bench.protocol.prompts import DEFAULT_BOX_PROMPT, DEFAULT_PRM_PROMPT, DEFAULT_PROMPT
+from hlmat_bench.protocol.prompts import DEFAULT_BOX_PROMPT, DEFAULT_PRM_PROMPT, DEFAULT_PROMPT, offering_none
 
 PROTOCOL_ID = "hlmat/1"
 MOST_CLICKS = 1000
@@ -30,7 +31,9 @@ COLORS = {
 
 #: How an episode may begin, as ``--initial`` takes it. A box state is the segmenter's mask for a box.
 BOX_STATES = ("gt-box", "model-box", "box-from=RUN")
-MASK_STATES = ("mask-from=RUN", "masks=FOLDER", "generated")
+MASK_STATES = ("mask-from=RUN", "masks=FOLDER", "generated", "varied=SHARES")
+#: What ``varied=empty:2,points:1`` may name: each sample draws one, by these shares.
+VARIED_STATES = ("empty", "gt-box", "points", "generated")
 INITIAL_STATES = ("empty", *BOX_STATES, *MASK_STATES)
 
 
@@ -58,9 +61,16 @@ NEEDS: dict[str, StrategyNeeds] = {
     "prm": StrategyNeeds(frozenset({"prm", "stop"}), "required"),
     "tree": StrategyNeeds(frozenset({"prm", "stop", "candidates"}), "required"),
     "predict": StrategyNeeds(frozenset({"prm"}), "asked"),
+    "annotate": StrategyNeeds(frozenset({"annotator"}), most_requests=lambda _: 0),
+    "improve": StrategyNeeds(frozenset({"annotator"}), most_requests=lambda _: 0),
 }
 #: Of a user's strategy that does not say what it needs.
 ANY_NEEDS = StrategyNeeds(frozenset({"prm", "stop", "candidates"}))
+
+
+def needs_of(strategy: str) -> StrategyNeeds:
+    """Return what a strategy needs, by its name, or that with what it takes (``improve=RUN``)."""
+    return NEEDS.get(strategy.partition("=")[0], ANY_NEEDS)
 
 
 class OverlaySettings(Strict):
@@ -98,6 +108,33 @@ class StopSettings(Strict):
     patience: int = Field(1, ge=1, description="Steps in a row without a rise after which a search ends.")
 
 
+class AnnotatorSettings(Strict):
+    """The rules of the annotator that makes trajectories from ground truths."""
+
+    stop_iou: float = Field(
+        0.98,
+        gt=0,
+        le=1,
+        description="The IoU from which on a trajectory is finished; SegAgent's tracing code has 0.98.",
+    )
+    min_gain: float = Field(
+        0.0,
+        ge=-1,
+        lt=1,
+        description="A click that raises the IoU by no more than this is discarded, and play goes on from the state "
+        "before; a negative value tolerates a loss.",
+    )
+    spread: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="How far from the middle of an error a click may be: 0, the middle; 1, anywhere in the error.",
+    )
+    tries: int = Field(
+        3, ge=1, le=100, description="Clicks that are tried at a step, at different places, before the trajectory ends."
+    )
+
+
 class ProtocolSettings(Strict):
     """The settings of protocol ``hlmat/1``; the defaults are the paper's where it states one.
 
@@ -108,7 +145,7 @@ class ProtocolSettings(Strict):
     strategy: str = Field(
         "greedy",
         description="Who chooses the next action from the replies: greedy, prm, tree, box-only, or a file of your own. "
-        "Tasks of the kind filtering have predict, which clicks nothing.",
+        "Tasks of the kind filtering have predict, which clicks nothing. annotate and improve=RUN make trajectories.",
     )
     candidates: int | None = Field(
         None, ge=1, le=100, description="Actions that are drawn and tried at each step of the strategy tree."
@@ -128,6 +165,9 @@ class ProtocolSettings(Strict):
     )
     prm_prompt: str | None = Field(None, description="The question of prm=ask.")
     stop: StopSettings | None = Field(None, description="When a search has converged.")
+    annotator: AnnotatorSettings | None = Field(
+        None, description="The rules by which the strategies annotate and improve=RUN make trajectories."
+    )
     box_prompt: str | None = Field(
         None, description="The question for the object's box, of strategy=box-only and initial=model-box."
     )
@@ -139,7 +179,8 @@ class ProtocolSettings(Strict):
         "empty",
         description="The state before the first click: empty; the segmenter's mask for the box of the ground truth "
         "(gt-box), of the model (model-box) or of another run (box-from=RUN); the final mask of another run "
-        "(mask-from=RUN); a PNG file (masks=FOLDER); or what a refinement task makes (generated).",
+        "(mask-from=RUN); a PNG file (masks=FOLDER); what a refinement task makes (generated); or for each sample one "
+        "of several, by their shares (varied=empty:2,points:1,generated:1).",
     )
     overlay: OverlaySettings = Field(OverlaySettings(), description="How the current mask is shown to the model.")
     jpeg: int | None = Field(
@@ -149,13 +190,24 @@ class ProtocolSettings(Strict):
         description="Encode the painted image as a JPEG of this quality (chroma 4:2:0) and decode it again before the "
         "model sees it, as SegAgent's evaluator did at 75; none: the model sees the pixels as they are.",
     )
+    no_target: bool = Field(
+        False,
+        description="The object of a sample may be absent: the prompt offers the answer No object, which ends the "
+        "episode with an empty mask. For tasks that have such samples.",
+    )
+    no_target_reply: str | None = Field(
+        None,
+        min_length=1,
+        description="With no_target, a reply that says it besides No object and its like: of a prompt or a model with "
+        "words of its own, such as [REJ].",
+    )
     history: bool = Field(
         False, description="The prompt also lists the clicks so far; else the model sees the current mask alone."
     )
     prompt: str = Field(
         DEFAULT_PROMPT,
         description="The instruction of a click, with the fields {expression}, {color}, {coordinates}, {form}, "
-        "{history}, {iou_range} and {iou_form}; @FILE reads it from a file.",
+        "{history}, {no_target}, {iou_range} and {iou_form}; @FILE reads it from a file.",
     )
     temperature: float = Field(
         0.0, ge=0, description="Temperature of the model's decoding; 0 is greedy. By default 1 with the strategy tree."
@@ -173,10 +225,16 @@ class ProtocolSettings(Strict):
         for name in OPTIONAL.keys() - used:
             if values.get(name) is not None:
                 raise ValueError(f"the strategy {strategy} does not use {name} here; leave it out")
-        chosen = {name: OPTIONAL[name] for name in used} | {k: v for k, v in values.items() if v is not None}
+        given = {name: value for name, value in values.items() if value is not None}
+        usual = {"prompt": DEFAULT_PROMPT} | {name: OPTIONAL[name] for name in used}
+        if given.get("no_target") is True:
+            usual |= {name: offering_none(usual[name]) for name in usual.keys() & _PROMPTS}
+        else:  # a model's catalogue entry may state it for all tasks
+            given.pop("no_target_reply", None)
+        chosen = usual | given
         if strategy == "tree" and chosen["candidates"] != 1 and not chosen.setdefault("temperature", 1.0):
             raise ValueError("the strategy tree draws different candidates, which needs a temperature above 0")
-        if (strategy == "box-only" or is_state(values.get("initial"), BOX_STATES)) and (
+        if (strategy == "box-only" or _has_box(str(values.get("initial")))) and (
             chosen.setdefault("track", "box+point") == "point"
         ):
             raise ValueError("a run that begins with a box belongs to track=box+point; leave the track out")
@@ -187,7 +245,17 @@ class ProtocolSettings(Strict):
     def _known_state(cls, value: str) -> str:
         if not is_state(value, INITIAL_STATES):
             raise ValueError(f"it is one of {', '.join(INITIAL_STATES)}")
+        if is_state(value, ["varied=SHARES"]):
+            shares_of(value)
         return value
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the settings as a manifest holds them.
+
+        Newer settings are left out where they have their defaults, so that older manifests keep their fingerprints.
+        """
+        newer = ("annotator", "no_target", "no_target_reply")
+        return {name: value for name, value in self.model_dump(mode="json").items() if value or name not in newer}
 
     def with_prm(self, prm: str, needs: StrategyNeeds | None = None) -> ProtocolSettings:
         """Return these settings with a reward model, and the defaults that belong to it."""
@@ -199,7 +267,7 @@ class ProtocolSettings(Strict):
         Args:
             needs: of a user's strategy; None: of the strategy of that name.
         """
-        if (most := (needs or NEEDS.get(self.strategy, ANY_NEEDS)).most_requests) is not None:
+        if (most := (needs or needs_of(self.strategy)).most_requests) is not None:
             return most(self)
         asks = self.budget + (self.box_prompt is not None)
         if self.stop is None or self.prm in ("oracle", "noisy"):
@@ -237,6 +305,8 @@ class ProtocolSettings(Strict):
         return validated(cls, nested, "", what="setting", known=setting_names, context={"needs": needs})
 
 
+#: The settings that are prompts.
+_PROMPTS = frozenset({"prompt", "prm_prompt", "box_prompt"})
 #: The settings that only some strategies use.
 OPTIONAL: dict[str, Any] = {
     "candidates": 4,
@@ -245,12 +315,13 @@ OPTIONAL: dict[str, Any] = {
     "prm_prompt": DEFAULT_PRM_PROMPT,
     "stop": {},
     "box_prompt": DEFAULT_BOX_PROMPT,
+    "annotator": {},
 }
 
 
 def _used(values: Mapping[str, Any], needs: StrategyNeeds | None = None) -> set[str]:
     """Return the optional settings that can change a score together with these values."""
-    needs = needs or NEEDS.get(values.get("strategy", "greedy"), ANY_NEEDS)
+    needs = needs or needs_of(values.get("strategy", "greedy"))
     used = {"noisy": {"correlation"}, "ask": {"prm_prompt"}}.get(str(values.get("prm")), set()) | needs.settings
     return used | ({"box_prompt"} if values.get("initial") == "model-box" else set())
 
@@ -267,10 +338,35 @@ def applying(given: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, A
     return kept
 
 
+def _has_box(initial: str) -> bool:
+    """Tell whether some episodes begin with a box."""
+    return is_state(initial, BOX_STATES) or (is_state(initial, ["varied=SHARES"]) and "gt-box" in shares_of(initial))
+
+
 def is_state(initial: Any, states: Sequence[str]) -> bool:
     """Tell whether an initial state is one of these. Where it takes a run or a folder, that must be named."""
     kind, named, place = str(initial).partition("=")
     return any(state.partition("=")[:2] == (kind, named) and bool(named) == bool(place) for state in states)
+
+
+def shares_of(initial: str) -> dict[str, float]:
+    """Return the shares, which sum to 1, of the states that ``varied=empty:2,points:1`` names.
+
+    Raises:
+        ValueError: when it has another form.
+
+    >>> shares_of("varied=empty:3,gt-box")
+    {'empty': 0.75, 'gt-box': 0.25}
+    """
+    given = [part.partition(":") for part in initial.partition("=")[2].split(",")]
+    try:
+        shares = {name.strip(): float(share or 1) for name, _, share in given}
+    except ValueError:
+        shares = {}
+    known = shares.keys() <= set(VARIED_STATES) and len(shares) == len(given)
+    if not known or not all(0 < share < math.inf for share in shares.values()):
+        raise ValueError(f"varied= takes some of {', '.join(VARIED_STATES)}, each with a share, as in empty:2,points:1")
+    return {name: share / math.fsum(shares.values()) for name, share in shares.items()}
 
 
 def answer_rule(protocol: Mapping[str, Any]) -> str:

@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hlmat_bench.actions import Action, parse
+from hlmat_bench.actions import DRAWING, Action, parse
 from hlmat_bench.clicks import Click
 from hlmat_bench.core import masks
 from hlmat_bench.core.samples import Sample, Truth
@@ -21,6 +21,7 @@ from hlmat_bench.core.truth import CachedTruth
 from hlmat_bench.core.types import Box, Image, Mask, Size
 from hlmat_bench.points import PointFormat
 from hlmat_bench.points.resize import Frame
+from hlmat_bench.points.syntaxes import SYNTAXES
 from hlmat_bench.protocol.interfaces import Question, Reply, Segmenter, Session
 from hlmat_bench.protocol.observation import Observation
 from hlmat_bench.protocol.policies import ReplyFormat
@@ -38,6 +39,9 @@ def interpret(
     track: str,
     first: bool,
     clicks: Collection[Click],
+    no_target: bool = False,
+    no_target_reply: str | None = None,
+    empty: bool = True,
 ) -> Action:
     """Return the action that a reply means: what `parse` reads, unless the track or the state forbids it.
 
@@ -52,10 +56,14 @@ def interpret(
         track: of the protocol, ``point`` or ``box+point``.
         first: no step was done before.
         clicks: earlier clicks, which may not be repeated.
+        no_target, no_target_reply: of the protocol: a reply may say that there is no such object, and how else.
+        empty: the current mask is empty, so that no click to give means that there is no object.
     """
     if reply.finish in ("content_filter", "refusal"):
         return Action("invalid", reason="refusal")
-    action = parse(reply.text, points, size, frame, cut_off=reply.finish == "length")
+    absent = {*([no_target_reply] if no_target_reply else []), *(SYNTAXES[points.syntax].nothing if empty else [])}
+    cut_off = reply.finish == "length"
+    action = parse(reply.text, points, size, frame, cut_off=cut_off, no_target=no_target, absent=absent)
     if action.box is not None and (not first or track == "point"):
         if action.kind == "box":
             return Action("invalid", reason="parse", predicted_iou=action.predicted_iou)
@@ -80,12 +88,12 @@ def ended(actions: Sequence[Action], budget: int, *, deterministic: bool) -> str
         deterministic: the same observation gets the same reply, so an invalid reply would be repeated for ever.
 
     Returns:
-        ``stop``, ``error`` or ``stuck`` for an end by the last action (terminated); ``budget`` for the limit
+        ``stop``, ``none``, ``error`` or ``stuck`` for an end by the last action (terminated); ``budget`` for the limit
         (truncated, see `TRUNCATED`), which comes last.
     """
     last = actions[-1] if actions else None
-    if last is not None and last.kind == "stop":
-        return "stop"
+    if last is not None and last.kind in ("stop", "none"):
+        return last.kind
     if last is not None and last.kind == "invalid" and (last.reason == "api" or deterministic):
         return "error" if last.reason == "api" else "stuck"
     return "budget" if len(actions) >= budget else None
@@ -171,6 +179,9 @@ class EpisodeState:
             track=self.settings.track,
             first=not self.steps,
             clicks=self.segmentation.clicks,
+            no_target=self.settings.no_target,
+            no_target_reply=self.settings.no_target_reply,
+            empty=self.settings.no_target and not self.segmentation.mask.any(),
         )
 
     def ended(self) -> str | None:
@@ -217,12 +228,14 @@ class EpisodeState:
     def apply(self, action: Action, reply: Reply | None = None, candidates: Sequence[dict[str, Any]] = ()) -> Step:
         """Carry out an action and record it as a step; an invalid action or a stop leaves the mask as it is.
 
+        The action ``none`` (there is no such object) empties it.
+
         Args:
             action: what is done.
             reply: the reply that it was read from; None where the model could not be asked.
             candidates: what was tried for this step, as `Step.candidates` holds it.
         """
-        if action.kind in ("click", "box"):
+        if action.kind in DRAWING:
             self.segmentation.apply(action)
             self._measure()
         step = Step(

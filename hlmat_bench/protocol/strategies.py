@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from hlmat_bench.core.errors import HlmatError, PluginFailed
 from hlmat_bench.protocol import plugins
+from hlmat_bench.protocol.annotator import annotate
 from hlmat_bench.protocol.initial import ask_for_box
 from hlmat_bench.protocol.loop import Chooser, Play, greedy, task_cancelled
 from hlmat_bench.protocol.search import prm, tree
@@ -34,14 +35,21 @@ class Strategy:
 
 async def box_only(play: Play) -> str:
     """Ask for the object's box, and take the segmenter's mask for it: the baseline without clicks."""
-    await play.do(*await ask_for_box(play))
-    return "box"
+    action, reply = await ask_for_box(play)
+    await play.do(action, reply)
+    return "none" if action.kind == "none" else "box"
 
 
 #: By the name that ``--strategy`` takes.
 STRATEGIES: dict[str, Strategy] = {
     name: Strategy(play, NEEDS[name], name)
-    for name, play in {"greedy": greedy, "prm": prm, "tree": tree, "box-only": box_only}.items()
+    for name, play in {
+        "greedy": greedy,
+        "prm": prm,
+        "tree": tree,
+        "box-only": box_only,
+        "annotate": annotate,
+    }.items()
 }
 
 

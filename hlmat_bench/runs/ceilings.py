@@ -22,6 +22,8 @@ from hlmat_bench.runs.writer import RunWriter
 
 #: Where the runs of all reference policies are kept by default.
 FOLDER = Path("runs") / "ceilings"
+#: The settings on which replies of reference policies depend; ``no_target`` is in a manifest only where it is true.
+_PROTOCOL = ("id", "budget", "initial", "no_target")
 
 
 def play(
@@ -115,7 +117,7 @@ def _alike(document: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "task": [document["task"]["digest"], document["task"].get("masks")],
         "segmenter": document["segmenter"],
-        "protocol": {key: document["protocol"][key] for key in ("id", "budget", "initial")},
+        "protocol": {key: value for key, value in document["protocol"].items() if key in _PROTOCOL},
         "seed": document["seed"],
     }
 

@@ -84,7 +84,12 @@ def settings_for(model: ModelChoice, task: Task, given: Mapping[str, Any], budge
     defaults = {**boxes, **task_kinds.DEFAULTS[task.kind], **task.protocol, **model.settings}
     chosen = {name: value for name, value in {**given, "budget": budget}.items() if value is not None}
     strategy = str(chosen.get("strategy", "greedy"))
-    settings = ProtocolSettings.build(defaults | chosen, None if strategy in NEEDS else find_strategy(strategy).needs)
+    ours = strategy.partition("=")[0] in NEEDS
+    settings = ProtocolSettings.build(defaults | chosen, None if ours else find_strategy(strategy).needs)
+    if "no_target_reply" in chosen and not settings.no_target:
+        raise UsageError(
+            f"The object of {task.name} is always there; leave no_target_reply out, or set no_target=true."
+        )
     task_kinds.check(task, settings)
     for template in settings.templates().values():
         check_template(template)

@@ -133,6 +133,10 @@ class RunSpec:
         data = data or self.open_data(look=look)
         plan = task_kinds.plan_for(data.task, settings, data.source, data.source.samples(), data.samples)
         reference = find_reference(choice.plugin, choice.options)
+        if settings.annotator is not None and reference is None:
+            raise UsageError(
+                f"The strategy {settings.strategy} clicks by the ground truth and asks no model; take --model oracle."
+            )
         tool = segmenter or make_segmenter(self.segmenter, self.embedding_cache)
         check_segmenter(tool, settings, needs_box=plan.needs_box)
         made = None if reference else choice.make()
@@ -224,7 +228,8 @@ class RunSetup:
         Args:
             argv: the command line.
         """
-        return manifest.build(
+        rollouts = {} if self.plan.rollouts is None else {"rollouts": dict(self.plan.rollouts)}
+        return rollouts | manifest.build(
             argv=argv,
             model=self.model_spec,
             task=task_spec(self.data.task, self.data.source),
@@ -240,7 +245,7 @@ class RunSetup:
         )
 
     def _protocol(self) -> dict[str, Any]:
-        return {"id": PROTOCOL_ID, **self.settings.model_dump(mode="json"), **self.plan.names()}
+        return {"id": PROTOCOL_ID, **self.settings.to_json(), **self.plan.names()}
 
     def meter(self, max_requests: int | None = None, max_cost: float | None = None) -> UsageMeter:
         """Return a meter of the run's requests, with the limits that are given.
@@ -321,7 +326,8 @@ class RunSetup:
         policy: Policy
         opening: Future[Session] | None = None
         if self.reference is not None:
-            policy = ReferencePolicy(self.reference, truth, _seed_of(self.spec.seed, sample.id), pool)
+            seed = _seed_of(self.spec.seed, sample.id)
+            policy = ReferencePolicy(self.reference, truth, seed, pool, no_target=self.settings.no_target)
         else:
             assert batcher is not None
             opening = encoders.submit(self.segmenter.open, image)

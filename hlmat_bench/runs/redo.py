@@ -162,7 +162,7 @@ def redo(
         return Run(folder)
     named, made = (model, None) if isinstance(model, str) else (None, model)
     given = {"model": named, "segmenter": segmenter, "task": task, "data_root": data_root}
-    spec = _spec(folder, document, {key: value for key, value in given.items() if value})
+    spec = recorded_spec(folder, document, {key: value for key, value in given.items() if value})
     _check_keys(folder, spec, made)
     log.warning(
         "%s is opened with --model %s --segmenter %s --task %s; where one of them is elsewhere now, give it again.",
@@ -223,7 +223,7 @@ def _check_keys(folder: Path, spec: RunSpec, model: Model | None) -> None:
             )
 
 
-def _spec(folder: Path, document: Mapping[str, Any], given: Mapping[str, Any]) -> RunSpec:
+def recorded_spec(folder: Path, document: Mapping[str, Any], given: Mapping[str, Any]) -> RunSpec:
     """Return how the run was opened, with what is given in its place."""
     if document.get("spec") is None:
         raise UsageError(

@@ -10,6 +10,7 @@ from typing import Any
 
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.samples import Source
+from hlmat_bench.data.hub_tasks import hub_task_of
 from hlmat_bench.data.tasks import load_task
 from hlmat_bench.protocol.plugins import scalar
 
@@ -25,7 +26,8 @@ def reopened(
 
     Args:
         document: the manifest.
-        task: a name or a task's YAML file; None: the file on the run's command line, or the manifest's name.
+        task: a name or a task's YAML file; None: the file on the run's command line, the data set of the hub in the
+            manifest, or the manifest's name.
         data_root: the folder under which the data sets lie; None: the environment's HLMAT_DATA.
         data: settings of the data, e.g. ``{"missing": "skip"}``, over those on the run's command line.
 
@@ -34,7 +36,8 @@ def reopened(
     """
     name, words = document["task"]["name"], document["argv"]
     # A run folder may be a stranger's: a path in it leads to data, never to code.
-    definition = load_task(task) if task else load_task(_own_file(words) or name, code=False)
+    named = task or _own_file(words) or hub_task_of(name, document["task"].get("source")) or name
+    definition = load_task(named, code=task is not None)
     overrides = {**_overrides(words), **(data or {})}
     source = definition.source(data_root, seed=document["seed"], overrides=overrides)
     if source.digest() != document["task"]["digest"]:

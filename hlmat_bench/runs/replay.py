@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from hlmat_bench.actions import Action
+from hlmat_bench.actions import DRAWING, Action
 from hlmat_bench.clicks import Oracle
 from hlmat_bench.core import masks
 from hlmat_bench.core.errors import UsageError
@@ -159,7 +159,7 @@ def _replayed(episode: Episode, state: SegmentationState, oracle: bool) -> Itera
         before, tried = state.mask, None
         if action is None:
             state.start_from(masks.decode(recorded))
-        elif action.kind in ("click", "box"):
+        elif action.kind in DRAWING:
             if annotator and action.kind == "click":
                 click = annotator.next_click(before, clicked=state.clicks)
                 tried = before if click is None else state.try_each([Action("click", *click)])[0]

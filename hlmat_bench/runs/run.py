@@ -55,7 +55,7 @@ def run(
     Args:
         model: a name with options, e.g. ``"hf,pretrained=/models/X,points=xy1000"``, a file ``"./my_model.py"``, or a
             model itself.
-        task: a task's name, or the path of a task's YAML file.
+        task: a task's name, the path of a task's YAML file, or ``hf:OWNER/REPO,split=NAME``, a data set of the hub.
         segmenter: a name with options, or a file.
         strategy: who chooses the next action; None: greedy, or what the task's kind has.
         budget: clicks per episode; None: the task's.

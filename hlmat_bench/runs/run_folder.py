@@ -14,6 +14,7 @@ from hlmat_bench.protocol.records import EPISODES, Episode, read_episodes
 from hlmat_bench.protocol.settings import answer_rule
 from hlmat_bench.runs import measuring, replay_result, sealed_scores
 from hlmat_bench.scores.episode_scores import EpisodeScores
+from hlmat_bench.scores.episodes import NOC_THRESHOLDS
 from hlmat_bench.scores.registry import further
 from hlmat_bench.scores.scoring import score_episodes, score_samples
 
@@ -67,9 +68,10 @@ class Run:
         return scores
 
     def _lacks_scores(self, found: Mapping[str, Any]) -> bool:
-        """Tell whether a score was declared after these were computed."""
+        """Tell whether a score was declared, or a threshold of NoC added, after these were computed."""
         declared = {key for key, score in further().items() if self.manifest["task"]["kind"] in score.kinds}
-        return bool(declared - found.get("further", {}).keys()) and found["n"] > 0
+        thresholds = {f"{threshold:.2f}" for threshold in NOC_THRESHOLDS} if found["noc"] else set()
+        return bool(declared - found.get("further", {}).keys() or thresholds - found["noc"].keys()) and found["n"] > 0
 
     def finished(self) -> bool:
         """Tell whether the run was played to its end and all of its episodes are there."""

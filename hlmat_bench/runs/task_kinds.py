@@ -6,18 +6,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hlmat_bench.clicks.random import generator_of
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.samples import Sample, Source, Truth
 from hlmat_bench.core.types import Image, Mask
 from hlmat_bench.data.perturbations import Imperfect, imperfect
 from hlmat_bench.data.tasks import Task
 from hlmat_bench.protocol.filtering import predicting
+from hlmat_bench.protocol.initial import BEGINNINGS
 from hlmat_bench.protocol.interfaces import Segmenter
 from hlmat_bench.protocol.loop import Begin, Play
 from hlmat_bench.protocol.mask_settings import RefinementSettings
-from hlmat_bench.protocol.settings import MASK_STATES, NEEDS, ProtocolSettings, is_state
+from hlmat_bench.protocol.settings import MASK_STATES, NEEDS, ProtocolSettings, is_state, shares_of
 from hlmat_bench.protocol.strategies import Strategy, find_strategy
 from hlmat_bench.runs.initial_states import initial_state
+from hlmat_bench.runs.rollouts import IMPROVE, improving
 
 #: The settings of a kind that the user does not set.
 DEFAULTS: Mapping[str, Mapping[str, Any]] = {
@@ -36,12 +39,14 @@ class EpisodePlan:
         begin: sets it.
         strategy: plays the episode.
         needs_box: the segmenter must accept boxes even on the point track.
+        rollouts: what a manifest says of the run whose trajectories are improved; None without one.
     """
 
     initial: str
     begin: Begin
     strategy: Strategy
     needs_box: bool = False
+    rollouts: Mapping[str, Any] | None = None
 
     def names(self) -> dict[str, str]:
         """Return what a manifest calls initial state and strategy: what comes from files is named by its digest."""
@@ -54,6 +59,11 @@ def check(task: Task, settings: ProtocolSettings) -> None:
     Raises:
         UsageError: where that is so.
     """
+    if task.kind != "segmentation" and settings.no_target:
+        raise UsageError(
+            f"Episodes of {task.name} are about given masks of an object that is there; leave no_target out, or choose "
+            "a task of the kind segmentation."
+        )
     if task.kind == "filtering" and settings.strategy != "predict":
         raise UsageError(
             f"Episodes of {task.name} have no clicks: it asks for the IoU of given masks; leave --strategy out."
@@ -86,14 +96,50 @@ def plan_for(
     Raises:
         UsageError: when there is no such strategy, or what episodes should begin with is not there.
     """
+    begin: Begin
+    rollouts = None
     if task.kind == "filtering":
         strategy = Strategy(predicting(task.filtering), NEEDS["predict"], "predict")
+    elif settings.strategy.startswith(f"{IMPROVE}="):
+        strategy, rollouts = improving(settings.strategy.partition("=")[2], played)
     else:
         strategy = find_strategy(settings.strategy)
+    needs_box = False
     if settings.initial == "generated":
-        begin = Generated(task.refinement, source, samples)
-        return EpisodePlan("generated", begin, strategy, needs_box="box" in task.refinement.defects)
-    return EpisodePlan(*initial_state(settings.initial, task.name, samples, played), strategy)
+        initial, begin = "generated", Generated(task.refinement, source, samples)
+        needs_box = "box" in task.refinement.defects
+    elif is_state(settings.initial, ["varied=SHARES"]):
+        initial, begin = settings.initial, Varied(shares_of(settings.initial), task, source, samples)
+    else:
+        initial, begin = initial_state(settings.initial, task.name, samples, played)
+    return EpisodePlan(initial, begin, strategy, needs_box, rollouts)
+
+
+class Varied:
+    """Begin each episode with one of several states, drawn by its sample's id and the run's seed.
+
+    Args:
+        shares: how often each is drawn, by the names of `VARIED_STATES`; they sum to 1.
+        task: says which imperfect masks ``generated`` makes. ``points`` is the defect of that name.
+        source: of the samples.
+        samples: all of the task.
+    """
+
+    def __init__(self, shares: Mapping[str, float], task: Task, source: Source, samples: Sequence[Sample]) -> None:
+        points = task.refinement.model_copy(update={"defects": ("points",)})
+        begin: dict[str, Begin] = {
+            **BEGINNINGS,
+            "points": Generated(points, source, samples),
+            "generated": Generated(task.refinement, source, samples),
+        }
+        self._states = [begin[name] for name in shares]
+        self._shares = list(shares.values())
+
+    async def __call__(self, play: Play) -> None:
+        """Draw the state and begin with it."""
+        generator = generator_of(play.state.seed, f"{play.state.sample.id}/initial")
+        drawn = int(generator.choice(len(self._states), p=self._shares))
+        await self._states[drawn](play)
 
 
 class Generated:

@@ -51,6 +51,7 @@ class EpisodeClicks:
         image_id: its image.
         located: the IoU after the first valid action, where the episode began without a mask; else None.
         first_inside: its first action is a positive click inside the object.
+        target: its sample has a target; of an empty object no click is inside.
         invalid: replies by reason.
         finish: replies by how they ended, where not by their own end.
         valid: the valid clicks, in order.
@@ -59,6 +60,7 @@ class EpisodeClicks:
     image_id: str
     located: float | None
     first_inside: bool = False
+    target: bool = True
     invalid: Counter[str] = field(default_factory=Counter)
     finish: Counter[str] = field(default_factory=Counter)
     valid: list[ValidClick] = field(default_factory=list)
@@ -94,9 +96,12 @@ class EpisodeClicks:
 def click_scores(episodes: Sequence[EpisodeClicks], budget: int) -> dict[str, Any]:
     """Return the section ``clicks`` of the scores; a mean over nothing is None.
 
+    Where the object is empty, a positive click is never a hit, and a negative one is a hit on the mask.
+
     - ``total``: clicks spent, invalid replies included; a stop is no click.
     - ``finish``: replies that ended otherwise than by the model's own end: ``length``, ``content_filter``, ``refusal``.
-    - ``first_click_inside``: of all episodes, those whose first action is a positive click inside the object.
+    - ``first_click_inside``: of all episodes whose sample has a target, those whose first action is a positive click
+      inside the object.
     - ``valid``, ``hit_rate``, ``mean_gain``, ``overshoot``, ``regret``: of all valid clicks; see `_quality`.
     - ``regret_ci``: the interval of ``regret``, over the images that have a valid click.
     - ``localisation``: those of clicks that are the first valid action of an episode that began without a mask;
@@ -113,7 +118,7 @@ def click_scores(episodes: Sequence[EpisodeClicks], budget: int) -> dict[str, An
         "total": len(clicks) + invalid.total(),
         "invalid": dict(sorted(invalid.items())),
         "finish": dict(sorted(finish.items())),
-        "first_click_inside": _mean([each.first_inside for each in episodes]),
+        "first_click_inside": _mean([each.first_inside for each in episodes if each.target]),
         **_quality(clicks),
         "regret_ci": _regret_interval(episodes),
         "localisation": {

@@ -53,6 +53,7 @@ class EpisodeScores:
         sample_id, image, image_id, expression, tags, stop: as in the record.
         ref_id: as in the record; the sample's id where it has none.
         strata: the sample's, as `hlmat_bench.scores.strata` names them.
+        target: pixels of the ground truth, ignored ones left out; 0: the sample has no target.
         intersection, union: pixels, int (T + 1,), ignored pixels left out.
         iou, boundary_iou: float (T + 1,); boundary IoU is NaN where it was not asked for.
         selected: per selection rule the step whose mask is taken.
@@ -80,6 +81,7 @@ class EpisodeScores:
     expression: str
     tags: dict[str, str]
     strata: dict[str, str]
+    target: int
     intersection: _Pixels
     union: _Pixels
     iou: _Shares
@@ -107,6 +109,10 @@ class EpisodeScores:
     def score(self) -> float:
         """Return the IoU of the answer."""
         return float(self.iou[self.answer])
+
+    def is_empty(self, t: int) -> bool:
+        """Tell whether the mask after t clicks has no pixel that counts; as an answer it says "no such object"."""
+        return int(self.intersection[t] + self.union[t]) == self.target
 
     def with_regrets(self, regrets: Mapping[int, float] | None) -> EpisodeScores:
         """Return the numbers with the regrets of valid clicks, by step, where a replay found them."""

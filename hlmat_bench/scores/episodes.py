@@ -14,7 +14,7 @@ from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.masks import RLE
 from hlmat_bench.core.truth import CachedTruth, ratio
 from hlmat_bench.protocol.records import Episode, Step
-from hlmat_bench.scores import first_success, noc
+from hlmat_bench.scores import first_success, noc, precision
 from hlmat_bench.scores.clicks import EpisodeClicks
 from hlmat_bench.scores.episode_scores import Areas
 from hlmat_bench.scores.episode_scores import EpisodeScores as EpisodeScores
@@ -26,7 +26,8 @@ from hlmat_bench.scores.registry import further, further_terms
 from hlmat_bench.scores.search import tried
 from hlmat_bench.scores.strata import strata_of
 
-NOC_THRESHOLDS = (0.80, 0.85, 0.90)
+NOC_THRESHOLDS = (0.80, 0.85, 0.90, 0.95)
+PRECISION_THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
 RULES = ("final", "self", "best")
 #: The thresholds of NoC that pages and entries show of single samples.
 SHOWN_THRESHOLDS = ("0.80", "0.85")
@@ -37,6 +38,7 @@ class GroundTruth:
 
     Attributes:
         region: the object as runs.
+        counted: how many of its pixels are not ignored; 0 is a sample without target.
     """
 
     def __init__(self, episode: Episode) -> None:
@@ -45,6 +47,7 @@ class GroundTruth:
         self._ignored = Region(episode.ignore)
         if episode.ignore is not None:
             self._counted = Region(masks.encode(masks.decode(episode.gt) & ~masks.decode(episode.ignore)))
+        self.counted = self._counted.area
 
     def areas(self, region: Region) -> Areas:
         """Return intersection and union of a mask with the ground truth, in pixels, ignored ones left out."""
@@ -136,16 +139,19 @@ def score_episode(
         ref_id=episode.ref_id if episode.ref_id is not None else episode.sample_id,
         expression=episode.expression,
         tags=episode.tags,
-        strata=strata_of(truth.region, episode.expression),
+        strata=strata_of(truth.region if truth.counted else None, episode.expression),
         intersection=np.array([state.areas[0] for state in measured], np.int64),
         union=np.array([state.areas[1] for state in measured], np.int64),
         iou=np.array(ious, np.float64),
+        target=truth.counted,
         boundary_iou=np.array([state.boundary_iou if boundary else np.nan for state in measured]),
         selected=episode.selected,
         answer=answer,
         reached={f"{threshold:.2f}": first_success(ious[1:], threshold, budget) for threshold in NOC_THRESHOLDS},
         kinds=kinds,
-        outcome="rated" if predicted else outcome(kinds, episode.stop, score=ious[answer], best=max(ious)),
+        outcome="rated"
+        if predicted
+        else outcome(kinds, episode.stop, score=ious[answer], best=max(ious), target=truth.counted > 0),
         stop=episode.stop,
         clicks=clicks,
         tried=[
@@ -171,7 +177,8 @@ def score_episode(
 def _walked(episode: Episode, truth: GroundTruth) -> tuple[list[MaskState], list[str | None], EpisodeClicks]:
     """Return the states of an episode from the initial one on, the kind of each step, and its clicks."""
     states = list(states_of(episode, truth))
-    clicks = EpisodeClicks(episode.image_id, located=states[0].iou if episode.mask_at(0) is None else None)
+    located = states[0].iou if episode.mask_at(0) is None else None
+    clicks = EpisodeClicks(episode.image_id, located=located, target=truth.counted > 0)
     kinds: list[str | None] = []
     for step, before, after in zip(episode.steps, states[:-1], states[1:], strict=True):
         place, gain = _place(step, truth.region, before.region), after.iou - before.iou
@@ -206,6 +213,12 @@ class ScoreTable:
             "ciou": Estimate(self.intersection[rows], self.union[rows]),
             "biou": float(self.boundary_iou[rows].mean()),
         }
+
+    def selected(self, steps: Sequence[int]) -> dict[str, Any]:
+        """Return the scores `at` one step per sample, and the precision at thresholds."""
+        scores = self.at(steps)
+        ious = scores["miou"].numerators
+        return scores | {"precision": {f"{q:.1f}": precision(ious, q) for q in PRECISION_THRESHOLDS}}
 
     def noc(self, threshold: float, budget: int) -> dict[str, Any]:
         """Return NoC, its mean as an estimate; a miss counts the budget."""

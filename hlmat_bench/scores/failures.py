@@ -9,6 +9,7 @@ from typing import Any
 
 from hlmat_bench.core.validation import exact
 from hlmat_bench.protocol.records import Episode, Step
+from hlmat_bench.protocol.settings import answer_rule
 
 #: How many different reasons of failed episodes are kept in the scores, the commonest first.
 _REASONS = 5
@@ -97,7 +98,7 @@ def remarks(scores: Mapping[str, Any], manifest: Mapping[str, Any]) -> list[str]
     if not found:
         return []
     replies, valid = found["replies"], scores["clicks"]["valid"]
-    said = [*_counts(scores["n"], found)]
+    said = [*_counts(scores["n"], found), *_unanswered(scores, manifest)]
     if replies["all"] and 2 * replies["thoughts_only"] >= replies["all"]:
         said.append(_thoughts_only(replies, manifest))
     elif replies["all"] and 2 * replies["cut_off"] >= replies["all"]:
@@ -128,6 +129,17 @@ def _counts(n: int, found: Mapping[str, Any]) -> list[str]:
         parts.insert(0, f"{found['episodes']} failed and scored with the mask that they had ({times} times: {reason})")
     again = " The same command asks those that failed again." if found["episodes"] else ""
     return [f"Of {n} episodes: {'; '.join(parts)}.{again}"] if parts else []
+
+
+def _unanswered(scores: Mapping[str, Any], manifest: Mapping[str, Any]) -> list[str]:
+    """Say how many samples without target are right only because nothing was done."""
+    found = (scores.get("no_target") or {}).get(answer_rule(manifest["protocol"]))
+    if not found or not found["unanswered"]:
+        return []
+    return [
+        f"N-acc counts {found['unanswered']} of {scores['no_target']['n']} samples without target as right although no "
+        "reply was an action: their masks stayed empty, but the model did not say that there is no such object."
+    ]
 
 
 def _cut_off(replies: Mapping[str, int], manifest: Mapping[str, Any]) -> str:

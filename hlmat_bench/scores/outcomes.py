@@ -23,6 +23,8 @@ STEPS = {
     "request failed": "the model gave no reply at all",
 }
 
+_NO_ACTIONS = frozenset({"unparsable", "refusal", "request failed"})
+
 #: What an episode can come to, with what that means. It failed by what most of its failing steps were.
 OUTCOMES = {
     "solved": f"the IoU of the answer is at least {SOLVED:.2f}",
@@ -31,6 +33,13 @@ OUTCOMES = {
     "stopped early": "no step failed, and the model said that it had finished",
     "out of clicks": "no step failed; more clicks would have been needed",
     "rated": "the masks were given, and the model predicted their IoU",
+}
+
+#: What an episode can also come to where a sample has no target, or the model says so.
+NO_TARGET_OUTCOMES = {
+    "no object, seen": "the image has no such object, and the answer is an empty mask",
+    "no object, masked": "the image has no such object, but the answer has a mask",
+    "object denied": "the model said that there is no such object, but there is one",
 }
 
 
@@ -46,7 +55,7 @@ class ClickPlace(NamedTuple):
 
 
 def step_kind(action: Action, place: ClickPlace | None, gain: float) -> str | None:
-    """Return what a step was, one of `STEPS`; None of boxes, stops and predictions.
+    """Return what a step was, one of `STEPS`; None of other actions than clicks.
 
     Args:
         action: what was done.
@@ -64,19 +73,33 @@ def step_kind(action: Action, place: ClickPlace | None, gain: float) -> str | No
     return "wrong sign" if place.inside else "idle"
 
 
-def outcome(kinds: Sequence[str | None], stop: str, *, score: float, best: float) -> str:
-    """Return what an episode came to, one of `OUTCOMES`.
+def did_nothing(kinds: Sequence[str | None]) -> bool:
+    """Tell whether no step of these kinds was an action: the mask is still the initial one."""
+    return _NO_ACTIONS.issuperset(kinds)
+
+
+def outcome(kinds: Sequence[str | None], stop: str, *, score: float, best: float, target: bool = True) -> str:
+    """Return what an episode came to, one of `OUTCOMES` or `NO_TARGET_OUTCOMES`.
+
+    An empty mask is right for a sample without target. Where no reply was an action, though, the model did not choose
+    it: such an episode failed by what its steps were.
 
     Args:
         kinds: what its steps were.
         stop: why it ended.
         score, best: IoU of the answer and of the best mask.
+        target: whether the sample has one.
     """
+    failing = Counter(kind for kind in kinds if kind not in (None, "hit"))
+    most = str(failing.most_common(1)[0][0]) if failing else None  # The earliest of those that are equally frequent.
+    if not target:
+        if not score:
+            return "no object, masked"
+        return most if most and did_nothing(kinds) else "no object, seen"
     if score >= SOLVED:
         return "solved"
+    if stop == "none":
+        return "object denied"
     if best >= SOLVED:
         return "overshoot"
-    failing = Counter(kind for kind in kinds if kind not in (None, "hit"))
-    if failing:
-        return str(failing.most_common(1)[0][0])  # The earliest of those that are equally frequent.
-    return "stopped early" if stop == "stop" else "out of clicks"
+    return most or ("stopped early" if stop == "stop" else "out of clicks")

@@ -8,7 +8,7 @@ entries and pages of a leaderboard.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -58,6 +58,7 @@ class Score:
         short: the title where there is little space; empty: the title.
         note: what stands below it on a page, where it has no interval.
         ratio: it is the sum of numerators over the sum of denominators; else the mean over samples.
+        optional: only tables of runs whose scores.json has the section show it.
         of: its value for one sample, or its numerator and denominator there; None: `hlmat_bench.scores.scoring` has it.
     """
 
@@ -72,11 +73,16 @@ class Score:
     short: str = ""
     note: str = ""
     ratio: bool = False
+    optional: bool = False
     of: Measurement | None = None
 
     def read(self, scores: Mapping[str, Any], rule: str) -> ScoreValue | None:
         """Return its value in scores.json, under a selection rule; None where there is none."""
         return read(scores, self.path, rule)
+
+    def has_section(self, scores: Mapping[str, Any]) -> bool:
+        """Tell whether scores.json has the section that the score is in."""
+        return scores.get(self.path[0]) is not None
 
     def missed(self, scores: Mapping[str, Any]) -> int | None:
         """Return how many samples never reach the threshold of a number of clicks; None of other scores."""
@@ -91,6 +97,7 @@ class Score:
         return (float(value[0]), float(value[1])) if isinstance(value, tuple) else (float(value), 1.0)
 
 
+_THRESHOLDS = ("0.80", "0.85", "0.90", "0.95")
 _NOC = (
     "The clicks that a sample needs to reach an IoU of q %, on average. A sample that never gets there is a miss: "
     "that it would need more clicks than the budget is all that is known. It counts the budget, and "
@@ -104,6 +111,13 @@ def _noc(threshold: str, section: tuple[str, ...] = (), **more: Any) -> Score:
     return Score(key, f"NoC@{name}", _NOC, path, unit="number", digits=2, higher_is_better=False, **more)
 
 
+def _nof(threshold: str) -> Score:
+    name = threshold[2:]
+    definition = f"How many samples never reach an IoU of {name} % within the budget, the misses of NoC@{name}."
+    path = ("noc", threshold, "failed")
+    return Score(f"nof@{name}", f"NoF@{name}", definition, path, unit="number", digits=0, higher_is_better=False)
+
+
 def _filtering(key: str, title: str, definition: str, **more: Any) -> Score:
     path = ("filtering", key)
     return Score(f"filtering.{key}", title, definition, path, unit="number", kinds=("filtering",), **more)
@@ -113,7 +127,11 @@ def _refinement(key: str, title: str, definition: str, *path: str, **more: Any) 
     return Score(f"refinement.{key}", title, definition, ("refinement", *path), kinds=("refinement",), **more)
 
 
-#: What scores.json always holds, by key.
+def _no_target(key: str, title: str, definition: str) -> Score:
+    return Score(f"no_target.{key}", title, definition, ("no_target", RULE, key), optional=True)
+
+
+#: What scores.json holds, by key: always, apart from those that are optional.
 STANDARD: Mapping[str, Score] = {
     score.key: score
     for score in (
@@ -138,7 +156,8 @@ STANDARD: Mapping[str, Score] = {
             short="BIoU",
             note="2 % of the diagonal",
         ),
-        *map(_noc, ("0.80", "0.85", "0.90")),
+        *map(_noc, _THRESHOLDS),
+        *map(_nof, _THRESHOLDS),
         Score(
             "auc",
             "AUC",
@@ -157,6 +176,26 @@ STANDARD: Mapping[str, Score] = {
             higher_is_better=False,
         ),
         _noc("0.85", ("refinement",), kinds=("refinement",)),
+        _no_target(
+            "n_acc",
+            "N-acc",
+            "The share of the samples without target (the image has no such object) whose answer is an empty mask.",
+        ),
+        _no_target("t_acc", "T-acc", "The share of the samples with a target whose answer is not an empty mask."),
+        _no_target(
+            "giou",
+            "gIoU",
+            "The mean IoU over all samples, as GRES defines it (Liu et al. 2023): a sample without target counts 1 "
+            "where the answer is an empty mask, else 0. It is the mIoU.",
+        ),
+        _no_target(
+            "ciou",
+            "cIoU",
+            "The sum of all intersections over the sum of all unions: a mask for a sample without target adds its "
+            "pixels to the unions.",
+        ),
+        _no_target("target_miou", "Target mIoU", "The mean IoU over the samples that have a target."),
+        _no_target("target_ciou", "Target cIoU", "The cIoU over the samples that have a target."),
         _filtering("mae", "MAE", "Mean absolute error of the predicted IoU, in percent.", digits=2),
         _filtering("mse", "MSE", "Mean squared error of the predicted IoU, in percent squared.", digits=2),
         _filtering("pearson", "Pearson", "Pearson's correlation of predicted and true IoUs."),
@@ -164,27 +203,32 @@ STANDARD: Mapping[str, Score] = {
     )
 }
 
+_ACCURACIES = ("no_target.n_acc", "no_target.t_acc")
 #: The standard scores that each table shows, in order; further scores of the task's kind follow them.
 TABLES: Mapping[str, Mapping[str, Sequence[str]]] = {
     "terminal": {
-        "segmentation": ("miou", "ciou", "noc@80", "noc@85"),
+        "segmentation": ("miou", "ciou", "noc@80", "noc@85", *_ACCURACIES),
         "refinement": (
             "refinement.initial_miou", "miou", "refinement.gain", "refinement.worsened", "refinement.noc@85",
+            *_ACCURACIES,
         ),
         "filtering": ("filtering.mae", "filtering.mse", "filtering.pearson", "filtering.spearman"),
     },
-    "report": dict.fromkeys(CLICKED, ("miou", "ciou", "biou", "noc@80", "noc@85", "auc")),
-    "comparison": dict.fromkeys(CLICKED, ("miou", "ciou", "biou", "noc@80", "noc@85")),
-    "leaderboard": dict.fromkeys(CLICKED, ("miou", "ciou", "noc@80", "noc@85", "biou")),
+    "report": dict.fromkeys(CLICKED, ("miou", "ciou", "biou", "noc@80", "noc@85", "auc", *_ACCURACIES)),
+    "comparison": dict.fromkeys(CLICKED, ("miou", "ciou", "biou", "noc@80", "noc@85", *_ACCURACIES)),
+    "leaderboard": dict.fromkeys(CLICKED, ("miou", "ciou", "noc@80", "noc@85", "biou", *_ACCURACIES)),
 }  # fmt: skip
+
+#: The scores of data sets that have samples without target, in the order of their table on a page.
+NO_TARGET = [each for each in STANDARD.values() if each.path[0] == "no_target"]
 
 _FURTHER: dict[str, Score] = {}
 #: Names that stand next to the scores in downloads, comparisons and sortable tables.
 _RESERVED = {
-    "answer", "budget", "cost", "dollars", "failed", "id", "level", "losses", "model", "n", "n_images",
+    "answer", "budget", "cost", "dollars", "failed", "id", "level", "losses", "model", "n", "n_acc", "n_images",
     "protocol_fingerprint", "rank", "rank_best", "rank_worst", "ranking", "reference", "seconds", "segmenter",
-    "start", "strategy", "submitted", "submitter", "task", "tokens_in", "tokens_out", "track", "weights",
-    "wins",
+    "start", "strategy", "submitted", "submitter", "t_acc", "target", "task", "tokens_in", "tokens_out", "track",
+    "weights", "wins",
 }  # fmt: skip
 
 
@@ -218,12 +262,12 @@ def score(
         ValueError: when the key is taken, or is no name.
     """
     # The names of columns that tables and downloads make of others: noc_80, miou_ci, biou_low, noc_80_missed.
-    derived = re.fullmatch(r"noc.*|.*_(ci|low|high|missed)", key)
+    derived = re.fullmatch(r"no[cf].*|.*_(ci|low|high|missed)", key)
     taken = key in STANDARD or key in _FURTHER or key in _RESERVED or derived
     if taken or not re.fullmatch("[a-z][a-z0-9_]*", key):
         raise ValueError(
-            f"{key!r} is no key for a new score: it is taken, not of small letters, digits and _, begins with noc, or "
-            "ends with _ci, _low, _high or _missed."
+            f"{key!r} is no key for a new score: it is taken, not of small letters, digits and _, begins with noc or "
+            "nof, or ends with _ci, _low, _high or _missed."
         )
 
     def declared(of: Measurement) -> Measurement:
@@ -235,10 +279,18 @@ def score(
     return declared
 
 
-def columns(table: str, kind: str) -> list[Score]:
-    """Return the scores that a table of `TABLES` shows for a kind of task, further ones last."""
+def columns(table: str, kind: str, runs: Iterable[Mapping[str, Any]]) -> list[Score]:
+    """Return the scores that a table of `TABLES` shows, further ones last.
+
+    Args:
+        table: its name.
+        kind: of the task.
+        runs: the scores of all runs in it, as in scores.json, which decide about optional scores.
+    """
+    found = list(runs)
     known = [STANDARD[key] for key in TABLES[table].get(kind, ())]
-    return known + [each for each in further().values() if kind in each.kinds]
+    shown = [each for each in known if not each.optional or any(each.has_section(scores) for scores in found)]
+    return shown + [each for each in further().values() if kind in each.kinds]
 
 
 def further_terms(sample: EpisodeScores) -> dict[str, tuple[float, float]]:

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from hlmat_bench.protocol.records import Episode
-from hlmat_bench.scores import precision
 from hlmat_bench.scores.clicks import click_scores
 from hlmat_bench.scores.episodes import NOC_THRESHOLDS, RULES, EpisodeScores, ScoreTable, score_episode
 from hlmat_bench.scores.failures import failure_scores
 from hlmat_bench.scores.filtering import filtering_scores
 from hlmat_bench.scores.intervals import with_intervals
+from hlmat_bench.scores.no_target import no_target_scores
 from hlmat_bench.scores.refinement import refinement_scores
 from hlmat_bench.scores.registry import further_scores
 from hlmat_bench.scores.search import search_scores
@@ -25,7 +25,6 @@ from hlmat_bench.scores.slices import parted, slice_scores
 from hlmat_bench.scores.strata import STRATA
 
 SCORES_SCHEMA = "hlmat-scores/1"
-PRECISION_THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
 
 
 def score_episodes(
@@ -62,6 +61,8 @@ def score_samples(samples: Sequence[EpisodeScores], *, budget: int, track: str) 
         A dict of JSON values of schema ``hlmat-scores/1``. ``n`` counts expressions, ``n_refs`` objects.
     """
     clicked = [sample for sample in samples if not sample.predicted]  # masks that were given say nothing of clicks
+    of_masks = _of_masks(clicked, budget)
+    no_target = no_target_scores(clicked, of_masks["selection"])
     return {
         "schema": SCORES_SCHEMA,
         "n": len(samples),
@@ -69,7 +70,7 @@ def score_samples(samples: Sequence[EpisodeScores], *, budget: int, track: str) 
         "n_refs": len({sample.ref_id for sample in samples}),
         "budget": budget,
         "track": track,
-        **_of_masks(clicked, budget),
+        **of_masks,
         "clicks": click_scores([sample.clicks for sample in clicked], budget),
         "filtering": filtering_scores(samples),
         "refinement": refinement_scores(clicked, budget),
@@ -77,6 +78,7 @@ def score_samples(samples: Sequence[EpisodeScores], *, budget: int, track: str) 
         "cost": _cost(samples),
         "failures": failure_scores([sample.failures for sample in samples]),
         **_slices(clicked, budget),
+        **({"no_target": no_target} if no_target else {}),
         **({"further": further} if (further := further_scores(samples)) else {}),
     }
 
@@ -88,20 +90,13 @@ def _of_masks(samples: Sequence[EpisodeScores], budget: int) -> dict[str, Any]:
     table = ScoreTable(samples)
     curve = [{"t": t, **table.at([t] * len(samples))} for t in range(budget + 1)]
     sections: dict[str, Any] = {
-        "selection": {rule: _selection(table, [sample.selected[rule] for sample in samples]) for rule in RULES},
+        "selection": {rule: table.selected([sample.selected[rule] for sample in samples]) for rule in RULES},
         "noc": {f"{threshold:.2f}": table.noc(threshold, budget) for threshold in NOC_THRESHOLDS},
         "curve": [point | {"ciou": point["ciou"].value} for point in curve],
         "auc": float(np.mean([point["miou"].value for point in curve[1:]])),
     }
     found: dict[str, Any] = with_intervals(sections, table.images)
     return found
-
-
-def _selection(table: ScoreTable, steps: Sequence[int]) -> dict[str, Any]:
-    scores = table.at(steps)
-    ious = scores["miou"].numerators
-    reached = {f"{threshold:.1f}": precision(ious, threshold) for threshold in PRECISION_THRESHOLDS}
-    return scores | {"precision": reached}
 
 
 def _cost(samples: Sequence[EpisodeScores]) -> dict[str, Any]:

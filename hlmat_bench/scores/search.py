@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from hlmat_bench.actions import DRAWING
 from hlmat_bench.core.masks import RLE
 from hlmat_bench.core.validation import exact
 from hlmat_bench.protocol.records import Step
@@ -37,7 +38,7 @@ def tried(step: Step, iou: Callable[[RLE], float]) -> Tried | None:
     """Return the candidates of a step, their IoUs computed anew from their masks; None where it has none."""
     if not step.candidates:
         return None
-    drawn = [each for each in step.candidates if each["action"]["kind"] in ("click", "box")]
+    drawn = [each for each in step.candidates if each["action"]["kind"] in DRAWING]
     return Tried(
         drawn=sum(len(each["replies"]) for each in step.candidates),
         distinct=len(step.candidates),

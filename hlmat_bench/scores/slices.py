@@ -13,7 +13,7 @@ from hlmat_bench.core.text import clean
 from hlmat_bench.scores import ratio
 from hlmat_bench.scores.episodes import EpisodeScores, ScoreTable
 from hlmat_bench.scores.intervals import Interval, bootstrap_difference, with_intervals
-from hlmat_bench.scores.strata import STRATA
+from hlmat_bench.scores.strata import NO_OBJECT, STRATA
 
 THRESHOLD = "0.85"
 _MOST_VALUES = 40
@@ -22,6 +22,7 @@ _MEANINGS = {
     "thinness": "Perimeter² / (4π · area): compact is below 4, moderate below 16, thin above.",
     "expression_words": "Words between blanks.",
 }
+_NO_OBJECT_MEANING = " No object: the ground truth is empty."
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,8 @@ def differences(
 ) -> dict[str, Any]:
     """Return first minus second, on some samples: mIoU, cIoU, NoC, further scores, and who is better how often.
 
-    Intervals are paired; None where there is one image only. A score that is not defined for one side is None.
+    Intervals are paired; None where there is one image only. A score that is not defined for one side is None. N-acc
+    and T-acc are there where a sample has no target.
     """
     ours, theirs = [first[n] for n in members], [second[n] for n in members]
     sides = columns(ours, budget), columns(theirs, budget)
@@ -109,8 +111,25 @@ def differences(
             continue
         first_score, second_score = (ratio(above[:, number].sum(), below[:, number].sum()) for above, below in sides)
         found |= {name: first_score - second_score, f"{name}_ci": ends[number]}
+    if any(not sample.target for sample in ours):
+        found |= _accuracies(ours, theirs)
     gaps = [a.score - b.score for a, b in zip(ours, theirs, strict=True)]
     return found | {"wins": sum(gap > 0 for gap in gaps), "losses": sum(gap < 0 for gap in gaps)}
+
+
+def _accuracies(first: Sequence[EpisodeScores], second: Sequence[EpisodeScores]) -> dict[str, Any]:
+    """Return the differences of N-acc and T-acc, whose samples and images are those without and with a target."""
+    found: dict[str, Any] = {}
+    for name, has in (("n_acc", False), ("t_acc", True)):
+        pairs = [pair for pair in zip(first, second, strict=True) if bool(pair[0].target) == has]
+        if not pairs:
+            found |= {name: None, f"{name}_ci": None}
+            continue
+        ours, theirs = np.array([[one.is_empty(one.answer) != has for one in pair] for pair in pairs], float).T
+        images, ones = [one.image_id for one, _ in pairs], np.ones(len(pairs))
+        ends = ends_of(bootstrap_difference((ours, ones), (theirs, ones), images), images)
+        found |= {name: float((ours - theirs).mean()), f"{name}_ci": ends[0]}
+    return found
 
 
 def ends_of(interval: Interval, images: Sequence[str]) -> list[list[float] | None]:
@@ -146,4 +165,5 @@ def _slicing(name: str, found: Sequence[str | None], order: Sequence[str], meani
     used = [value for value in order if value in found]
     places = {value: n for n, value in enumerate(used)}
     codes = [-1 if value is None else places.get(value, -1) for value in found]
+    meaning += _NO_OBJECT_MEANING if NO_OBJECT in used and meaning else ""
     return Slicing(name, [clean(value, 60) for value in used], codes, meaning)

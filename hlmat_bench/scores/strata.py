@@ -14,6 +14,8 @@ from hlmat_bench.scores.regions import Region
 #: The names of strata, each with the first value above it, from the lowest on.
 Scale: TypeAlias = Sequence[tuple[str, float]]
 
+#: The stratum of the object's size that samples without target have.
+NO_OBJECT = "no object"
 #: The object's area in pixels, as COCO's evaluation divides it (https://cocodataset.org/#detection-eval).
 SIZES: Scale = (("small", 32**2), ("medium", 96**2), ("large", math.inf))
 #: The quotient of `thinness`. A square is at 1.3, a strip at 4 from about 1:10 on, at 16 from about 1:48 on.
@@ -22,18 +24,24 @@ THINNESS: Scale = (("compact", 4), ("moderate", 16), ("thin", math.inf))
 LENGTHS: Scale = (("1-2", 3), ("3-5", 6), ("6-10", 11), ("11+", math.inf))
 #: By property the names of its strata, in their order.
 STRATA: Mapping[str, Sequence[str]] = {
-    name: [stratum for stratum, _ in scale]
-    for name, scale in (("object_size", SIZES), ("thinness", THINNESS), ("expression_words", LENGTHS))
+    "object_size": [*(name for name, _ in SIZES), NO_OBJECT],
+    "thinness": [name for name, _ in THINNESS],
+    "expression_words": [name for name, _ in LENGTHS],
 }
 
 
-def strata_of(gt: Region, expression: str) -> dict[str, str]:
-    """Return the sample's stratum by each property of `STRATA`; an empty object has no thinness."""
-    return {
-        "object_size": _stratum(SIZES, gt.area),
-        **({"thinness": _stratum(THINNESS, thinness(gt))} if gt.area else {}),
-        "expression_words": _stratum(LENGTHS, len(expression.split())),
-    }
+def strata_of(gt: Region | None, expression: str) -> dict[str, str]:
+    """Return the sample's stratum by each property of `STRATA`.
+
+    Args:
+        gt: the object; None, like an empty one: the sample has no target. Its size is `NO_OBJECT`, and it has no
+            thinness.
+        expression: the description of the object.
+    """
+    words = {"expression_words": _stratum(LENGTHS, len(expression.split()))}
+    if gt is None or not gt.area:
+        return {"object_size": NO_OBJECT, **words}
+    return {"object_size": _stratum(SIZES, gt.area), "thinness": _stratum(THINNESS, thinness(gt)), **words}
 
 
 def thinness(gt: Region) -> float:

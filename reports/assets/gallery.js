@@ -7,6 +7,7 @@ HL.Gallery = class {
   constructor(place, index) {
     this.index = index;
     this.count = index.ids.length;
+    this.absent = new Set(index.no_target ?? []);
     this.pair = index.runs.length > 1 ? [0, 1] : [0];
     this.haystack = index.ids.map((id, n) => `${id}\n${index.expressions[n]}`.toLowerCase());
     this.sorting = { key: "number", down: false };
@@ -120,9 +121,10 @@ HL.Gallery = class {
     const picture = images[n] == null ? [] : [HL.el("img", { src: `img/thumb/${String(images[n]).padStart(5, "0")}.webp`, alt: "", decoding: "async" })];
     const link = HL.el("a", { href: this.#address(n), "data-sample": n, dir: "auto" }, expressions[n] || "(no expression)");
     const clicks = (run) => (runs[run].clicks[n] == null ? [HL.el("span", { class: "missed", title: "missed" }, `> ${runs[run].budget}`)] : [`${runs[run].clicks[n]}`]);
+    const absent = this.absent.has(n) ? [HL.el("span", { class: "absent" }, "no such object"), " "] : [];
     const row = HL.el("div", { role: "row", class: "row", "aria-rowindex": place + 2 },
       cell("thumb", ...picture),
-      cell("name", link, HL.el("span", { class: "note mono" }, ids[n])),
+      cell("name", link, HL.el("span", { class: "note mono" }, ...absent, ids[n])),
       ...this.pair.map((run, side) => cell(`iou s${side}`, HL.number(runs[run].final[n]), this.#spark(runs[run].curves[n], side))),
       ...(this.pair.length > 1 ? [cell("gap", this.#gap(n) > HL.Gallery.#WIN ? "+" : "", HL.number(this.#gap(n)))] : []),
       ...this.pair.map((run) => cell("clicks", ...clicks(run))),

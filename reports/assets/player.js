@@ -80,6 +80,7 @@ HL.Player = class {
       case "click": return `${action.positive ? "positive" : "negative"} click at ${action.x}, ${action.y}${place && " with" + place}`;
       case "box": return place.trim();
       case "stop": return "stop";
+      case "none": return "no such object";
       case "predict": return "predicted the IoU of this mask";
       default: return `invalid reply (${HL.visible(String(action.reason ?? action.kind)).replaceAll("_", " ")})`;
     }
@@ -117,6 +118,7 @@ HL.Player = class {
     const rows = [["IoU", HL.el("output", { class: "iou", "data-iou": iou }, HL.number(iou, 4)), own ? `${iou >= before ? "+" : "−"}${Math.abs(iou - before).toFixed(3)}` : "before the first step"]];
     const recorded = own ? step.iou : episode.initial.iou;
     if (Math.abs(recorded - iou) > 1e-6) rows.push(["Recorded IoU", HL.number(recorded, 6), "differs from the masks"]);
+    if (stage.noTarget) rows.push(["Ground truth", "no such object", "an empty mask is right"]);
     if (step) rows.push(...HL.Player.#rows(step, before));
     if (own < t) rows.push(["Ended", `after step ${episode.steps.length}`, HL.visible(episode.stop)]);
     if (episode.error && own === episode.steps.length) rows.push(["Error", HL.visible(episode.error), ""]);
@@ -195,7 +197,7 @@ HL.Player = class {
   #chip(episode, t) {
     if (t > episode.steps.length) return HL.el("span", { class: "sign" }, "ended");
     const action = t ? episode.steps[t - 1].action : null;
-    const sign = !action ? "" : action.kind === "click" ? (action.positive ? "⊕" : "⊖") : { box: "▭", stop: "■", predict: "?" }[action.kind] ?? "!";
+    const sign = !action ? "" : action.kind === "click" ? (action.positive ? "⊕" : "⊖") : { box: "▭", stop: "■", none: "∅", predict: "?" }[action.kind] ?? "!";
     const iou = t ? episode.steps[t - 1].iou : episode.initial.iou;
     return HL.el("span", { class: "sign" }, `${sign} ${HL.number(iou, 2)}`.trim());
   }

@@ -8,6 +8,7 @@ HL.Stage = class {
   constructor() {
     this.canvas = HL.el("canvas", { class: "mask", role: "img" });
     this.svg = this.#shape("svg", { class: "marks", "aria-hidden": "true", preserveAspectRatio: "none" });
+    this.absent = HL.el("p", { class: "absent" }, "Ground truth: no such object");
     this.frame = HL.el("div", { class: "frame" }, this.canvas, this.svg);
     this.element = HL.el("div", { class: "stage", tabindex: "0", role: "group" }, this.frame);
     this.zoom = 1;
@@ -20,8 +21,10 @@ HL.Stage = class {
     this.episode = episode;
     this.truth = HL.masks.decode(episode.gt);
     this.ignore = episode.ignore && HL.masks.decode(episode.ignore);
+    this.noTarget = !this.truth.pixels.some((inside, place) => inside && !this.ignore?.pixels[place]);
     this.element.setAttribute("aria-label", `The image with the mask: ${HL.visible(episode.expression)}`);
     this.frame.querySelector("img")?.remove();
+    if (this.noTarget) this.frame.append(this.absent);
     if (picture) this.frame.prepend(this.#picture(picture));
     this.svg.setAttribute("viewBox", `0 0 ${this.width} ${this.height}`);
     const path = HL.masks.outline(this.truth);
@@ -42,6 +45,7 @@ HL.Stage = class {
     this.canvas.setAttribute("aria-label", `Mask after step ${t}, IoU ${HL.number(iou)}`);
     this.canvas.hidden = hidden.has("mask");
     this.outline.toggleAttribute("hidden", hidden.has("outline"));
+    this.absent.hidden = hidden.has("outline");
     this.marks.toggleAttribute("hidden", hidden.has("clicks"));
     const done = steps.slice(0, t).map((step) => (candidate && step.t === t ? { ...step, action: candidate.action } : step));
     this.marks.replaceChildren(...this.#box(initial.box), ...done.flatMap((step) => this.#marksOf(step, step.t === t)));

@@ -67,7 +67,7 @@ def test_another_content_is_another_layout(tmp_path: Path) -> None:
         ("MODELS = {}", {"kind": "./stems.py"}, "defines no LAYOUTS"),
         ("x = (", {"kind": "./stems.py"}, "is not valid Python"),
         ("import nowhere", {"kind": "./stems.py"}, "cannot be loaded: ModuleNotFoundError"),
-        (STEMS, {"kind": 3}, "should be one of coco, mask_folder, refer, segagent, synth, table, or a file"),
+        (STEMS, {"kind": 3}, "should be one of coco, .*refer, .*table, or a file"),
         (STEMS, {"kind": "tabel"}, "no layout called 'tabel'. Did you mean table"),
     ],
 )

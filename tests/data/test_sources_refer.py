@@ -368,7 +368,7 @@ def test_references_of_one_id(data):
 )
 def test_grefcoco_is_named(data, change):
     write_json(data / "refs.json", [*REFS, ref(9, 10, ["nothing"]) | change])
-    with pytest.raises(UsageError, match="gRefCOCO is not read by this layout yet"):
+    with pytest.raises(UsageError, match=r"refs.json is in the format of gRefCOCO.*kind: grefcoco"):
         open_task(data)
 
 

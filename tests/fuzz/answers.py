@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from itertools import cycle
+from itertools import cycle, product
 from typing import Any, get_args
 
 import numpy as np
@@ -32,8 +32,10 @@ _SIZE = (480, 640)
 def _reply(data: bytes) -> None:
     """Read a reply in a format that the first byte chooses."""
     points, text = _POINTS[data[0] % len(_POINTS) if data else 0], as_text(data[1:])
-    for cut_off in (False, True):
-        action = actions.parse(text, points, _SIZE, Resize.named("square").frame(_SIZE), cut_off=cut_off)
+    for cut_off, no_target in product((False, True), repeat=2):
+        frame = Resize.named("square").frame(_SIZE)
+        action = actions.parse(text, points, _SIZE, frame, cut_off=cut_off, no_target=no_target)
+        assert no_target or action.kind != "none"
         if action.kind == "click":
             assert 0 <= action.click.x < 640
             assert 0 <= action.click.y < 480
@@ -48,6 +50,7 @@ def _replies() -> list[bytes]:
         '<points coords="1 1 250 500">negative</points> The current IoU is 0.5',
         "<box>(100,200),(300,400)</box> <|det|>[[1, 2]]<|/det|> <loc0001><loc0002> positive",
         "I would click at x=12.5%, y=40 percent. [STOP]",
+        "There is no such object in the image, so: No object",
         "对不起，我不能。 Negative point: (１２, ３４)",
     ]
     return [bytes((number,)) + text.encode() for text in texts for number in range(0, len(_POINTS), 5)]

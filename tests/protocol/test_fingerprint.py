@@ -101,8 +101,9 @@ def test_every_setting_changes_the_fingerprint_and_the_episodes(
     name: str, task: str, tool: str, tmp_path: Path
 ) -> None:
     base, value = OTHERS[name]
+    who: dict[str, Any] = {"model": "oracle"} if name.startswith("annotator.") else {}
     one, other = (
-        _played(tmp_path / str(n), task, tool, values) for n, values in enumerate((base, base | {name: value}))
+        _played(tmp_path / str(n), task, tool, values, **who) for n, values in enumerate((base, base | {name: value}))
     )
     assert _fingerprint(one) != _fingerprint(other)
     assert _episodes(one) != _episodes(other)

@@ -34,9 +34,10 @@ def test_every_task_of_ours_is_one_of_lmms_eval() -> None:
     from lmms_eval.tasks import TaskManager
 
     manager = TaskManager(include_path=str(TASKS), include_defaults=False)
-    ours = [name for name in task_names() if load_task(name).kind != "filtering"]
+    tasks = [load_task(name) for name in task_names()]
+    ours = [task.name for task in tasks if task.kind != "filtering" and task.group != "train"]
     assert manager.match_tasks(["hlmat_*"]) == sorted(f"hlmat_{name}" for name in ours)
-    assert len(manager.match_tasks(["hlmat_res_*"])) == 8
+    assert len(manager.match_tasks(["hlmat_res_refcoco*"])) == 8
     for name in ours:
         text = (TASKS / f"hlmat_{name}.yaml").read_text()
         assert f"metadata: {{hlmat: {{task: {name}}}}}" in text

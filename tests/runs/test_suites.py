@@ -187,10 +187,29 @@ def test_a_user_puts_others_in_place_of_parts(tmp_path: Path) -> None:
     assert "sk-1" not in " ".join(secret.notes())
 
 
+def test_rows_that_are_not_chosen_show_published_numbers_only(tmp_path: Path) -> None:
+    rows = [{"name": "SAM ViT-B", "model": "good"}, {"name": "mine", "model": "bad"}, {"name": "RITM", "play": False}]
+    tables = table(rows=rows, columns=[{"name": "5-mIoU"}, {"name": "NoC@90"}])
+    tables[0]["published"] = ["segnext/davis_sam", "segnext/davis_curves"]
+    plan = expand(load_suite(write(tmp_path, tables=tables)), Changes(rows=["mine"]))
+    assert [run.name for run in plan.runs] == ["t__mine__5-miou"]  # both columns show this run
+    assert [(cell.row, cell.run is not None, cell.published, cell.source) for cell in plan.cells["t"]] == [
+        ("SAM ViT-B", False, pytest.approx(90.946778), "segnext/davis_curves"),
+        ("SAM ViT-B", False, pytest.approx(5.147826), "segnext/davis_sam"),
+        ("mine", True, None, None),
+        ("mine", True, None, None),
+        ("RITM", False, pytest.approx(89.82617), "segnext/davis_curves"),
+        ("RITM", False, None, None),
+    ]
+    with pytest.raises(UsageError, match="called 'RITM'"):
+        expand(load_suite(write(tmp_path, tables=tables)), Changes(rows=["RITM"]))
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"schema": "hlmat-suite/2"}, "is 'hlmat-suite/2', which does not fit: Input should be 'hlmat-suite/1'"),
+        ({"tables": table(published=["segagent"])}, "published"),
         ({"tabels": []}, "called 'tabels'. Did you mean tables"),
         ({"tables": table(rows=[{"name": "R", "modell": "good"}])}, "called 'modell'. Did you mean model?"),
         ({"tables": table(rows=[{"name": "R", "model": "goof"}])}, "goof, which is not among models: good, bad"),
@@ -224,6 +243,7 @@ def test_a_file_that_is_wrong_is_named_with_what_is_wrong(tmp_path: Path, change
         (Changes(models=["oracle"]), "--model takes NAME=MODEL here, not 'oracle'; names are good, bad"),
         (Changes(segmenters=["tool="]), "--segmenter takes NAME=SEGMENTER"),
         (Changes(tasks=["res=x"]), "no task of the suite called 'res'"),
+        (Changes(rows=["God"]), "no row of the suite that is played called 'God'. Did you mean Good?"),
         (Changes(settings={"overlay.colour": "red"}), "no setting called 'overlay.colour'. Did you mean overlay.color"),
     ],
 )

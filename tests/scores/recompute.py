@@ -9,6 +9,7 @@ from recompute_bands import bands
 from recompute_clicks import click_scores, cost
 from recompute_failures import failures
 from recompute_masks import interval, measured, ratio
+from recompute_no_target import no_target
 from recompute_refinement import refinement
 from recompute_search import search
 
@@ -45,22 +46,26 @@ def scores(episodes, budget, track):
     curve = [{"t": t} | at(episodes, [t] * len(episodes)) for t in range(budget + 1)]
     tags = {name: [e.get("tags", {}).get(name) for e in episodes] for each in episodes for name in each.get("tags", {})}
     slices = {name: sliced(episodes, labels, budget) for name, labels in tags.items()}
-    return ({"slices": slices} if slices else {}) | {
-        **{"schema": "hlmat-scores/1", "n": len(episodes), "budget": budget, "track": track},
-        "n_images": len({e["image_id"] for e in episodes}),
-        "n_refs": len({e["sample_id"] if e["ref_id"] is None else e["ref_id"] for e in episodes}),
-        "selection": {rule: selection(episodes, rule) for rule in ("final", "self", "best")},
-        "noc": {f"{threshold:.2f}": noc(episodes, threshold, budget) for threshold in (0.80, 0.85, 0.90)},
-        "curve": [{key: point[key] for key in point if key != "ciou_ci"} for point in curve],
-        "auc": np.mean([point["miou"] for point in curve[1:]]),
-        "clicks": click_scores(episodes, budget),
-        "search": search(episodes),
-        "cost": cost(episodes),
-        "failures": failures(episodes),
-        "bands": {name: sliced(episodes, labels, budget) for name, labels in bands(episodes).items()},
-        "filtering": None,
-        "refinement": refinement(episodes, budget),
-    }
+    return (
+        ({"slices": slices} if slices else {})
+        | no_target(episodes)
+        | {
+            **{"schema": "hlmat-scores/1", "n": len(episodes), "budget": budget, "track": track},
+            "n_images": len({e["image_id"] for e in episodes}),
+            "n_refs": len({e["sample_id"] if e["ref_id"] is None else e["ref_id"] for e in episodes}),
+            "selection": {rule: selection(episodes, rule) for rule in ("final", "self", "best")},
+            "noc": {f"{threshold:.2f}": noc(episodes, threshold, budget) for threshold in (0.80, 0.85, 0.90, 0.95)},
+            "curve": [{key: point[key] for key in point if key != "ciou_ci"} for point in curve],
+            "auc": np.mean([point["miou"] for point in curve[1:]]),
+            "clicks": click_scores(episodes, budget),
+            "search": search(episodes),
+            "cost": cost(episodes),
+            "failures": failures(episodes),
+            "bands": {name: sliced(episodes, labels, budget) for name, labels in bands(episodes).items()},
+            "filtering": None,
+            "refinement": refinement(episodes, budget),
+        }
+    )
 
 
 if __name__ == "__main__":

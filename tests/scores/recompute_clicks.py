@@ -4,6 +4,7 @@ import math
 from collections import Counter
 
 import numpy as np
+from recompute_masks import counted
 
 
 def mean(values):
@@ -48,7 +49,11 @@ def click_scores(episodes, budget):
         "total": len(clicks) + invalid.total(),
         "invalid": invalid,
         "finish": Counter(step["finish"] for step in steps if "finish" in step),
-        "first_click_inside": mean(any(c["inside"] and c["t"] == 1 for c in each) for each in per_episode),
+        "first_click_inside": mean(
+            any(c["inside"] and c["t"] == 1 for c in each)
+            for each, episode in zip(per_episode, episodes, strict=True)
+            if counted(episode, episode["gt"]).any()
+        ),
         "regret_ci": None,
         "localisation": worth([c for c in clicks if c["localises"]]) | {"episodes": len(located), "iou": mean(located)},
         "refinement": worth([c for c in clicks if not c["localises"]]),

@@ -29,7 +29,19 @@ def measured(episode, budget):
     masks = (masks + masks[-1:] * budget)[: budget + 1]
     pairs = [areas(gt, mask, ignore) for mask in masks]
     rims = [ratio(areas(rim(gt), rim(mask), ignore)) for mask in masks]
-    return episode | {"gt": gt, "masks": masks, "pairs": pairs, "ious": [*map(ratio, pairs)], "rims": rims}
+    return episode | {
+        "gt": gt,
+        "ignored": ignore,
+        "masks": masks,
+        "pairs": pairs,
+        "ious": [*map(ratio, pairs)],
+        "rims": rims,
+    }
+
+
+def counted(episode, mask):
+    """Return the pixels of a mask that are not ignored."""
+    return mask.astype(bool) & ~episode["ignored"].astype(bool)
 
 
 def interval(episodes, above, below=None):

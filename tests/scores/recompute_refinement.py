@@ -25,7 +25,7 @@ def group(episodes, budget):
         "n": len(episodes),
         **{"initial_miou": np.mean(first), "initial_miou_ci": interval(episodes, first)},
         **{rule: change(episodes, rule) for rule in ("final", "self", "best")},
-        "noc": {name: noc(episodes, float(name), budget) for name in ("0.80", "0.85", "0.90")},
+        "noc": {name: noc(episodes, float(name), budget) for name in ("0.80", "0.85", "0.90", "0.95")},
         **({"in_band": made.count(True)} if made else {}),
     }
 

@@ -10,7 +10,7 @@ def steps(episode):
     ignore = coco.decode(episode["ignore"]) if episode["ignore"] else np.zeros(episode["size"], np.uint8)
     for step in episode["steps"]:
         if tried := step.get("candidates"):
-            led = [each for each in tried if each["action"]["kind"] in ("click", "box")]
+            led = [each for each in tried if each["action"]["kind"] in ("click", "box", "none")]
             ious = [ratio(areas(episode["gt"], coco.decode(each["mask"]), ignore)) for each in led]
             # The true IoU, the predicted one, whether it was taken.
             rows = [(iou, each["predicted_iou"], each["chosen"]) for iou, each in zip(ious, led, strict=True)]

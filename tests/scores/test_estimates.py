@@ -37,7 +37,7 @@ def test_estimates_become_scores_with_the_intervals_that_each_has_alone() -> Non
 def test_an_episode_without_steps_counts_alike_in_scores_and_in_entries() -> None:
     gt = np.ones((2, 5), bool)
     made = replace(episodes.episode("a", gt, []), initial={"kind": "gt-box", "mask": episodes.rle(gt), "iou": 1.0})
-    entered = row(made, "final", [state.areas for state in states_of(made)])
+    entered = row(made, "final", [state.areas for state in states_of(made)], target=10)
     scores = score_episodes([made], budget=3, track="point")
     assert entered["first"] == {"0.80": 1, "0.85": 1}
     assert (scores["noc"]["0.85"]["mean"], scores["noc"]["0.85"]["solved"]) == (1.0, 1)

@@ -11,7 +11,9 @@ import pytest
 
 import hlmat_bench
 from hlmat_bench.actions import Action
+from hlmat_bench.core.digests import sha256_of
 from hlmat_bench.protocol.records import Episode
+from hlmat_bench.runs import sealed_scores
 from hlmat_bench.scores import registry
 from hlmat_bench.scores.episodes import EpisodeScores, score_episode
 from hlmat_bench.scores.scoring import score_episodes
@@ -69,8 +71,31 @@ def test_runs_scored_before_a_score_was_declared_get_it(tmp_path: Path, request:
     assert value == np.mean([one.iou_at(1) for one in run.episodes()])
 
 
+def test_runs_scored_before_a_threshold_was_added_get_it(tmp_path: Path) -> None:
+    run = hlmat_bench.run("oracle", "hres_synth", budget=2, limit=2, out=tmp_path)
+    whole = run.scores()
+    older = {**whole, "noc": {key: found for key, found in whole["noc"].items() if key != "0.95"}}
+    sealed_scores.write(tmp_path, older, sha256_of(tmp_path / "episodes.jsonl"))
+    assert hlmat_bench.Run(tmp_path).scores() == whole
+
+
+def test_nof_is_the_number_of_misses(tmp_path: Path) -> None:
+    made = [
+        episode(
+            "at the last click", OBJECT, [(Action("click", True, 0, 0), HALF), (Action("click", True, 1, 0), OBJECT)]
+        ),
+        episode("never", OBJECT, [(Action("click", True, 0, 0), HALF)]),
+    ]
+    scores = score_episodes(made, budget=2, track="point")
+    found = {key: registry.STANDARD[key].read(scores, "final") for key in ("nof@95", "noc@95", "nof@80")}
+    assert found["nof@95"] == found["nof@80"] == (1, None, None)
+    assert found["noc@95"] is not None
+    assert found["noc@95"].value == 2
+    assert registry.STANDARD["nof@95"].missed(scores) is None
+
+
 @pytest.mark.parametrize(
-    "key", ["miou", "rank", "miou_ci", "noc_80", "biou_low", "my_high", "noc_80_missed", "Big", "a-b"]
+    "key", ["miou", "rank", "miou_ci", "noc_80", "nof_90", "biou_low", "my_high", "noc_80_missed", "Big", "a-b"]
 )
 def test_names_of_columns_are_no_names_of_scores(key: str) -> None:
     with pytest.raises(ValueError, match=f"'{key}' is no key for a new score"):

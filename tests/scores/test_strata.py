@@ -66,8 +66,9 @@ def test_expressions_are_counted_in_words(words: list[str]) -> None:
     assert low <= len(words) <= high
 
 
-def test_an_empty_object_is_small_and_has_no_shape() -> None:
-    assert strata_of(region(np.zeros((5, 5), bool)), "cup") == {"object_size": "small", "expression_words": "1-2"}
+@pytest.mark.parametrize("gt", [region(np.zeros((5, 5), bool)), None])
+def test_without_an_object_there_is_a_stratum_of_its_own_and_no_shape(gt: Region | None) -> None:
+    assert strata_of(gt, "cup") == {"object_size": "no object", "expression_words": "1-2"}
 
 
 def test_scores_are_those_of_the_samples_in_a_band_and_apart_from_tags() -> None:

@@ -47,7 +47,7 @@ class Instances:
     def __init__(self, path: Path, folder: Path) -> None:
         self._path = path
         self._value = read_json(path)
-        self._images = self._by_id("images", "image", partial(_listed, folder=folder))
+        self._images = self._by_id("images", "image", partial(listed_image, folder=folder))
 
     def annotations(self, wanted: Container[Id] | None = None) -> Iterator[tuple[Id, Any]]:
         """Yield the id and the object of all annotations, in the file's order.
@@ -86,9 +86,7 @@ class Instances:
         Raises:
             Unannotated: when it has no segmentation.
         """
-        if not item.get("segmentation"):
-            raise Unannotated(f"{where} has no segmentation; add one or remove the annotation.")
-        return Segmentation.pack(item, self.image_of(item, where)[1].size)
+        return shape_of(item, self.image_of(item, where)[1].size, where)
 
     def _by_id(self, key: str, kind: str, read: Callable[[Any, str], _T]) -> dict[Id, _T]:
         """Read the objects of a list by their ids; repeated objects with the same content count once."""
@@ -102,7 +100,23 @@ class Instances:
         return dict(found.values())
 
 
-def _listed(item: Any, where: str, folder: Path) -> ListedImage:
+def shape_of(item: Any, size: Size, where: str) -> Segmentation:
+    """Return the segmentation of an annotation on an image of (height, width), packed.
+
+    Raises:
+        Unannotated: when it has no segmentation.
+    """
+    if not item.get("segmentation"):
+        raise Unannotated(f"{where} has no segmentation; add one or remove the annotation.")
+    return Segmentation.pack(item, size)
+
+
+def listed_image(item: Any, where: str, folder: Path) -> ListedImage:
+    """Return an image of an annotation file's list ``images``.
+
+    Raises:
+        BadAnnotation: when a field is missing, or the name leads out of the folder.
+    """
     name = take(item, "file_name", str, where)
     return ListedImage(
         name, inside(folder, name, where), (take(item, "height", int, where), take(item, "width", int, where))

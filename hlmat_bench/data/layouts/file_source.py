@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,12 @@ from hlmat_bench.core.text import valid
 from hlmat_bench.core.types import Image
 from hlmat_bench.data.layouts import claims
 from hlmat_bench.data.layouts.data_root import DataRoot
-from hlmat_bench.data.layouts.image_files import AS_USUAL, ImageReader, read_header
+from hlmat_bench.data.layouts.embedded import EmbeddedFile
+from hlmat_bench.data.layouts.image_files import AS_USUAL, DataFile, ImageReader, read_header
 from hlmat_bench.data.layouts.json_csv import read_text, same
 from hlmat_bench.data.layouts.layout_settings import FileSettings
 from hlmat_bench.data.layouts.masks import MaskFile, Segmentation, TruthShape
+from hlmat_bench.data.layouts.parquet_truths import MaskCell, SegmentationOnImage
 from hlmat_bench.data.layouts.problems import (
     BadAnnotation,
     DataProblem,
@@ -31,6 +33,7 @@ from hlmat_bench.data.layouts.problems import (
     WrongSize,
     valid_name,
 )
+from hlmat_bench.data.layouts.targets import NoObject, Union
 
 _FAULTS: dict[str, type[DataProblem]] = {"missing": MissingFile, "missized": WrongSize, "unreadable": DataProblem}
 
@@ -39,7 +42,7 @@ _FAULTS: dict[str, type[DataProblem]] = {"missing": MissingFile, "missized": Wro
 class Pixels:
     """The key of a sample: the file of its image and the shape of its ground truth."""
 
-    image: Path
+    image: DataFile
     shape: TruthShape
 
 
@@ -53,7 +56,7 @@ class LeftOut:
     """
 
     kind: str
-    error: BadAnnotation | None = None
+    error: DataProblem | None = None
 
 
 class FileSource:
@@ -65,6 +68,7 @@ class FileSource:
         settings: the settings of the source.
         expression_from: the origin of the expressions, for the manifest.
         notes: findings about the annotations as a whole, for a check.
+        about: what the manifest says besides the settings.
 
     Raises:
         BadAnnotation: when there is no sample, or two samples have the same id.
@@ -76,16 +80,17 @@ class FileSource:
         samples: Iterable[Sample | LeftOut],
         settings: FileSettings,
         expression_from: str,
-        notes: Sequence[Doubt] = (),
+        notes: Iterable[Doubt] = (),
+        about: Mapping[str, Any] | None = None,
     ) -> None:
         self._place = place
         self._settings = settings
         self._how = settings.reading()
         self._reader = ImageReader(how=self._how)
-        self._notes = tuple(notes)
         self._first_fault = ""
         skipped: Counter[str] = Counter()
         found = _by_image(self._listed(samples, skipped))
+        self._notes = tuple(notes)  # after the samples: a layout may collect them while it lists its rows
         _check_unique(found)
         if settings.only is not None:
             found = named(found, place.file(settings.only))
@@ -93,6 +98,7 @@ class FileSource:
         self._about = settings.about(place) | {
             "expression_from": expression_from,
             "skipped": dict(sorted(skipped.items())),
+            **(about or {}),
         }
         if not self._samples:
             counts = ", ".join(f"{count:,} {kind}" for kind, count in sorted(skipped.items()))
@@ -111,7 +117,7 @@ class FileSource:
         """See `Source.truth`."""
         size = self._reader.size(self._file(sample))
         self._check_there(sample)
-        return _pixels(sample).shape.truth(size, f"The sample {sample.id}", self._how)
+        return self._shape(sample).truth(size, f"The sample {sample.id}", self._how)
 
     def check_headers(self, sample: Sample) -> None:
         """Compare sizes, as far as possible without decoding pixels.
@@ -121,12 +127,13 @@ class FileSource:
         """
         size = self._reader.size(self._file(sample))
         self._check_there(sample)
-        _pixels(sample).shape.check_size(size, f"The sample {sample.id}", self._how)
+        self._shape(sample).check_size(size, f"The sample {sample.id}", self._how)
 
     def absent(self) -> int:
-        """Return how many of the samples' files do not exist, each counted once."""
+        """Return how many of the samples' files do not exist, each counted once; cells of tables are not read."""
         keys = {_pixels(sample) for sample in self._samples}
-        return sum(not is_file(path) for path in {path for key in keys for path in (key.image, *key.shape.files())})
+        files = {path for key in keys for path in (key.image, *key.shape.files())}
+        return sum(isinstance(path, Path) and not is_file(path) for path in files)
 
     def truth_key(self, sample: Sample) -> Hashable:
         """Return a value that is equal for two samples if they have the same image and the same ground truth."""
@@ -134,12 +141,16 @@ class FileSource:
 
     def doubts(self, sample: Sample, truth: Truth) -> Iterator[Doubt]:
         """Yield reasons to doubt a sample's ground truth, which can be read."""
-        shape = _pixels(sample).shape
+        shape = self._shape(sample)
+        where = f"The sample {sample.id}"
         if isinstance(shape, Segmentation):
-            yield from claims.doubts(shape, truth.mask, f"The sample {sample.id}")
+            yield from claims.doubts(shape, truth.mask, where)
+        elif isinstance(shape, Union):
+            for part in shape.parts:
+                yield from claims.doubts(part, part.truth(part.size, where).mask, where)
         if "orientation" not in self._settings.model_fields_set:
             header = self._reader.header(_pixels(sample).image)
-            own = None if isinstance(shape, Segmentation) else read_header(shape.files()[0], self._how)
+            own = read_header(shape.path, self._how) if isinstance(shape, MaskFile) else None
             size, tag = (own.size, own.orientation) if own else (truth.mask.shape, 1)
             if tag != header.orientation and (tag != 1 or size == header.stored):
                 yield Doubt(
@@ -157,7 +168,11 @@ class FileSource:
     def advice(self, sample: Sample) -> str:
         """Return the end of a sentence that says which setting fits the file of a blank mask; empty if none does."""
         shape = _pixels(sample).shape
-        return shape.advice(self._how) if isinstance(shape, MaskFile) else ""
+        return shape.advice(self._how) if isinstance(shape, MaskFile | MaskCell) else ""
+
+    def has_no_object(self, sample: Sample) -> bool:
+        """Return whether the annotation says that the sample's expression refers to nothing in the image."""
+        return isinstance(_pixels(sample).shape, NoObject)
 
     def may_be_empty(self) -> bool:
         """Return whether the settings allow that nearly all masks are empty or full."""
@@ -175,7 +190,7 @@ class FileSource:
         Raises:
             MissingFile: when a file does not exist.
         """
-        path, shape = self._file(sample), _pixels(sample).shape
+        path, shape = self._file(sample), self._shape(sample)
         self._check_there(sample)
         digest = hashlib.sha256(self._definition(shape))
         for part in shape.files():
@@ -190,7 +205,7 @@ class FileSource:
             digest.update(json.dumps(names, sort_keys=True).encode())
             shape = _pixels(sample).shape
             if shape is not last:
-                digest.update(hashlib.sha256(self._content(sample, shape)).digest())
+                digest.update(hashlib.sha256(self._content(sample, self._shape(sample))).digest())
                 last = shape
         return digest.hexdigest()
 
@@ -210,18 +225,26 @@ class FileSource:
         try:
             return self._definition(shape) + b"".join(path.read_bytes() for path in shape.files())
         except OSError as error:
-            raise self._place.missing(shape.files()[0], sample.id) from error
+            raise self._missing(shape.files()[0], sample) from error
 
-    def _file(self, sample: Sample) -> Path:
+    def _shape(self, sample: Sample) -> TruthShape:
+        """Return the shape of a sample's ground truth, of a known size."""
+        shape = _pixels(sample).shape
+        return shape.on(self._reader.size(self._file(sample))) if isinstance(shape, SegmentationOnImage) else shape
+
+    def _file(self, sample: Sample) -> DataFile:
         path = _pixels(sample).image
-        if not is_file(path):
-            raise self._place.missing(path, sample.id)
+        if not _is_there(path):
+            raise self._missing(path, sample)
         return path
 
     def _check_there(self, sample: Sample) -> None:
         for path in _pixels(sample).shape.files():
-            if not is_file(path):
-                raise self._place.missing(path, sample.id)
+            if not _is_there(path):
+                raise self._missing(path, sample)
+
+    def _missing(self, path: DataFile, sample: Sample) -> MissingFile:
+        return path.missing() if isinstance(path, EmbeddedFile) else self._place.missing(path, sample.id)
 
     def _listed(self, items: Iterable[Sample | LeftOut], skipped: Counter[str]) -> Iterator[Sample]:
         """Give the samples of a layout as valid Unicode; what it left out is refused or counted."""
@@ -267,7 +290,13 @@ class FileSource:
         return None
 
 
-def _digest_of(path: Path) -> str:
+def _is_there(path: DataFile) -> bool:
+    return path.is_file() if isinstance(path, EmbeddedFile) else is_file(path)
+
+
+def _digest_of(path: DataFile) -> str:
+    if isinstance(path, EmbeddedFile):
+        return hashlib.sha256(path.read_bytes()).hexdigest()
     try:
         return sha256_of(path)
     except OSError as error:

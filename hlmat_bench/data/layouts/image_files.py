@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, BinaryIO, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,11 @@ from PIL import ImageOps, UnidentifiedImageError
 
 from hlmat_bench.core.cache import Cache
 from hlmat_bench.core.types import Image, Size
+from hlmat_bench.data.layouts.embedded import EmbeddedFile
 from hlmat_bench.data.layouts.problems import Unreadable
+
+DataFile: TypeAlias = Path | EmbeddedFile
+"""A file on the disk, or in a cell of a table."""
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 """Of the files that count as images, in small letters."""
@@ -30,6 +34,9 @@ MAX_PIXELS = 25_000_000
 
 Decoding takes up to 8 bytes a pixel, 200 MB, and twice that of a WebP or a progressive JPEG, so their bound is half.
 """
+_ONE_CHANNEL = ("1", "L", "P", "I;16", "I;16B")
+"""The modes of Pillow (https://pillow.readthedocs.io/en/stable/handbook/concepts.html#modes) with one integer of 0 and
+more for each pixel."""
 _STRIP = 2**17
 """How many pixels are copied at once."""
 
@@ -86,7 +93,7 @@ class Header:
         return self.size[::-1] if self.orientation in _TURNED else self.size
 
 
-def read_image(path: Path, how: ReadSettings = AS_USUAL) -> Image:
+def read_image(path: DataFile, how: ReadSettings = AS_USUAL) -> Image:
     """Read an image file as uint8 (H, W, 3) RGB.
 
     An alpha channel is dropped. Integers of 16 bits are divided by 256, floats of 0 to 1 multiplied by 255.
@@ -98,7 +105,7 @@ def read_image(path: Path, how: ReadSettings = AS_USUAL) -> Image:
         return _rgb(_shown(file, path, how), path)
 
 
-def read_header(path: Path, how: ReadSettings = AS_USUAL) -> Header:
+def read_header(path: DataFile, how: ReadSettings = AS_USUAL) -> Header:
     """Read what `Header` holds, without decoding the file where its format allows that.
 
     Raises:
@@ -114,7 +121,7 @@ def read_header(path: Path, how: ReadSettings = AS_USUAL) -> Header:
         return Header((width, height) if swapped else (height, width), orientation)
 
 
-def read_values(path: Path, how: ReadSettings = AS_USUAL) -> NDArray[Any]:
+def read_values(path: DataFile, how: ReadSettings = AS_USUAL) -> NDArray[Any]:
     """Read the values of a mask file, (H, W) or (H, W, channels).
 
     Palette entries become their colours, and a transparent colour becomes an alpha channel.
@@ -130,16 +137,32 @@ def read_values(path: Path, how: ReadSettings = AS_USUAL) -> NDArray[Any]:
         return _joined(_strips(shown, modes.get(shown.mode)), shown.height)
 
 
-def _orientation(file: Pillow.Image, path: Path) -> int:
+def read_indices(path: DataFile, how: ReadSettings = AS_USUAL) -> NDArray[Any]:
+    """Read the palette indices of an image file, or its gray values where it has no palette: integers, (H, W).
+
+    Raises:
+        Unreadable: when the file is no complete image, or is coloured without a palette.
+    """
+    with _opened(path, how) as file:
+        shown = _shown(file, path, how)
+        if shown.mode not in _ONE_CHANNEL:
+            raise Unreadable(
+                f"The label map {path} has colours (Pillow calls them {shown.mode}); save it as a PNG with a "
+                "palette or in gray, so that each pixel is the number of its object."
+            )
+        return _joined(_strips(shown, "L" if shown.mode == "1" else None), shown.height)
+
+
+def _orientation(file: Pillow.Image, path: DataFile) -> int:
     # A PNG may have its EXIF behind its pixels, so Pillow decodes them first; this is needless for most.
     early = file.format == "PNG" and "exif" not in file.info and not _has_exif(path)
     found = (Pillow.Image.getexif(file) if early else file.getexif()).get(_ORIENTATION, 1)
     return found if isinstance(found, int) and 1 <= found <= 8 else 1
 
 
-def _has_exif(path: Path) -> bool:
+def _has_exif(path: DataFile) -> bool:
     """Tell whether a PNG has a chunk eXIf anywhere (https://www.w3.org/TR/png-3/#5Chunk-layout); read no pixels."""
-    with path.open("rb", buffering=0) as file:
+    with _stream(path) as file:
         file.seek(8)
         while len(head := file.read(8)) == 8:
             if head[4:] == b"eXIf":
@@ -148,7 +171,11 @@ def _has_exif(path: Path) -> bool:
     return False
 
 
-def _shown(file: Pillow.Image, path: Path, how: ReadSettings) -> Pillow.Image:
+def _stream(path: DataFile) -> BinaryIO:
+    return path.open("rb", buffering=0) if isinstance(path, Path) else path.open()
+
+
+def _shown(file: Pillow.Image, path: DataFile, how: ReadSettings) -> Pillow.Image:
     if how.turned:
         ImageOps.exif_transpose(file, in_place=True)
         return file
@@ -159,7 +186,7 @@ def _shown(file: Pillow.Image, path: Path, how: ReadSettings) -> Pillow.Image:
     return file.transpose(_UNTURN[orientation])
 
 
-def _rgb(file: Pillow.Image, path: Path) -> Image:
+def _rgb(file: Pillow.Image, path: DataFile) -> Image:
     if file.mode == "F" or file.mode == "I" or file.mode.startswith("I;"):
         gray = _joined(_eight_bits(file, path), file.height)
         return np.repeat(gray[:, :, None], 3, axis=2)
@@ -188,7 +215,7 @@ def _joined(strips: Iterable[NDArray[Any]], height: int) -> NDArray[Any]:
     return whole
 
 
-def _eight_bits(file: Pillow.Image, path: Path) -> Iterator[NDArray[np.uint8]]:
+def _eight_bits(file: Pillow.Image, path: DataFile) -> Iterator[NDArray[np.uint8]]:
     """Yield strips of gray values of 16 or 32 bits as uint8; Pillow's own conversion clips them at 255."""
     ends = np.array([(strip.min(), strip.max()) for strip in _strips(file)])
     low, high = ends.min(), ends.max()
@@ -205,9 +232,10 @@ def _eight_bits(file: Pillow.Image, path: Path) -> Iterator[NDArray[np.uint8]]:
 
 
 @contextmanager
-def _opened(path: Path, how: ReadSettings) -> Iterator[Pillow.Image]:
+def _opened(path: DataFile, how: ReadSettings) -> Iterator[Pillow.Image]:
     try:
-        with _without_pillows_bound(), Pillow.open(path, formats=FORMATS) as file:
+        given = path if isinstance(path, Path) else path.open()
+        with _without_pillows_bound(), Pillow.open(given, formats=FORMATS) as file:
             _check_size(file, path, how.max_pixels)
             yield file
     except (OSError, SyntaxError, ValueError, TypeError, EOFError, struct.error) as error:
@@ -215,7 +243,7 @@ def _opened(path: Path, how: ReadSettings) -> Iterator[Pillow.Image]:
         raise Unreadable(f"The image {path} cannot be read ({error}); get the file again{other}.") from error
 
 
-def _check_size(file: Pillow.Image, path: Path, most: int) -> None:
+def _check_size(file: Pillow.Image, path: DataFile, most: int) -> None:
     width, height = file.size
     halved = file.format == "WEBP" or "progressive" in file.info
     if width * height > (most // 2 if halved else most):
@@ -255,10 +283,10 @@ class ImageReader:
 
     def __init__(self, keep: int = 3, how: ReadSettings = AS_USUAL) -> None:
         self._how = how
-        self._images: Cache[Path, Image] = Cache(keep)
-        self._headers: dict[Path, Header] = {}
+        self._images: Cache[DataFile, Image] = Cache(keep)
+        self._headers: dict[DataFile, Header] = {}
 
-    def image(self, path: Path) -> Image:
+    def image(self, path: DataFile) -> Image:
         """Return a copy of an image, which is decoded once even if several threads ask at the same time.
 
         Raises:
@@ -266,17 +294,17 @@ class ImageReader:
         """
         return self._images.get(path, lambda: self._decoded(path)).copy()
 
-    def size(self, path: Path) -> Size:
+    def size(self, path: DataFile) -> Size:
         """Return the (height, width) of an image; see `read_header`."""
         return self.header(path).size
 
-    def header(self, path: Path) -> Header:
+    def header(self, path: DataFile) -> Header:
         """Return what an image's file says before its pixels; see `read_header`."""
         if path not in self._headers:
             self._headers[path] = read_header(path, self._how)
         return self._headers[path]
 
-    def _decoded(self, path: Path) -> Image:
+    def _decoded(self, path: DataFile) -> Image:
         with _opened(path, self._how) as file:
             orientation = _orientation(file, path)  # before the pixels: decoding a TIFF forgets it
             image = _rgb(_shown(file, path, self._how), path)

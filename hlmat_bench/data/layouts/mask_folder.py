@@ -10,12 +10,13 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from hlmat_bench.core.plain_files import is_file
 from hlmat_bench.core.samples import Sample
+from hlmat_bench.core.validation import Strict
 from hlmat_bench.data.layouts.captions import read_captions
 from hlmat_bench.data.layouts.data_root import DataRoot
 from hlmat_bench.data.layouts.file_source import FileSource, LeftOut, Pixels
@@ -52,11 +53,9 @@ class MaskFileSettings(FileSettings):
         return MaskRule(self.threshold, self.channel, self.ignore_value)
 
 
-class MaskFolderSettings(MaskFileSettings):
-    """The settings of this layout. The expression comes from ``captions``, ``expression`` or ``pattern``."""
+class ByStemSettings(MaskFileSettings):
+    """What ``mask_folders`` takes as well. Expressions come from ``captions``, ``expression`` or ``pattern``."""
 
-    images: DataPath = Field(description="The folder of the images.")
-    masks: DataPath = Field(description="The folder of the masks; a mask has the stem of its image.")
     image_suffix: str | None = Field(None, description="How image files end; none: any image.")
     mask_suffix: str = Field(".png", description="How mask files end; the part before it is the stem.")
     captions: OptionalPath = Field(None, description="A file with an expression for each image.")
@@ -81,7 +80,7 @@ class MaskFolderSettings(MaskFileSettings):
         return value
 
     @model_validator(mode="after")
-    def _has_expressions(self) -> MaskFolderSettings:
+    def _has_expressions(self) -> Self:
         named = self.pattern is not None and _EXPRESSION in re.compile(self.pattern).groupindex
         if not (self.captions or self.expression or named):
             raise ValueError("give captions, an expression, or a pattern with a group (?P<expression>...)")
@@ -94,23 +93,20 @@ class MaskFolderSettings(MaskFileSettings):
             return values
         return {name: value for name, value in values.items() if name in overrides or name not in _REPLACED}
 
-    def needed(self) -> list[str]:
-        """See `SourceSettings.needed`."""
-        return [self.images, self.masks, *([self.captions] if self.captions else [])]
+    def needed_captions(self) -> list[str]:
+        """Return the file of captions, if there must be one."""
+        return [self.captions] if self.captions else []
 
-    def open(self, place: DataRoot) -> FileSource:
-        """See `SourceSettings.open`."""
-        images, masks = place.folder(self.images), place.folder(self.masks)
-        origin = self._origin(place)
-        return FileSource(place, self._samples(images, masks, origin, place), self, origin.name)
-
-    def _samples(self, images: Path, masks: Path, origin: _Origin, place: DataRoot) -> Iterator[Sample | LeftOut]:
+    def pairs(self, pair: FolderPair, origin: Origin, place: DataRoot) -> Iterator[Sample | LeftOut]:
+        """Give the samples of two folders, sorted by stem."""
+        images, masks = place.folder(pair.images), place.folder(pair.masks)
         pictures = _by_stem(images, [self.image_suffix] if self.image_suffix else SUFFIXES)
         outlines = _by_stem(masks, [self.mask_suffix])
         for folder, found, setting in ((images, pictures, "images"), (masks, outlines, "masks")):
             if not found:
                 ending = self.mask_suffix if setting == "masks" else self.image_suffix
-                raise BadAnnotation(_nothing_in(folder, place, setting, ending))
+                settable = setting in type(self).model_fields
+                raise BadAnnotation(_nothing_in(folder, place, setting, ending, settable))
         usual, rule = next(iter(pictures.values())).suffix, self.rule()
         for stem in sorted({*pictures, *outlines}):
             path = pictures.get(stem, images / f"{stem}{usual}")
@@ -120,7 +116,7 @@ class MaskFolderSettings(MaskFileSettings):
             except Unannotated as error:
                 yield LeftOut("unannotated", error)
 
-    def _of(self, stem: str, key: Pixels, origin: _Origin, task: str) -> Iterator[Sample]:
+    def _of(self, stem: str, key: Pixels, origin: Origin, task: str) -> Iterator[Sample]:
         groups = self._groups(stem)
         image_id = groups.pop(_IMAGE, stem)
         tags = {name: words(text) for name, text in groups.items() if name != _EXPRESSION}
@@ -131,16 +127,16 @@ class MaskFolderSettings(MaskFileSettings):
         match = re.search(self.pattern, stem) if self.pattern else None
         return {name: text for name, text in match.groupdict().items() if text} if match else {}
 
-    def _origin(self, place: DataRoot) -> _Origin:
+    def origin(self, place: DataRoot) -> Origin:
         """Return the origin of the expressions."""
         if self.captions:
-            return _Origin("captions", _captions(place.file(self.captions)))
+            return Origin("captions", _captions(place.file(self.captions)))
         if self.expression:
             text = self.expression
-            return _Origin("expression", lambda stem: [text])
+            return Origin("expression", lambda stem: [text])
         if self.captions_if_there and is_file(place.root / self.captions_if_there):
-            return _Origin("captions_if_there", _captions(place.root / self.captions_if_there))
-        return _Origin("pattern", self._from_name)
+            return Origin("captions_if_there", _captions(place.root / self.captions_if_there))
+        return Origin("pattern", self._from_name)
 
     def _from_name(self, stem: str) -> list[str]:
         text = words(self._groups(stem).get(_EXPRESSION, ""))
@@ -153,7 +149,7 @@ class MaskFolderSettings(MaskFileSettings):
 
 
 @dataclass(frozen=True, slots=True)
-class _Origin:
+class Origin:
     """The origin of expressions: the name of the setting, and a function from a stem to its expressions."""
 
     name: str
@@ -188,8 +184,11 @@ def _by_stem(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
     return found
 
 
-def _nothing_in(folder: Path, place: DataRoot, setting: str, ending: str | None) -> str:
-    """Return the sentence for a folder without a file that ends as it should, with what it holds instead."""
+def _nothing_in(folder: Path, place: DataRoot, setting: str, ending: str | None, settable: bool) -> str:
+    """Return the sentence for a folder without a file that ends as it should, with what it holds instead.
+
+    ``settable`` says whether the layout has the setting of this name, and not several folders.
+    """
     what, shown = ("mask" if setting == "masks" else "image"), place.shown(folder)
     sentence = f"The task {place.task} has no samples: its folder {shown} holds no {what}"
     sentence += f" that ends in {ending}" if ending else ""
@@ -199,13 +198,43 @@ def _nothing_in(folder: Path, place: DataRoot, setting: str, ending: str | None)
         suffix = "mask_suffix" if setting == "masks" else "image_suffix"
         return f"{sentence}, but files that end in {endings[0]}; --set data.{suffix}={endings[0]}."
     inner = [path for path in others if path.is_dir() and _holds_images(path)]
-    if inner:
+    if inner and settable:
         return f"{sentence}; its folder {inner[0].name} does: --set data.{setting}={shown}/{inner[0].name}."
-    return f"{sentence}; put the {what}s there, or name another folder with --set data.{setting}=FOLDER."
+    other = f", or name another folder with --set data.{setting}=FOLDER" if settable else ""
+    return f"{sentence}; put the {what}s there{other}."
 
 
 def _holds_images(folder: Path) -> bool:
     return any(path.suffix.lower() in SUFFIXES for path in folder.iterdir())
+
+
+class FolderPair(Strict):
+    """A folder of images and a folder of their masks.
+
+    Attributes:
+        images: the folder of the images.
+        masks: the folder of the masks; it may be the same one where the suffixes differ.
+    """
+
+    images: str
+    masks: str
+
+
+class MaskFolderSettings(ByStemSettings):
+    """The settings of ``mask_folder``."""
+
+    images: DataPath = Field(description="The folder of the images.")
+    masks: DataPath = Field(description="The folder of the masks; a mask has the stem of its image.")
+
+    def needed(self) -> list[str]:
+        """See `SourceSettings.needed`."""
+        return [self.images, self.masks, *self.needed_captions()]
+
+    def open(self, place: DataRoot) -> FileSource:
+        """See `SourceSettings.open`."""
+        origin = self.origin(place)
+        pair = FolderPair(images=self.images, masks=self.masks)
+        return FileSource(place, self.pairs(pair, origin, place), self, origin.name)
 
 
 LAYOUTS = {"mask_folder": MaskFolderSettings}

@@ -6,7 +6,6 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
@@ -17,7 +16,7 @@ from hlmat_bench.core import masks
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.samples import Truth
 from hlmat_bench.core.types import Mask, Size
-from hlmat_bench.data.layouts.image_files import AS_USUAL, ReadSettings, read_header, read_values
+from hlmat_bench.data.layouts.image_files import AS_USUAL, DataFile, ReadSettings, read_header, read_values
 from hlmat_bench.data.layouts.problems import BadAnnotation, WrongSize
 
 Channel: TypeAlias = Literal["first", "any", "alpha"]
@@ -59,7 +58,7 @@ class TruthShape(Protocol):
         """Return everything that defines the ground truth, except its files, for a digest."""
         ...
 
-    def files(self) -> tuple[Path, ...]:
+    def files(self) -> tuple[DataFile, ...]:
         """Return the files that the ground truth is read from."""
         ...
 
@@ -113,7 +112,7 @@ class Segmentation:
         """See `TruthShape.definition`."""
         return repr(self.size).encode() + self.packed
 
-    def files(self) -> tuple[Path, ...]:
+    def files(self) -> tuple[DataFile, ...]:
         """Return no file, because the segmentation is in the annotation file."""
         return ()
 
@@ -132,7 +131,7 @@ def decode(value: Any, size: Size, where: str) -> Mask:
         BadAnnotation: when the value has none of these forms.
     """
     parts = value if isinstance(value, list) else [value]
-    if parts and all(_is_number(part) for part in parts):
+    if parts and all(is_number(part) for part in parts):
         parts = [parts]
     if parts and all(isinstance(part, dict) for part in parts):
         return _union([_run_lengths(part, where) for part in parts], where)
@@ -194,13 +193,14 @@ def fitted(mask: Mask, image: Size, where: str, how: ReadSettings) -> Mask:
     return np.array(resized, dtype=bool)
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Return whether a JSON value is a number; true and false are none."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _number(value: Any) -> float | None:
     """Return a finite number of an annotation as a float; None for anything else."""
-    return float(value) if _is_number(value) and abs(value) < _TOO_LARGE else None
+    return float(value) if is_number(value) and abs(value) < _TOO_LARGE else None
 
 
 def _run_lengths(rle: dict[str, Any], where: str) -> Mask:
@@ -221,16 +221,25 @@ def _polygons(polygons: list[list[Any]], size: Size, where: str) -> Mask:
     from pycocotools import mask as coco
 
     for polygon in polygons:
-        _check_polygon(polygon, size, where)
+        check_polygon(polygon, size, where)
     real = [polygon for polygon in polygons if len(polygon) >= 2 * _POINTS]
     if not real:
         raise BadAnnotation(f"{where} has no polygon of {_POINTS} points or more; correct it.")
     return coco.decode(coco.merge(coco.frPyObjects(real, *size))).astype(bool, order="C")  # type: ignore[no-any-return]
 
 
-def _check_polygon(polygon: list[Any], size: Size, where: str) -> None:
-    """Refuse polygons for which pycocotools, which is written in C, gives wrong masks or needs any amount of memory."""
-    if len(polygon) % 2 or not all(_is_number(number) for number in polygon):
+def check_polygon(polygon: list[Any], size: Size, where: str) -> None:
+    """Refuse polygons for which libraries in C give wrong masks or need any amount of memory.
+
+    Args:
+        polygon: [x0, y0, x1, y1, ...] in pixels.
+        size: (height, width) of the image.
+        where: the name of the annotation in error messages.
+
+    Raises:
+        BadAnnotation: when the polygon is no list of points, or is far outside the image.
+    """
+    if len(polygon) % 2 or not all(is_number(number) for number in polygon):
         raise BadAnnotation(f"{where} has a polygon that is no list x0, y0, x1, y1, ...; correct it.")
     height, width = size
     if not all(-width <= x <= 2 * width for x in polygon[0::2]) or not all(
@@ -283,6 +292,28 @@ class MaskRule:
             )
         return gray
 
+    def advice(self, values: NDArray[Any]) -> str:
+        """Return what the file of a blank mask holds and which setting fits, as the end of a sentence.
+
+        The text is empty where the file has only one value.
+
+        Args:
+            values: the values of the file, see `truth`.
+        """
+        gray, where, settings = self.gray(values), "its file holds", ""
+        if values.ndim == 3 and gray.min() == gray.max():
+            gray, where = MaskRule(channel="any").gray(values), "the other channels of its file hold"
+            settings = "--set data.channel=any "
+        levels = np.unique(gray)
+        if len(levels) < _FEW:
+            return ""
+        several = [f"{value:g}" for value in levels[:3]] + (["..."] if len(levels) > 4 else [])
+        shown = f"{', '.join(several[: len(levels) - 1])} and {levels[-1]:g}"
+        if not levels[0] <= self.threshold < levels[-1]:
+            soft = len(levels) > _FEW and levels[-1] <= 1
+            settings += f"--set data.threshold={0.5 if soft else math.floor(levels[0])} "
+        return f", though {where} {shown}; {settings}takes the larger values"
+
     def _is_cut_out(self, gray: NDArray[Any], alpha: NDArray[Any]) -> bool:
         """Return whether the alpha channel varies under a single colour, or under a picture instead of a mask."""
         if alpha.min() == alpha.max():
@@ -304,9 +335,9 @@ class MaskFile:
         ignore: a file with the pixels that no score counts, those above the rule's threshold; None without one.
     """
 
-    path: Path
+    path: DataFile
     rule: MaskRule
-    ignore: Path | None = None
+    ignore: DataFile | None = None
 
     def truth(self, size: Size, where: str, how: ReadSettings = AS_USUAL) -> Truth:
         """See `TruthShape.truth`."""
@@ -316,7 +347,7 @@ class MaskFile:
         hidden = self._read(self.ignore, size, where, how).mask
         return Truth(truth.mask, hidden if truth.ignore is None else hidden | truth.ignore)
 
-    def _read(self, path: Path, size: Size, where: str, how: ReadSettings) -> Truth:
+    def _read(self, path: DataFile, size: Size, where: str, how: ReadSettings) -> Truth:
         truth = self.rule.truth(read_values(path, how), f"The mask {path}")
         ignored = None if truth.ignore is None else fitted(truth.ignore, size, where, how)
         return Truth(fitted(truth.mask, size, where, how), ignored)
@@ -327,29 +358,13 @@ class MaskFile:
             check_fits(read_header(path, how).size, size, where, how)
 
     def advice(self, how: ReadSettings = AS_USUAL) -> str:
-        """Return what the file of a blank mask holds and which setting fits, as the end of a sentence.
-
-        The text is empty where the file has only one value.
-        """
-        values = read_values(self.path, how)
-        gray, where, settings = self.rule.gray(values), "its file holds", ""
-        if values.ndim == 3 and gray.min() == gray.max():
-            gray, where = MaskRule(channel="any").gray(values), "the other channels of its file hold"
-            settings = "--set data.channel=any "
-        levels = np.unique(gray)
-        if len(levels) < _FEW:
-            return ""
-        several = [f"{value:g}" for value in levels[:3]] + (["..."] if len(levels) > 4 else [])
-        shown = f"{', '.join(several[: len(levels) - 1])} and {levels[-1]:g}"
-        if not levels[0] <= self.rule.threshold < levels[-1]:
-            soft = len(levels) > _FEW and levels[-1] <= 1
-            settings += f"--set data.threshold={0.5 if soft else math.floor(levels[0])} "
-        return f", though {where} {shown}; {settings}takes the larger values"
+        """Return `MaskRule.advice` for the values of the file."""
+        return self.rule.advice(read_values(self.path, how))
 
     def definition(self) -> bytes:
         """See `TruthShape.definition`."""
         return repr(self.rule).encode()
 
-    def files(self) -> tuple[Path, ...]:
+    def files(self) -> tuple[DataFile, ...]:
         """Return the mask file, and the file of ignored pixels if there is one."""
         return (self.path,) if self.ignore is None else (self.path, self.ignore)

@@ -18,6 +18,7 @@ from hlmat_bench.core.samples import Sample
 from hlmat_bench.data.layouts.captions import stem
 from hlmat_bench.data.layouts.data_root import DataRoot, inside
 from hlmat_bench.data.layouts.file_source import FileSource, LeftOut, Pixels
+from hlmat_bench.data.layouts.image_files import DataFile
 from hlmat_bench.data.layouts.json_csv import TAG, CsvTable, read_csv
 from hlmat_bench.data.layouts.layout_settings import DataPath
 from hlmat_bench.data.layouts.mask_folder import MaskFileSettings
@@ -132,12 +133,12 @@ class _Rows:
             inside(self._masks, row["mask"], where), self._rule, inside(self._masks, hidden, where) if hidden else None
         )
 
-    def _objects(self, rows: Sequence[dict[str, str]]) -> dict[Path, str]:
+    def _objects(self, rows: Sequence[dict[str, str]]) -> dict[DataFile, str]:
         """Name the objects of masks by stem; by path without suffix where stems repeat; else by the whole path."""
         named = enumerate(rows, start=1)
         files = {inside(self._masks, row["mask"], f"Row {n} of the table") for n, row in named if row["mask"].strip()}
-        paths = {file: file.relative_to(self._masks).as_posix() for file in files}
-        names = {file: stem(path) for file, path in paths.items()}
+        paths: dict[DataFile, str] = {file: file.relative_to(self._masks).as_posix() for file in files}
+        names: dict[DataFile, str] = {file: stem(path) for file, path in paths.items()}
         for longer in (lambda path: path.removesuffix(PurePosixPath(path).suffix), str):
             times = Counter(names.values())
             names = {file: name if times[name] == 1 else longer(paths[file]) for file, name in names.items()}

@@ -124,6 +124,36 @@ class Further(Exact):
     n: Count
 
 
+class NoTargetSelection(Exact):
+    """The scores of GRES of one mask per sample; those over samples with a target are null where there are none."""
+
+    n_acc: Share
+    n_acc_ci: Ends
+    unanswered: Count
+    t_acc: Share | None
+    t_acc_ci: Ends | None
+    giou: Share
+    giou_ci: Ends
+    ciou: Share
+    ciou_ci: Ends
+    target_miou: Share | None
+    target_miou_ci: Ends | None
+    target_ciou: Share | None
+    target_ciou_ci: Ends | None
+    target_biou: Share | None
+    target_precision: Annotated[dict[str, Share], Field(max_length=20)] | None
+
+
+class NoTarget(Exact):
+    """The scores of a data set with samples without target, by selection rule; n samples have none."""
+
+    n: Annotated[int, Field(ge=1, le=MAX_SAMPLES)]
+    targets: Count
+    final: NoTargetSelection
+    self_: NoTargetSelection = Field(alias="self")
+    best: NoTargetSelection
+
+
 class Scores(Exact):
     """What the leaderboard takes of scores.json (`hlmat-scores/1`)."""
 
@@ -139,6 +169,7 @@ class Scores(Exact):
     clicks: ClickScores
     cost: Cost
     failures: Failures = Failures()
+    no_target: NoTarget | None = Field(None, exclude_if=lambda found: found is None)
     further: Annotated[dict[Name, Further], Field(max_length=50)] = Field({}, exclude_if=lambda found: not found)
 
 
@@ -202,6 +233,7 @@ class Samples(Exact):
     Attributes:
         id, image_id: which sample.
         intersection, union: pixels of the answer's mask with the ground truth, ignored pixels left out.
+        target: pixels of the ground truth, ignored ones left out; only where a sample has none.
         first: per threshold the first click after which the IoU reaches it; null for a miss.
         marks: the start of the digests of the episode's head and of each of its steps, 8 hex digits each.
     """
@@ -212,6 +244,7 @@ class Samples(Exact):
     union: Annotated[list[PixelCount], Column]
     first: dict[Literal["0.80", "0.85"], Annotated[list[Clicks | None], Column]]
     marks: Annotated[list[Annotated[str, Field(pattern=r"^([0-9a-f]{8})+$", max_length=8 * (MAX_BUDGET + 1))]], Column]
+    target: Annotated[list[PixelCount], Column] | None = Field(None, exclude_if=lambda column: column is None)
 
     @model_validator(mode="after")
     def _rectangular(self) -> Self:
@@ -222,6 +255,7 @@ class Samples(Exact):
             self.union,
             self.marks,
             *self.first.values(),
+            *([] if self.target is None else [self.target]),
         ]
         if len(self.first) != 2 or len({len(column) for column in columns}) != 1 or not self.id:
             raise ValueError("the columns differ in length, are empty, or one is missing")

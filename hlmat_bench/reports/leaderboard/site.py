@@ -52,13 +52,14 @@ def build(folder: Path, out: Path) -> Path:
 
 def _environment(groups: Sequence[views.TaskGroup]) -> Environment:
     pages = environment()
+    optional = dict.fromkeys(score for group in groups for score in group.columns if score.optional)
     pages.globals |= {
         "groups": groups,
         "symbols": views.SYMBOLS,
         "most_curves": views.MOST_CURVES,
         "task_title": views.task_title,
         "cells": views.cells,
-        "further": [each for each in further().values() if set(CLICKED) & set(each.kinds)],
+        "further": [*optional, *(each for each in further().values() if set(CLICKED) & set(each.kinds))],
     }
     return pages
 
@@ -80,7 +81,7 @@ def _entry(pages: Environment, ranking: Ranking, row: Row) -> str:
         ranking=ranking,
         row=row,
         entry=row.entry,
-        columns=columns("leaderboard", ranking.task.kind),
+        columns=columns("leaderboard", ranking.task.kind, [dict(row.entry.scores)]),
         drawn=views.entry_curve(ranking, row),
         command=views.command(row.entry),
         manifest=views.pretty(row.entry.manifest.model_dump()),
@@ -91,7 +92,8 @@ def _entry(pages: Environment, ranking: Ranking, row: Row) -> str:
 
 def _downloads(site: Site, group: views.TaskGroup) -> None:
     """Write the group's rows as CSV and as JSON."""
-    rows = [views.flat(ranking, row, group.columns) for ranking in group.rankings for row in ranking.rows]
+    shown = group.columns
+    rows = [views.flat(ranking, row, shown) for ranking in group.rankings for row in ranking.rows]
     headers = list(rows[0]) if rows else ["id"]
     site.write(f"data/{group.name}.csv", csv_text(headers, [list(row.values()) for row in rows]))
     value = {

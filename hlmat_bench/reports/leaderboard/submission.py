@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, get_args
 
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.text import public
@@ -19,6 +19,7 @@ from hlmat_bench.reports.leaderboard.entry import (
     Manifest,
     Scores,
     SelectionRule,
+    Threshold,
     checked,
 )
 from hlmat_bench.runs.run_folder import Run
@@ -66,7 +67,7 @@ def make_entry(run: Run, declared: Declaration, name: str = "") -> BoardEntry:
     samples = []
     for episode in run.episodes():
         samples.append(score_episode(episode, manifest.protocol["budget"], rule=manifest.selection, boundary=True))
-        tally.add(episode, samples[-1].areas())
+        tally.add(episode, samples[-1].areas(), samples[-1].target)
     scores = scores_of(samples, manifest)
     _check_complete(run, scores)
     value = {
@@ -113,24 +114,27 @@ class Tally:
     rows: list[dict[str, Any]] = field(default_factory=list)
     digest: RunDigest = field(default_factory=RunDigest)
 
-    def add(self, episode: Episode, areas: Sequence[Areas]) -> None:
-        """Add an episode and the areas of its masks, from the initial one on."""
-        self.rows.append(row(episode, self.rule, areas))
+    def add(self, episode: Episode, areas: Sequence[Areas], target: int) -> None:
+        """Add an episode, the areas of its masks, from the initial one on, and the pixels of its ground truth."""
+        self.rows.append(row(episode, self.rule, areas, target))
         self.digest.add(episode)
 
     def columns(self) -> dict[str, Any]:
-        """Return the table, by column."""
-        plain = {key: [each[key] for each in self.rows] for key in ("id", "image_id", "intersection", "union", "marks")}
+        """Return the table, by column; `Samples.target` is there where a sample has none."""
+        names = ["id", "image_id", "intersection", "union", "marks"]
+        names += ["target"] if any(not each["target"] for each in self.rows) else []
+        plain = {key: [each[key] for each in self.rows] for key in names}
         return {**plain, "first": {key: [each["first"][key] for each in self.rows] for key in SHOWN_THRESHOLDS}}
 
 
-def row(episode: Episode, rule: SelectionRule, areas: Sequence[Areas]) -> dict[str, Any]:
+def row(episode: Episode, rule: SelectionRule, areas: Sequence[Areas], target: int) -> dict[str, Any]:
     """Return what an entry holds of one episode.
 
     Args:
         episode: the record.
         rule: which mask is the answer.
         areas: of its masks, from the initial one on, carried forward or not.
+        target: pixels of the ground truth, ignored ones left out.
     """
     curve = [ratio(*each) for each in areas[1:] or areas]
     intersection, union = areas[episode.selected[rule]]
@@ -139,6 +143,7 @@ def row(episode: Episode, rule: SelectionRule, areas: Sequence[Areas]) -> dict[s
         "image_id": episode.image_id,
         "intersection": intersection,
         "union": union,
+        "target": target,
         "first": {key: first_success(curve, float(key), len(curve)) for key in SHOWN_THRESHOLDS},
         "marks": marks(episode),
     }
@@ -154,6 +159,7 @@ def scores_of(samples: Iterable[EpisodeScores], manifest: Manifest) -> Scores:
     scores = score_samples(list(samples), budget=protocol["budget"], track=protocol["track"])
     if not scores["n"]:
         raise UsageError("The run has no episodes; play it to its end.")
+    scores["noc"] = {key: found for key, found in scores["noc"].items() if key in get_args(Threshold)}
     return checked(Scores, scores, "The scores", extra="ignore")
 
 

@@ -29,7 +29,12 @@ _TITLES = {
     "res": "RES: referring expressions",
     "hres": "HRES: high resolution, thin and intricate objects",
     "hres_extra": "HRES: further data sets",
+    "reason": "ReasonSeg: expressions that need reasoning",
+    "gres": "GRES: expressions for no object, one or several",
+    "gseval": "GSEval: stuff, parts, single and several objects",
     "classic": "Classic interactive segmentation",
+    "segnext": "Interactive segmentation: HQSeg-44K, SBD, PASCAL VOC",
+    "train": "Training splits",
     "refine": "Refinement of given masks",
     "synth": "Synthetic scenes",
 }
@@ -68,7 +73,8 @@ class TaskGroup:
     def columns(self) -> list[Score]:
         """Return the scores that its tables show."""
         kinds = dict.fromkeys(ranking.task.kind for ranking in self.rankings)
-        return list(dict.fromkeys(score for kind in kinds for score in columns("leaderboard", kind)))
+        found = [dict(row.entry.scores) for ranking in self.rankings for row in ranking.rows]
+        return list(dict.fromkeys(score for kind in kinds for score in columns("leaderboard", kind, found)))
 
     def choices(self) -> dict[str, list[str]]:
         """Return what there is to filter by: per property its values."""
@@ -131,7 +137,7 @@ def cells(entry: BoardEntry, shown: Sequence[Score]) -> list[EntryCell]:
 def _flat_scores(shown: Sequence[EntryCell]) -> dict[str, float | None]:
     found: dict[str, float | None] = {}
     for score, value, missed in shown:
-        name = score.key.replace("@", "_")
+        name = score.key.replace("@", "_").replace(".", "_")
         found[name] = value.value if value else None
         if missed is not None:
             found[f"{name}_missed"] = missed

@@ -19,7 +19,7 @@ from hlmat_bench.reports.run.images import write_pictures
 from hlmat_bench.reports.run.loaded import Entrant
 from hlmat_bench.reports.run.references import Reference
 from hlmat_bench.runs import reopen as run_data
-from hlmat_bench.scores.registry import further
+from hlmat_bench.scores.registry import NO_TARGET, further
 from hlmat_bench.scores.slices import Slicing, slicings
 
 _ASSETS = ("base.css", "hl.js", "report.css", "masks.js", "stage.js", "player.js", "gallery.js")
@@ -86,6 +86,7 @@ def _source(entrant: Entrant, data_root: str | os.PathLike[str] | None, task: st
 
 def _page(played: Sequence[Entrant], players: Sequence[Reference], ways: Sequence[Slicing]) -> str:
     shown = [each for each in further().values() if played[0].kind in each.kinds]
+    shown += [each for each in NO_TARGET if each.has_section(played[0].scores)]
     shared = {
         "root": "",
         "runs": [views.about(entrant) for entrant in played],
@@ -110,6 +111,7 @@ def _single(entrant: Entrant, players: Sequence[Reference], ways: Sequence[Slici
             (views.clicks_to(entrant, "0.85"), "Clicks to an IoU of 0.85. The dashed bar: misses, which need more."),
             (views.final_ious(entrant), "IoU of the answers."),
         ] if scored else [],
+        "no_target": views.no_target(entrant),
         "references": views.reference_rows(entrant, players) if players and scored else None,
         "clicks": sections.click_tables(entrant.scores["clicks"]) if scored else [],
         "steps": views.step_rows(entrant),

@@ -59,6 +59,7 @@ def pair_table(found: Sequence[Pair]) -> tuple[list[str], list[list[str]]]:
     """Return the paired differences: headers and rows."""
     standard = (("miou", "miou"), ("ciou", "ciou"), ("noc", "noc@85"))
     shown = [(name, STANDARD[key].title, STANDARD[key].digits) for name, key in standard]
+    shown += [(name, STANDARD[f"no_target.{name}"].title, 3) for name in ("n_acc", "t_acc") if name in found[0].found]
     shown += [(each.key, each.title, each.digits) for each in further().values() if each.key in found[0].found]
     titles = [title for _, title, _ in shown]
     headers = ["first − second", "verdict", *titles, "first better on", "equal on", "second better on"]
@@ -89,7 +90,7 @@ def difference_plot(found: Sequence[Pair]) -> Plot:
 def head_rows(entrants: Sequence[Entrant]) -> tuple[list[str], list[list[str]]]:
     """Return the scores of the runs: headers and rows."""
     headers, rows = ["run", "segmenter"], [[one.name, str(one.manifest["segmenter"]["name"])] for one in entrants]
-    for score in columns("comparison", entrants[0].kind):
+    for score in columns("comparison", entrants[0].kind, (one.scores for one in entrants)):
         missed = [score.missed(one.scores) for one in entrants]
         counted = None not in missed
         headers += [score.title, "missed"] if counted else [score.title]

@@ -11,7 +11,7 @@ from hlmat_bench.reports.pages.data import csv_text, json_text, script
 from hlmat_bench.reports.pages.site import Site
 from hlmat_bench.reports.run.loaded import Entrant
 from hlmat_bench.scores.episodes import SHOWN_THRESHOLDS
-from hlmat_bench.scores.outcomes import OUTCOMES
+from hlmat_bench.scores.outcomes import NO_TARGET_OUTCOMES, OUTCOMES
 from hlmat_bench.scores.slices import Slicing
 
 SHARD = 32
@@ -44,17 +44,29 @@ def write_data(site: Site, entrants: Sequence[Entrant], slicings: Sequence[Slici
 
 
 def index(entrants: Sequence[Entrant], slicings: Sequence[Slicing], images: Sequence[int]) -> dict[str, Any]:
-    """Return what the gallery needs, in columns: names, slices, and per run IoU (in 1/1000) and clicks."""
+    """Return what the gallery needs, in columns: names, slices, and per run IoU (in 1/1000) and clicks.
+
+    ``no_target`` has the numbers of the samples whose ground truth is empty; it is there where one is.
+    """
     samples = entrants[0].samples
+    outcomes = _outcomes(entrants)
+    empty = [number for number, sample in enumerate(samples) if not sample.target]
     return {
         "shard": SHARD,
-        "outcomes": list(OUTCOMES),
+        "outcomes": outcomes,
         "ids": _different([clean(public(sample.sample_id)) for sample in samples]),
         "expressions": [clean(sample.expression, EXPRESSION_LENGTH) for sample in samples],
         "images": list(images),
         "slicings": [{"name": way.name, "values": list(way.values), "codes": list(way.codes)} for way in slicings],
-        "runs": [_run(one) for one in entrants],
+        "runs": [_run(one, outcomes) for one in entrants],
+        **({"no_target": empty} if empty else {}),
     }
+
+
+def _outcomes(entrants: Sequence[Entrant]) -> list[str]:
+    """Return the names of outcomes; those of samples without target only where one of them occurs."""
+    found = {sample.outcome for one in entrants for sample in one.samples}
+    return [*OUTCOMES, *(name for name in NO_TARGET_OUTCOMES if name in found)]
 
 
 def _different(names: Sequence[str]) -> list[str]:
@@ -67,8 +79,8 @@ def _different(names: Sequence[str]) -> list[str]:
     return made
 
 
-def _run(entrant: Entrant) -> dict[str, Any]:
-    codes = {name: code for code, name in enumerate(OUTCOMES)}
+def _run(entrant: Entrant, outcomes: Sequence[str]) -> dict[str, Any]:
+    codes = {name: code for code, name in enumerate(outcomes)}
     return {
         "name": entrant.name,
         "budget": entrant.budget,
@@ -82,16 +94,22 @@ def _run(entrant: Entrant) -> dict[str, Any]:
 
 
 def _samples(entrants: Sequence[Entrant]) -> tuple[list[str], Iterator[list[Any]]]:
-    """Return a row per sample and run, and their headers; numbers in full precision."""
+    """Return a row per sample and run, and their headers; numbers in full precision.
+
+    The pixels of the ground truth stand in the last column, where one is empty.
+    """
     clicks = [f"clicks_{q}" for q in SHOWN_THRESHOLDS]
-    return [*_FIELDS, "iou", "intersection", "union", "iou_self", "iou_best", *clicks], _sample_rows(entrants)
+    target = ["target"] if any(not sample.target for sample in entrants[0].samples) else []
+    headers = [*_FIELDS, "iou", "intersection", "union", "iou_self", "iou_best", *clicks, *target]
+    return headers, _sample_rows(entrants, bool(target))
 
 
-def _sample_rows(entrants: Sequence[Entrant]) -> Iterator[list[Any]]:
+def _sample_rows(entrants: Sequence[Entrant], target: bool) -> Iterator[list[Any]]:
     for one in entrants:
         for sample in one.samples:
             t = sample.answer
             names = [public(sample.sample_id), public(sample.image_id), sample.expression, one.name]
             masks = [sample.score, *sample.areas()[t], sample.at("self"), sample.at("best")]
             shown = (clean(name, EXPRESSION_LENGTH) for name in names)
-            yield [*shown, sample.outcome, sample.stop, *masks, *(sample.reached[q] for q in SHOWN_THRESHOLDS)]
+            clicks = [sample.reached[q] for q in SHOWN_THRESHOLDS]
+            yield [*shown, sample.outcome, sample.stop, *masks, *clicks, *([sample.target] if target else [])]

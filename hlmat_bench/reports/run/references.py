@@ -13,6 +13,7 @@ from hlmat_bench.runs import ceilings
 from hlmat_bench.runs.measuring import measured
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.scores.episodes import SHOWN_THRESHOLDS, EpisodeScores, ScoreTable
+from hlmat_bench.scores.no_target import accuracies
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ class Reference:
         curve: mIoU after t = 0..budget clicks.
         miou, ciou: of the final masks.
         noc: per threshold the mean number of clicks, a miss counting the budget.
+        accuracies: N-acc and T-acc, None where no sample has a target; None where all have.
         samples: its episodes by sample.
     """
 
@@ -34,6 +36,7 @@ class Reference:
     miou: float
     ciou: float
     noc: Mapping[str, float]
+    accuracies: tuple[float | None, float | None] | None
     samples: Mapping[str, EpisodeScores]
 
 
@@ -66,4 +69,5 @@ def _reference(name: str, run: Run, entrant: Entrant) -> Reference | None:
     final = table.at([sample.answer for sample in played.values()])
     noc = {q: table.noc(float(q), budget)["mean"].value for q in SHOWN_THRESHOLDS}
     curve = table.iou.mean(axis=0).tolist()
-    return Reference(name, REFERENCES[name].bound, curve, final["miou"].value, final["ciou"].value, noc, played)
+    right = accuracies(list(played.values())) if "no_target" in entrant.scores else None
+    return Reference(name, REFERENCES[name].bound, curve, final["miou"].value, final["ciou"].value, noc, right, played)

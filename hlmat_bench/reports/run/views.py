@@ -18,8 +18,8 @@ from hlmat_bench.reports.run.loaded import Entrant
 from hlmat_bench.reports.run.references import Reference
 from hlmat_bench.scores.failures import left_out_words, remarks
 from hlmat_bench.scores.intervals import interval_key
-from hlmat_bench.scores.outcomes import OUTCOMES, STEPS
-from hlmat_bench.scores.registry import Score, columns
+from hlmat_bench.scores.outcomes import NO_TARGET_OUTCOMES, OUTCOMES, STEPS
+from hlmat_bench.scores.registry import NO_TARGET, Score, columns
 from hlmat_bench.scores.slices import THRESHOLD, Slicing, slice_scores
 
 
@@ -63,7 +63,7 @@ def _remarks(entrant: Entrant) -> list[str]:
 
 def tiles(entrant: Entrant) -> list[tuple[str, str, str]]:
     """Return the headline numbers: (label, value, what stands below it)."""
-    return [_tile(entrant, score) for score in columns("report", entrant.kind)]
+    return [_tile(entrant, score) for score in columns("report", entrant.kind, [entrant.scores])]
 
 
 def _tile(entrant: Entrant, score: Score) -> tuple[str, str, str]:
@@ -92,6 +92,26 @@ def rules(entrant: Entrant) -> tuple[list[str], list[list[str]]]:
         for rule, each in found.items()
     ]
     return headers, rows
+
+
+def no_target(entrant: Entrant) -> dict[str, Any] | None:
+    """Return the scores of samples without target: counts, headers and rows; None where every sample has one."""
+    found = entrant.scores.get("no_target")
+    if found is None:
+        return None
+    rows = []
+    for rule, name in RULES.items():
+        cells = [(score.read(entrant.scores, rule), score.digits) for score in NO_TARGET]
+        shown = [
+            number(None) if cell is None else with_range(cell.value, cell.interval, digits) for cell, digits in cells
+        ]
+        rows.append([name + (", scored" if rule == entrant.rule else ""), *shown])
+    return {
+        "n": found["n"],
+        "targets": found["targets"],
+        "headers": ["", *(each.title for each in NO_TARGET)],
+        "rows": rows,
+    }
 
 
 def curve(entrants: Sequence[Entrant], references: Sequence[Reference]) -> Plot | None:
@@ -132,11 +152,15 @@ def final_ious(entrant: Entrant) -> Plot:
 def reference_rows(entrant: Entrant, references: Sequence[Reference]) -> tuple[list[str], list[list[str]]]:
     """Return the run among its ceilings and floors: headers and rows."""
     taken, noc = entrant.taken or {}, entrant.scores["noc"]
+    accuracies = [score.title for score in columns("report", entrant.kind, [entrant.scores]) if score.optional]
+    said = (entrant.scores.get("no_target") or {}).get(entrant.rule, {})
     own = [entrant.name, "this run", taken["miou"], taken["ciou"], noc["0.80"]["mean"], noc["0.85"]["mean"]]
-    others = [[r.name, r.kind, r.miou, r.ciou, r.noc["0.80"], r.noc["0.85"]] for r in references]
+    own += [said["n_acc"], said["t_acc"]] if said else []
+    others = [[r.name, r.kind, r.miou, r.ciou, r.noc["0.80"], r.noc["0.85"], *(r.accuracies or ())] for r in references]
     ordered = sorted([own, *others], key=lambda row: -row[2])
-    rows = [[*row[:2], number(row[2]), number(row[3]), number(row[4], 2), number(row[5], 2)] for row in ordered]
-    return ["player", "", "mIoU", "cIoU", "NoC@80", "NoC@85"], rows
+    digits = (3, 3, 2, 2, 3, 3)
+    rows = [[*row[:2], *(number(each, n) for each, n in zip(row[2:], digits, strict=False))] for row in ordered]
+    return ["player", "", "mIoU", "cIoU", "NoC@80", "NoC@85", *accuracies], rows
 
 
 def step_rows(entrant: Entrant) -> list[tuple[str, str, str, str]]:
@@ -149,8 +173,8 @@ def step_rows(entrant: Entrant) -> list[tuple[str, str, str, str]]:
 def outcome_rows(entrant: Entrant) -> list[tuple[str, str, str, str]]:
     """Return what the episodes came to: (outcome, count, share, meaning)."""
     counts = Counter(sample.outcome for sample in entrant.samples)
-    total = len(entrant.samples)
-    return [(n, f"{counts[n]:,}", percent(counts[n] / total), text) for n, text in OUTCOMES.items() if counts[n]]
+    total, known = len(entrant.samples), OUTCOMES | NO_TARGET_OUTCOMES
+    return [(n, f"{counts[n]:,}", percent(counts[n] / total), text) for n, text in known.items() if counts[n]]
 
 
 def slice_tables(entrant: Entrant, slicings: Sequence[Slicing]) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -97,7 +97,8 @@ class SuiteTable(Strict):
     Attributes:
         name: a short name, part of the folder names of its runs.
         title: heading of the table.
-        published: file and table with published numbers, such as ``segagent/table1``.
+        published: files and tables with published numbers, such as ``segagent/table1``; a cell has that of the first
+            table with a number for it.
         runs: fields of all runs of the table.
         rows, columns: fields of the runs in a row or column; a column's take precedence over a row's.
         notes: notes for readers.
@@ -105,11 +106,16 @@ class SuiteTable(Strict):
 
     name: str = Field(pattern=r"^[\w.-]+$")
     title: str
-    published: str | None = Field(None, pattern=r"^[\w.-]+/[\w.-]+$")
+    published: tuple[Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")], ...] = ()
     runs: RunFields = RunFields()
     rows: tuple[Line, ...] = Field(min_length=1)
     columns: tuple[Line, ...] = Field(min_length=1)
     notes: tuple[str, ...] = ()
+
+    @field_validator("published", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
 
     def cells(self) -> Iterator[tuple[Line, Line, RunFields]]:
         """Yield row, column and all fields of the run for each cell that is played, row by row."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from hlmat_bench.core.errors import UsageError, unknown
 from hlmat_bench.core.text import redact
-from hlmat_bench.data.published import published_table
+from hlmat_bench.data.published import published_number
 from hlmat_bench.data.tasks import load_task
 from hlmat_bench.models.catalog import Catalog
 from hlmat_bench.protocol import plugins
@@ -57,6 +57,7 @@ class Cell:
         minus: the run whose mIoU is subtracted, or None.
         measures: the scores that the cell shows.
         published: the published number, in the first measure's unit, or None.
+        source: the table of published numbers that it is from, or None.
     """
 
     row: str
@@ -65,6 +66,7 @@ class Cell:
     minus: SuiteRun | None = None
     measures: tuple[Measure, ...] = ()
     published: float | None = None
+    source: str | None = None
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ class Changes:
 
     Attributes:
         models, segmenters, tasks: replacements in the form ``NAME=SPEC``.
+        rows: the names of the rows that are played; of all others, only published numbers are shown. None: all rows.
         limit: replaces the limit of every run.
         settings: replace settings of every run to which they apply.
         catalog: a file with more models.
@@ -103,6 +106,7 @@ class Changes:
     segmenters: Sequence[str] = ()
     tasks: Sequence[str] = ()
     limit: int | None = None
+    rows: Sequence[str] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     catalog: Path | None = None
 
@@ -111,7 +115,8 @@ def expand(suite: Suite, changes: Changes | None = None) -> Plan:
     """Return the runs and cells of a suite.
 
     Raises:
-        UsageError: when a change names a model, segmenter or task that the suite does not have, or an unknown setting.
+        UsageError: when a change names a model, segmenter, task or row that the suite does not have, or an unknown
+            setting.
     """
     return _Expansion(suite.whole(), changes or Changes()).plan()
 
@@ -121,6 +126,7 @@ class _Expansion:
 
     def __init__(self, suite: Suite, changes: Changes) -> None:
         _check_settings(changes.settings)
+        _check_rows(changes.rows, suite)
         used = {
             fields.task: str(fields.task) for table in suite.tables for _, _, fields in table.cells() if fields.task
         }
@@ -139,15 +145,17 @@ class _Expansion:
         return Plan(self.suite, list(self.runs.values()), cells, names)
 
     def _cells(self, table: SuiteTable) -> list[Cell]:
-        shown = published_table(table.published)[1] if table.published else None
         cells = []
         for row in table.rows:
             for column in table.columns:
-                number = shown.value(row.name, column.name) if shown else None
-                played = row.play and column.play
+                number, source = published_number(table.published, row.name, column.name) or (None, None)
+                played = row.play and column.play and self._is_chosen(row)
                 made = self._played(table, row, column) if played else Cell(row.name, column.name)
-                cells.append(replace(made, published=number))
+                cells.append(replace(made, published=number, source=source))
         return cells
+
+    def _is_chosen(self, row: Line) -> bool:
+        return not self.changes.rows or row.name in self.changes.rows
 
     def _played(self, table: SuiteTable, row: Line, column: Line) -> Cell:
         fields = table.fields_of(row, column)
@@ -236,6 +244,14 @@ def _check_names(tables: Sequence[str]) -> None:
     """Raise UsageError if two tables have the same name, because their runs would share folders."""
     if twice := [name for name in tables if tables.count(name) > 1]:
         raise UsageError(f"Two tables of the suite are called {twice[0]}; give one another name.")
+
+
+def _check_rows(rows: Sequence[str], suite: Suite) -> None:
+    """Raise UsageError for a row that no table plays."""
+    known = list(dict.fromkeys(row.name for table in suite.tables for row in table.rows if row.play))
+    for name in rows:
+        if name not in known:
+            raise unknown("row of the suite that is played", name, known, f"Such rows are {', '.join(known)}.")
 
 
 def _check_settings(settings: Mapping[str, Any]) -> None:

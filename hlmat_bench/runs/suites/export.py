@@ -19,7 +19,7 @@ from hlmat_bench.scores.registry import ScoreValue
 DASH = "–"
 _CSV_HEADERS = (
     "table", "row", "column", "run", "rule", "n", "limit", "score", "value", "low", "high", "published", "difference",
-    "reason",
+    "reason", "published_in",
 )  # fmt: skip
 _LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
@@ -151,7 +151,7 @@ def _csv_lines(cell: CellResult) -> Iterator[dict[str, Any]]:
     value = _cell_json(cell)
     scores = value.pop("scores")
     compared = value.pop("published"), value.pop("difference")
-    facts = {key: value[key] for key in ("row", "column", "run", "rule", "n", "limit", "reason")}
+    facts = {key: value[key] for key in ("row", "column", "run", "rule", "n", "limit", "reason", "published_in")}
     if not scores:
         yield facts | {"published": compared[0]}
     for number, (name, score) in enumerate(scores.items()):
@@ -169,7 +169,7 @@ def as_json(title: str, tables: Sequence[TableResult], notes: Sequence[str]) -> 
             {
                 "name": table.table.name,
                 "title": table.table.title,
-                "published": table.table.published,
+                "published": _one_or_several(table.table.published),
                 "caption": list(table.caption),
                 "cells": [_cell_json(cell) for cell in _cells(table)],
             }
@@ -177,6 +177,10 @@ def as_json(title: str, tables: Sequence[TableResult], notes: Sequence[str]) -> 
         ],
         "notes": list(notes),
     }
+
+
+def _one_or_several(names: Sequence[str]) -> str | list[str] | None:
+    return list(names) if len(names) > 1 else next(iter(names), None)
 
 
 def _cell_json(cell: CellResult) -> dict[str, Any]:
@@ -193,6 +197,7 @@ def _cell_json(cell: CellResult) -> dict[str, Any]:
         "limit": run.limit if run else None,
         "scores": {measure.name: _score_json(value) for measure, value in zip(measures, values, strict=True)},
         "published": cell.cell.published,
+        "published_in": cell.cell.source,
         "difference": cell.difference,
         "failed_requests": cell.failed,
         "reason": cell.reason,

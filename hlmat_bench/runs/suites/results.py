@@ -98,10 +98,11 @@ def _how_much(cells: Sequence[CellResult]) -> list[str]:
 
 
 def _sources(table: SuiteTable) -> list[str]:
-    if table.published is None:
-        return []
-    publication, shown = published_table(table.published)
-    return [f"Published: {publication.source}, {publication.url}. {shown.title}. {' '.join(shown.caveat.split())}"]
+    found = [published_table(name) for name in table.published]
+    return [
+        f"Published: {publication.source}, {publication.url}. {shown.title}. {' '.join(shown.caveat.split())}"
+        for publication, shown in found
+    ]
 
 
 def _result(cell: Cell, outcomes: Mapping[str, Outcome]) -> CellResult:

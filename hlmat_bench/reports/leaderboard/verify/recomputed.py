@@ -16,7 +16,7 @@ from hlmat_bench.reports.leaderboard.verify.findings import TOLERANCE, Mismatch,
 from hlmat_bench.reports.leaderboard.verify.rules import Rules
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.scores import ratio
-from hlmat_bench.scores.episodes import score_episode, states_of
+from hlmat_bench.scores.episodes import GroundTruth, score_episode, states_of
 
 
 def check(entry: BoardEntry, run: Run) -> Iterator[Mismatch]:
@@ -32,9 +32,10 @@ def check(entry: BoardEntry, run: Run) -> Iterator[Mismatch]:
             rule = manifest.selection
             measured = (score_episode(each, budget, rule=rule, boundary=True) for each in run.episodes())
             scores = scores_of(measured, manifest)
-            # An entry does not have the scores that were declared after it was made.
+            # An entry does not have the scores that came after it was made.
             kept = {key: value for key, value in scores.further.items() if key in entry.scores.further}
-            again = scores.model_copy(update={"further": kept})
+            no_target = scores.no_target if entry.scores.no_target else None
+            again = scores.model_copy(update={"further": kept, "no_target": no_target})
             found += differences(entry.scores.model_dump(), again.model_dump(), "scores")
     except UsageError as error:
         found = [Mismatch("run", str(error))]
@@ -67,15 +68,16 @@ def _episode(expected: Mapping[str, Any], episode: Episode, rules: Rules, answer
     """Yield what contradicts an episode's own record, then what contradicts the entry."""
     sample = episode.sample_id
     recorded = [episode.initial["iou"], *(step.iou for step in episode.steps)]
-    areas = [state.areas for state in states_of(episode)]
+    truth = GroundTruth(episode)
+    areas = [state.areas for state in states_of(episode, truth)]
     for t, (said, found) in enumerate(zip(recorded, (ratio(*each) for each in areas), strict=True)):
         if not abs(said - found) <= TOLERANCE:
             yield Mismatch(at(sample, t, "iou"), f"says {said:.6f}, but its mask gives {found:.6f}")
     yield from rules.check(episode)
     yield from differences(episode.selected, select(episode.steps, episode.initial), at(sample, None, "selected"))
-    actual = row(episode, answer, areas)
+    actual = row(episode, answer, areas, truth.counted)
     yield from _marks(sample, expected["marks"], actual["marks"])
-    for key in ("image_id", "intersection", "union", "first"):
+    for key in expected.keys() - {"id", "marks"}:
         yield from differences(expected[key], actual[key], f"samples of {sample}, {key}")
 
 

@@ -14,7 +14,7 @@ from hlmat_bench.reports.leaderboard.verify.findings import Mismatch, difference
 from hlmat_bench.runs import run as runs
 from hlmat_bench.runs.executors import Progress
 from hlmat_bench.runs.run_folder import Run
-from hlmat_bench.scores.episodes import states_of
+from hlmat_bench.scores.episodes import GroundTruth, states_of
 from hlmat_bench.scores.intervals import bootstrap_difference
 
 
@@ -91,7 +91,8 @@ def same_episodes(entry: BoardEntry, again: Run) -> str:
 def _samples(entry: BoardEntry, run: Run) -> Samples:
     tally = Tally(entry.manifest.selection)
     for episode in run.episodes():
-        tally.add(episode, [state.areas for state in states_of(episode)])
+        truth = GroundTruth(episode)
+        tally.add(episode, [state.areas for state in states_of(episode, truth)], truth.counted)
     return Samples.model_validate(tally.columns())
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from hlmat_bench.actions import Action
+from hlmat_bench.actions import DRAWING, Action
 from hlmat_bench.clicks import Click
 from hlmat_bench.core import masks
 from hlmat_bench.core.errors import UsageError
@@ -17,13 +17,14 @@ from hlmat_bench.protocol.initial import box_alone
 from hlmat_bench.protocol.interfaces import Reply
 from hlmat_bench.protocol.records import Episode, Step
 from hlmat_bench.protocol.search import Convergence, preference
-from hlmat_bench.protocol.settings import BOX_STATES, StopSettings, is_state
+from hlmat_bench.protocol.settings import BOX_STATES, AnnotatorSettings, StopSettings, shares_of
 from hlmat_bench.protocol.state import ended, interpret
 from hlmat_bench.protocol.strategies import STRATEGIES
 from hlmat_bench.reports.leaderboard.entry import Manifest
 from hlmat_bench.reports.leaderboard.verify.findings import Mismatch, at
 
 _SEARCHES = ("prm", "tree")
+_BOXED = frozenset(state.partition("=")[0] for state in BOX_STATES)
 
 
 class Rules:
@@ -46,10 +47,13 @@ class Rules:
         self._track: str = protocol["track"]
         self._budget: int = protocol["budget"]
         self._prm = protocol.get("prm")
+        self._no_target = bool(protocol.get("no_target"))
+        self._no_target_reply = protocol.get("no_target_reply")
         self._candidates_drawn = protocol.get("candidates")
         self._resize = Resize.named(manifest.resize)
         try:
             self._stopping = StopSettings(**protocol.get("stop") or {})
+            self._annotator = AnnotatorSettings(**protocol.get("annotator") or {})
             self._points = PointFormat(**manifest.points)
         except (TypeError, ValueError) as error:
             raise UsageError(f"The manifest's points or stop are none: {error}.") from error
@@ -76,17 +80,23 @@ class Rules:
         mask, box = begin["mask"], begin.get("box")
         if episode.error is not None and begin["kind"] == "empty":
             kind = "empty"  # the model could not be asked for its box
+        if kind == "varied" and begin["kind"] in self._varied():
+            kind = begin["kind"]
         if begin["kind"] != kind:
             yield Mismatch(
                 at(episode.sample_id, 0, "kind"), f"says {begin['kind']}, but the episodes of this run begin {kind}"
             )
-        boxed = is_state(self._initial, BOX_STATES) and kind != "empty"
+        boxed = kind in _BOXED
         if (mask is not None) != (box is not None if boxed else kind != "empty"):
             yield Mismatch(at(episode.sample_id, 0, "mask"), f"is not what an episode that begins {kind} can have")
         if box is None:
             return
         if (found := self._box(episode, kind)) != box:
             yield Mismatch(at(episode.sample_id, 0, "box"), f"says {box}, but {found} is found")
+
+    def _varied(self) -> set[str]:
+        """Return the kinds of initial states that a run of varied ones has; points are one of the generated masks."""
+        return {"generated" if name == "points" else name for name in shares_of(self._initial)}
 
     def _box(self, episode: Episode, kind: str) -> list[int] | None:
         """Return the box that an episode of this kind begins with."""
@@ -102,11 +112,11 @@ class Rules:
     def _step(self, episode: Episode, step: Step, clicks: Sequence[Click]) -> Iterator[Mismatch]:
         """Check that what was done is what the reply means in this state."""
         action, place = step.action, at(episode.sample_id, step.t, "action")
-        does = action.kind in ("click", "box")
+        does = action.kind in DRAWING
         meant = Action("invalid", reason="api")
         if step.raw is not None:
             reply = Reply(step.raw, finish=step.finish)
-            meant = self._meant(episode, reply, first=step.t == 1, clicks=clicks)
+            meant = self._meant(episode, reply, step.t, clicks)
             meant = box_alone(meant) if self._strategy == "box-only" else meant
         if (does or self._strategy in STRATEGIES) and _unrated(meant) != _unrated(action):
             yield Mismatch(place, f"says {json.dumps(action.to_json())}, but the reply {json.dumps(meant.to_json())}")
@@ -116,9 +126,21 @@ class Rules:
                 f"says {action.predicted_iou}, but the reply {meant.predicted_iou}",
             )
 
-    def _meant(self, episode: Episode, reply: Reply, *, first: bool = True, clicks: Sequence[Click] = ()) -> Action:
-        frame = self._resize.frame(episode.size)
-        return interpret(reply, self._points, episode.size, frame, track=self._track, first=first, clicks=clicks)
+    def _meant(self, episode: Episode, reply: Reply, t: int = 1, clicks: Sequence[Click] = ()) -> Action:
+        """Return what a reply means as that to step t."""
+        before = episode.mask_at(t - 1) if self._no_target else None
+        return interpret(
+            reply,
+            self._points,
+            episode.size,
+            self._resize.frame(episode.size),
+            track=self._track,
+            first=t == 1,
+            clicks=clicks,
+            no_target=self._no_target,
+            no_target_reply=self._no_target_reply,
+            empty=before is None or not masks.area(before),
+        )
 
     def _candidates(self, episode: Episode, step: Step) -> Iterator[Mismatch]:
         """Check that the recorded candidate rewards match the replies and that the best candidate was taken."""
@@ -132,7 +154,7 @@ class Rules:
             yield Mismatch(place, "the one that was taken is not the one that is said to be worth most")
         for each in tried:
             judgement = each["judgement"]
-            by_truth, draws = self._prm in ("oracle", "noisy"), each["action"]["kind"] in ("click", "box")
+            by_truth, draws = self._prm in ("oracle", "noisy"), each["action"]["kind"] in DRAWING
             if judgement is None and (by_truth or not draws):
                 continue  # the model was not asked
             reply = Reply(judgement or "", finish=each.get("finish"))
@@ -149,9 +171,11 @@ class Rules:
         right = {
             **dict.fromkeys(ends, True),
             "budget": "budget" in ends and why in (None, "unknown"),
-            "box": self._strategy == "box-only",
+            "box": self._strategy == "box-only" and "none" not in ends,
             "converged": why in ("converged", "unknown"),
             "falling": why in ("falling", "unknown"),
+            "reached": self._strategy == "annotate" and _last_iou(episode) >= self._annotator.stop_iou,
+            "exhausted": self._strategy == "annotate",
         }
         over = why == "over" or any(
             ended(actions[:t], self._budget, deterministic=False) is not None for t in range(len(actions))
@@ -180,6 +204,11 @@ class Rules:
                 return "over"
             why = convergence.after(step.chosen_value())
         return why
+
+
+def _last_iou(episode: Episode) -> float:
+    iou: float = episode.steps[-1].iou if episode.steps else episode.initial["iou"]
+    return iou
 
 
 def _unrated(action: Action) -> Action:

@@ -9,7 +9,7 @@ import numpy as np
 
 from hlmat_bench.protocol.manifest import fingerprint
 from hlmat_bench.reports.leaderboard.digests import MARK
-from hlmat_bench.reports.leaderboard.entry import MOST_FAILED, BoardEntry
+from hlmat_bench.reports.leaderboard.entry import MOST_FAILED, BoardEntry, Samples
 from hlmat_bench.reports.leaderboard.verify.findings import Mismatch, differences
 from hlmat_bench.scores import miou
 from hlmat_bench.scores.intervals import Estimate, with_intervals
@@ -26,6 +26,7 @@ def check(entry: BoardEntry) -> Iterator[Mismatch]:
     yield from differences([point.t for point in scores.curve], list(range(scores.budget + 1)), "scores.curve.t")
     last = scores.selection["final"].miou if "final" in scores.selection else None
     yield from differences(scores.curve[-1].miou, last, "scores.curve.miou")
+    yield from _no_target(entry)
     yield from differences(_said(entry), _from_samples(entry), "scores")
     yield from differences(scores.failures.share, scores.failures.episodes / scores.n, "scores.failures.share")
     if scores.failures.share > MOST_FAILED:
@@ -33,6 +34,32 @@ def check(entry: BoardEntry) -> Iterator[Mismatch]:
     for sample, marks in zip(entry.samples.id, entry.samples.marks, strict=True):
         if len(marks) > MARK * (scores.budget + 1):
             yield Mismatch(f"samples.marks of {sample}", f"has more steps than the budget of {scores.budget}")
+
+
+def _no_target(entry: BoardEntry) -> Iterator[Mismatch]:
+    """Yield where the scores of samples without target contradict those over all samples, which hold them."""
+    found = entry.scores.no_target
+    if found is None:
+        return
+    yield from differences(found.n + found.targets, entry.scores.n, "scores.no_target.n")
+    said = found.model_dump()[entry.manifest.selection]
+    again = _accuracies(entry.samples)
+    yield from differences({key: said[key] for key in again}, again, "scores.no_target")
+    for rule, chosen in entry.scores.selection.items():
+        said = found.model_dump()[rule]
+        for key, name in (("giou", "miou"), ("ciou", "ciou")):
+            yield from differences(said[key], getattr(chosen, name), f"scores.no_target.{rule}.{key}")
+
+
+def _accuracies(samples: Samples) -> dict[str, float | None]:
+    """Return N-acc and T-acc of the answers as the rows of the samples give them; none without ground truths."""
+    if samples.target is None:
+        return {}
+    found: dict[str, list[bool]] = {"n_acc": [], "t_acc": []}
+    for inner, union, target in zip(samples.intersection, samples.union, samples.target, strict=True):
+        empty = inner + union == target
+        found["t_acc" if target else "n_acc"].append(empty != bool(target))
+    return {name: sum(right) / len(right) if right else None for name, right in found.items()}
 
 
 def fingerprint_of(entry: BoardEntry) -> str:

@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from hlmat_bench.core.errors import UsageError
+from hlmat_bench.data.hub_tasks import hub_task_of
 from hlmat_bench.data.tasks import load_task
 from hlmat_bench.reports.leaderboard.entry import BoardEntry
 from hlmat_bench.reports.leaderboard.verify import recomputed, replayed, rerun, schema_level
@@ -62,7 +63,8 @@ def verify(entry: BoardEntry, evidence: Evidence) -> Verdict:
 def _replayed(entry: BoardEntry, run: Run, evidence: Evidence, named: str) -> Verdict:
     manifest = entry.manifest
     segmenter = make_segmenter(named)
-    task = load_task(evidence.task or manifest.task.name)
+    named = evidence.task or hub_task_of(manifest.task.name, manifest.task.source) or manifest.task.name
+    task = load_task(named)
     source = task.source(evidence.data_root, seed=manifest.seed)
     found = _first(replayed.check(entry, run, task, source, segmenter, evidence.progress))
     notes = list(replayed.notes(entry, segmenter))
@@ -73,7 +75,7 @@ def _replayed(entry: BoardEntry, run: Run, evidence: Evidence, named: str) -> Ve
         evidence.model,
         named,
         evidence.scratch,
-        task=evidence.task,
+        task=named,
         data_root=evidence.data_root,
         progress=evidence.progress,
     )
