@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -167,3 +169,12 @@ def keep_rollouts(made: Any, keep: Callable[[tuple[str, Any, float]], None]) -> 
         return found
 
     made.reward_funcs[0] = watched
+
+
+def test_the_example_trains_for_two_steps_on_a_cpu() -> None:
+    script = Path(__file__).resolve().parents[2] / "examples" / "grpo_trl.py"
+    ran = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, env=os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.count("'rewards/reward/mean'") == 2
