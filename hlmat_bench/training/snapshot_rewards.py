@@ -27,8 +27,6 @@ from hlmat_bench.actions import Action
 from hlmat_bench.core import masks
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.validation import Misfit, Strict, checked
-from hlmat_bench.data.tasks import task_names
-from hlmat_bench.protocol import plugins
 from hlmat_bench.protocol.interfaces import Reply, Request, accepts_mask
 from hlmat_bench.protocol.records import Episode
 from hlmat_bench.protocol.settings import OPTIONAL
@@ -38,6 +36,8 @@ from hlmat_bench.training.rewards import RewardSettings
 from hlmat_bench.training.session import ClickSession, Outcome
 
 SNAPSHOT_SCHEMA = "hlmat-snapshot/1"
+#: The environment variable that allows snapshots read from text to name files of code, where it is 1.
+OWN_FILES = "HLMAT_OWN_FILES"
 
 
 class Snapshot(Strict):
@@ -118,12 +118,14 @@ def _settings(manifest: Mapping[str, Any], options: Mapping[str, Any]) -> Sessio
     spec, protocol = manifest.get("spec") or {}, manifest["protocol"]
     if manifest["task"].get("kind") == "filtering":
         raise UsageError(f"The run on {manifest['task']['name']} has no clicks, so it has no states to reply to.")
-    found = {"task": spec.get("task", manifest["task"]["name"]), "segmenter": spec.get("segmenter", "")}
+    found = {
+        "task": spec.get("task", manifest["task"]["name"]),
+        "segmenter": spec.get("segmenter", manifest["segmenter"]["name"]),
+    }
     # A run folder may be a stranger's: what it names leads to code that is shipped or installed, never to a file.
-    known = {"task": task_names(), "segmenter": list(plugins.available("segmenter"))}
-    for name, value in found.items():
-        if name not in options and value.partition(",")[0] not in known[name]:
-            raise UsageError(f"The run's {name} {value!r} is no name here; give it to snapshots() with {name}=...")
+    for name, value in SessionSettings.of(found).files().items():
+        if name not in options:
+            raise UsageError(f"The run's {name} {value!r} is a file; give it to snapshots() with {name}=...")
     given = {name: value for name, value in spec.get("settings", {}).items() if name not in ("points", *OPTIONAL)}
     seen = {"settings": {**given, "track": protocol["track"]}}
     if manifest["model"].get("kind") != "reference" and "model" not in options:
@@ -178,12 +180,18 @@ class SnapshotRewards:
     Args:
         kept: how many states are kept at most; each holds its image's ground truth and the segmenter's session.
         rewards: other rewards than those that the snapshots name; None: these.
+        own_files: snapshots that are read from text may name a task or a segmenter in a file, whose code then runs.
+            None: as the environment variable `OWN_FILES` says. Data sets may come from strangers, so it is refused
+            unless it is allowed.
     """
 
     #: What TRL calls the reward in its logs.
     __name__ = "hlmat_reward"
 
-    def __init__(self, kept: int = 256, rewards: str | Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, kept: int = 256, rewards: str | Mapping[str, Any] | None = None, own_files: bool | None = None
+    ) -> None:
+        self._own_files = own_files
         self._most, self._rewards = kept, None if rewards is None else RewardSettings.of(rewards)
         self._kept: OrderedDict[str, _Restored] = OrderedDict()
         self._lock = threading.Lock()
@@ -227,12 +235,23 @@ class SnapshotRewards:
                 self._kept.move_to_end(name)
                 return found
         snapshot = Snapshot.read(state)
+        if not isinstance(state, Snapshot):
+            self._check_files(snapshot.sessions)
         made = _Restored(_bring_back(snapshot, snapshot.sessions.shared(), self._rewards))
         with self._lock:
             self._kept[name] = made
             while len(self._kept) > self._most:
                 self._kept.popitem(last=False)
         return made
+
+    def _check_files(self, sessions: SessionSettings) -> None:
+        allowed = os.environ.get(OWN_FILES) == "1" if self._own_files is None else self._own_files
+        if not allowed and (named := sessions.files()):
+            name, value = next(iter(named.items()))
+            raise UsageError(
+                f"A state names the {name} {value!r}, which is a file that may hold code; if the data set is your own, "
+                f"set {OWN_FILES}=1 in the environment."
+            )
 
 
 class _Restored:

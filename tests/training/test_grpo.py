@@ -29,6 +29,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(autouse=True)
 def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRL_EXPERIMENTAL_SILENCE", "1")
+    monkeypatch.setenv("HLMAT_OWN_FILES", "1")
 
 
 def trainer(folder: Path, says: Sequence[str], **options: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from hlmat_bench.core.errors import PluginFailed, UsageError
 from hlmat_bench.protocol.interfaces import Reply
 from hlmat_bench.protocol.records import Episode
 from hlmat_bench.runs.run_folder import Run
+from hlmat_bench.testing import DiscSegmenter
 from hlmat_bench.training.pool import SessionSettings
 from hlmat_bench.training.rewards import RewardSettings, episode_rewards
 from hlmat_bench.training.session import ClickSession, Outcome
@@ -194,6 +196,16 @@ def test_the_catalogue_says_how_a_model_answers_without_loading_it() -> None:
     request = pool.open(0).request()
     assert request.image.shape[0] % 28 == 0
     assert "in pixels of this image" in request.prompt
+
+
+def test_settings_take_paths_and_a_segmenter_itself(task: str) -> None:
+    settings = SessionSettings.of({"task": Path(task), "points": "xy1"})
+    tool = DiscSegmenter(4)
+    session = settings.open(tool).open(3)
+    assert session.step("Positive point: (0.5, 0.5)").action.click == (True, 40, 30)
+    assert len(tool.sessions) == 1
+    with pytest.raises(UsageError, match="setting task of the environment is missing"):
+        SessionSettings.of({"segmenter": "graphcut"})
 
 
 def test_pools_are_shared_within_a_process(options: dict[str, Any]) -> None:

@@ -19,11 +19,17 @@ from hlmat_bench.training.snapshot_rewards import Snapshot, SnapshotRewards, com
 from tests.support.babbling import Babbler, babble
 
 
+@pytest.fixture(autouse=True)
+def _own_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HLMAT_OWN_FILES", "1")
+
+
 @pytest.fixture(scope="module")
 def states(babbled: Run, many: str, discs: str) -> list[Snapshot]:
     return list(snapshots(babbled, task=many, segmenter=discs))
 
 
+@pytest.mark.slow
 def test_every_reply_to_every_state_of_a_run_earns_what_the_run_earned(babbled: Run, states: list[Snapshot]) -> None:
     """1,000 episodes; the replies are given as texts and as chat messages."""
     expected = {
@@ -60,7 +66,7 @@ def test_states_of_episodes_that_begin_with_a_box_or_a_mask(initial: str, tmp_pa
 def test_states_of_a_search_are_those_of_the_chosen_clicks(tmp_path: Any) -> None:
     """The embedded segmenter draws a mask from the last one, so that all clicks must be played again in order."""
     run = hlmat_bench.run(
-        "oracle", "hres_synth", limit=3, strategy="tree", budget=3, out=tmp_path, settings={"prm": "oracle"}
+        "oracle", "hres_synth", limit=2, strategy="tree", budget=2, out=tmp_path, settings={"prm": "oracle"}
     )
     states = list(snapshots(run))
     clicks = {(episode.sample_id, step.t): step for episode in run.episodes() for step in episode.steps}
@@ -71,7 +77,7 @@ def test_states_of_a_search_are_those_of_the_chosen_clicks(tmp_path: Any) -> Non
         at = (1000 * (step.action.x or 0) / size[1], 1000 * (step.action.y or 0) / size[0])
         outcome = play(state, f"Positive point: ({round(at[0])}, {round(at[1])})")
         assert outcome.before == state.iou
-    assert len(states) == 9
+    assert len(states) == 4
 
 
 def test_states_of_a_reference_are_shown_as_the_trained_model_sees_them(tmp_path: Any) -> None:
@@ -149,10 +155,29 @@ def test_a_state_that_cannot_be_brought_back_is_refused(
         reward(["Finish"], state=["{}"])
     with pytest.raises(UsageError, match="A completion is a text or a list"):
         reward([7], state=[played])
-    with pytest.raises(UsageError, match=r"task .* is no name here; give it to snapshots\(\) with task="):
+    with pytest.raises(UsageError, match=r"task .* is a file; give it to snapshots\(\) with task="):
         next(snapshots(babbled))
-    with pytest.raises(UsageError, match=r"segmenter .* is no name here"):
+    with pytest.raises(UsageError, match=r"segmenter .* is a file"):
         next(snapshots(babbled, task=many))
+
+
+def test_a_state_of_a_stranger_runs_no_code(
+    states: list[Snapshot], tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HLMAT_OWN_FILES")
+    path = tmp_path / "evil.py"
+    path.write_text(f"import pathlib; pathlib.Path({str(tmp_path / 'ran')!r}).touch()\nSEGMENTERS = {{'x': None}}\n")
+    sessions = states[0].sessions
+    for changed in (
+        {"segmenter": str(path), "task": "hres_synth"},
+        {"task": f"{tmp_path}/evil.yaml", "segmenter": "graphcut"},
+    ):
+        evil = states[0].model_copy(update={"sessions": sessions.model_copy(update=changed)})
+        with pytest.raises(UsageError, match="is a file that may hold code; .* set HLMAT_OWN_FILES=1"):
+            reward(["Finish"], state=[evil.to_json()])
+    assert not (tmp_path / "ran").exists()
+    assert SnapshotRewards(own_files=True).play(states[0].to_json(), "Finish").action.kind == "stop"
+    assert SnapshotRewards().play(states[0], "Finish").action.kind == "stop"  # made in this process
 
 
 def test_a_segmenter_that_fails_once_is_asked_again(states: list[Snapshot], tmp_path: Any) -> None:
