@@ -178,7 +178,8 @@ class SnapshotRewards:
     Its methods may be called from several threads.
 
     Args:
-        kept: how many states are kept at most; each holds its image's ground truth and the segmenter's session.
+        kept: how many states are kept at most; each holds its image, its ground truth and the segmenter's session.
+        memory: bytes that the images of the kept states, as they are painted, take at most.
         rewards: other rewards than those that the snapshots name; None: these.
         own_files: snapshots that are read from text may name a task or a segmenter in a file, whose code then runs.
             None: as the environment variable `OWN_FILES` says. Data sets may come from strangers, so it is refused
@@ -189,9 +190,14 @@ class SnapshotRewards:
     __name__ = "hlmat_reward"
 
     def __init__(
-        self, kept: int = 256, rewards: str | Mapping[str, Any] | None = None, own_files: bool | None = None
+        self,
+        kept: int = 256,
+        rewards: str | Mapping[str, Any] | None = None,
+        *,
+        memory: int = 2 << 30,
+        own_files: bool | None = None,
     ) -> None:
-        self._own_files = own_files
+        self._own_files, self._memory, self._taken = own_files, memory, 0
         self._most, self._rewards = kept, None if rewards is None else RewardSettings.of(rewards)
         self._kept: OrderedDict[str, _Restored] = OrderedDict()
         self._lock = threading.Lock()
@@ -239,10 +245,16 @@ class SnapshotRewards:
             self._check_files(snapshot.sessions)
         made = _Restored(_bring_back(snapshot, snapshot.sessions.shared(), self._rewards))
         with self._lock:
-            self._kept[name] = made
-            while len(self._kept) > self._most:
-                self._kept.popitem(last=False)
+            self._keep(name, made)
         return made
+
+    def _keep(self, name: str, made: _Restored) -> None:
+        if (before := self._kept.pop(name, None)) is not None:
+            self._taken -= before.memory
+        self._kept[name], self._taken = made, self._taken + made.memory
+        while len(self._kept) > 1 and (len(self._kept) > self._most or self._taken > self._memory):
+            _, oldest = self._kept.popitem(last=False)
+            self._taken -= oldest.memory
 
     def _check_files(self, sessions: SessionSettings) -> None:
         allowed = os.environ.get(OWN_FILES) == "1" if self._own_files is None else self._own_files
@@ -259,6 +271,8 @@ class _Restored:
 
     def __init__(self, session: ClickSession) -> None:
         self.session, self.saved, self.lock = session, session.save(), threading.Lock()
+        # The image itself, and the two that `Overlay` keeps to paint it.
+        self.memory = 3 * session.state.image.nbytes
 
 
 def _bring_back(snapshot: Snapshot, pool: SessionPool, rewards: RewardSettings | None) -> ClickSession:

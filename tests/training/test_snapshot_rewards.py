@@ -116,6 +116,16 @@ def test_many_replies_to_one_state_do_not_disturb_each_other(states: list[Snapsh
     assert found == alone
 
 
+def test_states_that_are_kept_do_not_fill_the_memory(states: list[Snapshot]) -> None:
+    """A painted image takes 3 x 5184 bytes: with room for three, the fourth state drives the first one out."""
+    rewards = SnapshotRewards(memory=3 * 3 * 36 * 48 * 3)
+    sessions = states[0].sessions.shared().setup.segmenter.sessions  # one for each state that is brought back
+    before = len(sessions)
+    for number in (0, 1, 2, 0, 1, 2, 3, 3, 1, 0):
+        rewards.play(states[number], "Finish")
+    assert len(sessions) - before == 5
+
+
 def test_rows_of_a_data_set_show_what_the_model_of_the_run_saw(
     babbled: Run, states: list[Snapshot], options: Any
 ) -> None:
