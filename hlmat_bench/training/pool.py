@@ -36,6 +36,8 @@ from hlmat_bench.training.session import ClickSession
 
 #: Images, with their ground truths, that a pool keeps decoded: the sessions of one image follow each other.
 _KEPT_IMAGES = 16
+#: Pools that a process keeps: data sets for training may be mixed from many tasks.
+_MOST_SHARED = 32
 
 
 class SessionSettings(Strict):
@@ -132,11 +134,14 @@ class SessionSettings(Strict):
         with _OPENING:
             if name not in _SHARED:
                 _SHARED[name] = self.open() if self == bare else bare.shared().rewarding(self)
+            _SHARED.move_to_end(name)
+            while len(_SHARED) > _MOST_SHARED:
+                _SHARED.popitem(last=False)
             return _SHARED[name]
 
 
 _OPENING = threading.RLock()
-_SHARED: dict[str, SessionPool] = {}
+_SHARED: OrderedDict[str, SessionPool] = OrderedDict()
 
 
 @dataclass(slots=True)

@@ -18,18 +18,20 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from hlmat_bench.actions import Action
 from hlmat_bench.core import masks
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.validation import Misfit, Strict, checked
 from hlmat_bench.protocol.interfaces import Reply, Request, accepts_mask
-from hlmat_bench.protocol.records import Episode
+from hlmat_bench.protocol.records import Episode, Step, select
 from hlmat_bench.protocol.settings import OPTIONAL
+from hlmat_bench.protocol.state import EpisodeState
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.training.pool import SessionPool, SessionSettings
 from hlmat_bench.training.rewards import RewardSettings
@@ -47,31 +49,46 @@ class Snapshot(Strict):
         schema_: `SNAPSHOT_SCHEMA`.
         sessions: the settings of the sessions that play from here.
         data: the digest of the task's data.
-        sample_id: which sample.
-        t: the number of the step that the reply will be, from 1.
-        initial: the ``box`` (x0, y0, x1, y1) or the ``mask`` (RLE) that the episode began with, and its ``kind``.
-        actions: what was done since then, as `Action.to_json` writes it.
-        mask: the mask before the reply, RLE.
-        gt: the ground truth, RLE.
-        ignore: pixels that no score counts, RLE, or None.
-        iou: of the mask before the reply.
+        episode: the record of the episode until here, ``hlmat-episode/1``, without replies, times and candidates.
     """
 
     schema_: Literal["hlmat-snapshot/1"] = Field(alias="schema")
     sessions: SessionSettings
     data: str
-    sample_id: str
-    t: int = Field(ge=1)
-    initial: dict[str, Any]
-    actions: list[dict[str, Any]]
-    mask: dict[str, Any]
-    gt: dict[str, Any]
-    ignore: dict[str, Any] | None = None
-    iou: float = Field(ge=0, le=1)
+    episode: dict[str, Any]
+
+    @field_validator("episode")
+    @classmethod
+    def _is_record(cls, value: dict[str, Any]) -> dict[str, Any]:
+        try:
+            Episode.from_json(value)
+        except UsageError as error:
+            raise ValueError(str(error)) from None
+        return value
+
+    @cached_property
+    def record(self) -> Episode:
+        """The record of the episode until here."""
+        return Episode.from_json(self.episode)
+
+    @property
+    def sample_id(self) -> str:
+        """The id of the sample."""
+        return self.record.sample_id
+
+    @property
+    def t(self) -> int:
+        """The number of the step that the reply will be, from 1."""
+        return len(self.record.steps) + 1
+
+    @property
+    def iou(self) -> float:
+        """The IoU of the mask before the reply."""
+        return self.record.iou_at(self.t - 1)
 
     def to_json(self) -> str:
         """Return the snapshot as JSON text, the same for equal snapshots."""
-        return json.dumps(self.model_dump(by_alias=True), ensure_ascii=False, sort_keys=True)
+        return json.dumps(self.model_dump(by_alias=True), sort_keys=True)
 
     @staticmethod
     def read(value: Snapshot | str | Mapping[str, Any]) -> Snapshot:
@@ -86,9 +103,11 @@ class Snapshot(Strict):
         def refused(misfit: Misfit) -> UsageError:
             return UsageError(f"The state is no {SNAPSHOT_SCHEMA}: {misfit.sentence('it')}; make it with snapshots().")
 
-        if isinstance(value, str):
-            return checked(Snapshot.model_validate_json, value, refused)
-        return checked(Snapshot.model_validate, value, refused)
+        try:
+            found = json.loads(value) if isinstance(value, str) else value
+        except (ValueError, RecursionError):
+            raise UsageError("The state is no JSON; make it with snapshots() and rows().") from None
+        return checked(Snapshot.model_validate, found, refused)
 
 
 def snapshots(run: Run | str | os.PathLike[str], **options: Any) -> Iterator[Snapshot]:
@@ -150,26 +169,10 @@ def _flat(protocol: Mapping[str, Any]) -> dict[str, Any]:
 
 def _of_episode(episode: Episode, settings: SessionSettings, data: str) -> Iterator[Snapshot]:
     """Give a snapshot before each step of an episode."""
-    height, width = episode.size
-    empty = masks.encode(np.zeros((height, width), bool))
-    initial = {name: episode.initial.get(name) for name in ("kind", "box", "mask")}
-    if initial["box"] is not None:
-        initial["mask"] = None
-    actions = [step.action.to_json() for step in episode.steps]
-    for t in range(1, len(actions) + 1):
-        yield Snapshot(
-            schema=SNAPSHOT_SCHEMA,
-            sessions=settings,
-            data=data,
-            sample_id=episode.sample_id,
-            t=t,
-            initial=initial,
-            actions=actions[: t - 1],
-            mask=dict(episode.mask_at(t - 1) or empty),
-            gt=dict(episode.gt),
-            ignore=None if episode.ignore is None else dict(episode.ignore),
-            iou=episode.iou_at(t - 1),
-        )
+    steps = [Step(step.t, None, step.action, step.mask, step.iou) for step in episode.steps]
+    for t in range(len(steps)):
+        until = replace(episode, steps=steps[:t], selected=select(steps[:t], episode.initial), stop="open", data={})
+        yield Snapshot(schema=SNAPSHOT_SCHEMA, sessions=settings, data=data, episode=until.to_json())
 
 
 class SnapshotRewards:
@@ -288,20 +291,16 @@ def _bring_back(snapshot: Snapshot, pool: SessionPool, rewards: RewardSettings |
             "made from: names, expressions or annotations are others; give the data_root of the run."
         )
     session = pool.blank(snapshot.sample_id, rewards=rewards)
-    state, initial = session.state, snapshot.initial
-    if initial.get("box"):
-        state.begin_with_box(tuple(initial["box"]), kind=initial["kind"])
-    elif initial.get("mask"):
-        if not accepts_mask(pool.setup.segmenter):
-            raise UsageError(
-                f"The state of {snapshot.sample_id} begins with a given mask, and {name} cannot start from one."
-            )
-        state.begin_with_mask(masks.decode(initial["mask"]), kind=initial["kind"])
-    for action in snapshot.actions:
-        state.apply(_action(action))
-    if dict(state.segmentation.rle) != snapshot.mask:
-        recorded = masks.of_shape(masks.decode(snapshot.mask), state.size)
-        if float(np.mean(recorded != state.segmentation.mask)) > pool.tolerance:
+    state, record = session.state, snapshot.record
+    if state.size != record.size:
+        raise UsageError(f"The image of {snapshot.sample_id} is {state.size} here and {record.size} in its state.")
+    _begin(state, record)
+    for step in record.steps:
+        state.apply(step.action)
+    recorded = record.mask_at(snapshot.t - 1)
+    if recorded != state.segmentation.rle:
+        expected = np.zeros(state.size, bool) if recorded is None else masks.decode(recorded)
+        if float(np.mean(expected != state.segmentation.mask)) > pool.tolerance:
             raise UsageError(
                 f"The clicks of {snapshot.sample_id} before step {snapshot.t} lead to another mask here: the segmenter "
                 f"{name} or the images are not those of the run; name them in snapshots()."
@@ -309,10 +308,18 @@ def _bring_back(snapshot: Snapshot, pool: SessionPool, rewards: RewardSettings |
     return session
 
 
-def _action(value: Mapping[str, Any]) -> Action:
-    """Return the action that `Action.to_json` wrote."""
-    box = value.get("box")
-    return Action(**{**value, "box": None if box is None else tuple(box)})
+def _begin(state: EpisodeState, record: Episode) -> None:
+    """Set the initial state of a record."""
+    initial = record.initial
+    if initial.get("box"):
+        state.begin_with_box(tuple(initial["box"]), kind=initial["kind"])
+    elif initial["mask"] is not None:
+        if not accepts_mask(state.segmenter):
+            raise UsageError(
+                f"The state of {record.sample_id} begins with a given mask, and {state.segmenter.name} cannot start "
+                "from one."
+            )
+        state.begin_with_mask(masks.decode(initial["mask"]), kind=initial["kind"])
 
 
 def text_of(completion: Any) -> str:

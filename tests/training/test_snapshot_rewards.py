@@ -73,7 +73,7 @@ def test_states_of_a_search_are_those_of_the_chosen_clicks(tmp_path: Any) -> Non
     play = SnapshotRewards().play
     for state in states:
         step = clicks[state.sample_id, state.t]
-        size = state.mask["size"]
+        size = state.record.size
         at = (1000 * (step.action.x or 0) / size[1], 1000 * (step.action.y or 0) / size[0])
         outcome = play(state, f"Positive point: ({round(at[0])}, {round(at[1])})")
         assert outcome.before == state.iou
@@ -151,7 +151,7 @@ def test_rewards_can_be_others_than_those_of_the_snapshots(states: list[Snapshot
 def test_a_state_that_cannot_be_brought_back_is_refused(
     states: list[Snapshot], babbled: Run, many: str, tool: str
 ) -> None:
-    played = next(state for state in states if state.actions and state.actions[0]["kind"] == "click")
+    played = next(state for state in states if state.t > 1 and state.record.steps[0].action.kind == "click")
     changed = played.model_copy(
         update={"sessions": played.sessions.model_copy(update={"segmenter": f"{tool},radius=3"})}
     )
@@ -163,6 +163,12 @@ def test_a_state_that_cannot_be_brought_back_is_refused(
         reward(["Finish"])
     with pytest.raises(UsageError, match="no hlmat-snapshot/1"):
         reward(["Finish"], state=["{}"])
+    with pytest.raises(UsageError, match="The state is no JSON"):
+        reward(["Finish"], state=["[" * 100_000])
+    broken = json.loads(played.to_json())
+    broken["episode"]["steps"][0]["action"]["x"] = 4000
+    with pytest.raises(UsageError, match="a click is outside of the image"):
+        reward(["Finish"], state=[broken])
     with pytest.raises(UsageError, match="A completion is a text or a list"):
         reward([7], state=[played])
     with pytest.raises(UsageError, match=r"task .* is a file; give it to snapshots\(\) with task="):
