@@ -1,21 +1,26 @@
-"""The Segment Anything Models as interactive segmenters: SAM, SAM-HQ, SAM 2 and 2.1, SAM 3 and EdgeTAM.
+"""The Segment Anything Models as interactive segmenters: SAM, SAM-HQ, SAM 2 and 2.1, SAM 3, EdgeTAM, MobileSAM.
 
-All run through transformers (``pretrained=``); SAM also through the package segment-anything (``checkpoint=``), with
-the same masks. `hlmat_bench.segmenters.sam.segmenter` has their common code, `hlmat_bench.segmenters.sam.families`
-their differences.
+All run through transformers, with its own files (``pretrained=``) or those of the authors (``checkpoint=``); the
+authors' files of SAM run through the package segment-anything, with the same masks, and so does MobileSAM's.
+`hlmat_bench.segmenters.sam.segmenter` has their common code, `hlmat_bench.segmenters.sam.families` their differences.
 """
 
 from __future__ import annotations
 
 import functools
+from typing import TYPE_CHECKING
 
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.networks import device as local
 from hlmat_bench.protocol.interfaces import Facts
-from hlmat_bench.segmenters.sam.families import SAM, VARIANTS, Variant
+from hlmat_bench.segmenters.sam import official, original_files
+from hlmat_bench.segmenters.sam.families import MOBILE_SAM, SAM, VARIANTS, Family, Variant
 from hlmat_bench.segmenters.sam.official import VIT_B, VIT_H, VIT_L, OfficialNetwork, SamArchitecture
 from hlmat_bench.segmenters.sam.segmenter import SamSegmenter
-from hlmat_bench.segmenters.sam.transformers import TransformersNetwork
+from hlmat_bench.segmenters.sam.transformers import TransformersNetwork, from_pretrained
+
+if TYPE_CHECKING:
+    import torch
 
 _OFFICIAL = ("torch", "torchvision", "segment_anything")
 _TRANSFORMERS = ("torch", "transformers", "safetensors")
@@ -26,7 +31,12 @@ def missing(name: str) -> str | None:
     family = VARIANTS[name].family
     if family is SAM:
         return local.missing_packages(*_OFFICIAL) and local.missing_packages(*_TRANSFORMERS)
-    return local.missing_packages(*_TRANSFORMERS, *family.needs)
+    return local.missing_packages(*_needed(family))
+
+
+def _needed(family: Family) -> tuple[str, ...]:
+    """Return the packages that a family other than SAM needs."""
+    return (*_OFFICIAL, "timm") if family is MOBILE_SAM else (*_TRANSFORMERS, *family.needs)
 
 
 class Sam(SamSegmenter):
@@ -68,10 +78,10 @@ class Sam(SamSegmenter):
         network: OfficialNetwork | TransformersNetwork
         with local.computing(variant.name):
             if architecture and checkpoint:
-                network = OfficialNetwork(architecture, checkpoint, *where)
+                network = official.load(architecture, checkpoint, *where)
             else:
                 advice = architecture.source if architecture else None
-                network = TransformersNetwork(variant, str(pretrained), *where, advice)
+                network = TransformersNetwork(SAM, from_pretrained(variant, str(pretrained), advice), *where)
         super().__init__(
             variant.name,
             network,
@@ -82,13 +92,13 @@ class Sam(SamSegmenter):
         )
 
 
-class TransformersSam(SamSegmenter):
+class LaterSam(SamSegmenter):
     """A SAM of a later family.
 
     Args:
         variant: the variant to load.
         pretrained: a folder that transformers saved, or a Hugging Face id.
-        checkpoint: refused; only the first SAM is read from its authors' files.
+        checkpoint: instead of ``pretrained``, a file of the authors.
         device, dtype, feedback, cache_mb, embedding_cache, embedding_cache_gb: see `Sam`.
 
     Raises:
@@ -108,17 +118,14 @@ class TransformersSam(SamSegmenter):
         embedding_cache: str | None = None,
         embedding_cache_gb: float = 20,
     ) -> None:
-        if checkpoint:
-            raise UsageError(
-                f"{variant.name} does not read the file {checkpoint}: of {variant.family.name}, only weights in the "
-                f"form of transformers run here. {variant.source}"
-            )
-        if not pretrained:
+        if checkpoint and pretrained:
+            raise UsageError(f"{variant.name} takes checkpoint= or pretrained=, not both.")
+        if not (checkpoint or pretrained):
             raise UsageError(f"{variant.name} needs its weights. {variant.source}")
         _check_options(feedback, cache_mb, embedding_cache, embedding_cache_gb)
-        local.require(*_TRANSFORMERS, *variant.family.needs)
+        local.require(*_needed(variant.family))
         with local.computing(variant.name):
-            network = TransformersNetwork(variant, str(pretrained), local.device(device), local.dtype(dtype))
+            network = _network(variant, checkpoint, pretrained, local.device(device), local.dtype(dtype))
         super().__init__(
             variant.name,
             network,
@@ -127,6 +134,19 @@ class TransformersSam(SamSegmenter):
             embedding_cache=embedding_cache,
             embedding_cache_gb=embedding_cache_gb,
         )
+
+
+def _network(
+    variant: Variant, checkpoint: str | None, pretrained: str | None, device: torch.device, dtype: torch.dtype
+) -> OfficialNetwork | TransformersNetwork:
+    if variant.family is not MOBILE_SAM:
+        loaded = original_files.load(variant, checkpoint) if checkpoint else from_pretrained(variant, str(pretrained))
+        return TransformersNetwork(variant.family, loaded, device, dtype)
+    if not checkpoint:
+        raise UsageError(f"{variant.name} takes checkpoint=, not pretrained=. {variant.source}")
+    from hlmat_bench.segmenters.sam import mobile  # it imports torch
+
+    return mobile.load(variant, checkpoint, device, dtype)
 
 
 def _check_choice(
@@ -160,7 +180,7 @@ def _check_options(feedback: object, cache_mb: object, embedding_cache: object, 
 SEGMENTERS = {
     **{a.segmenter: functools.partial(Sam, a) for a in (VIT_B, VIT_L, VIT_H)},
     "sam": functools.partial(Sam, None),
-    **{v.name: functools.partial(TransformersSam, v) for v in VARIANTS.values() if v.family is not SAM},
+    **{v.name: functools.partial(LaterSam, v) for v in VARIANTS.values() if v.family is not SAM},
 }
 
 FACTS = {
@@ -170,8 +190,9 @@ FACTS = {
         previous_logits=True,
         input_size=str(variant.family.side),
         licence=variant.family.licence,
-        weights=variant.hub_id or "any of the family",
+        weights=variant.hub_id or variant.file or "any of the family",
         start_mask=True,
+        file=variant.file if variant.hub_id else "",
     )
     for variant in VARIANTS.values()
 }

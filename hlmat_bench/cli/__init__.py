@@ -12,6 +12,7 @@ from hlmat_bench.cli import (
     checks,
     data,
     doctor,
+    fetch,
     leaderboard,
     listing,
     redo,
@@ -59,6 +60,7 @@ for command in (
     app.command()(command)
 app.command("settings")(settings.list_settings)
 lmms_app.command("tasks")(serve.lmms_tasks)
+data.app.command("fetch")(fetch.fetch)
 app.add_typer(data.app, name="data")
 app.add_typer(leaderboard.app, name="leaderboard")
 app.add_typer(lmms_app, name="lmms")

@@ -37,7 +37,8 @@ def segmenters() -> None:
         if (facts := plugin.facts) is not None:
             flags = (facts.box, facts.negative_clicks, facts.previous_logits, facts.start_mask)
             known = ["yes" if flag else "no" for flag in flags]
-            known += [facts.input_size, facts.licence, facts.weights or "none"]
+            weights = " or ".join(filter(None, (facts.weights, facts.file))) or "none"
+            known += [facts.input_size, facts.licence, weights]
         rows.append([plugin.name, plugin.origin, *known, plugin.missing or "yes"])
     console.table(("segmenter", "from", *takes, "input size", "licence", "weights", "can run here"), rows)
 

@@ -11,6 +11,10 @@ DataRoot = Annotated[
     Path | None,
     typer.Option(help="Folder that contains the data sets.", envvar="HLMAT_DATA", show_envvar=True),
 ]
+Fetch = Annotated[
+    bool,
+    typer.Option("--fetch", help="Download what is missing of the data first, as `hlmat-bench data fetch --yes` does."),
+]
 Ceilings = Annotated[
     Path | None,
     typer.Option(help="Folder of all ceilings; default: runs/ceilings, or `ceilings` next to the run."),

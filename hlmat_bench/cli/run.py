@@ -24,6 +24,7 @@ def run(
     limit: options.Limit = None,
     seed: options.Seed = 0,
     data_root: options.DataRoot = None,
+    fetch: options.Fetch = False,
     concurrency: options.Concurrency = None,
     batch_size: options.BatchSize = None,
     shard: options.Shard = None,
@@ -48,7 +49,7 @@ def run(
     """
     # The options have the names of the parameters of `hlmat_bench.run`, apart from these.
     given = {**locals(), "lock": not no_lock, "settings": settings_of(set_ or [])}
-    for name in ("model", "task", "out", "grace", "no_lock", "set_"):
+    for name in ("model", "task", "out", "grace", "no_lock", "set_", "fetch"):
         del given[name]
     from hlmat_bench.cli import console
     from hlmat_bench.cli.score_tables import failed
@@ -56,6 +57,10 @@ def run(
     from hlmat_bench.data.tasks import expand
     from hlmat_bench.runs.run import run as play_run
 
+    if fetch:
+        from hlmat_bench.cli.fetch import fetch_first
+
+        given["data_root"] = fetch_first(task, data_root, lock=not no_lock)
     _tell_aliases(model, catalog)
     pairs = [(name, who) for each in task for name in expand(each) for who in model]
     finished: dict[str, list[tuple[str, Any]]] = {name: [] for name, _ in pairs}

@@ -29,6 +29,7 @@ def suite(
     limit: Annotated[int | None, typer.Option(min=1, help="Play only the first N samples of each run.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of all random numbers.")] = 0,
     data_root: options.DataRoot = None,
+    fetch: options.Fetch = False,
     concurrency: Annotated[int | None, typer.Option(min=1, help="Episodes at the same time.")] = None,
     batch_size: options.BatchSize = None,
     catalog: options.CatalogFile = None,
@@ -55,6 +56,10 @@ def suite(
     changes = Changes(model or [], segmenter or [], task or [], limit, row or [], settings(set_ or []), catalog)
     plan = expand(load_suite(name), changes)
     folder = out or Path("runs") / plan.suite.name
+    if fetch:
+        from hlmat_bench.cli.fetch import fetch_first
+
+        data_root = fetch_first(sorted({one.task for one in plan.runs}), data_root, lock=not no_lock)
     argv = ["hlmat-bench", *sys.argv[1:]]
     play_options = PlayOptions(
         folder, data_root, seed, concurrency, batch_size, catalog, embedding_cache, argv, call_timeout, not no_lock

@@ -1,11 +1,12 @@
 """Tasks that are made from a data set of the Hugging Face hub: ``hf:OWNER/REPO[@REVISION][,split=NAME,...]``.
 
 The other options are settings of the layout ``parquet``; ``files`` is a path inside the repository. The data lie under
-the data root as OWNER/REPO, or in the cache of the hub; nothing is downloaded.
+the data root as OWNER/REPO, where ``data fetch`` puts them, or in the cache of the hub.
 """
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -56,8 +57,16 @@ def hub_fields(text: str) -> dict[str, Any]:
         "source": [{"kind": _LAYOUT, "files": place, **options} for place in places],
         "revision": revision or "",
         "homepage": f"https://huggingface.co/datasets/{repo}",
-        "how_to_get": f"get it with `hlmat-bench data fetch {name}`",
+        "fetch": [_fetched(repo, f"@{revision}" if revision else "", inner)],
     }
+
+
+def _fetched(repo: str, revision: str, inner: str) -> dict[str, str]:
+    """Return the entry of the section ``fetch``: a parquet file of a repository, or all that lie in a folder of it."""
+    if inner.endswith(".parquet"):
+        return {"from": f"hub:{repo}{revision}/{inner}", "to": posixpath.dirname(f"{repo}/{inner}")}
+    folder = f"/{inner.strip('/')}" if inner else ""
+    return {"from": f"hub:{repo}{revision}{folder}/*.parquet", "to": f"{repo}{folder}"}
 
 
 def hub_task_of(name: str, source: Any) -> str | None:
@@ -70,7 +79,7 @@ def hub_task_of(name: str, source: Any) -> str | None:
     files = source.get("files") if isinstance(source, Mapping) and name.startswith(_OF_MANIFEST) else None
     if not isinstance(files, str) or source.get("kind") != _LAYOUT:
         return None
-    place = re.fullmatch(r"(?:hub:)?(?P<repo>[\w.-]+/[\w.-]+)(?:@[\w.-]+)?(?:/(?P<files>.*))?", files, re.ASCII)
+    place = re.fullmatch(r"(?:hub:)?(?P<repo>[\w.-]+/[\w.-]+(?:@[\w.-]+)?)(?:/(?P<files>.*))?", files, re.ASCII)
     if place is None:
         return None
     usual = {key: field.default for key, field in ParquetSettings.model_fields.items()}

@@ -21,6 +21,7 @@ from hlmat_bench.core.errors import HlmatError, PluginFailed, UsageError, failur
 from hlmat_bench.core.samples import Source
 from hlmat_bench.core.text import cut
 from hlmat_bench.core.validation import Strict, validated
+from hlmat_bench.data.fetch.entries import FetchEntry
 from hlmat_bench.data.hub_tasks import hub_fields, is_hub_task
 from hlmat_bench.data.layouts import hub_cache
 from hlmat_bench.data.layouts.copies import other_copies
@@ -73,7 +74,8 @@ class Task(Strict):
         citation: the citation of the data.
         homepage: the homepage of the data.
         expected: the published counts.
-        how_to_get: how to get the data, as the end of a sentence.
+        fetch: the files that make up the data, and where `hlmat-bench data fetch` downloads them.
+        how_to_get: how to get the data, or what of it cannot be fetched, as the end of a sentence.
         aliases: other names of the task.
     """
 
@@ -92,9 +94,11 @@ class Task(Strict):
     citation: str = ""
     homepage: str = ""
     expected: Expected = Expected()
+    fetch: tuple[FetchEntry, ...] = ()
     how_to_get: str = ""
     aliases: tuple[str, ...] = ()
     _folder: Path | None = PrivateAttr(None)
+    _given: str = PrivateAttr("")
 
     @field_validator("how_to_get")
     @classmethod
@@ -134,7 +138,7 @@ class Task(Strict):
         """
         place = self.place(data_root, overrides)
         settings = place.settings
-        advice = self._advice([place.root]) if place.lacking else self.how_to_get
+        advice = self._advice([place.root]) if place.lacking else self.advice
         try:
             return settings.open(DataRoot(self.name, place.root, advice, seed))
         except HlmatError:
@@ -179,10 +183,19 @@ class Task(Strict):
         """Return how to get the data, as the end of a sentence; name a copy that lies here and is not this task's."""
         other = next(iter(other_copies(self.name, roots)), None)
         if other is None:
-            return self.how_to_get
+            return self.advice
         return (
             f"there is {other.name}, which is not this task: {other.about}; play it under its own name with --task "
-            f"{other.spec}, or {self.how_to_get}"
+            f"{other.spec}, or {self.advice}"
+        )
+
+    @property
+    def advice(self) -> str:
+        """How to get the data, as the end of a sentence; empty where nothing is known."""
+        if not self.fetch:
+            return self.how_to_get
+        return f"run `hlmat-bench data fetch {self._given or self.name}`" + (
+            f"; {self.how_to_get}" if self.how_to_get else ""
         )
 
     def missing(self, data_root: str | os.PathLike[str] | None = None) -> str | None:
@@ -216,10 +229,12 @@ def load_task(name: str | os.PathLike[str], *, code: bool = True) -> Task:
     """
     text = os.fspath(name)
     if is_hub_task(text):
-        return _validated(hub_fields(text), f"the task {text}", Path(), code=False)
+        task = _validated(hub_fields(text), f"the task {text}", Path(), code=False)
+        task._given = text
+        return task
     if is_path(text):
         task = _read(Path(text), code=code)
-        task._folder = Path(text).resolve().parent
+        task._folder, task._given = Path(text).resolve().parent, text
         return task
     for task in _shipped().values():
         if text == task.name or text in task.aliases:

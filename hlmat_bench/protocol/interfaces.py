@@ -233,6 +233,7 @@ class Facts:
         licence: of the weights; of the code where there are none.
         weights: where they are, e.g. an id of the Hugging Face hub; empty where it needs none.
         start_mask: it can start from a given mask.
+        file: the name of the authors' own file, where it takes this instead of ``weights``.
     """
 
     box: bool
@@ -242,6 +243,7 @@ class Facts:
     licence: str = ""
     weights: str = ""
     start_mask: bool = False
+    file: str = ""
 
 
 @runtime_checkable

@@ -120,18 +120,13 @@ class Varied:
 
     Args:
         shares: how often each is drawn, by the names of `VARIED_STATES`; they sum to 1.
-        task: says which imperfect masks ``generated`` makes. ``points`` is the defect of that name.
+        task: says which imperfect masks ``generated`` makes.
         source: of the samples.
         samples: all of the task.
     """
 
     def __init__(self, shares: Mapping[str, float], task: Task, source: Source, samples: Sequence[Sample]) -> None:
-        points = task.refinement.model_copy(update={"defects": ("points",)})
-        begin: dict[str, Begin] = {
-            **BEGINNINGS,
-            "points": Generated(points, source, samples),
-            "generated": Generated(task.refinement, source, samples),
-        }
+        begin: dict[str, Begin] = {**BEGINNINGS, **generated_masks(task, source, samples)}
         self._states = [begin[name] for name in shares]
         self._shares = list(shares.values())
 
@@ -142,6 +137,19 @@ class Varied:
         await self._states[drawn](play)
 
 
+def generated_masks(task: Task, source: Source, samples: Sequence[Sample]) -> dict[str, Generated]:
+    """Return what makes imperfect masks, by the kind of the initial state; ``points`` has the defect of that name.
+
+    Args:
+        task: says which imperfect masks ``generated`` makes.
+        source: of the samples.
+        samples: all of the task.
+    """
+    points = task.refinement.model_copy(update={"defects": ("points",)})
+    by_kind = {"generated": task.refinement, "points": points}
+    return {kind: Generated(settings, source, samples, kind) for kind, settings in by_kind.items()}
+
+
 class Generated:
     """Begin episodes with an imperfect mask of the sample.
 
@@ -149,10 +157,13 @@ class Generated:
         settings: which ones there are.
         source: of the samples; objects of one image are each other's neighbours.
         samples: all of the task.
+        kind: what the record calls the state.
     """
 
-    def __init__(self, settings: RefinementSettings, source: Source, samples: Sequence[Sample]) -> None:
-        self._settings, self._source = settings, source
+    def __init__(
+        self, settings: RefinementSettings, source: Source, samples: Sequence[Sample], kind: str = "generated"
+    ) -> None:
+        self._settings, self._source, self._kind = settings, source, kind
         self._by_image: dict[str, dict[str | None, Sample]] = {}
         for sample in samples:
             self._by_image.setdefault(sample.image_id, {}).setdefault(sample.ref_id or sample.id, sample)
@@ -161,7 +172,7 @@ class Generated:
         """Make the mask and begin with it."""
         state = play.state
         made = await play.work(self.mask, state.sample, state.image, state.truth, state.segmenter)
-        await play.work(state.begin_with_mask, made.mask, kind="generated", **made.record())
+        await play.work(state.begin_with_mask, made.mask, kind=self._kind, **made.record())
 
     def mask(self, sample: Sample, image: Image, truth: Truth, segmenter: Segmenter) -> Imperfect:
         """Return the imperfect mask of a sample; see `hlmat_bench.data.perturbations.imperfect`."""

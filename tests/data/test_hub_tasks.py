@@ -91,8 +91,8 @@ def test_columns_are_named_by_settings(data):
         ("hf:a/b,files=../c", "form hf:OWNER/REPO"),
         ("hf:a/b,splt=val", "Did you mean split"),
         ("hf:a/b,split", "must look like key=value"),
-        ("hf:no/thing,split=val", "data fetch hf:no/thing`"),
-        ("hf:no/thing@v1,split=val", "data fetch hf:no/thing@v1`"),
+        ("hf:no/thing,split=val", "data fetch hf:no/thing,split=val`"),
+        ("hf:no/thing@v1,split=val", "data fetch hf:no/thing@v1,split=val`"),
         ("hf:lmms-lab/RefCOCO,split=test", "its splits are val"),
         ("hf:me/my-set", "expression is not known|image is not known|ground truth is not known"),
         ("hf:me/my-set,image=img,mask=segm,expression=caption", "no column 'segm'.*its columns are img, seg, caption"),
@@ -195,3 +195,20 @@ def test_the_references_of_the_hub_are_the_data_of_the_standard_task(shared, tmp
     about = source.describe()
     assert (about["kind"], about["images"]) == ("parquet", "coco/train2014")
     assert about["files"] == ("jxu124/refcoco" if where == "data root" else "hub:jxu124/refcoco@abc")
+
+
+def test_the_cache_of_the_hub_needs_no_data_root(tmp_path, monkeypatch):
+    monkeypatch.delenv("HLMAT_DATA", raising=False)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    repository = tmp_path / "datasets--me--my-set"
+    for revision, count in (("a" * 40, 1), ("b" * 40, 2)):
+        rows = map(lmms_row, range(count))
+        write(repository / "snapshots" / revision / "data" / "val-00000-of-00001.parquet", rows, LMMS)
+    for name, revision in (("main", "b" * 40), ("v1", "a" * 40)):
+        (repository / "refs").mkdir(exist_ok=True)
+        (repository / "refs" / name).write_text(revision)
+    newest, tagged = load_task("hf:me/my-set").source(), load_task("hf:me/my-set@v1").source()
+    assert [len(newest.samples()), len(tagged.samples())] == [4, 2]
+    assert tagged.describe()["files"] == f"hub:me/my-set@{'a' * 40}"
+    again = load_task(hub_task_of("hf_me_my-set", tagged.describe()) or "")
+    assert again.source().digest() == tagged.digest() != newest.digest()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import resource
 import struct
 import sys
+import tarfile
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 
@@ -57,6 +60,26 @@ def rle(side: int) -> bytes:
     return json.dumps({"size": [side, side], "counts": [0, side * side]}).encode()
 
 
+def tar_header(name: str, size: int, kind: bytes = tarfile.REGTYPE) -> bytes:
+    """Make the header of a member of a tar archive."""
+    info = tarfile.TarInfo(name)
+    info.size, info.type = size, kind
+    return info.tobuf(tarfile.GNU_FORMAT)
+
+
+def long_name() -> bytes:
+    """Make a tar archive whose member has a name of 8 GB, as it says."""
+    return tar_header("././@LongLink", 2**33, tarfile.GNUTYPE_LONGNAME) + bytes(2**23)
+
+
+def zip_of_zeros(size: int) -> bytes:
+    """Make a ZIP archive with one file of zeros."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("im/1.png", bytes(size))
+    return buffer.getvalue()
+
+
 PAIRS = b"".join(b"h%c\x86q%c" % (number, number + 1) for number in range(60))
 ANCHORS = "\n".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12))
 
@@ -87,6 +110,9 @@ BOMBS: dict[str, tuple[str, Callable[[], bytes]]] = {
     "brackets": ("replies", lambda: b"\2" + b'[{"a":' * 100_000),
     "a deep entry": ("entries", lambda: b"[" * 2_000_000),
     "a deep manifest": ("manifests", lambda: b"[" * 2_000_000),
+    "a tar with a name of 8 GB": ("tars", lambda: gzip.compress(long_name())),
+    "a tar.gz of zeros": ("tars", lambda: gzip.compress(tar_header("im/1.png", 2**30) + bytes(2**23))),
+    "a zip of zeros": ("zips", lambda: zip_of_zeros(2**27)),
     "a long line": ("episodes", lambda: b'{"sample_id": "' + b"a" * 10_000_000 + b'"}\n'),
 }
 

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.fuzz import answers, data_sets, run_files
+from tests.fuzz import answers, data_sets, downloads, run_files
 
-TARGETS = (*answers.TARGETS, *data_sets.TARGETS, *run_files.TARGETS)
+TARGETS = (*answers.TARGETS, *data_sets.TARGETS, *downloads.TARGETS, *run_files.TARGETS)

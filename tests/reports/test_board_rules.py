@@ -109,6 +109,25 @@ def test_reference_players_are_verified(player: str, initial: str, task: str, to
     assert level(run, task, tool) == ("replayed", [])
 
 
+@pytest.mark.parametrize("initial", ["empty", "varied=empty:2,gt-box,points,generated"])
+def test_sets_of_trajectories_are_verified(initial: str, task: str, tool: str, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"segmenter": f"{tool},radius=10", "budget": 4}
+    made = hlmat_bench.run("oracle", task, strategy="annotate", initial=initial, out=tmp_path / "a", **options)
+    assert level(made, task, tool) == ("replayed", [])
+    played = hlmat_bench.run("oracle,misplaced=0.5", task, out=tmp_path / "b", **options)
+    improved = hlmat_bench.run("oracle", task, strategy=f"improve={played.folder}", out=tmp_path / "c", **options)
+    assert level(improved, task, tool) == ("replayed", [])
+
+
+def test_a_varied_start_that_is_none_is_a_sentence(task: str, tool: str, tmp_path: Path) -> None:
+    made = hlmat_bench.run("oracle", task, tool, initial="varied=empty", out=tmp_path, limit=2)
+    entry = make_entry(made, boards.DECLARED)
+    broken = entry.model_copy(update={"manifest": entry.manifest.model_copy(update={"protocol": {
+        **entry.manifest.protocol, "initial": "varied=nothing"}})})  # fmt: skip
+    with contextlib.suppress(UsageError):
+        assert verify(broken, Evidence(made.folder, tool, task=task)).findings
+
+
 @pytest.fixture(scope="module")
 def games(task: str, tool: str, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Return runs by name, played when they are first asked for."""

@@ -85,6 +85,10 @@ def test_an_author_plays_the_own_segmenter_alone(root: Path, tmp_path: Path) -> 
         for table in json.loads((tmp_path / "table.json").read_text())["tables"]
     }
     runs = {cell["run"] for cells in tables.values() for cell in cells.values()} - {None}
+    assert (
+        "The data is not whole: 1 of the 345 samples of davis were played. Published numbers are of all."
+        in played.output
+    )
     assert len(runs) == 6  # a run for each task; that of DAVIS is shown in two tables
     for cells in tables.values():
         assert {row for (row, _), cell in cells.items() if cell["run"]} == {"mine"}

@@ -60,10 +60,7 @@ def test_varied_starts_are_drawn_by_their_shares(task: str, tool: str, tmp_path:
     out = tmp_path / "set"
     words = ["generate", "--task", task, "--segmenter", tool, "--out", out]
     trajectories(*words, "--initial", "empty:2,gt-box:1,points:1,generated:1")
-    begun = Counter(
-        "points" if episode["initial"].get("defect") == "points" else episode["initial"]["kind"]
-        for episode in read_lines(out)
-    )
+    begun = Counter(episode["initial"]["kind"] for episode in read_lines(out))
     assert set(begun) == {"empty", "gt-box", "points", "generated"}
     assert begun["empty"] > max(begun["gt-box"], begun["points"], begun["generated"])
     protocol = json.loads((out / "run.json").read_text())["protocol"]

@@ -41,7 +41,8 @@ def made(folders: dict[str, Path]) -> dict[str, Any]:
 # The masks
 
 
-@pytest.mark.parametrize("family", LATER)
+# transformers' own decoder of SAM-HQ makes other masks than the authors' network: test_original_files.py.
+@pytest.mark.parametrize("family", [family for family in LATER if family != "samhq"])
 @pytest.mark.parametrize("feedback", [True, False])
 def test_masks_are_those_of_plain_transformers(family: str, feedback: bool, folders: dict[str, Path]) -> None:
     mine, plain = segmenter(family, folders[family], feedback=feedback), Plain(family, folders[family])

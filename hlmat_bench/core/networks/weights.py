@@ -211,10 +211,10 @@ def _reason(error: BaseException) -> str:
 
 
 def load(path: Path, *, inert: Sequence[str] = ()) -> Any:
-    """Return the content of a ``.pth`` file, tensors on the CPU; ``weights_only=True`` prevents that code in it runs.
+    """Return the content of a checkpoint file, tensors on the CPU; no code in it runs.
 
     Args:
-        path: the file.
+        path: a file of torch, which is read with ``weights_only=True``, or a ``.safetensors`` file.
         inert: beginnings of dotted names, e.g. ``"isegm."``. Objects of classes and functions with such names are
             read as `Inert` objects; these classes and functions are not imported.
 
@@ -223,11 +223,15 @@ def load(path: Path, *, inert: Sequence[str] = ()) -> Any:
             and inert objects.
     """
     import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
 
     try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
         with _inert_names(path, inert):
             return torch.load(path, map_location="cpu", weights_only=True)
-    except _DAMAGED as error:
+    except (*_DAMAGED, SafetensorError) as error:
         why = "it is damaged, incomplete, or holds objects other than tensors; fetch it again from its official source"
         if packages := _packages_in(path):
             why = (

@@ -119,6 +119,11 @@ class FileSource:
         self._check_there(sample)
         return self._shape(sample).truth(size, f"The sample {sample.id}", self._how)
 
+    def image_files(self) -> list[Path]:
+        """Return the files of all samples' images, also those that do not exist, each once; no embedded ones."""
+        images = dict.fromkeys(_pixels(sample).image for sample in self._samples)
+        return [image for image in images if isinstance(image, Path)]
+
     def check_headers(self, sample: Sample) -> None:
         """Compare sizes, as far as possible without decoding pixels.
 

@@ -74,8 +74,9 @@ class ParquetSettings(MaskFileSettings):
         """See `SourceSettings.open`."""
         paths = _files(place, self.files)
         given = {name: value for name in _COLUMNS if (value := getattr(self, name))}
-        schema = schema_of(ParquetTable(paths[:1]).columns, given)
         splits = _splits(paths)
+        first = splits.get(str(self.split), paths)[0]
+        schema = schema_of(ParquetTable([first]).columns, given)
         if schema is not REFERENCES and self.split_column is None:
             paths = _of_split(splits, self.split, self.files)
         if place_of(place.root, self.files).is_dir():

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 from hlmat_bench.core.cache import Cache
 from hlmat_bench.core.errors import UsageError
-from hlmat_bench.core.masks import MAX_PIXELS
 from hlmat_bench.core.plain_files import check_format, check_plain
 from hlmat_bench.core.text import cut
 from hlmat_bench.data.layouts.problems import BadAnnotation
@@ -30,12 +29,10 @@ _KEPT = 2**25
 _CURSORS = 2
 """How many positions are kept open, in the column of images and in that of masks; each holds a page of its column,
 which may be as large as a row group."""
-_LEVELS = 5
-"""Bytes that a value of a nested list takes while it is decoded: the value, and two levels of 16 bits."""
-_MOST_PAGE = 2**31
-"""The most bytes of a row group's column, because it may be one page, which is decompressed whole."""
+_MOST_BYTES = 2**31
+"""The most bytes of a row group, because a column may be one page, which is decompressed whole."""
 _MOST_RATIO, _SMALL = 1000, 2**26
-"""A column of more than `_SMALL` bytes that were compressed to less than a thousandth is refused: a bomb."""
+"""A row group of more than `_SMALL` bytes in a file of less than a thousandth of them is refused: a bomb."""
 _MAGIC = b"PAR1"
 _MOST_FOOTER = 2**27
 """The most bytes of a text, or entries of a list, in a file's footer."""
@@ -135,7 +132,7 @@ class ParquetTable:
         """
         number = bisect_right(self._starts, row) - 1
         part, group = self._groups[number]
-        size = _batch_size(part, group, column)
+        size = _batch_size(part, group, self.type_of(column))
         batch, index = divmod(row - self._starts[number], size)
         with self._lock, _reading(part.path):
             return self._kept.get((column, number, batch), lambda: self._read(column, number, batch, size))[index]
@@ -202,7 +199,7 @@ def _batches(part: _Part, group: int, columns: Sequence[str], size: int) -> Iter
     from pyarrow import parquet
 
     with _reading(part.path):
-        _check_sizes(part, group, columns)
+        _check_size(part, group)
         file = parquet.ParquetFile(part.path, metadata=part.metadata, pre_buffer=False, buffer_size=_BUFFER, **_LIMITS)
         batches = file.iter_batches(size, row_groups=[group], columns=list(columns), use_threads=False)
     while True:
@@ -213,19 +210,19 @@ def _batches(part: _Part, group: int, columns: Sequence[str], size: int) -> Iter
         yield batch
 
 
-def _check_sizes(part: _Part, group: int, columns: Sequence[str]) -> None:
-    """Refuse columns whose decoding would take any amount of memory."""
+def _check_size(part: _Part, group: int) -> None:
+    """Refuse a row group whose decoding would take any amount of memory.
+
+    The sizes of its columns would say more, but for a damaged file pyarrow (26.0.1) ends the process when it is asked
+    for them.
+    """
     about = part.metadata.row_group(group)
-    for chunk in (about.column(number) for number in range(about.num_columns)):
-        name, size = chunk.path_in_schema, chunk.total_uncompressed_size
-        if not any(f"{name}.".startswith(f"{column}.") for column in columns):
-            continue
-        bomb = size > max(_SMALL, _MOST_RATIO * chunk.total_compressed_size)
-        if bomb or size > _MOST_PAGE or chunk.num_values > MAX_PIXELS * about.num_rows:
-            raise BadAnnotation(
-                f"The column {name} of {part.path.name} has {chunk.num_values:,} values of {size:,} bytes for "
-                f"{about.num_rows:,} rows, more than is read at once; write the file with smaller row groups."
-            )
+    size = about.total_byte_size
+    if size > _MOST_BYTES or size > max(_SMALL, _MOST_RATIO * part.path.stat().st_size):
+        raise BadAnnotation(
+            f"{part.path.name} has {size:,} bytes in a row group of {about.num_rows:,} rows, more than is read at "
+            "once; write the file with smaller row groups."
+        )
 
 
 def _whole(batch: Any, column: str, part: _Part) -> Any:
@@ -234,13 +231,17 @@ def _whole(batch: Any, column: str, part: _Part) -> Any:
     return batch.column(column)
 
 
-def _batch_size(part: _Part, group: int, column: str) -> int:
-    """Return how many rows are decoded at once, so that they take about `_BATCH` bytes."""
+def _batch_size(part: _Part, group: int, kind: Any) -> int:
+    """Return how many rows of a column are decoded at once, so that they take about `_BATCH` bytes.
+
+    A list of pixels is decoded by itself: it takes far more memory than it has bytes in the file.
+    """
+    from pyarrow import types
+
+    if types.is_nested(kind) and not types.is_struct(kind):
+        return 1
     about = part.metadata.row_group(group)
-    chunks = [about.column(number) for number in range(about.num_columns)]
-    own = [chunk for chunk in chunks if chunk.path_in_schema.split(".")[0] == column]
-    taken = sum(max(chunk.total_uncompressed_size, _LEVELS * chunk.num_values) for chunk in own)
-    return max(1, min(_MOST_ROWS, int(_BATCH * about.num_rows // max(taken, 1))))
+    return max(1, min(_MOST_ROWS, int(_BATCH * about.num_rows // max(about.total_byte_size, 1))))
 
 
 def _python(array: Any) -> list[Any]:

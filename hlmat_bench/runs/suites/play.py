@@ -104,7 +104,7 @@ def play_suite(plan: Plan, options: PlayOptions, watcher: Watcher) -> dict[str, 
         UsageError: when the suite's folder cannot be written.
     """
     state = _State(options.out, plan)
-    tally = _Tally({run.name: _expected(run) for run in plan.runs}, watcher)
+    tally = _Tally({run.name: expected_samples(run) for run in plan.runs}, watcher)
     outcomes: dict[str, Outcome] = {}
     tally.report()
     for run in plan.runs:
@@ -159,7 +159,7 @@ def _play(run: SuiteRun, options: PlayOptions, progress: Callable[[int, int], No
     )
 
 
-def _expected(run: SuiteRun) -> int:
+def expected_samples(run: SuiteRun) -> int:
     """Return the number of samples of a run, if the task's file or the limit says it; else 0."""
     try:
         published = load_task(run.task).expected.expressions

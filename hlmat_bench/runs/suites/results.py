@@ -12,7 +12,7 @@ from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.runs.suites.definition import SuiteTable
 from hlmat_bench.runs.suites.expansion import Cell, Plan, SuiteRun
 from hlmat_bench.runs.suites.measures import Measure
-from hlmat_bench.runs.suites.play import Outcome
+from hlmat_bench.runs.suites.play import Outcome, expected_samples
 from hlmat_bench.scores.episodes import EpisodeScores
 from hlmat_bench.scores.registry import ScoreValue
 from hlmat_bench.scores.slices import differences
@@ -92,9 +92,21 @@ def _how_much(cells: Sequence[CellResult]) -> list[str]:
         sentences.append(
             f"A MINIATURE: of each task only the first samples were played, {first} at most. It is no result."
         )
+    sentences += _incomplete(cells)
     if failed:
         sentences.append(f"{failed} requests failed for good; their episodes count with the mask they had.")
     return sentences
+
+
+def _incomplete(cells: Sequence[CellResult]) -> list[str]:
+    """Name the tasks of which another number of samples was played than there is, without a limit."""
+    runs = {(cell.cell.run.task, cell.n): cell.cell.run for cell in cells if cell.cell.run and cell.n}
+    parts = [
+        f"{n} of the {whole} samples of {task}"
+        for (task, n), run in sorted(runs.items(), key=lambda item: item[0])
+        if not run.limit and (whole := expected_samples(run)) not in (0, n)
+    ]
+    return [f"The data is not whole: {'; '.join(parts)} were played. Published numbers are of all."] if parts else []
 
 
 def _sources(table: SuiteTable) -> list[str]:

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from hlmat_bench.segmenters.sam.families import SAM, SAM_2, SAM_HQ, VARIANTS, Family
+from hlmat_bench.segmenters.sam.families import EDGETAM, MOBILE_SAM, SAM, SAM_2, SAM_3, SAM_HQ, Family, alike
 
-SAM_1, SIMPLECLICK = "a SAM", "a SimpleClick"
-"""Values of `Known.what` for the two networks that are read from their authors' files."""
+SIMPLECLICK = "a SimpleClick"
+"""The value of `Known.what` for SimpleClick."""
 
 _TensorNames = Mapping[str, Any]
 
@@ -22,27 +22,31 @@ class Known(NamedTuple):
     """A recognised file.
 
     Attributes:
-        what: its content, e.g. ``the original file of a SAM-HQ``.
+        what: its content, e.g. ``a SAM-HQ``.
         advice: a sentence that says what to use instead.
+        family: its family, where the file can be run here as ``checkpoint=`` of a SAM segmenter.
+        size: the `Variant.size` of its image encoder; None where the family has one size.
+        occlusion: its `Variant.occlusion`; None where the file does not show it.
     """
 
     what: str
     advice: str
+    family: Family | None = None
+    size: tuple[int, int] | None = None
+    occlusion: bool | None = None
 
 
-def describe(state: Any, *, other_than: str) -> Known | None:
+def describe(state: Any) -> Known | None:
     """Return the network that the tensors of a checkpoint belong to; None where it is not known.
 
     Args:
         state: tensors by name, unwrapped; for any other value, the answer is None.
-        other_than: the wanted network, ``SAM_1`` or ``SIMPLECLICK``; for this one, the answer is None, too.
     """
     if not isinstance(state, Mapping) or not all(isinstance(name, str) for name in state):
         return None
     for beginnings, known in _RULES:
         if all(any(name.startswith(beginning) for name in state) for beginning in beginnings):
-            found = known(state)
-            return None if found.what == other_than else found
+            return known(state)
     return None
 
 
@@ -55,13 +59,11 @@ def _blocks(state: _TensorNames, encoder: str) -> int:
     return sum(name.startswith(encoder) and name.endswith(".attn.qkv.bias") for name in state)
 
 
-def _name(family: Family, size: tuple[int, int], occlusion: bool | None = None) -> str:
-    """Return the option that loads a variant, e.g. ``samhq_b,pretrained=syscv-community/sam-hq-vit-base``."""
-    fitting = [variant for variant in VARIANTS.values() if variant.family is family and variant.hub_id]
-    alike = [variant for variant in fitting if variant.size == size and variant.occlusion in (None, occlusion)]
-    if alike:
-        return f"{alike[0].name},pretrained={alike[0].hub_id}"
-    return f"{family.any},pretrained=FOLDER, a folder that transformers saved"
+def _read(family: Family, size: tuple[int, int] | None = None, occlusion: bool | None = None, what: str = "") -> Known:
+    """Return the description of a file that can be run here."""
+    named = [variant.name for variant in alike(family, size, occlusion)] or [family.any]
+    advice = f"Give it as checkpoint= of {' or '.join(named)}."
+    return Known(what or f"a {family.name}", advice, family, size, occlusion)
 
 
 def _vit(state: _TensorNames) -> tuple[int, int]:
@@ -69,21 +71,22 @@ def _vit(state: _TensorNames) -> tuple[int, int]:
 
 
 def _sam(state: _TensorNames) -> Known:
-    size = _vit(state)
-    name = next((v.name for v in VARIANTS.values() if v.family is SAM and v.size == size), "sam_b, sam_l or sam_h")
-    return Known(SAM_1, f"Give it as checkpoint= of {name}.")
+    found = _read(SAM, _vit(state))
+    return (
+        found if alike(SAM, found.size) else found._replace(advice="Give it as checkpoint= of sam_b, sam_l or sam_h.")
+    )
 
 
 def _sam_hq(state: _TensorNames) -> Known:
-    return Known("the original file of a SAM-HQ", f"Take the segmenter {_name(SAM_HQ, _vit(state))}.")
+    return _read(SAM_HQ, _vit(state))
 
 
 def _sam_2(state: _TensorNames) -> Known:
-    newer = "no_obj_embed_spatial" in state
     trunk = "image_encoder.trunk."
     size = _width(state, f"{trunk}patch_embed.proj.bias"), _blocks(state, f"{trunk}blocks.")
-    what = f"the original file of a SAM 2{'.1' if newer else ''}"
-    return Known(what, f"Take the segmenter {_name(SAM_2, size, newer)}.")
+    # Only the part for videos shows the release; files without it run as both.
+    newer = "no_obj_embed_spatial" in state if any(name.startswith("memory_") for name in state) else None
+    return _read(SAM_2, size, newer, what=f"a SAM 2{'.1' if newer else ''}")
 
 
 def _of_transformers(state: _TensorNames) -> Known:
@@ -98,28 +101,25 @@ def _fixed(what: str, advice: str) -> Callable[[_TensorNames], Known]:
 
 
 _NOT_READ = "It cannot be run here: take sam_b, or a smaller network such as edgetam or sam2.1_t."
-_SAM_3 = _fixed("the original file of a SAM 3", f"Take the segmenter sam3,pretrained={VARIANTS['sam3'].hub_id}.")
 _BACKBONE = "It contains no segmenter: take the weights of a whole one, such as sam_b."
 
 # Beginnings of tensor names, all of which a file must have, and its network; the first rule that fits counts, so the
 # rules of networks that contain the tensors of others come first.
 _RULES: tuple[tuple[tuple[str, ...], Callable[[_TensorNames], Known]], ...] = (
-    (("sam_mask_decoder.hf_token",), _fixed("the original file of an HQ-SAM 2", _NOT_READ)),
+    (("sam_mask_decoder.hf_token",), _fixed("an HQ-SAM 2", _NOT_READ)),
     (("image_encoder.patch_embed.seq.", "mask_decoder.hf_token"), _fixed("a Light HQ-SAM", _NOT_READ)),
     (("image_encoder.", "mask_decoder.hf_token"), _sam_hq),
     (("hf_token.", "hf_mlp."), _fixed("the mask decoder of a SAM-HQ alone", "Take the weights of the whole SAM-HQ.")),
-    (
-        ("image_encoder.trunk.body.",),
-        _fixed(
-            "the original file of an EdgeTAM", f"Take the segmenter edgetam,pretrained={VARIANTS['edgetam'].hub_id}."
-        ),
-    ),
+    (("image_encoder.trunk.body.",), lambda state: _read(EDGETAM, what="an EdgeTAM")),
     (("image_encoder.trunk.pos_embed_window",), _sam_2),
     (("image_encoder.trunk.", "memory_attention."), _fixed("a SAM 2 with another image encoder", _NOT_READ)),
-    (("detector.", "tracker."), _SAM_3),
-    (("detector.backbone.vision_backbone.",), _SAM_3),
+    (("detector.", "tracker."), lambda state: _read(SAM_3)),
+    (
+        ("detector.backbone.vision_backbone.",),
+        _fixed("the detector of a SAM 3 alone", "Take the weights of the whole SAM 3."),
+    ),
     (("mask_decoder.final_output_upscaling_layers.",), _fixed("an EfficientSAM", _NOT_READ)),
-    (("image_encoder.patch_embed.seq.", "mask_decoder."), _fixed("a MobileSAM", _NOT_READ)),
+    (("image_encoder.patch_embed.seq.", "mask_decoder."), lambda state: _read(MOBILE_SAM)),
     (("image_encoder.backbone.input_stem.",), _fixed("an EfficientViT-SAM", _NOT_READ)),
     (("image_encoder.blocks.0.Adapter.",), _fixed("a SAM with adapter layers, such as SAM-Med2D", _NOT_READ)),
     (("vision_encoder.",), _of_transformers),

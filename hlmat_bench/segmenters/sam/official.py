@@ -150,6 +150,7 @@ class Network(Protocol):
         mask_side: L.
         files: the checkpoint's file or folder.
         wrapping: the wrapping of its tensors, see `hlmat_bench.core.networks.weights.unwrapped`.
+        original: what the authors' own file holds, where it is read into a network of another package; else empty.
         device: the device that it runs on.
         dtype: number type of the image encoder.
     """
@@ -160,6 +161,7 @@ class Network(Protocol):
     mask_side: int
     files: Path
     wrapping: str
+    original: str
     device: torch.device
     dtype: torch.dtype
 
@@ -177,21 +179,27 @@ class Network(Protocol):
 
 
 class OfficialNetwork:
-    """SAM through the package segment-anything. Only the image encoder runs in ``dtype``."""
+    """A network of the package segment-anything with its weights. Only the image encoder runs in ``dtype``.
 
-    family = SAM
+    Args:
+        family: its family.
+        sam: the network.
+        files: the checkpoint's file.
+        wrapping: the wrapping of its tensors.
+        device: the device that it runs on.
+        dtype: number type of the image encoder.
+    """
+
     library = "segment-anything"
+    original = ""
 
-    def __init__(self, architecture: SamArchitecture, file: str, device: torch.device, dtype: torch.dtype) -> None:
-        what = f"SAM {architecture.name}"
-        self.files = weights.checkpoint_file(file, what=what, source=architecture.source)
-        self.square = SAM.square(architecture.input_size)
-        self.device, self.dtype = device, dtype
-        self._sam = build(architecture)
-        state, self.wrapping = weights.unwrapped(weights.load(self.files))
-        _check_state(state, self._sam.state_dict(), architecture, self.files)
-        self._sam.load_state_dict(state)
-        self._sam.eval().to(device).image_encoder.to(dtype)
+    def __init__(
+        self, family: Family, sam: Any, files: Path, wrapping: str, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        self.family, self.files, self.wrapping, self.device, self.dtype = family, files, wrapping, device, dtype
+        self._sam = sam.eval().to(device)
+        self._sam.image_encoder.to(dtype)
+        self.square = family.square(sam.prompt_encoder.input_image_size[0])
         self.mask_side: int = self._sam.prompt_encoder.mask_input_size[0]
         self._positions = self._sam.prompt_encoder.get_dense_pe().detach()
 
@@ -213,8 +221,24 @@ class OfficialNetwork:
         return logits, scores
 
 
-def build(architecture: SamArchitecture) -> Any:
-    """Return the official network with random weights."""
+def load(architecture: SamArchitecture, file: str, device: torch.device, dtype: torch.dtype) -> OfficialNetwork:
+    """Return SAM with the weights of one of its authors' files.
+
+    Raises:
+        UsageError: when the file does not exist, is damaged, or holds anything but this SAM.
+    """
+    path = weights.checkpoint_file(file, what=f"SAM {architecture.name}", source=architecture.source)
+    state, wrapping = weights.unwrapped(weights.load(path))
+    if (known := known_checkpoints.describe(state)) and known.family is not SAM:
+        raise UsageError(f"{path} is no checkpoint of SAM {architecture.name}: it is {known.what}. {known.advice}")
+    sam = build(architecture)
+    _check_state(state, sam.state_dict(), architecture, path)
+    sam.load_state_dict(state)
+    return OfficialNetwork(SAM, sam, path, wrapping, device, dtype)
+
+
+def build(architecture: SamArchitecture, encoder: Any = None) -> Any:
+    """Return the official network with random weights, with its own image encoder or another one."""
     import torch
     from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, TwoWayTransformer
     from segment_anything.modeling import Sam as Official
@@ -222,7 +246,8 @@ def build(architecture: SamArchitecture) -> Any:
     a, patch = architecture, 16
     grid = a.input_size // patch
     return Official(
-        image_encoder=ImageEncoderViT(
+        image_encoder=encoder
+        or ImageEncoderViT(
             img_size=a.input_size,
             patch_size=patch,
             embed_dim=a.width,
@@ -258,8 +283,6 @@ def build(architecture: SamArchitecture) -> Any:
 
 def _check_state(state: Any, expected: Mapping[str, Any], architecture: SamArchitecture, file: Path) -> None:
     """Raise `UsageError` unless a loaded checkpoint contains exactly the expected tensors."""
-    if known := known_checkpoints.describe(state, other_than=known_checkpoints.SAM_1):
-        raise UsageError(f"{file} is no checkpoint of SAM {architecture.name}: it is {known.what}. {known.advice}")
     if not isinstance(state, dict) or not all(
         isinstance(name, str) and hasattr(value, "shape") for name, value in state.items()
     ):

@@ -79,6 +79,8 @@ class SamSegmenter:
             "threshold": 0.0,
             "logit_feedback": self.feedback,
             **({"unwrapped": self.network.wrapping} if self.network.wrapping else {}),
+            **({"corrected": self.network.family.corrected} if self.network.family.corrected else {}),
+            **({"original_file": self.network.original} if self.network.original else {}),
         }
 
     def _encoder(self) -> dict[str, Any]:

@@ -3,46 +3,58 @@
 from __future__ import annotations
 
 import importlib
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.networks import weights
-from hlmat_bench.segmenters.sam.families import FAMILIES, SAM, SAM_HQ, VARIANTS, Family, Variant, encoder_size
+from hlmat_bench.segmenters.sam.families import FAMILIES, SAM, SAM_HQ, Family, Variant, alike, encoder_size
 from hlmat_bench.segmenters.sam.official import Features, Prompt
 
 if TYPE_CHECKING:
     import torch
 
 
+class LoadedModel(NamedTuple):
+    """A network of transformers with its weights.
+
+    Attributes:
+        model: the network, on the CPU in float32.
+        files: the file or folder of its weights.
+        wrapping: the wrapping of its tensors, see `hlmat_bench.core.networks.weights.unwrapped`.
+        original: what the authors' own file holds, e.g. ``"a SAM 2.1"``; empty for the files of transformers.
+    """
+
+    model: Any
+    files: Path
+    wrapping: str = ""
+    original: str = ""
+
+
 class TransformersNetwork:
     """A SAM of any family; see `hlmat_bench.segmenters.sam.official.Network`.
 
     Args:
-        variant: the variant to load; one without a size loads any of the family.
-        pretrained: a folder that transformers saved, or an id of the Hugging Face hub.
+        family: its family.
+        loaded: the network with its weights.
         device: the device that it runs on.
         dtype: number type of the image encoder.
-        advice: a sentence that says where to get the weights; by default `Variant.source`.
-
-    Raises:
-        UsageError: when the weights do not exist, are damaged, or belong to another network.
     """
 
     library = "transformers"
-    wrapping = ""
 
-    def __init__(
-        self, variant: Variant, pretrained: str, device: torch.device, dtype: torch.dtype, advice: str | None = None
-    ) -> None:
-        self.family, self.device, self.dtype = variant.family, device, dtype
-        self._model, self.files = _from_pretrained(variant, pretrained, advice or variant.source)
+    def __init__(self, family: Family, loaded: LoadedModel, device: torch.device, dtype: torch.dtype) -> None:
+        self.family, self.device, self.dtype = family, device, dtype
+        self._model, self.files, self.wrapping, self.original = loaded
         prompts = self._model.config.prompt_encoder_config
         self.square = self.family.square(prompts.image_size)
         self.mask_side: int = 4 * prompts.image_size // prompts.patch_size
         self._model.eval().to(device)
         _encode_in(dtype, self._model.vision_encoder)
+        if family is SAM_HQ:
+            _upscale_what_the_decoder_made(self._model.mask_decoder)
 
     def encode(self, pixels: torch.Tensor) -> Features:
         """See `hlmat_bench.segmenters.sam.official.Network.encode`."""
@@ -77,6 +89,25 @@ def _encode_in(dtype: torch.dtype, encoder: Any) -> None:
     encoder.register_forward_hook(_give_float32)
 
 
+def _upscale_what_the_decoder_made(decoder: Any) -> None:
+    """Let the mask decoder of a SAM-HQ upscale the image features that its own transformer returns.
+
+    transformers (4.52 to 5.24) drops them and upscales those that went in, with rows and columns exchanged, so that the
+    masks are not those of the authors' network (``MaskDecoderHQ.predict_masks`` in
+    ``segment_anything/modeling/mask_decoder_hq.py`` of SysCV/sam-hq, commit fb181f8).
+    """
+    made = threading.local()  # sessions decode in several threads
+
+    def keep(module: Any, arguments: Any, output: tuple[Any, Any]) -> None:
+        made.features = output[1]  # (B, P, H * W, C)
+
+    def replace(module: Any, arguments: tuple[Any]) -> tuple[Any]:
+        return (made.features.transpose(2, 3).reshape(arguments[0].shape),)
+
+    decoder.transformer.register_forward_hook(keep)
+    decoder.upscale_conv1.register_forward_pre_hook(replace)
+
+
 def _give_float32(module: Any, arguments: Any, output: dict[str, Any]) -> None:
     """Convert the tensors and lists of tensors that the decoder reads from the encoder's output to float32."""
     for name in ("last_hidden_state", "intermediate_embeddings", "fpn_hidden_states"):
@@ -87,8 +118,18 @@ def _give_float32(module: Any, arguments: Any, output: dict[str, Any]) -> None:
             output[name] = value.float()
 
 
-def _from_pretrained(variant: Variant, pretrained: str, advice: str) -> tuple[Any, Path]:
-    """Load a network; return it and the folder of its files."""
+def from_pretrained(variant: Variant, pretrained: str, advice: str | None = None) -> LoadedModel:
+    """Return the network of a folder that transformers saved, or of an id of the Hugging Face hub.
+
+    Args:
+        variant: the variant to load; one without a size loads any of the family.
+        pretrained: the folder or id.
+        advice: a sentence that says where to get the weights; by default `Variant.source`.
+
+    Raises:
+        UsageError: when the weights do not exist, are damaged, or belong to another network.
+    """
+    advice = advice or variant.source
     library = importlib.import_module("transformers")  # parts of it are not typed
     source = str(weights.pretrained_folder(pretrained) or pretrained)
     with weights.reading(pretrained, advice):
@@ -101,7 +142,7 @@ def _from_pretrained(variant: Variant, pretrained: str, advice: str) -> tuple[An
         _check_variant(written, config, variant, pretrained)
         model: Callable[..., Any] = getattr(library, variant.family.model)
         made = weights.from_pretrained(model, source, config=config, dtype="float32", attn_implementation="sdpa")
-        return made, weights.snapshot(source)
+        return LoadedModel(made, weights.snapshot(source))
 
 
 def _check_family(written: Mapping[str, Any], wanted: Family, where: str, advice: str) -> None:
@@ -122,11 +163,7 @@ def _check_variant(written: Mapping[str, Any], config: Any, wanted: Variant, whe
     size, occlusion = encoder_size(config), written.get("enable_occlusion_spatial_embedding")
     if size == wanted.size and (None in (occlusion, wanted.occlusion) or occlusion == wanted.occlusion):
         return
-    fitting = [
-        other.name
-        for other in VARIANTS.values()
-        if other.family is wanted.family and other.size == size and occlusion in (None, other.occlusion)
-    ]
+    fitting = [other.name for other in alike(wanted.family, size, occlusion)]
     raise UsageError(
         f"{where} holds a {wanted.family.name} other than {wanted.name}: "
         f"name the segmenter {' or '.join(fitting) or wanted.family.any}."

@@ -144,7 +144,8 @@ def read(name: str, file: Path) -> Contents:
 
 def _known(state: Any) -> Known | None:
     """Return the other network that tensors belong to; None for SimpleClick or an unknown network."""
-    return describe(state, other_than=SIMPLECLICK)
+    known = describe(state)
+    return None if known and known.what == SIMPLECLICK else known
 
 
 def check_fit(tensors: NamedTensors, expected: NamedTensors, file: Path, name: str) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hlmat_bench.core.networks.device import seeded
 from hlmat_bench.segmenters.sam.official import SamArchitecture, build
+from hlmat_bench.segmenters.sam.original_names import SAM, renamed, with_shared_positions
 from hlmat_bench.testing.tiny import transformers
 
 TINY_SAM = SamArchitecture(
@@ -58,7 +57,7 @@ def tiny_sam(folder: Path, *, seed: int = 0) -> TinySam:
     tiny = TinySam(folder / "sam_tiny.pth", folder / "sam_tiny")
     folder.mkdir(parents=True, exist_ok=True)
     torch.save(sam.state_dict(), tiny.checkpoint)
-    model.load_state_dict(_renamed(sam.state_dict()))
+    model.load_state_dict(with_shared_positions(renamed(sam.state_dict(), SAM)))
     model.save_pretrained(tiny.pretrained)
     return tiny
 
@@ -83,41 +82,3 @@ def _sam_config(a: SamArchitecture) -> Any:
             "iou_head_hidden_dim": a.score_hidden,
         },
     )
-
-
-# The names in transformers for the parts of the official network.
-_SAM_NAMES = (
-    (r"^image_encoder", "vision_encoder"),
-    (r"patch_embed\.proj", "patch_embed.projection"),
-    (r"\.blocks\.", ".layers."),
-    (r"neck\.0", "neck.conv1"),
-    (r"neck\.1", "neck.layer_norm1"),
-    (r"neck\.2", "neck.conv2"),
-    (r"neck\.3", "neck.layer_norm2"),
-    (r"\.norm(\d)", r".layer_norm\1"),
-    (r"norm_final_attn", "layer_norm_final_attn"),
-    (r"mask_downscaling\.0", "mask_embed.conv1"),
-    (r"mask_downscaling\.1", "mask_embed.layer_norm1"),
-    (r"mask_downscaling\.3", "mask_embed.conv2"),
-    (r"mask_downscaling\.4", "mask_embed.layer_norm2"),
-    (r"mask_downscaling\.6", "mask_embed.conv3"),
-    (r"point_embeddings", "point_embed"),
-    (r"pe_layer\.positional_encoding_gaussian_matrix", "shared_embedding.positional_embedding"),
-    (r"output_upscaling\.0", "upscale_conv1"),
-    (r"output_upscaling\.1", "upscale_layer_norm"),
-    (r"output_upscaling\.3", "upscale_conv2"),
-    (r"(head|mlps\.\d)\.layers\.0", r"\1.proj_in"),
-    (r"(head|mlps\.\d)\.layers\.2", r"\1.proj_out"),
-    (r"(head|mlps\.\d)\.layers\.1", r"\1.layers.0"),
-)
-
-
-def _renamed(state: Mapping[str, Any]) -> dict[str, Any]:
-    renamed = {}
-    for name, tensor in state.items():
-        for pattern, replacement in _SAM_NAMES:
-            name = re.sub(pattern, replacement, name)
-        renamed[name] = tensor
-    shared = "shared_embedding.positional_embedding"
-    renamed[f"shared_image_{shared.removeprefix('shared_')}"] = renamed[f"prompt_encoder.{shared}"]
-    return renamed

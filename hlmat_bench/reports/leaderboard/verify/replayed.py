@@ -19,7 +19,7 @@ from hlmat_bench.runs.executors import Progress
 from hlmat_bench.runs.replay import ReplayedStep, replayed, tolerance
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.runs.shards import select_samples
-from hlmat_bench.runs.task_kinds import Generated
+from hlmat_bench.runs.task_kinds import generated_masks
 
 #: By the initial states that take something from elsewhere: what is taken, which nobody can make again here.
 _TAKEN = {"box-from": "boxes", "mask-from": "masks", "masks": "masks"}
@@ -56,15 +56,15 @@ def check(
         yield from found
         return
 
-    share, generated = tolerance(entry.manifest.segmenter), Generated(task.refinement, source, every)
+    share, generated = tolerance(entry.manifest.segmenter), generated_masks(task, source, every)
 
     def faithful() -> Iterator[Episode]:
         """Yield the episodes whose truth and expression are the data's, and whose given mask is the task's."""
         for number, episode in enumerate(run.episodes(), 1):
             sample = samples[episode.sample_id]
             others = _data(episode, sample, source)
-            if not others and episode.initial["kind"] == "generated":
-                made = generated.mask(sample, source.image(sample), source.truth(sample), segmenter)
+            if not others and (making := generated.get(episode.initial["kind"])) is not None:
+                made = making.mask(sample, source.image(sample), source.truth(sample), segmenter)
                 others = list(_beginning(episode, made, share))
             found.extend(others)
             if not others:

@@ -55,8 +55,9 @@ class Rules:
             self._stopping = StopSettings(**protocol.get("stop") or {})
             self._annotator = AnnotatorSettings(**protocol.get("annotator") or {})
             self._points = PointFormat(**manifest.points)
+            self._varied = shares_of(self._initial) if self._initial.startswith("varied=") else {}
         except (TypeError, ValueError) as error:
-            raise UsageError(f"The manifest's points or stop are none: {error}.") from error
+            raise UsageError(f"The manifest's points, stop, annotator or initial are none: {error}.") from error
 
     def check(self, episode: Episode) -> Iterator[Mismatch]:
         """Yield what is against the rules, with its place."""
@@ -80,7 +81,7 @@ class Rules:
         mask, box = begin["mask"], begin.get("box")
         if episode.error is not None and begin["kind"] == "empty":
             kind = "empty"  # the model could not be asked for its box
-        if kind == "varied" and begin["kind"] in self._varied():
+        if kind == "varied" and begin["kind"] in self._varied:
             kind = begin["kind"]
         if begin["kind"] != kind:
             yield Mismatch(
@@ -93,10 +94,6 @@ class Rules:
             return
         if (found := self._box(episode, kind)) != box:
             yield Mismatch(at(episode.sample_id, 0, "box"), f"says {box}, but {found} is found")
-
-    def _varied(self) -> set[str]:
-        """Return the kinds of initial states that a run of varied ones has; points are one of the generated masks."""
-        return {"generated" if name == "points" else name for name in shares_of(self._initial)}
 
     def _box(self, episode: Episode, kind: str) -> list[int] | None:
         """Return the box that an episode of this kind begins with."""

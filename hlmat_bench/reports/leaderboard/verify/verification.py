@@ -63,8 +63,8 @@ def verify(entry: BoardEntry, evidence: Evidence) -> Verdict:
 def _replayed(entry: BoardEntry, run: Run, evidence: Evidence, named: str) -> Verdict:
     manifest = entry.manifest
     segmenter = make_segmenter(named)
-    named = evidence.task or hub_task_of(manifest.task.name, manifest.task.source) or manifest.task.name
-    task = load_task(named)
+    task_name = evidence.task or hub_task_of(manifest.task.name, manifest.task.source) or manifest.task.name
+    task = load_task(task_name)
     source = task.source(evidence.data_root, seed=manifest.seed)
     found = _first(replayed.check(entry, run, task, source, segmenter, evidence.progress))
     notes = list(replayed.notes(entry, segmenter))
@@ -75,7 +75,7 @@ def _replayed(entry: BoardEntry, run: Run, evidence: Evidence, named: str) -> Ve
         evidence.model,
         named,
         evidence.scratch,
-        task=named,
+        task=task_name,
         data_root=evidence.data_root,
         progress=evidence.progress,
     )
