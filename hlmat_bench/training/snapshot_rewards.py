@@ -227,14 +227,14 @@ class SnapshotRewards:
         """
         restored = self._restored(state)
         with restored.lock:
-            restored.session.restore(restored.saved)
+            restored.session.restore(restored.saved, forget=True)
             return restored.session.step(reply)
 
     def request(self, state: Snapshot | str | Mapping[str, Any]) -> Request:
         """Return what the policy sees in a state; see `ClickSession.request`."""
         restored = self._restored(state)
         with restored.lock:
-            restored.session.restore(restored.saved)
+            restored.session.restore(restored.saved, forget=True)
             return restored.session.request()
 
     def _restored(self, state: Snapshot | str | Mapping[str, Any]) -> _Restored:

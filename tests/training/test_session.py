@@ -120,6 +120,18 @@ def test_a_state_is_saved_and_restored(options: dict[str, Any]) -> None:
         assert facts(searching.record()) == facts(straight.record())
 
 
+@pytest.mark.parametrize("forget", [False, True])
+def test_what_a_detour_cost_stays_in_the_record_unless_it_is_forgotten(options: dict[str, Any], forget: bool) -> None:
+    session = SessionSettings.of(options).open().open(0)
+    saved = session.save()
+    for _ in range(3):
+        session.step(Reply("Positive point: (100, 100)", tokens_in=10, tokens_out=5, cost=1.0))
+        session.restore(saved, forget=forget)
+    session.step(Reply("Finish", tokens_in=10, tokens_out=5, cost=1.0))
+    [step] = session.record().steps
+    assert (step.cost, step.tokens["in"]) == ((1.0, 10) if forget else (4.0, 40))
+
+
 def test_the_end_of_a_conversation_pays_what_is_due_at_the_end(options: dict[str, Any]) -> None:
     pool = SessionSettings.of({**options, "rewards": {"gain": 1, "final_iou": 2, "turns": 1, "placement": 1}}).open()
     session = pool.open(0)
