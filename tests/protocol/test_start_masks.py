@@ -142,7 +142,8 @@ def mask_prompt(mask: np.ndarray, side: int, low: int, *, stretched: bool) -> to
     return torch.from_numpy(resized(square, low, low))[None, None]
 
 
-@pytest.mark.parametrize("family", LATER)
+# transformers' own decoder of SAM-HQ makes other masks: tests/segmenters/test_original_files.py.
+@pytest.mark.parametrize("family", [family for family in LATER if family != "samhq"])
 @pytest.mark.parametrize("shape", [(60, 100), (130, 90)])
 def test_sam_gives_the_masks_of_plain_transformers(
     family: str, shape: tuple[int, int], folders: dict[str, Path], made: dict[str, Any]

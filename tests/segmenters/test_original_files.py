@@ -8,10 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from hlmat_bench.clicks import Click
 from hlmat_bench.protocol import plugins
+from hlmat_bench.segmenters.sam import original_files
+from hlmat_bench.segmenters.sam.families import VARIANTS
 from tests.support.original_weights import FOLDER, hollow, picture, prompts, seeded, shapes_of
 from tests.support.refusals import refused
 
@@ -120,7 +124,29 @@ def test_a_size_that_no_author_published_is_refused(tmp_path: Path) -> None:
     assert "a SAM 2.1 other than sam2.1_t: name the segmenter sam2." in complaint("sam2.1_t", path)
 
 
+@settings(max_examples=40)
+@given(data=st.data())
+def test_a_file_with_a_tensor_of_another_shape_is_refused_in_a_sentence(
+    data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    shapes = shapes_of("reduced_sam_hq.pth")
+    name = data.draw(st.sampled_from(sorted(shapes)))
+    shape = data.draw(st.lists(st.integers(0, 40), max_size=4).map(tuple).filter(lambda one: one != shapes[name]))
+    path = written(tmp_path_factory.mktemp("odd"), "odd.pth", hollow(shapes | {name: shape}))
+    assert str(path) in complaint("samhq", path)
+
+
 # Other forms of the same weights
+
+
+def test_the_folder_of_transformers_with_the_same_weights_gives_the_same_masks(tmp_path: Path) -> None:
+    file, name, side = RECORDED["samhq"]
+    path = written(tmp_path, file, seeded(shapes_of(file)))
+    original_files.load(VARIANTS[name], str(path)).model.save_pretrained(tmp_path / "saved")
+    saved = plugins.build("segmenter", name, {"pretrained": str(tmp_path / "saved"), "device": "cpu"})
+    sessions = [one.open(picture(side)) for one in (made(name, path), saved)]
+    for clicks in ([Click(True, 60, 50)], [Click(True, 60, 50), Click(False, 10, 20)]):
+        np.testing.assert_array_equal(*(session.predict(clicks) for session in sessions))
 
 
 def test_a_file_of_safetensors_with_half_numbers_and_no_part_for_videos_is_read(tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ def _fixed(what: str, advice: str) -> Callable[[_TensorNames], Known]:
     return lambda state: Known(what, advice)
 
 
-_NOT_READ = "It cannot be run here: take sam_b, or a smaller network such as edgetam or sam2.1_t."
+_NOT_READ = "It cannot be run here: take sam_b, or a smaller network such as mobilesam or sam2.1_t."
 _BACKBONE = "It contains no segmenter: take the weights of a whole one, such as sam_b."
 
 # Beginnings of tensor names, all of which a file must have, and its network; the first rule that fits counts, so the

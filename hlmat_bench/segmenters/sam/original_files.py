@@ -63,9 +63,11 @@ def load(variant: Variant, checkpoint: str) -> LoadedModel:
     if written is None:
         raise UsageError(f"{file} is {known.what} of no official size, which cannot be read. {variant.source}")
     library = importlib.import_module("transformers")  # parts of it are not typed
-    config = getattr(library, variant.family.config)(**written)
     model = getattr(library, variant.family.model)
-    tensors = _fitted(state, made, _shapes(model, config), f"{file} looks like {known.what}, but")
+    with weights.reading(str(file), variant.source):  # numbers in a file may contradict each other
+        config = getattr(library, variant.family.config)(**written)
+        places = _shapes(model, config)
+    tensors = _fitted(state, made, places, f"{file} looks like {known.what}, but")
     del state
     network = model.from_pretrained(
         None, config=config, state_dict=tensors, dtype="float32", attn_implementation="sdpa"

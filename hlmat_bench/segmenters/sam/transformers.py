@@ -92,7 +92,7 @@ def _encode_in(dtype: torch.dtype, encoder: Any) -> None:
 def _upscale_what_the_decoder_made(decoder: Any) -> None:
     """Let the mask decoder of a SAM-HQ upscale the image features that its own transformer returns.
 
-    transformers (4.52 to 5.24) drops them and upscales those that went in, with rows and columns exchanged, so that the
+    transformers 5.24 drops them and upscales those that went in, with rows and columns exchanged, so that the
     masks are not those of the authors' network (``MaskDecoderHQ.predict_masks`` in
     ``segment_anything/modeling/mask_decoder_hq.py`` of SysCV/sam-hq, commit fb181f8).
     """
