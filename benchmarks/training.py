@@ -81,7 +81,7 @@ def main() -> None:
         generator = np.random.default_rng(0)
         said = [f"Positive point: ({x}, {y})" for x, y in generator.integers(0, 640, (len(states), 2)).tolist()]
         one = [(state, reply) for state, reply in zip(states, said, strict=True)]
-        rewards = SnapshotRewards()
+        rewards = SnapshotRewards(own_files=True)
         _report("one reply to each state", len(one), lambda: [rewards.play(*each) for each in one])
         group = [(state, reply) for state, reply in one for _ in range(options.replies)]
         _report(f"{options.replies} replies to each state", len(group), lambda: [rewards.play(*each) for each in group])

@@ -11,8 +11,10 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from hlmat_bench.actions import NO_OBJECT
 from hlmat_bench.core.errors import HlmatError, UsageError
 from hlmat_bench.core.types import Image
+from hlmat_bench.data.tasks import load_task
 from hlmat_bench.points import PointFormat
 from hlmat_bench.points.syntaxes import SYNTAXES
 from hlmat_bench.training.pool import SessionPool, SessionSettings
@@ -27,7 +29,10 @@ Call the tool click with the one click that improves the mask most: a positive c
 not painted, or a negative click on a painted part that does not belong to the object.
 {coordinates}
 You are then shown the new mask. If the mask covers the object and nothing else, call the tool stop.
-{history}"""
+"""
+#: What it is told besides where a sample may have no object, and at the end.
+_NO_OBJECT = "If there is no such object in the image, call the tool no_object.\n"
+_HISTORY = "{history}"
 
 OVER = "The annotation is finished. Call no more tools."
 
@@ -58,9 +63,19 @@ class Turn:
         return [*images, {"type": "text", "text": self.text}]
 
 
+def offers_none(settings: SessionSettings) -> bool:
+    """Tell whether samples may have no object, by these settings or by the task.
+
+    Raises:
+        UsageError: when there is no such task.
+    """
+    return bool(settings.settings.get("no_target", load_task(settings.task).protocol.get("no_target")))
+
+
 def tool_settings(settings: SessionSettings) -> SessionSettings:
     """Return settings with a prompt for tools, unless they have a prompt of their own."""
-    return settings.model_copy(update={"settings": {"prompt": TOOL_PROMPT, **settings.settings}})
+    prompt = TOOL_PROMPT + (_NO_OBJECT if offers_none(settings) else "") + _HISTORY
+    return settings.model_copy(update={"settings": {"prompt": prompt, **settings.settings}})
 
 
 def written(points: PointFormat, x: object, y: object, positive: object) -> str:
@@ -113,6 +128,10 @@ class Conversation:
     def stop(self) -> Turn:
         """Say that the mask is complete."""
         return self.tool("Finish")
+
+    def no_object(self) -> Turn:
+        """Say that there is no such object."""
+        return self.tool(self.session.state.settings.no_target_reply or NO_OBJECT)
 
     def tool(self, reply: str) -> Turn:
         """Take a reply, and return in short what it came to, with the image where the mask was drawn anew."""

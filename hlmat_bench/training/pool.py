@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Awaitable, Mapping, Sequence
@@ -11,17 +12,19 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from hlmat_bench.core.errors import UsageError, unknown
 from hlmat_bench.core.samples import Sample, Truth
 from hlmat_bench.core.types import Image
 from hlmat_bench.core.validation import Strict, validated
+from hlmat_bench.data.hub_tasks import is_hub_task
+from hlmat_bench.data.tasks import is_path
 from hlmat_bench.models.catalog import Catalog
 from hlmat_bench.points import PointFormat
 from hlmat_bench.points.resize import Resize
 from hlmat_bench.protocol import plugins
-from hlmat_bench.protocol.interfaces import Reply, Request
+from hlmat_bench.protocol.interfaces import Reply, Request, Segmenter
 from hlmat_bench.protocol.loop import Play
 from hlmat_bench.protocol.policies import DeclaredFormat
 from hlmat_bench.protocol.state import EpisodeState
@@ -33,6 +36,8 @@ from hlmat_bench.training.session import ClickSession
 
 #: Images, with their ground truths, that a pool keeps decoded: the sessions of one image follow each other.
 _KEPT_IMAGES = 16
+#: Pools that a process keeps: data sets for training may be mixed from many tasks.
+_MOST_SHARED = 32
 
 
 class SessionSettings(Strict):
@@ -66,6 +71,11 @@ class SessionSettings(Strict):
     )
     rewards: str | dict[str, Any] = Field("gain", description="The name of a reward, or the weights of its parts.")
 
+    @field_validator("task", "segmenter", "data_root", "catalog", "embedding_cache", mode="before")
+    @classmethod
+    def _path_as_text(cls, value: Any) -> Any:
+        return os.fspath(value) if isinstance(value, os.PathLike) else value
+
     @staticmethod
     def of(value: SessionSettings | Mapping[str, Any]) -> SessionSettings:
         """Return settings for their JSON values.
@@ -77,8 +87,17 @@ class SessionSettings(Strict):
             return value
         return validated(SessionSettings, dict(value), "the environment", what="setting")
 
-    def open(self) -> SessionPool:
+    def files(self) -> dict[str, str]:
+        """Return the settings that name a file which can hold code, where there are such: ``task``, ``segmenter``."""
+        named = {"task": self.task} if is_path(self.task) and not is_hub_task(self.task) else {}
+        path = self.segmenter.partition(",")[0].partition(":")[0]
+        return named | ({"segmenter": self.segmenter} if path.endswith(".py") else {})
+
+    def open(self, segmenter: Segmenter | None = None) -> SessionPool:
         """Open the task and the segmenter.
+
+        Args:
+            segmenter: the segmenter itself, in place of the one that is named.
 
         Raises:
             UsageError: when a part cannot be opened, or the parts do not fit together.
@@ -102,7 +121,7 @@ class SessionSettings(Strict):
             embedding_cache=self.embedding_cache,
             settings={**(chosen.settings if chosen else {}), **self.settings},
         )
-        return SessionPool(spec.open(learner), RewardSettings.of(self.rewards), self)
+        return SessionPool(spec.open(learner, segmenter=segmenter), RewardSettings.of(self.rewards), self)
 
     def shared(self) -> SessionPool:
         """Return the pool of these settings in this process: task and segmenter are opened once, whatever the rewards.
@@ -115,11 +134,14 @@ class SessionSettings(Strict):
         with _OPENING:
             if name not in _SHARED:
                 _SHARED[name] = self.open() if self == bare else bare.shared().rewarding(self)
+            _SHARED.move_to_end(name)
+            while len(_SHARED) > _MOST_SHARED:
+                _SHARED.popitem(last=False)
             return _SHARED[name]
 
 
 _OPENING = threading.RLock()
-_SHARED: dict[str, SessionPool] = {}
+_SHARED: OrderedDict[str, SessionPool] = OrderedDict()
 
 
 @dataclass(slots=True)

@@ -22,10 +22,13 @@ from pydantic import ConfigDict, Field, model_validator
 
 from hlmat_bench.actions import Action
 from hlmat_bench.core import masks
-from hlmat_bench.core.errors import unknown
+from hlmat_bench.core.errors import UsageError, unknown
 from hlmat_bench.core.validation import Strict, validated
 from hlmat_bench.protocol.records import Episode
 from hlmat_bench.scores.outcomes import ClickPlace
+
+#: The actions that end an episode: the mask is complete, or there is no such object.
+_ENDS = ("stop", "none")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,9 @@ class RewardSettings(Strict):
         description="1 for a positive click on a missed pixel of the object or a negative click on a pixel too many, "
         "-1 for any other click, 0 for other replies (IBISAgent).",
     )
-    turns: float = Field(0.0, description="-1 for each step but a stop: its cost (MedSAM-Agent).")
+    turns: float = Field(
+        0.0, description="-1 for each step that does not end the episode by itself: its cost (MedSAM-Agent)."
+    )
     length: float = Field(
         0.0,
         description="1 up to optimal_steps, then -0.2 for each further step (IBISAgent).",
@@ -91,7 +96,7 @@ class RewardSettings(Strict):
     finish: float = Field(
         0.0,
         description="At the end, 1 for a stop after a click or a box, 0.5 for one of both, else 0: the format reward "
-        "of MedSAM-Agent.",
+        "of MedSAM-Agent. The answer that there is no object counts as both.",
     )
     quality: float = Field(
         0.0,
@@ -127,6 +132,24 @@ class RewardSettings(Strict):
                 raise unknown("reward", value, NAMED, f"There are {', '.join(NAMED)}, or weights such as gain: 1.")
             value = NAMED[value]
         return validated(RewardSettings, value, "the reward", what="part")
+
+    @staticmethod
+    def parse(words: Sequence[str]) -> str | dict[str, float]:
+        """Return the reward that words of a command line name: a name in `NAMED`, or weights such as ``gain=1``.
+
+        Raises:
+            UsageError: for a word that is neither, or where a name stands beside others.
+        """
+        if len(words) == 1 and "=" not in words[0]:
+            return words[0]
+        weights = {}
+        for word in words:
+            name, _, weight = word.partition("=")
+            try:
+                weights[name] = float(weight)
+            except ValueError:
+                raise UsageError(f"The reward {word!r} should look like gain=1, or be one name alone.") from None
+        return weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +232,7 @@ def _placement(progress: Progress, settings: RewardSettings) -> float:
 
 
 def _turns(progress: Progress, settings: RewardSettings) -> float:
-    return -1.0 if progress.actions and progress.actions[-1].kind != "stop" else 0.0
+    return -1.0 if progress.actions and progress.actions[-1].kind not in _ENDS else 0.0
 
 
 def _length(progress: Progress, settings: RewardSettings) -> float:
@@ -230,8 +253,8 @@ def _overshoot(progress: Progress, settings: RewardSettings) -> float:
 def _finish(progress: Progress, settings: RewardSettings) -> float:
     if not progress.over:
         return 0.0
-    stopped = bool(progress.actions) and progress.actions[-1].kind == "stop"
-    return 0.5 * stopped + 0.5 * any(action.kind in ("click", "box") for action in progress.actions)
+    stopped = bool(progress.actions) and progress.actions[-1].kind in _ENDS
+    return 0.5 * stopped + 0.5 * any(action.kind in ("click", "box", "none") for action in progress.actions)
 
 
 def _quality(progress: Progress, settings: RewardSettings) -> float:

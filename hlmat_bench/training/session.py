@@ -170,15 +170,19 @@ class ClickSession:
         """Return the current state, for `restore`."""
         return SavedState(self.state.fork(), self.end)
 
-    def restore(self, saved: SavedState) -> None:
+    def restore(self, saved: SavedState, *, forget: bool = False) -> None:
         """Return to a state of this session, also after the end of the episode.
+
+        Args:
+            saved: the state.
+            forget: what was tried since then leaves no trace; else what it cost is part of the record, as in a search.
 
         Raises:
             PluginFailed: when the segmenter has failed, so that its session can be in any state.
         """
         if self.failure is not None:
             raise self.failure
-        self.state.goto(saved.point)
+        self.state.goto(saved.point, forget=forget)
         self.state.asked.clear()
         self.end = saved.end
 

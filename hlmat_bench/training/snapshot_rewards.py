@@ -14,29 +14,32 @@ The reward functions have the signatures of two trainers:
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from hlmat_bench.actions import Action
 from hlmat_bench.core import masks
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.validation import Misfit, Strict, checked
-from hlmat_bench.data.tasks import task_names
-from hlmat_bench.protocol import plugins
 from hlmat_bench.protocol.interfaces import Reply, Request, accepts_mask
-from hlmat_bench.protocol.records import Episode
+from hlmat_bench.protocol.records import Episode, Step, select
 from hlmat_bench.protocol.settings import OPTIONAL
+from hlmat_bench.protocol.state import EpisodeState
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.training.pool import SessionPool, SessionSettings
 from hlmat_bench.training.rewards import RewardSettings
 from hlmat_bench.training.session import ClickSession, Outcome
 
 SNAPSHOT_SCHEMA = "hlmat-snapshot/1"
+#: The environment variable that allows snapshots read from text to name files of code, where it is 1.
+OWN_FILES = "HLMAT_OWN_FILES"
 
 
 class Snapshot(Strict):
@@ -46,31 +49,46 @@ class Snapshot(Strict):
         schema_: `SNAPSHOT_SCHEMA`.
         sessions: the settings of the sessions that play from here.
         data: the digest of the task's data.
-        sample_id: which sample.
-        t: the number of the step that the reply will be, from 1.
-        initial: the ``box`` (x0, y0, x1, y1) or the ``mask`` (RLE) that the episode began with, and its ``kind``.
-        actions: what was done since then, as `Action.to_json` writes it.
-        mask: the mask before the reply, RLE.
-        gt: the ground truth, RLE.
-        ignore: pixels that no score counts, RLE, or None.
-        iou: of the mask before the reply.
+        episode: the record of the episode until here, ``hlmat-episode/1``, without replies, times and candidates.
     """
 
     schema_: Literal["hlmat-snapshot/1"] = Field(alias="schema")
     sessions: SessionSettings
     data: str
-    sample_id: str
-    t: int = Field(ge=1)
-    initial: dict[str, Any]
-    actions: list[dict[str, Any]]
-    mask: dict[str, Any]
-    gt: dict[str, Any]
-    ignore: dict[str, Any] | None = None
-    iou: float = Field(ge=0, le=1)
+    episode: dict[str, Any]
+
+    @field_validator("episode")
+    @classmethod
+    def _is_record(cls, value: dict[str, Any]) -> dict[str, Any]:
+        try:
+            Episode.from_json(value)
+        except UsageError as error:
+            raise ValueError(str(error)) from None
+        return value
+
+    @cached_property
+    def record(self) -> Episode:
+        """The record of the episode until here."""
+        return Episode.from_json(self.episode)
+
+    @property
+    def sample_id(self) -> str:
+        """The id of the sample."""
+        return self.record.sample_id
+
+    @property
+    def t(self) -> int:
+        """The number of the step that the reply will be, from 1."""
+        return len(self.record.steps) + 1
+
+    @property
+    def iou(self) -> float:
+        """The IoU of the mask before the reply."""
+        return self.record.iou_at(self.t - 1)
 
     def to_json(self) -> str:
         """Return the snapshot as JSON text, the same for equal snapshots."""
-        return json.dumps(self.model_dump(by_alias=True), ensure_ascii=False, sort_keys=True)
+        return json.dumps(self.model_dump(by_alias=True), sort_keys=True)
 
     @staticmethod
     def read(value: Snapshot | str | Mapping[str, Any]) -> Snapshot:
@@ -85,81 +103,76 @@ class Snapshot(Strict):
         def refused(misfit: Misfit) -> UsageError:
             return UsageError(f"The state is no {SNAPSHOT_SCHEMA}: {misfit.sentence('it')}; make it with snapshots().")
 
-        if isinstance(value, str):
-            return checked(Snapshot.model_validate_json, value, refused)
-        return checked(Snapshot.model_validate, value, refused)
+        try:
+            found = json.loads(value) if isinstance(value, str) else value
+        except (ValueError, RecursionError):
+            raise UsageError("The state is no JSON; make it with snapshots() and rows().") from None
+        return checked(Snapshot.model_validate, found, refused)
 
 
-def snapshots(
-    run: Run | str,
-    *,
-    task: str | None = None,
-    segmenter: str | None = None,
-    data_root: str | None = None,
-    rewards: str | Mapping[str, Any] = "gain",
-    deterministic: bool = False,
-) -> Iterator[Snapshot]:
+def snapshots(run: Run | str | os.PathLike[str], **options: Any) -> Iterator[Snapshot]:
     """Give a snapshot before each step of a run's or a trajectory set's episodes, in their order.
 
     Nothing is played and no image is read. Episodes that ended with an error are left out.
 
     Args:
         run: the run, or its folder.
-        task: the task; None: that of the run, where it has a name here.
-        segmenter: the segmenter with its options; None: that of the run, where it has a name here.
-        data_root: the folder that holds the data sets; None: HLMAT_DATA.
-        rewards: the name of a reward or the weights of its parts.
-        deterministic: see `SessionSettings`.
+        options: settings of `SessionSettings` that replace those of the run. ``task`` and ``segmenter`` must be given
+            where the run's are files. Where the run is of a reference policy, or a ``model`` is given, point format,
+            resize rule and prompt are those of the ``model``, or what ``points``, ``resize`` and ``settings`` say.
 
     Raises:
         UsageError: when the run is of given masks, or names a file of code, which only the caller may name.
     """
     opened = run if isinstance(run, Run) else Run(run)
-    RewardSettings.of(rewards)
-    settings = sessions_of(opened.manifest, task, segmenter, data_root).model_copy(
-        update={"rewards": rewards if isinstance(rewards, str) else dict(rewards), "deterministic": deterministic}
-    )
+    settings = sessions_of(opened.manifest, options)
+    RewardSettings.of(settings.rewards)
     for episode in opened.episodes():
         if episode.stop != "error":
             yield from _of_episode(episode, settings, opened.manifest["task"]["digest"])
 
 
-def sessions_of(
-    manifest: Mapping[str, Any], task: str | None, segmenter: str | None, data_root: str | None
-) -> SessionSettings:
-    """Return the settings of sessions that play as a run did, from its manifest.
+def sessions_of(manifest: Mapping[str, Any], options: Mapping[str, Any]) -> SessionSettings:
+    """Return the settings of sessions that play as a run did, from its manifest and what replaces it.
 
     Args:
         manifest: of the run.
-        task, segmenter, data_root: see `snapshots`.
+        options: see `snapshots`.
 
     Raises:
         UsageError: as `snapshots`.
     """
-    spec, protocol = manifest.get("spec") or {}, dict(manifest["protocol"])
+    spec, protocol = manifest.get("spec") or {}, manifest["protocol"]
     if manifest["task"].get("kind") == "filtering":
         raise UsageError(f"The run on {manifest['task']['name']} has no clicks, so it has no states to reply to.")
+    found = {
+        "task": spec.get("task", manifest["task"]["name"]),
+        "segmenter": spec.get("segmenter", manifest["segmenter"]["name"]),
+    }
     # A run folder may be a stranger's: what it names leads to code that is shipped or installed, never to a file.
-    names = {"task": spec.get("task", manifest["task"]["name"]), "segmenter": spec.get("segmenter", "")}
-    known = {"task": task_names(), "segmenter": list(plugins.available("segmenter"))}
-    for name, given in (("task", task), ("segmenter", segmenter)):
-        if given is None and names[name].partition(",")[0] not in known[name]:
-            raise UsageError(
-                f"The run's {name} {names[name]!r} is no name here; give it to snapshots() with {name}=..."
-            )
-    data = {name: value for name, value in spec.get("settings", {}).items() if name.startswith("data.")}
-    left_out = {"id", "strategy", "initial", "budget", *OPTIONAL}
-    kept = {name: value for name, value in protocol.items() if name not in left_out and value is not None}
-    return SessionSettings(
-        task=task or names["task"],
-        segmenter=segmenter or names["segmenter"],
-        points=manifest["points"]["name"],
-        resize=manifest["resize"],
-        budget=protocol["budget"],
-        seed=manifest["seed"],
-        data_root=data_root,
-        settings={**kept, **data},
+    for name, value in SessionSettings.of(found).files().items():
+        if name not in options:
+            raise UsageError(f"The run's {name} {value!r} is a file; give it to snapshots() with {name}=...")
+    given = {name: value for name, value in spec.get("settings", {}).items() if name not in ("points", *OPTIONAL)}
+    seen = {"settings": {**given, "track": protocol["track"]}}
+    if manifest["model"].get("kind") != "reference" and "model" not in options:
+        left_out = {"id", "strategy", "initial", "budget", *OPTIONAL}
+        shown = _flat({name: value for name, value in protocol.items() if name not in left_out})
+        data = {name: value for name, value in given.items() if name.startswith("data.")}
+        seen = {"points": manifest["points"]["name"], "resize": manifest["resize"], "settings": {**shown, **data}}
+    base = {**found, **seen, "budget": protocol["budget"], "seed": manifest["seed"]}
+    return SessionSettings.of(
+        {**base, **options, "settings": {**base["settings"], **options.get("settings", {})}},
     )
+
+
+def _flat(protocol: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a manifest by the names that ``--set`` takes; those without a value are left out."""
+    flat: dict[str, Any] = {}
+    for name, value in protocol.items():
+        parts = {f"{name}.{key}": part for key, part in value.items()} if isinstance(value, Mapping) else {name: value}
+        flat |= {key: part for key, part in parts.items() if part is not None}
+    return flat
 
 
 def _of_episode(episode: Episode, settings: SessionSettings, data: str) -> Iterator[Snapshot]:
@@ -177,22 +190,9 @@ def snapshot_before(episode: Episode, t: int, settings: SessionSettings, data: s
         settings: of the sessions that play from there.
         data: the digest of the task's data.
     """
-    initial = {name: episode.initial.get(name) for name in ("kind", "box", "mask")}
-    if initial["box"] is not None:
-        initial["mask"] = None
-    return Snapshot(
-        schema=SNAPSHOT_SCHEMA,
-        sessions=settings,
-        data=data,
-        sample_id=episode.sample_id,
-        t=t,
-        initial=initial,
-        actions=[step.action.to_json() for step in episode.steps[: t - 1]],
-        mask=dict(episode.mask_at(t - 1) or masks.encode(np.zeros(episode.size, bool))),
-        gt=dict(episode.gt),
-        ignore=None if episode.ignore is None else dict(episode.ignore),
-        iou=episode.iou_at(t - 1),
-    )
+    steps = [Step(step.t, None, step.action, step.mask, step.iou) for step in episode.steps[: t - 1]]
+    until = replace(episode, steps=steps, selected=select(steps, episode.initial), stop="open", data={})
+    return Snapshot(schema=SNAPSHOT_SCHEMA, sessions=settings, data=data, episode=until.to_json())
 
 
 class SnapshotRewards:
@@ -201,14 +201,26 @@ class SnapshotRewards:
     Its methods may be called from several threads.
 
     Args:
-        kept: how many states are kept at most; each holds its image's ground truth and the segmenter's session.
+        kept: how many states are kept at most; each holds its image, its ground truth and the segmenter's session.
+        memory: bytes that the images of the kept states, as they are painted, take at most.
         rewards: other rewards than those that the snapshots name; None: these.
+        own_files: snapshots that are read from text may name a task or a segmenter in a file, whose code then runs.
+            None: as the environment variable `OWN_FILES` says. Data sets may come from strangers, so it is refused
+            unless it is allowed.
     """
 
     #: What TRL calls the reward in its logs.
     __name__ = "hlmat_reward"
 
-    def __init__(self, kept: int = 256, rewards: str | Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        kept: int = 256,
+        rewards: str | Mapping[str, Any] | None = None,
+        *,
+        memory: int = 2 << 30,
+        own_files: bool | None = None,
+    ) -> None:
+        self._own_files, self._memory, self._taken = own_files, memory, 0
         self._most, self._rewards = kept, None if rewards is None else RewardSettings.of(rewards)
         self._kept: OrderedDict[str, _Restored] = OrderedDict()
         self._lock = threading.Lock()
@@ -235,14 +247,14 @@ class SnapshotRewards:
         """
         restored = self._restored(state)
         with restored.lock:
-            restored.session.restore(restored.saved)
+            restored.session.restore(restored.saved, forget=True)
             return restored.session.step(reply)
 
     def request(self, state: Snapshot | str | Mapping[str, Any]) -> Request:
         """Return what the policy sees in a state; see `ClickSession.request`."""
         restored = self._restored(state)
         with restored.lock:
-            restored.session.restore(restored.saved)
+            restored.session.restore(restored.saved, forget=True)
             return restored.session.request()
 
     def _restored(self, state: Snapshot | str | Mapping[str, Any]) -> _Restored:
@@ -252,12 +264,29 @@ class SnapshotRewards:
                 self._kept.move_to_end(name)
                 return found
         snapshot = Snapshot.read(state)
+        if not isinstance(state, Snapshot):
+            self._check_files(snapshot.sessions)
         made = _Restored(_bring_back(snapshot, snapshot.sessions.shared(), self._rewards))
         with self._lock:
-            self._kept[name] = made
-            while len(self._kept) > self._most:
-                self._kept.popitem(last=False)
+            self._keep(name, made)
         return made
+
+    def _keep(self, name: str, made: _Restored) -> None:
+        if (before := self._kept.pop(name, None)) is not None:
+            self._taken -= before.memory
+        self._kept[name], self._taken = made, self._taken + made.memory
+        while len(self._kept) > 1 and (len(self._kept) > self._most or self._taken > self._memory):
+            _, oldest = self._kept.popitem(last=False)
+            self._taken -= oldest.memory
+
+    def _check_files(self, sessions: SessionSettings) -> None:
+        allowed = os.environ.get(OWN_FILES) == "1" if self._own_files is None else self._own_files
+        if not allowed and (named := sessions.files()):
+            name, value = next(iter(named.items()))
+            raise UsageError(
+                f"A state names the {name} {value!r}, which is a file that may hold code; if the data set is your own, "
+                f"set {OWN_FILES}=1 in the environment."
+            )
 
 
 class _Restored:
@@ -265,6 +294,8 @@ class _Restored:
 
     def __init__(self, session: ClickSession) -> None:
         self.session, self.saved, self.lock = session, session.save(), threading.Lock()
+        # The image itself, and the two that `Overlay` keeps to paint it.
+        self.memory = 3 * session.state.image.nbytes
 
 
 def _bring_back(snapshot: Snapshot, pool: SessionPool, rewards: RewardSettings | None) -> ClickSession:
@@ -280,20 +311,16 @@ def _bring_back(snapshot: Snapshot, pool: SessionPool, rewards: RewardSettings |
             "made from: names, expressions or annotations are others; give the data_root of the run."
         )
     session = pool.blank(snapshot.sample_id, rewards=rewards)
-    state, initial = session.state, snapshot.initial
-    if initial.get("box"):
-        state.begin_with_box(tuple(initial["box"]), kind=initial["kind"])
-    elif initial.get("mask"):
-        if not accepts_mask(pool.setup.segmenter):
-            raise UsageError(
-                f"The state of {snapshot.sample_id} begins with a given mask, and {name} cannot start from one."
-            )
-        state.begin_with_mask(masks.decode(initial["mask"]), kind=initial["kind"])
-    for action in snapshot.actions:
-        state.apply(_action(action))
-    if dict(state.segmentation.rle) != snapshot.mask:
-        recorded = masks.of_shape(masks.decode(snapshot.mask), state.size)
-        if float(np.mean(recorded != state.segmentation.mask)) > pool.tolerance:
+    state, record = session.state, snapshot.record
+    if state.size != record.size:
+        raise UsageError(f"The image of {snapshot.sample_id} is {state.size} here and {record.size} in its state.")
+    _begin(state, record)
+    for step in record.steps:
+        state.apply(step.action)
+    recorded = record.mask_at(snapshot.t - 1)
+    if recorded != state.segmentation.rle:
+        expected = np.zeros(state.size, bool) if recorded is None else masks.decode(recorded)
+        if float(np.mean(expected != state.segmentation.mask)) > pool.tolerance:
             raise UsageError(
                 f"The clicks of {snapshot.sample_id} before step {snapshot.t} lead to another mask here: the segmenter "
                 f"{name} or the images are not those of the run; name them in snapshots()."
@@ -301,10 +328,18 @@ def _bring_back(snapshot: Snapshot, pool: SessionPool, rewards: RewardSettings |
     return session
 
 
-def _action(value: Mapping[str, Any]) -> Action:
-    """Return the action that `Action.to_json` wrote."""
-    box = value.get("box")
-    return Action(**{**value, "box": None if box is None else tuple(box)})
+def _begin(state: EpisodeState, record: Episode) -> None:
+    """Set the initial state of a record."""
+    initial = record.initial
+    if initial.get("box"):
+        state.begin_with_box(tuple(initial["box"]), kind=initial["kind"])
+    elif initial["mask"] is not None:
+        if not accepts_mask(state.segmenter):
+            raise UsageError(
+                f"The state of {record.sample_id} begins with a given mask, and {state.segmenter.name} cannot start "
+                "from one."
+            )
+        state.begin_with_mask(masks.decode(initial["mask"]), kind=initial["kind"])
 
 
 def text_of(completion: Any) -> str:

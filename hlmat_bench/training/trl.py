@@ -17,10 +17,10 @@ from functools import partial
 from typing import Any
 
 from hlmat_bench.core.errors import UsageError
-from hlmat_bench.training.conversation import Conversation, episode_rows, sample_of, tool_settings
+from hlmat_bench.training.conversation import Conversation, episode_rows, offers_none, sample_of, tool_settings
 from hlmat_bench.training.pool import SessionSettings
 
-__all__ = ["ClickEnvironment", "environment_factory", "episode_rows"]
+__all__ = ["ClickEnvironment", "ClickOrNoneEnvironment", "environment_factory", "episode_rows"]
 
 
 class ClickEnvironment:
@@ -88,6 +88,19 @@ class ClickEnvironment:
         return self.conversation.reward()
 
 
+class ClickOrNoneEnvironment(ClickEnvironment):
+    """The environment of tasks in which samples may have no object: it has a third tool."""
+
+    def no_object(self) -> list[dict[str, Any]]:
+        """
+        Say that there is no such object in the image. This ends the annotation.
+
+        Returns:
+            A confirmation.
+        """
+        return self.conversation.no_object().blocks()
+
+
 def environment_factory(settings: SessionSettings | Mapping[str, Any]) -> Callable[[], ClickEnvironment]:
     """Return the function that makes an environment for GRPOTrainer; it can be pickled.
 
@@ -97,4 +110,5 @@ def environment_factory(settings: SessionSettings | Mapping[str, Any]) -> Callab
     Raises:
         UsageError: when they do not fit.
     """
-    return partial(ClickEnvironment, tool_settings(SessionSettings.of(settings)).model_dump())
+    chosen = tool_settings(SessionSettings.of(settings))
+    return partial(ClickOrNoneEnvironment if offers_none(chosen) else ClickEnvironment, chosen.model_dump())

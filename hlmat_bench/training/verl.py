@@ -1,4 +1,4 @@
-"""verl 0.9.1: the tools ``click`` and ``stop`` for its agent loop, as subclasses of ``verl.tools.base_tool.BaseTool``.
+"""verl 0.9.1: the tools of an episode for its agent loop, as subclasses of ``verl.tools.base_tool.BaseTool``.
 
 The file that verl's ``actor_rollout_ref.rollout.multi_turn.tool_config_path`` names:
 
@@ -8,11 +8,14 @@ The file that verl's ``actor_rollout_ref.rollout.multi_turn.tool_config_path`` n
       - class_name: hlmat_bench.training.verl.StopTool
         config: {type: native, task: hres_synth, segmenter: "server,url=http://127.0.0.1:8765", points: xy1000}
 
-The rows of the data set, which `tool_rows` makes, name the sample in ``extra_info.tools_kwargs``. verl creates and
-releases a tool instance at each call (``ToolAgentLoop._call_tool``), so an episode is kept with the ``agent_data`` of
-its trajectory, which both tools get. verl 0.9.1 asks a tool for no reward of a whole episode: name
-`compute_episode_score` as ``custom_reward_function``, with the reward manager ``naive``. Where one reply to one state
-is trained, that is `hlmat_bench.training.compute_score`.
+A task in which samples may have no object has a third tool, ``NoObjectTool``. The rows of the data set, which
+`tool_rows` makes, name the sample in ``extra_info.tools_kwargs``. verl creates and releases a tool instance at each
+call (``ToolAgentLoop._call_tool``), so an episode is kept with the ``agent_data`` of its trajectory, which all tools
+get.
+
+verl 0.9.1 asks a tool for no reward of a whole episode: name `compute_episode_score` as ``custom_reward_function``,
+with the reward manager ``naive``. Where one reply to one state is trained, that is
+`hlmat_bench.training.compute_score`.
 
 Signatures: ``verl/tools/base_tool.py``, ``verl/tools/schemas.py`` and
 ``verl/experimental/agent_loop/tool_agent_loop.py`` of the wheel verl 0.9.1. This module imports verl.
@@ -56,6 +59,15 @@ STOP: dict[str, Any] = {
     "function": {
         "name": "stop",
         "description": "Say that the mask covers the object and nothing else. This ends the annotation.",
+        "parameters": {"type": "object", "properties": {}, "required": []},
+    },
+}
+
+NO_OBJECT: dict[str, Any] = {
+    "type": "function",
+    "function": {
+        "name": "no_object",
+        "description": "Say that there is no such object in the image. This ends the annotation.",
         "parameters": {"type": "object", "properties": {}, "required": []},
     },
 }
@@ -172,6 +184,15 @@ class StopTool(_Tool):
         return conversation.stop()
 
 
+class NoObjectTool(_Tool):
+    """The tool ``no_object``, for tasks in which samples may have no object."""
+
+    schema = NO_OBJECT
+
+    def _take(self, conversation: Conversation, parameters: Mapping[str, Any]) -> Turn:
+        return conversation.no_object()
+
+
 def _settings(config: Mapping[str, Any]) -> SessionSettings:
     return SessionSettings.of({name: value for name, value in config.items() if name != "type"})
 
@@ -218,6 +239,6 @@ def tool_rows(config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 "index": number,
                 "sample": sample.id,
                 "need_tools_kwargs": True,
-                "tools_kwargs": {"click": named, "stop": named},
+                "tools_kwargs": {"click": named, "stop": named, "no_object": named},
             },
         }

@@ -123,6 +123,19 @@ def test_the_model_is_told_of_the_tools_and_never_of_the_truth(options: dict[str
     assert own.reset(sample=0)[1]["text"].startswith("Segment thing 0")
 
 
+def test_a_task_whose_samples_may_have_no_object_has_a_third_tool(options: dict[str, Any]) -> None:
+    environment = environment_factory({**options, "settings": {"no_target": True}, "rewards": "medsam-agent"})()
+    assert "call the tool no_object" in environment.reset(sample=0)[1]["text"]
+    environment.click(500, 500, True)
+    public = [name for name, _ in inspect.getmembers(type(environment), inspect.isfunction) if name[0] != "_"]
+    assert public == ["click", "get_reward", "no_object", "reset", "stop"]
+    assert environment.no_object()[-1]["text"] == OVER
+    session = environment.conversation.session
+    assert (session.end, session.state.segmentation.mask.any()) == ("none", False)
+    assert environment.conversation.outcomes[-1].terminated
+    assert environment.get_reward() == pytest.approx(0.2 * 1 + 0.8 * 0)
+
+
 def test_the_factory_of_trl_can_be_sent_to_other_processes(options: dict[str, Any]) -> None:
     environment = pickle.loads(pickle.dumps(environment_factory(SessionSettings.of(options))))()
     assert isinstance(environment, ClickEnvironment)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(autouse=True)
 def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRL_EXPERIMENTAL_SILENCE", "1")
+    monkeypatch.setenv("HLMAT_OWN_FILES", "1")
 
 
 def trainer(folder: Path, says: Sequence[str], **options: Any) -> Any:
@@ -72,7 +75,7 @@ def test_twenty_steps_with_the_reward_function(options: dict[str, Any], tmp_path
     from datasets import Dataset
 
     run = hlmat_bench.run("center", options["task"], options["segmenter"], limit=8, budget=1, out=tmp_path / "run")
-    states = list(snapshots(run, task=options["task"], segmenter=options["segmenter"]))
+    states = list(snapshots(run, task=options["task"], segmenter=options["segmenter"], points="xy1000"))
     seen: list[tuple[str, str, float]] = []
 
     def watched(completions: Sequence[Any], state: Sequence[str], **columns: Any) -> list[float]:
@@ -167,3 +170,12 @@ def keep_rollouts(made: Any, keep: Callable[[tuple[str, Any, float]], None]) -> 
         return found
 
     made.reward_funcs[0] = watched
+
+
+def test_the_example_trains_for_two_steps_on_a_cpu() -> None:
+    script = Path(__file__).resolve().parents[2] / "examples" / "grpo_trl.py"
+    ran = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, env=os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.count("'rewards/reward/mean'") == 2

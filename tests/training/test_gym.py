@@ -135,3 +135,4 @@ def test_it_renders_what_the_policy_sees(options: dict[str, Any]) -> None:
 def test_its_spec_can_be_sent_to_another_process(options: dict[str, Any]) -> None:
     spec = pickle.loads(pickle.dumps(gymnasium.make(NAME, **options).spec))
     assert gymnasium.make(spec).unwrapped.observation_space == made(**options).observation_space
+    assert gymnasium.make(f"hlmat_bench.training:{NAME}", **options).spec is not None

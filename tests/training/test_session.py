@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from hlmat_bench.core.errors import PluginFailed, UsageError
 from hlmat_bench.protocol.interfaces import Reply
 from hlmat_bench.protocol.records import Episode
 from hlmat_bench.runs.run_folder import Run
+from hlmat_bench.testing import DiscSegmenter
 from hlmat_bench.training.pool import SessionSettings
 from hlmat_bench.training.rewards import RewardSettings, episode_rewards
 from hlmat_bench.training.session import ClickSession, Outcome
@@ -118,6 +120,18 @@ def test_a_state_is_saved_and_restored(options: dict[str, Any]) -> None:
         assert facts(searching.record()) == facts(straight.record())
 
 
+@pytest.mark.parametrize("forget", [False, True])
+def test_what_a_detour_cost_stays_in_the_record_unless_it_is_forgotten(options: dict[str, Any], forget: bool) -> None:
+    session = SessionSettings.of(options).open().open(0)
+    saved = session.save()
+    for _ in range(3):
+        session.step(Reply("Positive point: (100, 100)", tokens_in=10, tokens_out=5, cost=1.0))
+        session.restore(saved, forget=forget)
+    session.step(Reply("Finish", tokens_in=10, tokens_out=5, cost=1.0))
+    [step] = session.record().steps
+    assert (step.cost, step.tokens["in"]) == ((1.0, 10) if forget else (4.0, 40))
+
+
 def test_the_end_of_a_conversation_pays_what_is_due_at_the_end(options: dict[str, Any]) -> None:
     pool = SessionSettings.of({**options, "rewards": {"gain": 1, "final_iou": 2, "turns": 1, "placement": 1}}).open()
     session = pool.open(0)
@@ -194,6 +208,16 @@ def test_the_catalogue_says_how_a_model_answers_without_loading_it() -> None:
     request = pool.open(0).request()
     assert request.image.shape[0] % 28 == 0
     assert "in pixels of this image" in request.prompt
+
+
+def test_settings_take_paths_and_a_segmenter_itself(task: str) -> None:
+    settings = SessionSettings.of({"task": Path(task), "points": "xy1"})
+    tool = DiscSegmenter(4)
+    session = settings.open(tool).open(3)
+    assert session.step("Positive point: (0.5, 0.5)").action.click == (True, 40, 30)
+    assert len(tool.sessions) == 1
+    with pytest.raises(UsageError, match="setting task of the environment is missing"):
+        SessionSettings.of({"segmenter": "graphcut"})
 
 
 def test_pools_are_shared_within_a_process(options: dict[str, Any]) -> None:

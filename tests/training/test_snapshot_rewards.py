@@ -19,11 +19,17 @@ from hlmat_bench.training.snapshot_rewards import Snapshot, SnapshotRewards, com
 from tests.support.babbling import Babbler, babble
 
 
+@pytest.fixture(autouse=True)
+def _own_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HLMAT_OWN_FILES", "1")
+
+
 @pytest.fixture(scope="module")
 def states(babbled: Run, many: str, discs: str) -> list[Snapshot]:
     return list(snapshots(babbled, task=many, segmenter=discs))
 
 
+@pytest.mark.slow
 def test_every_reply_to_every_state_of_a_run_earns_what_the_run_earned(babbled: Run, states: list[Snapshot]) -> None:
     """1,000 episodes; the replies are given as texts and as chat messages."""
     expected = {
@@ -60,18 +66,32 @@ def test_states_of_episodes_that_begin_with_a_box_or_a_mask(initial: str, tmp_pa
 def test_states_of_a_search_are_those_of_the_chosen_clicks(tmp_path: Any) -> None:
     """The embedded segmenter draws a mask from the last one, so that all clicks must be played again in order."""
     run = hlmat_bench.run(
-        "oracle", "hres_synth", limit=3, strategy="tree", budget=3, out=tmp_path, settings={"prm": "oracle"}
+        "oracle", "hres_synth", limit=2, strategy="tree", budget=2, out=tmp_path, settings={"prm": "oracle"}
     )
     states = list(snapshots(run))
     clicks = {(episode.sample_id, step.t): step for episode in run.episodes() for step in episode.steps}
     play = SnapshotRewards().play
     for state in states:
         step = clicks[state.sample_id, state.t]
-        size = state.mask["size"]
+        size = state.record.size
         at = (1000 * (step.action.x or 0) / size[1], 1000 * (step.action.y or 0) / size[0])
         outcome = play(state, f"Positive point: ({round(at[0])}, {round(at[1])})")
         assert outcome.before == state.iou
-    assert len(states) == 9
+    assert len(states) == 4
+
+
+def test_states_of_a_reference_are_shown_as_the_trained_model_sees_them(tmp_path: Any) -> None:
+    """The oracle answers in pixels; who learns from its states has a point format of its own."""
+    run = hlmat_bench.run("oracle", "hres_synth", limit=1, budget=2, out=tmp_path, settings={"overlay.color": "blue"})
+    first = next(snapshots(run))
+    assert (first.sessions.points, first.sessions.settings["overlay.color"]) == (None, "blue")
+    assert SnapshotRewards().play(first, "Positive point: (1000, 1000)").action.kind == "click"
+    other = next(snapshots(run, model="qwen2.5-vl-7b"))
+    request = SnapshotRewards().request(other)
+    assert "in pixels of this image" in request.prompt
+    assert "semi-transparent blue" in request.prompt
+    assert request.image.shape[0] % 28 == 0
+    assert next(snapshots(run, points="yx1000")).sessions.points == "yx1000"
 
 
 def test_many_replies_to_one_state_do_not_disturb_each_other(states: list[Snapshot]) -> None:
@@ -94,6 +114,16 @@ def test_many_replies_to_one_state_do_not_disturb_each_other(states: list[Snapsh
     for thread in threads:
         thread.join()
     assert found == alone
+
+
+def test_states_that_are_kept_do_not_fill_the_memory(states: list[Snapshot]) -> None:
+    """A painted image takes 3 x 5184 bytes: with room for three, the fourth state drives the first one out."""
+    rewards = SnapshotRewards(memory=3 * 3 * 36 * 48 * 3)
+    sessions = states[0].sessions.shared().setup.segmenter.sessions  # one for each state that is brought back
+    before = len(sessions)
+    for number in (0, 1, 2, 0, 1, 2, 3, 3, 1, 0):
+        rewards.play(states[number], "Finish")
+    assert len(sessions) - before == 5
 
 
 def test_rows_of_a_data_set_show_what_the_model_of_the_run_saw(
@@ -121,7 +151,7 @@ def test_rewards_can_be_others_than_those_of_the_snapshots(states: list[Snapshot
 def test_a_state_that_cannot_be_brought_back_is_refused(
     states: list[Snapshot], babbled: Run, many: str, tool: str
 ) -> None:
-    played = next(state for state in states if state.actions and state.actions[0]["kind"] == "click")
+    played = next(state for state in states if state.t > 1 and state.record.steps[0].action.kind == "click")
     changed = played.model_copy(
         update={"sessions": played.sessions.model_copy(update={"segmenter": f"{tool},radius=3"})}
     )
@@ -133,12 +163,37 @@ def test_a_state_that_cannot_be_brought_back_is_refused(
         reward(["Finish"])
     with pytest.raises(UsageError, match="no hlmat-snapshot/1"):
         reward(["Finish"], state=["{}"])
+    with pytest.raises(UsageError, match="The state is no JSON"):
+        reward(["Finish"], state=["[" * 100_000])
+    broken = json.loads(played.to_json())
+    broken["episode"]["steps"][0]["action"]["x"] = 4000
+    with pytest.raises(UsageError, match="a click is outside of the image"):
+        reward(["Finish"], state=[broken])
     with pytest.raises(UsageError, match="A completion is a text or a list"):
         reward([7], state=[played])
-    with pytest.raises(UsageError, match=r"task .* is no name here; give it to snapshots\(\) with task="):
+    with pytest.raises(UsageError, match=r"task .* is a file; give it to snapshots\(\) with task="):
         next(snapshots(babbled))
-    with pytest.raises(UsageError, match=r"segmenter .* is no name here"):
+    with pytest.raises(UsageError, match=r"segmenter .* is a file"):
         next(snapshots(babbled, task=many))
+
+
+def test_a_state_of_a_stranger_runs_no_code(
+    states: list[Snapshot], tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HLMAT_OWN_FILES")
+    path = tmp_path / "evil.py"
+    path.write_text(f"import pathlib; pathlib.Path({str(tmp_path / 'ran')!r}).touch()\nSEGMENTERS = {{'x': None}}\n")
+    sessions = states[0].sessions
+    for changed in (
+        {"segmenter": str(path), "task": "hres_synth"},
+        {"task": f"{tmp_path}/evil.yaml", "segmenter": "graphcut"},
+    ):
+        evil = states[0].model_copy(update={"sessions": sessions.model_copy(update=changed)})
+        with pytest.raises(UsageError, match="is a file that may hold code; .* set HLMAT_OWN_FILES=1"):
+            reward(["Finish"], state=[evil.to_json()])
+    assert not (tmp_path / "ran").exists()
+    assert SnapshotRewards(own_files=True).play(states[0].to_json(), "Finish").action.kind == "stop"
+    assert SnapshotRewards().play(states[0], "Finish").action.kind == "stop"  # made in this process
 
 
 def test_a_segmenter_that_fails_once_is_asked_again(states: list[Snapshot], tmp_path: Any) -> None:

@@ -63,12 +63,17 @@ class Verl(Writer):
 
     def _sessions_of(self, run: RecordedRun) -> SessionSettings:
         """Return the settings of sessions that play as the run did, and read replies as the export writes answers."""
-        asking = run.asking
-        made = sessions_of(run.manifest, run.task, self.target.segmenter, self.target.data_root)
-        shown = asking.describe()["settings"]
-        settings = made.settings | {name: value for name, value in shown.items() if value is not None}
-        change = {"points": asking.points.name, "resize": asking.resize.name, "settings": settings}
-        return made.model_copy(update=change)
+        asking, target = run.asking, self.target
+        shown = dict(asking.describe()["settings"])
+        overlay = {f"overlay.{name}": value for name, value in shown.pop("overlay").items()}
+        options = {
+            "points": asking.points.name,
+            "resize": asking.resize.name,
+            "settings": {**shown, **overlay},
+            **({} if run.task is None else {"task": run.task}),
+            **({} if target.segmenter is None else {"segmenter": target.segmenter}),
+        }
+        return sessions_of(run.manifest, options | {"data_root": target.data_root})
 
 
 def _schema() -> Any:
