@@ -115,12 +115,13 @@ def test_shards_are_read_by_datasets_and_are_the_same_again(
 
 
 def test_verl_gets_a_state_in_which_the_answer_is_rewarded(
-    generated: Run, task: str, tool: str, exported: Exporter, tmp_path: Path
+    generated: Run, task: str, tool: str, exported: Exporter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import pyarrow.parquet as pq
 
     from hlmat_bench.training import compute_score
 
+    monkeypatch.setenv("HLMAT_OWN_FILES", "1")
     exported(generated, settings=ExportSettings("verl"), tasks=[task], segmenter=tool)
     rows = pq.read_table(tmp_path / "export" / "train.parquet").to_pylist()
     episodes = {episode.sample_id: episode for episode in generated.episodes()}
