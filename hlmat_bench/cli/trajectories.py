@@ -133,7 +133,9 @@ def improve(
 @app.command()
 def export(
     run: Annotated[list[Path], typer.Argument(help="Run folders; what stands in several is exported once.")],
-    format_: Annotated[str, typer.Option("--format", help=f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}.")],
+    format_: Annotated[
+        str, typer.Option("--format", metavar="FORMAT", help=f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder of the export.")],
     model: Annotated[
         str | None,
@@ -225,12 +227,14 @@ def _say_export(document: dict[str, Any], out: Path) -> None:
         f"{made['trajectories']:,} trajectories; {made['episodes']:,} episodes were read."
     )
     if left := ", ".join(f"{number:,} {name}" for name, number in counts.items() if number):
-        console.say(f"Left out or changed: {left}.")
+        console.say(f"Counted besides: {left}.")
     for image in guard["images"]:
         done = "kept" if guard["forced"] else "left out"
         console.say(f"  {done}: {image['image']} is {image['other']} of {image['task']} ({image['found_by']})")
     if guard["not_compared"]:
         console.say(f"Not compared, because their data are not here: {', '.join(guard['not_compared'])}.")
+    if partly := ", ".join(f"{name} ({there})" for name, there in guard["compared_in_part"].items()):
+        console.say(f"Compared with the part that is here: {partly}.")
     console.say(f"  {out}")
 
 

@@ -42,12 +42,14 @@ class Guard:
     Attributes:
         tasks: the protected tasks whose data are there.
         absent: the protected tasks whose data are not, by name, with what is missing.
+        partly: the protected tasks of which only a part is there, by name, with how much.
         pixels: also compare what images look like.
         found: the images that were found, by name, with the task that has them.
     """
 
     tasks: Sequence[ProtectedTask] = ()
     absent: dict[str, str] = field(default_factory=dict)
+    partly: dict[str, str] = field(default_factory=dict)
     pixels: bool = True
     found: dict[str, tuple[str, SharedImage]] = field(default_factory=dict)
     _verdicts: dict[tuple[str, str], bool] = field(default_factory=dict)
@@ -78,6 +80,7 @@ class Guard:
         return {
             "compared": [task.name for task in self.tasks],
             "not_compared": self.absent,
+            "compared_in_part": self.partly,
             "unreadable": unreadable,
             "pixels": self.pixels,
             "images": dropped,
@@ -115,20 +118,23 @@ def open_guard(
             of COCO, so that these need not be read.
         progress: called with (images read, images in total).
     """
-    there, absent = dict[str, Source](), dict[str, str]()
+    there, absent, partly = dict[str, Source](), dict[str, str](), dict[str, str]()
     for name in protected_names() if names is None else names:
         task = load_task(name)
         lacking = task.missing(data_root)
         try:
             if lacking is None:
-                there[task.name] = task.source(data_root)
+                source = there[task.name] = task.source(data_root)
+                samples, expected = len(source.samples()), task.expected.expressions
+                if expected is not None and samples < expected:
+                    partly[task.name] = f"{samples:,} of {expected:,} samples"
             else:
                 absent[task.name] = lacking
         except UsageError as error:
             absent[task.name] = str(error)
     total = sum(len(images_of(source)) for source in there.values())
     hasher = _Hasher(total, pixels, among_coco, progress)
-    return Guard([hasher.read(name, source) for name, source in there.items()], absent, pixels)
+    return Guard([hasher.read(name, source) for name, source in there.items()], absent, partly, pixels)
 
 
 def protected_names() -> list[str]:

@@ -182,6 +182,22 @@ def test_images_of_evaluation_splits_are_left_out(
     assert document["counts"]["episodes on images of evaluation splits"] == 5
 
 
+@pytest.mark.parametrize("images", [True, False])
+def test_a_part_of_a_split_protects_what_it_has_and_is_named(
+    images: bool, generated: Run, exported: Exporter, tmp_path: Path
+) -> None:
+    for number in range(3):
+        save(tmp_path / "part" / "gt" / f"{number}.png", np.eye(20, dtype=bool))
+        save(tmp_path / "part" / "im" / f"{number}.png", scene(number, 20, 20))
+    protected = write_task(tmp_path / "part", FOLDERS, expected={"expressions": 5})
+    if not images:
+        (tmp_path / "part" / "im" / "1.png").write_bytes(b"no picture")
+    guard = exported(generated, settings=SWIFT, protected=[str(protected)])["guard"]
+    assert guard["compared_in_part"] == {"own": "3 of 5 samples"}
+    assert guard["unreadable"] == ({} if images else {"own": 1})
+    assert guard["images"] == []
+
+
 def test_names_only_finds_what_names_tell(contaminated: tuple[Run, str], exported: Exporter) -> None:
     run, protected = contaminated
     document = exported(run, settings=dataclasses.replace(SWIFT, names_only=True), protected=[protected])
