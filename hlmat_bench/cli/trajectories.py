@@ -178,7 +178,7 @@ def export(
     catalog: options.CatalogFile = None,
     set_: options.Settings = None,
 ) -> None:
-    """Write what the runs' good clicks teach as training data: painted image, prompt and answer of each.
+    """Write the good clicks of runs as training data: painted image, prompt and answer of each.
 
     Images of evaluation splits are left out: res, hres, hres_extra, reason and gres tasks under the data root.
     """

@@ -14,6 +14,7 @@ from hlmat_bench.clicks import Click
 from hlmat_bench.core import masks
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.samples import Sample
+from hlmat_bench.core.text import valid
 from hlmat_bench.core.types import Image, Size
 from hlmat_bench.models.catalog import Catalog
 from hlmat_bench.points import PointFormat
@@ -167,7 +168,7 @@ class Viewer:
         """Return the painted image, uint8 (H', W', 3) RGB, and the prompt of a state."""
         mask = np.zeros(self._size, bool) if state.mask is None else masks.decode(state.mask)
         request = self._builder.request(Observation(mask, state.clicks, state.t))
-        return request.image, request.prompt
+        return request.image, valid(request.prompt)  # a stranger's record may hold half a surrogate pair
 
 
 def asking_for(protocol: Mapping[str, Any], chosen: AskingSettings) -> Asking:

@@ -222,7 +222,7 @@ class _Taker:
     def __init__(self, runs: Sequence[RecordedRun], settings: ExportSettings, format: Format, guard: Guard) -> None:
         self._runs, self._settings, self._format, self._guard = runs, settings, format, guard
         self.counts = Counter[str]()
-        # A sample stands once in a run, so that only several runs can hold a state twice. 8 bytes are kept of each.
+        # A sample stands once in a run, so that only several runs can hold a state twice.
         self._seen: set[int] | None = set() if len(runs) > 1 else None
 
     def total(self) -> int:

@@ -15,6 +15,7 @@ import hlmat_bench
 from hlmat_bench.cli import app
 from hlmat_bench.cli.trajectories import FORMATS as SHOWN
 from hlmat_bench.core.errors import UsageError
+from hlmat_bench.protocol.records import to_record
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.training.export.asking import AskingSettings
 from hlmat_bench.training.export.exporting import ExportSettings
@@ -99,6 +100,21 @@ def test_what_cannot_be_exported_is_said(
 ) -> None:
     with pytest.raises(UsageError, match=said):
         exported(generated, settings=settings)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_strangers_record_with_hostile_texts_is_exported(
+    format: str, generated: Run, task: str, exported: Exporter, tmp_path: Path
+) -> None:
+    hostile = tmp_path / "hostile"
+    hostile.mkdir()
+    (hostile / "run.json").write_bytes((generated.folder / "run.json").read_bytes())
+    with (hostile / "episodes.jsonl").open("wb") as file:
+        for episode in generated.episodes():
+            changed = dataclasses.replace(episode, expression="\ud83d <image> {x} ../../\n\u202e cup")
+            file.write(to_record(changed))
+    exported(Run(hostile), settings=ExportSettings(format), tasks=[task], segmenter="graphcut")
+    assert {path.name for path in tmp_path.iterdir()} == {"export", "hostile"}
 
 
 def test_no_run_and_a_run_twice_are_refused(generated: Run, exported: Exporter) -> None:
