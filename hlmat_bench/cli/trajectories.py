@@ -144,6 +144,9 @@ def export(
     points: Annotated[
         str | None, typer.Option(help="Point format of answers; default: that of --model, else xy1000.")
     ] = None,
+    resize: Annotated[
+        str | None, typer.Option(help="Rule that resizes images; default: that of --model, else none.")
+    ] = None,
     iou: Annotated[
         bool, typer.Option("--iou", help="Answers begin with the IoU of the mask that is shown: Current IOU: 74, ...")
     ] = False,
@@ -191,7 +194,15 @@ def export(
 
     chosen = ExportSettings(
         format=format_,
-        asking=AskingSettings(model, path_text(catalog), points, settings_of(set_ or []), iou, stop_word),
+        asking=AskingSettings(
+            model=model,
+            catalog=path_text(catalog),
+            points=points,
+            resize=resize,
+            settings=settings_of(set_ or []),
+            with_iou=iou,
+            stop_word=stop_word,
+        ),
         selection=Selection(min_gain, keep_iou, stop_examples, stop_iou),
         val=val,
         image_format=image_format,

@@ -44,6 +44,7 @@ class TrajectoryDataset:
         runs: run folders.
         points: the point format of answers; None: the model's, else ``xy1000``.
         model: a catalogue entry whose point format, resize rule and settings are taken.
+        resize: the name of the rule that resizes images; None: the model's, else none.
         settings: settings of the protocol, such as ``prompt`` and ``overlay.color``.
         with_iou: answers begin with the IoU of the mask that is shown.
         stop_word: the answer where nothing is left to do.
@@ -63,6 +64,7 @@ class TrajectoryDataset:
         *,
         points: str | None = None,
         model: str | None = None,
+        resize: str | None = None,
         settings: Mapping[str, Any] | None = None,
         with_iou: bool = False,
         stop_word: str = FINISH,
@@ -74,7 +76,12 @@ class TrajectoryDataset:
     ) -> None:
         folders = [runs] if isinstance(runs, str | os.PathLike) else list(runs)
         asking = AskingSettings(
-            model=model, points=points, settings=dict(settings or {}), with_iou=with_iou, stop_word=stop_word
+            model=model,
+            points=points,
+            resize=resize,
+            settings=dict(settings or {}),
+            with_iou=with_iou,
+            stop_word=stop_word,
         )
         self._rules = selection or Selection()
         self._runs = open_runs(folders, asking, tasks=tasks, data_root=data_root)

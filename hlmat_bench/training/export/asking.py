@@ -41,6 +41,7 @@ class AskingSettings:
             loaded.
         catalog: a file with more models.
         points: the name of the point format of answers; None: the model's, else `POINTS`.
+        resize: the name of the rule by which images are changed before they are sent; None: the model's, else none.
         settings: settings of the protocol: ``prompt``, ``overlay.color``, ``history``, ...
         with_iou: answers begin with the IoU of the mask that is shown, as SegAgent's do.
         stop_word: the answer where nothing is left to do.
@@ -49,6 +50,7 @@ class AskingSettings:
     model: str | None = None
     catalog: str | None = None
     points: str | None = None
+    resize: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     with_iou: bool = False
     stop_word: str = FINISH
@@ -195,6 +197,7 @@ def asking_for(protocol: Mapping[str, Any], chosen: AskingSettings) -> Asking:
     built = ProtocolSettings.build(settings | dict(chosen.settings))
     for template in built.templates().values():
         check_template(template)
-    made = Asking(points, Resize.named(declared.get("resize", "none")), built, chosen.with_iou, chosen.stop_word)
+    resize = Resize.named(chosen.resize or declared.get("resize", "none"))
+    made = Asking(points, resize, built, chosen.with_iou, chosen.stop_word)
     made.check()
     return made

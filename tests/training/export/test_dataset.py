@@ -11,7 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import hlmat_bench
+from hlmat_bench.actions import parse
 from hlmat_bench.core.errors import UsageError
+from hlmat_bench.points import PointFormat
+from hlmat_bench.points.resize import Resize
+from hlmat_bench.protocol.interfaces import Reply, Request
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.training import LazyExport, TrajectoryDataset
 from hlmat_bench.training.export.asking import AskingSettings
@@ -83,6 +88,46 @@ def test_an_export_that_is_painted_is_none_to_paint(generated: Run, exported: Ex
     exported(generated, settings=ExportSettings("ms-swift"))
     with pytest.raises(UsageError, match="painted already"):
         LazyExport(tmp_path / "export")[0]
+
+
+class Remembering:
+    """A model that clicks anywhere, and remembers what it was shown."""
+
+    name = "remembering"
+
+    def __init__(self) -> None:
+        self.points, self.resize = PointFormat.named("xy1000-json"), Resize.named("fit-long70")
+        self.seen: dict[tuple[str, int], tuple[np.ndarray, str]] = {}
+
+    async def reply(self, request: Request) -> list[Reply]:
+        self.seen[request.sample_id, request.t] = request.image.copy(), request.prompt
+        place = (request.state * 37 + request.t * 101) % 1000
+        return [Reply(f'{{"point_2d": [{place}, {place * 7 % 1000}], "label": "positive"}}')]
+
+
+def test_its_examples_are_what_a_run_showed(task: str, tool: str, tmp_path: Path) -> None:
+    model = Remembering()
+    settings = {"overlay.color": "red", "overlay.alpha": 0.3, "jpeg": 60, "history": True}
+    run = hlmat_bench.run(
+        model, task, tool, out=tmp_path / "run", budget=4, settings=settings, argv=["--task", task], limit=10
+    )
+    dataset = TrajectoryDataset(
+        run.folder,
+        points="xy1000-json",
+        resize="fit-long70",
+        settings=settings,
+        selection=Selection(min_gain=-2),
+    )
+    assert len(dataset) == sum(step.action.kind == "click" for one in run.episodes() for step in one.steps) > 20
+    replies = {(one.sample_id, step.t): step.action for one in run.episodes() for step in one.steps}
+    for number in range(len(dataset)):
+        example = dataset[number]
+        where = example["sample_id"], example["step"]
+        image, prompt = model.seen[where]
+        assert example["prompt"] == prompt
+        assert np.array_equal(np.asarray(example["image"]), image)
+        read = parse(example["answer"], model.points, (60, 80), model.resize.frame((60, 80)))
+        assert read == replies[where]
 
 
 @pytest.mark.slow

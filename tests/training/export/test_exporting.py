@@ -51,6 +51,19 @@ def test_states_that_stand_in_several_runs_are_exported_once(
     assert all(len(run["episodes_sha256"]) == 64 for run in document["runs"])
 
 
+def test_whole_trajectories_of_several_runs_are_exported_once(
+    generated: Run, improved: Run, exported: Exporter, tmp_path: Path
+) -> None:
+    document = exported(generated, improved, settings=ExportSettings("segagent"))
+    entries = json.loads((tmp_path / "export" / "train.json").read_text())["data"]
+    keys = [
+        (one["image_name"], *one["gt_ann"]["caption"], *map(tuple, (click["coor"] for click in one["clicks_list"])))
+        for one in entries
+    ]
+    assert len(keys) == len(set(keys)) == document["counts"]["trajectories"]
+    assert 0 < document["counts"]["duplicates"] < 40
+
+
 def test_what_lowers_the_iou_in_a_models_run_is_left_out(rollouts: Run, exported: Exporter) -> None:
     document = exported(rollouts, settings=SWIFT)
     gains = [
