@@ -24,6 +24,7 @@ from hlmat_bench.protocol.prompts import check_template
 from hlmat_bench.protocol.records import Episode
 from hlmat_bench.protocol.reference import FINISH
 from hlmat_bench.protocol.settings import ProtocolSettings
+from hlmat_bench.runs.opening import split_settings
 from hlmat_bench.training.export.states import State
 
 POINTS = "xy1000"
@@ -42,7 +43,8 @@ class AskingSettings:
         catalog: a file with more models.
         points: the name of the point format of answers; None: the model's, else `POINTS`.
         resize: the name of the rule by which images are changed before they are sent; None: the model's, else none.
-        settings: settings of the protocol: ``prompt``, ``overlay.color``, ``history``, ...
+        settings: settings of the protocol (``prompt``, ``overlay.color``, ``history``, ...), and of the data of the
+            runs (``data.missing``).
         with_iou: answers begin with the IoU of the mask that is shown, as SegAgent's do.
         stop_word: the answer where nothing is left to do.
     """
@@ -193,8 +195,9 @@ def asking_for(protocol: Mapping[str, Any], chosen: AskingSettings) -> Asking:
                 "an entry (`hlmat-bench models` lists them), or give --points and --set prompt=..."
             )
         declared, settings = choice.options, settings | dict(choice.settings)
-    points = PointFormat.named(chosen.points or declared.get("points", POINTS))
-    built = ProtocolSettings.build(settings | dict(chosen.settings))
+    given, _, points_given = split_settings(chosen.settings)
+    points = PointFormat.named(chosen.points or points_given or declared.get("points", POINTS))
+    built = ProtocolSettings.build(settings | given)
     for template in built.templates().values():
         check_template(template)
     resize = Resize.named(chosen.resize or declared.get("resize", "none"))

@@ -19,6 +19,7 @@ from hlmat_bench.protocol import manifest
 from hlmat_bench.protocol.log_lines import read_values
 from hlmat_bench.protocol.records import EPISODES, Episode
 from hlmat_bench.runs import reopen
+from hlmat_bench.runs.opening import split_settings
 from hlmat_bench.training.export.asking import Asking, AskingSettings, asking_for
 
 
@@ -57,6 +58,7 @@ class RecordedRun:
             raise UsageError(f"{folder} has no finished episode yet; play the run first.")
         self.asking: Asking = asking_for(self.manifest["protocol"], chosen)
         self.task, self._data_root = task, data_root
+        _, self._data, _ = split_settings(chosen.settings)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what is opened, so that workers of a data loader open it themselves."""
@@ -65,7 +67,7 @@ class RecordedRun:
     @cached_property
     def source(self) -> Source:
         """The data of the run, after a comparison with its manifest."""
-        return reopen.reopened(self.manifest, task=self.task, data_root=self._data_root)
+        return reopen.reopened(self.manifest, task=self.task, data_root=self._data_root, data=self._data)
 
     @cached_property
     def _samples(self) -> Mapping[str, Sample]:

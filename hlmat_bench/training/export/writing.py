@@ -135,6 +135,13 @@ class Target:
         """Open ``SPLIT.SUFFIX`` for every split."""
         return {split: self.file(f"{split}.{suffix}") for split in self.splits}
 
+    def tables(self, schema: Any) -> dict[str, ParquetRows]:
+        """Open ``SPLIT.parquet`` for every split, with the columns of a schema of `pyarrow`."""
+        tables = {split: ParquetRows(file, schema) for split, file in self.files("parquet").items()}
+        for table in tables.values():
+            self.stack.callback(table.abandon)
+        return tables
+
 
 class JsonLines(Writer):
     """One JSON object per example and line, in ``train.jsonl`` and ``val.jsonl``."""
@@ -232,6 +239,10 @@ class ParquetRows:
     def close(self) -> None:
         """Write the remaining rows and the end of the file."""
         self._flush()
+        self._writer.close()
+
+    def abandon(self) -> None:
+        """End the file without the remaining rows, unless it is closed; on an error, before the file closes."""
         self._writer.close()
 
     def _flush(self) -> None:

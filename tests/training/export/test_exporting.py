@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -18,7 +19,7 @@ from hlmat_bench.core.errors import UsageError
 from hlmat_bench.protocol.records import to_record
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.training.export.asking import AskingSettings
-from hlmat_bench.training.export.exporting import ExportSettings
+from hlmat_bench.training.export.exporting import ExportSettings, export
 from hlmat_bench.training.export.formats import FORMATS
 from hlmat_bench.training.export.states import Selection
 from tests.data.test_overlap import jpeg, resized, scene
@@ -85,6 +86,40 @@ def test_an_export_that_is_run_again_writes_the_same_and_other_options_need_anot
     assert not list((tmp_path / "export").rglob("*.draft"))
     with pytest.raises(UsageError, match=r"holds an export with other options \(val\)"):
         exported(generated, settings=dataclasses.replace(SWIFT, val=0.5))
+
+
+@pytest.mark.parametrize("format", ["ms-swift", "trl", "webdataset"])
+def test_an_export_that_fails_is_not_finished_and_the_same_command_finishes_it(
+    format: str, boxes: Path, generated: Run, exported: Exporter, tmp_path: Path
+) -> None:
+    data, settings = tmp_path / "data", ExportSettings(format)
+    shutil.copytree(boxes, data)
+    task = str(data / "boxes.yaml")
+    picture = (data / "images" / "15.png").read_bytes()
+    (data / "images" / "15.png").write_bytes(b"no picture")
+    with pytest.raises(UsageError, match=r"15\.png"):
+        exported(generated, settings=settings, tasks=[task])
+    assert {path.suffix for path in (tmp_path / "export").glob("train*")} == {".draft"}
+    assert json.loads((tmp_path / "export" / "export.json").read_text())["finished"] is None
+    (data / "images" / "15.png").write_bytes(picture)
+    exported(generated, settings=settings, tasks=[task])
+    export([generated.folder], tmp_path / "other", settings, tasks=[task], protected=[])
+    files = {
+        folder: {path.name: path.read_bytes() for path in (tmp_path / folder).glob("train*")}
+        for folder in ("export", "other")
+    }
+    assert files["export"] == files["other"]
+
+
+def test_settings_of_the_data_and_the_point_format_are_taken_from_set(
+    generated: Run, exported: Exporter, tmp_path: Path
+) -> None:
+    asking = AskingSettings(settings={"data.missing": "skip", "points": "xypixel"})
+    document = exported(generated, settings=ExportSettings("ms-swift", asking))
+    assert document["runs"][0]["asked"]["points"]["name"] == "xypixel"
+    unknown = ExportSettings("ms-swift", AskingSettings(settings={"data.nothing": 1}))
+    with pytest.raises(UsageError, match="nothing"):
+        export([generated.folder], tmp_path / "other", unknown, protected=[])
 
 
 def test_a_folder_of_something_else_is_left_alone(generated: Run, exported: Exporter, tmp_path: Path) -> None:

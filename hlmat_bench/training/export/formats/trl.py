@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from hlmat_bench.training.export.writing import Example, Format, ParquetRows, Target, Trajectory, Writer
+from hlmat_bench.training.export.writing import Example, Format, Target, Trajectory, Writer
 
 _STRING = {"dtype": "string", "_type": "Value"}
 _BLOCKS = {"_type": "List", "feature": {"type": _STRING, "text": _STRING}}
@@ -31,8 +31,7 @@ class Trl(Writer):
 
     def __init__(self, target: Target) -> None:
         super().__init__(target)
-        schema = _schema()
-        self._files = {split: ParquetRows(file, schema) for split, file in target.files("parquet").items()}
+        self._files = target.tables(_schema())
 
     def add(self, trajectory: Trajectory, examples: Sequence[Example]) -> None:
         """See `Writer.add`."""

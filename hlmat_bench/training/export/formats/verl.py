@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any
 
 from hlmat_bench.training.export.recorded import RecordedRun
-from hlmat_bench.training.export.writing import Example, Format, ParquetRows, Target, Trajectory, Writer
+from hlmat_bench.training.export.writing import Example, Format, Target, Trajectory, Writer
 from hlmat_bench.training.pool import SessionSettings
 from hlmat_bench.training.snapshot_rewards import sessions_of, snapshot_before
 
@@ -25,8 +25,7 @@ class Verl(Writer):
 
     def __init__(self, target: Target) -> None:
         super().__init__(target)
-        schema = _schema()
-        self._files = {split: ParquetRows(file, schema) for split, file in target.files("parquet").items()}
+        self._files = target.tables(_schema())
         self._written = dict.fromkeys(self._files, 0)
         self._sessions = cache(self._sessions_of)
 
