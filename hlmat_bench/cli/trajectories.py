@@ -190,7 +190,7 @@ def export(
     from hlmat_bench.training.export.asking import AskingSettings
     from hlmat_bench.training.export.exporting import ExportSettings
     from hlmat_bench.training.export.exporting import export as export_runs
-    from hlmat_bench.training.export.states import Selection
+    from hlmat_bench.training.export.selection import Selection
 
     chosen = ExportSettings(
         format=format_,

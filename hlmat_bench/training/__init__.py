@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from hlmat_bench.training.pool import SessionPool, SessionSettings
     from hlmat_bench.training.rewards import RewardSettings, episode_rewards
     from hlmat_bench.training.session import ClickSession, Outcome, SavedState
-    from hlmat_bench.training.snapshot_rewards import Snapshot, SnapshotRewards, compute_score, reward, rows, snapshots
+    from hlmat_bench.training.snapshot_rewards import SnapshotRewards, compute_score, reward, rows
+    from hlmat_bench.training.states import Snapshot, snapshots
 
 __all__ = [
     "ClickSession",
@@ -51,6 +52,7 @@ _PLACES = {
     **dict.fromkeys(("SessionPool", "SessionSettings"), "pool"),
     **dict.fromkeys(("RewardSettings", "episode_rewards"), "rewards"),
     **dict.fromkeys(("ClickSession", "Outcome", "SavedState"), "session"),
+    **dict.fromkeys(("Snapshot", "snapshots"), "states"),
 }
 
 #: The name of the environment in Gymnasium's registry.

@@ -24,7 +24,7 @@ from hlmat_bench.protocol.reference import FINISH, PIXELS
 from hlmat_bench.protocol.settings import ProtocolSettings
 from hlmat_bench.training.export.asking import AskingSettings
 from hlmat_bench.training.export.recorded import RecordedRun, open_runs, split_of
-from hlmat_bench.training.export.states import Selection, states_of
+from hlmat_bench.training.export.selection import Selection, states_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture

@@ -18,7 +18,8 @@ from hlmat_bench.testing import tiny_vlm
 from hlmat_bench.training import episode_rewards, reward, rows, snapshots
 from hlmat_bench.training.pool import SessionSettings
 from hlmat_bench.training.rewards import RewardSettings
-from hlmat_bench.training.snapshot_rewards import Snapshot, text_of
+from hlmat_bench.training.snapshot_rewards import text_of
+from hlmat_bench.training.states import Snapshot
 from hlmat_bench.training.trl import environment_factory, episode_rows
 from tests.support.babbling import Babbler
 from tests.training.test_session import facts

@@ -15,7 +15,8 @@ from hlmat_bench.core.errors import PluginFailed, UsageError
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.training.pool import SessionSettings
 from hlmat_bench.training.rewards import RewardSettings, episode_rewards
-from hlmat_bench.training.snapshot_rewards import Snapshot, SnapshotRewards, compute_score, reward, rows, snapshots
+from hlmat_bench.training.snapshot_rewards import SnapshotRewards, compute_score, reward, rows
+from hlmat_bench.training.states import Snapshot, snapshots
 from tests.support.babbling import Babbler, babble
 
 

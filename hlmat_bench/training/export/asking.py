@@ -25,7 +25,7 @@ from hlmat_bench.protocol.records import Episode
 from hlmat_bench.protocol.reference import FINISH
 from hlmat_bench.protocol.settings import ProtocolSettings
 from hlmat_bench.runs.opening import split_settings
-from hlmat_bench.training.export.states import State
+from hlmat_bench.training.export.selection import State
 
 POINTS = "xy1000"
 """The point format where neither one nor a model is named."""

@@ -25,7 +25,7 @@ from hlmat_bench.training.export.formats import format_named
 from hlmat_bench.training.export.guard import Guard, open_guard
 from hlmat_bench.training.export.pictures import Pictures
 from hlmat_bench.training.export.recorded import RecordedRun, open_runs, split_of
-from hlmat_bench.training.export.states import Selection, chain_of, states_of
+from hlmat_bench.training.export.selection import Selection, chain_of, states_of
 from hlmat_bench.training.export.writing import Example, Format, Target, Trajectory, Writer
 
 EXPORT_SCHEMA = "hlmat-export/1"

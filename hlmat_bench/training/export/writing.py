@@ -15,7 +15,7 @@ from hlmat_bench.core.plain_files import replaced
 from hlmat_bench.protocol.records import Episode
 from hlmat_bench.training.export.pictures import Pictures
 from hlmat_bench.training.export.recorded import RecordedRun
-from hlmat_bench.training.export.states import State
+from hlmat_bench.training.export.selection import State
 
 IMAGE_MARK = "<image>"
 """What stands for the image in the prompts of LLaMA-Factory, ms-swift and verl."""

@@ -21,7 +21,7 @@ from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.training import LazyExport, TrajectoryDataset
 from hlmat_bench.training.export.asking import AskingSettings
 from hlmat_bench.training.export.exporting import ExportSettings
-from hlmat_bench.training.export.states import Selection
+from hlmat_bench.training.export.selection import Selection
 from tests.training.export.conftest import Exporter
 
 

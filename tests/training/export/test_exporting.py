@@ -21,7 +21,7 @@ from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.training.export.asking import AskingSettings
 from hlmat_bench.training.export.exporting import ExportSettings, export
 from hlmat_bench.training.export.formats import FORMATS
-from hlmat_bench.training.export.states import Selection
+from hlmat_bench.training.export.selection import Selection
 from tests.data.test_overlap import jpeg, resized, scene
 from tests.support.data_files import FOLDERS, save, write_task
 from tests.training.export.conftest import Exporter

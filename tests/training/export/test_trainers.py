@@ -11,7 +11,7 @@ import pytest
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.testing import tiny_vlm
 from hlmat_bench.training.export.exporting import ExportSettings
-from hlmat_bench.training.export.states import Selection
+from hlmat_bench.training.export.selection import Selection
 from tests.training.export.conftest import Exporter
 
 

@@ -22,7 +22,7 @@ from hlmat_bench.core import masks
 from hlmat_bench.core.masks import RLE
 from hlmat_bench.core.types import Size
 from hlmat_bench.training.export.pictures import write_whole
-from hlmat_bench.training.export.states import State
+from hlmat_bench.training.export.selection import State
 from hlmat_bench.training.export.writing import Example, Format, JsonData, Trajectory
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from hlmat_bench.core import masks
 from hlmat_bench.core.masks import RLE
-from hlmat_bench.training.export.states import State
+from hlmat_bench.training.export.selection import State
 from hlmat_bench.training.export.writing import Format, JsonData, Trajectory
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from hlmat_bench.training.export.recorded import RecordedRun
 from hlmat_bench.training.export.writing import Example, Format, Target, Trajectory, Writer
 from hlmat_bench.training.pool import SessionSettings
-from hlmat_bench.training.snapshot_rewards import sessions_of, snapshot_before
+from hlmat_bench.training.states import sessions_of, snapshot_before
 
 
 class Verl(Writer):

@@ -17,7 +17,7 @@ from hlmat_bench.points.syntaxes import SYNTAXES
 from hlmat_bench.protocol.records import Episode
 from hlmat_bench.training.export.asking import AskingSettings, asking_for
 from hlmat_bench.training.export.recorded import split_of
-from hlmat_bench.training.export.states import Selection, State, chain_of, states_of
+from hlmat_bench.training.export.selection import Selection, State, chain_of, states_of
 from tests.support.episodes import episode
 
 SIZE = (20, 20)
