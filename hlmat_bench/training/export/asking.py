@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from hlmat_bench.actions import NO_OBJECT, Action, parse, write
+from hlmat_bench.actions import NO_OBJECT, Action, write
 from hlmat_bench.clicks import Click
 from hlmat_bench.core import masks
 from hlmat_bench.core.errors import UsageError
@@ -19,11 +19,13 @@ from hlmat_bench.core.types import Image, Size
 from hlmat_bench.models.catalog import Catalog
 from hlmat_bench.points import PointFormat
 from hlmat_bench.points.resize import Frame, Resize
+from hlmat_bench.protocol.interfaces import Reply
 from hlmat_bench.protocol.observation import Observation, RequestBuilder
 from hlmat_bench.protocol.prompts import check_template
 from hlmat_bench.protocol.records import Episode
 from hlmat_bench.protocol.reference import FINISH
 from hlmat_bench.protocol.settings import ProtocolSettings
+from hlmat_bench.protocol.state import interpret
 from hlmat_bench.runs.opening import split_settings
 from hlmat_bench.training.export.selection import State
 
@@ -103,8 +105,19 @@ class Asking:
         return f"{self._iou(state.iou)}{said}" if self.with_iou else said
 
     def read(self, answer: str, size: Size) -> Action:
-        """Return the action that an answer means: what a run would do."""
-        return parse(answer, self.points, size, self.frame(size), no_target=self.settings.no_target)
+        """Return the action that an answer to a mask that is not empty means: what a run would do."""
+        return interpret(
+            Reply(answer),
+            self.points,
+            size,
+            self.frame(size),
+            track="point",
+            first=False,
+            clicks=(),
+            no_target=self.settings.no_target,
+            no_target_reply=self.settings.no_target_reply,
+            empty=False,
+        )
 
     def moves(self, click: Click, answer: str, size: Size) -> bool:
         """Tell whether an answer is read as another pixel than its click's, because its format rounds.

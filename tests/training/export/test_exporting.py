@@ -193,6 +193,29 @@ def test_prompts_colours_and_formats_are_those_that_a_run_has(
     assert abs(int(red.sum()) - int(coco.area(mask))) < 0.1 * int(coco.area(mask))
 
 
+def test_samples_without_an_object_are_answered_so(tool: str, exported: Exporter, tmp_path: Path) -> None:
+    lines = ["image,mask,expression"]
+    for number in range(4):
+        mask = np.zeros((60, 80), bool)
+        mask[20:40, 20:50] = number < 2
+        save(tmp_path / "data" / "images" / f"i{number}.png", scene(number, 60, 80))
+        save(tmp_path / "data" / "masks" / f"i{number}.png", mask)
+        lines.append(f"i{number}.png,i{number}.png,{'the box' if number < 2 else 'no box'}")
+    (tmp_path / "data" / "expressions.csv").write_text("\n".join(lines) + "\n")
+    source = {"kind": "table", "allow_empty": True}
+    task = str(write_task(tmp_path / "data", source, protocol={"budget": 2, "no_target": True}))
+    how = {"strategy": "annotate", "argv": ["--task", task]}
+    run = hlmat_bench.run("oracle", task, tool, out=tmp_path / "run", **how)
+    exported(run, settings=ExportSettings("ms-swift", AskingSettings(with_iou=True)))
+    answers: dict[str, set[str]] = {"the box": set(), "no box": set()}
+    for row in read(tmp_path / "export"):
+        prompt, answer = (message["content"] for message in row["messages"])
+        assert "If there is no such object in the image, answer: No object" in prompt
+        answers["no box" if "no box" in prompt else "the box"].add(answer)
+    assert answers["no box"] == {"Current IOU: 100, No object"}
+    assert all("ositive point: (" in answer for answer in answers["the box"])
+
+
 @pytest.fixture(scope="module")
 def contaminated(tool: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, str]:
     """Play on images of which five are in another task: renamed, compressed, resized, or by COCO's number."""

@@ -162,6 +162,15 @@ def test_every_syntax_has_readable_answers_or_is_refused(syntax: str) -> None:
             assert "leave --iou out" in str(error)  # noqa: PT017
 
 
+@pytest.mark.parametrize("protocol", [{}, {"no_target": True}, {"no_target": True, "no_target_reply": "[REJ]"}])
+@pytest.mark.parametrize("word", ["Finish", "Terminate", "Stop.", "Done"])
+def test_stop_words_of_other_models_are_taken(word: str, protocol: dict) -> None:
+    asking = asking_for(protocol, AskingSettings(points="xy1", stop_word=word))
+    assert asking.answer(State(1, None, 0.5, (), Action("none"), None, 0.5), SIZE) == (
+        protocol.get("no_target_reply", NO_OBJECT)
+    )
+
+
 def test_a_stop_word_that_is_read_otherwise_is_refused() -> None:
     with pytest.raises(UsageError, match="give another --stop-word"):
         asking_for({}, AskingSettings(stop_word="Positive point: (1, 1)"))
