@@ -168,11 +168,10 @@ class LazyExport:
         """
         if not -len(self) <= number < len(self):
             raise IndexError(number)
-        row = json.loads(_line(self._path, int(self._places[number % len(self)])))
-        about = row["hlmat"]
+        about = json.loads(_line(self._path, int(self._places[number % len(self)])))["hlmat"]
         if "mask" not in about:
             raise UsageError(f"The images of {self._folder} are painted already; read them as they are.")
-        pixels = images.decode((self._folder / row["images"][0]).read_bytes())
+        pixels = images.decode((self._folder / about["image"]).read_bytes())
         return {
             "image": _picture(_painted(pixels, about)),
             **{name: about[name] for name in ("prompt", "answer", "iou", "sample_id", "step")},

@@ -74,6 +74,7 @@ class Trajectory:
             found |= {
                 "prompt": example.prompt,
                 "answer": example.answer,
+                "image": example.original,
                 "mask": example.state.mask,
                 "overlay": settings.overlay.model_dump(mode="json"),
                 "jpeg": settings.jpeg,
@@ -155,9 +156,11 @@ class JsonLines(Writer):
         """Return the object of an example."""
 
     def add(self, trajectory: Trajectory, examples: Sequence[Example]) -> None:
-        """See `Writer.add`."""
+        """See `Writer.add`. A trainer finds none of its columns where the image still has to be painted."""
         for example in examples:
-            self._files[trajectory.split].write(json_bytes(self.row(trajectory, example)) + b"\n")
+            lazy = example.original is not None
+            row = {"hlmat": trajectory.origin(example)} if lazy else self.row(trajectory, example)
+            self._files[trajectory.split].write(json_bytes(row) + b"\n")
 
     def finish(self) -> None:
         """See `Writer.finish`; nothing stands at the end."""

@@ -73,6 +73,7 @@ def test_a_lazy_export_holds_each_image_once_and_is_painted_the_same(
     settings = {"overlay.alpha": 0.25, "jpeg": 80}
     asking = AskingSettings(settings=settings)
     exported(generated, settings=ExportSettings("llamafactory", asking, lazy=True))
+    assert {name for row in rows(tmp_path / "export" / "train.jsonl") for name in row} == {"hlmat"}
     lazy, dataset = LazyExport(tmp_path / "export"), TrajectoryDataset(generated.folder, settings=settings)
     assert len(lazy) == len(dataset)
     assert all(same(lazy[number], dataset[number]) for number in range(len(dataset)))

@@ -29,7 +29,7 @@ class LlamaFactory(JsonLines):
         said = zip(self.tags.values(), (example.marked_prompt, example.answer), strict=True)
         return {
             self.messages: [{self.role: role, self.content: text} for role, text in said],
-            "images": [example.image or example.original],
+            "images": [example.image],
             "hlmat": trajectory.origin(example),
         }
 

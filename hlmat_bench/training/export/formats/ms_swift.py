@@ -21,7 +21,7 @@ class MsSwift(JsonLines):
         user = {"role": "user", "content": example.marked_prompt}
         return {
             "messages": [user, {"role": "assistant", "content": example.answer}],
-            "images": [example.image or example.original],
+            "images": [example.image],
             "hlmat": trajectory.origin(example),
         }
 
