@@ -20,7 +20,7 @@ import numpy as np
 
 import hlmat_bench
 
-_DISCS = """
+DISCS = """
 import cv2
 import numpy as np
 
@@ -91,7 +91,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         task, tool, memory = write_task(folder, options.episodes), folder / "discs.py", Memory()
-        tool.write_text(_DISCS)
+        tool.write_text(DISCS)
         seconds, steps = {}, {}
         for strategy in ("annotate", "greedy"):
             began = time.perf_counter()

@@ -55,6 +55,7 @@ for command in (
     checks.check,
     doctor.doctor,
     serve.serve_segmenter,
+    serve.serve_env,
 ):
     app.command()(command)
 app.command("settings")(settings.list_settings)

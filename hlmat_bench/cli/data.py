@@ -17,6 +17,7 @@ def list_data(data_root: options.DataRoot = None) -> None:
     """List which tasks have their data on this machine, in which layout, and whether they are complete."""
     from hlmat_bench.cli import console
     from hlmat_bench.data.inventory import holding
+    from hlmat_bench.data.layouts.copies import copies_here
     from hlmat_bench.data.tasks import load_task, task_names
 
     names, rows, absent = task_names(), [], []
@@ -29,6 +30,9 @@ def list_data(data_root: options.DataRoot = None) -> None:
                 rows.append((name, found.state, found.layout, found.words))
             progress(number, len(names))
     console.table(("task", "data", "layout", "what is there"), rows)
+    if copies := list(copies_here([] if data_root is None else [data_root])):
+        console.say("\nKnown data sets of the Hugging Face hub, which are tasks by their own names:\n")
+        console.table(("task", "what it is"), [(copy.spec, copy.about) for copy in copies])
     if absent:
         console.say(f"\nNot here: {', '.join(absent)}. `hlmat-bench data where TASK` says what is missing.")
 

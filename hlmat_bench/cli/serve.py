@@ -1,4 +1,4 @@
-"""The commands ``serve-segmenter`` and ``lmms tasks``."""
+"""The commands ``serve-segmenter``, ``serve-env`` and ``lmms tasks``."""
 
 from __future__ import annotations
 
@@ -34,6 +34,70 @@ def serve_segmenter(
     limits = Limits(threads, queue, sessions, idle, max_megapixels)
     with handlers_of_others():
         serve(made, host, port, limits, ready=lambda url: console.say(f"Serving {made.name} at {url} until Ctrl-C."))
+
+
+def serve_env(
+    task: options.Task,
+    segmenter: options.Segmenter = "graphcut",
+    model: Annotated[
+        str | None, typer.Option(help="Catalogue entry whose point format, resize rule and settings are taken.")
+    ] = None,
+    points: Annotated[
+        str | None, typer.Option(help="Point format of replies; default: the model's, else xy1000.")
+    ] = None,
+    resize: Annotated[
+        str | None, typer.Option(help="Rule that resizes images; default: the model's, else none.")
+    ] = None,
+    budget: options.Budget = None,
+    initial: options.Initial = None,
+    limit: options.Limit = None,
+    seed: options.Seed = 0,
+    data_root: options.DataRoot = None,
+    embedding_cache: options.EmbeddingCache = None,
+    rewards: Annotated[
+        list[str],
+        typer.Option(help="gain, ibis-agent, medsam-agent, or the weight of a part, such as gain=1; several."),
+    ] = ["gain"],  # noqa: B006  (typer copies it)
+    host: Annotated[
+        str, typer.Option(help="Interface to listen on; with others than 127.0.0.1, other machines can connect.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8766,
+    sessions: Annotated[int, typer.Option(min=1, help="Most episodes at once.")] = 64,
+    set_: options.Settings = None,
+) -> None:
+    """Serve a task as an environment of OpenEnv, to trainers on this or other machines."""
+    import importlib.util
+
+    from hlmat_bench.cli import console
+    from hlmat_bench.cli.settings import settings as settings_of
+    from hlmat_bench.core.errors import UsageError
+    from hlmat_bench.training.pool import SessionSettings
+    from hlmat_bench.training.rewards import RewardSettings
+
+    given = {
+        "task": task,
+        "segmenter": segmenter,
+        "model": model,
+        "points": points,
+        "resize": resize,
+        "budget": budget,
+        "initial": initial,
+        "limit": limit,
+        "seed": seed,
+        "data_root": None if data_root is None else str(data_root),
+        "embedding_cache": None if embedding_cache is None else str(embedding_cache),
+        "rewards": RewardSettings.parse(rewards),
+        "settings": settings_of(set_ or []),
+    }
+    if importlib.util.find_spec("openenv") is None:
+        raise UsageError("serve-env needs the package openenv, which is not installed: pip install 'openenv>=0.10'.")
+    from hlmat_bench.training.openenv import serve
+
+    with handlers_of_others():
+        serve(
+            SessionSettings.of(given), host, port, sessions,
+            ready=lambda url: console.say(f"Serving {task} at {url} until Ctrl-C."),
+        )  # fmt: skip
 
 
 def lmms_tasks() -> None:

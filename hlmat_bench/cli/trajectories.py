@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from hlmat_bench.runs.plan import RunSpec
     from hlmat_bench.runs.run_folder import Run
 
+#: The formats of exports; a test compares them with those that there are, which take long to import.
+FORMATS = ("segagent", "llamafactory", "sharegpt", "ms-swift", "trl", "ibis", "verl", "webdataset")
+
 app = typer.Typer(help="Make trajectories of an annotator, to train models on.", no_args_is_help=True)
 
 StopIou = Annotated[float | None, typer.Option(help="IoU from which on a trajectory is finished; default: 0.98.")]
@@ -125,6 +128,125 @@ def improve(
         f"Clicks of the model: {counts.model:,}, of which {counts.kept:,} are kept and "
         f"{counts.model - counts.kept:,} are not; clicks of the annotator: {counts.added:,}."
     )
+
+
+@app.command()
+def export(
+    run: Annotated[list[Path], typer.Argument(help="Run folders; what stands in several is exported once.")],
+    format_: Annotated[
+        str, typer.Option("--format", metavar="FORMAT", help=f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the export.")],
+    model: Annotated[
+        str | None,
+        typer.Option(help="Catalogue entry of the model to train: its point format, prompt and resizing are taken."),
+    ] = None,
+    points: Annotated[
+        str | None, typer.Option(help="Point format of answers; default: that of --model, else xy1000.")
+    ] = None,
+    resize: Annotated[
+        str | None, typer.Option(help="Rule that resizes images; default: that of --model, else none.")
+    ] = None,
+    iou: Annotated[
+        bool, typer.Option("--iou", help="Answers begin with the IoU of the mask that is shown: Current IOU: 74, ...")
+    ] = False,
+    stop_examples: Annotated[
+        bool, typer.Option("--stop-examples", help="The last mask of a finished trajectory is answered with a stop.")
+    ] = False,
+    stop_word: Annotated[str, typer.Option(help="The answer of these.")] = "Finish",
+    stop_iou: Annotated[float, typer.Option(help="Least IoU of these masks.")] = 0.0,
+    min_gain: Annotated[
+        float, typer.Option(help="A click that raises the IoU by no more than this is left out.")
+    ] = 0.0,
+    keep_iou: Annotated[
+        float, typer.Option(help="An episode whose last mask has a lower IoU is left out (plain StaR).")
+    ] = 0.0,
+    val: Annotated[float, typer.Option(help="Share of the images for validation.")] = 0.0,
+    image_format: Annotated[str, typer.Option(help="png or jpg.")] = "png",
+    quality: Annotated[int, typer.Option(help="Quality of a JPEG, 1 to 100.")] = 95,
+    lazy: Annotated[
+        bool, typer.Option("--lazy", help="Write images without paint; hlmat_bench.training.LazyExport paints them.")
+    ] = False,
+    shard_size: Annotated[int, typer.Option(help="Most examples of a shard (webdataset).")] = 1000,
+    name: Annotated[str, typer.Option(help="Name of the data set in the files that name it.")] = "hlmat",
+    force_contaminated: Annotated[
+        bool, typer.Option("--force-contaminated", help="Keep the images of evaluation splits.")
+    ] = False,
+    names_only: Annotated[
+        bool, typer.Option("--names-only", help="Look for these by COCO's number and file name, not by pixels.")
+    ] = False,
+    segmenter: Annotated[str | None, typer.Option(help="The runs' segmenter, where it has moved (verl).")] = None,
+    task: Annotated[list[str] | None, typer.Option(help="YAML files of tasks that have moved.")] = None,
+    data_root: options.DataRoot = None,
+    catalog: options.CatalogFile = None,
+    set_: options.Settings = None,
+) -> None:
+    """Write the good clicks of runs as training data: painted image, prompt and answer of each.
+
+    Images of evaluation splits are left out: res, hres, hres_extra, reason and gres tasks under the data root.
+    """
+    from hlmat_bench.cli import console
+    from hlmat_bench.runs.opening import path_text
+    from hlmat_bench.training.export.asking import AskingSettings
+    from hlmat_bench.training.export.exporting import ExportSettings
+    from hlmat_bench.training.export.exporting import export as export_runs
+    from hlmat_bench.training.export.selection import Selection
+
+    chosen = ExportSettings(
+        format=format_,
+        asking=AskingSettings(
+            model=model,
+            catalog=path_text(catalog),
+            points=points,
+            resize=resize,
+            settings=settings_of(set_ or []),
+            with_iou=iou,
+            stop_word=stop_word,
+        ),
+        selection=Selection(min_gain, keep_iou, stop_examples, stop_iou),
+        val=val,
+        image_format=image_format,
+        quality=quality,
+        lazy=lazy,
+        shard_size=shard_size,
+        name=name,
+        force_contaminated=force_contaminated,
+        names_only=names_only,
+    )
+    with console.progress("exporting") as progress:
+        document = export_runs(
+            run,
+            out,
+            chosen,
+            tasks=task or (),
+            data_root=data_root,
+            segmenter=segmenter,
+            progress=progress,
+            guard_progress=progress,
+        )
+    _say_export(document, out)
+
+
+def _say_export(document: dict[str, Any], out: Path) -> None:
+    """Print what was exported, what was left out, and what no image was compared with."""
+    from hlmat_bench.cli import console
+
+    counts, guard = dict(document["counts"]), document["guard"]
+    made = {name: counts.pop(name, 0) for name in ("examples train", "examples val", "trajectories", "episodes")}
+    console.say(
+        f"{made['examples train']:,} examples for training and {made['examples val']:,} for validation, of "
+        f"{made['trajectories']:,} trajectories; {made['episodes']:,} episodes were read."
+    )
+    if left := ", ".join(f"{number:,} {name}" for name, number in counts.items() if number):
+        console.say(f"Counted besides: {left}.")
+    for image in guard["images"]:
+        done = "kept" if guard["forced"] else "left out"
+        console.say(f"  {done}: {image['image']} is {image['other']} of {image['task']} ({image['found_by']})")
+    if guard["not_compared"]:
+        console.say(f"Not compared, because their data are not here: {', '.join(guard['not_compared'])}.")
+    if partly := ", ".join(f"{name} ({there})" for name, there in guard["compared_in_part"].items()):
+        console.say(f"Compared with the part that is here: {partly}.")
+    console.say(f"  {out}")
 
 
 def _play(spec: RunSpec, out: Path | None, how: dict[str, Any], grace: float) -> Run:

@@ -232,7 +232,7 @@ def load_task(name: str | os.PathLike[str], *, code: bool = True) -> Task:
         task = _validated(hub_fields(text), f"the task {text}", Path(), code=False)
         task._given = text
         return task
-    if _is_path(text):
+    if is_path(text):
         task = _read(Path(text), code=code)
         task._folder, task._given = Path(text).resolve().parent, text
         return task
@@ -262,12 +262,13 @@ def expand(name: str) -> list[str]:
     Raises:
         UsageError: when there is no such task or group.
     """
-    if _is_path(name) or is_hub_task(name):
+    if is_path(name) or is_hub_task(name):
         return [name]
     return groups().get(name) or [load_task(name).name]
 
 
-def _is_path(name: str) -> bool:
+def is_path(name: str) -> bool:
+    """Tell whether what a user named as a task is the path of a file; a task of the hub has a slash, too."""
     return name.endswith((".yaml", ".yml")) or os.sep in name or "/" in name
 
 

@@ -264,13 +264,17 @@ class EpisodeState:
         """Return the current state as a value, for `goto`."""
         return EpisodePoint(self.segmentation.fork(), tuple(self.steps), self.iou)
 
-    def goto(self, point: EpisodePoint) -> None:
+    def goto(self, point: EpisodePoint, *, forget: bool = False) -> None:
         """Return to a state of this episode; steps that were recorded since then leave the record.
 
-        What they cost stays in it: see `record`.
+        Args:
+            point: the state.
+            forget: what these steps cost is forgotten, too; else it stays in the record, see `record`.
         """
         self.segmentation.goto(point.segmentation)
         self.steps, self.iou = list(point.steps), point.iou
+        if forget:
+            self._every_step = list(point.steps)
 
     def record(self, stop: str, error: str | None = None) -> Episode:
         """Return the finished episode. What abandoned steps cost is added to its last step.

@@ -18,6 +18,7 @@ import numpy as np
 from hlmat_bench.actions import Action, box_form
 from hlmat_bench.core.errors import CallTimedOut, UsageError
 from hlmat_bench.core.samples import Sample, Source
+from hlmat_bench.core.types import Image
 from hlmat_bench.data import check as data_check
 from hlmat_bench.data.tasks import Task, load_task
 from hlmat_bench.models.api.limits import MeteredModel, RequestMeter, UsageMeter
@@ -198,6 +199,11 @@ class RunSetup:
         return traits(self.model).resize
 
     @property
+    def deterministic(self) -> bool:
+        """Whether the model always gives the same reply to the same request."""
+        return self.settings.temperature == 0 and traits(self.model).deterministic
+
+    @property
     def most_requests(self) -> int:
         """The most requests that an episode takes."""
         return self.settings.most_requests(self.plan.strategy.needs)
@@ -298,6 +304,11 @@ class RunSetup:
         state.apply(Action("invalid", reason="api"), None)
         return Finished.of(state.record("error", why), self.measuring)
 
+    def request_builder(self, sample: Sample, image: Image) -> RequestBuilder:
+        """Return what makes the model's requests about a sample with this image, uint8 (H, W, 3) RGB."""
+        seed = _seed_of(self.spec.seed, sample.id)
+        return RequestBuilder(sample, image, self.settings, self.points, self.resize, seed)
+
     def open_episode(self, sample: Sample, batcher: RequestBatcher | None, pool: Executor, encoders: Executor) -> Play:
         """Open one sample: read its image and its ground truth. Call it in a worker thread.
 
@@ -312,17 +323,16 @@ class RunSetup:
         """
         source = self.data.source
         image, truth = source.image(sample), source.truth(sample)
-        seed = _seed_of(self.spec.seed, sample.id)
         policy: Policy
         opening: Future[Session] | None = None
         if self.reference is not None:
+            seed = _seed_of(self.spec.seed, sample.id)
             policy = ReferencePolicy(self.reference, truth, seed, pool, no_target=self.settings.no_target)
         else:
             assert batcher is not None
             opening = encoders.submit(self.segmenter.open, image)
-            deterministic = self.settings.temperature == 0 and traits(self.model).deterministic
-            builder = RequestBuilder(sample, image, self.settings, self.points, self.resize, seed)
-            policy = ModelPolicy(builder, batcher.reply, deterministic=deterministic, pool=pool)
+            builder = self.request_builder(sample, image)
+            policy = ModelPolicy(builder, batcher.reply, deterministic=self.deterministic, pool=pool)
         state = EpisodeState(
             sample,
             image,

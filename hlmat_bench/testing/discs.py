@@ -61,7 +61,8 @@ class DiscSession:
 
     def predict(self, clicks: Sequence[Click], box: Box | None = None) -> Mask:
         """Draw the mask, see `hlmat_bench.protocol.interfaces.Session.predict`."""
-        time.sleep(self.segmenter.pause)
+        if self.segmenter.pause:  # a sleep of 0 seconds would let other programs run first
+            time.sleep(self.segmenter.pause)
         self.calls.append((list(clicks), box))
         mask = self.start.copy()
         if box is not None:

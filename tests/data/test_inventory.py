@@ -58,6 +58,16 @@ def test_the_list_names_every_task_once(tmp_path):
     assert sorted([*listed, *absent]) == sorted(task_names())
 
 
+def test_the_list_names_copies_that_are_tasks_of_their_own(tmp_path):
+    folder = tmp_path / "lmms-lab" / "RefCOCO" / "data"
+    folder.mkdir(parents=True)
+    (folder / "val-00000-of-00004.parquet").write_bytes(b"PAR1")
+    said = " ".join(data("list", "--data-root", tmp_path)[1].split())
+    assert "hf:lmms-lab/RefCOCO,split=val" in said
+    assert "unite the UNC split" in said
+    assert "hf:lmms-lab/RefCOCO,split=testA" not in said
+
+
 def test_where_shows_the_parts_that_are_taken(tmp_path):
     path = write_task(tmp_path, SOURCE)
     put(tmp_path / "old", "a")

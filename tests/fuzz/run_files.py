@@ -15,6 +15,7 @@ from hlmat_bench.reports.leaderboard.submission import make_entry
 from hlmat_bench.reports.run.build import report
 from hlmat_bench.runs import episode_log, replay_result
 from hlmat_bench.runs.run_folder import Run
+from hlmat_bench.training import SnapshotRewards, snapshots
 from tests.fuzz.mutations import JSON, LINES
 from tests.fuzz.target import Target, as_json, own_folder
 from tests.support.boards import DECLARED
@@ -100,9 +101,19 @@ def _entries() -> list[bytes]:
     return [json.dumps(made | {"id": "x"}).encode()]
 
 
+def _states() -> list[bytes]:
+    """Return states of a data set, as a trainer reads them, at a first and at a later step."""
+    return [state.to_json().encode() for state in list(snapshots(Run(_played())))[:2]]
+
+
+def _state(data: bytes) -> None:
+    SnapshotRewards(own_files=False).play(data.decode("utf-8", "replace"), "Positive point: (500, 500)")
+
+
 TARGETS = (
     Target("manifests", _run_file("run.json"), _manifests, JSON),
     Target("episodes", _run_file("episodes.jsonl"), _episodes, LINES),
     Target("replays", _run_file("replay.json"), as_json(_REPLAY), JSON),
     Target("entries", _entry, _entries, JSON),
+    Target("states", _state, _states, JSON),
 )

@@ -108,9 +108,15 @@ def _plain(place: str) -> str:
 
 def other_copies(task: str, roots: Iterable[Path]) -> list[Copy]:
     """Return the copies under the roots, or in the cache of the hub, that a task cannot take for its data."""
-    alike: Sequence[Copy] = [copy for copy in known_copies() if copy.resembles(task) and not copy.standard]
+    return [copy for copy in copies_here(roots) if copy.resembles(task) and not copy.standard]
+
+
+def copies_here(roots: Iterable[Path]) -> Iterator[Copy]:
+    """Yield the known copies that lie under the roots, or in the cache of the hub."""
     places = list(roots)
-    return [copy for copy in alike if any(_holds(folder, copy.split) for folder in _folders(copy.repo, places))]
+    for copy in known_copies():
+        if any(_holds(folder, copy.split) for folder in _folders(copy.repo, places)):
+            yield copy
 
 
 def _folders(repo: str, roots: Sequence[Path]) -> Iterator[Path]:

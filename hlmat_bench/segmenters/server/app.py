@@ -203,13 +203,17 @@ def serve(
     Raises:
         UsageError: when it cannot listen there.
     """
+    listen(make_app(segmenter, limits), host, port, ready)
+
+
+def listen(app: Any, host: str, port: int, ready: Callable[[str], None]) -> None:
+    """Serve an ASGI application until SIGINT or SIGTERM; the arguments and errors are those of `serve`."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listener = socket.create_server((host, port), family=family, backlog=1024)
     except (OSError, OverflowError) as error:
         message = f"The server cannot listen on {host}, port {port} ({error}); choose another --port."
         raise UsageError(message) from error
-    app = make_app(segmenter, limits)
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=_GOODBYE_SECONDS)
     with listener, contextlib.suppress(KeyboardInterrupt):
         shown = f"[{host}]" if family == socket.AF_INET6 else host

@@ -1,0 +1,1 @@
+"""Trajectories as training data, in the formats of trainers."""
