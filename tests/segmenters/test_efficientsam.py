@@ -107,7 +107,7 @@ def test_what_the_network_is_not_shown_is_in_the_spec_and_in_the_list(segmenter:
         facts = plugins.find("segmenter", name).facts
         assert facts is not None
         assert facts.box
-        assert not (facts.negative_clicks or facts.previous_logits or facts.start_mask)
+        assert not any((facts.negative_clicks, facts.previous_logits, facts.start_mask))
     with pytest.raises(UsageError, match="takes no mask"):
         segmenter.open(WIDE).start_from(np.ones((60, 90), np.bool_))
 
