@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +12,7 @@ import typer
 
 from hlmat_bench.cli import options
 from hlmat_bench.cli.settings import settings as settings_of
+from hlmat_bench.core.errors import UsageError
 from hlmat_bench.runs.stopping import CALL_SECONDS, GRACE_SECONDS
 
 if TYPE_CHECKING:
@@ -90,8 +92,10 @@ def generate(
 
 @app.command()
 def improve(
-    run: Annotated[Path, typer.Argument(help="Folder of a model's run.")],
-    out: Annotated[Path, typer.Option(help="Run folder of the improved trajectories.")],
+    run: Annotated[list[Path], typer.Argument(help="Folders of a model's runs.")],
+    out: Annotated[
+        Path, typer.Option(help="Run folder of the improved trajectories; of several runs, the folder that holds them.")
+    ],
     max_steps: Annotated[
         int | None, typer.Option(min=1, help="Most clicks; default: twice the budget of the model's run.")
     ] = None,
@@ -120,14 +124,15 @@ def improve(
     from hlmat_bench.runs.opening import path_text
 
     how = _how(concurrency, call_timeout, no_lock, executor, workers, gpus_per_worker, ray_address)
-    spec = spec_for(run, round_, task=task, segmenter=segmenter, data_root=path_text(data_root))
     rules = _rules(stop_iou=stop_iou, min_gain=min_gain, spread=spread)
-    spec = replace(spec, budget=max_steps or spec.budget, settings={**spec.settings, **rules})
-    counts = compare(run, _play(spec, out, how, grace).folder)
-    console.say(
-        f"Clicks of the model: {counts.model:,}, of which {counts.kept:,} are kept and "
-        f"{counts.model - counts.kept:,} are not; clicks of the annotator: {counts.added:,}."
-    )
+    for each, folder in _folders(run, out).items():
+        spec = spec_for(each, round_, task=task, segmenter=segmenter, data_root=path_text(data_root))
+        spec = replace(spec, budget=max_steps or spec.budget, settings={**spec.settings, **rules})
+        counts = compare(each, _play(spec, folder, how, grace).folder)
+        console.say(
+            f"Clicks of the model: {counts.model:,}, of which {counts.kept:,} are kept and "
+            f"{counts.model - counts.kept:,} are not; clicks of the annotator: {counts.added:,}."
+        )
 
 
 @app.command()
@@ -247,6 +252,14 @@ def _say_export(document: dict[str, Any], out: Path) -> None:
     if partly := ", ".join(f"{name} ({there})" for name, there in guard["compared_in_part"].items()):
         console.say(f"Compared with the part that is here: {partly}.")
     console.say(f"  {out}")
+
+
+def _folders(runs: Sequence[Path], out: Path) -> dict[Path, Path]:
+    """Return the folder of the improved trajectories of each run: of several, one with the run's name."""
+    folders = {run: out / run.resolve().name if len(runs) > 1 else out for run in runs}
+    if len(set(folders.values())) < len(runs):
+        raise UsageError("Two of the runs have folders of one name; improve them one by one, each with its own --out.")
+    return folders
 
 
 def _play(spec: RunSpec, out: Path | None, how: dict[str, Any], grace: float) -> Run:

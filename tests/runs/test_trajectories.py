@@ -96,6 +96,18 @@ def test_improved_trajectories_keep_good_clicks_and_reach_what_the_oracle_reache
     assert made.manifest["rollouts"]["round"] == 2
 
 
+def test_several_runs_are_improved_by_one_command(task: str, tool: str, tmp_path: Path) -> None:
+    runs = [
+        hlmat_bench.run("oracle,misplaced=0.5", task, tool, out=tmp_path / name, seed=seed, limit=4).folder
+        for seed, name in enumerate(("first", "second"))
+    ]
+    trajectories("improve", *runs, "--out", tmp_path / "sets")
+    made = [Run(tmp_path / "sets" / name) for name in ("first", "second")]
+    assert [run.manifest["seed"] for run in made] == [0, 1]
+    with pytest.raises(UsageError, match="folders of one name"):
+        trajectories("improve", runs[0], tmp_path / "sets" / "first", "--out", tmp_path / "other")
+
+
 def test_a_run_that_lacks_episodes_is_not_improved_in_silence(task: str, tool: str, tmp_path: Path) -> None:
     model = hlmat_bench.run("oracle", task, tool, out=tmp_path / "model", limit=3)
     with pytest.raises(UsageError, match="has no episode for 37 of 40 samples"):
