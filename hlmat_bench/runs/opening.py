@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -19,6 +20,8 @@ from hlmat_bench.protocol.settings import MASK_STATES, NEEDS, ProtocolSettings, 
 from hlmat_bench.protocol.strategies import find_strategy
 from hlmat_bench.runs import task_kinds
 
+log = logging.getLogger("hlmat_bench")
+
 
 def digests_of(source: Source, sample: Sample) -> Mapping[str, str]:
     """Return the digests of a sample's files, where the source tells them; see `Source`."""
@@ -27,7 +30,7 @@ def digests_of(source: Source, sample: Sample) -> Mapping[str, str]:
 
 
 def check_segmenter(segmenter: Segmenter, settings: ProtocolSettings, *, needs_box: bool) -> None:
-    """Refuse a segmenter that does not take what it will be given.
+    """Refuse a segmenter that does not take what it will be given; say so where it is not shown negative clicks.
 
     Raises:
         UsageError: says what it lacks.
@@ -41,6 +44,8 @@ def check_segmenter(segmenter: Segmenter, settings: ProtocolSettings, *, needs_b
             f"The segmenter {segmenter.name} cannot start from a given mask, which this run needs; use one that can, "
             "such as graphcut (`hlmat-bench segmenters` lists them)."
         )
+    if plugins.spec_of(segmenter, "segmenter").get("negative_clicks") is False:
+        log.warning("%s is shown no negative clicks: they change no mask, but count for the budget.", segmenter.name)
 
 
 def make_segmenter(spec: str, embedding_cache: str | os.PathLike[str] | None = None) -> Segmenter:

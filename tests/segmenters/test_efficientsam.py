@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+import hlmat_bench
 from hlmat_bench.clicks import Click
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.types import Box
@@ -89,6 +90,13 @@ def test_a_negative_click_changes_no_mask(segmenter: Any) -> None:
         candidates: list[list[Click]] = [[away], [inside, away], [away, away, inside], [inside, Click(True, 10, 50)]]
         for clicks, found in zip(candidates, session.predict_each(candidates, box), strict=True):
             assert np.count_nonzero(found != session.predict(clicks, box)) <= 1e-4 * found.size
+
+
+def test_a_run_says_that_negative_clicks_are_not_shown(
+    file: Path, task: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    hlmat_bench.run("empty", task, f"efficientsam,checkpoint={file},device=cpu", out=tmp_path, limit=1)
+    assert "efficientsam is shown no negative clicks" in caplog.text
 
 
 @pytest.mark.parametrize(("box", "most"), [(None, 6), ((5, 5, 60, 40), 4)])
