@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -66,6 +65,8 @@ class Annotator:
 
     def _error(self, click: Click, mask: Mask) -> Mask:
         """Return the connected error, bool (H, W), that a click is in: missed pixels, or wrong ones."""
+        import cv2
+
         wrong = (self._truth.mask & ~mask if click.positive else mask & ~self._truth.mask) & ~self._avoided
         _, parts = cv2.connectedComponents(wrong.astype(np.uint8), connectivity=4)
         found: Mask = parts == parts[click.y, click.x]
@@ -168,5 +169,7 @@ async def improve(play: Play, clicks: Sequence[Click]) -> str:
 
 def _depths(region: Mask) -> NDArray[np.float32]:
     """Return the distance of each pixel of a region to the nearest pixel outside it, float32 (H, W)."""
+    import cv2
+
     padded = np.pad(region, 1).astype(np.uint8)
     return cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]  # type: ignore[return-value]
