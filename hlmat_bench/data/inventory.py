@@ -52,15 +52,13 @@ def holding(task: Task, data_root: str | os.PathLike[str] | None) -> Holding:
 
 
 def _counted(task: Task, layout: str, source: Source) -> Holding:
-    samples = source.samples()
-    expected = task.expected.expressions
-    words = f"{len(samples):,} samples"
-    if task.reads_files and expected is not None and expected != len(samples):
-        words = f"{len(samples):,} of {expected:,} samples"
+    there, published = len(source.samples()), task.expected.expressions
+    differs = task.reads_files and published not in (None, there)
     absent = source.absent() if isinstance(source, FileSource) else 0
+    words = f"{there:,} of {published:,} samples" if differs else f"{there:,} samples"
     if absent:
         words += f", {absent:,} {'file' if absent == 1 else 'files'} missing"
-    return Holding("incomplete" if absent or " of " in words else "complete", layout, words)
+    return Holding("incomplete" if differs or absent else "complete", layout, words)
 
 
 def parts(place: Place) -> Iterator[tuple[str, Path, bool]]:
