@@ -117,7 +117,7 @@ def improve(
 ) -> None:
     """Improve what a model did (StaR+): keep its clicks that raise the IoU, and replace the others.
 
-    The annotator's click replaces one that raises the IoU too little; after the model's clicks the annotator goes on.
+    The annotator's click replaces one that raises the IoU too little; after the model's clicks the annotator continues.
     """
     from hlmat_bench.cli import console
     from hlmat_bench.runs.improving import compare, spec_for

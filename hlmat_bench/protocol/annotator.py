@@ -1,7 +1,7 @@
 """The rule-based annotator, which makes trajectories from ground truths (SegAgent, arXiv 2503.08625, section 4.1).
 
 At each step it clicks the middle of the largest error, as the oracle does, or a point near it. An action that raises
-the IoU too little is discarded, and play goes on from the state before. The paper's algorithm 3 has the same three
+the IoU too little is discarded, and play continues from the state before. The paper's algorithm 3 has the same three
 rules: a greatest number of clicks, an IoU that is good enough, and no action of low or negative gain.
 """
 
@@ -17,10 +17,10 @@ from hlmat_bench.clicks import Click, next_click
 from hlmat_bench.clicks.random import generator_of
 from hlmat_bench.core.samples import Truth
 from hlmat_bench.core.types import Mask
+from hlmat_bench.protocol.annotator_settings import AnnotatorSettings
 from hlmat_bench.protocol.interfaces import Reply
 from hlmat_bench.protocol.loop import Play
 from hlmat_bench.protocol.reference import PIXELS
-from hlmat_bench.protocol.settings import AnnotatorSettings
 from hlmat_bench.protocol.state import EpisodePoint
 
 
@@ -135,8 +135,8 @@ async def annotate(play: Play) -> str:
 async def improve(play: Play, clicks: Sequence[Click]) -> str:
     """Play a model's clicks again, with the annotator's click in the place of each that does not raise the IoU enough.
 
-    After them the annotator goes on to the end. This is StaR+ (SegAgent, section 4.3 and its algorithm 1), but play
-    goes on from the state that the better action leads to, so that the trajectory is one that could have been played.
+    After them the annotator clicks to the end. This is StaR+ (SegAgent, section 4.3 and its algorithm 1), but play
+    continues from the state that the better action leads to, so that the trajectory is one that could have been played.
     Where no click raises the IoU any more, the model's last click is taken back if that leads to a higher IoU.
 
     Args:

@@ -13,6 +13,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.validation import Strict, validated
+from hlmat_bench.protocol.annotator_settings import AnnotatorSettings
 from hlmat_bench.protocol.interfaces import Question
 from hlmat_bench.protocol.prompts import DEFAULT_BOX_PROMPT, DEFAULT_PRM_PROMPT, DEFAULT_PROMPT, offering_none
 
@@ -106,33 +107,6 @@ class StopSettings(Strict):
         description="How much the predicted IoU (0 to 1) must exceed the highest one so far to count as a rise.",
     )
     patience: int = Field(1, ge=1, description="Steps in a row without a rise after which a search ends.")
-
-
-class AnnotatorSettings(Strict):
-    """The rules of the annotator that makes trajectories from ground truths."""
-
-    stop_iou: float = Field(
-        0.98,
-        gt=0,
-        le=1,
-        description="The IoU from which on a trajectory is finished; SegAgent's tracing code has 0.98.",
-    )
-    min_gain: float = Field(
-        0.0,
-        ge=-1,
-        lt=1,
-        description="A click that raises the IoU by no more than this is discarded, and play goes on from the state "
-        "before; a negative value tolerates a loss.",
-    )
-    spread: float = Field(
-        0.0,
-        ge=0,
-        le=1,
-        description="How far from the middle of an error a click may be: 0, the middle; 1, anywhere in the error.",
-    )
-    tries: int = Field(
-        3, ge=1, le=100, description="Clicks that are tried at a step, at different places, before the trajectory ends."
-    )
 
 
 class ProtocolSettings(Strict):

@@ -17,6 +17,7 @@ from pycocotools import mask as coco
 
 from hlmat_bench.clicks import Click, Oracle, next_click
 from hlmat_bench.core.errors import UsageError
+from tests.support.fakes import ConfidenceDiscs
 
 
 def brute_depths(region):
@@ -222,23 +223,6 @@ def test_reference_click_sequences(vectors: Path):
             assert clicked[-1] == of_vector(step["exact_edt"]), (sequence["id"], k)
 
 
-class Discs:
-    """The stub segmenter of the traces: a disc of confidence around each click, later ones on top."""
-
-    def __init__(self, case):
-        self.shape = case["height"], case["width"]
-        self.radii, self.confidences = case["stub"]["radii"], case["stub"]["positive_conf"]
-        self.background = case["stub"]["background"]
-
-    def __call__(self, clicks):
-        confidence = np.full(self.shape, self.background, np.float32)
-        rows, columns = np.ogrid[: self.shape[0], : self.shape[1]]
-        for i, (positive, x, y) in enumerate(clicks):
-            disc = (rows - y) ** 2 + (columns - x) ** 2 <= self.radii[i % len(self.radii)] ** 2
-            confidence[disc] = self.confidences[i % len(self.confidences)] if positive else 0.1
-        return confidence
-
-
 def reference_iou(gt, mask):
     """NaN where the union is empty."""
     counted, union = gt != -1, (mask | (gt == 1)) & (gt != -1)
@@ -248,7 +232,7 @@ def reference_iou(gt, mask):
 def play(case, gt, *, record):
     """One sample as the reference plays it; what it records are steps that improve on all before."""
     args = {"pred_thr": 0.49, "min_clicks": 1, "max_clicks": 20} | case["args"]
-    segment, mask = Discs(case), np.zeros(gt.shape, bool)
+    segment, mask = ConfidenceDiscs(case), np.zeros(gt.shape, bool)
     clicks, ious, steps = [], [], []
     for t in range(args["max_clicks"]):
         clicks.append(vector_click(gt, mask, clicks))

@@ -18,7 +18,7 @@ from hlmat_bench.protocol.annotator import Annotator, annotate, improve
 from hlmat_bench.protocol.loop import Play, run_episode
 from hlmat_bench.protocol.settings import ProtocolSettings
 from hlmat_bench.protocol.state import EpisodeState
-from tests.support.fakes import ScriptPolicy
+from tests.support.fakes import ConfidenceDiscs, ScriptPolicy
 
 
 class TableSegmenter:
@@ -97,23 +97,6 @@ async def test_the_plain_rule_gives_the_traces_of_the_reference(vectors):
             np.testing.assert_array_equal(masks.decode(step.mask), coco.decode(wanted["mask"]) == 1)
         compared += 1
     assert compared > 15
-
-
-class ConfidenceDiscs:
-    """Be the stub segmenter of the traces: a disc of confidence around each click, later ones on top."""
-
-    def __init__(self, case):
-        self.shape = case["height"], case["width"]
-        self.radii, self.confidences = case["stub"]["radii"], case["stub"]["positive_conf"]
-        self.background = case["stub"]["background"]
-
-    def __call__(self, clicks):
-        confidence = np.full(self.shape, self.background, np.float32)
-        rows, columns = np.ogrid[: self.shape[0], : self.shape[1]]
-        for i, (positive, x, y) in enumerate(clicks):
-            disc = (rows - y) ** 2 + (columns - x) ** 2 <= self.radii[i % len(self.radii)] ** 2
-            confidence[disc] = self.confidences[i % len(self.confidences)] if positive else 0.1
-        return confidence
 
 
 def bar(*spans):

@@ -58,7 +58,7 @@ def fetch(
     folder = plan.root / FOLDER
     with _writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    waiting = f"Another process is fetching to {plan.root}; this one goes on when it has ended."
+    waiting = f"Another process is fetching to {plan.root}; this one begins when it has ended."
     with FolderLock(plan.root, folder / ".lock", option="--data-root", used=lock, waits=lambda: log.warning(waiting)):
         for part in plan.parts:
             # Another process may have put it there, while this one waited or its user thought.

@@ -8,7 +8,7 @@ import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from importlib.metadata import version
@@ -20,6 +20,7 @@ from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.plain_files import exists, read_bytes
 from hlmat_bench.data.overlap import coco_id
 from hlmat_bench.protocol.manifest import now, write_json
+from hlmat_bench.runs.episode_log import writing
 from hlmat_bench.training.export.asking import AskingSettings
 from hlmat_bench.training.export.formats import format_named
 from hlmat_bench.training.export.guard import Guard, open_guard
@@ -131,7 +132,7 @@ def export(
     chosen, folder = settings.check(), Path(out)
     opened = open_runs(runs, settings.asking, tasks=tasks, data_root=data_root)
     pictures = Pictures(folder, settings.image_format, settings.quality)
-    with _writable(folder):
+    with writing(folder):
         document = _begun(folder, settings, opened)
     guard = open_guard(
         data_root,
@@ -141,7 +142,7 @@ def export(
         progress=guard_progress,
     )
     taker = _Taker(opened, settings, chosen, guard)
-    with _writable(folder), ExitStack() as stack:
+    with writing(folder), ExitStack() as stack:
         root = None if data_root is None else os.fspath(data_root)
         splits, size = settings.splits(), settings.shard_size
         writer = chosen.writer(Target(folder, splits, pictures, stack, size, settings.name, segmenter, root))
@@ -153,22 +154,6 @@ def export(
     document |= {"guard": _about_guard(guard, settings), "counts": counts, "finished": now()}
     write_json(folder / EXPORT, document)
     return document
-
-
-@contextmanager
-def _writable(folder: Path) -> Iterator[None]:
-    """Say in a sentence why the system refused to write.
-
-    Raises:
-        UsageError: for an ``OSError`` inside.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise UsageError(
-            f"{folder} cannot be written ({error.strerror or error}); make room, or correct its name or rights, and "
-            "run the same command again."
-        ) from error
 
 
 def _begun(folder: Path, settings: ExportSettings, runs: Sequence[RecordedRun]) -> dict[str, Any]:

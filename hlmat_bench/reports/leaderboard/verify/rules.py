@@ -13,11 +13,12 @@ from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.masks import bounding_box
 from hlmat_bench.points import PointFormat
 from hlmat_bench.points.resize import Resize
+from hlmat_bench.protocol.annotator_settings import AnnotatorSettings
 from hlmat_bench.protocol.initial import box_alone
 from hlmat_bench.protocol.interfaces import Reply
 from hlmat_bench.protocol.records import Episode, Step
 from hlmat_bench.protocol.search import Convergence, preference
-from hlmat_bench.protocol.settings import BOX_STATES, AnnotatorSettings, StopSettings, shares_of
+from hlmat_bench.protocol.settings import BOX_STATES, StopSettings, shares_of
 from hlmat_bench.protocol.state import ended, interpret
 from hlmat_bench.protocol.strategies import STRATEGIES
 from hlmat_bench.reports.leaderboard.entry import Manifest
