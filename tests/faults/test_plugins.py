@@ -19,7 +19,9 @@ from tests.support.faults import MODEL, SEGMENTER, command, plugin
 
 pytestmark = pytest.mark.slow
 STRATEGY = "import asyncio\nasync def odd(play):\n    {body}\nSTRATEGIES = {{'odd': odd}}\n"
-ONCE = "not pathlib.Path(r'{0}/mended').exists() and {1} == 5"
+#: Seconds after which a call counts as hanging; those that answer need far less, also on a busy machine.
+PATIENCE = 4
+ONCE = "not pathlib.Path(r'{0}/mended').exists() and calls == 5"
 
 
 @pytest.fixture(autouse=True)
@@ -35,24 +37,23 @@ def no_late_replies(monkeypatch: pytest.MonkeyPatch) -> None:
         (MODEL, "sys.exit(7)", "SystemExit: 7"),
         (MODEL, "raise asyncio.CancelledError", "CancelledError"),
         (MODEL, "return None", "returned None"),
-        (MODEL, "await asyncio.sleep(10**6)", "did not return within 0.5 seconds"),
+        (MODEL, "await asyncio.sleep(10**6)", f"did not return within {PATIENCE} seconds"),
         (SEGMENTER, "raise RuntimeError('boom')", "The segmenter .* failed on the sample boxes/.*RuntimeError: boom"),
         (SEGMENTER, "raise KeyboardInterrupt", "KeyboardInterrupt"),
         (SEGMENTER, "raise MemoryError", "The memory does not suffice"),
         (SEGMENTER, "return np.full((60, 80), np.nan)", "returned float64"),
         (SEGMENTER, "return np.ones((3, 4), bool)", r"returned bool \(3, 4\)"),
-        (SEGMENTER, "time.sleep(10**6)", "did not return within 0.5 seconds"),
+        (SEGMENTER, "time.sleep(10**6)", f"did not return within {PATIENCE} seconds"),
     ],
 )
 def test_what_fails_once_is_recorded_and_played_again(
     task: str, tool: str, tmp_path: Path, code: str, body: str, said: str
 ) -> None:
-    calls = "self.calls" if code is MODEL else "self._owner.calls"
-    odd = plugin(tmp_path / "odd.py", code, body, ONCE.format(tmp_path, calls))
+    odd = plugin(tmp_path / "odd.py", code, body, ONCE.format(tmp_path))
     model, segmenter = (odd, tool) if code is MODEL else ("oracle", odd)
 
     def play(out: str) -> hlmat_bench.Run:
-        options = {"limit": 6, "budget": 3, "concurrency": 2, "call_timeout": 0.5}
+        options = {"limit": 6, "budget": 3, "concurrency": 2, "call_timeout": PATIENCE}
         return hlmat_bench.run(model, task, segmenter, out=tmp_path / out, **options)
 
     failures = play("run").scores()["failures"]
@@ -65,8 +66,8 @@ def test_what_fails_once_is_recorded_and_played_again(
 @pytest.mark.parametrize(
     ("code", "body", "said"),
     [
-        (MODEL, "await asyncio.sleep(10**6)", "first 3 requests to odd failed alike.*within 0.5 seconds"),
-        (SEGMENTER, "time.sleep(10**6)", "first 3 episodes failed alike.*within 0.5 seconds"),
+        (MODEL, "await asyncio.sleep(10**6)", f"first 3 requests to odd failed alike.*within {PATIENCE} seconds"),
+        (SEGMENTER, "time.sleep(10**6)", f"first 3 episodes failed alike.*within {PATIENCE} seconds"),
         (STRATEGY, "raise ValueError('boom')", "first 3 episodes failed alike.*ValueError: boom"),
         (STRATEGY, "raise SystemExit(3)", "first 3 episodes failed alike.*SystemExit: 3"),
         (STRATEGY, "raise asyncio.CancelledError", "first 3 episodes failed alike.*CancelledError"),
@@ -80,16 +81,16 @@ def test_what_always_fails_ends_the_run(task: str, tool: str, tmp_path: Path, co
     model = odd if code is MODEL else "oracle"
     segmenter, strategy = odd if code is SEGMENTER else tool, odd if code is STRATEGY else None
     with pytest.raises(UsageError, match=said):
-        hlmat_bench.run(model, task, segmenter, strategy=strategy, call_timeout=0.5, out=tmp_path / "run")
+        hlmat_bench.run(model, task, segmenter, strategy=strategy, call_timeout=PATIENCE, out=tmp_path / "run")
     assert (tmp_path / "run" / EPISODES).read_bytes() == b""
 
 
 def test_a_model_that_blocks_the_loop_ends_the_program(task: str, tool: str, tmp_path: Path) -> None:
     odd = plugin(tmp_path / "odd.py", MODEL, "time.sleep(10**6)")
-    words = ["run", "--model", odd, "--task", task, "--segmenter", tool, "--call-timeout", "0.5"]
+    words = ["run", "--model", odd, "--task", task, "--segmenter", tool, "--call-timeout", str(PATIENCE)]
     ran = command(*words, "--out", str(tmp_path / "run"))
     assert ran.returncode == 2, ran.stderr
-    assert re.search(r"odd.py, line 1[0-9], has blocked the run for 0.5 seconds", ran.stderr)
+    assert re.search(r"odd.py, line 1[0-9], has blocked the run for 4 seconds", ran.stderr)
     assert "Traceback" not in ran.stderr
     assert (tmp_path / "run" / EPISODES).read_bytes() == b""
 
@@ -106,7 +107,7 @@ def test_a_reply_of_ten_megabytes_is_cut_and_says_so(task: str, tool: str, tmp_p
 
 
 def test_failures_of_the_segmenter_in_a_row_end_a_run_that_worked(task: str, tmp_path: Path) -> None:
-    odd = plugin(tmp_path / "odd.py", SEGMENTER, "raise RuntimeError('boom')", "self._owner.calls > 4")
+    odd = plugin(tmp_path / "odd.py", SEGMENTER, "raise RuntimeError('boom')", "calls > 4")
     with pytest.raises(UsageError, match=r"4 episodes in a row failed.*--max-failures 40"):
         hlmat_bench.run("oracle", task, odd, budget=1, concurrency=1, max_failures=4, out=tmp_path / "run")
     assert (tmp_path / "run" / EPISODES).read_bytes().count(b"\n") == 4

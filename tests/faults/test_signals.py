@@ -67,7 +67,7 @@ def test_what_does_not_end_within_the_grace_is_left(
 ) -> None:
     """A segmenter hangs: its episode is dropped, and its thread does not keep the process alive."""
     body = f"\n            pathlib.Path('{tmp_path}/hangs').touch(); {HANG}"
-    tool = plugin(tmp_path / "odd.py", SEGMENTER, body, "self._owner.calls > 3")
+    tool = plugin(tmp_path / "odd.py", SEGMENTER, body, "calls > 3")
     words = ["run", "--model", "oracle", "--task", task, "--segmenter", tool, "--concurrency", "1", "--budget", "2"]
     ran = program(*words, "--grace", "0.1", "--out", str(tmp_path / "run"), stderr=tmp_path / "said")
     await_that((tmp_path / "hangs").exists)
@@ -125,7 +125,7 @@ def test_a_handler_of_a_library_that_exits_is_a_stop() -> None:
 
 def test_ceilings_stop_in_the_same_way(task: str, tmp_path: Path) -> None:
     body = f"\n            pathlib.Path('{tmp_path}/hangs').touch(); {HANG}"
-    tool = plugin(tmp_path / "odd.py", SEGMENTER, body, "self._owner.calls > 3")
+    tool = plugin(tmp_path / "odd.py", SEGMENTER, body, "calls > 3")
     words = ["ceilings", "--task", task, "--segmenter", tool, "--grace", "0.1", "--out", str(tmp_path / "out")]
     ran = program(*words, stderr=tmp_path / "said")
     await_that((tmp_path / "hangs").exists)

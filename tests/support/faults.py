@@ -22,6 +22,7 @@ class Model:
         self.points, self.calls = PointFormat.named("xy1000"), 0
     async def reply(self, request):
         self.calls += 1
+        calls = self.calls
         fails = {fails}
         if fails:
             {body}
@@ -31,7 +32,7 @@ MODELS = {{"odd": Model}}
 """
 
 SEGMENTER = """
-import pathlib, sys, time
+import itertools, pathlib, sys, time
 import numpy as np
 from hlmat_bench.testing import DiscSegmenter
 
@@ -39,7 +40,7 @@ class Session:
     def __init__(self, session, owner):
         self._session, self._owner = session, owner
     def predict(self, clicks, box=None):
-        self._owner.calls += 1
+        calls = next(self._owner.counted)
         fails = {fails}
         if fails:
             {body}
@@ -50,7 +51,9 @@ class Session:
         self._session.restore(state)
 
 class Segmenter(DiscSegmenter):
-    calls = 0
+    def __init__(self):
+        super().__init__()
+        self.counted = itertools.count(1)  # Two threads never get the same number from it.
     def open(self, image):
         return Session(super().open(image), self)
 
@@ -59,7 +62,10 @@ SEGMENTERS = {{"odd": Segmenter}}
 
 
 def plugin(path: Path, code: str, body: str, fails: str = "True") -> str:
-    """Write a plug-in file that runs ``body`` at the calls for which ``fails`` is true, and return its path."""
+    """Write a plug-in file that runs ``body`` at the calls for which ``fails`` is true, and return its path.
+
+    ``fails`` is an expression in which ``calls`` is the number of the call, from 1.
+    """
     path.write_text(code.format(body=body, fails=fails))
     return str(path)
 
