@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -148,14 +148,49 @@ def resumable(grace: float = stopping.GRACE_SECONDS) -> Iterator[None]:
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> None:
     """Print a table to standard output; the columns of the given numbers are aligned to the right."""
+    stdout().print(_table(headers, rows, right))
+
+
+def results(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table of numbers, a row for each run; where rows are too wide for the terminal, runs are columns.
+
+    Args:
+        headers: of the runs' names, and of their numbers.
+        rows: the name of each run and its numbers.
+    """
+    console = stdout()
+
+    def fits(shown: Table) -> bool:
+        return console.measure(shown, options=console.options.update(max_width=1000)).maximum <= console.width
+
+    shown = _table(headers, rows, range(1, len(headers)))
+    if fits(shown):
+        console.print(shown)
+        return
+    rest = list(rows)
+    while rest:
+        turned = [_turned(headers, rest[:count]) for count in range(len(rest), 0, -1)]
+        count, shown = next(((len(rest) - n, each) for n, each in enumerate(turned) if fits(each)), (1, turned[-1]))
+        console.print(shown)
+        rest = rest[count:]
+        if rest:
+            console.print()
+
+
+def _turned(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    names, *lines = zip(headers, *rows, strict=True)
+    return _table(names, lines, range(1, len(names)))
+
+
+def _table(headers: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[int]) -> Table:
     from rich.markup import escape
 
     shown = Table(box=None, pad_edge=False, header_style="bold")
     for number, header in enumerate(headers):
-        shown.add_column(header, justify="right" if number in right else "left", overflow="fold")
+        shown.add_column(escape(header), justify="right" if number in right else "left", overflow="fold")
     for row in rows:
         shown.add_row(*map(escape, row))
-    stdout().print(shown)
+    return shown
 
 
 def say(text: str) -> None:

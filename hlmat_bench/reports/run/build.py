@@ -9,10 +9,11 @@ from typing import Any
 
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.samples import Source
+from hlmat_bench.reports.compare import page as comparison
 from hlmat_bench.reports.pages.data import json_text
 from hlmat_bench.reports.pages.site import Site
 from hlmat_bench.reports.pages.templates import render
-from hlmat_bench.reports.run import comparison, loaded, references, sections, views
+from hlmat_bench.reports.run import loaded, references, sections, views
 from hlmat_bench.reports.run.data_files import SHARD, write_data
 from hlmat_bench.reports.run.definitions import DEFINITIONS
 from hlmat_bench.reports.run.images import write_pictures
@@ -33,6 +34,7 @@ def report(
     data_root: str | os.PathLike[str] | None = None,
     task: str | None = None,
     ceilings: str | os.PathLike[str] | None = None,
+    common: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Path:
     """Write the pages of one run, or of the comparison of several.
@@ -44,6 +46,7 @@ def report(
         data_root: the folder under which the data sets lie.
         task: the task's YAML file, where the run's command line does not name it any more.
         ceilings: the folder of all ceilings; None: ``runs/ceilings``, or ``ceilings`` beside the run.
+        common: whether to keep only the samples that all runs have.
         progress: called with (images done, images in all).
 
     Returns:
@@ -52,12 +55,7 @@ def report(
     Raises:
         UsageError: when a folder is no run, the runs are not on the same samples, or the data is not there.
     """
-    played = loaded.read([Path(folder) for folder in runs])
-    if len(played) > 1 and any(entrant.taken is None for entrant in played):
-        raise UsageError(
-            "Runs without clicks have no pages that compare them; report each of them alone, or leave --out out of "
-            "`hlmat-bench compare`, which prints how their predictions differ."
-        )
+    played = loaded.read([Path(folder) for folder in runs], common=common)
     place = Path(out) if out is not None else default_folder([Path(folder) for folder in runs])
     first = played[0]
     players = references.find(first, ceilings)
@@ -96,7 +94,7 @@ def _page(played: Sequence[Entrant], players: Sequence[Reference], ways: Sequenc
         "manifests": [json_text(entrant.manifest, indent=1) for entrant in played],
     }
     if len(played) > 1:
-        return render("comparison.html.j2", **shared, **_comparison(played, ways))
+        return render("comparison.html.j2", **shared, **comparison.values(played, ways))
     return render("run.html.j2", **shared, **_single(played[0], players, ways))
 
 
@@ -120,18 +118,6 @@ def _single(entrant: Entrant, players: Sequence[Reference], ways: Sequence[Slici
         "cost": views.cost_rows(entrant),
         "extra": {name: sections.tables(values) for name, values in extra.items() if values},
     }  # fmt: skip
-
-
-def _comparison(played: Sequence[Entrant], ways: Sequence[Slicing]) -> dict[str, Any]:
-    found = comparison.pairs(played)
-    return {
-        "heads": comparison.head_rows(played),
-        "pairs": found,
-        "pair_table": comparison.pair_table(found),
-        "differences": comparison.difference_plot(found),
-        "slices": comparison.slice_tables(played, ways),
-        "steps": [(entrant.name, views.step_rows(entrant)) for entrant in played],
-    }
 
 
 def _oracle(players: Sequence[Reference]) -> Any:
