@@ -23,7 +23,7 @@ from hlmat_bench.runs import reopen as run_data
 from hlmat_bench.scores.registry import NO_TARGET, further
 from hlmat_bench.scores.slices import Slicing, slicings
 
-_ASSETS = ("base.css", "hl.js", "report.css", "masks.js", "stage.js", "player.js", "gallery.js")
+_ASSETS = ("base.css", "hl.js", "report.css", "masks.js", "stage.js", "player.js", "gallery.js", "compare.css")
 
 
 def report(
@@ -66,7 +66,8 @@ def report(
         numbers = write_pictures(site, source, wanted, progress) if source is not None else []
         write_data(site, played, ways, numbers)
         site.assets(*_ASSETS)
-        site.write("index.html", _page(played, players, ways))
+        more = comparison.content(site, played, ways, source) if len(played) > 1 else None
+        site.write("index.html", _page(played, players, ways, more))
     return place / "index.html"
 
 
@@ -82,7 +83,9 @@ def _source(entrant: Entrant, data_root: str | os.PathLike[str] | None, task: st
         raise UsageError(f"{error} Or leave the images out with --no-images.") from error
 
 
-def _page(played: Sequence[Entrant], players: Sequence[Reference], ways: Sequence[Slicing]) -> str:
+def _page(
+    played: Sequence[Entrant], players: Sequence[Reference], ways: Sequence[Slicing], more: dict[str, Any] | None
+) -> str:
     shown = [each for each in further().values() if played[0].kind in each.kinds]
     shown += [each for each in NO_TARGET if each.has_section(played[0].scores)]
     shared = {
@@ -93,8 +96,8 @@ def _page(played: Sequence[Entrant], players: Sequence[Reference], ways: Sequenc
         "shards": -(-len(played[0].samples) // SHARD),
         "manifests": [json_text(entrant.manifest, indent=1) for entrant in played],
     }
-    if len(played) > 1:
-        return render("comparison.html.j2", **shared, **comparison.values(played, ways))
+    if more is not None:
+        return render("comparison.html.j2", **{**shared, **more})
     return render("run.html.j2", **shared, **_single(played[0], players, ways))
 
 

@@ -10,6 +10,7 @@ from hlmat_bench.core.text import clean, public
 from hlmat_bench.reports.pages.data import csv_text, json_text, script
 from hlmat_bench.reports.pages.site import Site
 from hlmat_bench.reports.run.loaded import Entrant
+from hlmat_bench.scores.episode_scores import EpisodeScores
 from hlmat_bench.scores.episodes import SHOWN_THRESHOLDS
 from hlmat_bench.scores.outcomes import NO_TARGET_OUTCOMES, OUTCOMES
 from hlmat_bench.scores.slices import Slicing
@@ -54,7 +55,7 @@ def index(entrants: Sequence[Entrant], slicings: Sequence[Slicing], images: Sequ
     return {
         "shard": SHARD,
         "outcomes": outcomes,
-        "ids": _different([clean(public(sample.sample_id)) for sample in samples]),
+        "ids": sample_names(samples),
         "expressions": [clean(sample.expression, EXPRESSION_LENGTH) for sample in samples],
         "images": list(images),
         "slicings": [{"name": way.name, "values": list(way.values), "codes": list(way.codes)} for way in slicings],
@@ -69,11 +70,11 @@ def _outcomes(entrants: Sequence[Entrant]) -> list[str]:
     return [*OUTCOMES, *(name for name in NO_TARGET_OUTCOMES if name in found)]
 
 
-def _different(names: Sequence[str]) -> list[str]:
-    """Return the names, equal ones with a number, so that links to both lead somewhere."""
+def sample_names(samples: Sequence[EpisodeScores]) -> list[str]:
+    """Return the samples' ids as pages name them; equal ones with a number, so that links to both lead somewhere."""
     seen: Counter[str] = Counter()
     made = []
-    for name in names:
+    for name in (clean(public(sample.sample_id)) for sample in samples):
         seen[name] += 1
         made.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
     return made
