@@ -175,7 +175,7 @@ STANDARD: Mapping[str, Score] = {
             "worsened",
             higher_is_better=False,
         ),
-        _noc("0.85", ("refinement",), kinds=("refinement",)),
+        *(_noc(threshold, ("refinement",), kinds=("refinement",)) for threshold in ("0.80", "0.85")),
         _no_target(
             "n_acc",
             "N-acc",
@@ -214,7 +214,14 @@ TABLES: Mapping[str, Mapping[str, Sequence[str]]] = {
         ),
         "filtering": ("filtering.mae", "filtering.mse", "filtering.pearson", "filtering.spearman"),
     },
-    "report": dict.fromkeys(CLICKED, ("miou", "ciou", "biou", "noc@80", "noc@85", "auc", *_ACCURACIES)),
+    "report": {
+        "segmentation": ("ciou", "biou", "noc@80", "noc@85", *_ACCURACIES),
+        "refinement": (
+            "refinement.initial_miou", "refinement.gain", "refinement.worsened", "ciou", "biou",
+            "refinement.noc@80", "refinement.noc@85", *_ACCURACIES,
+        ),
+        "filtering": ("filtering.mae", "filtering.mse", "filtering.pearson", "filtering.spearman"),
+    },
     "comparison": dict.fromkeys(CLICKED, ("miou", "ciou", "biou", "noc@80", "noc@85", *_ACCURACIES)),
     "leaderboard": dict.fromkeys(CLICKED, ("miou", "ciou", "noc@80", "noc@85", "biou", *_ACCURACIES)),
 }  # fmt: skip
