@@ -242,7 +242,14 @@ TABLES: Mapping[str, Mapping[str, Sequence[str]]] = {
         ),
         "filtering": ("filtering.mae", "filtering.mse", "filtering.pearson", "filtering.spearman"),
     },
-    "report": dict.fromkeys(CLICKED, ("miou", "ciou", "biou", "noc@80", "noc@85", "auc", *_ACCURACIES)),
+    "report": {
+        "segmentation": ("ciou", "biou", "noc@80", "noc@85", *_ACCURACIES),
+        "refinement": (
+            "refinement.initial_miou", "refinement.gain", "refinement.worsened", "ciou", "biou",
+            "refinement.noc@80", "refinement.noc@85", *_ACCURACIES,
+        ),
+        "filtering": ("filtering.mae", "filtering.mse", "filtering.pearson", "filtering.spearman"),
+    },
     "comparison": {
         "segmentation": ("miou", "ciou", "biou", "noc@80", "noc@85", *_ACCURACIES),
         "refinement": (
