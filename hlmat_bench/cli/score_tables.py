@@ -7,7 +7,6 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from hlmat_bench.cli import console
-from hlmat_bench.cli.console import with_interval
 from hlmat_bench.protocol.settings import answer_rule
 from hlmat_bench.scores.failures import left_out_words
 from hlmat_bench.scores.registry import TABLES, Score, columns
@@ -29,7 +28,7 @@ class Column(NamedTuple):
 
 
 def print_scores(first: str, runs: Sequence[tuple[str, Run]]) -> None:
-    """Print the results of runs, with their 95 % intervals: a table for each kind of task.
+    """Print the results of runs in per cent, with their 95 % intervals: a table for each kind of task.
 
     Args:
         first: the header of the names.
@@ -43,8 +42,7 @@ def print_scores(first: str, runs: Sequence[tuple[str, Run]]) -> None:
         ]
         rows = [[name, *(column.cell(run) or "0" for column in shown)] for name, run in chosen]
         if rows:
-            headers = [first, *(column.header for column in shown)]
-            console.table(headers, rows, right=range(1, len(headers)))
+            console.results([first, *(column.header for column in shown)], rows)
 
 
 def failed(run: Run) -> int:
@@ -55,20 +53,24 @@ def failed(run: Run) -> int:
 def _columns(kind: str, runs: Sequence[Run]) -> list[Column]:
     """Return the columns of a kind of task: the number of samples or masks, then what the registry of scores has."""
     shown = columns("terminal", kind, (run.scores() for run in runs))
-    scores = [Column(score.title, partial(_cell, score)) for score in shown]
+    scores = [column for score in shown for column in _score_columns(score, runs)]
     if kind != "filtering":
         return [Column("n", lambda run: str(run.scores()["n"])), *scores]
     masks, unparsable = (partial(_rated, key) for key in ("n_masks", "unparsable"))
     return [Column("masks", masks), *scores, Column("unparsable", unparsable)]
 
 
+def _score_columns(score: Score, runs: Sequence[Run]) -> list[Column]:
+    """Return the column of a score, and for a number of clicks one of the samples that never reach the threshold."""
+    found = [Column(score.title, partial(_cell, score))]
+    if any(score.missed(run.scores()) is not None for run in runs):
+        threshold = score.title.rpartition("@")[2]
+        found.append(Column(f"never {threshold} %", lambda run: str(score.missed(run.scores()))))
+    return found
+
+
 def _cell(score: Score, run: Run) -> str:
-    value = score.read(run.scores(), answer_rule(run.manifest["protocol"]))
-    if value is None:
-        return "none"
-    if value.interval is None:
-        return f"{value.value:.{score.digits}f}"
-    return with_interval(value.value, value.interval, score.digits)
+    return score.with_interval(score.read(run.scores(), answer_rule(run.manifest["protocol"])))
 
 
 def _rated(key: str, run: Run) -> str:
@@ -77,7 +79,7 @@ def _rated(key: str, run: Run) -> str:
 
 def _failed_cell(run: Run) -> str:
     found = run.scores()["failures"]
-    return f"{found['episodes']} ({found['share']:.1%})" if found["episodes"] else ""
+    return f"{found['episodes']} ({console.percent(found['share'])} %)" if found["episodes"] else ""
 
 
 _FAILED = Column("failed", _failed_cell)

@@ -43,7 +43,7 @@ def suite(
 
     Exit code 1: numbers are missing. Exit code 3: some episodes failed; the same command plays them again.
     """
-    from hlmat_bench.cli import console
+    from hlmat_bench.cli import console, progress
     from hlmat_bench.cli.score_tables import failed
     from hlmat_bench.cli.settings import settings
     from hlmat_bench.runs.suites import export
@@ -64,7 +64,7 @@ def suite(
     play_options = PlayOptions(
         folder, data_root, seed, concurrency, batch_size, catalog, embedding_cache, argv, call_timeout, not no_lock
     )
-    with console.resumable(grace), console.counting(plan.suite.name, "runs", "samples") as watcher:
+    with console.resumable(grace), progress.suite(plan.suite.name) as watcher:
         outcomes = play_suite(plan, play_options, watcher)
     made = results(plan, outcomes)
     files = export.write_tables(folder, plan.suite.title, made, plan.notes())
