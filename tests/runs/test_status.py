@@ -203,12 +203,14 @@ def test_a_heartbeat_of_a_process_that_ended_on_this_machine_is_a_killed_run(
 def test_a_folder_that_is_none_or_vanishes_is_an_error_in_one_sentence(task: str, tool: str, tmp_path: Path) -> None:
     ran = _status(str(tmp_path / "nowhere"))
     assert (ran.returncode, ran.stdout) == (2, "")
-    assert ran.stderr.splitlines() == [f"error: {tmp_path / 'nowhere'} is no run folder: it has no run.json."]
+    what_to_do = "name a folder that `hlmat-bench run` has written"
+    nowhere = tmp_path / "nowhere"
+    assert ran.stderr.splitlines() == [f"error: {nowhere} is not a run folder (no run.json); {what_to_do}."]
     made = hlmat_bench.run("oracle", task, tool, out=tmp_path / "run", limit=2, budget=1)
     reader = StatusReader(made.folder)
     reader.look()
     shutil.rmtree(made.folder)
-    with pytest.raises(UsageError, match="is no run folder"):
+    with pytest.raises(UsageError, match="is not a run folder"):
         reader.look()
 
 

@@ -208,7 +208,7 @@ def test_rows_that_are_not_chosen_show_published_numbers_only(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"schema": "hlmat-suite/2"}, "is 'hlmat-suite/2', which does not fit: Input should be 'hlmat-suite/1'"),
+        ({"schema": "hlmat-suite/2"}, "is 'hlmat-suite/2', which does not fit: it should be 'hlmat-suite/1'"),
         ({"tables": table(published=["segagent"])}, "published"),
         ({"tabels": []}, "called 'tabels'. Did you mean tables"),
         ({"tables": table(rows=[{"name": "R", "modell": "good"}])}, "called 'modell'. Did you mean model?"),
