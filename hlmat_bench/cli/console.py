@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: Seconds between two lines where there is no terminal.
 LINE_SECONDS = 10.0
+#: The width of what is not a terminal.
+_WIDE = 1000
 
 
 class Counts:
@@ -152,9 +154,23 @@ def resumable(grace: float = stopping.GRACE_SECONDS) -> Iterator[None]:
         sys.exit(stopped.exit_code)
 
 
-def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> None:
-    """Print a table to standard output; the columns of the given numbers are aligned to the right."""
-    stdout().print(_table(headers, rows, right))
+def table(
+    headers: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = (), cut: Sequence[int] = ()
+) -> None:
+    """Print a table to standard output.
+
+    Args:
+        headers: of the columns.
+        rows: of texts.
+        right: the numbers of the columns that are aligned to the right.
+        cut: the numbers of the columns whose texts are cut, not folded, where the terminal is narrow.
+    """
+    console, shown = stdout(), _table(headers, rows, right)
+    if not _fits(shown, console):
+        for number in cut:  # they share what the other columns leave
+            column = shown.columns[number]
+            column.no_wrap, column.overflow, column.ratio, shown.expand = True, "ellipsis", 1, True
+    console.print(shown)
 
 
 def results(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -164,19 +180,16 @@ def results(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         headers: of the runs' names, and of their numbers.
         rows: the name of each run and its numbers.
     """
-    console = stdout()
-
-    def fits(shown: Table) -> bool:
-        return console.measure(shown, options=console.options.update(max_width=1000)).maximum <= console.width
-
-    shown = _table(headers, rows, range(1, len(headers)))
-    if fits(shown):
+    console, shown = stdout(), _table(headers, rows, range(1, len(headers)))
+    if _fits(shown, console):
         console.print(shown)
         return
     rest = list(rows)
     while rest:
         turned = [_turned(headers, rest[:count]) for count in range(len(rest), 0, -1)]
-        count, shown = next(((len(rest) - n, each) for n, each in enumerate(turned) if fits(each)), (1, turned[-1]))
+        count, shown = next(
+            ((len(rest) - n, each) for n, each in enumerate(turned) if _fits(each, console)), (1, turned[-1])
+        )
         console.print(shown)
         rest = rest[count:]
         if rest:
@@ -186,6 +199,10 @@ def results(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 def _turned(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     names, *lines = zip(headers, *rows, strict=True)
     return _table(names, lines, range(1, len(names)))
+
+
+def _fits(shown: Table, console: Console) -> bool:
+    return console.measure(shown, options=console.options.update(max_width=_WIDE)).maximum <= console.width
 
 
 def _table(headers: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[int]) -> Table:
@@ -202,6 +219,11 @@ def _table(headers: Sequence[str], rows: Iterable[Sequence[str]], right: Sequenc
 def say(text: str) -> None:
     """Print a line to standard output, as it is."""
     stdout().print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def explain(text: str) -> None:
+    """Print sentences to standard output, broken into lines that fit the terminal."""
+    stdout().print(text, markup=False, highlight=False)
 
 
 def note(text: str) -> None:
@@ -222,4 +244,4 @@ def is_terminal() -> bool:
 def stdout() -> Console:
     """Return the console of standard output; what is no terminal has no width."""
     console = Console()
-    return console if console.is_terminal else Console(width=1000)
+    return console if console.is_terminal else Console(width=_WIDE)

@@ -97,5 +97,5 @@ def suites(
     if name is not None:
         console.say(listing.page(name, data_root))
         return
-    console.table(listing.HEADERS, listing.rows(data_root), right=[2])
-    console.say("\n`hlmat-bench suites NAME` describes a suite.")
+    console.table(listing.HEADERS, listing.rows(data_root), right=[1])
+    console.explain("\n`hlmat-bench suites NAME` describes a suite and names the missing parts.")

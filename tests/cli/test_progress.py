@@ -92,3 +92,16 @@ def test_one_image_has_no_interval_and_the_next_command_has_the_data_root(
         ran.stdout.splitlines()[-1]
         == f"next: {shlex.join(['hlmat-bench', 'report', str(out), '--data-root', str(root)])}"
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [["models"], ["segmenters"], ["suites"], ["tasks"], ["tasks", "refine"], ["--help"]])
+def test_lists_fit_80_columns(words: list[str]) -> None:
+    code, lines = on_terminal(*words)
+    assert code == 0
+    assert not [line for line in lines if len(line) > 80]
+    if words[0] in ("models", "segmenters", "tasks"):  # a line for each
+        table = lines[
+            1 : next(n for n, line in enumerate(lines) if "`hlmat-bench" in line or line.startswith("It takes"))
+        ]
+        assert all(re.match(r"\S+  ", line) for line in table)
