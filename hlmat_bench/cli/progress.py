@@ -76,7 +76,7 @@ class RunRow:
             yield f"so far {words}"
 
 
-def _cells(numbers: Mapping[str, Any]) -> dict[str, str]:
+def _cells(numbers: Mapping[str, Any]) -> dict[str, Any]:
     miou, replies, dollars = numbers.get("miou"), numbers.get("replies"), numbers.get("dollars")
     invalid = sum(numbers["invalid"].values())
     return {
@@ -144,7 +144,7 @@ class RunsDisplay:
             return RunRow(f"{name} on {task}" if task else name)
         if len(self._rows) == _ROWS:
             self._table.remove_task(self._rows.popleft())
-        unknown = dict.fromkeys(("miou", "invalid", "cost"), _UNKNOWN)
+        unknown: dict[str, Any] = dict.fromkeys(("miou", "invalid", "cost"), _UNKNOWN)
         row = self._table.add_task(name, total=None, of=task, **unknown)
         self._rows.append(row)
         return RunRow(name, (self._table, row))
