@@ -31,7 +31,7 @@ class Column(NamedTuple):
 
 
 def print_scores(first: str, runs: Sequence[tuple[str, Run]]) -> None:
-    """Print the results of runs, with their 95 % intervals: a table for each kind of task.
+    """Print the results of runs in per cent, with their 95 % intervals: a table for each kind of task.
 
     Args:
         first: the header of the names.
@@ -106,7 +106,7 @@ def _rated(key: str, run: Run) -> str:
 
 def _failed_cell(run: Run) -> str:
     found = run.scores()["failures"]
-    return f"{found['episodes']} ({100 * found['share']:.1f} %)" if found["episodes"] else ""
+    return f"{found['episodes']} ({console.percent(found['share'])} %)" if found["episodes"] else ""
 
 
 _FAILED = Column("failed", _failed_cell)
