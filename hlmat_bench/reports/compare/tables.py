@@ -28,25 +28,24 @@ def score_table(entrants: Sequence[Entrant], found: Sequence[Pair]) -> TextTable
         ]
         for score in scores
     ]
-    return TextTable(
-        ["score", *names, " − ".join(names)], rows, caption="Scores of the runs and their paired difference"
-    )
+    caption = f"Scores of the runs and their paired difference, {' − '.join(names)}"
+    return TextTable(["score", *names, "difference"], rows, caption=caption)
 
 
 def pair_table(found: Sequence[Pair]) -> TextTable:
     """Return every two runs with their difference by the main score, the verdict, and who is ahead how often."""
     main = found[0].main
-    headers = ["first − second", main.title, "verdict", "first ahead", "equal", "second ahead"]
+    headers = ["first − second", "verdict", main.title, "first ahead", "equal", "second ahead"]
     rows = [
         [
             f"{pair.names[0]} − {pair.names[1]}",
-            main.with_interval(pair.found[main.key], sign=True),
             words.short(pair),
+            main.with_interval(pair.found[main.key], sign=True),
             *(f"{count:,}" for count in pair.counts),
         ]
         for pair in found
     ]
-    return TextTable(headers, rows, texts=1, caption="Paired differences")
+    return TextTable(headers, rows, texts=2, caption="Paired differences of every two runs")
 
 
 def text_tables(entrants: Sequence[Entrant], found: Sequence[Pair]) -> list[TextTable]:
