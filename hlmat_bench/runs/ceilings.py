@@ -122,7 +122,11 @@ def near(document: Mapping[str, Any], place: Path) -> dict[str, Run]:
     for path in sorted([*place.glob(f"*/{manifest.MANIFEST}"), *place.glob(f"*/*/{manifest.MANIFEST}")]):
         with contextlib.suppress(UsageError):
             run = Run(path.parent)
-            if _plays_as_reference(run.manifest) and run.manifest["finished"] and _alike(run.manifest) == _alike(document):
+            if (
+                _plays_as_reference(run.manifest)
+                and run.manifest["finished"]
+                and _alike(run.manifest) == _alike(document)
+            ):
                 found.setdefault(run.manifest["model"]["name"], run)
     return found
 

@@ -10,9 +10,10 @@ from typing import Any
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.samples import Source
 from hlmat_bench.reports.pages.data import json_text
+from hlmat_bench.reports.pages.files import write_figures
 from hlmat_bench.reports.pages.site import Site
 from hlmat_bench.reports.pages.templates import render
-from hlmat_bench.reports.run import comparison, loaded, references, single, views, worst
+from hlmat_bench.reports.run import comparison, figures, loaded, references, single, views, worst
 from hlmat_bench.reports.run.data_files import SHARD, write_data
 from hlmat_bench.reports.run.definitions import DEFINITIONS
 from hlmat_bench.reports.run.images import write_pictures
@@ -23,7 +24,17 @@ from hlmat_bench.scores.episode_scores import EpisodeScores
 from hlmat_bench.scores.registry import NO_TARGET, further
 from hlmat_bench.scores.slices import Slicing, slicings
 
-_ASSETS = ("base.css", "hl.js", "report.css", "masks.js", "stage.js", "replies.js", "player.js", "filters.js", "gallery.js")
+_ASSETS = (
+    "base.css",
+    "hl.js",
+    "report.css",
+    "masks.js",
+    "stage.js",
+    "replies.js",
+    "player.js",
+    "filters.js",
+    "gallery.js",
+)
 
 
 def report(
@@ -34,6 +45,7 @@ def report(
     data_root: str | os.PathLike[str] | None = None,
     task: str | None = None,
     ceilings: str | os.PathLike[str] | None = None,
+    live: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Path:
     """Write the pages of one run, or of the comparison of several.
@@ -45,6 +57,7 @@ def report(
         data_root: the folder under which the data sets lie.
         task: the task's YAML file, where the run's command line does not name it any more.
         ceilings: a folder with runs of reference policies; None: `references.find` looks near the run.
+        live: the page loads itself again from time to time, because it is written again while the run plays.
         progress: called with (images done, images in all).
 
     Returns:
@@ -70,12 +83,13 @@ def report(
         numbers = write_pictures(site, source, wanted, progress) if source is not None else []
         write_data(site, played, ways, numbers, oracle)
         site.assets(*_ASSETS)
-        shared = _shared(played, players)
+        shared = {**_shared(played, players), "live": live}
         if len(played) > 1:
             site.write("index.html", render("comparison.html.j2", **shared, **_comparison(played, ways)))
         else:
-            tiles = worst.write(site, first, source)
-            site.write("index.html", render("run.html.j2", **shared, **single.content(first, players, ways, tiles)))
+            page = {**shared, **single.content(first, players, ways, worst.write(site, first, source))}
+            write_figures(site, [page["curve"], *(figure for _, figure, _ in (*page["beside"], *page["below"]))])
+            site.write("index.html", render("run.html.j2", **page))
     return place / "index.html"
 
 
@@ -97,7 +111,7 @@ def _shared(played: Sequence[Entrant], players: Sequence[Reference]) -> dict[str
     return {
         "root": "",
         "runs": [views.about(entrant) for entrant in played],
-        "curve": views.curve(played, players),
+        "curve": figures.curve(played, players),
         "definitions": DEFINITIONS | {each.title: each.definition for each in shown},
         "shards": -(-len(played[0].samples) // SHARD),
         "manifests": [json_text(entrant.manifest, indent=1) for entrant in played],

@@ -10,10 +10,10 @@ from hlmat_bench.core.text import clean, public
 from hlmat_bench.reports.pages.data import csv_text, json_text, script
 from hlmat_bench.reports.pages.site import Site
 from hlmat_bench.reports.run.loaded import Entrant
-from hlmat_bench.scores.episode_scores import EpisodeScores
-from hlmat_bench.scores.episodes import SHOWN_THRESHOLDS
 from hlmat_bench.reports.run.steps import KINDS, OUTCOMES, kinds_of, outcome_word
 from hlmat_bench.reports.run.where import clicks_to
+from hlmat_bench.scores.episode_scores import EpisodeScores
+from hlmat_bench.scores.episodes import SHOWN_THRESHOLDS
 from hlmat_bench.scores.slices import Slicing
 
 SHARD = 32
@@ -61,7 +61,7 @@ def index(
     """Return what the list of samples needs, in columns: names, slices, and per run IoUs, clicks and what they did.
 
     ``kinds`` names what a click did; in a run, ``kinds`` has a digit for each click of each sample. ``oracle`` has the
-    oracle's IoUs, ``no_target`` the numbers of the samples whose ground truth is empty; each is there where it is known.
+    oracle's IoUs, ``no_target`` the numbers of the samples whose ground truth is empty; each where it is known.
     """
     samples = entrants[0].samples
     outcomes = _outcomes(entrants)

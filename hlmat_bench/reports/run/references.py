@@ -19,8 +19,14 @@ from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.scores.episodes import SHOWN_THRESHOLDS, EpisodeScores, ScoreTable
 from hlmat_bench.scores.no_target import accuracies
 
-#: The options of `hlmat-bench ceilings` that decide whether its runs fit a run, with their manifest's names in the spec.
-_OPTIONS = {"budget": "--budget", "initial": "--initial", "limit": "--limit", "seed": "--seed", "data_root": "--data-root"}
+#: The options of `hlmat-bench ceilings` that decide whether its runs fit a run, by their names in a manifest.
+_OPTIONS = {
+    "budget": "--budget",
+    "initial": "--initial",
+    "limit": "--limit",
+    "seed": "--seed",
+    "data_root": "--data-root",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +53,7 @@ class Reference:
     samples: Mapping[str, EpisodeScores]
 
 
-def find(
-    entrant: Entrant, root: str | os.PathLike[str] | None, without: Collection[Path] = ()
-) -> list[Reference]:
+def find(entrant: Entrant, root: str | os.PathLike[str] | None, without: Collection[Path] = ()) -> list[Reference]:
     """Return the reference policies there are for a run; those that have not all of its samples are left out.
 
     Runs of reference policies are recognised by their manifests, so that it does not matter where they lie: in the

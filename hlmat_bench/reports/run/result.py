@@ -13,6 +13,8 @@ from hlmat_bench.reports.run.references import Reference
 from hlmat_bench.scores.registry import Score, columns
 
 _FLOORS = {"center": "blind clicks on the centre", "random": "random clicks", "empty": "no click at all"}
+#: Titles of numbers that alone would not say what they are.
+_TITLES = {"refinement.gain": "Gain (points)", "refinement.worsened": "Samples made worse (%)"}
 #: Intervals of fewer images than this say nothing, and verdicts need more.
 FEWEST_FOR_INTERVAL, FEWEST_FOR_VERDICT = 2, 10
 
@@ -82,7 +84,9 @@ def _refined(entrant: Entrant, players: Sequence[Reference]) -> Verdict:
     rest = [f"{change} ({in_percent(found['initial_miou'])})", *_place(entrant, own["miou"], players)]
     text = "".join(f", {each}" for each in rest)
     return Verdict(
-        f"mIoU {in_percent(own['miou'])}", brackets(own["miou_ci"], images), f"{text}. {worse}; {_never(entrant, False)}"
+        f"mIoU {in_percent(own['miou'])}",
+        brackets(own["miou_ci"], images),
+        f"{text}. {worse}; {_never(entrant, False)}",
     )
 
 
@@ -93,7 +97,9 @@ def _rated(scores: Mapping[str, Any]) -> Verdict:
     compared = f"always predicting {in_percent(base['predicted'])} would be off by {number(base['mae'], 1)} points"
     rest = f" on average, over {found['n_masks']:,} masks; {compared}, which is {'worse' if better else 'no worse'}."
     return Verdict(
-        f"The predicted IoU is off by {number(found['mae'], 1)} points", brackets(found["mae_ci"], images, scale=1), rest
+        f"The predicted IoU is off by {number(found['mae'], 1)} points",
+        brackets(found["mae_ci"], images, scale=1),
+        rest,
     )
 
 
@@ -132,19 +138,29 @@ def noc_of(entrant: Entrant, threshold: str) -> Mapping[str, Any]:
 def _never(entrant: Entrant, sentence: bool = True) -> str:
     failed, n = noc_of(entrant, "0.80")["failed"], entrant.scores["n"]
     if not failed:
-        return f"{'All' if sentence else 'all'} {n:,} samples reach 80 % IoU." if n > 1 else "The sample reaches 80 % IoU."
+        return (
+            f"{'All' if sentence else 'all'} {n:,} samples reach 80 % IoU." if n > 1 else "The sample reaches 80 % IoU."
+        )
     return f"{failed:,} of {n:,} samples never {'reaches' if n == 1 else 'reach'} 80 % IoU."
 
 
 def strip(entrant: Entrant) -> list[Tile]:
     """Return the numbers of the strip below the plots."""
     made = [_tile(entrant, score) for score in columns("report", entrant.kind, [entrant.scores])]
+    if entrant.taken is None:
+        base = entrant.scores["filtering"]["baseline"]
+        made[0] = made[0]._replace(
+            label="MAE (points)", below=f"{made[0].below} · a constant: {number(base['mae'], 2)}"
+        )
+        made[1] = made[1]._replace(
+            label="MSE (points²)", below=f"{made[1].below} · a constant: {number(base['mse'], 2)}"
+        )
     return [tile for tile in (*made, _first_click(entrant), _cost(entrant)) if tile is not None]
 
 
 def _tile(entrant: Entrant, score: Score) -> Tile:
     found, missed, n = entrant.read(score), score.missed(entrant.scores), entrant.scores["n"]
-    title = score.title
+    title = _TITLES.get(score.key, score.title)
     if missed is not None:
         title = f"Clicks to {score.path[-2][2:]} %"
     if found is None:
@@ -159,7 +175,7 @@ def _tile(entrant: Entrant, score: Score) -> Tile:
 
 def _first_click(entrant: Entrant) -> Tile | None:
     share = entrant.scores["clicks"].get("first_click_inside")
-    if share is None:
+    if share is None or _begins_with_masks(entrant):
         return None
     targets = sum(sample.target > 0 for sample in entrant.samples)
     meaning = "The share of samples whose first action is a positive click inside the object."
@@ -175,4 +191,3 @@ def _cost(entrant: Entrant) -> Tile | None:
         tokens = (cost["tokens_in"] + cost["tokens_out"]) / n
         return Tile("Tokens", f"{tokens:,.0f}", "per sample, read and written", "Tokens of the prompts and replies.")
     return Tile("Cost", f"${1000 * cost['dollars'] / n:,.2f}", "per 1,000 samples", meaning)
-
