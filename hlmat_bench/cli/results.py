@@ -66,13 +66,41 @@ def report(
     data_root: options.DataRoot = None,
     task: options.MovedTask = None,
     ceilings: options.Ceilings = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Write the pages of a run that still plays again until it ends.")
+    ] = False,
 ) -> None:
     """Write pages about a run, or a comparison of several runs: curves, slices, and every step of every sample."""
     from hlmat_bench.cli import console
 
-    page = _pages(run, out, images=images, data_root=data_root, task=task, ceilings=ceilings)
+    given = {"images": images, "data_root": data_root, "task": task, "ceilings": ceilings}
+    if watch:
+        _follow(run, out, open_, given)
+        return
+    page = _pages(run, out, **given)
     if open_ and not webbrowser.open(page.resolve().as_uri()):
         console.note(f"No browser was found; open {page} in a browser.")
+
+
+def _follow(runs: list[Path], out: Path | None, open_: bool, given: dict[str, Any]) -> None:
+    """Write the pages of a run until it ends, and say so if it died."""
+    from hlmat_bench.cli import console
+    from hlmat_bench.reports.run import build, live
+    from hlmat_bench.runs.stopping import Stopped
+
+    if len(runs) != 1:
+        raise UsageError("--watch follows a single run; leave it out to compare several runs.")
+    shown = False
+    try:
+        for page, found in live.follow(runs[0], lambda plays: build.report(runs, out, live=plays, **given)):
+            total = "" if found["total"] is None else f" of {found['total']:,}"
+            console.say(f"{page or 'no page yet'}: {found['done']:,}{total} samples")
+            if open_ and page is not None and not shown:
+                shown = webbrowser.open(page.resolve().as_uri())
+    except Stopped:
+        raise typer.Exit from None
+    if found["state"] != "finished":
+        console.note(f"{runs[0]} is not finished. {live.state_words(found)}")
 
 
 def compare(

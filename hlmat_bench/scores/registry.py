@@ -245,8 +245,7 @@ TABLES: Mapping[str, Mapping[str, Sequence[str]]] = {
     "report": {
         "segmentation": ("ciou", "biou", "noc@80", "noc@85", *_ACCURACIES),
         "refinement": (
-            "refinement.initial_miou", "refinement.gain", "refinement.worsened", "ciou", "biou",
-            "refinement.noc@80", "refinement.noc@85", *_ACCURACIES,
+            "refinement.gain", "refinement.worsened", "biou", "refinement.noc@80", "refinement.noc@85", *_ACCURACIES,
         ),
         "filtering": ("filtering.mae", "filtering.mse", "filtering.pearson", "filtering.spearman"),
     },

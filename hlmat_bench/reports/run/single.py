@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hlmat_bench.reports.run import figures, result, sections, views, where
 from hlmat_bench.reports.run import references as found_references
-from hlmat_bench.reports.run import result, sections, views, where
 from hlmat_bench.reports.run.loaded import Entrant
 from hlmat_bench.reports.run.references import Reference
 from hlmat_bench.reports.run.worst import Tile
@@ -34,6 +34,7 @@ def content(
     parts = where.parts(entrant, ways, oracle) if scored else []
     extra = {name: entrant.scores.get(name) for name in ("refinement", "search")}
     return {
+        **_figures(entrant),
         "verdict": result.verdict(entrant, players),
         "manner": _manner(entrant),
         "strip": result.strip(entrant),
@@ -42,6 +43,9 @@ def content(
         "overall": entrant.taken["miou"] if entrant.taken is not None else None,
         "meanings": {way.name: way.meaning for way in ways if way.meaning},
         "worst": tiles,
+        "has_oracle": bool(oracle),
+        "keep": None if scored else views.keep_rows(entrant),
+        "unreadable": "" if scored else views.unreadable(entrant),
         "rules": views.rules(entrant) if scored and views.predicts(entrant) else None,
         "no_target": views.no_target(entrant),
         "references": views.reference_rows(entrant, players) if players else None,
@@ -52,6 +56,40 @@ def content(
         "cost": views.cost_rows(entrant),
         "extra": {name: sections.tables(values) for name, values in extra.items() if values},
     }
+
+
+def _figures(entrant: Entrant) -> dict[str, Any]:
+    """Return the plots beside the curve of quality per click, with their titles and captions, in two rows."""
+    if entrant.taken is None:
+        second = [("Predicted and true IoU", figures.predictions(entrant), _dots(entrant))]
+        first = [
+            (
+                "Calibration",
+                figures.calibrated(entrant),
+                "Mean true IoU of the masks in each bin of the predicted IoU; the numbers say how many masks.",
+            )
+        ]
+        return {"beside": [*first, *second], "below": []}
+    beside = [
+        ("What each click did", figures.clicks(entrant), "Share of samples; each part of a bar opens its samples.")
+    ]
+    below = [
+        ("Solved after clicks", figures.solved(entrant), "Share of samples that have reached 80, 85 and 90 % IoU."),
+        ("Final IoU per sample", figures.final_ious(entrant), "Number of samples, in bins of 10 %."),
+    ]
+    if entrant.kind == "refinement" and (found := figures.gains(entrant)) is not None:
+        below[1] = (
+            "Gain by defect",
+            found,
+            "Mean difference of the IoU to that of the mask at the start, with its 95 % interval.",
+        )
+    return {"beside": beside, "below": below}
+
+
+def _dots(entrant: Entrant) -> str:
+    masks = entrant.scores["filtering"]["n_masks"]
+    shown = "a dot for each mask" if masks <= figures.MOST_DOTS else f"a dot for some of {masks:,} masks, spread evenly"
+    return f"True over predicted IoU, {shown}; predictions that could not be read are left out."
 
 
 def _manner(entrant: Entrant) -> list[str]:

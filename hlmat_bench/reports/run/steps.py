@@ -18,7 +18,7 @@ KINDS = {
     "invalid reply": "a reply that is not an action: not readable, outside the image, or a repeated click",
     "refusal": "the model declined to answer",
     "request failed": "the model gave no reply at all",
-    "stopped": "the model said that it had finished, or that there is no such object",
+    "stopped": "the model ended the episode",
 }
 STOPPED = "stopped"
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from hlmat_bench.core.text import clean
-from hlmat_bench.reports.pages.plots import Figure, Series, lines
 from hlmat_bench.reports.pages.templates import number, percent
+from hlmat_bench.reports.run import live
 from hlmat_bench.reports.run.definitions import RULES
 from hlmat_bench.reports.run.loaded import Entrant
 from hlmat_bench.reports.run.references import Reference
@@ -47,12 +47,8 @@ def about(entrant: Entrant) -> dict[str, Any]:
 
 def _remarks(entrant: Entrant) -> list[str]:
     """Say what a reader must know besides the scores: whether episodes are missing, failed or left out."""
-    expected, n = entrant.manifest.get("samples") or entrant.scores["n"], entrant.scores["n"]
-    said = []
-    if entrant.manifest["finished"] is None or expected != n:
-        said.append(
-            f"This run is not finished: {n:,} of {expected:,} episodes are here. The same command continues it."
-        )
+    unfinished = live.remark(entrant.run, entrant.scores["n"])
+    said = [] if unfinished is None else [unfinished]
     left_out = left_out_words(entrant.manifest)
     if left_out:
         said.append(f"Samples that were left out: {left_out}.")
@@ -110,25 +106,6 @@ def no_target(entrant: Entrant) -> dict[str, Any] | None:
     }
 
 
-def curve(entrants: Sequence[Entrant], references: Sequence[Reference]) -> Figure | None:
-    """Plot mIoU after each click, with intervals, ceilings and floors; None where no masks are scored."""
-    if any(entrant.taken is None for entrant in entrants):
-        return None
-    own = [
-        Series(
-            entrant.name,
-            [point["miou"] for point in entrant.scores["curve"]],
-            f"s{min(n, 4)}",
-            [point["miou_ci"][0] for point in entrant.scores["curve"]],
-            [point["miou_ci"][1] for point in entrant.scores["curve"]],
-        )
-        for n, entrant in enumerate(entrants)
-    ]
-    others = [Series(reference.name, reference.curve, reference.kind) for reference in references]
-    title = "mIoU after each click, of " + ", ".join(line.name for line in own + others)
-    return lines(own + others, title=title, x="clicks", y="mIoU")
-
-
 def reference_rows(entrant: Entrant, references: Sequence[Reference]) -> tuple[list[str], list[list[str]]]:
     """Return the run among its ceilings and floors: headers and rows; scores in per cent."""
     taken = entrant.taken or {}
@@ -144,6 +121,30 @@ def reference_rows(entrant: Entrant, references: Sequence[Reference]) -> tuple[l
         for row in ordered
     ]
     return ["Player", "Kind", "mIoU", "cIoU", "Clicks to 80 %", "Clicks to 85 %", *accuracies], rows
+
+
+def keep_rows(entrant: Entrant) -> tuple[list[str], list[list[str]]]:
+    """Return how filtering by the predicted IoU does at each threshold: headers and rows."""
+    headers = ["Threshold", "Correct decisions", "Kept", "Truly above", "Of those kept, above", "Of those above, kept"]
+    return headers, [
+        [
+            f"{100 * float(threshold):.0f} %",
+            f"{percent(found['accuracy'])} {brackets(found['accuracy_ci'], entrant.scores['n_images'])}".rstrip(),
+            f"{found['kept']:,}",
+            f"{found['good']:,}",
+            percent(found["precision"]),
+            percent(found["recall"]),
+        ]
+        for threshold, found in entrant.scores["filtering"]["keep"].items()
+    ]
+
+
+def unreadable(entrant: Entrant) -> str:
+    """Say how many predictions could not be read, and what they count as."""
+    found = entrant.scores["filtering"]
+    if not found["unparsable"]:
+        return f"All {found['n_masks']:,} predictions could be read."
+    return f"{found['unparsable']:,} of {found['n_masks']:,} predictions could not be read; each counts as 50 %."
 
 
 def step_rows(entrant: Entrant) -> list[tuple[str, str, str, str]]:
