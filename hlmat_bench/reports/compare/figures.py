@@ -23,7 +23,7 @@ from hlmat_bench.scores.slices import Slicing
 #: A scatter has at most this many dots; of more samples every n-th is drawn.
 MOST_DOTS = 400
 #: A forest has at most this many rows on the page; the table below it has all.
-MOST_ROWS = 16
+MOST_ROWS = 12
 _SHORT = 18
 _SOLVED = ("solved", "no object, seen", "rated")
 
@@ -37,7 +37,7 @@ def difference_curve(entrants: Sequence[Entrant], pair: Pair, name: str) -> Figu
     known = [each for each in ends if each is not None]
     a, b = map(short, pair.names)
     line = plots.Series(
-        f"{a} − {b}",
+        "difference",
         (ours.mean(axis=0) - theirs.mean(axis=0)).tolist(),
         low=[low for low, _ in known],
         high=[high for _, high in known],
@@ -162,15 +162,15 @@ def failures(entrants: Sequence[Entrant], name: str) -> Figure | None:
     )
 
 
-def calibration(entrant: Entrant, name: str) -> Figure:
-    """Return the true over the predicted IoU of a run that predicts it."""
+def calibration(entrant: Entrant, name: str) -> Figure | None:
+    """Return the true over the predicted IoU of a run that predicts it; None where no prediction could be read."""
     bins = [(each["predicted"], each["true"], each["n"]) for each in entrant.scores["filtering"]["calibration"]]
-    return plots.calibration(bins, title=f"True over predicted IoU, {entrant.name}", name=name)
+    return None if not bins else plots.calibration(bins, title=f"True over predicted IoU, {entrant.name}", name=name)
 
 
 def short(name: str) -> str:
-    """Return a name cut to what axes have room for."""
-    return name if len(name) <= _SHORT else name[: _SHORT - 1] + "…"
+    """Return a name cut to what axes have room for: its middle is left out, as names of runs often differ at the end."""
+    return name if len(name) <= _SHORT else f"{name[: _SHORT // 2 - 1]}…{name[-_SHORT // 2 :]}"
 
 
 def _ticks(top: float) -> list[float]:
