@@ -284,7 +284,7 @@ HL.Gallery = class {
       const button = HL.el("button", { type: "button", class: "sort", "data-key": key, onclick: () => this.#sort(key, Boolean(number || down)) }, name);
       return HL.el("div", { role: "columnheader", "aria-sort": now, class: key === "error" ? "off" : key.replace(/\d$/, "") }, button);
     }));
-    this.table.className = `samples columns-${this.pair.length > 1 ? "pair" : this.rated ? "rated" : "one"}${this.index.images.length ? "" : " bare"}`;
+    this.table.className = `samples columns-${this.pair.length > 1 ? "pair" : this.rated ? "rated" : "one"}${this.rated && this.pair.length > 1 ? " errors" : ""}${this.index.images.length ? "" : " bare"}`;
     this.menu.value = [...this.menu.options].some((option) => option.value === this.sorting.key) ? this.sorting.key : "";
   }
 

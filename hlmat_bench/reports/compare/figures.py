@@ -169,7 +169,7 @@ def calibration(entrant: Entrant, name: str) -> Figure | None:
 
 
 def short(name: str) -> str:
-    """Return a name cut to what axes have room for: its middle is left out, as names of runs often differ at the end."""
+    """Return a name cut to what axes have room for: without its middle, as names of runs often differ at the end."""
     return name if len(name) <= _SHORT else f"{name[: _SHORT // 2 - 1]}…{name[-_SHORT // 2 :]}"
 
 
