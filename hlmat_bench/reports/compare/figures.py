@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from urllib.parse import urlencode
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from hlmat_bench.reports.compare import ratings
 from hlmat_bench.reports.compare.pairs import MAIN, Pair
 from hlmat_bench.reports.pages import plots
-from hlmat_bench.reports.pages.plots.figure import Axis, Box, Figure
+from hlmat_bench.reports.pages.plots.figure import Axis, Box, Figure, Line
 from hlmat_bench.reports.run.loaded import Entrant
 from hlmat_bench.reports.run.steps import OUTCOMES, outcome_word
 from hlmat_bench.scores.episode_scores import EpisodeScores
@@ -24,7 +25,6 @@ from hlmat_bench.scores.slices import Slicing
 MOST_DOTS = 400
 #: A forest has at most this many rows on the page; the table below it has all.
 MOST_ROWS = 12
-_SHORT = 18
 _SOLVED = ("solved", "no object, seen", "rated")
 
 
@@ -43,7 +43,10 @@ def difference_curve(entrants: Sequence[Entrant], pair: Pair, name: str) -> Figu
         high=[high for _, high in known],
     )
     title = f"Difference of mIoU after each click, {pair.names[0]} minus {pair.names[1]}"
-    return plots.lines([line], title=title, x="clicks", y=f"{a} − {b}", name=name, signed=True)
+    figure = plots.lines([line], title=title, x="clicks", y=f"{a} − {b}", name=name, signed=True)
+    # The axis says what it is, so that the number alone is at the end of the curve, and fits a phone.
+    marks = [replace(mark, label=mark.label.split()[-1]) if isinstance(mark, Line) else mark for mark in figure.marks]
+    return replace(figure, marks=marks)
 
 
 def _curves(samples: Sequence[EpisodeScores], last: int) -> NDArray[np.float64]:
@@ -127,7 +130,7 @@ def forest(rows: Sequence[tuple[Slicing, int, Pair]], pair: Pair, name: str) -> 
         href = slice_link(way, code)
         named = f"{way.name}: {way.values[code]}"
         estimates.append(plots.Estimate(named, value, low, high, href=href, pale=part.too_few))
-    a, b = map(short, pair.names)
+    a, b = (short(each, 11) for each in pair.names)
     title = f"Difference on parts of the samples, {pair.names[0]} and {pair.names[1]}"
     return plots.forest(estimates, title=title, x=f"{a} better ← 0 → {b} better", name=name)
 
@@ -168,9 +171,9 @@ def calibration(entrant: Entrant, name: str) -> Figure | None:
     return None if not bins else plots.calibration(bins, title=f"True over predicted IoU, {entrant.name}", name=name)
 
 
-def short(name: str) -> str:
+def short(name: str, room: int = 18) -> str:
     """Return a name cut to what axes have room for: without its middle, as names of runs often differ at the end."""
-    return name if len(name) <= _SHORT else f"{name[: _SHORT // 2 - 1]}…{name[-_SHORT // 2 :]}"
+    return name if len(name) <= room else f"{name[: room // 2 - 1]}…{name[-room // 2 :]}"
 
 
 def _ticks(top: float) -> list[float]:

@@ -17,6 +17,7 @@ from hlmat_bench.reports.run import error_maps
 from hlmat_bench.reports.run.data_files import EXPRESSION_LENGTH, sample_names
 from hlmat_bench.reports.run.loaded import Entrant
 from hlmat_bench.reports.run.steps import outcome_word
+from hlmat_bench.scores.filtering import UNPARSABLE_AS
 from hlmat_bench.scores.registry import STANDARD
 
 COUNT = 12
@@ -24,7 +25,10 @@ COUNT = 12
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """What one of the runs did on a sample: the address of its error map, its score, and its outcome."""
+    """What one of the runs did on a sample: the address of its error map, its score, and its outcome.
+
+    The address is empty where the map is that of the first run, as both rated the same mask.
+    """
 
     address: str
     value: str
@@ -65,10 +69,11 @@ def write(site: Site, entrants: Sequence[Entrant], pair: Pair, source: Source | 
         image = source.image(known[sample.sample_id]) if source is not None else None
         sides = []
         for n, one in enumerate(shown):
-            address = f"img/apart/{place:02d}-{n}.webp"
-            at = one.samples[number].answer if step is None else step
-            episode = json.loads(one.texts[number])
-            site.write(address, error_maps.draw(image, episode, at, clicks=step is None))
+            address = f"img/apart/{place:02d}-{n}.webp" if step is None or n == 0 else ""
+            if address:
+                at = one.samples[number].answer if step is None else step
+                episode = json.loads(one.texts[number])
+                site.write(address, error_maps.draw(image, episode, at, clicks=step is None))
             sides.append(_side(one, number, step, address))
         link = sample_link(pair, names[number], len(entrants)) + ("" if step is None else f"&step={step}")
         expression = clean(sample.expression, EXPRESSION_LENGTH)
@@ -92,5 +97,7 @@ def _side(one: Entrant, number: int, step: int | None, address: str) -> Side:
     sample, shown = one.samples[number], STANDARD["miou"].shown
     if step is None:
         return Side(address, f"{shown(sample.score)} %", outcome_word(sample))
-    said = sample.predicted[step - 1]
-    return Side(address, f"{shown(said)} %", f"predicted; the true IoU is {shown(float(sample.iou[step]))} %")
+    said, true = sample.predicted[step - 1], f"the true IoU is {shown(float(sample.iou[step]))} %"
+    if said is None:
+        return Side(address, "not read", f"counts as {shown(UNPARSABLE_AS)} %; {true}")
+    return Side(address, f"{shown(said)} %", f"predicted; {true}")
