@@ -9,6 +9,7 @@ import typer
 
 from hlmat_bench.cli import options
 from hlmat_bench.cli.settings import settings as settings_of
+from hlmat_bench.core.errors import UsageError
 
 
 def check(
@@ -19,9 +20,15 @@ def check(
     from hlmat_bench.cli import console
     from hlmat_bench.models.catalog import Catalog
     from hlmat_bench.protocol.plugins import kind_of, make
+    from hlmat_bench.protocol.reference import REFERENCES
     from hlmat_bench.testing import contract
 
     choice = Catalog.load(catalog).choose(plugin)
+    if choice.plugin in REFERENCES:
+        raise UsageError(
+            f"{choice.plugin} is a reference policy and part of hlmat-bench, so there is no plug-in to check; name a "
+            "model, a segmenter or a file, such as ./my_model.py."
+        )
     kind = kind_of(choice.plugin)
     findings = contract.check(kind, choice.make() if kind == "model" else make(kind, plugin))
     for finding in findings:

@@ -123,4 +123,4 @@ def _megabytes(title: str) -> Iterator[Callable[[int, int], object]]:
     from hlmat_bench.cli import console
 
     with console.counting(title, "MB") as shown:
-        yield lambda done, total: shown.counts((done // _MEGABYTE, total // _MEGABYTE)) if total >= _MEGABYTE else None
+        yield lambda done, total: shown.counts(done // _MEGABYTE, total // _MEGABYTE) if total >= _MEGABYTE else None

@@ -43,7 +43,7 @@ def redo(
     Several --where must all hold. A call that was stopped continues with the same command. Exit codes are those of
     `run`.
     """
-    from hlmat_bench.cli import console
+    from hlmat_bench.cli import console, progress
     from hlmat_bench.cli.score_tables import failed as failed_episodes
     from hlmat_bench.cli.score_tables import print_scores
     from hlmat_bench.runs.execution import Execution
@@ -52,7 +52,8 @@ def redo(
     from hlmat_bench.runs.redo import redo as play_again
 
     choice = Choice(failed, sample or (), [Condition.parse(each) for each in where or ()])
-    with console.resumable(grace), console.run_progress(str(run)) as (progress, on_beat):
+    with console.resumable(grace), progress.runs("run") as shown:
+        row = shown.begins(str(run))
         how = Execution(
             concurrency=concurrency,
             batch_size=batch_size,
@@ -65,8 +66,8 @@ def redo(
             workers=workers,
             gpus_per_worker=gpus_per_worker,
             ray_address=ray_address,
-            progress=progress,
-            on_beat=on_beat,
+            progress=row.counts,
+            on_beat=row.beats,
         )
         elsewhere = {"model": model, "segmenter": segmenter, "task": task, "data_root": path_text(data_root)}
         result = play_again(run, choice, how, **elsewhere)

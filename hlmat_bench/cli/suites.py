@@ -43,7 +43,7 @@ def suite(
 
     Exit code 1: numbers are missing. Exit code 3: some episodes failed; the same command plays them again.
     """
-    from hlmat_bench.cli import console
+    from hlmat_bench.cli import console, progress
     from hlmat_bench.cli.score_tables import failed
     from hlmat_bench.cli.settings import settings
     from hlmat_bench.runs.suites import export
@@ -64,7 +64,7 @@ def suite(
     play_options = PlayOptions(
         folder, data_root, seed, concurrency, batch_size, catalog, embedding_cache, argv, call_timeout, not no_lock
     )
-    with console.resumable(grace), console.counting(plan.suite.name, "runs", "samples") as watcher:
+    with console.resumable(grace), progress.suite(plan.suite.name) as watcher:
         outcomes = play_suite(plan, play_options, watcher)
     made = results(plan, outcomes)
     files = export.write_tables(folder, plan.suite.title, made, plan.notes())
@@ -97,5 +97,5 @@ def suites(
     if name is not None:
         console.say(listing.page(name, data_root))
         return
-    console.table(listing.HEADERS, listing.rows(data_root), right=[2])
-    console.say("\n`hlmat-bench suites NAME` describes a suite.")
+    console.table(listing.HEADERS, listing.rows(data_root), right=[1])
+    console.explain("\n`hlmat-bench suites NAME` describes a suite and names the missing parts.")

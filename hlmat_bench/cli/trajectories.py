@@ -264,13 +264,14 @@ def _folders(runs: Sequence[Path], out: Path) -> dict[Path, Path]:
 
 def _play(spec: RunSpec, out: Path | None, how: dict[str, Any], grace: float) -> Run:
     """Make trajectories, and show how good they are."""
-    from hlmat_bench.cli import console
+    from hlmat_bench.cli import console, progress
     from hlmat_bench.cli.score_tables import failed, print_scores
     from hlmat_bench.runs.execution import Execution
 
     argv = ["hlmat-bench", *sys.argv[1:]]
-    with console.resumable(grace), console.run_progress(f"trajectories on {spec.task}") as (progress, on_beat):
-        execution = Execution(**how, progress=progress, on_beat=on_beat)
+    with console.resumable(grace), progress.runs("run") as shown:
+        row = shown.begins("trajectories", spec.task)
+        execution = Execution(**how, progress=row.counts, on_beat=row.beats)
         made = execution.play(spec, out or spec.folder(), argv=argv)
     print_scores("trajectories", [(made.manifest["task"]["name"], made)])
     console.say(f"  {made.folder}")

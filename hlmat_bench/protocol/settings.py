@@ -87,7 +87,10 @@ class OverlaySettings(Strict):
     @field_validator("color", mode="before")
     @classmethod
     def _named(cls, value: Any) -> Any:
-        return COLORS.get(value, value) if isinstance(value, str) else value
+        named = COLORS.get(value) if isinstance(value, str) else value
+        if not isinstance(named, list | tuple) or len(named) != 3:
+            raise ValueError(f"a colour is {', '.join(COLORS)} or three numbers from 0 to 255, such as [255, 0, 0]")
+        return named
 
     @field_validator("color")
     @classmethod

@@ -89,7 +89,8 @@ def run(
         argv: the command line, for the manifest.
         progress: called with (episodes done, episodes in all).
         on_beat: called about every 2 seconds, from a thread of its own, with the run's numbers so far:
-            `hlmat_bench.runs.tally.RunTally.numbers` and `hlmat_bench.runs.heartbeat.Beat`.
+            `hlmat_bench.runs.tally.RunTally.numbers`, ``replies``, the number of steps so far, and
+            `hlmat_bench.runs.heartbeat.Beat`.
 
     Returns:
         The run. Episodes whose model could not be asked, or whose segmenter failed, have ``stop`` ``error``;

@@ -146,7 +146,10 @@ def test_the_command_says_that_all_masks_agree(task: str, tool: str, tmp_path: P
     assert shown.exit_code == 0, shown.output
     assert CliRunner().invoke(app, ["score", str(tmp_path)]).exit_code == 0
     regret = run.scores()["clicks"]["regret"]
-    assert f"4 masks were drawn again, all as recorded. The mean regret of 4 clicks is {regret:.3f}." in shown.stdout
+    assert (
+        f"4 masks were predicted again, all as recorded. The mean regret of 4 clicks is {100 * regret:.1f} points"
+        in shown.stdout
+    )
 
 
 def test_a_box_with_the_first_click_and_replies_without_effect(task: str, tool: str, tmp_path: Path) -> None:
