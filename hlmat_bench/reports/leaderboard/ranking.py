@@ -24,6 +24,8 @@ from hlmat_bench.reports.leaderboard.entry import BoardEntry, TaskFacts, lasting
 from hlmat_bench.reports.leaderboard.paired import Difference, PairedScores
 from hlmat_bench.reports.leaderboard.repository import Listed
 
+#: Reference policies without sight, in the order in which one is chosen as the floor of a ranking.
+FLOORS = ("center", "random", "empty")
 _OWN_STARTS = ("empty", "model-box", "gt-box")
 
 
@@ -86,19 +88,29 @@ class Ranking:
         """Return the ranked rows than which no other is clearly better."""
         return [row for row in self.rows if row.rank is not None and row.rank[0] == 1]
 
-    def bound(self, kind: str) -> Row | None:
-        """Return the reference of a kind, ``ceiling`` or ``floor``, with the highest mIoU; None where there is none."""
-        return next((row for row in self.rows if row.reference == kind), None)
+    @property
+    def oracle(self) -> Row | None:
+        """Return the reference policy that clicks the middle of the largest error; None where it is not entered."""
+        return self._player("oracle")
+
+    @property
+    def floor(self) -> Row | None:
+        """Return the reference policy that counts as 0: the first of `FLOORS` that is entered."""
+        return next((row for name in FLOORS if (row := self._player(name)) is not None), None)
+
+    def _player(self, name: str) -> Row | None:
+        found = (row for row in self.rows if row.reference in ("ceiling", "floor"))
+        return next((row for row in found if row.entry.manifest.model["name"] == name), None)
 
     def share_of_oracle(self, miou: float) -> float | None:
-        """Return how far an mIoU is on the way from the highest floor (0) to the highest ceiling (1).
+        """Return how far an mIoU is on the way from the floor (0) to the oracle (1).
 
-        It is None where a reference is missing, or the floor is not below the ceiling.
+        It is None where one of them is missing, or the floor is not below the oracle.
         """
-        floor, ceiling = self.bound("floor"), self.bound("ceiling")
-        if floor is None or ceiling is None or floor.entry.answer.miou >= ceiling.entry.answer.miou:
+        floor, oracle = self.floor, self.oracle
+        if floor is None or oracle is None or floor.entry.answer.miou >= oracle.entry.answer.miou:
             return None
-        return (miou - floor.entry.answer.miou) / (ceiling.entry.answer.miou - floor.entry.answer.miou)
+        return (miou - floor.entry.answer.miou) / (oracle.entry.answer.miou - floor.entry.answer.miou)
 
     def difference(self, first: int, second: int) -> Difference:
         """Return the mIoU of a row minus that of another one, by their places in `rows`."""
