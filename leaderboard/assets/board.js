@@ -9,7 +9,10 @@ addEventListener("DOMContentLoaded", () => {
   const overlay = document.getElementById("overlay");
   const most = Number(overlay.dataset.most);
   const boxes = [...table.querySelectorAll("input[name=curve]")];
-  const lines = new Map([...overlay.querySelectorAll("svg [data-key]")].map((line) => [line.dataset.key, line]));
+  const lines = new Map(); // key -> its lines in the wide and in the narrow drawing
+  for (const line of overlay.querySelectorAll("svg [data-key]")) {
+    lines.set(line.dataset.key, [...(lines.get(line.dataset.key) ?? []), line]);
+  }
   // Lines are drawn from the last to the first; the legend lists them from the first to the last.
   const legend = new Map([...lines.keys()].reverse().map((key, n) => [key, overlay.querySelectorAll(".legend li")[n]]));
   const headers = [...table.querySelectorAll("th[data-sort]")];
@@ -73,12 +76,12 @@ addEventListener("DOMContentLoaded", () => {
 
   /** Show the curves of the chosen rows, each with a colour, dashes and a place in the legend. */
   function draw() {
-    for (const [key, line] of lines) {
+    for (const [key, both] of lines) {
       const place = chosen.indexOf(key);
-      const kind = `series ${place < 0 ? "spare" : `s${place}`}`;
-      line.setAttribute("class", kind);
+      const kind = `hue ${place < 0 ? "spare" : `s${place}`}`;
+      both.forEach((line) => line.setAttribute("class", kind));
       legend.get(key).hidden = place < 0;
-      legend.get(key).querySelector("svg").setAttribute("class", `swatch ${kind}`);
+      legend.get(key).querySelector("svg").setAttribute("class", `drawing swatch ${kind}`);
     }
     boxes.forEach((box) => {
       box.checked = chosen.includes(box.value);

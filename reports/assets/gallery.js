@@ -138,7 +138,7 @@ HL.Gallery = class {
     const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
     const line = document.createElementNS("http://www.w3.org/2000/svg", "polyline");
     svg.setAttribute("viewBox", "0 0 64 24");
-    svg.setAttribute("class", `spark series s${side}`);
+    svg.setAttribute("class", `drawing spark hue s${side}`);
     svg.setAttribute("aria-hidden", "true");
     const apart = 60 / Math.max(1, curve.length - 1);
     line.setAttribute("points", curve.map((iou, t) => `${(2 + t * apart).toFixed(1)},${(22 - iou / 50).toFixed(1)}`).join(" "));

@@ -79,7 +79,7 @@ def test_misses_are_told_apart_from_clicks(played: list[Run], tmp_path: Path) ->
     assert 0 < missed < 48
     assert f"{missed} of 48 missed" in page
     assert f'<th scope="row">&gt;4</th><td>{missed}</td>' in page
-    assert re.search(r'class="bar censored"', page)
+    assert re.search(r'class="hue censored"', page)
 
 
 def test_the_downloads_are_the_run(single: Path, played: list[Run]) -> None:

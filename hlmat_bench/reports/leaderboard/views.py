@@ -180,7 +180,7 @@ def flat(ranking: Ranking, row: Row, shown: Sequence[Score]) -> dict[str, Any]:
     }
 
 
-def curves(group: TaskGroup) -> plots.Plot | None:
+def curves(group: TaskGroup) -> plots.Figure | None:
     """Plot the mIoU of every row after each click; all but the first are spare lines, for a script to show."""
     rows = [(ranking, row) for ranking in group.rankings for row in ranking.rows]
     if not rows:
@@ -193,7 +193,7 @@ def curves(group: TaskGroup) -> plots.Plot | None:
     return plots.lines(series, title=f"mIoU after each click, {group.title}", x="clicks", y="mIoU")
 
 
-def entry_curve(ranking: Ranking, row: Row) -> plots.Plot:
+def entry_curve(ranking: Ranking, row: Row) -> plots.Figure:
     """Plot an entry's mIoU after each click, with the references of its ranking."""
     own = row.entry.scores.curve
     low, high = zip(*(point.miou_ci for point in own), strict=True)

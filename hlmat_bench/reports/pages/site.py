@@ -10,6 +10,7 @@ from types import TracebackType
 from hlmat_bench.core.content import folder
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.text import valid
+from hlmat_bench.reports.pages.plots.style import css
 
 SUMS = "SHA256SUMS"
 
@@ -80,11 +81,15 @@ class Site:
         self._sums[name] = hashlib.sha256(content).hexdigest()
 
     def assets(self, *names: str) -> None:
-        """Copy the named files, by default all, from ``assets/`` of the content folders `reports` and `leaderboard`."""
+        """Write the style sheet of colours and plots, and copy the named files, by default all, from ``assets/``.
+
+        They come from the content folders `reports` and `leaderboard`.
+        """
         for content in ("reports", "leaderboard"):
             for path in sorted((folder(content) / "assets").glob("*")):
                 if not names or path.name in names:
                     self.write(f"assets/{path.name}", path.read_bytes())
+        self.write("assets/colours.css", css())
 
     def _replaceable(self) -> bool:
         return self.out.is_dir() and ((self.out / SUMS).is_file() or not any(self.out.iterdir()))

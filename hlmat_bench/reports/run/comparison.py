@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from hlmat_bench.reports.pages.plots import Plot, forest
+from hlmat_bench.reports.pages.plots import Estimate, Figure, forest
 from hlmat_bench.reports.pages.templates import number
 from hlmat_bench.reports.run.loaded import Entrant, differing_settings
 from hlmat_bench.reports.run.views import with_range
@@ -81,9 +81,9 @@ def pair_table(found: Sequence[Pair]) -> tuple[list[str], list[list[str]]]:
     return headers, rows
 
 
-def difference_plot(found: Sequence[Pair]) -> Plot:
+def difference_plot(found: Sequence[Pair]) -> Figure:
     """Plot the differences of mIoU with their intervals."""
-    rows = [(f"{_short(pair.names[0])} − {_short(pair.names[1])}", *_ends(pair.found)) for pair in found]
+    rows = [Estimate(f"{_short(pair.names[0])} − {_short(pair.names[1])}", *_ends(pair.found)) for pair in found]
     return forest(rows, title="Paired differences of mIoU with 95 % intervals", x="difference of mIoU")
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from hlmat_bench.core.text import clean
-from hlmat_bench.reports.pages.plots import Bar, Plot, Series, bars, lines
+from hlmat_bench.reports.pages.plots import Bar, Figure, Series, bars, lines
 from hlmat_bench.reports.pages.templates import number, percent
 from hlmat_bench.reports.run.definitions import RULES
 from hlmat_bench.reports.run.loaded import Entrant
@@ -114,7 +114,7 @@ def no_target(entrant: Entrant) -> dict[str, Any] | None:
     }
 
 
-def curve(entrants: Sequence[Entrant], references: Sequence[Reference]) -> Plot | None:
+def curve(entrants: Sequence[Entrant], references: Sequence[Reference]) -> Figure | None:
     """Plot mIoU after each click, with intervals, ceilings and floors; None where no masks are scored."""
     if any(entrant.taken is None for entrant in entrants):
         return None
@@ -133,7 +133,7 @@ def curve(entrants: Sequence[Entrant], references: Sequence[Reference]) -> Plot 
     return lines(own + others, title=title, x="clicks", y="mIoU")
 
 
-def clicks_to(entrant: Entrant, threshold: str) -> Plot:
+def clicks_to(entrant: Entrant, threshold: str) -> Figure:
     """Plot how many samples reach an IoU at which click; misses stand apart, as they are censored."""
     counts = Counter(sample.reached[threshold] for sample in entrant.samples)
     groups = [Bar(str(t), counts[t]) for t in range(1, entrant.budget + 1)]
@@ -142,7 +142,7 @@ def clicks_to(entrant: Entrant, threshold: str) -> Plot:
     return bars([*groups, missed], title=title, x=f"clicks to IoU {threshold}", y="samples")
 
 
-def final_ious(entrant: Entrant) -> Plot:
+def final_ious(entrant: Entrant) -> Figure:
     """Plot the final IoUs in tenths."""
     counts, _ = np.histogram([sample.score for sample in entrant.samples], bins=10, range=(0, 1))
     groups = [Bar(f".{n}", float(count)) for n, count in enumerate(counts)]
