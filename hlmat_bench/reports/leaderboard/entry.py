@@ -297,6 +297,7 @@ class BoardEntry(Exact):
         training_data: what the model was trained on, in the submitter's words; whether the task's images are in it.
         weights: whether the model's weights can be had.
         links: to a paper, code, the run's folder.
+        trained_on_task: whether images of the task's data set were in the training data; None: not declared.
         report: the published report of the run, whose samples the entry's page links to; None: not published.
         episodes_sha256: over all episodes, times left out; see `hlmat_bench.reports.leaderboard.digests`.
     """
@@ -313,6 +314,7 @@ class BoardEntry(Exact):
     scores: Scores
     episodes_sha256: Sha256
     samples: Samples
+    trained_on_task: bool | None = Field(None, exclude_if=lambda found: found is None)
     report: ReportLink | None = Field(None, exclude_if=lambda found: found is None)
 
     @property

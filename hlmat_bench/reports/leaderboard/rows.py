@@ -29,6 +29,9 @@ STRATEGIES = {
 _KNOWS = {"ceiling": "knows the ground truth", "floor": "does not see the image"}
 
 
+_FIRST_LEFT_OUT = ("ciou", "biou", "noc80", "strategy")
+
+
 class Column(NamedTuple):
     """A column of the table after the interval.
 
@@ -45,6 +48,11 @@ class Column(NamedTuple):
     meaning: str
     ascending: bool = False
     number: bool = True
+
+    @property
+    def classes(self) -> str:
+        """Return the classes of its cells; narrow pages leave out ``more2``, narrower ones also ``more``."""
+        return f"more{' more2' if self.key in _FIRST_LEFT_OUT else ''}{' number' if self.number else ''}"
 
 
 class Cell(NamedTuple):
@@ -143,6 +151,19 @@ def rank_text(row: Row) -> str:
 def scores_of(rows: Iterable[Row], kind: str) -> list[Score]:
     """Return the scores that a table of rows shows."""
     return columns("leaderboard", kind, [row.entry.scores.model_dump() for row in rows])
+
+
+RANK = (
+    "A range of places: from one more than how many entries are significantly better, to how many are not "
+    "significantly worse. A rank such as 2–4 means the entry cannot be told apart from others in these places."
+)
+
+
+def definitions(scores: Sequence[Score]) -> dict[str, str]:
+    """Return the definitions of the columns of tables, by their titles."""
+    interval = {"95 % interval": "Of the mIoU: percentile bootstrap with 2,000 draws of whole images, seeded."}
+    named = {column.title: column.meaning for column in columns_of(scores)}
+    return {"Rank": RANK, scores[0].title: scores[0].definition, **interval, **named}
 
 
 def columns_of(scores: Sequence[Score]) -> list[Column]:

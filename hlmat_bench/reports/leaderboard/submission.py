@@ -40,6 +40,7 @@ class Declaration:
         open_weights: whether the model's weights can be had.
         title: the model, as the table shows it; empty: its name in the manifest.
         links: addresses to show.
+        trained_on_task: whether images of the task's data set were in the training data; None: not declared.
         report: address of the run's published report; empty: none.
         date: the day, ISO 8601; empty: today.
     """
@@ -50,6 +51,7 @@ class Declaration:
     title: str = ""
     links: Sequence[str] = ()
     report: str = ""
+    trained_on_task: bool | None = None
     date: str = ""
 
 
@@ -83,6 +85,7 @@ def make_entry(run: Run, declared: Declaration, name: str = "") -> BoardEntry:
         "weights": "open" if declared.open_weights else "closed",
         "links": list(declared.links),
         "report": declared.report or None,
+        "trained_on_task": declared.trained_on_task,
         "manifest": manifest.model_dump(),
         "scores": scores.model_dump(),
         "episodes_sha256": tally.digest.hex(),
