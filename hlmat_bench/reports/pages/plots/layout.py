@@ -99,7 +99,7 @@ def layout(figure: Figure, width: int, *, legend: bool) -> Drawing:
     groups += [_rule(mark, frame) for mark in figure.marks if isinstance(mark, Rule)]
     groups += [_line(mark, frame) for mark in reversed(figure.marks) if isinstance(mark, Line)]
     whiskers = [mark for mark in figure.marks if isinstance(mark, Whisker)]
-    placed.take(whiskers)
+    placed.take(whiskers, [mark for mark in figure.marks if isinstance(mark, Line)])
     groups += [_whisker(mark, frame, placed) for mark in whiskers]
     groups += _end_labels(figure, frame)
     groups += _top_labels(figure, frame)
@@ -147,7 +147,7 @@ def _frame(figure: Figure, width: int) -> _Frame:
     left = max((text_width(line) for name in names for line in name), default=0.0) + _GAP + 1
     ends = max((text_width(end.whole, bold=True) for end in _ends(figure)), default=0.0)
     right = width - min(max(ends + 14 if ends else 0.0, _last_tick(figure.x) / 2 + 2), 0.4 * width)
-    top = (LEADING + 8 if figure.y.name else _GAP) + LEADING * len(_stacks(figure, left, right))
+    top = (LEADING + 12 if figure.y.name else _GAP) + LEADING * len(_stacks(figure, left, right))
     inside = figure.height if figure.height is not None else _row_height(names) * len(names)
     below = 6.0 + (LEADING if figure.x.ticks else 0) + (LEADING + 2 if figure.x.name else 0)
     return _Frame(width, left, right, top, top + inside, below, names, (figure.x, figure.y))
@@ -363,8 +363,12 @@ class _Names:
         self._frame = frame
         self._taken: list[tuple[float, float, float, float]] = []
 
-    def take(self, marks: Sequence[Whisker]) -> None:
-        """Keep the places of dots and intervals free."""
+    def take(self, marks: Sequence[Whisker], lines: Sequence[Line]) -> None:
+        """Keep the places of dots, intervals and lines free."""
+        for (x0, y0), (x1, y1) in (pair for line in lines for pair in pairwise(map(self._frame.at, line.points))):
+            pieces = max(int(math.hypot(x1 - x0, y1 - y0) / 4), 1)
+            for x, y in ((x0 + (x1 - x0) * n / pieces, y0 + (y1 - y0) * n / pieces) for n in range(pieces + 1)):
+                self._taken.append((x - 1, x + 1, y - 1, y + 1))
         for mark in marks:
             x, y = self._frame.at(mark.at)
             self._taken.append((x - _DOT, x + _DOT, y - _DOT, y + _DOT))
