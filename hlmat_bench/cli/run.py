@@ -74,6 +74,7 @@ def run(
             row = shown.begins(called[who], _task_name(name))
             argv = ["hlmat-bench", *sys.argv[1:]]
             result = play_run(who, name, **given, out=folder, argv=argv, progress=row.counts, on_beat=row.beats)
+            row.ends(result)
             finished[name].append(result)
     for runs in finished.values():
         _show(runs)
@@ -177,7 +178,7 @@ def _show(runs: list[Run]) -> None:
     first = runs[0].manifest
     of_what = "masks per sample" if first["task"]["kind"] == "filtering" else "clicks"
     intervals = "95 % intervals by image" if runs[0].scores()["n_images"] > 1 else "one image, so no intervals"
-    console.say(
+    console.explain(
         f"\n{first['task']['name']} with {first['segmenter']['name']}, {first['protocol']['budget']} {of_what}; "
         f"per cent, {intervals}"
     )

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hlmat_bench.cli import options
 from hlmat_bench.runs.stopping import CALL_SECONDS, GRACE_SECONDS
+
+if TYPE_CHECKING:
+    from hlmat_bench.runs.suites.results import TableResult
 
 _Replaced = "NAME=SPEC: use this {0} for the suite's {0} NAME; may be given several times."
 
@@ -44,6 +48,7 @@ def suite(
     Exit code 1: numbers are missing. Exit code 3: some episodes failed; the same command plays them again.
     """
     from hlmat_bench.cli import console, progress
+    from hlmat_bench.cli.names import report_command
     from hlmat_bench.cli.score_tables import failed
     from hlmat_bench.cli.settings import settings
     from hlmat_bench.runs.suites import export
@@ -68,22 +73,35 @@ def suite(
         outcomes = play_suite(plan, play_options, watcher)
     made = results(plan, outcomes)
     files = export.write_tables(folder, plan.suite.title, made, plan.notes())
-    for table in made:
-        names = [column.name for column in table.table.columns]
-        console.say(f"\n{table.table.title}")
-        rows = [(line.row, line.what, *line.cells) for line in export.lines(table)]
-        console.table(("", "", *names), rows, right=range(2, 2 + len(names)))
-        console.say("\n".join([*table.caption, *export.reasons(table)]))
-    for line in (*plan.notes(), *map(str, files)):
-        console.say(line)
+    _print_tables(made)
+    for line in plan.notes():
+        console.explain(line)
+    for file in files:
+        console.say(str(file))
     played = [(name, outcome.run) for name, outcome in outcomes.items() if outcome.run is not None]
     for name, run in played:
         for remark in remarks(run.scores(), run.manifest):
             console.note(f"{name}: {remark}")
+    if played:
+        console.say(f"\nnext: {report_command([played[0][1]])}")
     if missing(made):
         raise typer.Exit(1)
     if any(failed(run) for _, run in played):
         raise typer.Exit(3)
+
+
+def _print_tables(made: Sequence[TableResult]) -> None:
+    """Print the tables of a suite."""
+    from hlmat_bench.cli import console
+    from hlmat_bench.runs.suites import export
+
+    for table in made:
+        names = [column.name for column in table.table.columns]
+        console.explain(f"\n{table.table.title}")
+        rows = [(line.row, line.what, *line.cells) for line in export.lines(table)]
+        console.table(("", "", *names), rows, right=range(2, 2 + len(names)))
+        for line in (*table.caption, *export.reasons(table)):
+            console.explain(line)
 
 
 def suites(
