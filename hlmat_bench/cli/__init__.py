@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Annotated
+from collections.abc import Callable
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import typer
+from typer.models import OptionInfo
 
 from hlmat_bench.cli import (
     checks,
@@ -29,13 +33,31 @@ from hlmat_bench.runs import stopping
 
 app = typer.Typer(
     name="hlmat-bench",
-    help="Measures whether a multimodal LLM understands pixels, by letting it annotate objects with clicks.",
+    help="Measure whether a multimodal LLM understands pixels, by letting it annotate objects with clicks.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 lmms_app = typer.Typer(help="Use the tasks of hlmat-bench in lmms-eval.", no_args_is_help=True)
+#: What the help calls the values of options, instead of their types in Python.
+_VALUES: dict[Any, str] = {str: "TEXT", int: "N", float: "NUMBER", Path: "PATH"}
+
+
+def _name_values(command: Callable[..., object]) -> None:
+    """Give the options of a command names for their values that a user understands."""
+    for hint in get_type_hints(command, include_extras=True).values():
+        for info in getattr(hint, "__metadata__", ()):
+            if isinstance(info, OptionInfo) and info.metavar is None:
+                info.metavar = _VALUES.get(_kind(get_args(hint)[0]))
+
+
+def _kind(annotation: Any) -> Any:
+    """Return the type of a single value: `str` for ``list[str] | None``."""
+    if get_origin(annotation) in (Union, UnionType, list):
+        return _kind(get_args(annotation)[0])
+    return annotation
+
 
 for command in (
     run.run,
@@ -65,6 +87,10 @@ app.add_typer(data.app, name="data")
 app.add_typer(leaderboard.app, name="leaderboard")
 app.add_typer(lmms_app, name="lmms")
 app.add_typer(trajectories.app, name="trajectories")
+for group in (app, data.app, leaderboard.app, lmms_app, trajectories.app):
+    for registered in group.registered_commands:
+        if registered.callback is not None:
+            _name_values(registered.callback)
 
 
 def main() -> None:

@@ -68,7 +68,7 @@ def _file_text(name: str) -> str:
 
 
 def list_settings() -> None:
-    """List the settings that --set takes, with their defaults and what they do."""
+    """List the settings of --set, their defaults and meanings."""
     from hlmat_bench.cli import console
 
     console.table(_HEADERS, [setting[:4] for setting in protocol_settings()])
@@ -76,7 +76,7 @@ def list_settings() -> None:
     console.say("\nSettings of the data of a task, by the layout that the task's file names as source.kind:\n")
     console.table((_HEADERS[0], "layouts", *_HEADERS[1:]), rows)
     console.say(
-        "\nA value is read as YAML, and key=@FILE takes the text of a file. Options of a model or a segmenter are no "
+        "\nA value is read as YAML, and key=@FILE takes the text of a file. Options of a model or a segmenter are not "
         "settings: they follow its name, --model NAME,option=value."
     )
 

@@ -15,7 +15,7 @@ from hlmat_bench.runs.stopping import CALL_SECONDS, GRACE_SECONDS
 if TYPE_CHECKING:
     from hlmat_bench.runs.suites.results import TableResult
 
-_Replaced = "NAME=SPEC: use this {0} for the suite's {0} NAME; may be given several times."
+_Replaced = "NAME=SPEC: use this {0} for the suite's {0} NAME; repeatable."
 
 
 def suite(
@@ -27,14 +27,14 @@ def suite(
     row: Annotated[
         list[str] | None,
         typer.Option(
-            help="Play only this row of the tables, and show published numbers of the others; may be repeated."
+            help="Play only this row of the tables, and show the published numbers of the others; repeatable."
         ),
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Play only the first N samples of each run.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of all random numbers.")] = 0,
+    limit: Annotated[int | None, typer.Option(min=1, help="Use only the first N samples of each run.")] = None,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     data_root: options.DataRoot = None,
     fetch: options.Fetch = False,
-    concurrency: Annotated[int | None, typer.Option(min=1, help="Episodes at the same time.")] = None,
+    concurrency: Annotated[int | None, typer.Option(min=1, help="Episodes played in parallel.")] = None,
     batch_size: options.BatchSize = None,
     catalog: options.CatalogFile = None,
     embedding_cache: options.EmbeddingCache = None,
@@ -43,9 +43,9 @@ def suite(
     grace: options.Grace = GRACE_SECONDS,
     set_: Annotated[list[str] | None, typer.Option("--set", help="A setting of all runs, key=value.")] = None,
 ) -> None:
-    """Play a suite and write its tables; the same command continues an interrupted suite.
+    """Play a suite and write its tables. The same command continues a suite that was stopped.
 
-    Exit code 1: numbers are missing. Exit code 3: some episodes failed; the same command plays them again.
+    Exit code 1: numbers are missing. Exit code 3: some episodes failed; the same command repeats them.
     """
     from hlmat_bench.cli import console, progress
     from hlmat_bench.cli.names import report_command
@@ -108,7 +108,7 @@ def suites(
     name: Annotated[str | None, typer.Argument(help="A suite or ./file.yaml: describe it.")] = None,
     data_root: options.DataRoot = None,
 ) -> None:
-    """List all suites, and what is missing to play them on this machine."""
+    """List suites, and what is missing here to play them."""
     from hlmat_bench.cli import console
     from hlmat_bench.runs.suites import listing
 
