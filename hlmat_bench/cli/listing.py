@@ -22,7 +22,7 @@ def models(
     ] = None,
     catalog: options.CatalogFile = None,
 ) -> None:
-    """List models, their point formats, and what is missing here."""
+    """List models, their point formats, and what is missing."""
     from hlmat_bench.cli import console
     from hlmat_bench.models.catalog import Catalog
 

@@ -28,7 +28,7 @@ def score(
     data_root: options.DataRoot = None,
     set_: options.Settings = None,
 ) -> None:
-    """Compute the scores again from the recorded episodes; with --replay, exit code 1 if a mask is different."""
+    """Recompute the scores of runs from their episodes. With --replay, exit code 1 if a mask is different."""
     from hlmat_bench.cli import console
     from hlmat_bench.cli.score_tables import print_scores
     from hlmat_bench.runs.replay import replay_folder
@@ -58,13 +58,16 @@ def report(
     ] = None,
     open_: Annotated[bool, typer.Option("--open", help="Open the pages in a browser.")] = False,
     images: Annotated[
-        bool, typer.Option("--images/--no-images", help="Include the images, or not, if their licence forbids it.")
+        bool,
+        typer.Option(
+            "--images/--no-images", help="Include the images; --no-images where their licence forbids passing them on."
+        ),
     ] = True,
     data_root: options.DataRoot = None,
     task: options.MovedTask = None,
     ceilings: options.Ceilings = None,
 ) -> None:
-    """Write pages about a run, or a comparison of several runs: curves, slices, and every step of every sample."""
+    """Write pages about a run, or compare several. They show curves, slices, and every step of every sample."""
     from hlmat_bench.cli import console
 
     page = _pages(run, out, images=images, data_root=data_root, task=task, ceilings=ceilings)
