@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import typer
+from typer.core import TyperGroup
 from typer.models import OptionInfo
 
 from hlmat_bench.cli import (
@@ -31,8 +33,32 @@ from hlmat_bench.cli import (
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.runs import stopping
 
+#: What is expected of the value of an option, instead of the words of the library that reads it.
+_EXPECTED = (
+    (r"Input should be a valid integer.*", "it should be a whole number"),
+    (r"Input should be a valid number.*", "it should be a number"),
+    (r"Input should be greater than or equal to (\S+)", r"it should be at least \1"),
+    (r"Input should be less than or equal to (\S+)", r"it should be at most \1"),
+    (r"Input should be", "it should be"),
+)
+
+
+class _Commands(TyperGroup):
+    """The commands, whose errors about values are plain sentences."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was named."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            for pattern, words in _EXPECTED:
+                error.message = re.sub(pattern, words, error.message)
+            raise
+
+
 app = typer.Typer(
     name="hlmat-bench",
+    cls=_Commands,
     help="Measure whether a multimodal LLM understands pixels, by letting it annotate objects with clicks.",
     no_args_is_help=True,
     add_completion=False,

@@ -34,7 +34,7 @@ def list_data(data_root: options.DataRoot = None) -> None:
         console.say("\nKnown data sets of the Hugging Face hub, which are tasks by their own names:\n")
         console.table(("task", "what it is"), [(copy.spec, copy.about) for copy in copies])
     if absent:
-        console.say(f"\nNot here: {', '.join(absent)}. `hlmat-bench data where TASK` says what is missing.")
+        console.explain(f"\nNot here: {', '.join(absent)}. `hlmat-bench data where TASK` says what is missing.")
 
 
 @app.command()

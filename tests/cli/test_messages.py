@@ -75,6 +75,22 @@ def test_the_help_describes_each_command_in_a_whole_sentence(group: list[str]) -
     assert not [line for line in described if line.endswith("...")]
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["run", "--limit", "x"], "it should be a whole number"),
+        (["run", "--max-cost", "much"], "it should be a number"),
+        (["run", "--concurrency", "0"], "it should be at least 1"),
+        (["serve-env", "--port", "70000"], "it should be at most 65535"),
+    ],
+)
+def test_options_with_wrong_values_are_explained(words: list[str], expected: str) -> None:
+    ran = CliRunner().invoke(app, [*words, "--model", "oracle", "--task", "hres_synth"])
+    assert ran.exit_code == 2
+    assert "Input" not in ran.output
+    assert expected in ran.output or "is not" in ran.output  # older versions of typer have words of their own
+
+
 def test_the_help_names_values_and_not_types_of_python() -> None:
     shown = CliRunner().invoke(app, ["run", "--help"], env={"COLUMNS": "80"}).stdout
     assert "--model TEXT" in shown
