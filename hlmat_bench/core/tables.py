@@ -55,12 +55,12 @@ class TextTable:
         return "\n".join([*lines, BOOKTABS, *tabular(columns, self.headers, self.rows)]) + "\n"
 
     def markdown(self) -> str:
-        """Return a table of Markdown, as GitHub reads it.
+        r"""Return a table of Markdown, as GitHub reads it.
 
         >>> print(TextTable(["model", "mIoU"], [["a|b", "68.8"]]).markdown(), end="")
         | model | mIoU |
         | --- | ---: |
-        | a\\\\|b | 68.8 |
+        | a\|b | 68.8 |
         """
         marks = ["---" if n < self.texts else "---:" for n in range(len(self.headers))]
         rows = [[escape_markdown(cell) for cell in row] for row in (self.headers, *self.rows)]

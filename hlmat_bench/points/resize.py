@@ -74,7 +74,7 @@ class Resize:
         ``none`` leaves the image unchanged. ``smart-FACTOR-MIN-MAX`` is Qwen's smart resize, see `smart_size`.
         ``fit-`` and one or more of ``longN``, ``shortN``, ``pixelsN``, joined by dashes, makes the image smaller, never
         larger, until its longer side, its shorter side or its area in pixels is at most N. ``square`` pads the image to
-        a square, with the image in the middle.
+        a square, with the image in the middle. ``stretch-HEIGHTxWIDTH`` gives it exactly this size, in pixels.
 
         Raises:
             UsageError: when there is no such rule.
@@ -90,9 +90,13 @@ class Resize:
         if re.fullmatch(r"fit(-(long|short|pixels)[1-9]\d{0,8})+", name):
             limits = {kind: int(number) for kind, number in re.findall(r"(long|short|pixels)(\d+)", name)}
             return Resize(name, lambda size: Frame.whole(fit_size(size, **limits)))
+        if match := re.fullmatch(r"stretch-([1-9]\d{0,4})x([1-9]\d{0,4})", name):
+            fixed = Frame.whole((int(match[1]), int(match[2])))
+            return Resize(name, lambda size: fixed)
         raise UsageError(
-            f"There is no resize rule {name!r}; there are none, square, smart-28-3136-12845056 (factor, least and most "
-            "pixels) and fit-long1568-pixels1150000 (longest side, and also short, the shorter side)."
+            f"There is no resize rule {name!r}; there are none, square, stretch-336x336 (height and width), "
+            "smart-28-3136-12845056 (factor, least and most pixels) and fit-long1568-pixels1150000 (longest side, and "
+            "also short, the shorter side)."
         )
 
     def apply(self, image: Image) -> Image:

@@ -25,8 +25,10 @@ from hlmat_bench.data.synth.kinds import KINDS
 from hlmat_bench.data.synth.palette import COLOURS
 from hlmat_bench.data.synth.raster import RasterShape, coverage
 from hlmat_bench.data.synth.scenes import Scene, Thing, outline, turned_half
-from hlmat_bench.data.synth.source import script
+from hlmat_bench.data.synth.source import Series, script
+from hlmat_bench.data.synth.styles import THIN
 
+SERIES = Series(THIN, 0)
 GOLDEN = {
     "hres_synth/0/0000/0": "3f6474b2967081d7280f349f5a3baeb589a613d34c62c12abb13f1eed01d7fcb",
     "hres_synth/0/0001/0": "f4acc54240f0547295e34166c489c77749db4bb6fcdc0d9bff2a74b39ae3b555",
@@ -136,7 +138,7 @@ def test_samples_are_well_formed(source: SynthSource) -> None:
     assert min(levels.values()) >= 50
     assert len({sample.tags["kind"] for sample in samples}) == 22
     assert min(Counter(sample.tags["form"] for sample in samples).values()) >= 25
-    assert len({script(0, sample.key[0]).scene.size for sample in samples}) >= 6
+    assert len({script(SERIES, sample.key[0]).scene.size for sample in samples}) >= 6
 
 
 def test_wrong_arguments_are_usage_errors(source: SynthSource) -> None:
@@ -232,7 +234,7 @@ def related(relation: str, scene: Scene, group: list[Thing], anchor_name: str) -
 def test_expressions_fit_exactly_one_object(seed: int) -> None:
     for sample in SynthSource(seed, 250).samples():
         index, target = sample.key
-        scene = script(seed, index).scene
+        scene = script(Series(THIN, seed), index).scene
         assert meant(scene, sample.expression) is scene.things[target], sample
         thing = scene.things[target]
         assert sum(other.kind == thing.kind for other in scene.things) > 1, "the kind alone would do"
@@ -256,7 +258,7 @@ def drawn_alone(thing: Thing, size: tuple[int, int]) -> np.ndarray:
 def test_masks_are_the_visible_part(source: SynthSource, some: list[Sample]) -> None:
     for sample in some:
         index, target = sample.key
-        scene, mask = script(0, index).scene, source.truth(sample).mask
+        scene, mask = script(SERIES, index).scene, source.truth(sample).mask
         alone = drawn_alone(scene.things[target], scene.size)
         assert mask.shape == scene.size == source.image(sample).shape[:2]
         assert (mask & ~alone).sum() <= 0.01 * mask.sum() + 4
@@ -282,7 +284,7 @@ def test_objects_are_thin(source: SynthSource, some: list[Sample]) -> None:
 def test_masks_lie_on_the_objects(source: SynthSource, some: list[Sample]) -> None:
     for sample in some:
         image, mask = source.image(sample).astype(float), source.truth(sample).mask
-        things = script(0, sample.key[0]).scene.things
+        things = script(SERIES, sample.key[0]).scene.things
         mean = image[mask].mean(axis=0)
         apart = {t.colour: np.linalg.norm(mean - COLOURS[t.colour]) for t in things}
         assert min(apart, key=lambda colour: apart[colour]) == sample.tags["colour"]
@@ -297,7 +299,7 @@ def test_larger_objects_have_larger_masks(source: SynthSource) -> None:
     sized = [sample for sample in source.samples() if sample.tags["form"] == "size"][:12]
     for sample in sized:
         index, target = sample.key
-        scene = script(0, index).scene
+        scene = script(SERIES, index).scene
         group = [i for i, thing in enumerate(scene.things) if thing.kind == scene.things[target].kind]
         if scene.things[target].colour in sample.expression:
             group = [i for i in group if scene.things[i].colour == scene.things[target].colour]

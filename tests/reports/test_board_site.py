@@ -225,7 +225,7 @@ def test_chosen_rows_are_overlaid_as_curves(page: Page, runs: dict[str, Run]) ->
     points = page.locator("#overlay svg.wide [data-key=good] polyline").get_attribute("points") or ""
     heights = [float(point.split(",")[1]) for point in points.split()]
     curve = [point["miou"] for point in runs["good"].scores()["curve"]]
-    zero, one = 240.0, 12.0  # the axis, in pixels
+    zero, one = 270.0, 30.0  # the axis, in pixels
     assert heights == pytest.approx([zero + (one - zero) * value for value in curve], abs=0.06)
     page.reload()
     assert {line.get_attribute("data-key") for line in lines.all()} == keys

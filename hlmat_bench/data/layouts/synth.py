@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from hlmat_bench.core.samples import Source
@@ -13,6 +15,10 @@ class SynthSettings(SourceSettings):
     """The settings of synthetic samples; the seed is the run's."""
 
     count: int = Field(200, ge=1, le=1_000_000, description="How many samples are drawn.")
+    style: Literal["thin", "plain"] = Field(
+        "thin", description="thin: thin, holed and branching objects; plain: solid shapes on quiet ground."
+    )
+    train: bool = Field(False, description="Draw scenes for training, which no seed of the others gives.")
 
     def needed(self) -> list[str]:
         """Return no file, because the samples are drawn."""
@@ -21,8 +27,9 @@ class SynthSettings(SourceSettings):
     def open(self, place: DataRoot) -> Source:
         """See `SourceSettings.open`."""
         from hlmat_bench.data.synth.source import SynthSource
+        from hlmat_bench.data.synth.styles import STYLES
 
-        return SynthSource(seed=place.seed, count=self.count, name=place.task)
+        return SynthSource(place.seed, self.count, place.task, STYLES[self.style], train=self.train)
 
 
 LAYOUTS = {"synth": SynthSettings}

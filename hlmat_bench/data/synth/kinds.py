@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from hlmat_bench.data.synth import shapes_letters, shapes_nature, shapes_structures, shapes_tools
+from hlmat_bench.data.synth import shapes_letters, shapes_nature, shapes_solid, shapes_structures, shapes_tools
 from hlmat_bench.data.synth.integer_rng import Dice
 from hlmat_bench.data.synth.strokes import Sketch
 
@@ -85,11 +85,25 @@ _LETTERS = tuple(
     for glyph in shapes_letters.STROKES
 )
 
-KINDS: dict[str, ObjectKind] = {kind.noun: kind for kind in (*_THINGS, *_LETTERS)}
-"""All kinds by their nouns."""
+THIN_KINDS: tuple[ObjectKind, ...] = (*_THINGS, *_LETTERS)
+"""Thin, holed and branching objects."""
 
-FAMILIES: tuple[str, ...] = tuple(dict.fromkeys(kind.family for kind in KINDS.values()))
-"""All families, in a fixed order."""
+SOLID_KINDS: tuple[ObjectKind, ...] = (
+    _kind("lollipop", "lollipops", shapes_solid.lollipop, 45, 52, 35, 100),
+    _kind("hammer", "hammers", shapes_solid.hammer, 60, 72, 35, 100),
+    _kind("mushroom", "mushrooms", shapes_solid.mushroom, 90, 108, 20, 100),
+    _kind("house", "houses", shapes_solid.house, 88, 108, 8, 100),
+    _kind("fish", "fish", shapes_solid.fish, 150, 180, 20, 100),
+    _kind("mug", "mugs", shapes_solid.mug, 120, 135, 15, 100),
+    _kind("snowman", "snowmen", shapes_solid.snowman, 56, 64, 12, 100),
+    _kind("flower", "flowers", shapes_solid.flower, 95, 105, 0, 100),
+    _kind("dumbbell", "dumbbells", shapes_solid.dumbbell, 180, 210, 45, 100),
+    _kind("arrow", "arrows", shapes_solid.arrow, 58, 72, 30, 100),
+)
+"""Things of a few thick parts."""
+
+KINDS: dict[str, ObjectKind] = {kind.noun: kind for kind in (*THIN_KINDS, *SOLID_KINDS)}
+"""All kinds by their nouns."""
 
 ALIKE: frozenset[frozenset[str]] = frozenset(
     frozenset(pair)

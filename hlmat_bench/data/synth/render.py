@@ -16,7 +16,7 @@ from hlmat_bench.data.synth.palette import RGB
 from hlmat_bench.data.synth.raster import Alpha, RasterShape, box_blur, coverage
 from hlmat_bench.data.synth.scenes import Layers, Scene, Thing, outline
 from hlmat_bench.data.synth.strokes import UNIT
-from hlmat_bench.data.synth.textures import MATERIALS, Material, smooth_noise
+from hlmat_bench.data.synth.textures import Material, smooth_noise
 
 _PICTURE = 0
 """The random stream of a picture; those of its objects start at 1."""
@@ -82,7 +82,7 @@ def _surface(dice: Dice, scene: Scene, *, ground: bool) -> tuple[Material, RGB, 
     """
     drawn: list[tuple[int, Material, RGB, RGB]] = []
     for _ in range(10):
-        material = dice.pick([m for m in MATERIALS if (m.ground if ground else m.wall)])
+        material = dice.pick([m for m in scene.style.materials if (m.ground if ground else m.wall)])
         a, b = (_shifted(colour, dice) for colour in dice.pick(material.colours))
         drawn.append((_nearness(a, b, scene), material, a, b))
     fitting = [found for found in drawn if found[0] >= scene.level.contrast]

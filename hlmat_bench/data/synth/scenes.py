@@ -12,63 +12,15 @@ import numpy as np
 from hlmat_bench.core.types import Box, Size
 from hlmat_bench.data.synth import palette
 from hlmat_bench.data.synth.integer_rng import TRIG_BITS, Dice, cos, sin
-from hlmat_bench.data.synth.kinds import ALIKE, FAMILIES, KINDS
+from hlmat_bench.data.synth.kinds import ALIKE, KINDS
 from hlmat_bench.data.synth.raster import RasterShape
 from hlmat_bench.data.synth.strokes import UNIT, Polygon, Sketch
+from hlmat_bench.data.synth.styles import Level, Style
 
 Layers: TypeAlias = list[tuple[int, RasterShape]]
 
-SIZES: tuple[Size, ...] = (
-    *[(384, 512)] * 4,
-    *[(480, 640)] * 3,
-    *[(512, 384)] * 2,
-    *[(640, 480)] * 2,
-    *[(512, 512)] * 2,
-    *[(512, 768)] * 2,
-    (768, 1024),
-    (1024, 768),
-)
-"""(height, width) of scenes; a repeated size is drawn more often."""
-
-
 _MARGIN = 3
 """The smallest distance of objects from the picture's border, in pixels."""
-
-
-@dataclass(frozen=True, slots=True)
-class Level:
-    """The parameters of scenes of one difficulty.
-
-    Attributes:
-        name: the difficulty in the samples' tags.
-        things: the number of objects, from and to.
-        slender: the ratio of an object's length to the half width of its strokes.
-        overlap: the largest overlap of two boxes, in percent of the smaller one; negative for a gap, in pixels.
-        blades: the largest number of blades of grass in the foreground.
-        contrast: the smallest distance of the background's colours from the objects', where it can be reached.
-        nearest: whether the background has the nearest of the allowed colours, instead of the first.
-        noise: the sensor's noise, half its range in grey levels.
-        blur: how often the picture is blurred, from and to.
-        shade: how strong light and shadow vary, in 1/256.
-    """
-
-    name: str
-    things: tuple[int, int]
-    slender: int
-    overlap: int
-    blades: int
-    contrast: int
-    nearest: bool
-    noise: int
-    blur: tuple[int, int]
-    shade: int
-
-
-LEVELS: tuple[Level, ...] = (
-    Level("easy", (4, 5), 24, -8, 0, 240, False, 6, (0, 1), 40),
-    Level("medium", (5, 6), 29, -3, 2, 190, False, 14, (1, 1), 70),
-    Level("hard", (6, 7), 35, 15, 4, 160, True, 18, (1, 2), 90),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +64,7 @@ class Scene:
     """A scene without its pixels.
 
     Attributes:
+        style: the set of scenes that it belongs to.
         size: (height, width) in pixels.
         level: its difficulty.
         things: the objects, the farthest first.
@@ -119,6 +72,7 @@ class Scene:
         stream: the seed and the random stream of the scene.
     """
 
+    style: Style
     size: Size
     level: Level
     things: tuple[Thing, ...]
@@ -156,34 +110,33 @@ class _Role(NamedTuple):
     share: int
 
 
-def draw_scene(seed: int, index: int, attempt: int) -> Scene:
-    """Compose a scene; it depends only on these three numbers.
+def draw_scene(style: Style, index: int, stream: tuple[int, ...]) -> Scene:
+    """Compose a scene; it depends only on these values.
 
     Args:
-        seed: the seed of the whole set.
+        style: what may be in the scene.
         index: the index of the scene; levels and leading families alternate by it.
-        attempt: another number gives another scene of the same level and leading family.
+        stream: the seed and the random stream; another one gives another scene of the same level and leading family.
     """
-    stream = (seed, index, attempt)
-    dice, level = Dice(*stream), LEVELS[index % len(LEVELS)]
-    size = dice.pick(SIZES)
+    dice, level = Dice(*stream), style.levels[index % len(style.levels)]
+    size = dice.pick(style.sizes)
     placed: list[Thing] = []
-    for role in _cast(dice, level, FAMILIES[index % len(FAMILIES)]):
+    for role in _cast(dice, style, level, style.families[index % len(style.families)]):
         thing = _place(dice, level, size, role, [other.box for other in placed], (*stream, 1 + len(placed)))
         if thing is not None:
             placed.append(thing)
-    return Scene(size, level, tuple(dice.shuffled(placed)), _blades(dice, level, size), stream)
+    return Scene(style, size, level, tuple(dice.shuffled(placed)), _blades(dice, level, size), stream)
 
 
-def _cast(dice: Dice, level: Level, lead: str) -> list[_Role]:
+def _cast(dice: Dice, style: Style, level: Level, lead: str) -> list[_Role]:
     """Choose the objects, the large ones first.
 
     Two objects are of the same kind of the leading family, and a third has the colour of one of them, so that neither
     kind nor colour alone identifies an object.
     """
-    families = _apart([lead, *dice.shuffled(FAMILIES)], ALIKE, dice.between(2, 3))
-    nouns = [dice.pick([noun for noun, kind in KINDS.items() if kind.family == family]) for family in families]
-    colours = _apart(dice.shuffled(tuple(palette.COLOURS)), palette.ALIKE, dice.between(2, 3))
+    families = _apart([lead, *dice.shuffled(style.families)], ALIKE, dice.between(2, 3))
+    nouns = [dice.pick([kind.noun for kind in style.kinds if kind.family == family]) for family in families]
+    colours = _apart(dice.shuffled(style.colours), palette.ALIKE, dice.between(2, 3))
     pairs = [(nouns[0], colours[0]), (nouns[0], colours[1]), (nouns[1], colours[0])]
     pairs += [(dice.pick(nouns), dice.pick(colours)) for _ in range(dice.between(*level.things) - len(pairs))]
     roles = [_Role(*pair, dice.pick((72, 100, 100, 138))) for pair in pairs]

@@ -1,4 +1,4 @@
-"""The task `hres_synth`: scenes drawn from a seed, without files."""
+"""The tasks `hres_synth` and `synth_easy`: scenes drawn from a seed, without files."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from hlmat_bench.data.synth.kinds import KINDS
 from hlmat_bench.data.synth.raster import RasterShape, coverage
 from hlmat_bench.data.synth.render import Picture, paint
 from hlmat_bench.data.synth.scenes import Scene, Thing, draw_scene, outline
+from hlmat_bench.data.synth.styles import THIN, Style
 
 VERSION = 1
 """The version of the generator, which is raised when any pixel or expression changes."""
@@ -31,6 +32,8 @@ RECOGNISABLE_PERCENT = 70
 _COARSE = 4
 _CHOICE = 10_000
 """The random stream that chooses the expressions of a scene."""
+_TRAIN = 1 << 20
+"""The random stream of training scenes. Those of other scenes begin with an index, which is smaller."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +44,51 @@ class Script:
     referrals: tuple[Referral, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Series:
+    """An endless series of scenes.
+
+    Attributes:
+        style: what is in them.
+        seed: another seed gives other scenes.
+        train: the scenes are for training; no seed of the others has one of them.
+    """
+
+    style: Style
+    seed: int
+    train: bool = False
+
+    @property
+    def path(self) -> str:
+        """The series in the ids of its images."""
+        return "/".join([*self._named, str(self.seed)])
+
+    @property
+    def numbers(self) -> list[int | str]:
+        """What distinguishes the series from all others, in JSON values."""
+        return [*self._named, self.seed]
+
+    @property
+    def _named(self) -> list[str]:
+        named = [] if self.style is THIN else [self.style.name]
+        return [*named, *(["train"] if self.train else [])]
+
+    def stream(self, index: int) -> tuple[int, ...]:
+        """Return the random stream of a scene."""
+        return (self.seed, _TRAIN, index) if self.train else (self.seed, index)
+
+
 @lru_cache(maxsize=1024)
-def script(seed: int, index: int) -> Script:
+def script(series: Series, index: int) -> Script:
     """Return the scene with this index: its first attempt that has expressions."""
-    scenes = (draw_scene(seed, index, attempt) for attempt in count())
+    scenes = (draw_scene(series.style, index, (*series.stream(index), attempt)) for attempt in count())
     written = (Script(scene, _chosen(scene, Dice(*scene.stream, _CHOICE))) for scene in scenes)
     return next(found for found in written if found.referrals)
 
 
 def _chosen(scene: Scene, dice: Dice) -> tuple[Referral, ...]:
     """Choose one to three expressions about different objects, in different forms where possible."""
-    found = [item for item in referrals(scene.things, scene.size) if _has_rivals(scene.things, item.target)]
+    found = [item for item in referrals(scene.things, scene.size) if _has_rivals(scene, item.target)]
     if not found:
         return ()
     visible = visible_percent(scene)
@@ -69,15 +106,17 @@ def _chosen(scene: Scene, dice: Dice) -> tuple[Referral, ...]:
     return tuple(chosen)
 
 
-def _has_rivals(things: Sequence[Thing], target: int) -> bool:
-    """Return whether another object has the target's kind, and another one its colour."""
-    kind, colour = things[target].kind, things[target].colour
-    return sum(thing.kind == kind for thing in things) > 1 and sum(thing.colour == colour for thing in things) > 1
+def _has_rivals(scene: Scene, target: int) -> bool:
+    """Return whether other objects have as many of the target's properties, kind and colour, as the style says."""
+    kind, colour = scene.things[target].kind, scene.things[target].colour
+    same_kind = sum(thing.kind == kind for thing in scene.things) > 1
+    same_colour = sum(thing.colour == colour for thing in scene.things) > 1
+    return same_kind + same_colour >= scene.style.rivals
 
 
 @lru_cache(maxsize=6)
-def _picture(seed: int, index: int) -> Picture:
-    return paint(script(seed, index).scene)
+def _picture(series: Series, index: int) -> Picture:
+    return paint(script(series, index).scene)
 
 
 class SynthSource:
@@ -86,13 +125,17 @@ class SynthSource:
     A sample depends only on the seed and its own number: a larger ``count`` adds samples at the end.
     """
 
-    def __init__(self, seed: int = 0, count: int = 200, name: str = "hres_synth") -> None:
+    def __init__(
+        self, seed: int = 0, count: int = 200, name: str = "hres_synth", style: Style = THIN, *, train: bool = False
+    ) -> None:
         """Create a set of samples.
 
         Args:
             seed: 0 or more; another seed gives another set.
             count: the number of samples, 1 or more.
             name: the task's name, the first part of every sample's id.
+            style: what is in the scenes.
+            train: draw the scenes for training, which no seed of the others gives.
 
         Raises:
             UsageError: when the seed is negative or the count is below 1.
@@ -101,7 +144,7 @@ class SynthSource:
             raise UsageError(f"Give a seed of 0 or more for {name}, not {seed}.")
         if count < 1:
             raise UsageError(f"Give a count of 1 or more for {name}, not {count}.")
-        self._seed, self._count, self._name = seed, count, name
+        self._series, self._count, self._name = Series(style, seed, train), count, name
         self._samples: tuple[Sample, ...] | None = None
 
     def samples(self) -> Sequence[Sample]:
@@ -116,18 +159,18 @@ class SynthSource:
         return self._samples
 
     def _of_scene(self, index: int) -> list[Sample]:
-        written = script(self._seed, index)
-        level = written.scene.level
+        written = script(self._series, index)
+        level, path = written.scene.level, f"{self._series.path}/{index:04d}"
         samples = []
         for k, item in enumerate(written.referrals):
             thing = written.scene.things[item.target]
             samples.append(
                 Sample(
-                    id=f"{self._name}/{self._seed}/{index:04d}/{k}",
-                    image=f"scene_{self._seed}_{index:04d}.png",
-                    image_id=f"{self._seed}/{index:04d}",
+                    id=f"{self._name}/{self._series.seed}/{index:04d}/{k}",
+                    image=f"scene_{path.replace('/', '_')}.png",
+                    image_id=path,
                     expression=item.text,
-                    ref_id=f"{self._seed}/{index:04d}/{item.target}",
+                    ref_id=f"{path}/{item.target}",
                     tags={
                         "difficulty": level.name,
                         "kind": KINDS[thing.kind].family,
@@ -151,7 +194,7 @@ class SynthSource:
     def _drawn(self, sample: Sample) -> tuple[Picture, int]:
         match sample.key:
             case (int(index), int(target)):
-                return _picture(self._seed, index), target
+                return _picture(self._series, index), target
         raise UsageError(f"{sample.id} is not a sample of {self._name}: take one of its samples().")
 
     def digests(self, sample: Sample) -> dict[str, str]:
@@ -160,14 +203,14 @@ class SynthSource:
             case (int(index), int(target)):
                 parts: dict[str, list[int]] = {"image": [index], "truth": [index, target]}
                 return {
-                    name: hashlib.sha256(json.dumps([VERSION, self._seed, *numbers]).encode()).hexdigest()
+                    name: hashlib.sha256(json.dumps([VERSION, *self._series.numbers, *numbers]).encode()).hexdigest()
                     for name, numbers in parts.items()
                 }
         raise UsageError(f"{sample.id} is not a sample of {self._name}: take one of its samples().")
 
     def digest(self) -> str:
         """Return the SHA-256 (hex) over the generator's version, the seed, the count, all ids and expressions."""
-        defined = [VERSION, self._seed, self._count, [(s.id, s.expression) for s in self.samples()]]
+        defined = [VERSION, *self._series.numbers, self._count, [(s.id, s.expression) for s in self.samples()]]
         return hashlib.sha256(json.dumps(defined).encode()).hexdigest()
 
 

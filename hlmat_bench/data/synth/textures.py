@@ -134,3 +134,6 @@ MATERIALS: tuple[Material, ...] = (
     Material(cloth, (((64, 72, 66), (120, 130, 116)), ((120, 100, 116), (176, 156, 168)))),
     Material(sky, (((128, 166, 204), (224, 230, 234)), ((92, 108, 132), (176, 182, 190))), ground=False),
 )
+
+PLAIN: tuple[Material, ...] = tuple(material for material in MATERIALS if material.grain in (plaster, gravel))
+"""Quiet backgrounds without lines."""

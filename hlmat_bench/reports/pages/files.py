@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 
 from hlmat_bench.core.tables import FORMATS, TextTable
+from hlmat_bench.reports.pages.data import json_text, script
 from hlmat_bench.reports.pages.plots import pdf, pgfplots, svg
 from hlmat_bench.reports.pages.plots.figure import Figure
 from hlmat_bench.reports.pages.site import Site
@@ -16,7 +17,8 @@ FIGURES, TABLES = "figures", "tables"
 def write_figures(site: Site, figures: Iterable[Figure | None]) -> None:
     """Write ``figures/NAME.svg``, ``.pdf`` and ``.tex`` of each figure that has a name; None is passed over.
 
-    The macro ``plot`` links to these files. Equal figures give equal bytes.
+    The macro ``plot`` links to these files; its button for PNG reads ``NAME.js``, as a page opened from a file cannot
+    read the SVG file. Equal figures give equal bytes.
 
     Raises:
         ValueError: when a name has other than lower-case letters, digits and hyphens, or is there twice.
@@ -26,15 +28,22 @@ def write_figures(site: Site, figures: Iterable[Figure | None]) -> None:
         if figure is None or not figure.name:
             continue
         path = f"{FIGURES}/{_checked(figure.name)}"
-        site.write(f"{path}.svg", svg.file(figure))
+        picture = svg.file(figure)
+        site.write(f"{path}.svg", picture)
+        site.write(f"{path}.js", script(f"figure {figure.name}", json_text(picture)))
         site.write(f"{path}.pdf", pdf.file(figure))
         site.write(f"{path}.tex", pgfplots.file(figure))
 
 
 def write_table(site: Site, name: str, table: TextTable) -> None:
-    """Write ``tables/NAME.tex``, ``.md`` and ``.csv``; the macro ``take_table`` links to them. For errors see above."""
-    for ending in FORMATS:
-        site.write(f"{TABLES}/{_checked(name)}.{ending}", table.text(ending))
+    """Write ``tables/NAME.tex``, ``.md`` and ``.csv``, and ``.js`` for the buttons that copy them.
+
+    The macros ``take_table`` and ``table`` link to them. For errors see `write_figures`.
+    """
+    texts = {ending: table.text(ending) for ending in FORMATS}
+    for ending, text in texts.items():
+        site.write(f"{TABLES}/{_checked(name)}.{ending}", text)
+    site.write(f"{TABLES}/{name}.js", script(f"table {name}", json_text(texts)))
 
 
 def _checked(name: str) -> str:

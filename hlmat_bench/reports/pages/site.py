@@ -13,6 +13,7 @@ from hlmat_bench.core.text import valid
 from hlmat_bench.reports.pages.plots.style import css
 
 SUMS = "SHA256SUMS"
+SHARED = ("base.css", "theme.js", "hl.js", "frame.js", "mark.svg")
 
 
 class Site:
@@ -83,11 +84,12 @@ class Site:
     def assets(self, *names: str) -> None:
         """Write the style sheet of colours and plots, and copy the named files, by default all, from ``assets/``.
 
-        They come from the content folders `reports` and `leaderboard`.
+        They come from the content folders `reports` and `leaderboard`. What the frame of every page needs (`SHARED`) is
+        always among them.
         """
         for content in ("reports", "leaderboard"):
             for path in sorted((folder(content) / "assets").glob("*")):
-                if not names or path.name in names:
+                if not names or path.name in (*names, *SHARED):
                     self.write(f"assets/{path.name}", path.read_bytes())
         self.write("assets/colours.css", css())
 

@@ -10,6 +10,8 @@ from markupsafe import Markup
 
 from hlmat_bench.core.content import folder
 from hlmat_bench.core.text import clean, safe_link
+from hlmat_bench.reports.pages import bibtex
+from hlmat_bench.reports.pages.frame import defined_in, term_id, version
 from hlmat_bench.reports.pages.plots import svg
 from hlmat_bench.reports.pages.plots.figure import Figure
 from hlmat_bench.reports.pages.plots.layout import has_areas
@@ -24,7 +26,8 @@ POLICY = (
 def environment() -> Environment:
     """Return the Jinja2 environment with the ``templates/`` of both folders, those of `reports` first.
 
-    Its filters are the functions below and ``clean``; the global ``policy`` is the content security policy.
+    Its filters are the functions below, ``clean``, and what the frame and the macros of all pages use; the global
+    ``policy`` is the content security policy.
     """
     folders = [folder(name) / "templates" for name in ("reports", "leaderboard")]
     made = Environment(
@@ -35,9 +38,9 @@ def environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    made.globals["policy"] = POLICY
+    made.globals |= {"policy": POLICY, "version": version(), "cite_benchmark": bibtex.benchmark}
     made.filters |= {"number": number, "interval": interval, "percent": percent, "clean": clean, "link": link}
-    made.filters |= {"drawing": svg.inline, "swatches": swatches}
+    made.filters |= {"drawing": svg.inline, "swatches": swatches, "term_id": term_id, "defined_in": defined_in}
     return made
 
 

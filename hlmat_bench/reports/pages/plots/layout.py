@@ -147,7 +147,7 @@ def _frame(figure: Figure, width: int) -> _Frame:
     left = max((text_width(line) for name in names for line in name), default=0.0) + _GAP + 1
     ends = max((text_width(end.whole, bold=True) for end in _ends(figure)), default=0.0)
     right = width - min(max(ends + 14 if ends else 0.0, _last_tick(figure.x) / 2 + 2), 0.4 * width)
-    top = (LEADING + 8 if figure.y.name else _GAP) + LEADING * len(_stacks(figure, left, right))
+    top = (LEADING + 12 if figure.y.name else _GAP) + LEADING * len(_stacks(figure, left, right))
     inside = figure.height if figure.height is not None else _row_height(names) * len(names)
     below = 6.0 + (LEADING if figure.x.ticks else 0) + (LEADING + 2 if figure.x.name else 0)
     return _Frame(width, left, right, top, top + inside, below, names, (figure.x, figure.y))
