@@ -48,9 +48,17 @@ HL.Filters = class {
     return (n) => tests.every((test) => test(n));
   }
 
-  /** The difference between the two runs, in IoU. */
+  /** The mean error of a run's predicted IoUs in a sample; what could not be read counts as 0.5. */
+  error(run, n) {
+    const { predicted, curves } = this.index.runs[run];
+    const errors = predicted[n].map((said, t) => Math.abs((said ?? 0.5) - curves[n][t + 1] / 1000));
+    return errors.reduce((sum, each) => sum + each, 0) / Math.max(1, errors.length);
+  }
+
+  /** How much better the first run is than the second: the difference of IoU, or of errors. */
   gap(n) {
     const [a, b] = this.pair();
+    if (this.index.kind === "filtering") return this.error(b, n) - this.error(a, n);
     return this.index.runs[a].final[n] - this.index.runs[b].final[n];
   }
 

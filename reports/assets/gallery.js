@@ -77,7 +77,7 @@ HL.Gallery = class {
 
   /** The order of a page without another one in its address: of one run the worst first, of two the largest difference. */
   #usual() {
-    if (this.rated) return { key: "error", down: true };
+    if (this.rated && this.index.runs.length < 2) return { key: "error", down: true };
     return this.index.runs.length > 1 ? { key: "apart", down: true } : { key: "iou0", down: false };
   }
 
@@ -106,6 +106,12 @@ HL.Gallery = class {
     const named = (text, run) => (several ? `${text} ${runs[run].name}` : text);
     const gap = (n) => this.filters.gap(n);
     const found = [{ key: "order", name: "", title: "in the task's order" }, { key: "expression", name: "Sample", value: (n) => expressions[n].toLowerCase() }];
+    if (this.rated && several) {
+      this.pair.forEach((run, side) => found.push({ key: `iou${side}`, name: `Mean error ${runs[run].name}`, number: true, value: (n) => this.filters.error(run, n) }));
+      found.push({ key: "gap", name: "Difference", number: true, value: gap });
+      found.push({ key: "apart", title: "largest difference first", down: true, value: (n) => Math.abs(gap(n)) });
+      return found;
+    }
     if (this.rated) {
       found.push({ key: "error", name: "Largest error", title: "largest error first", down: true, value: (n) => this.#error(n)?.apart });
       return found;
@@ -156,6 +162,13 @@ HL.Gallery = class {
   }
 
   #ratedCells(n, cell) {
+    if (this.pair.length > 1) {
+      const gap = this.filters.gap(n);
+      return [
+        ...this.pair.map((run, side) => cell(`iou s${side}`, HL.number(100 * this.filters.error(run, n), 1))),
+        cell("gap", gap > HL.Gallery.#WIN ? "+" : "", HL.number(100 * gap, 1)),
+      ];
+    }
     const worst = this.#error(n);
     if (!worst) return [cell("off", "nothing was predicted")];
     return [cell("off", HL.el("strong", {}, `${HL.number(100 * worst.apart, 1)} points`), ` said ${HL.number(100 * worst.said, 0)} %, is ${HL.number(100 * worst.is, 0)} %`)];
@@ -186,7 +199,7 @@ HL.Gallery = class {
   }
 
   #address(n) {
-    const step = this.rated ? this.#error(n)?.step : null;
+    const step = this.rated && this.pair.length < 2 ? this.#error(n)?.step : null;
     const pairs = Object.entries(this.#state({ sample: this.index.ids[n], step })).filter(([, value]) => value != null && value !== "");
     return `#${new URLSearchParams(pairs)}`;
   }
@@ -271,7 +284,7 @@ HL.Gallery = class {
       const button = HL.el("button", { type: "button", class: "sort", "data-key": key, onclick: () => this.#sort(key, Boolean(number || down)) }, name);
       return HL.el("div", { role: "columnheader", "aria-sort": now, class: key === "error" ? "off" : key.replace(/\d$/, "") }, button);
     }));
-    this.table.className = `samples columns-${this.rated ? "rated" : this.pair.length > 1 ? "pair" : "one"}${this.index.images.length ? "" : " bare"}`;
+    this.table.className = `samples columns-${this.pair.length > 1 ? "pair" : this.rated ? "rated" : "one"}${this.rated && this.pair.length > 1 ? " errors" : ""}${this.index.images.length ? "" : " bare"}`;
     this.menu.value = [...this.menu.options].some((option) => option.value === this.sorting.key) ? this.sorting.key : "";
   }
 

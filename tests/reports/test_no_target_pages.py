@@ -125,15 +125,6 @@ def test_a_task_without_such_samples_says_nothing_of_them(task: str, tool: str, 
     assert "target" not in texts[2].splitlines()[0]
 
 
-def test_a_comparison_has_both_accuracies_with_paired_differences(runs: dict[str, Run], tmp_path: Path) -> None:
-    text = report([runs["mixed"].folder, runs["oracle"].folder], tmp_path / "both", images=False).read_text()
-    head, _, rest = text.partition("Paired difference")
-    assert "N-acc" in head
-    assert "T-acc" in head
-    assert "−0.500 [−1.000, 0.000]" in rest  # one of two samples, on two images
-    assert "−0.333 [−1.000, 0.000]" in rest
-
-
 def test_the_terminal_has_both_columns(runs: dict[str, Run], capsys: pytest.CaptureFixture[str]) -> None:
     print_scores("model", list(runs.items()))
     said = capsys.readouterr().out

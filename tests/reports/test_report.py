@@ -16,9 +16,7 @@ import cv2
 import numpy as np
 import pytest
 from pycocotools import mask as coco
-from typer.testing import CliRunner
 
-from hlmat_bench import cli
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.text import public, without_paths
 from hlmat_bench.reports.run.build import report
@@ -26,7 +24,6 @@ from hlmat_bench.runs import reopen as run_data
 from hlmat_bench.runs.ceilings import play as play_ceilings
 from hlmat_bench.runs.run import run
 from hlmat_bench.runs.run_folder import Run
-from hlmat_bench.scores.intervals import bootstrap_difference
 from tests.support.episodes import read_lines, write_lines
 from tests.support.report_runs import write_task
 
@@ -89,20 +86,6 @@ def test_the_downloads_are_the_run(single: Path, played: list[Run]) -> None:
     assert [json.loads(json.loads(text)) for text in found.values()] == [[episode] for episode in recorded]
     scores = json.loads((single / "data/scores.json").read_text())
     assert next(iter(scores.values())) == played[0].scores()
-
-
-def test_paired_differences_are_pythons(comparison: Path) -> None:
-    samples = _downloaded(comparison)
-    page = (comparison / "index.html").read_text()
-    images = [sample[0]["image_id"] for sample in samples]
-    areas = np.array([[_final(episode) for episode in sample] for sample in samples])
-    ious = areas[..., 0] / areas[..., 1]
-    ones = np.ones(len(samples))
-    for a, b in ((0, 1), (0, 2), (1, 2)):
-        low, high = bootstrap_difference((ious[:, a], ones), (ious[:, b], ones), images)
-        numbers = (ious[:, a].mean() - ious[:, b].mean(), low[0], high[0])
-        assert "<td>{:.3f} [{:.3f}, {:.3f}]</td>".format(*numbers).replace("-", "−") in page
-        assert f"<td>{(ious[:, a] > ious[:, b]).sum()}</td><td>{(ious[:, a] == ious[:, b]).sum()}</td>" in page
 
 
 def test_two_builds_are_the_same_and_their_sums_are_right(single: Path, played: list[Run], tmp_path: Path) -> None:
@@ -241,41 +224,6 @@ def test_runs_on_other_samples_are_refused(played: list[Run], tmp_path: Path, to
     fewer = run("center", task, tool, out=tmp_path / "fewer", limit=10)
     with pytest.raises(UsageError, match="10 are in both, 38 in the first only, 0 in the second only"):
         report([played[0].folder, fewer.folder], tmp_path / "site")
-
-
-def test_what_else_differs_is_said(played: list[Run], tmp_path: Path, tool: str) -> None:
-    task = str(played[0].folder.parents[1] / "mine.yaml")
-    other = run("center", task, tool, out=tmp_path / "other", budget=2)
-    ran = CliRunner().invoke(cli.app, ["compare", str(played[0].folder), str(other.folder)])
-    assert ran.exit_code == 0
-    assert re.search(r"Not only the model differs between .*; budget \(4 and 2\)", ran.output)
-    page = report([played[0].folder, other.folder], tmp_path / "site").read_text()
-    assert "budget (4 and 2)" in page
-
-
-def test_runs_that_rate_masks_are_compared_by_their_errors(tmp_path: Path) -> None:
-    errors = {}
-    for name in ("oracle", "random"):
-        made = run(name, "filter_hres_synth", limit=6, out=tmp_path / name)
-        errors[name] = [
-            100 * abs(step.action.predicted_iou - step.iou) for episode in made.episodes() for step in episode.steps
-        ]
-    runs = [str(tmp_path / name) for name in ("random", "oracle")]
-    ran = CliRunner().invoke(cli.app, ["compare", *runs], env={"COLUMNS": "200"})
-    assert ran.exit_code == 0, ran.output
-    mae, mse = float(np.mean(errors["random"])), float(np.mean(np.square(errors["random"])))
-    assert max(errors["oracle"]) < 1e-3  # rounding of what it writes
-    found = re.search(r"oracle is better +([\d.]+) \[([\d.]+), ([\d.]+)\] +([\d,.]+) .* 0 +0 +30\n", ran.output)
-    assert found is not None, ran.output
-    assert [found[1], found[4]] == [f"{mae:.2f}", f"{mse:,.2f}"]
-    assert 0 < float(found[2]) < mae < float(found[3])
-    refused = CliRunner().invoke(cli.app, ["compare", *runs, "--out", str(tmp_path / "site")])
-    assert isinstance(refused.exception, UsageError)
-    assert "no pages that compare" in str(refused.exception)
-    run("oracle", "filter_hres_synth", limit=6, budget=3, out=tmp_path / "fewer")
-    other = CliRunner().invoke(cli.app, ["compare", runs[0], str(tmp_path / "fewer")])
-    assert isinstance(other.exception, UsageError)
-    assert "were shown other masks" in str(other.exception)
 
 
 def test_ceilings_and_floors_are_found_and_are_on_the_same_samples(tmp_path: Path, tool: str) -> None:

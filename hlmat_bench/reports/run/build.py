@@ -9,12 +9,13 @@ from typing import Any
 
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.samples import Source
+from hlmat_bench.reports.compare import page as comparison
 from hlmat_bench.reports.pages.data import json_text
 from hlmat_bench.reports.pages.files import write_figures, write_table
 from hlmat_bench.reports.pages.frame import build_date
 from hlmat_bench.reports.pages.site import Site
 from hlmat_bench.reports.pages.templates import render
-from hlmat_bench.reports.run import comparison, figures, loaded, references, single, views, worst
+from hlmat_bench.reports.run import figures, loaded, references, single, views, worst
 from hlmat_bench.reports.run.data_files import SHARD, write_data
 from hlmat_bench.reports.run.definitions import DEFINITIONS
 from hlmat_bench.reports.run.images import write_pictures
@@ -23,12 +24,13 @@ from hlmat_bench.reports.run.references import Reference
 from hlmat_bench.runs import reopen as run_data
 from hlmat_bench.scores.episode_scores import EpisodeScores
 from hlmat_bench.scores.registry import NO_TARGET, further
-from hlmat_bench.scores.slices import Slicing, slicings
+from hlmat_bench.scores.slices import slicings
 
 _ASSETS = (
     "base.css",
     "hl.js",
     "report.css",
+    "compare.css",
     "masks.js",
     "stage.js",
     "replies.js",
@@ -46,6 +48,7 @@ def report(
     data_root: str | os.PathLike[str] | None = None,
     task: str | None = None,
     ceilings: str | os.PathLike[str] | None = None,
+    common: bool = False,
     live: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Path:
@@ -58,6 +61,7 @@ def report(
         data_root: the folder under which the data sets lie.
         task: the task's YAML file, where the run's command line does not name it any more.
         ceilings: a folder with runs of reference policies; None: `references.find` looks near the run.
+        common: whether to keep only the samples that all runs have.
         live: the page loads itself again from time to time, because it is written again while the run plays.
         progress: called with (images done, images in all).
 
@@ -67,12 +71,7 @@ def report(
     Raises:
         UsageError: when a folder is no run, the runs are not on the same samples, or the data is not there.
     """
-    played = loaded.read([Path(folder) for folder in runs])
-    if len(played) > 1 and any(entrant.taken is None for entrant in played):
-        raise UsageError(
-            "Runs without clicks have no pages that compare them; report each of them alone, or leave --out out of "
-            "`hlmat-bench compare`, which prints how their predictions differ."
-        )
+    played = loaded.read([Path(folder) for folder in runs], common=common)
     place = Path(out) if out is not None else default_folder([Path(folder) for folder in runs])
     first = played[0]
     players = references.find(first, ceilings, [one.run.folder.resolve() for one in played])
@@ -86,7 +85,8 @@ def report(
         site.assets(*_ASSETS)
         shared = {**_shared(played, players), "live": live}
         if len(played) > 1:
-            site.write("index.html", render("comparison.html.j2", **shared, **_comparison(played, ways)))
+            more = comparison.content(site, played, ways, source)
+            site.write("index.html", render("comparison.html.j2", **shared, **more))
         else:
             page = shared | single.content(first, players, ways, worst.write(site, first, source))
             page["definitions"] = shared["definitions"] | page["terms"]
@@ -120,16 +120,4 @@ def _shared(played: Sequence[Entrant], players: Sequence[Reference]) -> dict[str
         "definitions": DEFINITIONS | {each.title: each.definition for each in shown},
         "shards": -(-len(played[0].samples) // SHARD),
         "manifests": [json_text(entrant.manifest, indent=1) for entrant in played],
-    }
-
-
-def _comparison(played: Sequence[Entrant], ways: Sequence[Slicing]) -> dict[str, Any]:
-    found = comparison.pairs(played)
-    return {
-        "heads": comparison.head_rows(played),
-        "pairs": found,
-        "pair_table": comparison.pair_table(found),
-        "differences": comparison.difference_plot(found),
-        "slices": comparison.slice_tables(played, ways),
-        "steps": [(entrant.name, views.step_rows(entrant)) for entrant in played],
     }
