@@ -64,8 +64,6 @@ def _verdict(page: str) -> str:
 def _tiles(page: str) -> dict[str, tuple[str, str]]:
     tile = r'<p class="label">(.*?)</p><p class="value">(.*?)</p><p class="range">(.*?)</p>'
     found = re.findall(tile, page, re.DOTALL)
-        r'<p class="label">(.*?)</p><p class="value">(.*?)</p><p class="range">(.*?)</p>', page, re.DOTALL
-    )
     return {label.partition("<")[0].strip(): (value, below) for label, value, below in found}
 
 
