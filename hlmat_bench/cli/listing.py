@@ -22,7 +22,7 @@ def models(
     ] = None,
     catalog: options.CatalogFile = None,
 ) -> None:
-    """List models, how they write coordinates, and what is missing to run them here."""
+    """List models, their point formats, and what is missing."""
     from hlmat_bench.cli import console
     from hlmat_bench.models.catalog import Catalog
 
@@ -41,7 +41,7 @@ def models(
 def segmenters(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A segmenter: show all about it.")] = None,
 ) -> None:
-    """List segmenters, what they take as input, and what is missing to run them here."""
+    """List segmenters, what they take, and what they need."""
     from hlmat_bench.cli import console
     from hlmat_bench.protocol.plugins import available, find
 
@@ -85,7 +85,7 @@ def _segmenter_page(plugin: Plugin) -> str:
 
 
 def tasks(word: _Word = None, data_root: options.DataRoot = None) -> None:
-    """List tasks, and whether their data are on this machine."""
+    """List tasks, and whether their data are here."""
     from hlmat_bench.cli import console
     from hlmat_bench.core.errors import unknown
     from hlmat_bench.data.tasks import layouts, load_task, task_names

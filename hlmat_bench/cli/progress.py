@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, RenderableType
 from rich.progress import (
@@ -26,6 +26,11 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from hlmat_bench.cli.console import LINE_SECONDS, duration, money, percent, run_words
+from hlmat_bench.protocol.settings import answer_rule
+from hlmat_bench.scores.registry import STANDARD
+
+if TYPE_CHECKING:
+    from hlmat_bench.runs.run_folder import Run
 
 #: The most lines of the table; older runs leave it.
 _ROWS = 12
@@ -65,6 +70,18 @@ class RunRow:
             table, row = self._table
             table.update(row, **_cells(numbers))
             table.under = f"{_PRELIMINARY}. {run_words({**numbers, 'miou': None, 'dollars': None, 'replies': 0})}"
+
+    def ends(self, run: Run) -> None:
+        """Show the scores of the finished run, where the last numbers may be of fewer episodes."""
+        if self._table is not None:
+            scores = run.scores()
+            miou = STANDARD["miou"].read(scores, answer_rule(run.manifest["protocol"]))
+            rated, clicks = scores["filtering"], scores["clicks"]
+            invalid = {"unparsable": rated["unparsable"]} if rated else clicks["invalid"]
+            replies = rated["n_masks"] if rated else clicks["total"]
+            numbers = {"miou": miou and miou.value, "dollars": scores["cost"]["dollars"]}
+            table, row = self._table
+            table.update(row, **_cells({**numbers, "invalid": invalid, "replies": replies}))
 
     def _words(self, done: int, total: int) -> Iterator[str]:
         yield f"{done} of {total}"
@@ -179,6 +196,11 @@ class SuiteDisplay:
         """Show the numbers of the run so far."""
         if self._row is not None:
             self._row.beats(numbers)
+
+    def ends(self, run: Run) -> None:
+        """Show the scores of the run."""
+        if self._row is not None:
+            self._row.ends(run)
 
     def counts(self, runs: tuple[int, int], samples: tuple[int, int]) -> None:
         """Show (finished, all) runs and samples."""

@@ -28,7 +28,7 @@ def score(
     set_: options.Settings = None,
     format_: options.TableFormat = None,
 ) -> None:
-    """Compute the scores again from the recorded episodes; with --replay, exit code 1 if a mask is different."""
+    """Recompute the scores of runs from their episodes. With --replay, exit code 1 if a mask is different."""
     from hlmat_bench.cli import console
     from hlmat_bench.cli.score_tables import exported, print_scores
     from hlmat_bench.runs.replay import replay_folder
@@ -61,7 +61,10 @@ def report(
     ] = None,
     open_: Annotated[bool, typer.Option("--open", help="Open the pages in a browser.")] = False,
     images: Annotated[
-        bool, typer.Option("--images/--no-images", help="Include the images, or not, if their licence forbids it.")
+        bool,
+        typer.Option(
+            "--images/--no-images", help="Include the images; --no-images where their licence forbids passing them on."
+        ),
     ] = True,
     data_root: options.DataRoot = None,
     task: options.MovedTask = None,
@@ -70,7 +73,7 @@ def report(
         bool, typer.Option("--watch", help="Write the pages of a run that still plays again until it ends.")
     ] = False,
 ) -> None:
-    """Write pages about a run, or a comparison of several runs: curves, slices, and every step of every sample."""
+    """Write pages about a run, or compare several. They show curves, slices, and every step of every sample."""
     from hlmat_bench.cli import console
 
     given = {"images": images, "data_root": data_root, "task": task, "ceilings": ceilings}

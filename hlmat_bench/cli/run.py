@@ -46,9 +46,9 @@ def run(
     ray_address: options.RayAddress = None,
     set_: options.Settings = None,
 ) -> None:
-    """Play a task with a model and score it; the same command again continues where it stopped.
+    """Play a task with a model and score it. The same command continues a run that was stopped.
 
-    Exit code 3: the run is complete, and some of its episodes failed; the same command asks these again.
+    Exit code 3: the run is complete, and some of its episodes failed; the same command repeats these.
     """
     # The options have the names of the parameters of `hlmat_bench.run`, apart from these.
     given = {**locals(), "lock": not no_lock, "settings": settings_of(set_ or [])}
@@ -74,6 +74,7 @@ def run(
             row = shown.begins(called[who], _task_name(name))
             argv = ["hlmat-bench", *sys.argv[1:]]
             result = play_run(who, name, **given, out=folder, argv=argv, progress=row.counts, on_beat=row.beats)
+            row.ends(result)
             finished[name].append(result)
     for runs in finished.values():
         _show(runs)
@@ -98,12 +99,12 @@ def ceilings(
     segmenter: options.Segmenter = "graphcut",
     budget: options.Budget = None,
     initial: options.Initial = None,
-    out: Annotated[Path, typer.Option(help="The folder that holds all ceilings.")] = Path("runs") / "ceilings",
+    out: Annotated[Path, typer.Option(help="Folder that holds all ceilings.")] = Path("runs") / "ceilings",
     limit: options.Limit = None,
     seed: options.Seed = 0,
     data_root: options.DataRoot = None,
     concurrency: Annotated[
-        int | None, typer.Option(min=1, help="Episodes under way at once; default: one per core.")
+        int | None, typer.Option(min=1, help="Episodes played in parallel; default: one per core.")
     ] = None,
     embedding_cache: options.EmbeddingCache = None,
     call_timeout: options.CallTimeout = CALL_SECONDS,
@@ -111,7 +112,7 @@ def ceilings(
     grace: options.Grace = GRACE_SECONDS,
     set_: options.Settings = None,
 ) -> None:
-    """Play a task with all reference policies in one pass; the same command again continues where it stopped."""
+    """Play a task with all reference policies in one pass. The same command continues where it stopped."""
     from hlmat_bench.cli import console
     from hlmat_bench.runs import ceilings
 
@@ -144,7 +145,7 @@ def merge(
         bool, typer.Option("--allow-incomplete", help="Also merge shards that lack episodes; the run stays unfinished.")
     ] = False,
 ) -> None:
-    """Put the shards of a run together; it is an error where one lacks episodes."""
+    """Put the shards of a run together. It is an error if a shard lacks episodes."""
     from hlmat_bench.runs import shards
     from hlmat_bench.runs.run_folder import Run
 
@@ -177,7 +178,7 @@ def _show(runs: list[Run]) -> None:
     first = runs[0].manifest
     of_what = "masks per sample" if first["task"]["kind"] == "filtering" else "clicks"
     intervals = "95 % intervals by image" if runs[0].scores()["n_images"] > 1 else "one image, so no intervals"
-    console.say(
+    console.explain(
         f"\n{first['task']['name']} with {first['segmenter']['name']}, {first['protocol']['budget']} {of_what}; "
         f"per cent, {intervals}"
     )

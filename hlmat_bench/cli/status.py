@@ -32,9 +32,9 @@ _ENDED = ("finished", "stopped", "killed", "unknown")
 def status(
     run: Annotated[Path, typer.Argument(help="Run folder; also of a run that plays on another machine.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Repeat it until the run ends.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Repeat until the run ends.")] = False,
 ) -> None:
-    """Tell what a run does now: how far it is, how fast, its mIoU so far, failures, cost; it is not disturbed."""
+    """Show how far a run is, without disturbing it. Shows its speed, mIoU so far, failures and cost, too."""
     from hlmat_bench.cli import console
     from hlmat_bench.runs.status import StatusReader
 

@@ -57,7 +57,7 @@ _Text = Annotated[Any, AfterValidator(_is_text)]
 
 def _finite(text: str) -> float:
     if not math.isfinite(number := float(text)):
-        raise ValueError(f"{text} is no finite number")
+        raise ValueError(f"{text} is not a finite number")
     return number
 
 
@@ -210,7 +210,7 @@ def read(folder: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} cannot be read: {error}.") from error
     if not isinstance(value, dict) or value.get("schema") != RUN_SCHEMA:
-        raise UsageError(f"{path} is no manifest of schema {RUN_SCHEMA}.")
+        raise UsageError(f"{path} is not a manifest of schema {RUN_SCHEMA}.")
     checked(_Manifest.model_validate, value, lambda found: UsageError(f"{path} is damaged: {found.sentence()}."))
     return value
 

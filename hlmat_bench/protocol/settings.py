@@ -121,7 +121,8 @@ class ProtocolSettings(Strict):
 
     strategy: str = Field(
         "greedy",
-        description="Who chooses the next action from the replies: greedy, prm, tree, box-only, or a file of your own. "
+        description="How the next action is chosen: greedy, prm (stops when the predicted IoU no longer rises), tree "
+        "(tries several), box-only, or a file of your own. "
         "Tasks of the kind filtering have predict, which clicks nothing. annotate and improve=RUN make trajectories.",
     )
     candidates: int | None = Field(

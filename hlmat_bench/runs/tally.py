@@ -170,7 +170,7 @@ def _row(value: Mapping[str, Any], rule: str | None) -> TallyRow:
 
 def _finite(value: Any) -> float:
     if not math.isfinite(number := float(value)):
-        raise ValueError("NaN and infinities are no numbers of JSON")
+        raise ValueError("NaN and infinities are not numbers of JSON")
     return number
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -64,3 +65,35 @@ def test_a_folder_of_runs_is_not_a_run_and_the_message_names_them(tmp_path: Path
         (tmp_path / name).mkdir()
         (tmp_path / name / "run.json").write_text("{}")
     assert _error("report", str(tmp_path)) == f"{tmp_path} is not a run folder (no run.json); it holds 2 runs: a, b."
+
+
+@pytest.mark.parametrize("group", [[], ["data"], ["leaderboard"], ["trajectories"], ["lmms"]])
+def test_the_help_describes_each_command_in_a_whole_sentence(group: list[str]) -> None:
+    shown = CliRunner().invoke(app, [*group, "--help"], env={"COLUMNS": "80"}).stdout
+    described = [line for line in shown.partition("Commands:")[2].splitlines() if line.split()[:1] != ["compare"]]
+    assert described
+    assert not [line for line in described if line.endswith("...")]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["run", "--limit", "x"], "it should be a whole number"),
+        (["run", "--max-cost", "much"], "it should be a number"),
+        (["run", "--concurrency", "0"], "it should be at least 1"),
+        (["serve-env", "--port", "70000"], "it should be at most 65535"),
+    ],
+)
+def test_options_with_wrong_values_are_explained(words: list[str], expected: str) -> None:
+    ran = CliRunner().invoke(app, [*words, "--model", "oracle", "--task", "hres_synth"])
+    assert ran.exit_code == 2
+    assert "Input" not in ran.output
+    assert expected in ran.output or "is not" in ran.output  # older versions of typer have words of their own
+
+
+def test_the_help_names_values_and_not_types_of_python() -> None:
+    shown = CliRunner().invoke(app, ["run", "--help"], env={"COLUMNS": "80"}).stdout
+    assert "--model TEXT" in shown
+    assert "--limit N" in shown
+    assert "--data-root PATH" in shown
+    assert not re.search(r"<|list\[|LIST|STR\b|INT\b", shown)

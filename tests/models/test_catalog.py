@@ -86,7 +86,7 @@ def test_a_misspelt_entry_is_answered_with_the_nearest(mine: Path) -> None:
         ("note: Costs", "notes: Costs", "called 'notes'. Did you mean note"),
         ("https://example.org/card", "hearsay", "source"),
         ("mine: mine-7b", "mine: mine-8b", "names 'mine-8b', which has no entry"),
-        ("schema:", "schema: [", "no readable YAML"),
+        ("schema:", "schema: [", "not readable YAML"),
     ],
 )
 def test_a_wrong_file_is_one_sentence(mine: Path, old: str, new: str, sentence: str) -> None:

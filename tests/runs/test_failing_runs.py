@@ -117,7 +117,7 @@ def test_failures_of_several_kinds_at_the_start_do_not_end_a_run_too_early(
 def test_a_run_that_is_cut_off_in_the_middle_of_episodes_asks_no_answered_question_again(
     task: str, tool: str, tmp_path: Path
 ) -> None:
-    """Credit is used up at every fourth answer, with several episodes under way; each time the run continues."""
+    """Credit is used up at every fourth answer, with several running episodes; each time the run continues."""
     server_side = Server(failure=Failure(401, body=json.dumps({"error": {"message": "no credit is left"}})))
     with ChatServer(server_side) as server:
         for credit in range(4, 24, 4):

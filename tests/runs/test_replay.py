@@ -213,7 +213,7 @@ def test_what_cannot_be_replayed_is_a_sentence(
 def test_segmenter_and_data_must_be_the_runs(task: str, tool: str, boxes: Path, tmp_path: Path) -> None:
     run = hlmat_bench.run("oracle", task, tool, out=tmp_path / "run", limit=1, budget=1)
     document = run.manifest
-    with pytest.raises(UsageError, match="segmenter discs is no name here; give its file with --segmenter"):
+    with pytest.raises(UsageError, match="segmenter discs is not a name here; give its file with --segmenter"):
         reopened(document, task=task)
     with pytest.raises(UsageError, match=r"\(segmenter.radius is 25 in its manifest and 9 here\)"):
         reopened(document, segmenter=f"{tool},radius=9", task=task)

@@ -73,6 +73,9 @@ class Watcher(Protocol):
     def beats(self, numbers: Mapping[str, Any]) -> None:
         """Show the numbers of this run so far; see `hlmat_bench.runs.run.run`, ``on_beat``."""
 
+    def ends(self, run: Run) -> None:
+        """Show the scores of this run."""
+
 
 @dataclass
 class _Tally:
@@ -123,6 +126,7 @@ def play_suite(plan: Plan, options: PlayOptions, watcher: Watcher) -> dict[str, 
             outcomes[run.name] = _outcome(run, options, outcomes, tally.update(run.name), watcher.beats)
             made = outcomes[run.name].run
             if made is not None:
+                watcher.ends(made)
                 state.note(run, options)
         else:
             outcomes[run.name] = Outcome(made)

@@ -90,7 +90,7 @@ def _how_much(cells: Sequence[CellResult]) -> list[str]:
     if limits:
         first = " or ".join(str(limit) for limit in limits)
         sentences.append(
-            f"A MINIATURE: of each task only the first samples were played, {first} at most. It is no result."
+            f"A MINIATURE: of each task only the first samples were played, {first} at most. It is not a result."
         )
     sentences += _incomplete(cells)
     if failed:
