@@ -46,14 +46,14 @@ def draw(image: Image | None, episode: Mapping[str, Any], step: int, *, clicks: 
     gt, mask = masks.decode(episode["gt"]), _mask(episode, step)
     counted = np.ones_like(gt) if episode.get("ignore") is None else ~masks.decode(episode["ignore"])
     square = around(gt | mask)
-    canvas = _cut(_grey(image, gt.shape), square).astype(np.float32)
+    canvas: NDArray[np.floating[Any]] = _cut(_grey(image, gt.shape), square).astype(np.float64)
     for part, colour, strength in (
         (gt & mask, RIGHT, 0.72),
         (gt & ~mask & counted, MISSING, 0.86),
         (mask & ~gt & counted, TOO_MUCH, 0.86),
     ):
-        share = strength * _cut(part.astype(np.float32), square)[..., None]
-        canvas = canvas * (1 - share) + np.array(colour, np.float32) * share
+        share = strength * _cut(part.astype(np.float64), square)[..., None]
+        canvas = canvas * (1 - share) + np.array(colour) * share
     drawn = np.ascontiguousarray(canvas.round().clip(0, 255).astype(np.uint8))
     for click in _clicks(episode, step) if clicks else ():
         _mark(drawn, click, square)
@@ -88,7 +88,7 @@ def _grey(image: Image | None, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     """Return a pale grey picture of three channels, so that the colours of the map stand out."""
     if image is None:
         return np.full((*shape, 3), 205, np.uint8)
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32) * 0.62 + 70
+    grey: NDArray[Any] = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float64) * 0.62 + 70
     if grey.shape != shape:
         grey = cv2.resize(grey, shape[::-1], interpolation=cv2.INTER_AREA)
     return np.repeat(grey.clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
