@@ -44,12 +44,10 @@ def file(figure: Figure) -> bytes:
 
 def _item(canvas: Canvas, item: Shape | Disc | Text, hue: str, opacity: float) -> None:
     how = look(item.part, hue)
-    canvas.setFillAlpha(how.opacity * opacity)
-    canvas.setStrokeAlpha(how.opacity * opacity)
     if how.fill:
-        canvas.setFillColor(how.fill)
+        canvas.setFillColor(how.fill, alpha=how.opacity * opacity)
     if how.stroke:
-        canvas.setStrokeColor(how.stroke)
+        canvas.setStrokeColor(how.stroke, alpha=how.opacity * opacity)
         canvas.setLineWidth(how.width)
         canvas.setDash(list(how.dash))
     drawn = {"fill": int(how.fill is not None), "stroke": int(how.stroke is not None)}
