@@ -52,11 +52,11 @@ CHANGES: dict[str, dict[str, Any]] = {
 @pytest.fixture(scope="module")
 def runs(task: str, tool: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
     folder = tmp_path_factory.mktemp("runs")
-    options: dict[str, Any] = {"task": task, "limit": 16, "budget": 4, "segmenter": f"{tool},radius=10"}
+    options: dict[str, Any] = {"task": task, "limit": 24, "budget": 4, "segmenter": f"{tool},radius=10"}
     return {
-        "good": boards.play(folder / "good", task, tool),
-        "low": boards.play(folder / "low", task, tool, 600),
-        "short": boards.play(folder / "short", task, tool, budget=3),
+        "good": boards.play(folder / "good", task, tool, limit=24),
+        "low": boards.play(folder / "low", task, tool, 600, limit=24),
+        "short": boards.play(folder / "short", task, tool, budget=3, limit=24),
         **{name: hlmat_bench.run(name, out=folder / name, **options) for name in ("oracle", "random", "center")},
     }
 
@@ -199,10 +199,10 @@ def test_numbers_on_the_pages_are_those_of_the_downloads_and_of_the_runs(
 
 def test_search_and_filters_count_what_they_hide_and_are_in_the_address(page: Page, browser: Browser) -> None:
     shown = page.locator("#shown")
-    page.get_by_label("Search").fill("example LOW")
+    page.get_by_role("searchbox").fill("example LOW")
     assert _ids(page) == ["low", "oracle", "random", "center"]  # the references stay
     assert "1 of 3 entries; 2 hidden" in shown.inner_text()
-    page.get_by_label("Search").fill("")
+    page.get_by_role("searchbox").fill("")
     page.get_by_label("Weights").select_option("closed")
     assert _ids(page)[0] == "twin"
     assert page.locator("tr[data-id=low]").count() == 0
@@ -301,10 +301,10 @@ def test_an_entry_says_where_it_stands_and_leads_to_its_samples(browser: Browser
         ious = [a / b for a, b in zip(entry["samples"]["intersection"], entry["samples"]["union"], strict=True)]
         shown = made.page.locator(".samples tbody tr")
         assert shown.count() == len(ious)
-        assert shown.locator("td:nth-child(2)").all_inner_texts() == [f"{100 * iou:.1f}" for iou in sorted(ious)]
+        assert shown.locator("td:nth-child(2)").all_text_contents() == [f"{100 * iou:.1f}" for iou in sorted(ious)]
         lowest = shown.first.locator("a")
         assert (lowest.get_attribute("href") or "").startswith("https://example.org/report/index.html#sample=")
-        levels = made.page.locator(".levels .reached").all_inner_texts()
+        levels = made.page.locator(".levels .reached").all_text_contents()
         assert [text.split()[1] for text in levels] == ["schema", "recomputed", "replayed"]
         assert "@misc{hlmat-good" in made.page.locator("#cite-entry").inner_text()
         steps = sum(map(sum, entry["scores"]["steps"].values()))
