@@ -27,6 +27,16 @@ def submit(
     ],
     title: Annotated[str, typer.Option(help="Name of the model in the table; default: its name in the run.")] = "",
     link: Annotated[list[str] | None, typer.Option(help="Address of a paper, of code, of the run; up to 5.")] = None,
+    report: Annotated[
+        str, typer.Option(help="Address of the run's published report (`hlmat-bench report`), to link its samples.")
+    ] = "",
+    trained_on_task: Annotated[
+        bool | None,
+        typer.Option(
+            "--trained-on-task/--not-trained-on-task",
+            help="Whether images of the task's data set were in the training data; default: not declared.",
+        ),
+    ] = None,
     name: Annotated[str, typer.Option(help="Id of the entry; default: from model, task, segmenter, budget.")] = "",
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path(),
 ) -> None:
@@ -37,7 +47,9 @@ def submit(
     from hlmat_bench.reports.leaderboard.submission import Declaration, make_entry
     from hlmat_bench.runs.run_folder import Run
 
-    declared = Declaration(submitter, training_data, open_weights, title, link or [])
+    declared = Declaration(
+        submitter, training_data, open_weights, title, link or [], report=report, trained_on_task=trained_on_task
+    )
     entry = make_entry(Run(run), declared, name)
     path = out / f"{entry.id}.json"
     if not out.is_dir():

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from hlmat_bench.core.errors import UsageError
+
 DataRoot = Annotated[
     Path | None,
     typer.Option(help="Folder that contains the data sets.", envvar="HLMAT_DATA", show_envvar=True),
@@ -100,3 +102,22 @@ GpusPerWorker = Annotated[
 RayAddress = Annotated[
     str | None, typer.Option(help="Address of a Ray cluster, or auto; default: Ray is started on this machine.")
 ]
+TableFormat = Annotated[
+    str | None,
+    typer.Option("--format", help="Print the tables as tex, md or csv; several with commas, one after the other."),
+]
+
+
+def formats(given: str | None) -> list[str]:
+    """Return the formats of tables that a user asks for, in that order; none where ``--format`` is not given.
+
+    Raises:
+        UsageError: when there is no such format.
+    """
+    from hlmat_bench.core.tables import FORMATS
+
+    found = [word.strip() for word in given.split(",")] if given is not None else []
+    for word in found:
+        if word not in FORMATS:
+            raise UsageError(f"There is no table format {word!r}; --format takes {', '.join(FORMATS)}.")
+    return found

@@ -1,18 +1,21 @@
-"""The results of runs as tables for the terminal, one for each kind of task."""
+"""The results of runs as tables, one for each kind of task: for the terminal, and as LaTeX, Markdown or CSV."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from hlmat_bench.cli import console
+from hlmat_bench.core.tables import TextTable, csv_text
 from hlmat_bench.protocol.settings import answer_rule
 from hlmat_bench.scores.failures import left_out_words
 from hlmat_bench.scores.registry import TABLES, Score, columns
 
 if TYPE_CHECKING:
     from hlmat_bench.runs.run_folder import Run
+
+_CSV_HEADERS = ("run", "task", "score", "value", "low", "high", "never", "n")
 
 
 class Column(NamedTuple):
@@ -34,6 +37,22 @@ def print_scores(first: str, runs: Sequence[tuple[str, Run]]) -> None:
         first: the header of the names.
         runs: by name.
     """
+    for table in tables(first, runs):
+        console.results(table.headers, table.rows)
+
+
+def exported(runs: Sequence[tuple[str, Run]], ending: str) -> str:
+    """Return the results of runs in one of `core.tables.FORMATS`.
+
+    CSV has a row per run and score, unrounded, in the units of scores.json.
+    """
+    if ending == "csv":
+        return csv_text(_CSV_HEADERS, _csv_rows(runs))
+    return "\n".join(table.text(ending) for table in tables("run", runs))
+
+
+def tables(first: str, runs: Sequence[tuple[str, Run]]) -> Iterator[TextTable]:
+    """Yield the table of each kind of task; for the arguments see `print_scores`."""
     for kind in TABLES["terminal"]:
         chosen = [(name, run) for name, run in runs if run.manifest["task"]["kind"] == kind]
         shown = [
@@ -42,7 +61,15 @@ def print_scores(first: str, runs: Sequence[tuple[str, Run]]) -> None:
         ]
         rows = [[name, *(column.cell(run) or "0" for column in shown)] for name, run in chosen]
         if rows:
-            console.results([first, *(column.header for column in shown)], rows)
+            yield TextTable([first, *(column.header for column in shown)], rows)
+
+
+def _csv_rows(runs: Sequence[tuple[str, Run]]) -> Iterator[list[str | float | int | None]]:
+    for name, run in runs:
+        scores, rule = run.scores(), answer_rule(run.manifest["protocol"])
+        for score in columns("terminal", run.manifest["task"]["kind"], [scores]):
+            numbers = score.read(scores, rule) or (None, None, None)
+            yield [name, run.manifest["task"]["name"], score.key, *numbers, score.missed(scores), scores["n"]]
 
 
 def failed(run: Run) -> int:

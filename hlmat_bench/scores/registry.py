@@ -195,7 +195,7 @@ STANDARD: Mapping[str, Score] = {
             "worsened",
             higher_is_better=False,
         ),
-        _noc("0.85", ("refinement",), kinds=("refinement",)),
+        *(_noc(threshold, ("refinement",), kinds=("refinement",)) for threshold in ("0.80", "0.85")),
         _no_target(
             "n_acc",
             "N-acc",
@@ -216,8 +216,16 @@ STANDARD: Mapping[str, Score] = {
         ),
         _no_target("target_miou", "Target mIoU", "The mean IoU over the samples that have a target."),
         _no_target("target_ciou", "Target cIoU", "The cIoU over the samples that have a target."),
-        _filtering("mae", "MAE", "Mean absolute error of the predicted IoU, in percent.", digits=2),
-        _filtering("mse", "MSE", "Mean squared error of the predicted IoU, in percent squared.", digits=2),
+        _filtering(
+            "mae", "MAE", "Mean absolute error of the predicted IoU, in percent.", digits=2, higher_is_better=False
+        ),
+        _filtering(
+            "mse",
+            "MSE",
+            "Mean squared error of the predicted IoU, in percent squared.",
+            digits=2,
+            higher_is_better=False,
+        ),
         _filtering("pearson", "Pearson", "Pearson's correlation of predicted and true IoUs."),
         _filtering("spearman", "Spearman", "Spearman's correlation of predicted and true IoUs."),
     )
@@ -234,8 +242,21 @@ TABLES: Mapping[str, Mapping[str, Sequence[str]]] = {
         ),
         "filtering": ("filtering.mae", "filtering.mse", "filtering.pearson", "filtering.spearman"),
     },
-    "report": dict.fromkeys(CLICKED, ("miou", "ciou", "biou", "noc@80", "noc@85", "auc", *_ACCURACIES)),
-    "comparison": dict.fromkeys(CLICKED, ("miou", "ciou", "biou", "noc@80", "noc@85", *_ACCURACIES)),
+    "report": {
+        "segmentation": ("ciou", "biou", "noc@80", "noc@85", *_ACCURACIES),
+        "refinement": (
+            "refinement.gain", "refinement.worsened", "biou", "refinement.noc@80", "refinement.noc@85", *_ACCURACIES,
+        ),
+        "filtering": ("filtering.mae", "filtering.mse", "filtering.pearson", "filtering.spearman"),
+    },
+    "comparison": {
+        "segmentation": ("miou", "ciou", "biou", "noc@80", "noc@85", *_ACCURACIES),
+        "refinement": (
+            "refinement.gain", "refinement.worsened", "refinement.initial_miou", "miou", "ciou", "refinement.noc@85",
+            *_ACCURACIES,
+        ),
+        "filtering": ("filtering.mae", "filtering.mse", "filtering.pearson", "filtering.spearman"),
+    },
     "leaderboard": dict.fromkeys(CLICKED, ("miou", "ciou", "noc@80", "noc@85", "biou", *_ACCURACIES)),
 }  # fmt: skip
 
