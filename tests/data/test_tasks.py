@@ -190,10 +190,10 @@ def test_overrides_are_checked_like_the_file(own):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("name: [", "is no readable YAML"),
+        ("name: [", "is not readable YAML"),
         ("- a\n- b", "should hold fields"),
         ("", "should hold fields"),
-        ("!!python/object/apply:os.system ['true']", "is no readable YAML"),
+        ("!!python/object/apply:os.system ['true']", "is not readable YAML"),
         ("source: {kind: synth}", "The field name of .* is missing"),
         ("name: a b\nsource: {kind: synth}", "The field name of .* is 'a b', which does not fit"),
         ("name: x", "The field source of .* is missing"),

@@ -210,7 +210,7 @@ def test_sorting_stays_within_each_ranking_and_works_by_keyboard(page: Page, bro
 
 
 def test_chosen_rows_are_overlaid_as_curves(page: Page, runs: dict[str, Run]) -> None:
-    lines = page.locator("#overlay svg [data-key]:visible")
+    lines = page.locator("#overlay svg.wide [data-key]:visible")
     assert lines.count() == 5
     box = page.get_by_label("Curve of random")
     assert box.is_disabled()
@@ -221,11 +221,11 @@ def test_chosen_rows_are_overlaid_as_curves(page: Page, runs: dict[str, Run]) ->
     assert "random" in page.locator("#overlay .legend").inner_text()
     assert "Low model" not in page.locator("#overlay .legend").inner_text()
     kinds = {line.get_attribute("class") for line in lines.all()}
-    assert kinds == {f"series s{number}" for number in range(5)}
-    points = page.locator("#overlay svg [data-key=good] polyline").get_attribute("points") or ""
+    assert kinds == {f"hue s{number}" for number in range(5)}
+    points = page.locator("#overlay svg.wide [data-key=good] polyline").get_attribute("points") or ""
     heights = [float(point.split(",")[1]) for point in points.split()]
     curve = [point["miou"] for point in runs["good"].scores()["curve"]]
-    zero, one = 240.0, 12.0  # the axis, in pixels
+    zero, one = 270.0, 30.0  # the axis, in pixels
     assert heights == pytest.approx([zero + (one - zero) * value for value in curve], abs=0.06)
     page.reload()
     assert {line.get_attribute("data-key") for line in lines.all()} == keys
