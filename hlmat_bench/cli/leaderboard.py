@@ -10,7 +10,7 @@ import typer
 from hlmat_bench.cli import options
 from hlmat_bench.core.errors import UsageError
 
-app = typer.Typer(help="Write and verify entries of a leaderboard, and make its pages.", no_args_is_help=True)
+app = typer.Typer(help="Write and verify leaderboard entries, and build the site.", no_args_is_help=True)
 
 _TaskFile = Annotated[str, typer.Option("--task", help="The task's YAML file, if it is not a task of hlmat-bench.")]
 
@@ -27,17 +27,29 @@ def submit(
     ],
     title: Annotated[str, typer.Option(help="Name of the model in the table; default: its name in the run.")] = "",
     link: Annotated[list[str] | None, typer.Option(help="Address of a paper, of code, of the run; up to 5.")] = None,
+    report: Annotated[
+        str, typer.Option(help="Address of the run's published report (`hlmat-bench report`), to link its samples.")
+    ] = "",
+    trained_on_task: Annotated[
+        bool | None,
+        typer.Option(
+            "--trained-on-task/--not-trained-on-task",
+            help="Whether images of the task's data set were in the training data; default: not declared.",
+        ),
+    ] = None,
     name: Annotated[str, typer.Option(help="Id of the entry; default: from model, task, segmenter, budget.")] = "",
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path(),
 ) -> None:
-    """Write the entry of a run, ID.json; all scores in it are computed again from the run's masks."""
+    """Write the entry of a run, ID.json. All its scores are recomputed from the run's masks."""
     from hlmat_bench.cli import console
     from hlmat_bench.protocol import manifest
     from hlmat_bench.reports.leaderboard.entry import read_entry
     from hlmat_bench.reports.leaderboard.submission import Declaration, make_entry
     from hlmat_bench.runs.run_folder import Run
 
-    declared = Declaration(submitter, training_data, open_weights, title, link or [])
+    declared = Declaration(
+        submitter, training_data, open_weights, title, link or [], report=report, trained_on_task=trained_on_task
+    )
     entry = make_entry(Run(run), declared, name)
     path = out / f"{entry.id}.json"
     if not out.is_dir():
@@ -54,19 +66,20 @@ def verify(
         Path | None, typer.Option(help="The run's folder: compute scores and digests from its masks.")
     ] = None,
     segmenter: Annotated[
-        str | None, typer.Option(help="Name[,key=value...]: predict the masks again from the recorded clicks.")
+        str | None, typer.Option(help="Name[,key=value...]: re-predict the masks from the recorded clicks.")
     ] = None,
-    rerun: Annotated[str | None, typer.Option(help="Name[,key=value...] of the model: ask it again.")] = None,
+    rerun: Annotated[str | None, typer.Option(help="Name[,key=value...] of the model: repeat its replies.")] = None,
     task: _TaskFile = "",
     data_root: options.DataRoot = None,
     record: Annotated[
         bool, typer.Option("--record", help="Write the level to verified/ID.json in the leaderboard's folder.")
     ] = False,
 ) -> None:
-    """Check entries, from their form up to the model's replies; exit code 1 if a check fails."""
+    """Check entries, from their form to the model's replies. Exit code 1 if a check fails."""
     import tempfile
 
     from hlmat_bench.cli import console
+    from hlmat_bench.core.text import clean
     from hlmat_bench.reports.leaderboard import repository
     from hlmat_bench.reports.leaderboard.entry import read_entry
     from hlmat_bench.reports.leaderboard.verify.findings import LEVELS
@@ -87,6 +100,11 @@ def verify(
             console.say("Only the first findings are shown; there may be more.")
         for note in verdict.notes:
             console.say(note)
+        for other in repository.same_run(path, read):
+            console.say(
+                f"{path.name}: the same run as {other.id} ({clean(other.title)}), which {clean(other.submitter)} submitted "
+                f"on {other.submitted}. A run is ranked once, for the entry that was submitted first."
+            )
         failed = failed or verdict.level is None
         if verdict.level is not None:
             console.say(f"{path.name}: {verdict.level} ({LEVELS[verdict.level]})")
@@ -101,7 +119,7 @@ def withdraw(
     entry: Annotated[Path, typer.Argument(help="DIR/entries/ID.json")],
     reason: Annotated[str, typer.Option(help="The reason in one or two sentences; the site shows it.")],
 ) -> None:
-    """Withdraw an entry: its row stays with the reason, its numbers are removed."""
+    """Withdraw an entry. Its row stays, with the reason; its numbers are removed."""
     from hlmat_bench.cli import console
     from hlmat_bench.reports.leaderboard import repository
 
@@ -117,13 +135,16 @@ def build(
     from hlmat_bench.cli import console
     from hlmat_bench.reports.leaderboard import site
 
-    made = site.build(folder, out or folder / "site")
+    board = site.read(folder)
+    for sentence in board.repeated():
+        console.say(sentence)
+    made = site.write(board, out or folder / "site")
     console.say(f"Wrote {made / 'index.html'}.")
 
 
 @app.command()
 def init(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder.")]) -> None:
-    """Create a leaderboard for GitHub Pages or a static Space of Hugging Face."""
+    """Create the folder of a leaderboard. It is for GitHub Pages or a static Space of Hugging Face."""
     from hlmat_bench.cli import console
     from hlmat_bench.reports.leaderboard import setup
 

@@ -128,8 +128,17 @@ def bootstrap(
     Raises:
         UsageError: when there is no sample or shapes don't fit.
     """
-    sums = _cluster_sums(numerators, denominators, clusters)
-    return _between(_scores(sums, resamples, seed), level)
+    return between(bootstrap_scores(numerators, denominators, clusters, resamples=resamples, seed=seed), level)
+
+
+def bootstrap_scores(
+    numerators: ArrayLike, denominators: ArrayLike, clusters: ArrayLike, *, resamples: int = 2000, seed: int = 0
+) -> Floats:
+    """Return S scores in every draw of `bootstrap`, float64 of shape (S, resamples); for the arguments see there.
+
+    The difference of two rows has the interval of `bootstrap_difference`, so that k runs need k rows for all pairs.
+    """
+    return _scores(_cluster_sums(numerators, denominators, clusters), resamples, seed)
 
 
 def bootstrap_difference(
@@ -158,7 +167,7 @@ def bootstrap_difference(
         UsageError: when there is no sample or shapes don't fit.
     """
     ours, theirs = (_cluster_sums(*run, clusters) for run in (first, second))
-    return _between(_scores(ours, resamples, seed) - _scores(theirs, resamples, seed), level)
+    return between(_scores(ours, resamples, seed) - _scores(theirs, resamples, seed), level)
 
 
 def bootstrap_statistic(
@@ -185,7 +194,7 @@ def bootstrap_statistic(
     images, codes = np.unique(np.asarray(clusters), return_inverse=True)
     drawn = [statistic(counts[codes]) for block in _counts(images.size, resamples, seed) for counts in block]
     scores = np.stack(drawn, axis=1)
-    ends = [_between(row[None, row == row], level) if (row == row).any() else _UNDEFINED for row in scores]
+    ends = [between(row[None, row == row], level) if (row == row).any() else _UNDEFINED for row in scores]
     return Interval(*(np.concatenate([interval[side] for interval in ends]) for side in (0, 1)))
 
 
@@ -228,7 +237,8 @@ def _counts(images: int, resamples: int, seed: int) -> Iterator[Floats]:
         yield counts.reshape(draws, images).astype(np.float64)
 
 
-def _between(scores: Floats, level: float) -> Interval:
+def between(scores: Floats, level: float = 0.95) -> Interval:
+    """Return the percentile intervals of S scores, given their values in every draw, (S, resamples)."""
     tail = (1 - level) / 2
     low, high = np.quantile(scores, [tail, 1 - tail], axis=1)
     return Interval(low, high)

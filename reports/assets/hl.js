@@ -64,7 +64,8 @@ const HL = (() => {
 
   /** The state in the address: what stands after #, as key=value pairs. */
   const state = {
-    read: () => new URLSearchParams(location.hash.slice(1)),
+    /** A hash without "=" is the name of a section, not a state. */
+    read: () => new URLSearchParams(location.hash.includes("=") ? location.hash.slice(1) : ""),
     /** Keep a state; `push` makes it one that the back button returns to. */
     write(pairs, push) {
       const words = new URLSearchParams(Object.entries(pairs).filter(([, value]) => value != null && value !== ""));
@@ -94,8 +95,9 @@ const HL = (() => {
     const headers = [...table.tHead.rows[0].cells];
     headers.forEach((header, column) => {
       if (header.dataset.sort === "no" || !header.textContent.trim()) return;
-      const button = el("button", { type: "button", class: "sort" }, ...header.childNodes);
-      header.append(button);
+      const words = [...header.childNodes].filter((node) => !node.classList?.contains("define"));
+      const button = el("button", { type: "button", class: "sort" }, ...words);
+      header.prepend(button);
       header.setAttribute("aria-sort", header.getAttribute("aria-sort") ?? "none");
       button.addEventListener("click", () => {
         const down = header.getAttribute("aria-sort") !== "descending";
@@ -108,7 +110,8 @@ const HL = (() => {
     });
   }
 
-  document.documentElement.classList.add("js");
+  // The way from the page to the folder of the site, as the address of this script has it.
+  const root = document.currentScript.getAttribute("src").replace(/assets\/hl\.js$/, "");
   addEventListener("DOMContentLoaded", () => document.querySelectorAll("table.sortable").forEach(sortable));
-  return { put, load, get, el, visible, number, state, compare, sortable };
+  return { put, load, get, el, visible, number, root, state, compare, sortable };
 })();

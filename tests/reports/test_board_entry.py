@@ -65,6 +65,26 @@ def test_an_entry_holds_what_the_masks_give(run: Run, entry: BoardEntry) -> None
     assert entry.scores.noc["0.80"].mean == run.scores()["noc"]["0.80"]["mean"]
 
 
+def test_steps_are_counted_by_kind_and_click(run: Run, entry: BoardEntry) -> None:
+    episodes = [json.loads(line) for line in (run.folder / "episodes.jsonl").read_text().splitlines()]
+    assert entry.scores.steps is not None
+    assert len(entry.scores.steps) == 8
+    for t in range(4):
+        played = sum(len(episode["steps"]) > t for episode in episodes)
+        unread = sum(len(e["steps"]) > t and e["steps"][t]["action"]["kind"] == "invalid" for e in episodes)
+        assert sum(counts[t] for counts in entry.scores.steps.values()) == played
+        assert entry.scores.steps["unparsable"][t] == unread
+
+
+def test_an_entry_of_an_earlier_version_is_still_taken_and_written_the_same(entry: BoardEntry, tmp_path: Path) -> None:
+    value = boards.dumped(entry)
+    del value["scores"]["steps"]
+    assert "report" not in value
+    path = tmp_path / f"{entry.id}.json"
+    path.write_text(json.dumps(value))
+    assert boards.dumped(read_entry(path)) == value
+
+
 def test_the_same_run_gives_the_same_entry_and_times_do_not_matter(run: Run, entry: BoardEntry, tmp_path: Path) -> None:
     assert make_entry(run, boards.DECLARED) == entry
     copy = tmp_path / "copy"
@@ -133,6 +153,9 @@ CHANGES: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "half a surrogate inside": (lambda v: v["manifest"]["points"].update(x="\ud800"), "manifest.points"),
     "a float beyond all bounds": (lambda v: v["manifest"]["protocol"].update(x=1e300), "manifest.protocol"),
     "deep nesting": (_nested, "manifest.model"),
+    "a report that runs": (lambda v: v.update(report="javascript:alert(1)"), "report"),
+    "a report with a place in it": (lambda v: v.update(report="https://example.org/#sample=1"), "report"),
+    "a step of an unknown kind": (lambda v: v["scores"]["steps"].update(luck=[1]), "scores.steps"),
     "columns of two lengths": (lambda v: v["samples"]["id"].pop(), "samples"),
     "a sample twice": (lambda v: v["samples"]["id"].__setitem__(0, v["samples"]["id"][1]), "samples"),
 }

@@ -248,6 +248,7 @@ def _set(*path: str | int) -> Callable[[Any, Any], None]:
         ("scores.noc.0.85.mean", 1.5),
         ("scores.noc.0.80.failed", 0),
         ("scores.curve.4.miou", 0.99),
+        ("scores.steps.hit", [1]),
         ("scores.n", 15),
         ("scores.track", "box+point"),
         ("manifest.protocol_fingerprint", "0" * 64),
@@ -365,6 +366,22 @@ def test_a_network_may_differ_by_one_pixel_in_ten_thousand(tmp_path: Path) -> No
     assert f"{allowed + 1} of " in verdict.findings[0].problem
 
 
+def test_counts_of_steps_that_the_run_does_not_hold_are_found(run: Path, honest: BoardEntry) -> None:
+    value = boards.dumped(honest)
+    value["scores"]["steps"]["hit"], value["scores"]["steps"]["idle"] = [0] * 4, value["scores"]["steps"]["hit"]
+    verdict = verify(BoardEntry.model_validate(value), Evidence(run))
+    assert {finding.place.rpartition(".")[0] for finding in verdict.findings} <= {
+        "scores.steps.hit",
+        "scores.steps.idle",
+    }
+    assert verdict.findings
+    value["scores"]["steps"]["hit"] = [99] * 4
+    [finding, *_] = verify(BoardEntry.model_validate(value), Evidence()).findings
+    assert finding.place == "scores.steps at click 1"
+    del value["scores"]["steps"]  # an entry of an earlier version
+    assert verify(BoardEntry.model_validate(value), Evidence(run)).level == "recomputed"
+
+
 def test_what_a_level_needs_is_said(run: Path, honest: BoardEntry) -> None:
     with pytest.raises(UsageError, match="--run"):
         verify(honest, Evidence(segmenter="graphcut"))
@@ -377,14 +394,25 @@ def test_the_command_line_submits_verifies_and_records(run: Path, tmp_path: Path
     folder.mkdir(parents=True)
     runner = CliRunner()
     declared = ["--submitter", "Me", "--training-data", "None", "--closed-weights", "--link", "https://example.org"]
+    declared += ["--report", "https://example.org/report/"]
     said = runner.invoke(app, ["leaderboard", "submit", str(run), *declared, "--name", "mine", "--out", str(folder)])
     assert said.exit_code == 0, said.output
     entry = folder / "mine.json"
     assert json.loads(entry.read_text())["weights"] == "closed"
+    assert json.loads(entry.read_text())["report"] == "https://example.org/report/"
     said = runner.invoke(app, ["leaderboard", "verify", str(entry), "--run", str(run), "--record"])
     assert (said.exit_code, "mine.json: recomputed" in said.output) == (0, True)
     [listed] = repository.read_repository(tmp_path / "board").listed
     assert listed.level == "recomputed"
+
+    copied = [*declared, "--name", "copied", "--title", "Other", "--out", str(folder)]
+    assert runner.invoke(app, ["leaderboard", "submit", str(run), *copied]).exit_code == 0
+    said = runner.invoke(app, ["leaderboard", "verify", str(folder / "copied.json")])
+    assert said.exit_code == 0
+    assert "copied.json: the same run as mine" in " ".join(said.output.split())
+    said = runner.invoke(app, ["leaderboard", "build", str(tmp_path / "board")])
+    assert "mine is the same run as copied" in " ".join(said.output.split())  # of one day, the first id is the first
+    (folder / "copied.json").unlink()
 
     value = json.loads(entry.read_text())
     entry.write_text(json.dumps(value | {"title": "Another name"}))

@@ -23,6 +23,7 @@ from hlmat_bench.core.validation import Exact
 from hlmat_bench.protocol.settings import answer_rule
 from hlmat_bench.reports.leaderboard.files import MAX_TEXT, check_bounded, read_json
 from hlmat_bench.scores import ratio
+from hlmat_bench.scores.outcomes import STEPS
 
 ENTRY_SCHEMA = "hlmat-entry/1"
 MAX_SAMPLES = 100_000
@@ -37,10 +38,17 @@ def _linkable(url: str) -> str:
     return url
 
 
+def _without_fragment(url: str) -> str:
+    if "#" in url:
+        raise ValueError("an address with #, after which pages add the sample; give the address of the page alone")
+    return url
+
+
 Name: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$", max_length=120)]
 ShortText: TypeAlias = Annotated[str, Field(min_length=1, max_length=200)]
 LongText: TypeAlias = Annotated[str, Field(min_length=1, max_length=2000)]
 Link: TypeAlias = Annotated[str, Field(pattern="^https?://", max_length=LINK_LENGTH), AfterValidator(_linkable)]
+ReportLink: TypeAlias = Annotated[Link, AfterValidator(_without_fragment)]
 Date: TypeAlias = Annotated[str, Field(pattern=r"^20[0-9]{2}-[01][0-9]-[0-3][0-9]$")]
 Sha256: TypeAlias = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
@@ -52,6 +60,8 @@ Ends: TypeAlias = Annotated[list[Annotated[float, Field(ge=0, le=MAX_BUDGET)]], 
 Json: TypeAlias = Annotated[dict[str, Any], AfterValidator(check_bounded)]
 SelectionRule: TypeAlias = Literal["final", "self", "best"]
 Threshold: TypeAlias = Literal["0.80", "0.85", "0.90"]
+StepKind: TypeAlias = Literal[tuple(STEPS)]  # type: ignore[valid-type]
+StepCounts: TypeAlias = Annotated[list[Annotated[int, Field(ge=0, le=MAX_SAMPLES)]], Field(max_length=MAX_BUDGET)]
 Column = Field(max_length=MAX_SAMPLES)
 
 
@@ -155,7 +165,12 @@ class NoTarget(Exact):
 
 
 class Scores(Exact):
-    """What the leaderboard takes of scores.json (`hlmat-scores/1`)."""
+    """What the leaderboard takes of scores.json (`hlmat-scores/1`).
+
+    Attributes:
+        steps: per kind of step (see `hlmat_bench.scores.outcomes.STEPS`) how many there were at click 1, 2, ... of the
+            budget; entries of earlier versions have none.
+    """
 
     n: Annotated[int, Field(ge=1, le=MAX_SAMPLES)]
     n_images: Annotated[int, Field(ge=1, le=MAX_SAMPLES)]
@@ -171,6 +186,7 @@ class Scores(Exact):
     failures: Failures = Failures()
     no_target: NoTarget | None = Field(None, exclude_if=lambda found: found is None)
     further: Annotated[dict[Name, Further], Field(max_length=50)] = Field({}, exclude_if=lambda found: not found)
+    steps: dict[StepKind, StepCounts] | None = Field(None, exclude_if=lambda found: found is None)
 
 
 class TaskFacts(Exact):
@@ -281,6 +297,8 @@ class BoardEntry(Exact):
         training_data: what the model was trained on, in the submitter's words; whether the task's images are in it.
         weights: whether the model's weights can be had.
         links: to a paper, code, the run's folder.
+        trained_on_task: whether images of the task's data set were in the training data; None: not declared.
+        report: the published report of the run, whose samples the entry's page links to; None: not published.
         episodes_sha256: over all episodes, times left out; see `hlmat_bench.reports.leaderboard.digests`.
     """
 
@@ -296,6 +314,8 @@ class BoardEntry(Exact):
     scores: Scores
     episodes_sha256: Sha256
     samples: Samples
+    trained_on_task: bool | None = Field(None, exclude_if=lambda found: found is None)
+    report: ReportLink | None = Field(None, exclude_if=lambda found: found is None)
 
     @property
     def answer(self) -> Selection:

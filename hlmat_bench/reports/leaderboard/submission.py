@@ -26,6 +26,7 @@ from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.scores import first_success, ratio
 from hlmat_bench.scores.episode_scores import Areas
 from hlmat_bench.scores.episodes import SHOWN_THRESHOLDS, EpisodeScores, score_episode
+from hlmat_bench.scores.outcomes import STEPS
 from hlmat_bench.scores.scoring import score_samples
 
 
@@ -39,6 +40,8 @@ class Declaration:
         open_weights: whether the model's weights can be had.
         title: the model, as the table shows it; empty: its name in the manifest.
         links: addresses to show.
+        trained_on_task: whether images of the task's data set were in the training data; None: not declared.
+        report: address of the run's published report; empty: none.
         date: the day, ISO 8601; empty: today.
     """
 
@@ -47,6 +50,8 @@ class Declaration:
     open_weights: bool
     title: str = ""
     links: Sequence[str] = ()
+    report: str = ""
+    trained_on_task: bool | None = None
     date: str = ""
 
 
@@ -79,6 +84,8 @@ def make_entry(run: Run, declared: Declaration, name: str = "") -> BoardEntry:
         "training_data": declared.training_data,
         "weights": "open" if declared.open_weights else "closed",
         "links": list(declared.links),
+        "report": declared.report or None,
+        "trained_on_task": declared.trained_on_task,
         "manifest": manifest.model_dump(),
         "scores": scores.model_dump(),
         "episodes_sha256": tally.digest.hex(),
@@ -149,6 +156,16 @@ def row(episode: Episode, rule: SelectionRule, areas: Sequence[Areas], target: i
     }
 
 
+def step_counts(samples: Iterable[EpisodeScores], budget: int) -> dict[str, list[int]]:
+    """Return how many steps of each kind there were at click 1, 2, ... of the budget."""
+    counts = {kind: [0] * budget for kind in STEPS}
+    for sample in samples:
+        for place, kind in enumerate(sample.kinds[:budget]):
+            if kind is not None:
+                counts[kind][place] += 1
+    return counts
+
+
 def scores_of(samples: Iterable[EpisodeScores], manifest: Manifest) -> Scores:
     """Return the scores of a run's episodes, of which the entry takes the fields it knows.
 
@@ -156,10 +173,12 @@ def scores_of(samples: Iterable[EpisodeScores], manifest: Manifest) -> Scores:
         UsageError: when there is no episode, or a number is beyond what an entry holds.
     """
     protocol = manifest.protocol
-    scores = score_samples(list(samples), budget=protocol["budget"], track=protocol["track"])
+    measured = list(samples)
+    scores = score_samples(measured, budget=protocol["budget"], track=protocol["track"])
     if not scores["n"]:
         raise UsageError("The run has no episodes; play it to its end.")
     scores["noc"] = {key: found for key, found in scores["noc"].items() if key in get_args(Threshold)}
+    scores["steps"] = step_counts(measured, protocol["budget"])
     return checked(Scores, scores, "The scores", extra="ignore")
 
 

@@ -15,15 +15,10 @@ from hlmat_bench.reports.leaderboard.entry import BoardEntry
 from hlmat_bench.reports.leaderboard.published import BoardTable
 from hlmat_bench.reports.leaderboard.ranking import Ranking, Row
 from hlmat_bench.reports.leaderboard.repository import Withdrawal
+from hlmat_bench.reports.leaderboard.rows import SYMBOLS, scores_of
 from hlmat_bench.reports.leaderboard.verify.findings import LEVELS
-from hlmat_bench.reports.pages import plots
-from hlmat_bench.scores.registry import Score, ScoreValue, columns
-
-MOST_CURVES = 5
-"""How many curves a plot can show that a reader tells apart."""
-
-SYMBOLS = {"schema": "○", "recomputed": "◔", "replayed": "◑", "rerun": "●"}
-"""How full the circle of each level is."""
+from hlmat_bench.reports.pages import bibtex
+from hlmat_bench.scores.registry import Score, ScoreValue
 
 _TITLES = {
     "res": "RES: referring expressions",
@@ -38,6 +33,17 @@ _TITLES = {
     "refine": "Refinement of given masks",
     "synth": "Synthetic scenes",
 }
+
+
+INVALID = {
+    "parse": "not readable",
+    "out_of_bounds": "outside the image",
+    "refusal": "refused",
+    "empty": "empty",
+    "repeat": "repeated",
+    "api": "without a reply",
+}
+"""What a page calls the reasons of replies that are no action."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +63,7 @@ class TaskGroup:
     @property
     def title(self) -> str:
         """Return its heading."""
-        return _TITLES.get(self.name, self.name)
+        return group_title(self.name)
 
     @property
     def page(self) -> str:
@@ -71,29 +77,9 @@ class TaskGroup:
 
     @property
     def columns(self) -> list[Score]:
-        """Return the scores that its tables show."""
-        kinds = dict.fromkeys(ranking.task.kind for ranking in self.rankings)
-        found = [dict(row.entry.scores) for ranking in self.rankings for row in ranking.rows]
-        return list(dict.fromkeys(score for kind in kinds for score in columns("leaderboard", kind, found)))
-
-    def choices(self) -> dict[str, list[str]]:
-        """Return what there is to filter by: per property its values."""
-        values: dict[str, set[str]] = {
-            "task": {ranking.task.name for ranking in self.rankings},
-            "segmenter": {ranking.segmenter for ranking in self.rankings},
-            "track": {ranking.track for ranking in self.rankings},
-            "weights": {row.entry.weights for ranking in self.rankings for row in ranking.rows},
-        }
-        budgets = [str(budget) for budget in sorted({ranking.budget for ranking in self.rankings})]
-        return {**{name: sorted(found) for name, found in values.items()}, "budget": budgets}
-
-    def lookalikes(self) -> set[str]:
-        """Return the keys of rankings that differ from another one in nothing that their heading says."""
-        seen: dict[tuple[str, str, str, int, str], list[str]] = {}
-        for ranking in self.rankings:
-            heading = (ranking.task.name, ranking.segmenter, ranking.track, ranking.budget, ranking.start)
-            seen.setdefault(heading, []).append(ranking.key)
-        return {key for keys in seen.values() if len(keys) > 1 for key in keys}
+        """Return the scores that its downloads hold."""
+        found = [score for each in self.rankings for score in scores_of(each.rows, each.task.kind)]
+        return list(dict.fromkeys(found))
 
 
 def groups(
@@ -180,31 +166,6 @@ def flat(ranking: Ranking, row: Row, shown: Sequence[Score]) -> dict[str, Any]:
     }
 
 
-def curves(group: TaskGroup) -> plots.Plot | None:
-    """Plot the mIoU of every row after each click; all but the first are spare lines, for a script to show."""
-    rows = [(ranking, row) for ranking in group.rankings for row in ranking.rows]
-    if not rows:
-        return None
-    series = []
-    for number, (ranking, row) in enumerate(rows):
-        values = [point.miou for point in row.entry.scores.curve]
-        kind = f"s{number}" if number < MOST_CURVES else "spare"
-        series.append(plots.Series(_curve_name(ranking, row), values, kind, key=row.entry.id))
-    return plots.lines(series, title=f"mIoU after each click, {group.title}", x="clicks", y="mIoU")
-
-
-def entry_curve(ranking: Ranking, row: Row) -> plots.Plot:
-    """Plot an entry's mIoU after each click, with the references of its ranking."""
-    own = row.entry.scores.curve
-    low, high = zip(*(point.miou_ci for point in own), strict=True)
-    series = [plots.Series(clean(row.entry.title), [point.miou for point in own], "s0", low, high)]
-    for other in ranking.rows:
-        if other is not row and other.reference in ("ceiling", "floor"):
-            values = [point.miou for point in other.entry.scores.curve]
-            series.append(plots.Series(clean(other.entry.title, 40), values, other.reference))
-    return plots.lines(series, title="mIoU after each click", x="clicks", y="mIoU")
-
-
 def command(entry: BoardEntry) -> str:
     """Return the command line that made the run, as a shell takes it."""
     return shlex.join(clean(word, 2000) for word in entry.manifest.argv)
@@ -223,12 +184,22 @@ def task_title(name: str) -> str:
         return name
 
 
+def group_title(name: str) -> str:
+    """Return the heading of a task group."""
+    return _TITLES.get(name, name)
+
+
+def task_bibtex(name: str) -> str:
+    """Return the BibTeX of a task's data after an empty line; empty where it is not installed here or has none."""
+    try:
+        task = load_task(name)
+    except UsageError:
+        return ""
+    found = bibtex.data(name, task.citation, task.homepage)
+    return f"\n{found}" if found else ""
+
+
 def levels() -> Iterator[tuple[str, str, str]]:
     """Yield name, symbol and meaning of every level."""
     for level, meaning in LEVELS.items():
         yield level, SYMBOLS[level], meaning
-
-
-def _curve_name(ranking: Ranking, row: Row) -> str:
-    fixed = f"{ranking.task.name}, {ranking.segmenter}, {ranking.track}, {ranking.budget} clicks"
-    return f"{clean(row.entry.title, 60)}: {fixed}"

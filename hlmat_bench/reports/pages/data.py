@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import Iterable, Sequence
 from typing import Any
 
-from hlmat_bench.core.text import neutral
+from hlmat_bench.core.tables import csv_text as csv_text
 
 
 def json_text(value: Any, *, indent: int | None = None) -> str:
@@ -27,17 +24,3 @@ def script(key: str, text: str) -> str:
     A page that is opened from a file cannot fetch data or import modules, but it can load such scripts.
     """
     return f"HL.put({json.dumps(key)}, {json.dumps(text)});\n"
-
-
-def csv_text(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Return the text of a CSV file.
-
-    Texts are made harmless for spreadsheets (see `core.text.neutral`), numbers keep their exact value, and None becomes
-    an empty cell.
-    """
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\r\n")  # with this, the writer quotes cells that contain \r or \n
-    writer.writerow(headers)
-    for row in rows:
-        writer.writerow([neutral(cell) if isinstance(cell, str) else cell for cell in row])
-    return file.getvalue()

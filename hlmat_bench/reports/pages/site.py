@@ -10,8 +10,10 @@ from types import TracebackType
 from hlmat_bench.core.content import folder
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.text import valid
+from hlmat_bench.reports.pages.plots.style import css
 
 SUMS = "SHA256SUMS"
+SHARED = ("base.css", "theme.js", "hl.js", "frame.js", "mark.svg")
 
 
 class Site:
@@ -80,11 +82,16 @@ class Site:
         self._sums[name] = hashlib.sha256(content).hexdigest()
 
     def assets(self, *names: str) -> None:
-        """Copy the named files, by default all, from ``assets/`` of the content folders `reports` and `leaderboard`."""
+        """Write the style sheet of colours and plots, and copy the named files, by default all, from ``assets/``.
+
+        They come from the content folders `reports` and `leaderboard`. What the frame of every page needs (`SHARED`) is
+        always among them.
+        """
         for content in ("reports", "leaderboard"):
             for path in sorted((folder(content) / "assets").glob("*")):
-                if not names or path.name in names:
+                if not names or path.name in (*names, *SHARED):
                     self.write(f"assets/{path.name}", path.read_bytes())
+        self.write("assets/colours.css", css())
 
     def _replaceable(self) -> bool:
         return self.out.is_dir() and ((self.out / SUMS).is_file() or not any(self.out.iterdir()))

@@ -10,6 +10,11 @@ from markupsafe import Markup
 
 from hlmat_bench.core.content import folder
 from hlmat_bench.core.text import clean, safe_link
+from hlmat_bench.reports.pages import bibtex
+from hlmat_bench.reports.pages.frame import defined_in, term_id, version
+from hlmat_bench.reports.pages.plots import svg
+from hlmat_bench.reports.pages.plots.figure import Figure
+from hlmat_bench.reports.pages.plots.layout import has_areas
 
 #: The content security policy of pages: only files of the page's own folder, no other addresses, no inline code.
 POLICY = (
@@ -21,7 +26,8 @@ POLICY = (
 def environment() -> Environment:
     """Return the Jinja2 environment with the ``templates/`` of both folders, those of `reports` first.
 
-    Its filters are the functions below and ``clean``; the global ``policy`` is the content security policy.
+    Its filters are the functions below, ``clean``, and what the frame and the macros of all pages use; the global
+    ``policy`` is the content security policy.
     """
     folders = [folder(name) / "templates" for name in ("reports", "leaderboard")]
     made = Environment(
@@ -32,8 +38,9 @@ def environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    made.globals["policy"] = POLICY
+    made.globals |= {"policy": POLICY, "version": version(), "cite_benchmark": bibtex.benchmark}
     made.filters |= {"number": number, "interval": interval, "percent": percent, "clean": clean, "link": link}
+    made.filters |= {"drawing": svg.inline, "swatches": swatches, "term_id": term_id, "defined_in": defined_in}
     return made
 
 
@@ -59,6 +66,12 @@ def interval(ends: Sequence[float] | None, digits: int = 3) -> str:
 def percent(share: float | None, digits: int = 1) -> str:
     """Write a share in [0, 1] as ``71.2 %``; None as a dash."""
     return "–" if share is None else f"{number(100 * share, digits)} %"
+
+
+def swatches(figure: Figure) -> list[tuple[Markup, str]]:
+    """Return the legend of a figure for a page: a sample and a name of each thing."""
+    areas = has_areas(figure)
+    return [(svg.legend_swatch(hue, area=areas), name) for hue, name in figure.legend]
 
 
 def link(text: str, url: str | None) -> Markup | str:

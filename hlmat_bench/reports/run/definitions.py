@@ -2,29 +2,7 @@
 
 from __future__ import annotations
 
-from hlmat_bench.scores.registry import STANDARD
-
-DEFINITIONS = {
-    "IoU": "Intersection over union of a mask and the ground truth, in pixels; 1 where both are empty.",
-    **{STANDARD[key].title: STANDARD[key].definition for key in ("miou", "ciou", "biou")},
-    "NoC@q": STANDARD["noc@85"].definition,
-    "AUC": STANDARD["auc"].definition,
-    "final, self, best": (
-        "Which mask of an episode is scored: the last one; the one that the model itself predicts to be best; the one "
-        "that is best by the ground truth, an upper bound that is never ranked."
-    ),
-    "Hit rate": "Of all valid clicks: positive ones on a missed part of the object and negative ones on excess.",
-    "Regret": "The gain of the oracle's click at the same state minus the gain of the model's click.",
-    "Ceilings and floors": (
-        "Reference policies with the same segmenter on the same samples. The oracle clicks the middle of the largest "
-        "error, and gt-box draws the ground truth's box: ceilings, not human performance. Random and centre clicks and "
-        "the empty mask are floors."
-    ),
-    "Interval": (
-        "95 %, percentile bootstrap with 2,000 draws of whole images, seeded. Of a difference it is paired: both runs "
-        "are scored on the same draws."
-    ),
-}
+from hlmat_bench.reports.pages.definitions import DEFINITIONS as DEFINITIONS
 
 CLICKS = {
     "total": "Clicks spent, invalid replies included",
@@ -44,4 +22,8 @@ WORTH = {
     "regret": "regret",
 }
 
-RULES = {"final": "final: the last mask", "self": "self: the model's choice", "best": "best: an upper bound"}
+RULES = {
+    "final": "last mask",
+    "self": "mask with the highest predicted IoU",
+    "best": "best mask, chosen with the ground truth (upper bound)",
+}

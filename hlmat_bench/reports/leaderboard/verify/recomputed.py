@@ -35,7 +35,8 @@ def check(entry: BoardEntry, run: Run) -> Iterator[Mismatch]:
             # An entry does not have the scores that came after it was made.
             kept = {key: value for key, value in scores.further.items() if key in entry.scores.further}
             no_target = scores.no_target if entry.scores.no_target else None
-            again = scores.model_copy(update={"further": kept, "no_target": no_target})
+            steps = scores.steps if entry.scores.steps else None
+            again = scores.model_copy(update={"further": kept, "no_target": no_target, "steps": steps})
             found += differences(entry.scores.model_dump(), again.model_dump(), "scores")
     except UsageError as error:
         found = [Mismatch("run", str(error))]
@@ -84,8 +85,10 @@ def _episode(expected: Mapping[str, Any], episode: Episode, rules: Rules, answer
 def _marks(sample: str, said: str, found: str) -> Iterator[Mismatch]:
     """Yield the parts of an episode that differ from those that were entered."""
     for number in range(0, max(len(said), len(found)), MARK):
-        if said[number : number + MARK] != found[number : number + MARK]:
-            yield Mismatch(at(sample, number // MARK, "digest"), "is another one in the entry than in the run")
+        entered, recorded = said[number : number + MARK], found[number : number + MARK]
+        if entered != recorded:
+            problem = f"differs (entry {entered[:8] or 'none'}, run {recorded[:8] or 'none'})"
+            yield Mismatch(at(sample, number // MARK, "digest"), problem)
 
 
 def _rows(samples: Samples) -> Iterator[dict[str, Any]]:

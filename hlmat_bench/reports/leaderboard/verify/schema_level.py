@@ -27,6 +27,7 @@ def check(entry: BoardEntry) -> Iterator[Mismatch]:
     last = scores.selection["final"].miou if "final" in scores.selection else None
     yield from differences(scores.curve[-1].miou, last, "scores.curve.miou")
     yield from _no_target(entry)
+    yield from _steps(entry)
     yield from differences(_said(entry), _from_samples(entry), "scores")
     yield from differences(scores.failures.share, scores.failures.episodes / scores.n, "scores.failures.share")
     if scores.failures.share > MOST_FAILED:
@@ -34,6 +35,16 @@ def check(entry: BoardEntry) -> Iterator[Mismatch]:
     for sample, marks in zip(entry.samples.id, entry.samples.marks, strict=True):
         if len(marks) > MARK * (scores.budget + 1):
             yield Mismatch(f"samples.marks of {sample}", f"has more steps than the budget of {scores.budget}")
+
+
+def _steps(entry: BoardEntry) -> Iterator[Mismatch]:
+    """Yield where the counts of steps are not one for each click, or more than there are samples."""
+    steps = entry.scores.steps or {}
+    lengths = {kind: len(counts) for kind, counts in steps.items()}
+    yield from differences(lengths, dict.fromkeys(steps, entry.scores.budget), "scores.steps")
+    for place, counts in enumerate(zip(*steps.values(), strict=False)):
+        if sum(counts) > entry.scores.n:
+            yield Mismatch(f"scores.steps at click {place + 1}", f"counts {sum(counts)}, more than the samples")
 
 
 def _no_target(entry: BoardEntry) -> Iterator[Mismatch]:
