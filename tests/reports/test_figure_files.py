@@ -40,8 +40,8 @@ def test_svg_and_pdf_look_the_same(browser: Browser, tmp_path: Path) -> None:
     for n, figure in enumerate(figures()):
         path = tmp_path / f"{n}.svg"
         path.write_text(svg.file(figure))
-        drawing = layout.layout(figure, figure.widths[0], legend=True)
-        page.set_viewport_size({"width": drawing.width, "height": drawing.height})
+        drawn = layout.layout(figure, figure.widths[0], legend=True)
+        page.set_viewport_size({"width": drawn.width, "height": drawn.height})
         page.goto(path.as_uri())
         first = _grey(page.screenshot())
         (tmp_path / f"{n}.pdf").write_bytes(pdf.file(figure))

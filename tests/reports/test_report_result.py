@@ -62,8 +62,9 @@ def _verdict(page: str) -> str:
 
 
 def _tiles(page: str) -> dict[str, tuple[str, str]]:
-    found = re.findall(r'<p class="label">(.*?)</p><p class="value">(.*?)</p><p class="range">(.*?)</p>', page)
-    return {label: (value, below) for label, value, below in found}
+    tile = r'<p class="label">(.*?)</p><p class="value">(.*?)</p><p class="range">(.*?)</p>'
+    found = re.findall(tile, page, re.DOTALL)
+    return {label.partition("<")[0].strip(): (value, below) for label, value, below in found}
 
 
 def test_the_sentence_says_where_a_run_lies_between_floor_and_oracle(few: str, tool: str, tmp_path: Path) -> None:
@@ -208,7 +209,7 @@ def test_an_error_map_paints_missing_blue_excess_orange_and_right_white() -> Non
         "size": [60, 60], "gt": encode(gt), "ignore": None, "initial": {"mask": None},
         "steps": [{"mask": encode(mask), "action": {"kind": "click", "x": 35, "y": 30, "positive": True}}],
     }  # fmt: skip
-    square = error_maps.around(gt | mask)
+    square = error_maps.around(gt, mask)
     drawn = np.asarray(Image.open(io.BytesIO(error_maps.draw(None, episode, 1, clicks=False))).convert("RGB"), int)
 
     def colour(x: int, y: int) -> np.ndarray:

@@ -10,8 +10,9 @@ import io
 from functools import cache
 from typing import TYPE_CHECKING
 
+from hlmat_bench.reports.pages.plots.drawing import Disc, Shape, Text
 from hlmat_bench.reports.pages.plots.figure import Figure
-from hlmat_bench.reports.pages.plots.layout import Disc, Shape, Text, layout
+from hlmat_bench.reports.pages.plots.layout import layout
 from hlmat_bench.reports.pages.plots.style import TEXT, look, text_width
 
 if TYPE_CHECKING:
