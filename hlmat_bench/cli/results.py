@@ -70,7 +70,7 @@ def report(
     task: options.MovedTask = None,
     ceilings: options.Ceilings = None,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Write the pages of a run that still plays again until it ends.")
+        bool, typer.Option("--watch", help="Renew the pages of a run while it plays, until it ends.")
     ] = False,
 ) -> None:
     """Write pages about a run, or compare several. They show curves, slices, and every step of every sample."""
@@ -120,7 +120,7 @@ def compare(
     task: options.MovedTask = None,
     ceilings: options.Ceilings = None,
 ) -> None:
-    """Compare runs on the same samples: which is better, by how much, with paired 95 % intervals."""
+    """Compare runs on the same samples. Says which is better and by how much, with paired 95 % intervals."""
     from hlmat_bench.cli.comparison import print_comparison
 
     if len(run) < 2:
