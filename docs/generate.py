@@ -26,7 +26,7 @@ Every command and its options. `hlmat-bench COMMAND --help` prints the same text
 keys of `--set`. What the exit codes of `run` mean: [the files of a run](files.md#exit-codes)."""
 SETTINGS = """\
 The keys of `--set key=value`, as `hlmat-bench settings` lists them. A value is read as YAML (`history=on`,
-`overlay.color=[255, 0, 0]`), and `key=@FILE` takes the text of a file. Options of a model or a segmenter are no
+`overlay.color=[255, 0, 0]`), and `key=@FILE` takes the text of a file. Options of a model or a segmenter are not
 settings: they follow its name, `--model NAME,option=value`.
 
 ## Settings of the protocol
@@ -132,7 +132,8 @@ def _default(parameter: Any) -> str:
 
 
 def _first_sentence(command: Any) -> str:
-    return " ".join(inspect.cleandoc(command.help).partition("\n\n")[0].split())
+    paragraph = " ".join(inspect.cleandoc(command.help).partition("\n\n")[0].split())
+    return f"{paragraph.partition('. ')[0].removesuffix('.')}."
 
 
 def _anchor(title: str) -> str:

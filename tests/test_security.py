@@ -52,7 +52,7 @@ def test_every_claim_names_tests_that_are_there() -> None:
 def test_yaml_makes_no_objects(text: str, tmp_path: Path) -> None:
     marker = tmp_path / "it-ran"
     (tmp_path / "a.yaml").write_text(text.replace("MARKER", str(marker)))
-    with pytest.raises(UsageError, match="no readable YAML"):
+    with pytest.raises(UsageError, match="not readable YAML"):
         files.read(tmp_path / "a.yaml", "file")
     assert not marker.exists()
 

@@ -281,7 +281,7 @@ def _words(run: str | None) -> list[str]:
     try:
         words = shlex.split(str(run))
     except ValueError as error:
-        raise UsageError(f"run={run} is no command line: {error}.") from error
+        raise UsageError(f"run={run} is not a command line: {error}.") from error
     if not words:
         raise UsageError(f"run= is empty; name the program that serves the model: for example {_EXAMPLE}.")
     if Path(words[0]).name == "conda" and words[1:2] == ["run"]:

@@ -115,7 +115,7 @@ class HfModel:
                 "hf,pretrained=Qwen/Qwen2-VL-7B-Instruct,points=xy1000."
             )
         if batch_size < 1:
-            raise UsageError(f"batch_size={batch_size} is no number of replies; take 1 or more.")
+            raise UsageError(f"batch_size={batch_size} is not a number of replies; take 1 or more.")
         local.require(*_PACKAGES, *(["peft"] if peft else []))
         self.points = points if isinstance(points, PointFormat) else PointFormat.named(points)
         self.name = name or "+".join(Path(part).name for part in (pretrained, peft) if part)

@@ -212,12 +212,12 @@ def _check_options(feedback: object, cache_mb: object, embedding_cache: object, 
     if not isinstance(feedback, bool):
         raise UsageError(f"feedback={feedback} is neither true nor false.")
     if not isinstance(cache_mb, int) or isinstance(cache_mb, bool) or cache_mb < 0:
-        raise UsageError(f"cache_mb={cache_mb} is no number of megabytes; 0 keeps no image features.")
+        raise UsageError(f"cache_mb={cache_mb} is not a number of megabytes; 0 keeps no image features.")
     if embedding_cache is not None and not isinstance(embedding_cache, str):
-        raise UsageError(f"embedding_cache={embedding_cache} is no folder.")
+        raise UsageError(f"embedding_cache={embedding_cache} is not a folder.")
     size = embedding_cache_gb
     if not isinstance(size, (int, float)) or isinstance(size, bool) or not 0 < size < float("inf"):
-        raise UsageError(f"embedding_cache_gb={size} is no number of gigabytes above 0.")
+        raise UsageError(f"embedding_cache_gb={size} is not a number of gigabytes above 0.")
     if embedding_cache is not None:
         local.require("safetensors")
 

@@ -41,7 +41,7 @@ class ServedSegmenter:
 
     def __init__(self, *, url: str = "http://127.0.0.1:8765", patience: float = 600.0) -> None:
         if not isinstance(patience, int | float) or not patience > 0:
-            raise UsageError(f"patience={patience} is no number of seconds; the default is 600.")
+            raise UsageError(f"patience={patience} is not a number of seconds; the default is 600.")
         self._server = _Server(str(url), patience)
         self._description = self._server.describe()
         self.name: str = self._description["name"]
@@ -181,7 +181,7 @@ class _Server:
                 trust_env=False,  # no proxy stands between a run and its segmenter
             )
         except httpx2.InvalidURL as error:
-            raise UsageError(f"url={url} is no URL ({error}); it looks like http://127.0.0.1:8765.") from error
+            raise UsageError(f"url={url} is not a URL ({error}); it looks like http://127.0.0.1:8765.") from error
         weakref.finalize(self, self._client.close)
 
     def describe(self) -> dict[str, Any]:
@@ -239,7 +239,7 @@ class _Server:
             return answer
         refusal = answer.get("error") if isinstance(answer, dict) else None
         if not isinstance(refusal, dict):
-            raise UsageError(f"What answers at {self.url} (status {response.status_code}) is no segmenter server.")
+            raise UsageError(f"What answers at {self.url} (status {response.status_code}) is not a segmenter server.")
         if response.status_code == 503:
             after = waiting_times.retry_after(response.headers)
             raise TryAgain(str(refusal.get("message")), after=after, too_many=True)

@@ -177,13 +177,13 @@ class SimpleClickSession:
 
 def _check_options(input_size: object, flip: object, threshold: object, click_limit: object) -> None:
     if not isinstance(input_size, int) or input_size <= 0 or input_size % simpleclick_weights.WINDOW:
-        raise UsageError(f"input_size={input_size} is no multiple of {simpleclick_weights.WINDOW}; take 448 or 672.")
+        raise UsageError(f"input_size={input_size} is not a multiple of {simpleclick_weights.WINDOW}; take 448 or 672.")
     if not isinstance(flip, bool):
         raise UsageError(f"flip={flip} is neither true nor false.")
     if not isinstance(threshold, float) or not 0 < threshold < 1:
-        raise UsageError(f"threshold={threshold} is no probability between 0 and 1; the original takes 0.49.")
+        raise UsageError(f"threshold={threshold} is not a probability between 0 and 1; the original takes 0.49.")
     if click_limit is not None and (not isinstance(click_limit, int) or click_limit < 1):
-        raise UsageError(f"click_limit={click_limit} is no number of clicks; leave it out to show all of them.")
+        raise UsageError(f"click_limit={click_limit} is not a number of clicks; leave it out to show all of them.")
 
 
 SEGMENTERS = {name: functools.partial(SimpleClick, name) for name in ("simpleclick", *simpleclick_weights.OFFICIAL)}

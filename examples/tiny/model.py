@@ -32,9 +32,10 @@ SIDE, PATCH, WIDTH, STEP = 128, 16, 128, 10
 SPECIAL = ("<pad>", "<s>", "</s>", "<unk>", "<image>", "<answer>")
 ANSWER = ("Current IOU: ", ", Positive point: (", ", Negative point: (", ", Finish")
 _WORDS = (
-    "the of two smaller larger smallest largest leftmost rightmost topmost lowest second from left right to above below "
-    "closest"
+    "the of two smaller larger smallest largest leftmost rightmost topmost lowest second from left right to above "
+    "below closest"
 )
+_MARKERS = "centre small circle square triangle star"  # What `hlmat-bench probe` asks for.
 # Between its blanks a prompt has words; an answer has the pieces above, and numbers with what follows them.
 _PIECES = Regex(r"Current IOU: |, (?:Positive|Negative) point: \(|, Finish|\d+(?:, (?=\d)|\))?|<[a-z/]+>|[^\s,\d]+")
 _DIGITS = Regex(r"Current IOU: |, (?:Positive|Negative) point: \(|, Finish|\d|, (?=\d)|\)|<[a-z/]+>|[^\s,\d]+")
@@ -48,9 +49,9 @@ CHAT_TEMPLATE = (
 
 
 def words() -> list[str]:
-    """Return all words of the expressions of `synth_easy`."""
+    """Return all words of the expressions of `synth_easy` and of `hlmat-bench probe`."""
     names = [name for kind in SOLID_KINDS for name in (kind.noun, kind.plural)]
-    return list(dict.fromkeys([*_WORDS.split(), *PLAIN.colours, *names]))
+    return list(dict.fromkeys([*_WORDS.split(), *_MARKERS.split(), *PLAIN.colours, *names]))
 
 
 def numbers() -> list[str]:

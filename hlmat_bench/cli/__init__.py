@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
-from typing import Annotated
+from collections.abc import Callable
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import typer
+from typer.core import TyperGroup
+from typer.models import OptionInfo
 
 from hlmat_bench.cli import (
     checks,
@@ -27,15 +33,57 @@ from hlmat_bench.cli import (
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.runs import stopping
 
+#: What is expected of the value of an option, instead of the words of the library that reads it.
+_EXPECTED = (
+    (r"Input should be a valid integer.*", "it should be a whole number"),
+    (r"Input should be a valid number.*", "it should be a number"),
+    (r"Input should be greater than or equal to (\S+)", r"it should be at least \1"),
+    (r"Input should be less than or equal to (\S+)", r"it should be at most \1"),
+    (r"Input should be", "it should be"),
+)
+
+
+class _Commands(TyperGroup):
+    """The commands, whose errors about values are plain sentences."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was named."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            for pattern, words in _EXPECTED:
+                error.message = re.sub(pattern, words, error.message)
+            raise
+
+
 app = typer.Typer(
     name="hlmat-bench",
-    help="Measures whether a multimodal LLM understands pixels, by letting it annotate objects with clicks.",
+    cls=_Commands,
+    help="Measure whether a multimodal LLM understands pixels, by letting it annotate objects with clicks.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 lmms_app = typer.Typer(help="Use the tasks of hlmat-bench in lmms-eval.", no_args_is_help=True)
+#: What the help calls the values of options, instead of their types in Python.
+_VALUES: dict[Any, str] = {str: "TEXT", int: "N", float: "NUMBER", Path: "PATH"}
+
+
+def _name_values(command: Callable[..., object]) -> None:
+    """Give the options of a command names for their values that a user understands."""
+    for hint in get_type_hints(command, include_extras=True).values():
+        for info in getattr(hint, "__metadata__", ()):
+            if isinstance(info, OptionInfo) and info.metavar is None:
+                info.metavar = _VALUES.get(_kind(get_args(hint)[0]))
+
+
+def _kind(annotation: Any) -> Any:
+    """Return the type of a single value: `str` for ``list[str] | None``."""
+    if get_origin(annotation) in (Union, UnionType, list):
+        return _kind(get_args(annotation)[0])
+    return annotation
+
 
 for command in (
     run.run,
@@ -65,6 +113,10 @@ app.add_typer(data.app, name="data")
 app.add_typer(leaderboard.app, name="leaderboard")
 app.add_typer(lmms_app, name="lmms")
 app.add_typer(trajectories.app, name="trajectories")
+for group in (app, data.app, leaderboard.app, lmms_app, trajectories.app):
+    for registered in group.registered_commands:
+        if registered.callback is not None:
+            _name_values(registered.callback)
 
 
 def main() -> None:

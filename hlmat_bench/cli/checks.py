@@ -9,19 +9,26 @@ import typer
 
 from hlmat_bench.cli import options
 from hlmat_bench.cli.settings import settings as settings_of
+from hlmat_bench.core.errors import UsageError
 
 
 def check(
     plugin: Annotated[str, typer.Argument(help="A file, or a name with options, as --model and --segmenter take it.")],
     catalog: options.CatalogFile = None,
 ) -> None:
-    """Check a model or a segmenter against the public contract of plug-ins; exit code 1 if it breaks a rule."""
+    """Check that a plug-in follows the interface. It is a model or a segmenter; exit code 1 if it breaks a rule."""
     from hlmat_bench.cli import console
     from hlmat_bench.models.catalog import Catalog
     from hlmat_bench.protocol.plugins import kind_of, make
+    from hlmat_bench.protocol.reference import REFERENCES
     from hlmat_bench.testing import contract
 
     choice = Catalog.load(catalog).choose(plugin)
+    if choice.plugin in REFERENCES:
+        raise UsageError(
+            f"{choice.plugin} is a reference policy and part of hlmat-bench, so there is no plug-in to check; name a "
+            "model, a segmenter or a file, such as ./my_model.py."
+        )
     kind = kind_of(choice.plugin)
     findings = contract.check(kind, choice.make() if kind == "model" else make(kind, plugin))
     for finding in findings:
@@ -38,13 +45,15 @@ def probe(
     model: Annotated[str, typer.Option(help="Name[,key=value...] or ./file.py.")],
     samples: Annotated[int, typer.Option(help="Markers to ask for; four are on one image.")] = 32,
     seed: options.Seed = 0,
-    out: Annotated[Path | None, typer.Option(help="Folder for images, picture and replies.")] = None,
-    concurrency: Annotated[int | None, typer.Option(min=1, help="Requests in flight at the same time.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the images, the picture of the result, and the replies.")
+    ] = None,
+    concurrency: Annotated[int | None, typer.Option(min=1, help="Requests sent in parallel.")] = None,
     batch_size: options.BatchSize = None,
     catalog: options.CatalogFile = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="A setting, key=value: points=yx1000, ...")] = None,
 ) -> None:
-    """Check a model's point format by asking it for markers at known positions; exit code 1 if the format is wrong."""
+    """Check a model's point format. Asks it for markers at known places; exit code 1 if the format is wrong."""
     from hlmat_bench.cli import console
     from hlmat_bench.core.text import redact
     from hlmat_bench.runs.probe import probe as probe_one

@@ -14,7 +14,7 @@ app = typer.Typer(help="Find and check the data sets of tasks.", no_args_is_help
 
 @app.command("list")
 def list_data(data_root: options.DataRoot = None) -> None:
-    """List which tasks have their data on this machine, in which layout, and whether they are complete."""
+    """List the tasks whose data are here. Tells the layout of the data, and whether they are complete."""
     from hlmat_bench.cli import console
     from hlmat_bench.data.inventory import holding
     from hlmat_bench.data.layouts.copies import copies_here
@@ -34,7 +34,7 @@ def list_data(data_root: options.DataRoot = None) -> None:
         console.say("\nKnown data sets of the Hugging Face hub, which are tasks by their own names:\n")
         console.table(("task", "what it is"), [(copy.spec, copy.about) for copy in copies])
     if absent:
-        console.say(f"\nNot here: {', '.join(absent)}. `hlmat-bench data where TASK` says what is missing.")
+        console.explain(f"\nNot here: {', '.join(absent)}. `hlmat-bench data where TASK` says what is missing.")
 
 
 @app.command()
@@ -43,7 +43,7 @@ def where(
     data_root: options.DataRoot = None,
     set_: options.Settings = None,
 ) -> None:
-    """Show where the data of a task lie and in which layout; exit code 2 if something is missing."""
+    """Show where the data of a task are, and their layout. Exit code 2 if something is missing."""
     from hlmat_bench.cli import console
     from hlmat_bench.data.inventory import parts
     from hlmat_bench.data.tasks import load_task
@@ -66,7 +66,7 @@ def check(
     seed: options.Seed = 0,
     set_: options.Settings = None,
 ) -> None:
-    """Count a task's images, refs and expressions, and check every file; exit code 1 if something is wrong."""
+    """Count the samples of a task and check every file. Exit code 1 if something is wrong."""
     from hlmat_bench.cli import console
     from hlmat_bench.data.check import check as check_all
     from hlmat_bench.data.tasks import load_task
@@ -81,13 +81,13 @@ def check(
 @app.command()
 def overlap(
     task: Annotated[str, typer.Argument(help="A task's name or YAML file, or hf:OWNER/REPO,split=NAME.")],
-    other: Annotated[str, typer.Argument(help="Another.")],
+    other: Annotated[str, typer.Argument(help="Another task.")],
     data_root: options.DataRoot = None,
     names_only: Annotated[
-        bool, typer.Option("--names-only", help="Compare COCO's numbers and file names, and read no image.")
+        bool, typer.Option("--names-only", help="Compare only COCO's numbers and file names, without reading images.")
     ] = False,
 ) -> None:
-    """Show which images of a task another has, too: by COCO's number, name or pixels; exit code 1 if there are any."""
+    """Show which images two tasks share. Compares COCO's number, name and pixels; exit code 1 if they share any."""
     from hlmat_bench.cli import console
     from hlmat_bench.data.overlap import images_of, shared_images
     from hlmat_bench.data.tasks import load_task
@@ -95,7 +95,7 @@ def overlap(
     one, two = (load_task(name).source(data_root) for name in (task, other))
     with console.progress(f"comparing {task} with {other}") as progress:
         found = shared_images(one, two, pixels=not names_only, progress=progress)
-    console.say(f"{len(found):,} of {len(images_of(one)):,} images of {task} are in {other}, too.")
+    console.say(f"{len(found):,} of {len(images_of(one)):,} images of {task} are also in {other}.")
     if found:
         console.table((task, other, "found by"), [(each.one, each.other, each.why) for each in found])
         raise typer.Exit(1)

@@ -13,13 +13,19 @@ from hlmat_bench.cli import options
 
 
 def doctor(
-    task: Annotated[str | None, typer.Option(help="Also: can this task, or group of tasks, be played here?")] = None,
-    model: Annotated[str | None, typer.Option(help="Also: can this model, name[,key=value...], run here?")] = None,
-    segmenter: Annotated[str | None, typer.Option(help="Also: can this segmenter run here? It is loaded.")] = None,
+    task: Annotated[
+        str | None, typer.Option(help="Also check whether this task, or group of tasks, can be played here.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Also check whether this model, name[,key=value...], can run here.")
+    ] = None,
+    segmenter: Annotated[
+        str | None, typer.Option(help="Also check whether this segmenter can run here; it is loaded.")
+    ] = None,
     data_root: options.DataRoot = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Show what is on this machine and what is missing: packages, GPUs, data, weights, a server, disk, locks.
+    """Show what this machine has and what is missing. Looks at packages, GPUs, data, weights, a server, disk, locks.
 
     Exit code 1 if the named task, model or segmenter cannot run here.
     """

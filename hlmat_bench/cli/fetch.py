@@ -25,10 +25,10 @@ def fetch(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Begin without asking.")] = False,
     no_lock: options.NoLock = False,
 ) -> None:
-    """Download the data of tasks, after saying what, from where, how much and under which licence, and check it.
+    """Download the data of tasks and check them. First says what, from where, how much and under which licence.
 
-    The same command again continues where it stopped. Exit code 1: the check found something wrong, or the data of
-    one of several tasks can only be got by hand.
+    The same command continues where it stopped. Exit code 1: the check found something wrong, or the data of one of
+    several tasks can only be downloaded by hand.
     """
     from hlmat_bench.cli import console
 
@@ -123,4 +123,4 @@ def _megabytes(title: str) -> Iterator[Callable[[int, int], object]]:
     from hlmat_bench.cli import console
 
     with console.counting(title, "MB") as shown:
-        yield lambda done, total: shown.counts((done // _MEGABYTE, total // _MEGABYTE)) if total >= _MEGABYTE else None
+        yield lambda done, total: shown.counts(done // _MEGABYTE, total // _MEGABYTE) if total >= _MEGABYTE else None

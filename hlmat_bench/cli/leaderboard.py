@@ -10,7 +10,7 @@ import typer
 from hlmat_bench.cli import options
 from hlmat_bench.core.errors import UsageError
 
-app = typer.Typer(help="Write and verify entries of a leaderboard, and make its pages.", no_args_is_help=True)
+app = typer.Typer(help="Write and verify leaderboard entries, and build the site.", no_args_is_help=True)
 
 _TaskFile = Annotated[str, typer.Option("--task", help="The task's YAML file, if it is not a task of hlmat-bench.")]
 
@@ -40,7 +40,7 @@ def submit(
     name: Annotated[str, typer.Option(help="Id of the entry; default: from model, task, segmenter, budget.")] = "",
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path(),
 ) -> None:
-    """Write the entry of a run, ID.json; all scores in it are computed again from the run's masks."""
+    """Write the entry of a run, ID.json. All its scores are recomputed from the run's masks."""
     from hlmat_bench.cli import console
     from hlmat_bench.protocol import manifest
     from hlmat_bench.reports.leaderboard.entry import read_entry
@@ -66,16 +66,16 @@ def verify(
         Path | None, typer.Option(help="The run's folder: compute scores and digests from its masks.")
     ] = None,
     segmenter: Annotated[
-        str | None, typer.Option(help="Name[,key=value...]: predict the masks again from the recorded clicks.")
+        str | None, typer.Option(help="Name[,key=value...]: re-predict the masks from the recorded clicks.")
     ] = None,
-    rerun: Annotated[str | None, typer.Option(help="Name[,key=value...] of the model: ask it again.")] = None,
+    rerun: Annotated[str | None, typer.Option(help="Name[,key=value...] of the model: repeat its replies.")] = None,
     task: _TaskFile = "",
     data_root: options.DataRoot = None,
     record: Annotated[
         bool, typer.Option("--record", help="Write the level to verified/ID.json in the leaderboard's folder.")
     ] = False,
 ) -> None:
-    """Check entries, from their form up to the model's replies; exit code 1 if a check fails."""
+    """Check entries, from their form to the model's replies. Exit code 1 if a check fails."""
     import tempfile
 
     from hlmat_bench.cli import console
@@ -117,7 +117,7 @@ def withdraw(
     entry: Annotated[Path, typer.Argument(help="DIR/entries/ID.json")],
     reason: Annotated[str, typer.Option(help="The reason in one or two sentences; the site shows it.")],
 ) -> None:
-    """Withdraw an entry: its row stays with the reason, its numbers are removed."""
+    """Withdraw an entry. Its row stays, with the reason; its numbers are removed."""
     from hlmat_bench.cli import console
     from hlmat_bench.reports.leaderboard import repository
 
@@ -142,7 +142,7 @@ def build(
 
 @app.command()
 def init(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder.")]) -> None:
-    """Create a leaderboard for GitHub Pages or a static Space of Hugging Face."""
+    """Create the folder of a leaderboard. It is for GitHub Pages or a static Space of Hugging Face."""
     from hlmat_bench.cli import console
     from hlmat_bench.reports.leaderboard import setup
 

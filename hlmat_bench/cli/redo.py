@@ -1,4 +1,4 @@
-"""The command ``redo``: play some samples of a run again."""
+"""The command ``redo``: repeat chosen episodes of a run."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from hlmat_bench.runs.stopping import CALL_SECONDS, GRACE_SECONDS
 
 def redo(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
-    failed: Annotated[bool, typer.Option("--failed", help="The episodes that failed.")] = False,
-    sample: Annotated[list[str] | None, typer.Option(help="The episode of this sample; several are allowed.")] = None,
+    failed: Annotated[bool, typer.Option("--failed", help="Choose the episodes that failed.")] = False,
+    sample: Annotated[list[str] | None, typer.Option(help="Choose the episode of this sample; repeatable.")] = None,
     where: Annotated[
         list[str] | None,
-        typer.Option(help="The episodes with FIELD=VALUE: stop=error, iou<0.5, tags.kind=thin, error=*timed out*."),
+        typer.Option(
+            help="Choose the episodes with FIELD=VALUE: stop=error, iou<0.5, tags.kind=thin, error=*timed out*."
+        ),
     ] = None,
-    model: Annotated[str | None, typer.Option(help="The run's model, where it has moved or needs a key.")] = None,
-    segmenter: Annotated[str | None, typer.Option(help="The run's segmenter, where it has moved.")] = None,
+    model: Annotated[str | None, typer.Option(help="The run's model, if it has moved or needs a key.")] = None,
+    segmenter: Annotated[str | None, typer.Option(help="The run's segmenter, if it has moved.")] = None,
     task: options.MovedTask = None,
-    data_root: Annotated[
-        Path | None, typer.Option(help="Folder that contains the data sets, where it has moved.")
-    ] = None,
+    data_root: Annotated[Path | None, typer.Option(help="Folder that contains the data sets, if it has moved.")] = None,
     concurrency: options.Concurrency = None,
     batch_size: options.BatchSize = None,
     max_requests: options.MaxRequests = None,
@@ -38,12 +38,11 @@ def redo(
     gpus_per_worker: options.GpusPerWorker = None,
     ray_address: options.RayAddress = None,
 ) -> None:
-    """Play some episodes of a run again, into the same folder; the old records stay in history.jsonl.
+    """Repeat chosen episodes of a run in its folder. The old records stay in history.jsonl.
 
-    Several --where must all hold. A call that was stopped continues with the same command. Exit codes are those of
-    `run`.
+    Several --where must all hold. The same command continues a call that was stopped. Exit codes are those of `run`.
     """
-    from hlmat_bench.cli import console
+    from hlmat_bench.cli import console, progress
     from hlmat_bench.cli.score_tables import failed as failed_episodes
     from hlmat_bench.cli.score_tables import print_scores
     from hlmat_bench.runs.execution import Execution
@@ -52,7 +51,8 @@ def redo(
     from hlmat_bench.runs.redo import redo as play_again
 
     choice = Choice(failed, sample or (), [Condition.parse(each) for each in where or ()])
-    with console.resumable(grace), console.run_progress(str(run)) as (progress, on_beat):
+    with console.resumable(grace), progress.runs("run") as shown:
+        row = shown.begins(str(run))
         how = Execution(
             concurrency=concurrency,
             batch_size=batch_size,
@@ -65,8 +65,8 @@ def redo(
             workers=workers,
             gpus_per_worker=gpus_per_worker,
             ray_address=ray_address,
-            progress=progress,
-            on_beat=on_beat,
+            progress=row.counts,
+            on_beat=row.beats,
         )
         elsewhere = {"model": model, "segmenter": segmenter, "task": task, "data_root": path_text(data_root)}
         result = play_again(run, choice, how, **elsewhere)

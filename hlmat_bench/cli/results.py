@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import webbrowser
-from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,10 +26,11 @@ def score(
     ] = None,
     data_root: options.DataRoot = None,
     set_: options.Settings = None,
+    format_: options.TableFormat = None,
 ) -> None:
-    """Compute the scores again from the recorded episodes; with --replay, exit code 1 if a mask is different."""
+    """Recompute the scores of runs from their episodes. With --replay, exit code 1 if a mask is different."""
     from hlmat_bench.cli import console
-    from hlmat_bench.cli.score_tables import print_scores
+    from hlmat_bench.cli.score_tables import exported, print_scores
     from hlmat_bench.runs.replay import replay_folder
     from hlmat_bench.runs.run_folder import Run
 
@@ -41,7 +41,10 @@ def score(
     scored = [(str(folder), Run(folder)) for folder in run]
     for _, one in scored:
         one.score()
-    print_scores("run", scored)
+    for ending in (endings := options.formats(format_)):
+        typer.echo(exported(scored, ending), nl=False)
+    if not endings:
+        print_scores("run", scored)
     for folder, again in found.items():
         console.say(f"{folder}: {again.sentences()}")
     if any(again.differing for again in found.values()):
@@ -58,23 +61,58 @@ def report(
     ] = None,
     open_: Annotated[bool, typer.Option("--open", help="Open the pages in a browser.")] = False,
     images: Annotated[
-        bool, typer.Option("--images/--no-images", help="Include the images, or not, if their licence forbids it.")
+        bool,
+        typer.Option(
+            "--images/--no-images", help="Include the images; --no-images where their licence forbids passing them on."
+        ),
     ] = True,
     data_root: options.DataRoot = None,
     task: options.MovedTask = None,
     ceilings: options.Ceilings = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Write the pages of a run that still plays again until it ends.")
+    ] = False,
 ) -> None:
-    """Write pages about a run, or a comparison of several runs: curves, slices, and every step of every sample."""
+    """Write pages about a run, or compare several. They show curves, slices, and every step of every sample."""
     from hlmat_bench.cli import console
 
-    page = _pages(run, out, images=images, data_root=data_root, task=task, ceilings=ceilings)
+    given = {"images": images, "data_root": data_root, "task": task, "ceilings": ceilings}
+    if watch:
+        _follow(run, out, open_, given)
+        return
+    page = _pages(run, out, **given)
     if open_ and not webbrowser.open(page.resolve().as_uri()):
         console.note(f"No browser was found; open {page} in a browser.")
+
+
+def _follow(runs: list[Path], out: Path | None, open_: bool, given: dict[str, Any]) -> None:
+    """Write the pages of a run until it ends, and say so if it died."""
+    from hlmat_bench.cli import console
+    from hlmat_bench.reports.run import build, live
+    from hlmat_bench.runs.stopping import Stopped
+
+    if len(runs) != 1:
+        raise UsageError("--watch follows a single run; leave it out to compare several runs.")
+    shown = False
+    try:
+        for page, found in live.follow(runs[0], lambda plays: build.report(runs, out, live=plays, **given)):
+            total = "" if found["total"] is None else f" of {found['total']:,}"
+            console.say(f"{page or 'no page yet'}: {found['done']:,}{total} samples")
+            if open_ and page is not None and not shown:
+                shown = webbrowser.open(page.resolve().as_uri())
+    except Stopped:
+        raise typer.Exit from None
+    if found["state"] != "finished":
+        console.note(f"{runs[0]} is not finished. {live.state_words(found)}")
 
 
 def compare(
     run: Annotated[list[Path], typer.Argument(help="Two or more run folders on the same samples.")],
     out: Annotated[Path | None, typer.Option(help="Also write pages into this folder.")] = None,
+    format_: options.TableFormat = None,
+    common: Annotated[
+        bool, typer.Option("--common", help="Compare on the samples that all runs have, and leave out the others.")
+    ] = False,
     images: Annotated[
         bool, typer.Option("--images/--no-images", help="Include the images in the pages, or not.")
     ] = True,
@@ -82,23 +120,14 @@ def compare(
     task: options.MovedTask = None,
     ceilings: options.Ceilings = None,
 ) -> None:
-    """Compare runs on the same samples: paired differences with 95 % intervals, and how often each run is better."""
-    from hlmat_bench.cli import console
-    from hlmat_bench.reports.run import comparison, loaded, ratings
+    """Compare runs on the same samples: which is better, by how much, with paired 95 % intervals."""
+    from hlmat_bench.cli.comparison import print_comparison
 
     if len(run) < 2:
         raise UsageError("A comparison needs two runs or more; `hlmat-bench report` shows a single run.")
-    played = loaded.read(run)
-    if all(entrant.taken is None for entrant in played):
-        headers, rows = ratings.pair_table(played)
-    else:
-        headers, rows = comparison.pair_table(comparison.pairs(played))
-    console.table(headers, rows, right=range(2, len(headers)))
-    for first, second in combinations(played, 2):
-        if warnings := loaded.differing_settings(first, second):
-            console.note(f"Not only the model differs between {first.name} and {second.name}: {'; '.join(warnings)}.")
+    print_comparison(run, options.formats(format_), common=common)
     if out is not None:
-        _pages(run, out, images=images, data_root=data_root, task=task, ceilings=ceilings)
+        _pages(run, out, images=images, data_root=data_root, task=task, ceilings=ceilings, common=common)
 
 
 def _pages(runs: list[Path], out: Path | None, **options: Any) -> Path:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hlmat_bench.cli import options
 from hlmat_bench.cli.settings import settings as settings_of
 from hlmat_bench.runs.stopping import CALL_SECONDS, GRACE_SECONDS
+
+if TYPE_CHECKING:
+    from hlmat_bench.runs.run_folder import Run
 
 
 def run(
@@ -43,17 +46,17 @@ def run(
     ray_address: options.RayAddress = None,
     set_: options.Settings = None,
 ) -> None:
-    """Play a task with a model and score it; the same command again continues where it stopped.
+    """Play a task with a model and score it. The same command continues a run that was stopped.
 
-    Exit code 3: the run is complete, and some of its episodes failed; the same command asks these again.
+    Exit code 3: the run is complete, and some of its episodes failed; the same command repeats these.
     """
     # The options have the names of the parameters of `hlmat_bench.run`, apart from these.
     given = {**locals(), "lock": not no_lock, "settings": settings_of(set_ or [])}
     for name in ("model", "task", "out", "grace", "no_lock", "set_", "fetch"):
         del given[name]
-    from hlmat_bench.cli import console
+    from hlmat_bench.cli import console, progress
+    from hlmat_bench.cli.names import short_names
     from hlmat_bench.cli.score_tables import failed
-    from hlmat_bench.core.text import redact
     from hlmat_bench.data.tasks import expand
     from hlmat_bench.runs.run import run as play_run
 
@@ -62,17 +65,22 @@ def run(
 
         given["data_root"] = fetch_first(task, data_root, lock=not no_lock)
     _tell_aliases(model, catalog)
+    called = dict(zip(model, short_names(model), strict=True))
     pairs = [(name, who) for each in task for name in expand(each) for who in model]
-    finished: dict[str, list[tuple[str, Any]]] = {name: [] for name, _ in pairs}
-    for name, who in pairs:
-        folder = _out(out, who, name, segmenter, strategy, initial, shard) if len(pairs) > 1 else out
-        with console.resumable(grace), console.run_progress(f"{redact(who)} on {name}") as (progress, on_beat):
+    finished: dict[str, list[Run]] = {name: [] for name, _ in pairs}
+    with console.resumable(grace), progress.runs(tasks=len(finished) > 1) as shown:
+        for name, who in pairs:
+            folder = _out(out, who, name, segmenter, strategy, initial, shard) if len(pairs) > 1 else out
+            row = shown.begins(called[who], _task_name(name))
             argv = ["hlmat-bench", *sys.argv[1:]]
-            result = play_run(who, name, **given, out=folder, argv=argv, progress=progress, on_beat=on_beat)
-        finished[name].append((redact(who), result))
+            result = play_run(who, name, **given, out=folder, argv=argv, progress=row.counts, on_beat=row.beats)
+            row.ends(result)
+            finished[name].append(result)
     for runs in finished.values():
-        _show(segmenter, runs)
-    if any(failed(one) for runs in finished.values() for _, one in runs):
+        _show(runs)
+    if shard is None:
+        _say_next(list(finished.values()))
+    if any(failed(one) for runs in finished.values() for one in runs):
         raise typer.Exit(3)
 
 
@@ -91,12 +99,12 @@ def ceilings(
     segmenter: options.Segmenter = "graphcut",
     budget: options.Budget = None,
     initial: options.Initial = None,
-    out: Annotated[Path, typer.Option(help="The folder that holds all ceilings.")] = Path("runs") / "ceilings",
+    out: Annotated[Path, typer.Option(help="Folder that holds all ceilings.")] = Path("runs") / "ceilings",
     limit: options.Limit = None,
     seed: options.Seed = 0,
     data_root: options.DataRoot = None,
     concurrency: Annotated[
-        int | None, typer.Option(min=1, help="Episodes under way at once; default: one per core.")
+        int | None, typer.Option(min=1, help="Episodes played in parallel; default: one per core.")
     ] = None,
     embedding_cache: options.EmbeddingCache = None,
     call_timeout: options.CallTimeout = CALL_SECONDS,
@@ -104,7 +112,7 @@ def ceilings(
     grace: options.Grace = GRACE_SECONDS,
     set_: options.Settings = None,
 ) -> None:
-    """Play a task with all reference policies in one pass; the same command again continues where it stopped."""
+    """Play a task with all reference policies in one pass. The same command continues where it stopped."""
     from hlmat_bench.cli import console
     from hlmat_bench.runs import ceilings
 
@@ -126,7 +134,8 @@ def ceilings(
             argv=["hlmat-bench", *sys.argv[1:]],
             progress=progress,
         )
-    _show(segmenter, list(runs.items()))
+    _show(list(runs.values()))
+    _say_next([list(runs.values())])
 
 
 def merge(
@@ -136,34 +145,57 @@ def merge(
         bool, typer.Option("--allow-incomplete", help="Also merge shards that lack episodes; the run stays unfinished.")
     ] = False,
 ) -> None:
-    """Put the shards of a run together; it is an error where one lacks episodes."""
+    """Put the shards of a run together. It is an error if a shard lacks episodes."""
     from hlmat_bench.runs import shards
     from hlmat_bench.runs.run_folder import Run
 
     shards.merge(run, out, allow_incomplete=allow_incomplete)
-    Run(out).score()
+    merged = Run(out)
+    merged.score()
     typer.echo(f"Merged {len(run)} shards into {out}.")
+    _say_next([[merged]])
 
 
 def _out(out: Path | None, model: str, task: str, segmenter: str, *more: str | None) -> Path:
-    from hlmat_bench.data.tasks import load_task
     from hlmat_bench.runs.opening import folder_name
 
-    return (out or Path("runs")) / folder_name(model, load_task(task).name, segmenter, *more)
+    return (out or Path("runs")) / folder_name(model, _task_name(task), segmenter, *more)
 
 
-def _show(segmenter: str, runs: list[tuple[str, Any]]) -> None:
+def _task_name(task: str) -> str:
+    from hlmat_bench.data.tasks import load_task
+
+    return load_task(task).name
+
+
+def _show(runs: list[Run]) -> None:
+    """Print the results of runs of one task."""
     from hlmat_bench.cli import console
+    from hlmat_bench.cli.names import model_names
     from hlmat_bench.cli.score_tables import print_scores
     from hlmat_bench.scores.failures import remarks
 
-    first = runs[0][1].manifest
-    of_what = "masks a sample" if first["task"]["kind"] == "filtering" else "clicks"
-    budget = f"{first['protocol']['budget']} {of_what}"
-    console.say(f"\n{first['task']['name']} with {segmenter}, {budget}, 95 % intervals by image")
-    print_scores("model", runs)
-    for _, result in runs:
+    first = runs[0].manifest
+    of_what = "masks per sample" if first["task"]["kind"] == "filtering" else "clicks"
+    intervals = "95 % intervals by image" if runs[0].scores()["n_images"] > 1 else "one image, so no intervals"
+    console.explain(
+        f"\n{first['task']['name']} with {first['segmenter']['name']}, {first['protocol']['budget']} {of_what}; "
+        f"per cent, {intervals}"
+    )
+    named = list(zip(model_names(runs), runs, strict=True))
+    print_scores("model", named)
+    for result in runs:
         console.say(f"  {result.folder}")
-    for name, result in runs:
+    for name, result in named:
         for remark in remarks(result.scores(), result.manifest):
             console.note(f"{name}: {remark}")
+
+
+def _say_next(groups: list[list[Run]]) -> None:
+    """Say what to do after runs: a command for those of each task."""
+    from hlmat_bench.cli import console
+    from hlmat_bench.cli.names import report_command
+
+    console.say("")
+    for runs in groups:
+        console.say(f"next: {report_command(runs)}")

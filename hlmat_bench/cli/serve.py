@@ -13,16 +13,20 @@ from hlmat_bench.runs.stopping import handlers_of_others
 def serve_segmenter(
     segmenter: options.Segmenter,
     host: Annotated[
-        str, typer.Option(help="Interface to listen on; with others than 127.0.0.1, other machines can connect.")
+        str, typer.Option(help="Address to listen on; with any but 127.0.0.1, other machines can connect.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8765,
-    threads: Annotated[int, typer.Option(min=1, help="Predictions at the same time.")] = 1,
-    queue: Annotated[int, typer.Option(min=0, help="Most waiting requests; further ones get status 503.")] = 64,
-    sessions: Annotated[int, typer.Option(min=1, help="Most open images; take at least one per episode.")] = 64,
+    threads: Annotated[int, typer.Option(min=1, help="Predictions in parallel.")] = 1,
+    queue: Annotated[
+        int, typer.Option(min=0, help="Largest number of waiting requests; further ones get status 503.")
+    ] = 64,
+    sessions: Annotated[
+        int, typer.Option(min=1, help="Largest number of open images; give at least one per episode.")
+    ] = 64,
     idle: Annotated[float, typer.Option(min=1, help="Seconds until an unused session expires.")] = 600.0,
     max_megapixels: Annotated[float, typer.Option(min=0.1, help="Larger images are refused.")] = 64.0,
 ) -> None:
-    """Serve one segmenter to many runs over HTTP; they take --segmenter server,url=http://HOST:PORT."""
+    """Serve one segmenter to many runs over HTTP. They take --segmenter server,url=http://HOST:PORT."""
     from hlmat_bench.cli import console
     from hlmat_bench.core.networks import device
     from hlmat_bench.protocol import plugins
@@ -56,16 +60,16 @@ def serve_env(
     embedding_cache: options.EmbeddingCache = None,
     rewards: Annotated[
         list[str],
-        typer.Option(help="gain, ibis-agent, medsam-agent, or the weight of a part, such as gain=1; several."),
+        typer.Option(help="gain, ibis-agent, medsam-agent, or the weight of a part, such as gain=1; repeatable."),
     ] = ["gain"],  # noqa: B006  (typer copies it)
     host: Annotated[
-        str, typer.Option(help="Interface to listen on; with others than 127.0.0.1, other machines can connect.")
+        str, typer.Option(help="Address to listen on; with any but 127.0.0.1, other machines can connect.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8766,
-    sessions: Annotated[int, typer.Option(min=1, help="Most episodes at once.")] = 64,
+    sessions: Annotated[int, typer.Option(min=1, help="Largest number of episodes in parallel.")] = 64,
     set_: options.Settings = None,
 ) -> None:
-    """Serve a task as an environment of OpenEnv, to trainers on this or other machines."""
+    """Serve a task to trainers as an OpenEnv environment. Trainers may run on this or other machines."""
     import importlib.util
 
     from hlmat_bench.cli import console
@@ -101,7 +105,7 @@ def serve_env(
 
 
 def lmms_tasks() -> None:
-    """Print the folder with the tasks for lmms-eval, for its option --include_path."""
+    """Print the folder of tasks for lmms-eval. It is for lmms-eval's option --include_path."""
     from hlmat_bench.core.content import folder
 
     typer.echo(folder("tasks") / "lmms")

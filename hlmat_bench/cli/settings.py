@@ -19,7 +19,7 @@ _STRATEGIES: tuple[dict[str, Any], ...] = (
     {"strategy": "box-only"},
 )
 _LONGEST_DEFAULT = 60
-_HEADERS = ("setting", "takes", "default", "meaning")
+_HEADERS = ("setting", "values, default, and what it does")
 
 
 class Setting(NamedTuple):
@@ -38,6 +38,10 @@ class Setting(NamedTuple):
     default: str
     meaning: str
     layouts: tuple[str, ...] = ()
+
+    def words(self) -> str:
+        """Return everything but the name and the layouts, in one text."""
+        return f"{self.takes}; default: {self.default}. {self.meaning}"
 
 
 _MAX_BYTES = 2**20
@@ -68,15 +72,15 @@ def _file_text(name: str) -> str:
 
 
 def list_settings() -> None:
-    """List the settings that --set takes, with their defaults and what they do."""
+    """List the settings of --set, their defaults and meanings."""
     from hlmat_bench.cli import console
 
-    console.table(_HEADERS, [setting[:4] for setting in protocol_settings()])
-    rows = [(name, ", ".join(layouts), *about) for name, *about, layouts in data_settings()]
-    console.say("\nSettings of the data of a task, by the layout that the task's file names as source.kind:\n")
-    console.table((_HEADERS[0], "layouts", *_HEADERS[1:]), rows)
-    console.say(
-        "\nA value is read as YAML, and key=@FILE takes the text of a file. Options of a model or a segmenter are no "
+    console.table(_HEADERS, [(setting.name, setting.words()) for setting in protocol_settings()])
+    console.explain("\nSettings of the data of a task, by the layout that the task's file names as source.kind:\n")
+    rows = [(each.name, f"{each.words()} Layouts: {', '.join(each.layouts)}.") for each in data_settings()]
+    console.table(_HEADERS, rows)
+    console.explain(
+        "\nA value is read as YAML, and key=@FILE takes the text of a file. Options of a model or a segmenter are not "
         "settings: they follow its name, --model NAME,option=value."
     )
 

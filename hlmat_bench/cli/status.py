@@ -32,9 +32,9 @@ _ENDED = ("finished", "stopped", "killed", "unknown")
 def status(
     run: Annotated[Path, typer.Argument(help="Run folder; also of a run that plays on another machine.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Repeat it until the run ends.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Repeat until the run ends.")] = False,
 ) -> None:
-    """Tell what a run does now: how far it is, how fast, its mIoU so far, failures, cost; it is not disturbed."""
+    """Show how far a run is, without disturbing it. Shows its speed, mIoU so far, failures and cost, too."""
     from hlmat_bench.cli import console
     from hlmat_bench.runs.status import StatusReader
 
@@ -95,6 +95,7 @@ def _text(found: Mapping[str, Any]) -> str:
 
 
 def _state(found: Mapping[str, Any]) -> str:
+    from hlmat_bench.cli.console import duration
     from hlmat_bench.core.text import clean
 
     words = f"It {_STATES[found['state']]}"
@@ -109,7 +110,7 @@ def _state(found: Mapping[str, Any]) -> str:
     if found["state"] == "unknown":
         return f"{words}, and nothing tells whether a process plays it: the folder holds no heartbeat."
     waits = found["seconds_since_episode"] or 0
-    return f"{words}, and no episode has ended for {_duration(waits)}." if waits >= 60 else f"{words}."
+    return f"{words}, and no episode has ended for {duration(waits)}." if waits >= 60 else f"{words}."
 
 
 def _line(found: Mapping[str, Any]) -> str:
@@ -120,21 +121,8 @@ def _line(found: Mapping[str, Any]) -> str:
 
 
 def _counts(found: Mapping[str, Any]) -> str:
+    from hlmat_bench.cli.console import duration
+
     total = "" if found["total"] is None else f" of {found['total']}"
-    left = f", about {_duration(found['seconds_left'])} left" if found["seconds_left"] else ""
+    left = f", about {duration(found['seconds_left'])} left" if found["seconds_left"] else ""
     return f"{found['done']}{total} episodes{left}"
-
-
-def _duration(seconds: float) -> str:
-    """Return a duration in its two largest units.
-
-    >>> _duration(90061), _duration(61), _duration(5)
-    ('1 d 1 h', '1 min 1 s', '5 s')
-    """
-    units = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
-    rest, parts = round(seconds), list[str]()
-    for name, length in units:
-        if rest >= length or (name == "s" and not parts):
-            parts.append(f"{rest // length} {name}")
-            rest %= length
-    return " ".join(parts[:2])

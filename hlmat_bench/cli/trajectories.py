@@ -24,7 +24,7 @@ FORMATS = ("segagent", "llamafactory", "sharegpt", "ms-swift", "trl", "ibis", "v
 
 app = typer.Typer(help="Make trajectories of an annotator, to train models on.", no_args_is_help=True)
 
-StopIou = Annotated[float | None, typer.Option(help="IoU from which on a trajectory is finished; default: 0.98.")]
+StopIou = Annotated[float | None, typer.Option(help="IoU at which a trajectory is finished; default: 0.98.")]
 MinGain = Annotated[
     float | None, typer.Option(help="A click that raises the IoU by no more than this is discarded; default: 0.")
 ]
@@ -37,13 +37,15 @@ Spread = Annotated[
 def generate(
     task: options.Tasks,
     segmenter: options.Segmenter = "graphcut",
-    max_steps: Annotated[int | None, typer.Option(min=1, help="Most clicks; default: the task's budget.")] = None,
+    max_steps: Annotated[
+        int | None, typer.Option(min=1, help="Largest number of clicks; default: the task's budget.")
+    ] = None,
     stop_iou: StopIou = None,
     min_gain: MinGain = None,
     spread: Spread = None,
     initial: Annotated[
         str | None,
-        typer.Option(help="State before the first click, or several with shares: empty:2,points:1,generated:1."),
+        typer.Option(help="Mask at the start, or several kinds with shares: empty:2,points:1,generated:1."),
     ] = None,
     out: options.Out = None,
     limit: options.Limit = None,
@@ -61,7 +63,7 @@ def generate(
     ray_address: options.RayAddress = None,
     set_: options.Settings = None,
 ) -> None:
-    """Let the rule-based annotator click through tasks; the same command again continues where it stopped.
+    """Let the rule-based annotator click through tasks. The same command continues where it stopped.
 
     A set of trajectories is a run folder, and all commands for runs read it.
     """
@@ -94,16 +96,17 @@ def generate(
 def improve(
     run: Annotated[list[Path], typer.Argument(help="Folders of a model's runs.")],
     out: Annotated[
-        Path, typer.Option(help="Run folder of the improved trajectories; of several runs, the folder that holds them.")
+        Path,
+        typer.Option(help="Run folder of the improved trajectories; for several runs, the folder that holds them."),
     ],
     max_steps: Annotated[
-        int | None, typer.Option(min=1, help="Most clicks; default: twice the budget of the model's run.")
+        int | None, typer.Option(min=1, help="Largest number of clicks; default: twice the budget of the model's run.")
     ] = None,
     stop_iou: StopIou = None,
     min_gain: MinGain = None,
     spread: Spread = None,
     round_: Annotated[int, typer.Option("--round", min=1, help="Round of improvement, for the manifest.")] = 1,
-    segmenter: Annotated[str | None, typer.Option(help="The run's segmenter, where it has moved.")] = None,
+    segmenter: Annotated[str | None, typer.Option(help="The run's segmenter, if it has moved.")] = None,
     task: options.MovedTask = None,
     data_root: options.DataRoot = None,
     concurrency: options.Concurrency = None,
@@ -115,7 +118,7 @@ def improve(
     gpus_per_worker: options.GpusPerWorker = None,
     ray_address: options.RayAddress = None,
 ) -> None:
-    """Improve what a model did (StaR+): keep its clicks that raise the IoU, and replace the others.
+    """Improve the clicks of a model's run (StaR+). Keeps the clicks that raise the IoU and replaces the others.
 
     The annotator's click replaces one that raises the IoU too little; after the model's clicks the annotator continues.
     """
@@ -137,34 +140,35 @@ def improve(
 
 @app.command()
 def export(
-    run: Annotated[list[Path], typer.Argument(help="Run folders; what stands in several is exported once.")],
+    run: Annotated[list[Path], typer.Argument(help="Run folders; what several have in common is exported once.")],
     format_: Annotated[
         str, typer.Option("--format", metavar="FORMAT", help=f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}.")
     ],
     out: Annotated[Path, typer.Option(help="Folder of the export.")],
     model: Annotated[
         str | None,
-        typer.Option(help="Catalogue entry of the model to train: its point format, prompt and resizing are taken."),
+        typer.Option(
+            help="Catalogue entry of the model to train: gives the point format, the prompt and the resizing."
+        ),
     ] = None,
     points: Annotated[
-        str | None, typer.Option(help="Point format of answers; default: that of --model, else xy1000.")
+        str | None, typer.Option(help="Point format of answers; default: from --model, else xy1000.")
     ] = None,
     resize: Annotated[
-        str | None, typer.Option(help="Rule that resizes images; default: that of --model, else none.")
+        str | None, typer.Option(help="Rule that resizes images; default: from --model, else none.")
     ] = None,
     iou: Annotated[
-        bool, typer.Option("--iou", help="Answers begin with the IoU of the mask that is shown: Current IOU: 74, ...")
+        bool, typer.Option("--iou", help="Begin answers with the IoU of the mask that is shown: Current IOU: 74, ...")
     ] = False,
     stop_examples: Annotated[
-        bool, typer.Option("--stop-examples", help="The last mask of a finished trajectory is answered with a stop.")
+        bool,
+        typer.Option("--stop-examples", help="Add the last mask of a finished trajectory, with a stop as the answer."),
     ] = False,
-    stop_word: Annotated[str, typer.Option(help="The answer of these.")] = "Finish",
-    stop_iou: Annotated[float, typer.Option(help="Least IoU of these masks.")] = 0.0,
-    min_gain: Annotated[
-        float, typer.Option(help="A click that raises the IoU by no more than this is left out.")
-    ] = 0.0,
+    stop_word: Annotated[str, typer.Option(help="The answer of stop examples.")] = "Finish",
+    stop_iou: Annotated[float, typer.Option(help="Lowest IoU of the mask of a stop example.")] = 0.0,
+    min_gain: Annotated[float, typer.Option(help="Leave out clicks that raise the IoU by no more than this.")] = 0.0,
     keep_iou: Annotated[
-        float, typer.Option(help="An episode whose last mask has a lower IoU is left out (plain StaR).")
+        float, typer.Option(help="Leave out episodes whose last mask has a lower IoU (plain StaR).")
     ] = 0.0,
     val: Annotated[float, typer.Option(help="Share of the images for validation.")] = 0.0,
     image_format: Annotated[str, typer.Option(help="png or jpg.")] = "png",
@@ -172,21 +176,24 @@ def export(
     lazy: Annotated[
         bool, typer.Option("--lazy", help="Write images without paint; hlmat_bench.training.LazyExport paints them.")
     ] = False,
-    shard_size: Annotated[int, typer.Option(help="Most examples of a shard (webdataset).")] = 1000,
+    shard_size: Annotated[int, typer.Option(help="Largest number of examples in a shard (webdataset).")] = 1000,
     name: Annotated[str, typer.Option(help="Name of the data set in the files that name it.")] = "hlmat",
     force_contaminated: Annotated[
         bool, typer.Option("--force-contaminated", help="Keep the images of evaluation splits.")
     ] = False,
     names_only: Annotated[
-        bool, typer.Option("--names-only", help="Look for these by COCO's number and file name, not by pixels.")
+        bool,
+        typer.Option(
+            "--names-only", help="Find images of evaluation splits by COCO's number and file name, not by pixels."
+        ),
     ] = False,
-    segmenter: Annotated[str | None, typer.Option(help="The runs' segmenter, where it has moved (verl).")] = None,
-    task: Annotated[list[str] | None, typer.Option(help="YAML files of tasks that have moved.")] = None,
+    segmenter: Annotated[str | None, typer.Option(help="The runs' segmenter, if it has moved (verl).")] = None,
+    task: Annotated[list[str] | None, typer.Option(help="YAML files of the tasks, if they have moved.")] = None,
     data_root: options.DataRoot = None,
     catalog: options.CatalogFile = None,
     set_: options.Settings = None,
 ) -> None:
-    """Write the good clicks of runs as training data: painted image, prompt and answer of each.
+    """Write the good clicks of runs as training data. For each: the painted image, the prompt and the answer.
 
     Images of evaluation splits are left out: res, hres, hres_extra, reason and gres tasks under the data root.
     """
@@ -243,7 +250,7 @@ def _say_export(document: dict[str, Any], out: Path) -> None:
         f"{made['trajectories']:,} trajectories; {made['episodes']:,} episodes were read."
     )
     if left := ", ".join(f"{number:,} {name}" for name, number in counts.items() if number):
-        console.say(f"Counted besides: {left}.")
+        console.say(f"Also counted: {left}.")
     for image in guard["images"]:
         done = "kept" if guard["forced"] else "left out"
         console.say(f"  {done}: {image['image']} is {image['other']} of {image['task']} ({image['found_by']})")
@@ -264,13 +271,14 @@ def _folders(runs: Sequence[Path], out: Path) -> dict[Path, Path]:
 
 def _play(spec: RunSpec, out: Path | None, how: dict[str, Any], grace: float) -> Run:
     """Make trajectories, and show how good they are."""
-    from hlmat_bench.cli import console
+    from hlmat_bench.cli import console, progress
     from hlmat_bench.cli.score_tables import failed, print_scores
     from hlmat_bench.runs.execution import Execution
 
     argv = ["hlmat-bench", *sys.argv[1:]]
-    with console.resumable(grace), console.run_progress(f"trajectories on {spec.task}") as (progress, on_beat):
-        execution = Execution(**how, progress=progress, on_beat=on_beat)
+    with console.resumable(grace), progress.runs("run") as shown:
+        row = shown.begins("trajectories", spec.task)
+        execution = Execution(**how, progress=row.counts, on_beat=row.beats)
         made = execution.play(spec, out or spec.folder(), argv=argv)
     print_scores("trajectories", [(made.manifest["task"]["name"], made)])
     console.say(f"  {made.folder}")

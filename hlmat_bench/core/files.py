@@ -40,7 +40,7 @@ def read(path: Path, what: str) -> Any:
         return yaml.load(_text(path), Loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         why = cut(" ".join(str(error).split()))
-        raise UsageError(f"The {what} {path} is no readable YAML ({why}); correct it.") from error
+        raise UsageError(f"The {what} {path} is not readable YAML ({why}); correct it.") from error
 
 
 def _text(path: Path) -> str:

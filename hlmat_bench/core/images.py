@@ -50,7 +50,7 @@ def decode(data: bytes) -> Image:
 
     pixels = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR)
     if pixels is None:
-        raise UsageError("These bytes are no image file.")
+        raise UsageError("These bytes are not an image file.")
     return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
 
 

@@ -214,7 +214,7 @@ def _decompressed(counts: str | bytes) -> NDArray[np.int64]:
     """
     data = counts.encode("ascii", "replace") if isinstance(counts, str) else counts
     if _COUNTS.fullmatch(data) is None:
-        raise UsageError("The counts of an RLE are no string that pycocotools wrote; write the mask again.")
+        raise UsageError("The counts of an RLE are not a string that pycocotools wrote; write the mask again.")
     groups = np.frombuffer(data, dtype=np.uint8).astype(np.int64) - 48
     ends = np.flatnonzero(groups < 32)
     starts = np.concatenate(([0], ends[:-1] + 1))

@@ -69,7 +69,7 @@ def read_text(path: Path, most: int = MAX_TEXT) -> str:
     check_format(data, str(path))
     encoding = _other_encoding(data)
     if encoding:
-        raise UsageError(f"{path} is no UTF-8 text: it looks like {encoding}; save it as UTF-8.")
+        raise UsageError(f"{path} is not UTF-8 text: it looks like {encoding}; save it as UTF-8.")
     return data.decode("utf-8-sig")
 
 

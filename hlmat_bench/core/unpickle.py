@@ -92,7 +92,7 @@ def loads(data: bytes, name: str = "pickle") -> Any:
         ) from error
     except _DAMAGED as error:
         why = "its lines end with CR LF: copy it as a binary file" if b"\r\n" in data else "get the file again"
-        raise UsageError(f"{name} is no complete pickle ({error}); {why}.") from error
+        raise UsageError(f"{name} is not a complete pickle ({error}); {why}.") from error
     return value
 
 
@@ -367,5 +367,5 @@ def _check_plain(value: Any, most: int) -> None:
         if not level:
             return
         if not all(isinstance(item, (dict, *_CONTAINERS)) for item, _ in level.values()):
-            raise _Refused("a value that is no plain data")
+            raise _Refused("a value that is not plain data")
     raise _Refused(f"lists within lists, {_MOST_LEVELS} and more")

@@ -6,6 +6,7 @@ nearest known field. `checked` is for what a program wrote, possibly a stranger'
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, TypeVar, get_args
 
@@ -17,6 +18,26 @@ from hlmat_bench.core.text import cut
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
 _PREFIX = "Value error, "
+#: What is expected, by the type of pydantic's error, whose own messages speak of types of Python.
+_EXPECTED = {
+    "greater_than_equal": "it should be at least {ge}",
+    "greater_than": "it should be more than {gt}",
+    "less_than_equal": "it should be at most {le}",
+    "less_than": "it should be less than {lt}",
+    "literal_error": "it should be {expected}",
+    "finite_number": "it should be a finite number",
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "it should be a whole number"),
+    **dict.fromkeys(("float_type", "float_parsing"), "it should be a number"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "it should be true or false"),
+    **dict.fromkeys(("list_type", "tuple_type"), "it should be a list"),
+    **dict.fromkeys(("dict_type", "mapping_type"), "it should be a section with fields"),
+    "string_type": "it should be a text",
+    "missing": "it is missing",
+    "too_short": "it should have at least {min_length} items",
+    "too_long": "it should have at most {max_length} items",
+    "string_too_short": "it should have at least {min_length} characters",
+    "string_too_long": "it should have at most {max_length} characters",
+}
 
 
 class Strict(BaseModel):
@@ -56,8 +77,10 @@ class Misfit(NamedTuple):
 
 def misfit(error: ValidationError) -> Misfit:
     """Return the first misfit of a validation error, without the value that was given."""
-    first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-    message = " ".join(first["msg"].split()).removeprefix(_PREFIX).rstrip(".")
+    first = error.errors(include_input=False, include_url=False)[0]
+    words = _EXPECTED.get(first["type"])
+    message = words.format(**first.get("ctx", {})) if words else " ".join(first["msg"].split()).removeprefix(_PREFIX)
+    message = re.sub("^(Input|String|List|Tuple|Dictionary|Value) should", "it should", message).rstrip(".")
     return Misfit(tuple(_printable(str(part)[:60]) for part in first["loc"]), message, first["type"])
 
 

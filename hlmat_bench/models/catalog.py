@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime
 import os
-import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -176,20 +175,27 @@ class Catalog:
         """Return the names of the resize rules of all models, sorted."""
         return sorted({entry.resize for entry in self.models.values()})
 
-    HEADERS: ClassVar = ("model", "adapter", "weights or service", "points", "verified", "runs here", "documented in")
+    HEADERS: ClassVar = ("model", "points", "missing here")
 
-    def rows(self) -> list[tuple[str, ...]]:
-        """Return the rows of a table of everything that ``--model`` accepts, with the columns `HEADERS`."""
+    def rows(self, word: str = "") -> list[tuple[str, str, str]]:
+        """Return the rows of a table of everything that ``--model`` accepts, with the columns `HEADERS`.
+
+        Args:
+            word: choose those that have it in their name, title, adapter, checkpoint or point format, in any case.
+        """
         adapters = plugins.available("model")
-        references = [(name, "reference", "", "", "", "yes", "") for name in REFERENCES]
-        generic = [(name, name, "", "points=...", "", found.missing or "yes", "") for name, found in adapters.items()]
-        entries = []
+        chosen = [(name, "", "nothing") for name in REFERENCES]
+        chosen += [(name, "points=...", found.missing or "nothing") for name, found in adapters.items()]
+        chosen += [(name, "", f"short for {target}") for name, target in self.aliases.items()]
+        chosen = [row for row in chosen if word.lower() in f"{row[0]} {row[2]}".lower()]
         for name, entry in self.models.items():
-            verified = "yes" if entry.verified else "no"
-            here = textwrap.shorten(entry.missing(adapters) or "yes", 48, placeholder=" ...")
-            entries.append((name, entry.adapter, entry.weights(), entry.points, verified, here, entry.source))
-        aliases = [(name, f"is {target}", "", "", "", "", "") for name, target in self.aliases.items()]
-        return [*references, *generic, *aliases, *entries]
+            if word.lower() in " ".join((name, entry.title, entry.adapter, entry.weights(), entry.points)).lower():
+                chosen.append((name, entry.points, entry.missing(adapters) or "nothing"))
+        return chosen
+
+    def names(self) -> list[str]:
+        """Return the names of all entries and aliases."""
+        return [*self.models, *self.aliases]
 
     def page(self, name: str) -> str:
         """Write an entry, one line per field.
@@ -199,7 +205,7 @@ class Catalog:
         """
         target = self.aliases.get(name, name)
         if target not in self.models:
-            raise unknown("catalogue entry", name, [*self.models, *self.aliases], "`hlmat-bench models` lists them.")
+            raise unknown("catalogue entry", name, self.names(), "`hlmat-bench models` lists them.")
         entry = self.models[target].model_dump(mode="json", exclude_none=True)
         lines = [f"{key}: {value}" for key, value in entry.items() if value not in ({}, "none")]
         return "\n".join([target if target == name else f"{name} is {target}", *lines])

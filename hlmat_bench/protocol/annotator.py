@@ -74,7 +74,7 @@ class Annotator:
 
 
 class _Trajectory:
-    """A trajectory under way.
+    """A trajectory that is not finished.
 
     Args:
         play: the episode.

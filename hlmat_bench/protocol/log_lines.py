@@ -129,4 +129,4 @@ def _part(line: bytes, known: Callable[[str], Any]) -> Any:
 
 
 def _no_number(name: str) -> None:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is not a number of JSON")

@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 class Play:
-    """An episode under way, as a strategy sees it: an `EpisodeState` that asks a policy and works in threads.
+    """A running episode, as a strategy sees it: an `EpisodeState` that asks a policy and works in threads.
 
     Args:
         state: the episode's state.

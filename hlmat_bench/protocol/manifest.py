@@ -42,6 +42,8 @@ _CORRECTED = ("digest", "skipped")
 
 
 _MAX_BYTES = 2**24
+#: How many runs of a folder are named where a run folder is expected.
+_SHOWN_RUNS = 8
 
 
 def _is_text(value: Any) -> Any:
@@ -55,7 +57,7 @@ _Text = Annotated[Any, AfterValidator(_is_text)]
 
 def _finite(text: str) -> float:
     if not math.isfinite(number := float(text)):
-        raise ValueError(f"{text} is no finite number")
+        raise ValueError(f"{text} is not a finite number")
     return number
 
 
@@ -202,15 +204,27 @@ def read(folder: Path) -> dict[str, Any]:
     """
     path = folder / MANIFEST
     if not exists(path):
-        raise UsageError(f"{folder} is no run folder: it has no {MANIFEST}.")
+        raise UsageError(f"{folder} is not a run folder (no {MANIFEST}){_runs_in(folder)}.")
     try:
         value = json.loads(read_bytes(path, _MAX_BYTES), parse_constant=_finite, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} cannot be read: {error}.") from error
     if not isinstance(value, dict) or value.get("schema") != RUN_SCHEMA:
-        raise UsageError(f"{path} is no manifest of schema {RUN_SCHEMA}.")
+        raise UsageError(f"{path} is not a manifest of schema {RUN_SCHEMA}.")
     checked(_Manifest.model_validate, value, lambda found: UsageError(f"{path} is damaged: {found.sentence()}."))
     return value
+
+
+def _runs_in(folder: Path) -> str:
+    """Return what to name instead of a folder that is not a run folder: the runs in it, where there are any."""
+    try:
+        runs = sorted(path.parent.name for path in folder.glob(f"*/{MANIFEST}"))
+    except OSError:
+        runs = []
+    if not runs:
+        return "; name a folder that `hlmat-bench run` has written"
+    shown = ", ".join(runs[:_SHOWN_RUNS]) + (", ..." if len(runs) > _SHOWN_RUNS else "")
+    return f"; it holds {len(runs)} run{'s' if len(runs) > 1 else ''}: {shown}"
 
 
 def is_finished(folder: Path) -> bool:

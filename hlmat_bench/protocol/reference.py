@@ -166,7 +166,9 @@ def find_reference(name: str, options: Mapping[str, Any]) -> ReferenceSpec | Non
     if name not in REFERENCES or not options:
         return REFERENCES.get(name)
     if name != "oracle" or options.keys() != {"misplaced"}:
-        raise UsageError(f"The reference policy {name} takes no {', '.join(options)}; only oracle takes misplaced=0.3.")
+        given = next(option for option in options if option != "misplaced" or name != "oracle")
+        only = "its only option is misplaced, for example misplaced=0.3" if name == "oracle" else "it has no options"
+        raise UsageError(f'{name} has no option "{given}"; {only}.')
     share = plugins.scalar(str(options["misplaced"]))
     if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
         raise UsageError(f"The oracle's misplaced={share} should be a share from 0 to 1.")

@@ -87,7 +87,10 @@ class OverlaySettings(Strict):
     @field_validator("color", mode="before")
     @classmethod
     def _named(cls, value: Any) -> Any:
-        return COLORS.get(value, value) if isinstance(value, str) else value
+        named = COLORS.get(value) if isinstance(value, str) else value
+        if not isinstance(named, list | tuple) or len(named) != 3:
+            raise ValueError(f"a colour is {', '.join(COLORS)} or three numbers from 0 to 255, such as [255, 0, 0]")
+        return named
 
     @field_validator("color")
     @classmethod
@@ -118,7 +121,8 @@ class ProtocolSettings(Strict):
 
     strategy: str = Field(
         "greedy",
-        description="Who chooses the next action from the replies: greedy, prm, tree, box-only, or a file of your own. "
+        description="How the next action is chosen: greedy, prm (stops when the predicted IoU no longer rises), tree "
+        "(tries several), box-only, or a file of your own. "
         "Tasks of the kind filtering have predict, which clicks nothing. annotate and improve=RUN make trajectories.",
     )
     candidates: int | None = Field(

@@ -115,7 +115,7 @@ class EpisodePoint:
 
 
 class EpisodeState:
-    """One sample under way. Its methods do pixel work: call them in worker threads where an event loop runs.
+    """One sample while it is played. Its methods do pixel work: call them in worker threads where an event loop runs.
 
     Args:
         sample: the sample.

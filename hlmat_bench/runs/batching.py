@@ -1,8 +1,8 @@
 """Dynamic batching between episodes and a model: full batches for a local model, full concurrency for an API.
 
 Episodes ask one question at a time and know nothing of each other. A model with `reply_batch` is asked when a batch
-is full, when every episode under way is waiting for it, or when it has just answered and others have asked meanwhile:
-no request waits for one that cannot come. With as many episodes under way as a batch holds, what stands together in a
+is full, when every running episode is waiting for it, or when it has just answered and others have asked meanwhile:
+no request waits for one that cannot come. With as many running episodes as a batch holds, what stands together in a
 batch depends on the samples alone.
 """
 
@@ -43,12 +43,12 @@ def suitable_concurrency(model: Model | None, batch_size: int | None) -> int:
 
 
 class RequestBatcher:
-    """Sends the requests of the episodes under way to the model, in batches where it takes batches.
+    """Sends the requests of the running episodes to the model, in batches where it takes batches.
 
     Args:
         model: what is asked.
         batch_size: most requests per call of `reply_batch`, which the model is told; None: the model's own.
-        concurrency: most requests under way at once, for a model without `reply_batch`.
+        concurrency: most requests in parallel, for a model without `reply_batch`.
         watch: is told which requests are answered and which fail; None: no watch.
         limit: seconds that one call of the model may take, where it has no time limit of its own (`ModelTraits`).
     """
@@ -78,7 +78,7 @@ class RequestBatcher:
 
     @contextmanager
     def episode(self) -> Iterator[None]:
-        """Mark an episode as under way: a batch may wait for its next request."""
+        """Mark an episode as running: a batch may wait for its next request."""
         self._episodes += 1
         try:
             yield

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from hlmat_bench.core.errors import UsageError
 from hlmat_bench.protocol import manifest
 from hlmat_bench.protocol.interfaces import Segmenter
 from hlmat_bench.protocol.reference import REFERENCES
@@ -104,6 +106,29 @@ def find(document: Mapping[str, Any], root: str | os.PathLike[str] = FOLDER) -> 
     place = folder(document, Path(root))
     there = [Run(place / player) for player in REFERENCES if (place / player / manifest.MANIFEST).exists()]
     return {run.folder.name: run for run in there if run.manifest["finished"] and _covers(run.manifest, document)}
+
+
+def near(document: Mapping[str, Any], place: Path) -> Iterator[Run]:
+    """Yield the finished runs of reference policies that lie in a folder and fit a run, apart from their samples.
+
+    A run is recognised by its manifest, whatever its folder is called. Folders whose manifest cannot be read are
+    passed over: they may belong to anything else.
+
+    Args:
+        document: the run's manifest.
+        place: the folder; runs may lie in it, or one folder deeper.
+    """
+    for path in sorted([*place.glob(f"*/{manifest.MANIFEST}"), *place.glob(f"*/*/{manifest.MANIFEST}")]):
+        with contextlib.suppress(UsageError):
+            run = Run(path.parent)
+            alike = run.manifest["finished"] and _alike(run.manifest) == _alike(document)
+            if alike and _plays_as_reference(run.manifest):
+                yield run
+
+
+def _plays_as_reference(document: Mapping[str, Any]) -> bool:
+    model, strategy = document["model"], document["protocol"].get("strategy", "greedy")
+    return model.get("kind") == "reference" and model["name"] in REFERENCES and strategy == "greedy"
 
 
 def folder(document: Mapping[str, Any], root: Path) -> Path:

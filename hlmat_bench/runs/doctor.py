@@ -108,7 +108,7 @@ def _data(data_root: str | os.PathLike[str] | None) -> Iterator[tuple[Level, str
     if root is None:
         yield "note", f"no folder of data sets is named: --data-root, or the environment variable {ENVIRONMENT}"
     elif not Path(root).is_dir():
-        yield "note", f"{root} is no folder: correct --data-root or {ENVIRONMENT}"
+        yield "note", f"{root} is not a folder: correct --data-root or {ENVIRONMENT}"
     else:
         inside = sorted(path.name for path in Path(root).iterdir())
         yield "ok", f"{root} holds {listed(inside) if inside else 'nothing'}"

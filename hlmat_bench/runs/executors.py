@@ -49,7 +49,7 @@ class LocalExecutor:
 
     Attributes:
         runs: over the same samples.
-        concurrency: episodes under way at once; None: what suits the first run's model.
+        concurrency: episodes played in parallel; None: what suits the first run's model.
         batch_size: requests per batch of a local model; None: the model's own.
         call_timeout: seconds that one call of a plug-in may take.
     """

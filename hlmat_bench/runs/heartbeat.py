@@ -160,7 +160,8 @@ class Heartbeat:
         if self._on_beat is not None:
             with contextlib.suppress(UsageError):
                 self._tally.update(ended)
-            self._on_beat({**self._tally.numbers(), **dataclasses.asdict(beat)})
+            numbers = {**self._tally.numbers(), "replies": self._tally.replies}
+            self._on_beat({**numbers, **dataclasses.asdict(beat)})
 
     def _write(self, why: str | None) -> Beat:
         """Replace the file, and return what it says."""

@@ -20,7 +20,7 @@ class EpisodePlayer:
     """Plays samples of opened runs; enter it as an asynchronous context manager.
 
     Args:
-        concurrency: most requests under way at once, for a model that takes no batches.
+        concurrency: most requests in parallel, for a model that takes no batches.
         batch_size: requests per batch of a local model; None: the model's own.
         call_timeout: seconds that one call of a plug-in may take.
     """

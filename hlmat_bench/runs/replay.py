@@ -88,7 +88,7 @@ def reopened(
     """
     recorded = document["segmenter"]
     if segmenter is None and recorded["name"] not in plugins.available("segmenter"):
-        raise UsageError(f"The run's segmenter {recorded['name']} is no name here; give its file with --segmenter.")
+        raise UsageError(f"The run's segmenter {recorded['name']} is not a name here; give its file with --segmenter.")
     tool = make_segmenter(segmenter or recorded["name"])
     if (spec := {"name": tool.name, **plugins.spec_of(tool, "segmenter")}) != recorded:
         what, before, after = first_difference("segmenter", recorded, spec)

@@ -61,9 +61,10 @@ class ReplayResult:
     def sentences(self) -> str:
         """Return what was found, as a sentence."""
         regrets = [regret for steps in self.regrets.values() for regret in steps.values()]
-        mean = f" The mean regret of {len(regrets)} clicks is {sum(regrets) / len(regrets):.3f}." if regrets else ""
+        points = f"{100 * sum(regrets) / len(regrets):.1f} points of IoU" if regrets else ""
+        mean = f" The mean regret of {len(regrets)} clicks is {points}." if regrets else ""
         if not self.differing:
-            return f"{self.masks} masks were drawn again, all as recorded.{mean}"
+            return f"{self.masks} masks were predicted again, all as recorded.{mean}"
         shown = ", ".join(f"{sample} step {t} ({share:.2%} of its pixels)" for sample, t, share in self.differing[:5])
         more = f" and {len(self.differing) - 5} more" if len(self.differing) > 5 else ""
         return f"{len(self.differing)} of {self.masks} masks are not those recorded: {shown}{more}.{mean}"

@@ -1,4 +1,4 @@
-"""Replies of episodes that are under way, on disk until their episode is recorded: no answered question is asked twice.
+"""Replies of episodes that are running, on disk until their episode is recorded: no answered question is asked twice.
 
 A run that ends in the middle of an episode (a kill, a used-up quota, a failed request) has asked, and perhaps paid, for
 replies that no record holds. They are in ``replies.jsonl`` of the run folder; the same command takes them from there.
@@ -23,12 +23,12 @@ from hlmat_bench.runs.episode_log import writing
 JOURNAL = "replies.jsonl"
 #: After how many lines the file is written anew, without those whose episodes are recorded.
 _MOST_LINES = 4096
-#: Seconds that the end of a run waits for replies that are under way.
+#: Seconds that the end of a run waits for replies that are still awaited.
 GRACE_SECONDS = 10.0
 
 
 class Journal(Protocol):
-    """Keeps the replies of episodes that are under way."""
+    """Keeps the replies of episodes that are running."""
 
     def find(self, sample_id: str, key: str) -> list[Reply] | None:
         """Return the replies to a request; None where it was not answered before."""
@@ -122,7 +122,7 @@ class JournaledModel:
         return await asyncio.shield(task)
 
     async def close(self) -> None:
-        """Wait for the replies that are under way, at most `GRACE_SECONDS`, and close the model."""
+        """Wait for the replies that are still awaited, at most `GRACE_SECONDS`, and close the model."""
         if self._under_way:
             _, late = await asyncio.wait(self._under_way, timeout=GRACE_SECONDS)
             for task in late:

@@ -65,12 +65,12 @@ def run(
         limit: play only this many samples, from the first; a later call may raise it.
         seed: of everything random.
         data_root: the folder that holds the data sets; None: the environment's HLMAT_DATA.
-        concurrency: episodes under way at once; None: what suits the model.
+        concurrency: episodes played in parallel; None: what suits the model.
         batch_size: requests per batch of a local model; None: its own.
         shard: ``"I/N"``: the I-th of N parts, split by image.
         catalog: a file with more models, in the form of ``adapters/models/catalog.yaml``.
         max_requests: most requests to a model behind an API in this call; what is left is for another call.
-        max_cost: most US dollars in this call; the requests under way when it is reached may exceed it.
+        max_cost: most US dollars in this call; the requests that are sent when it is reached may exceed it.
         cache: a folder for the replies of a model behind an API, which are then not asked for again, in this run or
             another.
         embedding_cache: a folder for what the segmenter's encoder makes of images, which are then not encoded again.
@@ -89,7 +89,8 @@ def run(
         argv: the command line, for the manifest.
         progress: called with (episodes done, episodes in all).
         on_beat: called about every 2 seconds, from a thread of its own, with the run's numbers so far:
-            `hlmat_bench.runs.tally.RunTally.numbers` and `hlmat_bench.runs.heartbeat.Beat`.
+            `hlmat_bench.runs.tally.RunTally.numbers`, ``replies``, the number of steps so far, and
+            `hlmat_bench.runs.heartbeat.Beat`.
 
     Returns:
         The run. Episodes whose model could not be asked, or whose segmenter failed, have ``stop`` ``error``;

@@ -59,7 +59,7 @@ def merge(folders: Sequence[Path], out: Path, *, allow_incomplete: bool = False)
     documents = {folder: manifest.read(folder) for folder in folders}
     for folder, document in documents.items():
         if document["shard"] is None:
-            raise UsageError(f"{folder} is no shard; play it with --shard I/N first.")
+            raise UsageError(f"{folder} is not a shard; play it with --shard I/N first.")
     lacking = [why for folder, document in documents.items() if (why := _lacking(folder, document))]
     if lacking and not allow_incomplete:
         raise UsageError(

@@ -27,7 +27,7 @@ from typing import Any, NoReturn
 
 #: Seconds that one call of a segmenter or of a model may take; ``--call-timeout`` sets another number.
 CALL_SECONDS = 1800.0
-#: Seconds that episodes under way have to end in after the first signal.
+#: Seconds that running episodes have to end in after the first signal.
 GRACE_SECONDS = 60.0
 #: Seconds after the grace in which models and files are closed; then the process ends, whatever hangs.
 _CLOSING_SECONDS = 20.0
@@ -58,7 +58,7 @@ class Stop:
     """Says whether the process was asked to end.
 
     Attributes:
-        grace: seconds that episodes under way have to end in.
+        grace: seconds that running episodes have to end in.
     """
 
     def __init__(self, grace: float = GRACE_SECONDS) -> None:
@@ -98,7 +98,7 @@ class Stop:
         self._number = number
         if not self._wakes:
             raise Stopped(number)
-        _say(f"stopping: episodes under way have {self.grace:g} seconds to end; a second signal stops at once.")
+        _say(f"stopping: running episodes have {self.grace:g} seconds to end; a second signal stops at once.")
         for wake in self._wakes:
             wake()
 

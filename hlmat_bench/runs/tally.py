@@ -33,6 +33,7 @@ class TallyRow:
         image_id: its image.
         iou: the recorded IoU of its answer; None in a filtering task, whose episodes have no answer.
         error: why the model could not be asked; None where it could.
+        replies: how many steps it has.
         invalid: the reasons of its invalid replies.
         dollars: what its replies cost, as far as it is known; None where no cost is known.
     """
@@ -40,6 +41,7 @@ class TallyRow:
     image_id: str
     iou: float | None
     error: str | None
+    replies: int
     invalid: tuple[str, ...]
     dollars: float | None
 
@@ -78,6 +80,11 @@ class RunTally:
     def damaged(self) -> int:
         """How many lines are no episodes."""
         return self._early.damaged + self._main.damaged
+
+    @property
+    def replies(self) -> int:
+        """How many steps the episodes have, of which `numbers` counts the invalid ones."""
+        return sum(row.replies for row in self.rows.values())
 
     def numbers(self, *, interval: bool = False) -> dict[str, Any]:
         """Return the numbers as JSON values, with the keys that docs/files.md lists for ``hlmat-status/1``.
@@ -155,6 +162,7 @@ def _row(value: Mapping[str, Any], rule: str | None) -> TallyRow:
         image_id=str(value["image_id"]),
         iou=None if rule is None else _finite(recorded_iou(value, rule)),
         error=str(value.get("error") or "no reason recorded") if value["stop"] == "error" else None,
+        replies=len(steps),
         invalid=tuple(str(step["action"].get("reason")) for step in steps if step["action"]["kind"] == "invalid"),
         dollars=math.fsum(costs) if costs else None,
     )
@@ -162,7 +170,7 @@ def _row(value: Mapping[str, Any], rule: str | None) -> TallyRow:
 
 def _finite(value: Any) -> float:
     if not math.isfinite(number := float(value)):
-        raise ValueError("NaN and infinities are no numbers of JSON")
+        raise ValueError("NaN and infinities are not numbers of JSON")
     return number
 
 

@@ -1,4 +1,4 @@
-"""The one writer of a run folder: it holds the folder's lock, its manifest, its episodes and the replies under way."""
+"""The one writer of a run folder: it holds the lock, the manifest, the episodes and the replies not yet recorded."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class RunWriter:
         folder, data, meter: as given.
         watch: is told of every request, and ends the run where nothing works; the writer tells another one of every
             episode, for the segmenter and the strategy.
-        journal: keeps the replies of episodes that are under way.
+        journal: keeps the replies of episodes that are running.
         count: how many samples of the run are played.
         workers: how many processes play them now.
     """

@@ -80,6 +80,26 @@ class Score:
         """Return its value in scores.json, under a selection rule; None where there is none."""
         return read(scores, self.path, rule)
 
+    def shown(self, value: float | None, *, sign: bool = False) -> str:
+        """Write a value as tables and pages show it: a share in percent with one decimal; None as a dash.
+
+        Args:
+            value: in the unit of scores.json.
+            sign: a value above 0 gets a plus, as a difference.
+        """
+        if value is None:
+            return "–"
+        percent = self.unit == "share"
+        text = f"{100 * value if percent else value:{'+' if sign else ''},.{1 if percent else self.digits}f}"
+        return (text if text.strip("+-0.,") else text.strip("+-")).replace("-", "−")
+
+    def with_interval(self, value: ScoreValue | None, *, sign: bool = False) -> str:
+        """Write a value with its interval, ``68.8 [61.5, 75.6]``; without brackets where there is none."""
+        if value is None or value.interval is None:
+            return self.shown(value and value.value, sign=sign)
+        low, high = (self.shown(end, sign=sign) for end in value.interval)
+        return f"{self.shown(value.value, sign=sign)} [{low}, {high}]"
+
     def has_section(self, scores: Mapping[str, Any]) -> bool:
         """Tell whether scores.json has the section that the score is in."""
         return scores.get(self.path[0]) is not None
@@ -175,7 +195,7 @@ STANDARD: Mapping[str, Score] = {
             "worsened",
             higher_is_better=False,
         ),
-        _noc("0.85", ("refinement",), kinds=("refinement",)),
+        *(_noc(threshold, ("refinement",), kinds=("refinement",)) for threshold in ("0.80", "0.85")),
         _no_target(
             "n_acc",
             "N-acc",
@@ -196,8 +216,16 @@ STANDARD: Mapping[str, Score] = {
         ),
         _no_target("target_miou", "Target mIoU", "The mean IoU over the samples that have a target."),
         _no_target("target_ciou", "Target cIoU", "The cIoU over the samples that have a target."),
-        _filtering("mae", "MAE", "Mean absolute error of the predicted IoU, in percent.", digits=2),
-        _filtering("mse", "MSE", "Mean squared error of the predicted IoU, in percent squared.", digits=2),
+        _filtering(
+            "mae", "MAE", "Mean absolute error of the predicted IoU, in percent.", digits=2, higher_is_better=False
+        ),
+        _filtering(
+            "mse",
+            "MSE",
+            "Mean squared error of the predicted IoU, in percent squared.",
+            digits=2,
+            higher_is_better=False,
+        ),
         _filtering("pearson", "Pearson", "Pearson's correlation of predicted and true IoUs."),
         _filtering("spearman", "Spearman", "Spearman's correlation of predicted and true IoUs."),
     )
@@ -214,8 +242,21 @@ TABLES: Mapping[str, Mapping[str, Sequence[str]]] = {
         ),
         "filtering": ("filtering.mae", "filtering.mse", "filtering.pearson", "filtering.spearman"),
     },
-    "report": dict.fromkeys(CLICKED, ("miou", "ciou", "biou", "noc@80", "noc@85", "auc", *_ACCURACIES)),
-    "comparison": dict.fromkeys(CLICKED, ("miou", "ciou", "biou", "noc@80", "noc@85", *_ACCURACIES)),
+    "report": {
+        "segmentation": ("ciou", "biou", "noc@80", "noc@85", *_ACCURACIES),
+        "refinement": (
+            "refinement.gain", "refinement.worsened", "biou", "refinement.noc@80", "refinement.noc@85", *_ACCURACIES,
+        ),
+        "filtering": ("filtering.mae", "filtering.mse", "filtering.pearson", "filtering.spearman"),
+    },
+    "comparison": {
+        "segmentation": ("miou", "ciou", "biou", "noc@80", "noc@85", *_ACCURACIES),
+        "refinement": (
+            "refinement.gain", "refinement.worsened", "refinement.initial_miou", "miou", "ciou", "refinement.noc@85",
+            *_ACCURACIES,
+        ),
+        "filtering": ("filtering.mae", "filtering.mse", "filtering.pearson", "filtering.spearman"),
+    },
     "leaderboard": dict.fromkeys(CLICKED, ("miou", "ciou", "noc@80", "noc@85", "biou", *_ACCURACIES)),
 }  # fmt: skip
 
@@ -325,7 +366,9 @@ def read(scores: Mapping[str, Any], path: Sequence[str | int], rule: str) -> Sco
         return None
     if value is None:
         return None
-    low, high = section.get(interval_key(str(path[-1]))) or (None, None)
+    # An interval of a single image has no width and says nothing.
+    single = scores.get("n_images") == 1
+    low, high = (not single and section.get(interval_key(str(path[-1])))) or (None, None)
     return ScoreValue(value, low, high)
 
 

@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hlmat_bench.core.text import clean
-from hlmat_bench.scores import ratio
 from hlmat_bench.scores.episodes import EpisodeScores, ScoreTable
-from hlmat_bench.scores.intervals import Interval, bootstrap_difference, with_intervals
+from hlmat_bench.scores.intervals import with_intervals
 from hlmat_bench.scores.strata import NO_OBJECT, STRATA
 
 THRESHOLD = "0.85"
@@ -87,66 +86,6 @@ def slice_scores(samples: Sequence[EpisodeScores], budget: int, rule: str) -> di
         "noc": {THRESHOLD: table.noc(float(THRESHOLD), budget)}
     }
     return {"n": len(samples), **with_intervals(scores, table.images)}
-
-
-def differences(
-    first: Sequence[EpisodeScores],
-    second: Sequence[EpisodeScores],
-    members: Sequence[int] | NDArray[np.int64],
-    budget: int,
-) -> dict[str, Any]:
-    """Return first minus second, on some samples: mIoU, cIoU, NoC, further scores, and who is better how often.
-
-    Intervals are paired; None where there is one image only. A score that is not defined for one side is None. N-acc
-    and T-acc are there where a sample has no target.
-    """
-    ours, theirs = [first[n] for n in members], [second[n] for n in members]
-    sides = columns(ours, budget), columns(theirs, budget)
-    images = [sample.image_id for sample in ours]
-    ends = ends_of(bootstrap_difference(*sides, images), images)
-    found: dict[str, Any] = {"n": len(ours)}
-    for number, name in enumerate(("miou", "ciou", "noc", *ours[0].further)):
-        if not all(below[:, number].any() for _, below in sides):
-            found |= {name: None, f"{name}_ci": None}
-            continue
-        first_score, second_score = (ratio(above[:, number].sum(), below[:, number].sum()) for above, below in sides)
-        found |= {name: first_score - second_score, f"{name}_ci": ends[number]}
-    if any(not sample.target for sample in ours):
-        found |= _accuracies(ours, theirs)
-    gaps = [a.score - b.score for a, b in zip(ours, theirs, strict=True)]
-    return found | {"wins": sum(gap > 0 for gap in gaps), "losses": sum(gap < 0 for gap in gaps)}
-
-
-def _accuracies(first: Sequence[EpisodeScores], second: Sequence[EpisodeScores]) -> dict[str, Any]:
-    """Return the differences of N-acc and T-acc, whose samples and images are those without and with a target."""
-    found: dict[str, Any] = {}
-    for name, has in (("n_acc", False), ("t_acc", True)):
-        pairs = [pair for pair in zip(first, second, strict=True) if bool(pair[0].target) == has]
-        if not pairs:
-            found |= {name: None, f"{name}_ci": None}
-            continue
-        ours, theirs = np.array([[one.is_empty(one.answer) != has for one in pair] for pair in pairs], float).T
-        images, ones = [one.image_id for one, _ in pairs], np.ones(len(pairs))
-        ends = ends_of(bootstrap_difference((ours, ones), (theirs, ones), images), images)
-        found |= {name: float((ours - theirs).mean()), f"{name}_ci": ends[0]}
-    return found
-
-
-def ends_of(interval: Interval, images: Sequence[str]) -> list[list[float] | None]:
-    """Return the ends of each interval; None of a single image, where it has no width and says nothing."""
-    if len(set(images)) < 2:
-        return [None] * len(interval.low)
-    return [[float(low), float(high)] for low, high in zip(*interval, strict=True)]
-
-
-def columns(samples: Sequence[EpisodeScores], budget: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return numerators and denominators of mIoU, cIoU, NoC and further scores, float64 (n, 3 + F) each."""
-    terms = [
-        ((one.score, 1), one.areas()[one.answer], (one.reached[THRESHOLD] or budget, 1), *one.further.values())
-        for one in samples
-    ]
-    above, below = np.moveaxis(np.array(terms, np.float64), -1, 0)
-    return above, below
 
 
 def _difficulty(clicks: Sequence[int | None]) -> Slicing:

@@ -66,13 +66,13 @@ class HLMATEnv(gymnasium.Env[dict[str, Any], str]):
 
     @property
     def session(self) -> ClickSession:
-        """The episode under way.
+        """The running episode.
 
         Raises:
             UsageError: before the first `reset`.
         """
         if self._session is None:
-            raise UsageError("No episode is under way; call reset() first.")
+            raise UsageError("No episode is running; call reset() first.")
         return self._session
 
     def reset(

@@ -95,7 +95,7 @@ class ClickServerEnvironment(Environment[ClickAction, ClickObservation, ClickSta
             PluginFailed: when the segmenter fails; the client gets an error and no reward.
         """
         if (conversation := self._conversation) is None:
-            raise UsageError("No episode is under way; call reset() first.")
+            raise UsageError("No episode is running; call reset() first.")
         turn = conversation.say(action.reply)
         outcome = conversation.outcomes[-1]
         return self._observation(turn, outcome.reward.total, {**outcome.info(), "truncated": outcome.truncated})

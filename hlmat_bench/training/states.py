@@ -86,7 +86,7 @@ class Snapshot(Strict):
         try:
             found = json.loads(value) if isinstance(value, str) else value
         except (ValueError, RecursionError):
-            raise UsageError("The state is no JSON; make it with snapshots() and rows().") from None
+            raise UsageError("The state is not JSON; make it with snapshots() and rows().") from None
         return checked(Snapshot.model_validate, found, refused)
 
 

@@ -36,13 +36,13 @@ class ClickEnvironment:
 
     @property
     def conversation(self) -> Conversation:
-        """The episode under way.
+        """The running episode.
 
         Raises:
             UsageError: before the first `reset`.
         """
         if self._conversation is None:
-            raise UsageError("No episode is under way; call reset() first.")
+            raise UsageError("No episode is running; call reset() first.")
         return self._conversation
 
     def reset(self, **row: Any) -> list[dict[str, Any]]:

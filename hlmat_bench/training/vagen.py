@@ -65,7 +65,7 @@ class ClickImageEnv:
             PluginFailed: when the segmenter fails.
         """
         if (conversation := self._conversation) is None:
-            raise UsageError("No episode is under way; call reset() first.")
+            raise UsageError("No episode is running; call reset() first.")
         turn = await asyncio.to_thread(conversation.say, action_str)
         outcome = conversation.outcomes[-1]
         info = {**outcome.info(), "success": turn.over and outcome.after >= self._success}

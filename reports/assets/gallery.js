@@ -8,9 +8,10 @@ HL.Gallery = class {
     this.index = index;
     this.count = index.ids.length;
     this.absent = new Set(index.no_target ?? []);
+    this.rated = index.kind === "filtering";
     this.pair = index.runs.length > 1 ? [0, 1] : [0];
-    this.haystack = index.ids.map((id, n) => `${id}\n${index.expressions[n]}`.toLowerCase());
-    this.sorting = { key: "number", down: false };
+    this.filters = new HL.Filters(index, () => this.pair, () => this.#filtered());
+    this.sorting = this.#usual();
     this.#build(place);
     this.player = new HL.Player(index, (change, push) => this.#played(change, push), (sample, places) => this.#neighbour(sample, places));
     addEventListener("popstate", () => this.#restore());
@@ -22,13 +23,10 @@ HL.Gallery = class {
 
   /** Filter and sort, and draw the rows in sight. */
   update() {
-    const words = this.search.value.trim().toLowerCase().split(/\s+/).filter(Boolean);
-    const wanted = this.#wanted();
+    const wanted = this.filters.test();
     const found = [];
-    for (let n = 0; n < this.count; n++) {
-      if (words.every((word) => this.haystack[n].includes(word)) && wanted(n)) found.push(n);
-    }
-    const value = this.#columns().find((column) => column.key === this.sorting.key)?.value;
+    for (let n = 0; n < this.count; n++) if (wanted(n)) found.push(n);
+    const value = this.#orders().find((order) => order.key === this.sorting.key)?.value;
     if (value) {
       const keys = new Map(found.map((n) => [n, value(n)]));
       found.sort((a, b) => HL.Gallery.#order(keys.get(a), keys.get(b), this.sorting.down) || a - b);
@@ -77,60 +75,103 @@ HL.Gallery = class {
     return down ? -order : order;
   }
 
-  #wanted() {
-    const { runs, outcomes, slicings } = this.index;
-    const [kind, name] = HL.Gallery.#split(this.outcome.value);
-    const [slicing, part] = this.slice.value ? this.slice.value.split(":").map(Number) : [];
-    const code = outcomes.indexOf(name);
-    const tests = [];
-    if (kind === "outcome") tests.push((n) => this.pair.some((run) => runs[run].outcome[n] === code));
-    if (kind === "missed") tests.push((n) => this.pair.some((run) => runs[run].clicks[n] == null));
-    if (kind === "first") tests.push((n) => this.#gap(n) > HL.Gallery.#WIN);
-    if (kind === "second") tests.push((n) => this.#gap(n) < -HL.Gallery.#WIN);
-    if (slicing != null) tests.push((n) => slicings[slicing].codes[n] === part);
-    return (n) => tests.every((test) => test(n));
+  /** The order of a page without another one in its address: of one run the worst first, of two the largest difference. */
+  #usual() {
+    if (this.rated && this.index.runs.length < 2) return { key: "error", down: true };
+    return this.index.runs.length > 1 ? { key: "apart", down: true } : { key: "iou0", down: false };
   }
 
-  static #split(value) {
-    const at = value.indexOf(":");
-    return at < 0 ? [value, ""] : [value.slice(0, at), value.slice(at + 1)];
+  /** The largest error of a predicted IoU in a sample, with its step; null without a prediction. */
+  #error(n) {
+    const { predicted, curves } = this.index.runs[this.pair[0]];
+    let found = null;
+    predicted[n].forEach((said, t) => {
+      if (said == null) return;
+      const apart = Math.abs(said - curves[n][t + 1] / 1000);
+      if (!found || apart > found.apart) found = { apart, step: t + 1, said, is: curves[n][t + 1] / 1000 };
+    });
+    return found;
   }
 
-  #gap(n) {
-    const [a, b] = this.pair;
-    return this.index.runs[a].final[n] - this.index.runs[b].final[n];
+  /** How much the worst click of a sample lowered the IoU. */
+  #loss(run, n) {
+    const curve = this.index.runs[run].curves[n];
+    return Math.max(0, ...curve.slice(1).map((iou, t) => (curve[t] - iou) / 1000));
+  }
+
+  /** Orders of the list; those with a name are columns, and those with a title are in the menu. */
+  #orders() {
+    const { runs, outcomes, expressions, oracle } = this.index;
+    const several = this.pair.length > 1;
+    const named = (text, run) => (several ? `${text} ${runs[run].name}` : text);
+    const gap = (n) => this.filters.gap(n);
+    const found = [{ key: "order", name: "", title: "in the task's order" }, { key: "expression", name: "Sample", value: (n) => expressions[n].toLowerCase() }];
+    if (this.rated && several) {
+      this.pair.forEach((run, side) => found.push({ key: `iou${side}`, name: `Mean error ${runs[run].name}`, number: true, value: (n) => this.filters.error(run, n) }));
+      found.push({ key: "gap", name: "Difference", number: true, value: gap });
+      found.push({ key: "apart", title: "largest difference first", down: true, value: (n) => Math.abs(gap(n)) });
+      return found;
+    }
+    if (this.rated) {
+      found.push({ key: "error", name: "Largest error", title: "largest error first", down: true, value: (n) => this.#error(n)?.apart });
+      return found;
+    }
+    this.pair.forEach((run, side) => found.push({ key: `iou${side}`, name: named("IoU (%)", run), title: several ? null : "lowest IoU first", number: true, value: (n) => runs[run].final[n] }));
+    if (several) {
+      found.push({ key: "gap", name: "Difference", number: true, value: gap });
+      found.push({ key: "apart", title: "largest difference first", down: true, value: (n) => Math.abs(gap(n)) });
+    }
+    this.pair.forEach((run, side) => found.push({ key: `clicks${side}`, name: named("Clicks to 80 %", run), number: true, value: (n) => runs[run].clicks[n] ?? Infinity }));
+    const run = this.pair[0];
+    if (!several) {
+      found.push({ key: "outcome", name: "Outcome", value: (n) => outcomes[runs[run].outcome[n]] });
+      found.push({ key: "lost", title: "click that lost most first", down: true, value: (n) => this.#loss(run, n) });
+    }
+    if (oracle) found.push({ key: "oracle", title: "largest gap to the oracle first", down: true, value: (n) => oracle[n] - runs[run].final[n] });
+    return found;
   }
 
   #columns() {
-    const { runs, outcomes } = this.index;
-    const several = this.pair.length > 1;
-    const named = (text, run) => (several ? `${text} ${runs[run].name}` : text);
-    return [
-      { key: "number", name: "" },
-      { key: "expression", name: "Sample", value: (n) => this.index.expressions[n].toLowerCase() },
-      ...this.pair.map((run, side) => ({ key: `iou${side}`, name: named("IoU", run), number: true, value: (n) => runs[run].final[n] })),
-      ...(several ? [{ key: "gap", name: "Difference", number: true, value: (n) => this.#gap(n) }] : []),
-      ...this.pair.map((run, side) => ({ key: `clicks${side}`, name: named("Clicks to .80", run), number: true, value: (n) => runs[run].clicks[n] ?? Infinity })),
-      ...(several ? [] : [{ key: "outcome", name: "Outcome", value: (n) => outcomes[runs[this.pair[0]].outcome[n]] }]),
-    ];
+    return this.#orders().filter((order) => order.name != null);
   }
 
   #row(n, place, top) {
-    const { runs, outcomes, images, expressions, ids } = this.index;
+    const { images, expressions, ids } = this.index;
     const cell = (name, ...content) => HL.el("div", { role: "cell", class: name }, ...content);
     const picture = images[n] == null ? [] : [HL.el("img", { src: `img/thumb/${String(images[n]).padStart(5, "0")}.webp`, alt: "", decoding: "async" })];
     const link = HL.el("a", { href: this.#address(n), "data-sample": n, dir: "auto" }, expressions[n] || "(no expression)");
-    const clicks = (run) => (runs[run].clicks[n] == null ? [HL.el("span", { class: "missed", title: "missed" }, `> ${runs[run].budget}`)] : [`${runs[run].clicks[n]}`]);
     const absent = this.absent.has(n) ? [HL.el("span", { class: "absent" }, "no such object"), " "] : [];
     const row = HL.el("div", { role: "row", class: "row", "aria-rowindex": place + 2 },
       cell("thumb", ...picture),
       cell("name", link, HL.el("span", { class: "note mono" }, ...absent, ids[n])),
-      ...this.pair.map((run, side) => cell(`iou s${side}`, HL.number(runs[run].final[n]), this.#spark(runs[run].curves[n], side))),
-      ...(this.pair.length > 1 ? [cell("gap", this.#gap(n) > HL.Gallery.#WIN ? "+" : "", HL.number(this.#gap(n)))] : []),
-      ...this.pair.map((run) => cell("clicks", ...clicks(run))),
-      ...(this.pair.length > 1 ? [] : [cell("outcome", outcomes[runs[this.pair[0]].outcome[n]])]));
+      ...(this.rated ? this.#ratedCells(n, cell) : this.#cells(n, cell)));
     row.style.top = `${top}px`;
     return row;
+  }
+
+  #cells(n, cell) {
+    const { runs, outcomes } = this.index;
+    const clicks = (run) => (runs[run].clicks[n] == null ? [HL.el("span", { class: "missed" }, "never")] : [`${runs[run].clicks[n]}`]);
+    const gap = this.pair.length > 1 ? this.filters.gap(n) : 0;
+    return [
+      ...this.pair.map((run, side) => cell(`iou s${side}`, HL.number(100 * runs[run].final[n], 1), this.#spark(runs[run].curves[n], side))),
+      ...(this.pair.length > 1 ? [cell("gap", gap > HL.Gallery.#WIN ? "+" : "", HL.number(100 * gap, 1))] : []),
+      ...this.pair.map((run) => cell("clicks", ...clicks(run))),
+      ...(this.pair.length > 1 ? [] : [cell("outcome", outcomes[runs[this.pair[0]].outcome[n]])]),
+    ];
+  }
+
+  #ratedCells(n, cell) {
+    if (this.pair.length > 1) {
+      const gap = this.filters.gap(n);
+      return [
+        ...this.pair.map((run, side) => cell(`iou s${side}`, HL.number(100 * this.filters.error(run, n), 1))),
+        cell("gap", gap > HL.Gallery.#WIN ? "+" : "", HL.number(100 * gap, 1)),
+      ];
+    }
+    const worst = this.#error(n);
+    if (!worst) return [cell("off", "nothing was predicted")];
+    return [cell("off", HL.el("strong", {}, `${HL.number(100 * worst.apart, 1)} points`), ` said ${HL.number(100 * worst.said, 0)} %, is ${HL.number(100 * worst.is, 0)} %`)];
   }
 
   /** The IoU after each step as a small line. */
@@ -138,7 +179,7 @@ HL.Gallery = class {
     const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
     const line = document.createElementNS("http://www.w3.org/2000/svg", "polyline");
     svg.setAttribute("viewBox", "0 0 64 24");
-    svg.setAttribute("class", `drawing spark hue s${side}`);
+    svg.setAttribute("class", `spark hue s${side}`);
     svg.setAttribute("aria-hidden", "true");
     const apart = 60 / Math.max(1, curve.length - 1);
     line.setAttribute("points", curve.map((iou, t) => `${(2 + t * apart).toFixed(1)},${(22 - iou / 50).toFixed(1)}`).join(" "));
@@ -152,23 +193,14 @@ HL.Gallery = class {
 
   #state(change = {}) {
     const runs = this.index.runs.length > 2 || (this.pair.length > 1 && this.pair.join() !== "0,1") ? this.pair.join() : null;
-    const sorted = this.sorting.key === "number" ? null : `${this.sorting.key}${this.sorting.down ? "" : ",up"}`;
-    return {
-      runs, q: this.search.value.trim(), outcome: this.#outcomeWord(), slice: this.#sliceWord(), sort: sorted, ...change,
-    };
-  }
-
-  #outcomeWord() {
-    const [kind, name] = HL.Gallery.#split(this.outcome.value);
-    return kind === "outcome" ? name : kind;
-  }
-
-  #sliceWord() {
-    return this.slice.value ? this.slice.selectedOptions[0].dataset.word : null;
+    const usual = this.#usual();
+    const sorted = this.sorting.key === usual.key && this.sorting.down === usual.down ? null : `${this.sorting.key}${this.sorting.down ? "" : ",up"}`;
+    return { runs, ...this.filters.state(), sort: sorted, ...change };
   }
 
   #address(n) {
-    const pairs = Object.entries(this.#state({ sample: this.index.ids[n] })).filter(([, value]) => value != null && value !== "");
+    const step = this.rated && this.pair.length < 2 ? this.#error(n)?.step : null;
+    const pairs = Object.entries(this.#state({ sample: this.index.ids[n], step })).filter(([, value]) => value != null && value !== "");
     return `#${new URLSearchParams(pairs)}`;
   }
 
@@ -181,31 +213,38 @@ HL.Gallery = class {
     this.restored = location.hash;
     const pair = (given.get("runs") ?? "").split(",").map(Number).filter((run) => run < this.index.runs.length && Number.isInteger(run));
     if (this.index.runs.length > 1) this.#choose(pair.length === 2 ? pair : [0, 1]);
-    this.search.value = given.get("q") ?? "";
-    HL.Gallery.#pick(this.outcome, given.get("outcome"), (option) => option.dataset.word);
-    HL.Gallery.#pick(this.slice, given.get("slice"), (option) => option.dataset.word);
-    const [key, up] = (given.get("sort") ?? "number,up").split(",");
-    this.sorting = { key, down: up !== "up" };
-    const filters = JSON.stringify(this.#state());
-    if (filters !== this.filters) {
-      this.filters = filters;
+    this.filters.restore(given);
+    this.#sortBy(given.get("sort"));
+    const words = JSON.stringify(this.#state());
+    if (words !== this.words) {
+      this.words = words;
       this.#head();
       this.update();
-      if (before !== undefined && !given.has("sample")) document.getElementById("samples").scrollIntoView();
     }
+    if (!given.has("sample") && (before !== undefined || location.hash.length > 1)) this.#reveal();
+    this.player.restore(given);
     const sample = this.index.ids.indexOf(given.get("sample"));
     if (sample < 0) this.player.close();
     else this.player.open(sample, given.has("step") ? Number(given.get("step")) : null, this.pair);
   }
 
-  static #pick(select, word, wordOf) {
-    select.selectedIndex = Math.max(0, [...select.options].findIndex((option) => word && wordOf(option) === word));
+  /** Show the list, which is what a link with filters is about; once more when all pictures have their size. */
+  #reveal() {
+    const section = document.getElementById("samples");
+    section.scrollIntoView();
+    if (document.readyState !== "complete") addEventListener("load", () => section.scrollIntoView(), { once: true });
   }
 
-  /** The player went to another step or sample. */
-  #played({ sample, step }, push) {
+  #sortBy(word) {
+    const [key, up] = (word ?? "").split(",");
+    this.sorting = this.#orders().some((order) => order.key === key) ? { key, down: up !== "up" && key !== "order" } : this.#usual();
+  }
+
+  /** The player went to another step or sample, or shows other things. */
+  #played(change, push) {
+    const { sample, ...more } = change;
     const id = sample == null ? null : this.index.ids[sample];
-    HL.state.write(this.#state({ sample: id, step }), push);
+    HL.state.write(this.#state({ sample: id, ...(id == null ? {} : more) }), push);
     if (push) this.#restore();
     else this.restored = location.hash;
     if (sample == null) this.space.querySelector(`[data-sample="${this.player.sample}"]`)?.focus();
@@ -220,16 +259,15 @@ HL.Gallery = class {
   #filtered() {
     HL.state.write(this.#state(), false);
     this.restored = location.hash;
-    this.filters = JSON.stringify(this.#state());
+    this.words = JSON.stringify(this.#state());
     this.update();
   }
 
-  #sort(key, number) {
-    const same = this.sorting.key === key;
-    this.sorting = { key, down: same ? !this.sorting.down : number };
+  #sort(key, down) {
+    this.sorting = { key, down: this.sorting.key === key ? !this.sorting.down : down };
     this.#head();
     this.#filtered();
-    this.head.querySelector(`[data-key="${key}"]`).focus();
+    this.head.querySelector(`[data-key="${key}"]`)?.focus();
   }
 
   #choose(pair) {
@@ -240,28 +278,28 @@ HL.Gallery = class {
   /* The page */
 
   #head() {
-    this.head.replaceChildren(...this.#columns().map(({ key, name, number }) => {
+    this.head.replaceChildren(...this.#columns().map(({ key, name, number, down }) => {
       if (!name) return HL.el("div", { role: "columnheader", class: "thumb" }, HL.el("span", { class: "hidden-label" }, "Image"));
       const now = this.sorting.key === key ? (this.sorting.down ? "descending" : "ascending") : "none";
-      const button = HL.el("button", { type: "button", class: "sort", "data-key": key, onclick: () => this.#sort(key, Boolean(number)) }, name);
-      return HL.el("div", { role: "columnheader", "aria-sort": now, class: key.replace(/\d$/, "") }, button);
+      const button = HL.el("button", { type: "button", class: "sort", "data-key": key, onclick: () => this.#sort(key, Boolean(number || down)) }, name);
+      return HL.el("div", { role: "columnheader", "aria-sort": now, class: key === "error" ? "off" : key.replace(/\d$/, "") }, button);
     }));
-    this.table.className = `samples columns-${this.pair.length > 1 ? "pair" : "one"}${this.index.images.length ? "" : " bare"}`;
+    this.table.className = `samples columns-${this.pair.length > 1 ? "pair" : this.rated ? "rated" : "one"}${this.rated && this.pair.length > 1 ? " errors" : ""}${this.index.images.length ? "" : " bare"}`;
+    this.menu.value = [...this.menu.options].some((option) => option.value === this.sorting.key) ? this.sorting.key : "";
   }
 
   #build(place) {
-    const { outcomes, slicings, runs } = this.index;
-    const option = (value, text, word) => HL.el("option", { value, "data-word": word ?? value }, text);
-    const used = outcomes.filter((_, code) => runs.some((run) => run.outcome.includes(code)));
-    this.search = HL.el("input", { type: "search", autocomplete: "off", oninput: () => this.#filtered() });
-    this.outcome = HL.el("select", { onchange: () => this.#filtered() }, option("", "all"), option("missed", "missed IoU .80"),
-      ...(runs.length > 1 ? [option("first", "first run better"), option("second", "second run better")] : []),
-      ...used.map((name) => option(`outcome:${name}`, name, name)));
-    this.slice = HL.el("select", { onchange: () => this.#filtered() }, option("", "all"),
-      ...slicings.map((way, w) => HL.el("optgroup", { label: way.name },
-        ...way.values.map((name, part) => option(`${w}:${part}`, name, `${way.name}: ${name}`)))));
-    this.tally = HL.el("p", { class: "note", role: "status" });
+    const { runs } = this.index;
+    const option = (value, text) => HL.el("option", { value }, text);
     const label = (text, control) => HL.el("label", {}, text, control);
+    this.tally = HL.el("p", { class: "note", role: "status" });
+    this.menu = HL.el("select", { onchange: () => {
+      const order = this.#orders().find(({ key }) => key === this.menu.value);
+      if (!order) return;
+      this.sorting = { key: order.key, down: Boolean(order.down) };
+      this.#head();
+      this.#filtered();
+    } }, option("", "by a column"), ...this.#orders().filter((order) => order.title).map(({ key, title }) => option(key, title)));
     const pickers = runs.length > 2 ? [0, 1].map((side) => label(side ? "Second run" : "First run", this.#runSelect(side))) : [];
     this.head = HL.el("div", { role: "row", class: "row head", "aria-rowindex": 1 });
     this.space = HL.el("div", { class: "space", role: "presentation" });
@@ -269,9 +307,8 @@ HL.Gallery = class {
     this.table = HL.el("div", { role: "table", "aria-label": "Samples" }, HL.el("div", { role: "rowgroup" }, this.head), this.view);
     this.view.addEventListener("scroll", () => requestAnimationFrame(() => this.draw()), { passive: true });
     addEventListener("resize", () => requestAnimationFrame(() => this.draw()));
-    place.replaceChildren(
-      HL.el("div", { class: "controls" }, label("Search", this.search), label("Outcome", this.outcome), label("Slice", this.slice), ...pickers),
-      this.tally, this.table);
+    this.filters.controls.append(label("Order", this.menu), ...pickers);
+    place.replaceChildren(this.filters.controls, this.filters.chosen, this.tally, this.table);
     this.#head();
   }
 
@@ -288,6 +325,15 @@ HL.Gallery = class {
     return select;
   }
 };
+
+/** The page of a run that still plays is written again: load it from time to time, but not while something is in use. */
+addEventListener("DOMContentLoaded", () => {
+  const seconds = Number(document.querySelector("[data-live]")?.dataset.live);
+  if (!seconds) return;
+  setInterval(() => {
+    if (!document.querySelector("dialog[open], input:focus, select:focus")) location.reload();
+  }, 1000 * seconds);
+});
 
 addEventListener("DOMContentLoaded", async () => {
   const place = document.getElementById("gallery");

@@ -88,5 +88,35 @@ HL.masks = (() => {
     context.putImageData(image, 0, 0);
   }
 
-  return { runs, decode, empty, iou, outline, paint };
+  /** Paint where a mask is right, misses the truth or has too much, in the three colours of error maps. */
+  function paintErrors(canvas, truth, mask, ignore, colors) {
+    canvas.width = mask.width;
+    canvas.height = mask.height;
+    const context = canvas.getContext("2d");
+    const image = context.createImageData(mask.width, mask.height);
+    const words = new Uint32Array(image.data.buffer);
+    const [right, missing, excess] = colors.map((color) => new Uint32Array(new Uint8Array(color).buffer)[0]);
+    for (let i = 0; i < words.length; i++) {
+      if (ignore && ignore.pixels[i]) continue;
+      if (truth.pixels[i]) words[i] = mask.pixels[i] ? right : missing;
+      else if (mask.pixels[i]) words[i] = excess;
+    }
+    context.putImageData(image, 0, 0);
+  }
+
+  /** The bounds { x, y, width, height } of a mask in pixels, or null where it is empty. */
+  function bounds({ height, width, pixels }) {
+    let [left, right, top, bottom] = [width, -1, height, -1];
+    for (let i = 0; i < pixels.length; i++) {
+      if (!pixels[i]) continue;
+      const [x, y] = [i % width, Math.floor(i / width)];
+      left = Math.min(left, x);
+      right = Math.max(right, x);
+      top = Math.min(top, y);
+      bottom = Math.max(bottom, y);
+    }
+    return right < 0 ? null : { x: left, y: top, width: right - left + 1, height: bottom - top + 1 };
+  }
+
+  return { runs, decode, empty, iou, outline, paint, paintErrors, bounds };
 })();

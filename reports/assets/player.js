@@ -10,7 +10,7 @@ HL.Player = class {
     this.index = index;
     this.changed = changed;
     this.neighbour = neighbour;
-    this.hidden = new Set();
+    this.look = { view: "mask", opacity: 50, hidden: new Set() };
     this.#build();
   }
 
@@ -64,26 +64,33 @@ HL.Player = class {
     if (this.dialog.open) this.dialog.close();
   }
 
+  /** What is shown, in words for the address; null where it is the usual. */
+  state() {
+    const { view, opacity, hidden } = this.look;
+    return { view: view === "mask" ? null : view, opacity: opacity === 50 ? null : opacity, hide: [...hidden].join() || null, zoom: this.zoom.value === "1" ? null : this.zoom.value };
+  }
+
+  /** Take what is shown from the words of an address. */
+  restore(given) {
+    const words = given.has("sample") ? given : new URLSearchParams();
+    const view = words.get("view");
+    this.look.view = ["map", "none"].includes(view) ? view : "mask";
+    const opacity = Number(words.get("opacity") ?? 50);
+    this.look.opacity = opacity >= 0 && opacity <= 100 ? opacity : 50;
+    this.look.hidden = new Set((words.get("hide") ?? "").split(",").filter((name) => ["outline", "clicks"].includes(name)));
+    this.zoom.value = [...this.zoom.options].some((option) => option.value === words.get("zoom")) ? words.get("zoom") : "1";
+    this.view.value = this.look.view;
+    this.opacity.value = this.look.opacity;
+    for (const [name, box] of Object.entries(this.boxes)) box.checked = !this.look.hidden.has(name);
+  }
+
   /** The first step at which two episodes do something else, or null. */
   static divergence([first, second]) {
     for (let t = 1; t <= Math.max(first.steps.length, second.steps.length); t++) {
       const [a, b] = [first.steps[t - 1], second.steps[t - 1]];
-      if (!a || !b || HL.Player.told(a.action) !== HL.Player.told(b.action)) return t;
+      if (!a || !b || HL.told.action(a.action) !== HL.told.action(b.action)) return t;
     }
     return null;
-  }
-
-  /** An action in words. */
-  static told(action) {
-    const place = action.box ? ` box ${action.box.join(", ")}` : "";
-    switch (action.kind) {
-      case "click": return `${action.positive ? "positive" : "negative"} click at ${action.x}, ${action.y}${place && " with" + place}`;
-      case "box": return place.trim();
-      case "stop": return "stop";
-      case "none": return "no such object";
-      case "predict": return "predicted the IoU of this mask";
-      default: return `invalid reply (${HL.visible(String(action.reason ?? action.kind)).replaceAll("_", " ")})`;
-    }
   }
 
   /** Go to a step. */
@@ -106,87 +113,77 @@ HL.Player = class {
     this.place.textContent = `Step ${this.step} of ${this.last}`;
     const apart = this.step === this.divergence ? " First difference." : "";
     this.status.textContent = `Step ${this.step} of ${this.last}.${apart} ${heard.join(" ")}`;
-    if (!quiet) this.changed({ sample: this.sample, step: this.step }, false);
+    if (!quiet) this.#tell();
+  }
+
+  /** Keep what is shown in the address. */
+  #tell() {
+    this.changed({ sample: this.sample, step: this.step, ...this.state() }, false);
   }
 
   #show(pane, t) {
     const { episode, stage, facts } = pane;
     const own = Math.min(t, episode.steps.length);
-    const iou = stage.show(own, this.hidden);
+    const iou = stage.show(own, this.look);
     const step = own ? episode.steps[own - 1] : null;
-    const before = own > 1 ? episode.steps[own - 2].iou : episode.initial.iou;
-    const rows = [["IoU", HL.el("output", { class: "iou", "data-iou": iou }, HL.number(iou, 4)), own ? `${iou >= before ? "+" : "−"}${Math.abs(iou - before).toFixed(3)}` : "before the first step"]];
-    const recorded = own ? step.iou : episode.initial.iou;
-    if (Math.abs(recorded - iou) > 1e-6) rows.push(["Recorded IoU", HL.number(recorded, 6), "differs from the masks"]);
-    if (stage.noTarget) rows.push(["Ground truth", "no such object", "an empty mask is right"]);
-    if (step) rows.push(...HL.Player.#rows(step, before));
-    if (own < t) rows.push(["Ended", `after step ${episode.steps.length}`, HL.visible(episode.stop)]);
-    if (episode.error && own === episode.steps.length) rows.push(["Error", HL.visible(episode.error), ""]);
-    facts.replaceChildren(...rows.map(HL.Player.#row));
+    facts.replaceChildren(...HL.told.rows(episode, t, iou, stage.noTarget, this.#did(pane.run, own)));
     const raw = step ? step.raw ?? "no reply" : episode.initial.raw ?? "No reply yet.";
     pane.reply.textContent = HL.visible(raw) || "empty reply";
-    pane.candidates.replaceChildren(...this.#candidates(pane, step));
-    const action = step ? HL.Player.told(step.action) : `initial mask ${episode.initial.kind}`;
-    return `${this.panes.length > 1 ? pane.name + ": " : ""}${action}; IoU ${HL.number(iou)}.`;
+    pane.candidates.replaceChildren(...HL.told.candidates(step, (one) => {
+      const found = pane.stage.show(step.t, this.look, one);
+      this.status.textContent = `Candidate: ${HL.told.action(one.action)}; IoU ${HL.told.percent(found)}.`;
+    }));
+    const action = step ? HL.told.action(step.action) : `initial mask ${episode.initial.kind}`;
+    const did = this.#did(pane.run, own);
+    return `${this.panes.length > 1 ? pane.name + ": " : ""}${action}${did ? `, ${did}` : ""}; IoU ${HL.told.percent(iou)}.`;
   }
 
-  static #rows(step, before) {
-    const seconds = Object.entries(step.seconds ?? {}).map(([part, value]) => `${part} ${value.toFixed(2)} s`).join(", ");
-    const tokens = step.tokens?.out == null ? "" : `${step.tokens.in ?? "?"} in, ${step.tokens.out} out`;
-    const rows = [["Action", HL.Player.told(step.action), ""]];
-    const judged = step.action.kind === "predict" ? "of this mask" : `of the mask before, whose IoU is ${HL.number(before)}`;
-    if (step.predicted_iou != null) rows.push(["Predicted IoU", HL.number(step.predicted_iou), judged]);
-    if (step.finish) rows.push(["Reply ended by", HL.visible(String(step.finish)), ""]);
-    if (seconds) rows.push(["Time", seconds, tokens && `tokens: ${tokens}`]);
-    return rows;
-  }
-
-  static #row([name, value, note]) {
-    return HL.el("div", {}, HL.el("dt", {}, name), HL.el("dd", {}, value, note ? HL.el("span", { class: "note" }, ` ${note}`) : ""));
-  }
-
-  /** What a tree search tried at this step. */
-  #candidates(pane, step) {
-    if (!step?.candidates?.length) return [];
-    const rows = step.candidates.map((one) => {
-      const show = () => {
-        const iou = pane.stage.show(step.t, this.hidden, one);
-        this.status.textContent = `Candidate: ${HL.Player.told(one.action)}; IoU ${HL.number(iou)}.`;
-      };
-      return HL.el("tr", {},
-        HL.el("th", { scope: "row" }, HL.el("button", { type: "button", class: "link", onclick: show }, HL.Player.told(one.action))),
-        HL.el("td", {}, HL.number(one.predicted_iou)), HL.el("td", {}, HL.number(one.iou)), HL.el("td", {}, one.chosen ? "chosen" : ""));
-    });
-    const heads = ["Candidate (shows its mask)", "predicted IoU", "IoU", ""].map((text) => HL.el("th", { scope: "col" }, text));
-    return [HL.el("table", { class: "numbers plain" }, HL.el("thead", {}, HL.el("tr", {}, ...heads)), HL.el("tbody", {}, ...rows))];
+  /** What a step did, in a word; null where that is not said of it. */
+  #did(run, t) {
+    const digit = t && this.index.runs[run].kinds?.[this.sample]?.[t - 1];
+    return digit ? this.index.kinds[Number(digit)] : null;
   }
 
   #panes(runs) {
     const image = this.index.images[this.sample];
     const picture = image == null ? null : `img/full/${String(image).padStart(5, "0")}.jpg`;
-    this.panes = this.episodes.map((episode, n) => {
-      const pane = { episode, name: this.index.runs[runs[n]].name, stage: new HL.Stage() };
-      pane.facts = HL.el("dl", { class: "facts" });
-      pane.reply = HL.el("pre", { class: "reply", tabindex: "0", "aria-label": "Raw reply" });
-      pane.candidates = HL.el("div", { class: "scroll" });
-      pane.element = HL.el("section", { class: "pane", "aria-label": pane.name },
-        runs.length > 1 ? HL.el("h3", {}, pane.name) : "", pane.stage.element,
-        HL.el("div", { class: "told" }, pane.facts, HL.el("h4", {}, "Raw reply"), pane.reply, pane.candidates));
-      return pane;
-    });
-    this.bodies.classList.toggle("two", runs.length > 1);
+    this.panes = this.episodes.map((episode, n) => this.#pane(episode, runs[n], runs.length > 1));
+    const several = runs.length > 1;
+    this.bodies.classList.toggle("two", several);
+    this.tabs.hidden = !several;
+    this.tabs.replaceChildren(...this.panes.map((pane, n) => HL.el("button", { type: "button", "aria-pressed": String(n === 0), onclick: () => this.#face(n) }, pane.name)));
     this.bodies.replaceChildren(...this.panes.map((pane) => pane.element));
+    this.#face(0);
     this.panes.forEach((pane) => {
       pane.stage.open(pane.episode, picture);
-      pane.stage.setZoom(Number(this.zoom.value));
+      pane.stage.setZoom(this.zoom.value);
     });
+  }
+
+  #pane(episode, run, several) {
+    const pane = { episode, run, name: this.index.runs[run].name, stage: new HL.Stage() };
+    pane.facts = HL.el("dl", { class: "facts" });
+    pane.reply = HL.el("pre", { class: "reply", tabindex: "0", "aria-label": "Raw reply" });
+    pane.candidates = HL.el("div", { class: "scroll" });
+    const asked = HL.visible((this.index.prompts?.[run] ?? "").replaceAll("{expression}", episode.expression));
+    const prompt = asked ? [HL.el("details", { class: "asked" }, HL.el("summary", {}, "Prompt"), HL.el("pre", { class: "reply", tabindex: "0", "aria-label": "Prompt" }, asked))] : [];
+    pane.element = HL.el("section", { class: "pane", "aria-label": pane.name },
+      several ? HL.el("h3", {}, pane.name) : "", pane.stage.element,
+      HL.el("div", { class: "told" }, HL.el("h3", { class: "small" }, "Raw reply"), pane.reply, pane.facts, pane.candidates, ...prompt));
+    return pane;
+  }
+
+  /** Of two runs, show this one on a narrow screen; a wide one shows both. */
+  #face(chosen) {
+    this.panes.forEach((pane, n) => pane.element.classList.toggle("behind", n !== chosen));
+    [...this.tabs.children].forEach((tab, n) => tab.setAttribute("aria-pressed", String(n === chosen)));
   }
 
   /** A button for each step, with the IoU after it. */
   #strip() {
     this.strip.replaceChildren(...Array.from({ length: this.last + 1 }, (_, t) => {
       const apart = t === this.divergence;
-      const lines = this.episodes.map((episode) => this.#chip(episode, t));
+      const lines = this.panes.map((pane) => this.#chip(pane.episode, t, pane.run));
       const label = apart ? [HL.el("span", { class: "apart" }, "≠ first difference")] : [];
       if (this.answers.includes(t)) label.push(HL.el("span", { class: "apart" }, "answer"));
       return HL.el("li", {}, HL.el("button", { type: "button", class: `chip${apart ? " diverges" : ""}`, onclick: () => this.go(t) },
@@ -194,17 +191,17 @@ HL.Player = class {
     }));
   }
 
-  #chip(episode, t) {
+  #chip(episode, t, run) {
     if (t > episode.steps.length) return HL.el("span", { class: "sign" }, "ended");
-    const action = t ? episode.steps[t - 1].action : null;
-    const sign = !action ? "" : action.kind === "click" ? (action.positive ? "⊕" : "⊖") : { box: "▭", stop: "■", none: "∅", predict: "?" }[action.kind] ?? "!";
     const iou = t ? episode.steps[t - 1].iou : episode.initial.iou;
-    return HL.el("span", { class: "sign" }, `${sign} ${HL.number(iou, 2)}`.trim());
+    const sign = HL.told.sign(t ? episode.steps[t - 1].action : null);
+    const did = this.#did(run, t);
+    return HL.el("span", { class: "sign" }, `${sign} ${HL.number(100 * iou, 0)}`.trim(), did ? HL.el("span", { class: `did ${did.replaceAll(" ", "-")}` }, did) : "");
   }
 
   #leave(places) {
     const sample = this.neighbour(this.sample, places);
-    if (sample != null) this.changed({ sample, step: null }, true);
+    if (sample != null) this.changed({ sample, step: null, ...this.state() }, true);
   }
 
   #build() {
@@ -223,18 +220,25 @@ HL.Player = class {
     this.bodies = HL.el("div", { class: "bodies" });
     this.failure = HL.el("p", { class: "error", role: "alert", hidden: true });
     this.status = HL.el("p", { class: "hidden-label", role: "status" });
-    this.zoom = HL.el("select", { "aria-label": "Zoom", onchange: () => this.panes?.forEach((pane) => pane.stage.setZoom(Number(this.zoom.value))) },
-      ...[1, 2, 4].map((zoom) => HL.el("option", { value: zoom }, zoom === 1 ? "fit" : `${zoom} ×`)));
-    const toggles = [["mask", "mask"], ["outline", "ground truth"], ["clicks", "clicks"]].map(([name, text]) => this.#toggle(name, text));
+    this.zoom = HL.el("select", { "aria-label": "Zoom", onchange: () => {
+      this.panes?.forEach((pane) => pane.stage.setZoom(this.zoom.value));
+      if (this.episodes) this.#tell();
+    } }, ...[["1", "fit"], ["object", "object"], ["2", "2 ×"], ["4", "4 ×"]].map(([value, text]) => HL.el("option", { value }, text)));
+    this.view = HL.el("select", { "aria-label": "Painted", onchange: () => this.#paint({ view: this.view.value }) },
+      ...[["mask", "mask"], ["map", "error map"], ["none", "nothing"]].map(([value, text]) => HL.el("option", { value }, text)));
+    this.opacity = HL.el("input", { type: "range", min: 0, max: 100, step: 10, value: 50, "aria-label": "Opacity", oninput: () => this.#paint({ opacity: Number(this.opacity.value) }) });
+    this.boxes = {};
+    const toggles = [["outline", "ground truth"], ["clicks", "clicks"]].map(([name, text]) => this.#toggle(name, text));
+    this.tabs = HL.el("div", { class: "tabs", role: "group", "aria-label": "Run that is shown", hidden: true });
     this.dialog = HL.el("dialog", { class: "player", "aria-labelledby": "player-title", tabindex: "-1" },
       HL.el("header", { class: "controls" }, HL.el("div", { class: "names" }, this.title, this.about),
-        HL.el("fieldset", { class: "toggles" }, HL.el("legend", { class: "hidden-label" }, "Shown"), ...toggles),
+        HL.el("fieldset", { class: "toggles" }, HL.el("legend", { class: "hidden-label" }, "Shown"), this.view, this.opacity, ...toggles),
         HL.el("label", { class: "zoom" }, HL.el("span", { class: "wide" }, "Zoom"), this.zoom),
         this.back, this.forth, button("Close", () => this.changed({ sample: null }, true), "Close")),
-      this.failure, this.bodies,
+      this.failure, this.tabs, this.bodies,
       HL.el("div", { class: "dock" },
         HL.el("div", { class: "controls steps" }, this.first, this.previous, this.place, this.next, this.end), this.strip),
-      HL.el("p", { class: "note keys" }, "Keys: ← and → go a step, Shift with ← or → (or Home and End) to the first and last, Esc closes."),
+      HL.el("p", { class: "note keys" }, "Keys: ← → step, Shift with them (or Home, End) first and last step, n next and p previous sample, e error map, Esc closes. The wheel zooms."),
       this.status);
     this.dialog.addEventListener("keydown", (event) => this.#key(event));
     this.dialog.addEventListener("cancel", (event) => {
@@ -246,13 +250,30 @@ HL.Player = class {
 
   #toggle(name, text) {
     const box = HL.el("input", { type: "checkbox", checked: true, onchange: () => {
-      this.hidden[box.checked ? "delete" : "add"](name);
-      this.go(this.step, { quiet: true });
+      this.look.hidden[box.checked ? "delete" : "add"](name);
+      this.#paint({});
     } });
+    this.boxes[name] = box;
     return HL.el("label", {}, box, ` ${text}`);
   }
 
+  #paint(change) {
+    Object.assign(this.look, change);
+    this.view.value = this.look.view;
+    if (!this.episodes) return;
+    this.go(this.step, { quiet: true });
+    this.#tell();
+  }
+
   #key(event) {
+    if (event.altKey || event.ctrlKey || event.metaKey) return;
+    const letters = { n: () => this.#leave(1), p: () => this.#leave(-1), e: () => this.#paint({ view: this.look.view === "map" ? "mask" : "map" }) };
+    if (event.key in letters && !event.target.matches("select, input[type=range]")) {
+      event.preventDefault();
+      letters[event.key]();
+      return;
+    }
+    if (event.target.matches("input[type=range]")) return;
     if (event.target.matches("select, .stage, pre") && !event.shiftKey && event.target !== this.dialog && this.#scrolls(event.target)) return;
     const far = event.shiftKey;
     const moves = {
@@ -261,7 +282,7 @@ HL.Player = class {
       Home: 0,
       End: this.last,
     };
-    if (!(event.key in moves) || event.altKey || event.ctrlKey || event.metaKey) return;
+    if (!(event.key in moves)) return;
     event.preventDefault();
     this.go(moves[event.key]);
   }

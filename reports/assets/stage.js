@@ -3,7 +3,11 @@
 HL.Stage = class {
   static #SVG = "http://www.w3.org/2000/svg";
   static #SHARE = 0.52; // of the window's height
-  static #MASK = [0, 220, 60, 128];
+  static #MASK = [0, 220, 60, 255];
+  // Right, missing, too much: the colours of the error maps that are made with the page.
+  static #ERRORS = [[255, 255, 255, 255], [75, 60, 200, 255], [230, 97, 0, 255]];
+  static #WHEEL = 1.2;
+  static #MOST = 16; // times
 
   constructor() {
     this.canvas = HL.el("canvas", { class: "mask", role: "img" });
@@ -12,6 +16,7 @@ HL.Stage = class {
     this.frame = HL.el("div", { class: "frame" }, this.canvas, this.svg);
     this.element = HL.el("div", { class: "stage", tabindex: "0", role: "group" }, this.frame);
     this.zoom = 1;
+    this.element.addEventListener("wheel", (event) => this.#wheel(event), { passive: false });
     new ResizeObserver(() => this.#fit()).observe(this.element);
   }
 
@@ -35,27 +40,60 @@ HL.Stage = class {
     this.#fit();
   }
 
-  /** Show the state after t steps, or what a candidate of that step led to; gives back the IoU, computed from the masks. */
-  show(t, hidden, candidate = null) {
+  /**
+   * Show the state after t steps, or what a candidate of that step led to; gives back the IoU, computed from the masks.
+   * @param look { view: "mask", "map" or "none"; opacity: 0 to 100; hidden: a set of "outline" and "clicks" }
+   */
+  show(t, look, candidate = null) {
     const { steps, initial, size } = this.episode;
     const rle = candidate?.mask ?? (t ? steps[t - 1].mask : initial.mask);
     const mask = rle ? HL.masks.decode(rle) : HL.masks.empty(size);
-    HL.masks.paint(this.canvas, mask, HL.Stage.#MASK);
+    const map = look.view === "map";
+    if (map) HL.masks.paintErrors(this.canvas, this.truth, mask, this.ignore, HL.Stage.#ERRORS);
+    else HL.masks.paint(this.canvas, mask, HL.Stage.#MASK);
     const iou = HL.masks.iou(this.truth, mask, this.ignore);
-    this.canvas.setAttribute("aria-label", `Mask after step ${t}, IoU ${HL.number(iou)}`);
-    this.canvas.hidden = hidden.has("mask");
-    this.outline.toggleAttribute("hidden", hidden.has("outline"));
-    this.absent.hidden = hidden.has("outline");
-    this.marks.toggleAttribute("hidden", hidden.has("clicks"));
+    this.frame.classList.toggle("map", map);
+    this.canvas.style.opacity = (map ? Math.max(look.opacity, 1) + 30 : look.opacity) / 100;
+    this.canvas.setAttribute("aria-label", `${map ? "Error map" : "Mask"} after step ${t}, IoU ${HL.number(100 * iou, 1)} %`);
+    this.canvas.hidden = look.view === "none";
+    this.outline.toggleAttribute("hidden", look.hidden.has("outline"));
+    this.absent.hidden = look.hidden.has("outline");
+    this.marks.toggleAttribute("hidden", look.hidden.has("clicks"));
     const done = steps.slice(0, t).map((step) => (candidate && step.t === t ? { ...step, action: candidate.action } : step));
     this.marks.replaceChildren(...this.#box(initial.box), ...done.flatMap((step) => this.#marksOf(step, step.t === t)));
     this.#scaleMarks();
     return iou;
   }
 
+  /** Zoom to a number of times, or to the object. */
   setZoom(zoom) {
-    this.zoom = zoom;
+    const object = zoom === "object" && this.truth ? HL.masks.bounds(this.truth) : null;
+    if (!object) {
+      this.zoom = Number(zoom) || 1;
+      this.#fit();
+      return;
+    }
+    this.zoom = 1;
     this.#fit();
+    const [wide, high] = [object.width * this.scale, object.height * this.scale];
+    const room = Math.min(this.element.clientWidth / wide, parseFloat(this.frame.style.height) / high);
+    this.zoom = Math.min(Math.max(room / 1.5, 1), HL.Stage.#MOST);
+    this.#fit();
+    this.element.scrollLeft = (object.x + object.width / 2) * this.scale - this.element.clientWidth / 2;
+    this.element.scrollTop = (object.y + object.height / 2) * this.scale - this.element.clientHeight / 2;
+  }
+
+  /** Zoom about the pixel under the pointer. */
+  #wheel(event) {
+    if (!this.width || event.shiftKey || event.altKey) return;
+    event.preventDefault();
+    const before = this.scale;
+    const box = this.frame.getBoundingClientRect();
+    const [x, y] = [(event.clientX - box.left) / before, (event.clientY - box.top) / before];
+    this.zoom = Math.min(Math.max(this.zoom * (event.deltaY < 0 ? HL.Stage.#WHEEL : 1 / HL.Stage.#WHEEL), 1), HL.Stage.#MOST);
+    this.#fit();
+    this.element.scrollLeft += x * (this.scale - before);
+    this.element.scrollTop += y * (this.scale - before);
   }
 
   #picture(address) {

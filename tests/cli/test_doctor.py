@@ -128,7 +128,7 @@ def test_a_check_that_breaks_is_a_line_and_the_others_go_on(tmp_path: Path) -> N
     lines = {line.split()[1]: line for line in ran.stdout.splitlines() if line.startswith(("ok", "note"))}
     assert "this check failed (UnicodeDecodeError" in lines["devices"]
     assert "this check failed (FileNotFoundError" in lines["disk"]
-    assert "is no folder" in lines["data"]
+    assert "is not a folder" in lines["data"]
     assert "Python" in lines
 
 

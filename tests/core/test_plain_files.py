@@ -61,7 +61,7 @@ def test_only_plain_files_are_read(tmp_path, read):
 def test_other_encodings_are_guessed(tmp_path, data, said):
     path = tmp_path / "a.csv"
     path.write_bytes(data)
-    with pytest.raises(UsageError, match=rf"a\.csv is no UTF-8 text: it looks like {said}.*; save it as UTF-8"):
+    with pytest.raises(UsageError, match=rf"a\.csv is not UTF-8 text: it looks like {said}.*; save it as UTF-8"):
         plain_files.read_text(path)
 
 
@@ -122,7 +122,7 @@ def test_dates_stay_text(tmp_path, text, value):
 )
 def test_what_is_no_yaml_is_one_short_sentence(tmp_path, text):
     (tmp_path / "a.yaml").write_text(text)
-    with pytest.raises(UsageError, match="a.yaml is no readable YAML") as caught:
+    with pytest.raises(UsageError, match="a.yaml is not readable YAML") as caught:
         files.read(tmp_path / "a.yaml", "file")
     assert len(str(caught.value)) < 500
     assert "\n" not in str(caught.value)

@@ -44,12 +44,12 @@ def test_what_fits_is_returned() -> None:
         ({}, "The field schema of the cart is missing; add it."),
         (
             {"schema": "cart/2"},
-            "The field schema of the cart is 'cart/2', which does not fit: Input should be 'cart/1'.",
+            "The field schema of the cart is 'cart/2', which does not fit: it should be 'cart/1'.",
         ),
         (GOOD | {"colour": "green"}, "The field colour of the cart is 'green', which does not fit: it is red or blue."),
         (
             GOOD | {"wheels": [{}, {"size": 0}]},
-            "The field wheels.1.size of the cart is 0, which does not fit: Input should be greater than or equal to 1.",
+            "The field wheels.1.size of the cart is 0, which does not fit: it should be at least 1.",
         ),
         (
             GOOD | {"color": "red"},

@@ -120,5 +120,5 @@ def test_data_in_the_cache_of_the_hub_are_found_and_named_with_their_revision(ca
 def test_a_place_in_the_cache_that_is_none_is_refused(tmp_path, name):
     path = tmp_path / "mine.yaml"
     path.write_text(f"name: mine\nsource: {{kind: table, images: '{name}'}}\n")
-    with pytest.raises(UsageError, match=r"hub:OWNER/REPO|no name of a data set"):
+    with pytest.raises(UsageError, match=r"hub:OWNER/REPO|not a name of a data set"):
         load_task(path).source(tmp_path)

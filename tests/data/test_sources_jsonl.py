@@ -146,7 +146,7 @@ def test_a_damaged_file_is_one_sentence(root: Path, rows: list[Any], sentence: s
 
 def test_a_broken_line_is_named(root: Path) -> None:
     (root / "rows.jsonl").write_text(json.dumps(ROWS[0]) + "\n" + json.dumps(ROWS[1])[:50])
-    with pytest.raises(UsageError, match="Line 2 of .*rows.jsonl is no valid JSON"):
+    with pytest.raises(UsageError, match="Line 2 of .*rows.jsonl is not valid JSON"):
         opened(root)
     write_json(root / "rows.json", {"rows": ROWS})
     with pytest.raises(UsageError, match="should hold a list of objects; one object a line needs the suffix .jsonl"):

@@ -193,7 +193,7 @@ def nested(depth: int) -> bytes:
 
 UINT8 = matrix(element(2, bytes([0, 1, 2, 3])), 9, dims=(2, 2))
 MATRICES = {
-    "no MATLAB file": b"\x89HDF\r\n\x1a\n" + bytes(600),
+    "not a MATLAB file": b"\x89HDF\r\n\x1a\n" + bytes(600),
     "nothing": b"",
     "level 4": struct.pack("<5i", 0, 100000, 100000, 0, 2) + b"x\0" + bytes(200),
     "another variable": mat(matrix(b"", 2, b"GTcls")),

@@ -204,7 +204,7 @@ def test_a_name_that_fits_no_pattern(thin):
     [
         ({"expression": None}, "give captions, an expression, or a pattern"),
         ({"expression": None, "pattern": "^(?P<category>a)"}, "give captions, an expression, or a pattern"),
-        ({"pattern": "("}, "no regular expression"),
+        ({"pattern": "("}, "not a regular expression"),
         ({"channel": "red"}, "channel"),
         ({"threshold": "high"}, "threshold"),
     ],

@@ -22,7 +22,7 @@ CLASSIC = ["grabcut", "berkeley", "davis", "coco_mval"]
 SEGNEXT = ["grabcut", "berkeley", "davis", "sbd", "pascalvoc", "hqseg44k_val"]
 TRAIN = [
     *("hqseg44k_train", "hres_dis_train", "hres_thinobject_train"),
-    *("res_refcoco_train", "res_refcocoplus_train", "res_refcocog_train"),
+    *("res_refcoco_train", "res_refcocoplus_train", "res_refcocog_train", "synth_easy_train"),
 ]
 EXTRA = [*(f"hres_dis_te{n}" for n in range(1, 5)), "hres_coift", "hres_hrsod"]
 COUNTS = {
@@ -66,6 +66,7 @@ def test_all_tasks_are_there():
     assert set(expand("classic")) == set(CLASSIC)
     assert set(expand("segnext")) == set(SEGNEXT)
     assert set(expand("train")) == set(TRAIN)
+    assert set(expand("synth")) == {"hres_synth", "synth_easy"}
     assert set(expand("reason")) == {"res_reasonseg_val", "res_reasonseg_test"}
     assert set(expand("gres")) == {f"gres_grefcoco_{split}" for split in ("val", "testA", "testB")}
     assert {name for names in groups().values() for name in names} == set(task_names())
@@ -189,10 +190,10 @@ def test_overrides_are_checked_like_the_file(own):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("name: [", "is no readable YAML"),
+        ("name: [", "is not readable YAML"),
         ("- a\n- b", "should hold fields"),
         ("", "should hold fields"),
-        ("!!python/object/apply:os.system ['true']", "is no readable YAML"),
+        ("!!python/object/apply:os.system ['true']", "is not readable YAML"),
         ("source: {kind: synth}", "The field name of .* is missing"),
         ("name: a b\nsource: {kind: synth}", "The field name of .* is 'a b', which does not fit"),
         ("name: x", "The field source of .* is missing"),

@@ -71,7 +71,7 @@ def as_text(data: bytes) -> str:
 
 
 def parsed(data: bytes) -> Any:
-    """Return a JSON value; None for what is no JSON, which these readers are never given."""
+    """Return a JSON value; None for what is not JSON, which these readers are never given."""
     try:
         return json.loads(data)
     except (ValueError, RecursionError):

@@ -122,7 +122,7 @@ def test_a_server_that_fails_in_every_way_changes_nothing(
 def test_a_killed_run_continues_and_asks_nothing_again(
     task: str, tool: str, tmp_path: Path, undisturbed: Undisturbed
 ) -> None:
-    """Killed when all eight episodes under way wait for a reply: what was answered before is on disk."""
+    """Killed when all eight running episodes wait for a reply: what was answered before is on disk."""
     failures = [failure for name, failure in FAILURES.items() if "rate limit" not in name]  # which slow down the rest
     flaky = Flaky(failures, hold_after=60)
     with ChatServer(flaky) as server:

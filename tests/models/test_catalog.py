@@ -86,7 +86,7 @@ def test_a_misspelt_entry_is_answered_with_the_nearest(mine: Path) -> None:
         ("note: Costs", "notes: Costs", "called 'notes'. Did you mean note"),
         ("https://example.org/card", "hearsay", "source"),
         ("mine: mine-7b", "mine: mine-8b", "names 'mine-8b', which has no entry"),
-        ("schema:", "schema: [", "no readable YAML"),
+        ("schema:", "schema: [", "not readable YAML"),
     ],
 )
 def test_a_wrong_file_is_one_sentence(mine: Path, old: str, new: str, sentence: str) -> None:
@@ -99,18 +99,17 @@ def test_a_wrong_file_is_one_sentence(mine: Path, old: str, new: str, sentence: 
 
 
 def test_what_is_missing_to_run_an_entry_is_said(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = {row[0]: row for row in Catalog.load(mine).rows()}
-    assert rows["mine"][1] == "is mine-7b"
-    assert rows["mine-api"][5] == "set MINE_KEY"
-    assert rows["mine-7b"][6] == "https://example.org/card"
+    missing = {name: words for name, _, words in Catalog.load(mine).rows()}
+    assert missing["mine"] == "short for mine-7b"
+    assert missing["mine-api"] == "set MINE_KEY"
     monkeypatch.setenv("MINE_KEY", "x")
-    assert {row[0]: row for row in Catalog.load(mine).rows()}["mine-api"][5] == "yes"
+    assert {name: words for name, _, words in Catalog.load(mine).rows()}["mine-api"] == "nothing"
 
 
 def test_an_adapter_may_be_a_file_and_one_that_is_not_there_is_named(mine: Path) -> None:
-    for adapter, seen in (("./my_adapter.py", "yes"), ("hff", "there is no adapter hff")):
+    for adapter, seen in (("./my_adapter.py", "nothing"), ("hff", "there is no adapter hff")):
         mine.write_text(MINE.replace("adapter: hf", f"adapter: {adapter}"))
-        assert {row[0]: row for row in Catalog.load(mine).rows()}["mine-7b"][5] == seen
+        assert {name: words for name, _, words in Catalog.load(mine).rows()}["mine-7b"] == seen
 
 
 def test_the_command_line_shows_one_entry(mine: Path) -> None:
@@ -119,6 +118,19 @@ def test_the_command_line_shows_one_entry(mine: Path) -> None:
     page = CliRunner().invoke(app, ["models", "mine-api", "--catalog", str(mine)]).stdout
     assert "note: Costs money." in page
     assert "points: xypixel-json" in page
+
+
+def test_a_word_chooses_among_the_models(mine: Path) -> None:
+    from typer.testing import CliRunner
+
+    head, *lines = (
+        CliRunner().invoke(app, ["models", "MINE", "--catalog", str(mine)]).stdout.split("\n\n")[0].split("\n")
+    )
+    assert head.split("  ")[0] == "model"
+    assert [line.split()[0] for line in lines if "mine" in line.split()[0]] == ["mine", "mine-7b", "mine-api"]
+    assert all("mini" not in line.split()[0] for line in lines)
+    refused = CliRunner().invoke(app, ["models", "mine-7n", "--catalog", str(mine)])
+    assert "Did you mean mine-7b" in str(refused.exception)
 
 
 def test_a_run_by_short_name_uses_and_records_all_of_the_entry(

@@ -251,7 +251,7 @@ def test_a_greeting_that_cannot_be_is_one_sentence_and_the_worker_ends(
     [
         ({}, "command needs run="),
         ({"run": ""}, "run= is empty"),
-        ({"run": "python 'worker.py"}, "run=python 'worker.py is no command line: No closing quotation."),
+        ({"run": "python 'worker.py"}, "run=python 'worker.py is not a command line: No closing quotation."),
         ({"run": "./there-is-none --ckpt x"}, "The worker cannot be started: No such file or directory: ./there-is"),
         ({"run": "true", "cwd": "/there/is/none"}, "There is no folder /there/is/none to run the worker in"),
         ({"run": "true", "log": "/there/is/none"}, "No such file or directory: /there/is/none"),

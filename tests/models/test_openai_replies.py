@@ -179,7 +179,7 @@ def test_a_stream_of_events_is_read_as_one_answer(end: str) -> None:
     [
         (events(piece(content="Positive point: (1")), "the stream of the answer was interrupted"),
         (events(piece(content="Pos"), {"error": {"message": "lost", "code": 502}}), "lost"),
-        (events("data: [DONE]"), "no JSON object"),
+        (events("data: [DONE]"), "not a JSON object"),
     ],
 )
 def test_a_stream_that_breaks_off_is_no_reply(stream: Failure, reason: str) -> None:

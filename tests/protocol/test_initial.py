@@ -192,7 +192,7 @@ def test_a_run_goes_on_where_it_stopped_and_not_with_other_boxes(
         ({"initial": "box-from={boxed}", "limit": LIMIT + 2}, "has no episode for 2 of the 8 samples of this run"),
         ({"initial": "mask-from={boxed}", "limit": LIMIT + 1}, "has no episode for 1 of the 7 samples"),
         ({"initial": "box-from={clicked}"}, "holds no box to begin with"),
-        ({"initial": "box-from={tmp}"}, "is no run folder"),
+        ({"initial": "box-from={tmp}"}, "is not a run folder"),
         ({"initial": "masks={tmp}/none"}, "none has no mask .such as boxes_"),
         ({"initial": "box-from="}, "setting initial is 'box-from=', which does not fit: it is one of empty, gt-box"),
         ({"initial": "mask"}, "setting initial is 'mask', which does not fit"),

@@ -137,11 +137,11 @@ def test_a_record_carries_the_sha256_of_the_rest_of_its_line(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("path", "value", "place"),
     [
-        (("size",), [4], "size: List should have at least 2 items"),
+        (("size",), [4], "size: it should have at least 2 items"),
         (("size",), [4, 0], "size.1"),
         (("gt",), None, "gt"),
         (("gt", "counts"), None, "gt.counts"),
-        (("initial",), {}, "initial.kind: Field required"),
+        (("initial",), {}, "initial.kind: it is missing"),
         (("steps", 0, "mask", "size"), [6, 4], "a mask has another size"),
         (("steps", 0, "action", "x"), 6, "a click is outside"),
         (("steps", 0, "action", "x"), -1, "steps.0.action.click.x"),
@@ -179,7 +179,7 @@ def test_a_field_that_is_not_there_is_named(name: str) -> None:
 def test_a_number_is_finite_and_no_other_type(value: object) -> None:
     line = _steps([0.5], [HALF]).to_json()
     line["steps"][0]["predicted_iou"] = value
-    with pytest.raises(UsageError, match="predicted_iou: Input should be a finite number"):
+    with pytest.raises(UsageError, match="predicted_iou: it should be a finite number"):
         Episode.from_json(line)
 
 

@@ -41,7 +41,7 @@ def test_steps_by_button_and_by_key_are_announced(browser: Browser, single: Path
         def at(step: int) -> None:
             assert announced.inner_text().startswith(f"Step {step} of {last}.")
             iou = episodes[number][0]["steps"][step - 1]["iou"] if step else 0
-            assert announced.inner_text().endswith(f"IoU {iou:.3f}.")
+            assert announced.inner_text().endswith(f"IoU {100 * iou:.1f} %.")
             assert page.locator(".strip [aria-current=step]").inner_text().startswith(str(step) if step else "start")
 
         for name, step in (("First", 0), ("Next", 1), ("Next", 2), ("Previous", 1), ("Last", last)):
@@ -172,8 +172,8 @@ def test_a_search_shows_its_answer_and_what_it_tried(browser: Browser, tmp_path:
     episodes = list(made.episodes())
     number = next(n for n, one in enumerate(episodes) if len(one.steps) > 1 and len(one.steps[0].candidates) > 1)
     page_of = report([made.folder], images=False)
-    assert f"{made.scores()['selection']['self']['miou']:.3f}" in page_of.read_text()
-    assert "<h3>Search</h3>" in page_of.read_text()
+    assert f"mIoU {100 * made.scores()['selection']['self']['miou']:.1f}" in page_of.read_text()
+    assert "Search: all numbers" in page_of.read_text()
     with visit(browser, page_of.as_uri()) as seen:
         page = seen.page
         open_sample(page, number)
@@ -190,7 +190,7 @@ def test_a_search_shows_its_answer_and_what_it_tried(browser: Browser, tmp_path:
         for row, candidate in zip(rows.all(), tried, strict=True):
             assert ("chosen" in row.inner_text()) == candidate["chosen"]
             row.locator("button").click()
-            assert page.locator("dialog [role=status]").inner_text().endswith(f"IoU {candidate['iou']:.3f}.")
+            assert page.locator("dialog [role=status]").inner_text().endswith(f"IoU {100 * candidate['iou']:.1f} %.")
         assert seen.problems == []
 
 
@@ -199,15 +199,14 @@ def test_masks_that_were_rated_are_shown_with_their_ratings(browser: Browser, tm
     [first, _] = made.episodes()
     with visit(browser, report([made.folder], images=False).as_uri()) as seen:
         page = seen.page
-        section = page.locator("#scores")
-        assert re.search(r"MAE\s+0\.000", section.inner_text())
-        assert page.locator("#clicks").count() == 0
+        assert "The predicted IoU is off by 0.0 points" in page.locator(".verdict").inner_text()
+        assert page.locator(".samples [data-sample]").count() == 2
         open_sample(page, 0)
         for step in first.steps:
             page.locator(".strip button").nth(step.t).click()
             told = page.locator(".facts").inner_text()
-            assert re.search(rf"IoU\s+{step.iou:.4f}", told)
-            assert re.search(rf"Predicted IoU\s+{step.action.predicted_iou:.3f}", told)
+            assert re.search(rf"IoU\s+{100 * step.iou:.2f} %", told)
+            assert re.search(rf"Predicted IoU\s+{100 * step.action.predicted_iou:.1f} %", told)
             assert "predicted the IoU of this mask" in told
         assert seen.problems == []
 

@@ -337,7 +337,7 @@ def test_nothing_chosen_and_unknown_samples_are_errors(task: str, tool: str, tmp
     made = hlmat_bench.run("oracle", task, tool, out=tmp_path / "run", budget=1, limit=2)
     with pytest.raises(UsageError, match="Say what to play again"):
         redo(made.folder, Choice())
-    with pytest.raises(UsageError, match="no run folder"):
+    with pytest.raises(UsageError, match="not a run folder"):
         redo(tmp_path / "nowhere", Choice(failed=True))
     ran = _cli("redo", str(made.folder), "--sample", "nobody")
     assert (ran.returncode, len(ran.stderr.splitlines())) == (2, 1)

@@ -146,7 +146,10 @@ def test_the_command_says_that_all_masks_agree(task: str, tool: str, tmp_path: P
     assert shown.exit_code == 0, shown.output
     assert CliRunner().invoke(app, ["score", str(tmp_path)]).exit_code == 0
     regret = run.scores()["clicks"]["regret"]
-    assert f"4 masks were drawn again, all as recorded. The mean regret of 4 clicks is {regret:.3f}." in shown.stdout
+    assert (
+        f"4 masks were predicted again, all as recorded. The mean regret of 4 clicks is {100 * regret:.1f} points"
+        in shown.stdout
+    )
 
 
 def test_a_box_with_the_first_click_and_replies_without_effect(task: str, tool: str, tmp_path: Path) -> None:
@@ -210,7 +213,7 @@ def test_what_cannot_be_replayed_is_a_sentence(
 def test_segmenter_and_data_must_be_the_runs(task: str, tool: str, boxes: Path, tmp_path: Path) -> None:
     run = hlmat_bench.run("oracle", task, tool, out=tmp_path / "run", limit=1, budget=1)
     document = run.manifest
-    with pytest.raises(UsageError, match="segmenter discs is no name here; give its file with --segmenter"):
+    with pytest.raises(UsageError, match="segmenter discs is not a name here; give its file with --segmenter"):
         reopened(document, task=task)
     with pytest.raises(UsageError, match=r"\(segmenter.radius is 25 in its manifest and 9 here\)"):
         reopened(document, segmenter=f"{tool},radius=9", task=task)

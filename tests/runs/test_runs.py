@@ -326,7 +326,7 @@ def test_scores_are_recomputed_from_the_folder_alone(task: str, tool: str, tmp_p
     ran = _cli("score", str(tmp_path / "run"), cwd=tmp_path)
     assert ran.returncode == 0
     assert json.loads((tmp_path / "run" / "scores.json").read_text()) == scores
-    assert f"{scores['selection']['final']['miou']:.3f}" in ran.stdout
+    assert f"{100 * scores['selection']['final']['miou']:.1f}" in ran.stdout
     assert _cli("score", str(tmp_path)).returncode == 2
 
 

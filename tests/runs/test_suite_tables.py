@@ -15,6 +15,7 @@ import pytest
 from hlmat_bench.actions import Action
 from hlmat_bench.core import masks
 from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.tables import escape_latex, escape_markdown
 from hlmat_bench.protocol import manifest
 from hlmat_bench.protocol.records import Episode, Step
 from hlmat_bench.runs.run_folder import Run
@@ -23,8 +24,6 @@ from hlmat_bench.runs.suites.expansion import Cell, Plan, SuiteRun
 from hlmat_bench.runs.suites.export import (
     as_json,
     csv_text,
-    escape_latex,
-    escape_markdown,
     latex,
     markdown,
     write_tables,

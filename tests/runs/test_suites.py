@@ -124,11 +124,12 @@ def test_a_setting_goes_to_the_runs_that_have_a_use_for_it(tmp_path: Path) -> No
 
 def test_the_list_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HLMAT_DATA", raising=False)
-    rows = {name: (title, int(runs), missing) for name, title, runs, missing in listing.rows()}
+    rows = {name: (title, int(runs), missing) for name, runs, missing, title in listing.rows()}
     assert rows["smoke"] == ("All tables in miniature, with parts that are embedded", 14, "nothing")
-    assert rows["paper-table3"][2] == (
-        "data: filter_refcoco_val; segmenters: sam_h; models: segagent-qwen, segagent-llava"
-    )
+    assert rows["paper-table3"][2] == "4 of 4 parts"
+    named = CliRunner().invoke(app, ["suites", "paper-table3"]).stdout.rpartition("missing here:\n")[2]
+    names = ["filter_refcoco_val", "sam_h", "segagent-qwen", "segagent-llava"]
+    assert [line.split()[0] for line in named.splitlines()] == names
     assert rows["paper"][1] < sum(runs for name, (_, runs, _) in rows.items() if name not in ("paper", "smoke"))
     listed = CliRunner().invoke(app, ["suites"])
     assert listed.exit_code == 0
@@ -208,7 +209,7 @@ def test_rows_that_are_not_chosen_show_published_numbers_only(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"schema": "hlmat-suite/2"}, "is 'hlmat-suite/2', which does not fit: Input should be 'hlmat-suite/1'"),
+        ({"schema": "hlmat-suite/2"}, "is 'hlmat-suite/2', which does not fit: it should be 'hlmat-suite/1'"),
         ({"tables": table(published=["segagent"])}, "published"),
         ({"tabels": []}, "called 'tabels'. Did you mean tables"),
         ({"tables": table(rows=[{"name": "R", "modell": "good"}])}, "called 'modell'. Did you mean model?"),

@@ -68,20 +68,20 @@ def test_it_shows_everywhere(shown: list[str]) -> None:
     low, high = found["ci"]
     assert low <= oracle <= high
 
-    cell = f"{oracle:.3f} [{low:.3f}, {high:.3f}]"
+    cell = f"{100 * oracle:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
     for printed in (shown[0], shown[2]):
         assert "First IoU" in printed
         assert cell in printed
-    assert "First IoU" in shown[4].splitlines()[0]
-    assert f"{oracle - random:.3f}".replace("-", "−") in shown[4].splitlines()[1]
+    [compared] = [line for line in shown[4].splitlines() if line.startswith("First IoU")]
+    assert f"{100 * (oracle - random):+.1f} [".replace("-", "−") in compared
 
     report = Path("runs/oracle/report/index.html").read_text()
     tile = f'<p class="label">First IoU</p><p class="value">{oracle:.3f}</p>'
     assert tile in report
     assert "<dt>First IoU</dt><dd>The mean IoU over samples after the first click.</dd>" in report
     comparison = Path("runs/both/index.html").read_text()
-    assert comparison.count('<th scope="col">First IoU</th>') == 2
-    assert all(f"<td>{value:.3f} [" in comparison for value in (oracle, random))
+    assert '<th scope="row">First IoU</th>' in comparison
+    assert all(f"{100 * value:.1f} [" in comparison for value in (oracle, random))
 
     entry = json.loads(Path("board/entries/oracle.json").read_text())
     assert entry["scores"]["further"] == {"first_iou": found}

@@ -21,8 +21,10 @@ from hlmat_bench.scores.episodes import score_episode
 from hlmat_bench.scores.failures import remarks
 from hlmat_bench.scores.no_target import accuracies
 from hlmat_bench.scores.outcomes import outcome
+from hlmat_bench.scores.paired import paired_differences
+from hlmat_bench.scores.registry import STANDARD
 from hlmat_bench.scores.scoring import score_episodes
-from hlmat_bench.scores.slices import differences, slicings
+from hlmat_bench.scores.slices import slicings
 from tests.scores.test_recompute import check
 from tests.support.episodes import click, episode, rle
 
@@ -228,12 +230,14 @@ def test_runs_differ_in_both_accuracies_on_the_samples_that_these_are_of() -> No
         score_episode(episode(each.sample_id, gt, [(STOP, NOTHING)], image_id=each.image_id), 2)
         for each, gt in zip(ours, (NOTHING, NOTHING, NOTHING, FOUR, TEN), strict=True)
     ]
-    found = differences(empty, ours, range(5), 2)
-    assert (found["n_acc"], found["n_acc_ci"]) == (pytest.approx(1 / 3), [0.0, 0.5])
-    assert (found["t_acc"], found["t_acc_ci"]) == (-0.5, [-1.0, 0.0])
-    assert "n_acc" not in differences(empty, ours, [3, 4], 2)
-    alone = differences(empty, ours, [0, 1], 2)
-    assert (alone["n_acc"], alone["n_acc_ci"], alone["t_acc"], alone["t_acc_ci"]) == (0.5, None, None, None)
+    accuracies = [STANDARD["no_target.n_acc"], STANDARD["no_target.t_acc"]]
+    n_acc, t_acc = paired_differences(accuracies, empty, ours, (2, 2)).values()
+    assert (n_acc.value, n_acc.interval) == (pytest.approx(1 / 3), (0.0, 0.5))
+    assert (t_acc.value, t_acc.interval) == (-0.5, (-1.0, 0.0))
+    n_acc, t_acc = paired_differences(accuracies, empty[3:], ours[3:], (2, 2)).values()
+    assert (n_acc, t_acc.value) == (None, -0.5)
+    n_acc, t_acc = paired_differences(accuracies, empty[:2], ours[:2], (2, 2)).values()
+    assert (n_acc.value, n_acc.interval, t_acc) == (0.5, None, None)
 
 
 def test_slices_have_the_samples_without_an_object() -> None:

@@ -16,8 +16,8 @@ from hlmat_bench.protocol.records import Episode
 from hlmat_bench.runs import sealed_scores
 from hlmat_bench.scores import registry
 from hlmat_bench.scores.episodes import EpisodeScores, score_episode
+from hlmat_bench.scores.paired import paired_differences
 from hlmat_bench.scores.scoring import score_episodes
-from hlmat_bench.scores.slices import differences
 from tests.support.episodes import episode
 
 OBJECT = np.array([[True, True, False, False]])
@@ -58,9 +58,27 @@ def test_a_further_score_is_of_the_mask_that_the_run_is_scored_by(answered: None
 def test_a_score_without_a_denominator_has_no_difference(halves: None) -> None:
     ours = [score_episode(searched(name), 2) for name in ("counted/1", "counted/2")]
     theirs = [score_episode(searched(name), 2) for name in ("other/1", "other/2")]
-    assert differences(ours, ours, [0, 1], 2)["halves"] == 0
-    found = differences(ours, theirs, [0, 1], 2)
-    assert (found["halves"], found["halves_ci"], found["miou"]) == (None, None, 0)
+    scores = [registry.STANDARD["miou"], registry.further()["halves"]]
+    assert paired_differences(scores, ours, ours, (2, 2))["halves"].value == 0
+    found = paired_differences(scores, ours, theirs, (2, 2))
+    assert (found["halves"], found["miou"].value) == (None, 0)
+
+
+def test_a_share_is_shown_in_percent_with_one_decimal() -> None:
+    miou, noc = registry.STANDARD["miou"], registry.STANDARD["noc@85"]
+    assert [miou.shown(value) for value in (0.6884, 1.0, None, -0.0003)] == ["68.8", "100.0", "–", "0.0"]
+    assert [miou.shown(value, sign=True) for value in (0.1, -0.1, 0.0)] == ["+10.0", "−10.0", "0.0"]
+    assert noc.with_interval(registry.ScoreValue(3.854, 3.5, 4.149)) == "3.85 [3.50, 4.15]"
+    assert miou.with_interval(registry.ScoreValue(0.5, None, None)) == "50.0"
+
+
+def test_a_single_image_has_no_interval() -> None:
+    made = [replace(searched(name), image_id="one image") for name in ("a", "b")]
+    scores = score_episodes(made, budget=2, track="point")
+    assert scores["selection"]["final"]["miou_ci"] is not None
+    value = registry.STANDARD["miou"].read(scores, "final")
+    assert value is not None
+    assert (value.value, value.interval, scores["n_images"]) == (0.5, None, 1)
 
 
 def test_runs_scored_before_a_score_was_declared_get_it(tmp_path: Path, request: pytest.FixtureRequest) -> None:

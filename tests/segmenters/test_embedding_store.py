@@ -220,7 +220,7 @@ def test_what_a_user_can_get_wrong(task: str, folders: dict[str, Path], tmp_path
     sam = f"sam,pretrained={folders['sam']}"
     for options, complaint in {
         f"embedding_cache={file}": "cannot be used",
-        "embedding_cache_gb=0": "no number of gigabytes",
+        "embedding_cache_gb=0": "not a number of gigabytes",
         "embedding_cache_gb=much": "should be a number",
     }.items():
         with pytest.raises(UsageError, match=complaint):

@@ -147,7 +147,7 @@ def test_files_of_other_networks_are_named_with_what_to_take(
     file = tmp_path / "other.pth"
     torch.save(content, file)
     message = refused(lambda: make(file))
-    assert message.startswith(f"{file} is no checkpoint of S")
+    assert message.startswith(f"{file} is not a checkpoint of S")
     assert what in message
     assert instead in message
 

@@ -175,7 +175,7 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     torch.save({"weights": torch.zeros(1)}, tmp_path / "other.pt")
     (tmp_path / "broken.safetensors").write_bytes(b"no tensors" * 10)
     for name in ("samhq_b", "sam2.1_t", "sam3", "edgetam", "mobilesam"):
-        assert "is no checkpoint of" in complaint(name, tmp_path / "other.pt")
+        assert "is not a checkpoint of" in complaint(name, tmp_path / "other.pt")
         assert "can be read safely" in complaint(name, tmp_path / "broken.safetensors")
         assert "There is no checkpoint of" in complaint(name, tmp_path / "absent.pt")
         assert "not both" in refused(lambda name=name: made(name, tmp_path / "a.pt", pretrained="b"))  # type: ignore[misc]

@@ -284,11 +284,11 @@ def wait_until(condition: Any, seconds: float = 10.0) -> bool:
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9", "127.0.0.1:9", "http://[", "17"])
 def test_no_server_there_is_one_sentence(url: str) -> None:
-    with pytest.raises(UsageError, match=r"no segmenter server at .*serve-segmenter|is no URL"):
+    with pytest.raises(UsageError, match=r"no segmenter server at .*serve-segmenter|is not a URL"):
         plugins.make("segmenter", f"server,url={url}")
 
 
-@pytest.mark.parametrize(("patience", "said"), [("soon", "should be a number"), ("0", "is no number of seconds")])
+@pytest.mark.parametrize(("patience", "said"), [("soon", "should be a number"), ("0", "is not a number of seconds")])
 def test_a_patience_that_is_none_is_refused(patience: str, said: str) -> None:
     with pytest.raises(UsageError, match=f"patience={patience} {said}"):
         plugins.make("segmenter", f"server,patience={patience}")

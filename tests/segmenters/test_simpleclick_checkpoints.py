@@ -137,8 +137,8 @@ def _param(name: str, value: Any, inner: str | None = None) -> Callable[[dict[st
     ("change", "part"),
     [
         (lambda c: c.pop("config"), "no config and state_dict"),
-        (lambda c: c.__setitem__("config", [1]), "no SimpleClick that can run here"),
-        (lambda c: c.__setitem__("state_dict", [1]), "no SimpleClick that can run here"),
+        (lambda c: c.__setitem__("config", [1]), "not a SimpleClick that can run here"),
+        (lambda c: c.__setitem__("state_dict", [1]), "not a SimpleClick that can run here"),
         (lambda c: c["config"].pop("params"), "lacks 'params'"),
         (lambda c: c["config"]["params"].pop("neck_params"), "lacks 'neck_params'"),
         (lambda c: _without(c, "head.conv_seg.bias"), "1 tensors differ, for example head.conv_seg.bias"),
@@ -182,4 +182,4 @@ def test_weights_of_another_family_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "other.pth"
     for other in (torch.load(tiny_sam(tmp_path).checkpoint, weights_only=True), [1, 2], {"model": {}}):
         torch.save(other, file)
-        assert "no checkpoint of SimpleClick" in refused(lambda: made(file))
+        assert "not a checkpoint of SimpleClick" in refused(lambda: made(file))

@@ -92,8 +92,13 @@ def served(folder: Path) -> Iterator[str]:
 
 
 def open_sample(page: Page, sample: int) -> None:
-    """Open a sample of a report in the player."""
-    page.locator(f'[data-sample="{sample}"]').click()
+    """Open a sample of a report in the player, by its row where that is in sight, else by its address."""
+    page.locator(".samples .space .row").first.wait_for()
+    row = page.locator(f'[data-sample="{sample}"]')
+    if row.count():
+        row.click()
+    else:
+        page.evaluate("(n) => { location.hash = new URLSearchParams({ sample: HL.gallery.index.ids[n] }); }", sample)
     page.wait_for_function("(n) => HL.gallery.player.sample === n && HL.gallery.player.episodes", arg=sample)
 
 

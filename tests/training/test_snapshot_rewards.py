@@ -164,7 +164,7 @@ def test_a_state_that_cannot_be_brought_back_is_refused(
         reward(["Finish"])
     with pytest.raises(UsageError, match="no hlmat-snapshot/1"):
         reward(["Finish"], state=["{}"])
-    with pytest.raises(UsageError, match="The state is no JSON"):
+    with pytest.raises(UsageError, match="The state is not JSON"):
         reward(["Finish"], state=["[" * 100_000])
     broken = json.loads(played.to_json())
     broken["episode"]["steps"][0]["action"]["x"] = 4000

@@ -241,7 +241,7 @@ def load(path: Path, *, inert: Sequence[str] = ()) -> Any:
             )
         elif member := _archived(path):
             why = f"it is an archive of {member}; unpack it, and name that file"
-        raise UsageError(f"{path} is no checkpoint that can be read safely: {why}.") from error
+        raise UsageError(f"{path} is not a checkpoint that can be read safely: {why}.") from error
 
 
 def _archived(path: Path) -> str:

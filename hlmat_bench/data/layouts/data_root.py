@@ -40,7 +40,9 @@ class DataRoot:
         """
         path = self._existing(name)
         if not is_file(path):
-            raise BadAnnotation(f"{self.shown(path)} of the task {self.task} is no plain file; name the file itself.")
+            raise BadAnnotation(
+                f"{self.shown(path)} of the task {self.task} is not a plain file; name the file itself."
+            )
         return path
 
     def folder(self, name: str) -> Path:

@@ -45,4 +45,4 @@ def _snapshot(repo: str, revision: str | None) -> Path | None:
     except LocalEntryNotFoundError:
         return None
     except HFValidationError as error:
-        raise UsageError(f"{repo!r} is no name of a data set of the Hugging Face hub: {error}") from error
+        raise UsageError(f"{repo!r} is not a name of a data set of the Hugging Face hub: {error}") from error

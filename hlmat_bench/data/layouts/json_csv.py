@@ -53,7 +53,7 @@ def parse_json(text: str, where: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise BadAnnotation(f"{where} is no valid JSON ({error}); get the file again.") from error
+        raise BadAnnotation(f"{where} is not valid JSON ({error}); get the file again.") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ def read_csv(path: Path) -> CsvTable:
         columns = [_column(name) for name in next(reader, [])]
         rows = [_row(columns, cells, f"Line {reader.line_num} of {path}", separator) for cells in reader if cells]
     except csv.Error as error:
-        raise BadAnnotation(f"Line {reader.line_num} of {path} is no valid CSV ({error}); correct it.") from error
+        raise BadAnnotation(f"Line {reader.line_num} of {path} is not valid CSV ({error}); correct it.") from error
     if not columns:
         raise BadAnnotation(f"{path} is empty; its first line names the columns.")
     twice = [name for name in columns if name and columns.count(name) > 1]

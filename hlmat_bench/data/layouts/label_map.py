@@ -143,7 +143,7 @@ def read_labels(path: Path, how: ReadSettings = AS_USUAL) -> NDArray[Any]:
     labels = read_matrix(path, "GTinst", "Segmentation", how.max_pixels)
     whole = labels.dtype.kind != "f" or (np.isfinite(labels) & (labels == np.rint(labels))).all()
     if not whole or labels.min() < 0:
-        raise Unreadable(f"The label map {path} has values that are no integers of 0 and more; get the file again.")
+        raise Unreadable(f"The label map {path} has values that are not integers of 0 and more; get the file again.")
     return labels.astype(np.int64) if labels.dtype.kind == "f" or labels.dtype.itemsize > 4 else labels
 
 

@@ -76,7 +76,7 @@ class ByStemSettings(MaskFileSettings):
         try:
             re.compile(value or "")
         except (re.error, OverflowError, RecursionError) as error:
-            raise ValueError(f"it is no regular expression ({error})") from error
+            raise ValueError(f"it is not a regular expression ({error})") from error
         return value
 
     @model_validator(mode="after")

@@ -240,7 +240,7 @@ def check_polygon(polygon: list[Any], size: Size, where: str) -> None:
         BadAnnotation: when the polygon is no list of points, or is far outside the image.
     """
     if len(polygon) % 2 or not all(is_number(number) for number in polygon):
-        raise BadAnnotation(f"{where} has a polygon that is no list x0, y0, x1, y1, ...; correct it.")
+        raise BadAnnotation(f"{where} has a polygon that is not a list x0, y0, x1, y1, ...; correct it.")
     height, width = size
     if not all(-width <= x <= 2 * width for x in polygon[0::2]) or not all(
         -height <= y <= 2 * height for y in polygon[1::2]

@@ -47,7 +47,7 @@ def read_matrix(path: Path, variable: str, field: str, most: int) -> NDArray[Any
         raise Unreadable(str(error)) from error
     except (ValueError, LookupError, TypeError, struct.error, zlib.error) as error:
         raise Unreadable(
-            f"{path} is no MATLAB file of level 5 with a matrix {variable}.{field} ({error}); get the file again."
+            f"{path} is not a MATLAB file of level 5 with a matrix {variable}.{field} ({error}); get the file again."
         ) from error
 
 
@@ -108,7 +108,7 @@ class _Matrix:
     def field(self, name: str) -> memoryview:
         """Return the content of a field of a struct of one element."""
         if self._class != _STRUCT or self._shape != (1, 1):
-            raise ValueError(f"{self.name} is no struct of one element")
+            raise ValueError(f"{self.name} is not a struct of one element")
         (length,) = self._integers()
         packed = bytes(self._part()[1])
         if length <= 0 or len(packed) % length:
@@ -121,7 +121,7 @@ class _Matrix:
     def numbers(self, most: int) -> NDArray[Any]:
         """Return the values of a matrix, in the type in which they are stored."""
         if not _FIRST_NUMERIC <= self._class <= _LAST_NUMERIC or len(self._shape) != 2:
-            raise ValueError("it is no matrix of numbers")
+            raise ValueError("it is not a matrix of numbers")
         height, width = self._shape
         if not 0 < height * width <= most or min(self._shape) <= 0:
             raise ValueError(f"it has {height} x {width} values, not 1 to {most:,}")

@@ -46,7 +46,7 @@ class SegAgentSettings(FileSettings):
         try:
             fields = [part[1:] for part in Formatter().parse(value) if part[1] is not None]
         except ValueError as error:
-            raise ValueError(f"it is no format string of {{id}} and {{thousand}} ({error})") from error
+            raise ValueError(f"it is not a format string of {{id}} and {{thousand}} ({error})") from error
         for name, width, conversion in fields:
             if name not in ("id", "thousand") or conversion or not _WIDTH.fullmatch(width or ""):
                 raise ValueError(

@@ -12,7 +12,7 @@ from operator import add
 
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.samples import Sample, Truth
-from hlmat_bench.core.types import Box, Image, Size
+from hlmat_bench.core.types import Box, Image, Mask, Size
 from hlmat_bench.data.synth.expressions import Referral, referrals
 from hlmat_bench.data.synth.integer_rng import Dice
 from hlmat_bench.data.synth.kinds import KINDS
@@ -190,6 +190,13 @@ class SynthSource:
         """Return the mask of the visible part of the object."""
         picture, target = self._drawn(sample)
         return Truth(picture.masks[target].copy())
+
+    def objects(self, sample: Sample) -> list[tuple[str, str, Mask]]:
+        """Return all objects of a sample's image: kind, colour, and the mask of the visible part, bool (H, W)."""
+        picture, _ = self._drawn(sample)
+        index, _ = sample.key  # type: ignore[misc]
+        things = script(self._series, index).scene.things
+        return [(thing.kind, thing.colour, mask) for thing, mask in zip(things, picture.masks, strict=True)]
 
     def _drawn(self, sample: Sample) -> tuple[Picture, int]:
         match sample.key:

@@ -110,7 +110,7 @@ def _answer(data: bytes) -> dict[str, Any]:
         return answer
     page = data.lstrip()[:1] == b"<"
     raise TryAgain(
-        "the answer is no JSON object" + (" but a web page" if page else ""),
+        "the answer is not a JSON object" + (" but a web page" if page else ""),
         advice="check base_url=: most servers want it to end in /v1",
     )
 

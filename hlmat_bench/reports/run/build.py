@@ -3,26 +3,41 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.samples import Source
+from hlmat_bench.reports.compare import page as comparison
 from hlmat_bench.reports.pages.data import json_text
+from hlmat_bench.reports.pages.files import write_figures, write_table
+from hlmat_bench.reports.pages.frame import build_date
 from hlmat_bench.reports.pages.site import Site
 from hlmat_bench.reports.pages.templates import render
-from hlmat_bench.reports.run import comparison, loaded, references, sections, views
+from hlmat_bench.reports.run import figures, loaded, references, single, views, worst
 from hlmat_bench.reports.run.data_files import SHARD, write_data
 from hlmat_bench.reports.run.definitions import DEFINITIONS
 from hlmat_bench.reports.run.images import write_pictures
 from hlmat_bench.reports.run.loaded import Entrant
 from hlmat_bench.reports.run.references import Reference
 from hlmat_bench.runs import reopen as run_data
+from hlmat_bench.scores.episode_scores import EpisodeScores
 from hlmat_bench.scores.registry import NO_TARGET, further
-from hlmat_bench.scores.slices import Slicing, slicings
+from hlmat_bench.scores.slices import slicings
 
-_ASSETS = ("base.css", "hl.js", "report.css", "masks.js", "stage.js", "player.js", "gallery.js")
+_ASSETS = (
+    "base.css",
+    "hl.js",
+    "report.css",
+    "compare.css",
+    "masks.js",
+    "stage.js",
+    "replies.js",
+    "player.js",
+    "filters.js",
+    "gallery.js",
+)
 
 
 def report(
@@ -33,6 +48,8 @@ def report(
     data_root: str | os.PathLike[str] | None = None,
     task: str | None = None,
     ceilings: str | os.PathLike[str] | None = None,
+    common: bool = False,
+    live: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Path:
     """Write the pages of one run, or of the comparison of several.
@@ -43,7 +60,9 @@ def report(
         images: whether the pages hold the images; without them nothing of the data is needed.
         data_root: the folder under which the data sets lie.
         task: the task's YAML file, where the run's command line does not name it any more.
-        ceilings: the folder of all ceilings; None: ``runs/ceilings``, or ``ceilings`` beside the run.
+        ceilings: a folder with runs of reference policies; None: `references.find` looks near the run.
+        common: whether to keep only the samples that all runs have.
+        live: the page loads itself again from time to time, because it is written again while the run plays.
         progress: called with (images done, images in all).
 
     Returns:
@@ -52,23 +71,29 @@ def report(
     Raises:
         UsageError: when a folder is no run, the runs are not on the same samples, or the data is not there.
     """
-    played = loaded.read([Path(folder) for folder in runs])
-    if len(played) > 1 and any(entrant.taken is None for entrant in played):
-        raise UsageError(
-            "Runs without clicks have no pages that compare them; report each of them alone, or leave --out out of "
-            "`hlmat-bench compare`, which prints how their predictions differ."
-        )
+    played = loaded.read([Path(folder) for folder in runs], common=common)
     place = Path(out) if out is not None else default_folder([Path(folder) for folder in runs])
     first = played[0]
-    players = references.find(first, ceilings)
-    ways = slicings(first.samples, _oracle(players))
+    players = references.find(first, ceilings, [one.run.folder.resolve() for one in played])
+    oracle: Mapping[str, EpisodeScores] = next((one.samples for one in players if one.name == "oracle"), {})
+    ways = slicings(first.samples, oracle)
     source = _source(first, data_root, task) if images else None
     with Site(place) as site:
         wanted = [sample.sample_id for sample in first.samples]
         numbers = write_pictures(site, source, wanted, progress) if source is not None else []
-        write_data(site, played, ways, numbers)
+        write_data(site, played, ways, numbers, oracle)
         site.assets(*_ASSETS)
-        site.write("index.html", _page(played, players, ways))
+        shared = {**_shared(played, players), "live": live}
+        if len(played) > 1:
+            more = comparison.content(site, played, ways, source)
+            site.write("index.html", render("comparison.html.j2", **shared, **more))
+        else:
+            page = shared | single.content(first, players, ways, worst.write(site, first, source))
+            page["definitions"] = shared["definitions"] | page["terms"]
+            write_figures(site, [page["curve"], *(figure for _, figure, _ in (*page["beside"], *page["below"]))])
+            for name, table in page["tables"].items():
+                write_table(site, name, table)
+            site.write("index.html", render("run.html.j2", **page))
     return place / "index.html"
 
 
@@ -84,55 +109,15 @@ def _source(entrant: Entrant, data_root: str | os.PathLike[str] | None, task: st
         raise UsageError(f"{error} Or leave the images out with --no-images.") from error
 
 
-def _page(played: Sequence[Entrant], players: Sequence[Reference], ways: Sequence[Slicing]) -> str:
+def _shared(played: Sequence[Entrant], players: Sequence[Reference]) -> dict[str, Any]:
     shown = [each for each in further().values() if played[0].kind in each.kinds]
     shown += [each for each in NO_TARGET if each.has_section(played[0].scores)]
-    shared = {
+    return {
         "root": "",
+        "date": build_date(str(entrant.manifest["started"]) for entrant in played),
         "runs": [views.about(entrant) for entrant in played],
-        "curve": views.curve(played, players),
+        "curve": figures.curve(played, players),
         "definitions": DEFINITIONS | {each.title: each.definition for each in shown},
         "shards": -(-len(played[0].samples) // SHARD),
         "manifests": [json_text(entrant.manifest, indent=1) for entrant in played],
     }
-    if len(played) > 1:
-        return render("comparison.html.j2", **shared, **_comparison(played, ways))
-    return render("run.html.j2", **shared, **_single(played[0], players, ways))
-
-
-def _single(entrant: Entrant, players: Sequence[Reference], ways: Sequence[Slicing]) -> dict[str, Any]:
-    extra = {name: entrant.scores.get(name) for name in ("refinement", "filtering", "search")}
-    scored = entrant.taken is not None
-    return {
-        "tiles": views.tiles(entrant),
-        "rules": views.rules(entrant) if scored else None,
-        "plots": [
-            (views.clicks_to(entrant, "0.80"), "Clicks to an IoU of 0.80. The dashed bar: misses, which need more."),
-            (views.clicks_to(entrant, "0.85"), "Clicks to an IoU of 0.85. The dashed bar: misses, which need more."),
-            (views.final_ious(entrant), "IoU of the answers."),
-        ] if scored else [],
-        "no_target": views.no_target(entrant),
-        "references": views.reference_rows(entrant, players) if players and scored else None,
-        "clicks": sections.click_tables(entrant.scores["clicks"]) if scored else [],
-        "steps": views.step_rows(entrant),
-        "outcomes": views.outcome_rows(entrant),
-        "slices": views.slice_tables(entrant, ways) if scored else [],
-        "cost": views.cost_rows(entrant),
-        "extra": {name: sections.tables(values) for name, values in extra.items() if values},
-    }  # fmt: skip
-
-
-def _comparison(played: Sequence[Entrant], ways: Sequence[Slicing]) -> dict[str, Any]:
-    found = comparison.pairs(played)
-    return {
-        "heads": comparison.head_rows(played),
-        "pairs": found,
-        "pair_table": comparison.pair_table(found),
-        "differences": comparison.difference_plot(found),
-        "slices": comparison.slice_tables(played, ways),
-        "steps": [(entrant.name, views.step_rows(entrant)) for entrant in played],
-    }
-
-
-def _oracle(players: Sequence[Reference]) -> Any:
-    return next((player.samples for player in players if player.name == "oracle"), {})

@@ -22,4 +22,8 @@ WORTH = {
     "regret": "regret",
 }
 
-RULES = {"final": "final: the last mask", "self": "self: the model's choice", "best": "best: an upper bound"}
+RULES = {
+    "final": "last mask",
+    "self": "mask with the highest predicted IoU",
+    "best": "best mask, chosen with the ground truth (upper bound)",
+}

@@ -71,7 +71,7 @@ def _each(source: Source, samples: Sequence[Sample]) -> Iterator[tuple[bytes, by
 def _files(source: Source, sample: Sample) -> tuple[bytes, bytes]:
     image = source.image(sample)
     full = _within(image, FULL)
-    return _encoded(_within(full, THUMBNAIL), "WEBP", quality=78, method=1), _encoded(full, "JPEG", quality=88)
+    return encoded(_within(full, THUMBNAIL), "WEBP", quality=78, method=1), encoded(full, "JPEG", quality=88)
 
 
 def _within(image: Image, side: int) -> Image:
@@ -83,7 +83,8 @@ def _within(image: Image, side: int) -> Image:
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _encoded(image: Image, format: str, **parameters: int) -> bytes:
+def encoded(image: Image, format: str, **parameters: int) -> bytes:
+    """Return an image as a file, from its pixels alone."""
     data = io.BytesIO()
     Pillow.fromarray(image).save(data, format, **parameters)
     return data.getvalue()

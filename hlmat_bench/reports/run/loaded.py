@@ -17,6 +17,7 @@ from hlmat_bench.protocol.settings import answer_rule
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.scores.episodes import EpisodeScores
 from hlmat_bench.scores.registry import Score, ScoreValue
+from hlmat_bench.scores.scoring import score_samples
 
 NAME_LENGTH = 60
 
@@ -77,32 +78,21 @@ class Entrant:
         return replace(self, samples=[self.samples[n] for n in order], texts=[self.texts[n] for n in order])
 
 
-def read(folders: Sequence[Path]) -> list[Entrant]:
+def read(folders: Sequence[Path], *, common: bool = False) -> list[Entrant]:
     """Read the runs of these folders, on the same samples in the same order.
 
+    Args:
+        folders: the run folders.
+        common: whether to keep only the samples that all runs have; their scores are then of these.
+
     Raises:
-        UsageError: when one is no run, has no episode, or when they are not on the same samples.
+        UsageError: when one is not a run, has no episode, or when they are not on the same samples.
     """
     runs = [Run(folder) for folder in folders]
     entrants = [_read(run, name) for run, name in zip(runs, _names(runs), strict=True)]
+    if common:
+        entrants = _common(entrants)
     return [entrants[0], *(_aligned(entrants[0], other) for other in entrants[1:])]
-
-
-def differing_settings(first: Entrant, second: Entrant) -> list[str]:
-    """Say what besides the model differs between two runs and can change a score."""
-    ours, theirs = first.manifest, second.manifest
-    found = [
-        f"{name} ({_short(ours['protocol'].get(name))} and {_short(theirs['protocol'].get(name))})"
-        for name in sorted({*ours["protocol"], *theirs["protocol"]})
-        if ours["protocol"].get(name) != theirs["protocol"].get(name)
-    ]
-    if ours["segmenter"] != theirs["segmenter"]:
-        names = ours["segmenter"]["name"], theirs["segmenter"]["name"]
-        both = f"{names[0]} and {names[1]}" if names[0] != names[1] else f"{names[0]}, with other settings or weights"
-        found.insert(0, f"the segmenter ({both})")
-    if ours["resize"] != theirs["resize"]:
-        found.append(f"the size of the image that the model sees ({ours['resize']} and {theirs['resize']})")
-    return found
 
 
 def _read(run: Run, name: str) -> Entrant:
@@ -122,6 +112,21 @@ def _texts(path: Path) -> Iterator[str]:
         yield to_line(_shown(value)).decode().rstrip("\n")
 
 
+def _common(entrants: Sequence[Entrant]) -> list[Entrant]:
+    """Return the runs with the samples that all of them have, in the order of the first."""
+    shared = set.intersection(*({sample.sample_id for sample in one.samples} for one in entrants))
+    ids = [sample.sample_id for sample in entrants[0].samples if sample.sample_id in shared]
+    if not ids:
+        raise UsageError("These runs have no sample in common; give runs on the same task, data and seed.")
+    return [one if len(ids) == len(one.samples) else _part(one, ids) for one in entrants]
+
+
+def _part(entrant: Entrant, ids: Sequence[str]) -> Entrant:
+    made = entrant.reordered(ids)
+    scores = score_samples(made.samples, budget=made.budget, track=made.manifest["protocol"]["track"])
+    return replace(made, scores=scores)
+
+
 def _aligned(first: Entrant, other: Entrant) -> Entrant:
     ids = [sample.sample_id for sample in first.samples]
     ours, theirs = set(ids), {sample.sample_id for sample in other.samples}
@@ -129,7 +134,7 @@ def _aligned(first: Entrant, other: Entrant) -> Entrant:
         raise UsageError(
             f"{first.run.folder} and {other.run.folder} are not on the same samples: {len(ours & theirs)} are in both, "
             f"{len(ours - theirs)} in the first only, {len(theirs - ours)} in the second only; give them one --limit "
-            "and the same data."
+            "and the same data, or compare the samples that all have with `hlmat-bench compare --common`."
         )
     made = other.reordered(ids)
     for number, sample in enumerate(ids):
@@ -156,7 +161,3 @@ def _shown(episode: dict[str, Any]) -> dict[str, Any]:
     """Return the episode without its digest and paths of this machine."""
     whole = {key: value for key, value in episode.items() if key != "digest"}
     return whole | {"image": public(episode["image"]), "error": public(episode.get("error"))}
-
-
-def _short(value: Any) -> str:
-    return clean(json.dumps(value), 40)

@@ -57,7 +57,7 @@ class Options(Strict):
                 values["settings"] = {**section.get("settings", {}), **yaml.safe_load(settings)}
         except (yaml.YAMLError, TypeError) as error:
             raise UsageError(
-                "HLMAT_SETTINGS is no YAML mapping; write it like {history: true, overlay.alpha: 0.3}."
+                "HLMAT_SETTINGS is not a YAML mapping; write it like {history: true, overlay.alpha: 0.3}."
             ) from error
         if values.get("points") is None:
             raise UsageError(

@@ -28,7 +28,7 @@ class Paid:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """Replies to a request of an episode that is under way, for the journal of the run."""
+    """Replies to a request of a running episode, for the journal of the run."""
 
     run: int
     sample_id: str

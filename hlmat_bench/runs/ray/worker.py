@@ -158,7 +158,7 @@ class Worker:
             run.halted = True
 
     async def close(self) -> None:
-        """Stop playing, and close models and threads. Replies that are under way are waited for, for a while."""
+        """Stop playing, and close models and threads. Replies that are running are waited for, for a while."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

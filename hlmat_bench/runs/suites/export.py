@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.tables import BOOKTABS, escape_latex, escape_markdown, markdown_line, tabular
 from hlmat_bench.protocol import manifest
 from hlmat_bench.runs.suites.measures import Measure
 from hlmat_bench.runs.suites.results import SCHEMA, CellResult, TableResult
@@ -21,11 +21,6 @@ _CSV_HEADERS = (
     "table", "row", "column", "run", "rule", "n", "limit", "score", "value", "low", "high", "published", "difference",
     "reason", "published_in",
 )  # fmt: skip
-_LATEX = {
-    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "–": "--", "−": "$-$", "\n": " ",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -107,7 +102,7 @@ def markdown(title: str, tables: Sequence[TableResult], notes: Sequence[str]) ->
         rows = [headers, ["---", "---", *["---:"] * len(table.table.columns)]]
         rows += [[escape_markdown(line.row), escape_markdown(line.what), *line.cells] for line in lines(table)]
         parts.append(f"## {escape_markdown(table.table.title)}")
-        parts.append("\n".join(f"| {' | '.join(row)} |" for row in rows))
+        parts.append("\n".join(map(markdown_line, rows)))
         parts += [escape_markdown(sentence) for sentence in (*table.caption, *reasons(table))]
     return "\n\n".join([*parts, *(escape_markdown(note) for note in notes)]) + "\n"
 
@@ -115,22 +110,17 @@ def markdown(title: str, tables: Sequence[TableResult], notes: Sequence[str]) ->
 def latex(title: str, tables: Sequence[TableResult], notes: Sequence[str]) -> str:
     r"""Return all tables as LaTeX, for a document with ``\usepackage{booktabs}``."""
     parts = [f"% {' '.join(text.split())}" for text in (title, *notes)]
-    parts.append(r"% In the document's head: \usepackage{booktabs}")
+    parts.append(BOOKTABS)
     for table in tables:
-        rows = [_latex_line(line) for line in lines(table)]
-        names = " & ".join(escape_latex(column.name) for column in table.table.columns)
+        names = [column.name for column in table.table.columns]
         caption = [table.table.title + ".", *table.caption]
         parts += [
             r"\begin{table*}",
             r"\centering",
             rf"\caption{{{escape_latex(' '.join(caption))}}}",
-            rf"\begin{{tabular}}{{ll{'r' * len(table.table.columns)}}}",
-            r"\toprule",
-            rf" & & {names} \\",
-            r"\midrule",
-            *rows,
-            r"\bottomrule",
-            r"\end{tabular}",
+            *tabular(
+                f"ll{'r' * len(names)}", ["", "", *names], [(line.row, line.what, *line.cells) for line in lines(table)]
+            ),
             r"\end{table*}",
         ]
     return "\n".join(parts) + "\n"
@@ -242,32 +232,3 @@ def write_tables(folder: Path, title: str, tables: Sequence[TableResult], notes:
         raise UsageError(f"{folder} cannot be written ({error.strerror}); choose another --out.") from error
     manifest.write_json(folder / "table.json", as_json(title, tables, notes))
     return [folder / name for name in (*texts, "table.json")]
-
-
-def escape_markdown(text: str) -> str:
-    """Return a text that Markdown shows as it is, on one line.
-
-    >>> escape_markdown("a|b_c [d](e)")
-    'a\\\\|b\\\\_c \\\\[d\\\\](e)'
-    """
-    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", " ".join(text.split()))
-
-
-def escape_latex(text: str) -> str:
-    r"""Return a text that LaTeX shows as it is.
-
-    >>> escape_latex("80 % of a_b & c")
-    '80 \\% of a\\_b \\& c'
-    """
-    return "".join(_LATEX.get(letter, letter) for letter in text)
-
-
-def _latex_line(line: TextLine) -> str:
-    """Return a row; a name that begins like an argument of the line break before it is shielded from it."""
-    shield = "{}" if line.row.startswith(("[", "*")) else ""
-    return " & ".join([shield + escape_latex(line.row), *map(_latex_cell, (line.what, *line.cells))]) + r" \\"
-
-
-def _latex_cell(text: str) -> str:
-    """Return a cell, where the signs of numbers are those of formulas."""
-    return re.sub(r"([+-])(?=\d)", r"$\1$", escape_latex(text))

@@ -12,7 +12,7 @@ from hlmat_bench.protocol import plugins
 from hlmat_bench.runs.suites.definition import load_suite, suite_names
 from hlmat_bench.runs.suites.expansion import Plan, expand
 
-HEADERS = ("suite", "title", "runs", "missing here")
+HEADERS = ("suite", "runs", "missing here", "title")
 
 
 @dataclass(frozen=True)
@@ -20,19 +20,21 @@ class Missing:
     """Everything known to be missing for a suite, in words.
 
     Attributes:
+        parts: how many tasks, segmenters and models the suite has.
         data: missing data by task.
         tools: what is missing by segmenter.
         models: what is missing by model.
     """
 
+    parts: int
     data: Mapping[str, str]
     tools: Mapping[str, str]
     models: Mapping[str, str]
 
     def short(self) -> str:
-        """Return the names of what is missing, in one line."""
-        kinds = {"data": self.data, "segmenters": self.tools, "models": self.models}
-        return "; ".join(f"{kind}: {', '.join(names)}" for kind, names in kinds.items() if names) or "nothing"
+        """Return how much is missing."""
+        lacking = len(self.data) + len(self.tools) + len(self.models)
+        return f"{lacking} of {self.parts} parts" if lacking else "nothing"
 
     def lines(self) -> list[str]:
         """Return what is missing and how to provide it, one line per name."""
@@ -43,7 +45,7 @@ class Missing:
 def rows(data_root: Path | None = None) -> list[tuple[str, str, str, str]]:
     """Return one row per suite of the project, with columns `HEADERS`."""
     plans = {name: expand(load_suite(name)) for name in suite_names()}
-    return [(name, p.suite.title, str(len(p.runs)), missing_for(p, data_root).short()) for name, p in plans.items()]
+    return [(name, str(len(p.runs)), missing_for(p, data_root).short(), p.suite.title) for name, p in plans.items()]
 
 
 def page(name: str, data_root: Path | None = None) -> str:
@@ -68,13 +70,17 @@ def missing_for(plan: Plan, data_root: Path | None = None) -> Missing:
     """Find out what is missing for the runs of a suite, without loading data, segmenters or models."""
 
     def of(specs: Iterable[str], check: Callable[[str], str | None]) -> dict[str, str]:
-        found = {spec: check(spec) for spec in dict.fromkeys(specs)}
+        found = {spec: check(spec) for spec in specs}
         return {spec: words for spec, words in found.items() if words is not None}
 
+    tasks, tools, models = (
+        dict.fromkeys(getattr(run, kind) for run in plan.runs) for kind in ("task", "segmenter", "model")
+    )
     return Missing(
-        of((run.task for run in plan.runs), lambda name: load_task(name).missing(data_root)),
-        of((run.segmenter for run in plan.runs), _segmenter),
-        of((run.model for run in plan.runs), _model),
+        len(tasks) + len(tools) + len(models),
+        of(tasks, lambda name: load_task(name).missing(data_root)),
+        of(tools, _segmenter),
+        of(models, _model),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,6 +13,8 @@ from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.text import redact
 from hlmat_bench.data.tasks import load_task
 from hlmat_bench.protocol import manifest, plugins
+from hlmat_bench.runs.executors import Progress
+from hlmat_bench.runs.heartbeat import OnBeat
 from hlmat_bench.runs.run import run as play_run
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.runs.sealed_scores import SCORES
@@ -65,6 +67,15 @@ class Watcher(Protocol):
     def counts(self, runs: tuple[int, int], samples: tuple[int, int]) -> None:
         """Show (finished, all) runs and samples; the number of all samples is exact once every run has started."""
 
+    def plays(self, done: int, total: int) -> None:
+        """Show how many samples of the run that began last are done."""
+
+    def beats(self, numbers: Mapping[str, Any]) -> None:
+        """Show the numbers of this run so far; see `hlmat_bench.runs.run.run`, ``on_beat``."""
+
+    def ends(self, run: Run) -> None:
+        """Show the scores of this run."""
+
 
 @dataclass
 class _Tally:
@@ -75,11 +86,12 @@ class _Tally:
     runs: int = 0
     samples: dict[str, int] = field(default_factory=dict)
 
-    def update(self, name: str) -> Callable[[int, int], None]:
+    def update(self, name: str) -> Progress:
         """Return the progress callback for a run."""
 
         def progress(done: int, total: int) -> None:
             self.samples[name], self.totals[name] = done, total
+            self.watcher.plays(done, total)
             self.report()
 
         return progress
@@ -111,9 +123,10 @@ def play_suite(plan: Plan, options: PlayOptions, watcher: Watcher) -> dict[str, 
         made = state.finished(run, options)
         if made is None:
             watcher.begins(run.name)
-            outcomes[run.name] = _outcome(run, options, outcomes, tally.update(run.name))
+            outcomes[run.name] = _outcome(run, options, outcomes, tally.update(run.name), watcher.beats)
             made = outcomes[run.name].run
             if made is not None:
+                watcher.ends(made)
                 state.note(run, options)
         else:
             outcomes[run.name] = Outcome(made)
@@ -122,19 +135,19 @@ def play_suite(plan: Plan, options: PlayOptions, watcher: Watcher) -> dict[str, 
 
 
 def _outcome(
-    run: SuiteRun, options: PlayOptions, outcomes: Mapping[str, Outcome], progress: Callable[[int, int], None]
+    run: SuiteRun, options: PlayOptions, outcomes: Mapping[str, Outcome], progress: Progress, on_beat: OnBeat
 ) -> Outcome:
     if run.boxes is not None and (why := outcomes[run.boxes.name].reason) is not None:
         return Outcome(None, why)
     try:
         if (lacking := load_task(run.task).missing(options.data_root)) is not None:
             return Outcome(None, f"The task {run.task} {lacking}.")
-        return Outcome(_play(run, options, progress))
+        return Outcome(_play(run, options, progress, on_beat))
     except UsageError as error:
         return Outcome(None, str(error))
 
 
-def _play(run: SuiteRun, options: PlayOptions, progress: Callable[[int, int], None]) -> Run:
+def _play(run: SuiteRun, options: PlayOptions, progress: Progress, on_beat: OnBeat) -> Run:
     cached = plugins.takes("segmenter", plugins.parse_spec(run.segmenter)[0], "embedding_cache")
     return play_run(
         run.model,
@@ -156,6 +169,7 @@ def _play(run: SuiteRun, options: PlayOptions, progress: Callable[[int, int], No
         settings=run.settings,
         argv=options.argv,
         progress=progress,
+        on_beat=on_beat,
     )
 
 

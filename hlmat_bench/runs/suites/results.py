@@ -14,8 +14,8 @@ from hlmat_bench.runs.suites.expansion import Cell, Plan, SuiteRun
 from hlmat_bench.runs.suites.measures import Measure
 from hlmat_bench.runs.suites.play import Outcome, expected_samples
 from hlmat_bench.scores.episodes import EpisodeScores
-from hlmat_bench.scores.registry import ScoreValue
-from hlmat_bench.scores.slices import differences
+from hlmat_bench.scores.paired import paired_differences
+from hlmat_bench.scores.registry import STANDARD, ScoreValue
 
 SCHEMA = "hlmat-suite-table/1"
 
@@ -90,7 +90,7 @@ def _how_much(cells: Sequence[CellResult]) -> list[str]:
     if limits:
         first = " or ".join(str(limit) for limit in limits)
         sentences.append(
-            f"A MINIATURE: of each task only the first samples were played, {first} at most. It is no result."
+            f"A MINIATURE: of each task only the first samples were played, {first} at most. It is not a result."
         )
     sentences += _incomplete(cells)
     if failed:
@@ -156,10 +156,9 @@ def _gain(run: Run, other: Run) -> ScoreValue | None:
     if not both:
         return None
     budget = run.manifest["protocol"]["budget"]
-    found = differences([ours[name] for name in both], [theirs[name] for name in both], range(len(both)), budget)
-    scale = Measure.named("miou").scale
-    low, high = (scale * end for end in found["miou_ci"]) if found["miou_ci"] else (None, None)
-    return ScoreValue(scale * found["miou"], low, high)
+    sides = [ours[name] for name in both], [theirs[name] for name in both]
+    found = paired_differences([STANDARD["miou"]], *sides, (budget, budget))["miou"]
+    return None if found is None else found.times(Measure.named("miou").scale)
 
 
 def _samples(run: Run) -> dict[str, EpisodeScores]:

@@ -230,7 +230,7 @@ def load(architecture: SamArchitecture, file: str, device: torch.device, dtype: 
     path = weights.checkpoint_file(file, what=f"SAM {architecture.name}", source=architecture.source)
     state, wrapping = weights.unwrapped(weights.load(path))
     if (known := known_checkpoints.describe(state)) and known.family is not SAM:
-        raise UsageError(f"{path} is no checkpoint of SAM {architecture.name}: it is {known.what}. {known.advice}")
+        raise UsageError(f"{path} is not a checkpoint of SAM {architecture.name}: it is {known.what}. {known.advice}")
     sam = build(architecture)
     _check_state(state, sam.state_dict(), architecture, path)
     sam.load_state_dict(state)
@@ -286,7 +286,7 @@ def _check_state(state: Any, expected: Mapping[str, Any], architecture: SamArchi
     if not isinstance(state, dict) or not all(
         isinstance(name, str) and hasattr(value, "shape") for name, value in state.items()
     ):
-        raise UsageError(f"{file} is no checkpoint of SAM {architecture.name}. {architecture.source}")
+        raise UsageError(f"{file} is not a checkpoint of SAM {architecture.name}. {architecture.source}")
     found = {name: tuple(value.shape) for name, value in state.items()}
     wanted = {name: tuple(value.shape) for name, value in expected.items()}
     if found == wanted:

@@ -80,9 +80,9 @@ def checked(state: Any, variant: Variant, file: Path) -> Known:
     """Return what the tensors of a file belong to; raise `UsageError` unless it is the wanted variant."""
     known = known_checkpoints.describe(state)
     if known is None:
-        raise UsageError(f"{file} is no checkpoint of {variant.family.name} that is known here. {variant.source}")
+        raise UsageError(f"{file} is not a checkpoint of {variant.family.name} that is known here. {variant.source}")
     if known.family is not variant.family:
-        raise UsageError(f"{file} is no checkpoint of {variant.family.name}: it is {known.what}. {known.advice}")
+        raise UsageError(f"{file} is not a checkpoint of {variant.family.name}: it is {known.what}. {known.advice}")
     if variant.size is not None and variant not in (fitting := alike(known.family, known.size, known.occlusion)):
         instead = " or ".join(other.name for other in fitting) or known.family.any
         raise UsageError(f"{file} is {known.what} other than {variant.name}: name the segmenter {instead}.")

@@ -89,7 +89,7 @@ def read_json(body: bytes, form: type[B]) -> B:
 
     def refused(misfit: Misfit) -> Refused:
         if misfit.kind == "json_invalid":
-            return Refused(400, "not_json", f"The body is no JSON: {misfit.message}.")
+            return Refused(400, "not_json", f"The body is not JSON: {misfit.message}.")
         return Refused(422, "bad_request", f"In {misfit.sentence('the body')}.")
 
     return checked(form.model_validate_json, body, refused)
@@ -114,7 +114,7 @@ def read_png(body: bytes, most_pixels: int) -> Image:
     except Pillow.DecompressionBombError as error:
         raise too_many_pixels from error
     except (OSError, SyntaxError, ValueError) as error:
-        raise Refused(415, "not_an_image", "The body is no PNG file.") from error
+        raise Refused(415, "not_an_image", "The body is not a PNG file.") from error
     if picture.width * picture.height > most_pixels:
         raise too_many_pixels
     if picture.mode != "RGB":
@@ -157,4 +157,4 @@ def check_calls(calls: Iterable[Call], size: Size, *, accepts_box: bool) -> None
             raise Refused(422, "no_boxes", "This segmenter takes clicks, no box.")
         x0, y0, x1, y1 = call.box
         if not (0 <= x0 <= x1 <= width and 0 <= y0 <= y1 <= height):
-            raise Refused(422, "box_outside", f"The box {list(call.box)} is no [x0, y0, x1, y1] in {image}.")
+            raise Refused(422, "box_outside", f"The box {list(call.box)} is not [x0, y0, x1, y1] in {image}.")

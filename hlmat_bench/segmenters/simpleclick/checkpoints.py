@@ -127,15 +127,15 @@ def read(name: str, file: Path) -> Contents:
     if not isinstance(content, dict) or not {"config", "state_dict"} <= content.keys():
         known = _known(weights.unwrapped(content).tensors)
         why = f"it is {known.what}. {known.advice}" if known else f"it holds no config and state_dict. {source(name)}"
-        raise UsageError(f"{file} is no checkpoint of SimpleClick: {why}")
+        raise UsageError(f"{file} is not a checkpoint of SimpleClick: {why}")
     state, wrapping = weights.unwrapped(content["state_dict"])
     if known := _known(state):
-        raise UsageError(f"{file} is no checkpoint of SimpleClick: it is {known.what}. {known.advice}")
+        raise UsageError(f"{file} is not a checkpoint of SimpleClick: it is {known.what}. {known.advice}")
     try:
         tensors = _used(state)
         architecture = _architecture(content["config"], tensors)
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        raise UsageError(f"{file} is no SimpleClick that can run here: {_reason(error)}. {source(name)}") from error
+        raise UsageError(f"{file} is not a SimpleClick that can run here: {_reason(error)}. {source(name)}") from error
     found = architecture.official
     if name in OFFICIAL and found not in (None, name):
         raise UsageError(f"{file} holds the weights of {found}, not of {name}: name the segmenter {found}.")

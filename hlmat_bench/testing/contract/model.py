@@ -19,9 +19,9 @@ def declares_itself(model: Model) -> None:
     if not isinstance(getattr(model, "name", None), str) or not model.name:
         raise Broken("it has no name")
     if not isinstance(getattr(model, "points", None), PointFormat):
-        raise Broken("its points are no PointFormat; write for example points = PointFormat.named('xy1000')")
+        raise Broken("its points are not a PointFormat; write for example points = PointFormat.named('xy1000')")
     if not isinstance(traits(model).resize, Resize):
-        raise Broken("its resize is no Resize; write for example resize = Resize.named('fit-long1568')")
+        raise Broken("its resize is not a Resize; write for example resize = Resize.named('fit-long1568')")
 
 
 def answers_as_often_as_asked(model: Model) -> None:

@@ -40,7 +40,7 @@ def describes_itself(subject: Any) -> None:
     try:
         first, second = (json.dumps(describe(), sort_keys=True, allow_nan=False) for _ in range(2))
     except (TypeError, ValueError) as error:
-        raise Broken(f"spec() is no JSON: {error}") from error
+        raise Broken(f"spec() is not JSON: {error}") from error
     if not first.startswith("{"):
         raise Broken(f"spec() is {first[:60]}, not an object")
     if first != second:

@@ -204,7 +204,7 @@ def asking_for(protocol: Mapping[str, Any], chosen: AskingSettings) -> Asking:
         choice = Catalog.load(chosen.catalog).choose(chosen.model)
         if choice.entry is None:
             raise UsageError(
-                f"{chosen.model} is no entry of the catalogue, so its point format and its prompt are unknown; name "
+                f"{chosen.model} is not an entry of the catalogue, so its point format and prompt are unknown; name "
                 "an entry (`hlmat-bench models` lists them), or give --points and --set prompt=..."
             )
         declared, settings = choice.options, settings | dict(choice.settings)

@@ -284,7 +284,7 @@ def _write(
 
 
 def _in_order(pool: ThreadPoolExecutor, work: Callable[[A], B], items: Iterable[A]) -> Iterator[B]:
-    """Give the results of a function in the order of the items, with a few under way at once."""
+    """Give the results of a function in the order of the items, with a few in parallel."""
     waiting = deque[Any]()
     try:
         for item in items:

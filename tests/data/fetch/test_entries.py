@@ -30,7 +30,7 @@ A = "https://a.org/set.zip"
         ({"from": A, "to": ""}, "inside the data root"),
         ({"from": A, "unpack": "../a/*"}, "inside the data root"),
         ({"from": A, "unpack": "*"}, "a pattern of unpack begins with a folder"),
-        ({"from": A, "size": 0}, "greater than or equal to 1"),
+        ({"from": A, "size": 0}, "should be at least 1"),
         ({"from": A, "sha256": "ABC"}, "fetch.0.sha256"),
         ({"from": A, "form": "zip"}, "no field .*form.*from"),
         ({"from": [A, "https://a.org/{name}"]}, "all addresses of an entry have {name}, or none has"),

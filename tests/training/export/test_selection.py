@@ -184,7 +184,7 @@ def test_a_model_brings_its_format_and_its_prompt() -> None:
         (0, 0, 255),
     )
     assert "{expression}" in asking.settings.prompt
-    with pytest.raises(UsageError, match="no entry of the catalogue"):
+    with pytest.raises(UsageError, match="not an entry of the catalogue"):
         asking_for({}, AskingSettings(model="hf,pretrained=x"))
 
 

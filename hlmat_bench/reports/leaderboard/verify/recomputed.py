@@ -85,8 +85,10 @@ def _episode(expected: Mapping[str, Any], episode: Episode, rules: Rules, answer
 def _marks(sample: str, said: str, found: str) -> Iterator[Mismatch]:
     """Yield the parts of an episode that differ from those that were entered."""
     for number in range(0, max(len(said), len(found)), MARK):
-        if said[number : number + MARK] != found[number : number + MARK]:
-            yield Mismatch(at(sample, number // MARK, "digest"), "is another one in the entry than in the run")
+        entered, recorded = said[number : number + MARK], found[number : number + MARK]
+        if entered != recorded:
+            problem = f"differs (entry {entered[:8] or 'none'}, run {recorded[:8] or 'none'})"
+            yield Mismatch(at(sample, number // MARK, "digest"), problem)
 
 
 def _rows(samples: Samples) -> Iterator[dict[str, Any]]:

@@ -1,0 +1,283 @@
+"""Trains hlmat-tiny on pictures and answers: supervised fine-tuning of a LLaVA with 1.5 million parameters on a CPU.
+
+    python examples/tiny/train.py --runs runs/tiny/trajectories --out runs/tiny/sft
+
+Besides the tokens of the answer, two things are learned that only training uses: each of the picture's tokens tells
+what of its patch is in the object, lacks in the mask, or is too much in it; and one head of the last layer looks at the
+patch that is clicked. Hidden matrices are trained by Muon (https://kellerjordan.github.io/posts/muon/), the others by
+AdamW; positions and IoUs have soft targets, because the next number is nearly as right.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterable
+from itertools import chain, count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from model import STEP, build_model, build_processor
+from states import COLOURS, GRID, KINDS, Example, of_markers, of_trajectories, without_segmenter
+from torch import Tensor, nn
+from torch.nn import functional
+
+from hlmat_bench.data.tasks import load_task
+
+WORDS, PATCHES, TOKENS = 12, GRID * GRID, 6
+"""The longest prompt with its first token, the tokens of a picture, and those of an answer with its end."""
+BATCH = 96
+SOFT = {"iou": 2.0, "place": 1.3}
+"""The standard deviation of soft targets: of IoUs in per cent, of positions in steps."""
+
+
+class Examples:
+    """All examples as arrays.
+
+    Attributes:
+        pictures: uint8 (N, 128, 128, 3).
+        prompts: int64 (N, 12), padded on the left.
+        numbers: float32 (N, 4): IoU, sign, x, y.
+        cells: float16 (N, 3, 64).
+        things: int8 (N, 2, 64).
+    """
+
+    def __init__(self, pictures: Any, prompts: Any, numbers: Any, cells: Any, things: Any) -> None:
+        self.pictures, self.prompts, self.numbers, self.cells, self.things = pictures, prompts, numbers, cells, things
+
+    @classmethod
+    def made(cls, examples: Iterable[Example], tokenizer: Any) -> Examples:
+        """Return the examples as arrays."""
+        pictures, prompts, numbers, cells, things = [], [], [], [], []
+        for each in examples:
+            ids = [tokenizer.bos_token_id, *tokenizer.encode(each.expression, add_special_tokens=False)]
+            prompts.append([tokenizer.pad_token_id] * (WORDS - len(ids)) + ids)
+            pictures.append(each.picture)
+            numbers.append((each.iou, each.sign, each.x, each.y))
+            cells.append(each.cells)
+            things.append(each.things)
+        plain = np.array(prompts), np.array(numbers, np.float32)
+        return cls(np.stack(pictures), *plain, np.stack(cells), np.stack(things))
+
+    @classmethod
+    def joined(cls, parts: list[Examples]) -> Examples:
+        """Return the examples of several sets as one."""
+        names = ("pictures", "prompts", "numbers", "cells", "things")
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+    def __len__(self) -> int:
+        """Return the number of examples."""
+        return len(self.numbers)
+
+
+class Batch:
+    """Examples as tensors, some of them mirrored with ``left`` and ``right`` exchanged."""
+
+    def __init__(self, data: Examples, chosen: Any, swap: Tensor, generator: np.random.Generator) -> None:
+        mirrored = torch.from_numpy(generator.random(len(chosen)) < 0.5)
+        pictures = torch.from_numpy(data.pictures[chosen]).permute(0, 3, 1, 2)
+        self.pixels = torch.where(mirrored[:, None, None, None], pictures.flip(3), pictures).float() / 255
+        self.pixels = (self.pixels - 0.5) / 0.25
+        prompts = torch.from_numpy(data.prompts[chosen])
+        self.prompts = torch.where(mirrored[:, None], swap[prompts], prompts)
+        cells = torch.from_numpy(data.cells[chosen].astype(np.float32)).view(-1, 3, GRID, GRID)
+        self.cells = torch.where(mirrored[:, None, None, None], cells.flip(3), cells).flatten(2)
+        things = torch.from_numpy(data.things[chosen].astype(np.int64)).view(-1, 2, GRID, GRID)
+        self.things = torch.where(mirrored[:, None, None, None], things.flip(3), things).flatten(2)
+        self.iou, sign, x, self.y = torch.from_numpy(data.numbers[chosen]).unbind(1)
+        self.sign, self.x = sign.long(), torch.where(mirrored, 1 - x, x)
+
+
+class Tokens:
+    """The numbers of the tokens of answers."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        one = tokenizer.convert_tokens_to_ids
+        self.begin, self.end, self.answer = one("Current IOU: "), tokenizer.eos_token_id, one("<answer>")
+        self.image, self.pad = one("<image>"), tokenizer.pad_token_id
+        self.signs = torch.tensor([one(", Positive point: ("), one(", Negative point: ("), one(", Finish")])
+        self.ious = torch.tensor([one(str(n)) for n in range(101)])
+        self.xs = torch.tensor([one(f"{n}, ") for n in range(0, 1001, STEP)])
+        self.ys = torch.tensor([one(f"{n})") for n in range(0, 1001, STEP)])
+        words = {"left": "right", "leftmost": "rightmost"}
+        self.swap = torch.arange(len(tokenizer))
+        for a, b in words.items():
+            self.swap[[one(a), one(b)]] = torch.tensor([one(b), one(a)])
+
+    def answers(self, batch: Batch) -> Tensor:
+        """Return the answers, int64 (B, 6); after the end there is padding."""
+        count, clicks = len(batch.sign), batch.sign < 2
+        iou = self.ious[(batch.iou * 100).round().long()]
+        x, y = (table[(v * (len(table) - 1)).round().long()] for table, v in ((self.xs, batch.x), (self.ys, batch.y)))
+        pad, end = torch.full((count,), self.pad), torch.full((count,), self.end)
+        last = [torch.where(clicks, x, end), torch.where(clicks, y, pad), torch.where(clicks, end, pad)]
+        return torch.stack([torch.full((count,), self.begin), iou, self.signs[batch.sign], *last], 1)
+
+
+class Extra(nn.Module):
+    """What only training uses: the picture's tokens tell `Example.cells`, and before the text is read the things."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.cells = nn.Linear(width, 3)
+        self.cells_kind, self.cells_colour = nn.Linear(width, len(KINDS)), nn.Linear(width, len(COLOURS))
+
+
+def loss_of(model: Any, extra: Extra, batch: Batch, tokens: Tokens) -> dict[str, Tensor]:
+    """Return the parts of the loss."""
+    answers = tokens.answers(batch)
+    count = len(answers)
+    image, answer = torch.full((count, PATCHES), tokens.image), torch.full((count, 1), tokens.answer)
+    ids = torch.cat([batch.prompts, image, answer, answers[:, :-1]], 1)
+    seen = ids != tokens.pad
+    out = model.model(
+        input_ids=ids,
+        pixel_values=batch.pixels,
+        attention_mask=seen.long(),
+        position_ids=(seen.long().cumsum(1) - 1).clamp(min=0),
+        output_attentions=True,
+        use_cache=False,
+    )
+    hidden = out.last_hidden_state
+    logits = model.lm_head(hidden[:, -TOKENS:]).float().log_softmax(-1)
+    target = answers.masked_fill(answers == tokens.pad, -100)
+    clicks = batch.sign < 2
+    exact = functional.nll_loss(logits[:, [0, 2, 5]].flatten(0, 1), target[:, [0, 2, 5]].flatten(), ignore_index=-100)
+    ends = functional.nll_loss(logits[~clicks, 3], target[~clicks, 3]) if (~clicks).any() else exact * 0
+    iou = _soft(logits[:, 1, tokens.ious], batch.iou * 100, SOFT["iou"])
+    x, y = (
+        _soft(logits[clicks, at][:, table], value[clicks] * (len(table) - 1), SOFT["place"])
+        for at, table, value in ((3, tokens.xs, batch.x), (4, tokens.ys, batch.y))
+    )
+    told = extra.cells(hidden[:, WORDS : WORDS + PATCHES]).float().transpose(1, 2)
+    cells = functional.binary_cross_entropy_with_logits(told, batch.cells)
+    patches = torch.stack(list(out.image_hidden_states)).flatten(0, 1)
+    kind, colour = (
+        functional.cross_entropy(head(patches).float(), batch.things[:, at].flatten(), ignore_index=-1)
+        for at, head in enumerate((extra.cells_kind, extra.cells_colour))
+    )
+    looked = out.attentions[-1][clicks, 0, -TOKENS + 2 : -TOKENS + 4, WORDS : WORDS + PATCHES].float()
+    look = -(_spots(batch)[clicks][:, None] * (looked + 1e-6).log()).sum(-1).mean()
+    return {
+        "exact": exact,
+        "ends": ends,
+        "iou": iou,
+        "x": x,
+        "y": y,
+        "cells": cells,
+        "look": look,
+        "kind": kind,
+        "colour": colour,
+    }
+
+
+def _soft(logs: Tensor, value: Tensor, spread: float) -> Tensor:
+    """Return the cross entropy to a normal distribution over the numbers of a table."""
+    at = torch.arange(logs.shape[1])
+    target = torch.softmax(-((at - value[:, None]) ** 2) / (2 * spread**2), 1)
+    return -(target * logs).sum(1).mean() - (-(target * target.clamp(min=1e-9).log()).sum(1).mean())
+
+
+def _spots(batch: Batch) -> Tensor:
+    """Return which patches are near the click, float32 (B, 64) with sum 1."""
+    middle = (torch.arange(GRID) + 0.5) / GRID
+    near = [torch.softmax(-((middle - value[:, None]) ** 2) * GRID**2 / 0.5, 1) for value in (batch.y, batch.x)]
+    return (near[0][:, :, None] * near[1][:, None]).flatten(1)
+
+
+WEIGHTS = {
+    "exact": 1.0,
+    "ends": 0.5,
+    "iou": 0.3,
+    "x": 1.0,
+    "y": 1.0,
+    "cells": 3.0,
+    "look": 0.3,
+    "kind": 0.5,
+    "colour": 0.5,
+}
+
+
+def train(model: Any, data: Examples, tokens: Tokens, passes: float, seed: int, rate: float) -> None:
+    """Train the model until so many passes over the examples are done."""
+    torch.manual_seed(seed)
+    extra, generator = Extra(model.config.text_config.hidden_size), np.random.default_rng(seed)
+    named = [*model.named_parameters(), *extra.named_parameters()]
+    hidden = {name for name, p in named if p.ndim == 2 and "embed" not in name and "cells" not in name}
+    optimizers = [
+        torch.optim.Muon([p for name, p in named if name in hidden], lr=rate, weight_decay=0.01),
+        torch.optim.AdamW([p for name, p in named if name not in hidden], lr=rate / 7, weight_decay=0),
+    ]
+    total = int(len(data) * passes) // BATCH
+    plan = torch.optim.lr_scheduler
+    schedulers = [
+        plan.LambdaLR(one, lambda step: min((step + 1) / 100, 1, 2 * (1 - step / total))) for one in optimizers
+    ]
+    order = chain.from_iterable(generator.permutation(len(data)) for _ in count())
+    begun = time.monotonic()
+    for step in range(total):
+        batch = Batch(data, np.fromiter(order, np.int64, BATCH), tokens.swap, generator)
+        with torch.autocast("cpu", torch.bfloat16):
+            parts = loss_of(model, extra, batch, tokens)
+            loss = sum(WEIGHTS[name] * part for name, part in parts.items())
+        loss.backward()
+        for one in [*optimizers, *schedulers]:
+            one.step()
+        model.zero_grad()
+        extra.zero_grad()
+        if step % 100 == 0 or step == total - 1:
+            said = " ".join(f"{name} {part.item():.3f}" for name, part in parts.items())
+            print(f"{step}/{total} {time.monotonic() - begun:.0f}s {said}", flush=True)
+
+
+def examples(given: argparse.Namespace, tokenizer: Any) -> Examples:
+    """Return the examples: those without a segmenter, from a file where it has been made before, and those of runs."""
+    begun, source = time.monotonic(), load_task("synth_easy_train").source(overrides={"count": given.scenes})
+    if not (given.scenes_file and given.scenes_file.exists()):
+        drawn = without_segmenter(source, given.enough)
+        base = Examples.made(chain(drawn, of_markers(range(1000, 1000 + given.markers))), tokenizer)
+        if given.scenes_file:
+            np.savez(given.scenes_file, **vars(base))
+    else:
+        base = Examples(**np.load(given.scenes_file))
+    played = [Examples.made(of_trajectories(folder, given.enough), tokenizer) for folder in given.runs]
+    data = Examples.joined([base, *(part for part in played for _ in range(given.repeat))])
+    print(
+        f"{len(base)} examples without a segmenter, {[len(p) for p in played]} of runs, {time.monotonic() - begun:.0f}s"
+    )
+    return data
+
+
+def main() -> None:
+    """Read the command line, train, and save the checkpoint."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", nargs="*", type=Path, default=[], help="trajectories: run folders")
+    parser.add_argument("--scenes", type=int, default=24_000, help="samples whose states need no segmenter")
+    parser.add_argument("--scenes-file", type=Path, help="keep these states here, for the next training")
+    parser.add_argument("--markers", type=int, default=60, help="sets of 32 questions about markers")
+    parser.add_argument("--repeat", type=int, default=1, help="how often the states of runs are taken in a pass")
+    parser.add_argument("--passes", type=float, default=3.0)
+    parser.add_argument("--rate", type=float, default=0.02)
+    parser.add_argument("--enough", type=float, default=0.9, help="the IoU from which on the answer is the end")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=0, help="of the CPU; 0: as many as it has cores")
+    parser.add_argument("--start", type=Path, help="a checkpoint to go on from, instead of random weights")
+    parser.add_argument("--out", type=Path, required=True)
+    given = parser.parse_args()
+    if given.threads:
+        torch.set_num_threads(given.threads)
+    processor = build_processor()
+    model = build_model(processor, given.seed)
+    if given.start:
+        model = type(model).from_pretrained(given.start, dtype=torch.float32)
+    model.set_attn_implementation({"text_config": "eager", "vision_config": "sdpa"})
+    data = examples(given, processor.tokenizer)
+    train(model, data, Tokens(processor.tokenizer), given.passes, given.seed, given.rate)
+    model.save_pretrained(given.out)
+    processor.save_pretrained(given.out)
+
+
+if __name__ == "__main__":
+    main()

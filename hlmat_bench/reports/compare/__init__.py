@@ -1,0 +1,1 @@
+"""Comparisons of runs on the same samples: paired differences, sentences, tables and pages."""
