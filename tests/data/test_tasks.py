@@ -22,7 +22,7 @@ CLASSIC = ["grabcut", "berkeley", "davis", "coco_mval"]
 SEGNEXT = ["grabcut", "berkeley", "davis", "sbd", "pascalvoc", "hqseg44k_val"]
 TRAIN = [
     *("hqseg44k_train", "hres_dis_train", "hres_thinobject_train"),
-    *("res_refcoco_train", "res_refcocoplus_train", "res_refcocog_train"),
+    *("res_refcoco_train", "res_refcocoplus_train", "res_refcocog_train", "synth_easy_train"),
 ]
 EXTRA = [*(f"hres_dis_te{n}" for n in range(1, 5)), "hres_coift", "hres_hrsod"]
 COUNTS = {
@@ -66,6 +66,7 @@ def test_all_tasks_are_there():
     assert set(expand("classic")) == set(CLASSIC)
     assert set(expand("segnext")) == set(SEGNEXT)
     assert set(expand("train")) == set(TRAIN)
+    assert set(expand("synth")) == {"hres_synth", "synth_easy"}
     assert set(expand("reason")) == {"res_reasonseg_val", "res_reasonseg_test"}
     assert set(expand("gres")) == {f"gres_grefcoco_{split}" for split in ("val", "testA", "testB")}
     assert {name for names in groups().values() for name in names} == set(task_names())

@@ -22,6 +22,7 @@ RULES = [
     "smart-32-65536-16777216",
     "fit-long1568-pixels1150000",
     "fit-long2048-short768",
+    "stretch-128x160",
 ]
 
 
@@ -55,6 +56,8 @@ def test_qwens_own_preprocessing_leaves_what_is_sent_as_it_is(size: tuple[int, i
         ("fit-pixels1000000", (1000, 4000), (500, 2000)),
         ("fit-long1568", (480, 640), (480, 640)),
         ("square", (480, 640), (640, 640)),
+        ("stretch-128x160", (480, 640), (128, 160)),
+        ("stretch-128x160", (50, 20), (128, 160)),
         ("none", (480, 640), (480, 640)),
     ],
 )
@@ -120,7 +123,19 @@ def test_a_square_is_padded_with_the_background_and_an_image_that_fits_is_not_co
 
 
 @pytest.mark.parametrize(
-    "name", ["smart", "smart-28", "smart-0-1-2", "smart-28-3136-100", "fit", "fit-long0", "fit-x1", ""]
+    "name",
+    [
+        "smart",
+        "smart-28",
+        "smart-0-1-2",
+        "smart-28-3136-100",
+        "fit",
+        "fit-long0",
+        "fit-x1",
+        "stretch-0x1",
+        "stretch-128",
+        "",
+    ],
 )
 def test_unknown_rules_are_refused(name: str) -> None:
     with pytest.raises(UsageError, match="no resize rule"):
