@@ -29,6 +29,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", help="a checkpoint of transformers; without it, a tiny one with random weights")
     parser.add_argument("--points", default="xy1000", help="how the model writes a point, see docs/points.md")
+    parser.add_argument("--resize", help="how images are changed before the model sees them, see docs/points.md")
+    parser.add_argument("--prompt", help="what the model is asked, with the field {expression}")
     parser.add_argument("--task", default="hres_synth")
     parser.add_argument("--segmenter", default="graphcut")
     parser.add_argument("--samples", type=int, default=2)
@@ -44,8 +46,10 @@ def train(options: argparse.Namespace, folder: Path) -> None:
     run = hlmat_bench.run(
         "oracle", options.task, options.segmenter, limit=options.samples, budget=3, out=folder / "annotator"
     )
-    small = {"resize": "fit-long128"} if options.model is None else {}
-    states = list(snapshots(run, segmenter=options.segmenter, points=options.points, rewards=options.rewards, **small))
+    asked = {"segmenter": options.segmenter, "points": options.points, "rewards": options.rewards}
+    asked |= {"settings": {"prompt": options.prompt}} if options.prompt else {}
+    resize = options.resize or ("none" if options.model else "fit-long128")
+    states = list(snapshots(run, resize=resize, **asked))
     checkpoint = options.model or tiny_vlm(folder / "tiny", "qwen3_vl", says=["Positive point: (500, 500)"])
     gpu = torch.cuda.is_available()
     trainer = GRPOTrainer(

@@ -180,25 +180,33 @@ def results(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         headers: of the runs' names, and of their numbers.
         rows: the name of each run and its numbers.
     """
-    console, shown = stdout(), _table(headers, rows, range(1, len(headers)))
-    if _fits(shown, console):
-        console.print(shown)
-        return
-    rest = list(rows)
-    while rest:
-        turned = [_turned(headers, rest[:count]) for count in range(len(rest), 0, -1)]
-        count, shown = next(
-            ((len(rest) - n, each) for n, each in enumerate(turned) if _fits(each, console)), (1, turned[-1])
-        )
-        console.print(shown)
-        rest = rest[count:]
-        if rest:
+    if _fits(_table(headers, rows, range(1, len(headers))), stdout()):
+        columns(headers, rows)
+    else:
+        names, *lines = zip(headers, *rows, strict=True)
+        columns(names, lines)
+
+
+def columns(headers: Sequence[str], rows: Sequence[Sequence[str]], *, labels: int = 1) -> None:
+    """Print a table of numbers; columns for which the terminal is too narrow stand in further tables below.
+
+    Args:
+        headers: of the columns.
+        rows: labels and numbers.
+        labels: the number of columns that hold labels; each table has them.
+    """
+    console, begin = stdout(), labels
+    while begin < len(headers):
+        for end in range(len(headers), begin, -1):
+            chosen = [*range(labels), *range(begin, end)]
+            cells = [[row[number] for number in chosen] for row in rows]
+            shown = _table([headers[number] for number in chosen], cells, range(labels, len(chosen)))
+            if end == begin + 1 or _fits(shown, console):
+                break
+        if begin > labels:
             console.print()
-
-
-def _turned(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    names, *lines = zip(headers, *rows, strict=True)
-    return _table(names, lines, range(1, len(names)))
+        console.print(shown)
+        begin = end
 
 
 def _fits(shown: Table, console: Console) -> bool:

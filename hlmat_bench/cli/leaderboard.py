@@ -79,6 +79,7 @@ def verify(
     import tempfile
 
     from hlmat_bench.cli import console
+    from hlmat_bench.core.text import clean
     from hlmat_bench.reports.leaderboard import repository
     from hlmat_bench.reports.leaderboard.entry import read_entry
     from hlmat_bench.reports.leaderboard.verify.findings import LEVELS
@@ -99,6 +100,11 @@ def verify(
             console.say("Only the first findings are shown; there may be more.")
         for note in verdict.notes:
             console.say(note)
+        for other in repository.same_run(path, read):
+            console.say(
+                f"{path.name}: the same run as {other.id} ({clean(other.title)}), which {clean(other.submitter)} submitted "
+                f"on {other.submitted}. A run is ranked once, for the entry that was submitted first."
+            )
         failed = failed or verdict.level is None
         if verdict.level is not None:
             console.say(f"{path.name}: {verdict.level} ({LEVELS[verdict.level]})")
@@ -129,7 +135,10 @@ def build(
     from hlmat_bench.cli import console
     from hlmat_bench.reports.leaderboard import site
 
-    made = site.build(folder, out or folder / "site")
+    board = site.read(folder)
+    for sentence in board.repeated():
+        console.say(sentence)
+    made = site.write(board, out or folder / "site")
     console.say(f"Wrote {made / 'index.html'}.")
 
 

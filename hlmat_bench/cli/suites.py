@@ -99,7 +99,7 @@ def _print_tables(made: Sequence[TableResult]) -> None:
         names = [column.name for column in table.table.columns]
         console.explain(f"\n{table.table.title}")
         rows = [(line.row, line.what, *line.cells) for line in export.lines(table)]
-        console.table(("", "", *names), rows, right=range(2, 2 + len(names)))
+        console.columns(("", "", *names), rows, labels=2)
         for line in (*table.caption, *export.reasons(table)):
             console.explain(line)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -78,6 +78,32 @@ def published_number(tables: Sequence[str], row: str, column: str) -> tuple[floa
         if (found := published_table(name)[1].value(row, column)) is not None:
             return found, name
     return None
+
+
+def printed(name: str, row: str, column: str) -> str | None:
+    """Return the number of a cell of the table called ``publication/table`` with the digits of the source, ``51.70``.
+
+    It is None for an empty cell, and for one that the table does not have.
+
+    Raises:
+        UsageError: when there is no such table.
+    """
+    _, table = published_table(name)
+    if table.value(row, column) is None:
+        return None
+    file, _, part = name.partition("/")
+    text: str = _texts(file)["tables"][part]["rows"][row][table.columns.index(column)]
+    return text
+
+
+@cache
+def _texts(name: str) -> dict[str, Any]:
+    """Return a file of published numbers with every number as its text: a number has no trailing zeros."""
+    import yaml
+
+    text = (folder("leaderboard") / "published" / f"{name}.yaml").read_text(encoding="utf-8")
+    values: dict[str, Any] = yaml.load(text, yaml.BaseLoader)
+    return values
 
 
 @cache

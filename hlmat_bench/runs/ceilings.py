@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -108,8 +108,8 @@ def find(document: Mapping[str, Any], root: str | os.PathLike[str] = FOLDER) -> 
     return {run.folder.name: run for run in there if run.manifest["finished"] and _covers(run.manifest, document)}
 
 
-def near(document: Mapping[str, Any], place: Path) -> dict[str, Run]:
-    """Return the finished runs of reference policies that lie in a folder and fit a run, by the names of the policies.
+def near(document: Mapping[str, Any], place: Path) -> Iterator[Run]:
+    """Yield the finished runs of reference policies that lie in a folder and fit a run, apart from their samples.
 
     A run is recognised by its manifest, whatever its folder is called. Folders whose manifest cannot be read are
     passed over: they may belong to anything else.
@@ -118,17 +118,12 @@ def near(document: Mapping[str, Any], place: Path) -> dict[str, Run]:
         document: the run's manifest.
         place: the folder; runs may lie in it, or one folder deeper.
     """
-    found: dict[str, Run] = {}
     for path in sorted([*place.glob(f"*/{manifest.MANIFEST}"), *place.glob(f"*/*/{manifest.MANIFEST}")]):
         with contextlib.suppress(UsageError):
             run = Run(path.parent)
-            if (
-                _plays_as_reference(run.manifest)
-                and run.manifest["finished"]
-                and _alike(run.manifest) == _alike(document)
-            ):
-                found.setdefault(run.manifest["model"]["name"], run)
-    return found
+            alike = run.manifest["finished"] and _alike(run.manifest) == _alike(document)
+            if alike and _plays_as_reference(run.manifest):
+                yield run
 
 
 def _plays_as_reference(document: Mapping[str, Any]) -> bool:

@@ -79,23 +79,34 @@ def paired_differences(
         A difference per key; None where a score is not defined for one of the runs. A score of some samples only
         (N-acc) has its interval over the images of these. There is no interval of fewer than `INTERVAL_IMAGES`.
     """
-    return {score.key: _difference(score, first, second, budgets) for score in scores}
+    # Scores of all samples share one set of draws, which takes most of the time.
+    groups = [[score for score in scores if not score.optional], *([score] for score in scores if score.optional)]
+    found: dict[str, ScoreValue | None] = {}
+    for group in groups:
+        found |= _differences([score.key for score in group], first, second, budgets) if group else {}
+    return {score.key: found[score.key] for score in scores}
 
 
-def _difference(
-    score: Score, first: Sequence[EpisodeScores], second: Sequence[EpisodeScores], budgets: tuple[int, int]
-) -> ScoreValue | None:
-    sides = [sample_values(score.key, side, budget) for side, budget in zip((first, second), budgets, strict=True)]
-    images = np.array([sample.image_id for sample in first])
-    if score.optional:
-        counted = sides[0][:, 1] > 0
-        sides, images = [side[counted] for side in sides], images[counted]
-    if not all(side[:, 1].any() for side in sides):
-        return None
-    ours, theirs = ((side[:, 0], side[:, 1]) for side in sides)
-    values = [ratio(above.sum(), below.sum()) for above, below in (ours, theirs)]
-    ends = ends_of(bootstrap_difference(ours, theirs, images), images.tolist())[0]
-    return ScoreValue(values[0] - values[1], *(ends or (None, None)))
+def _differences(
+    keys: Sequence[str], first: Sequence[EpisodeScores], second: Sequence[EpisodeScores], budgets: tuple[int, int]
+) -> dict[str, ScoreValue | None]:
+    """Return the differences of scores that are over the same samples: those whose denominators are not all 0."""
+    sides = [
+        np.stack([sample_values(key, side, budget) for key in keys], axis=1)
+        for side, budget in zip((first, second), budgets, strict=True)
+    ]
+    counted = sides[0][:, :, 1].any(axis=1)
+    ours, theirs = (np.moveaxis(side[counted], -1, 0) for side in sides)
+    images = [sample.image_id for sample, kept in zip(first, counted, strict=True) if kept]
+    if not images:
+        return dict.fromkeys(keys)
+    ends = ends_of(bootstrap_difference((ours[0], ours[1]), (theirs[0], theirs[1]), images), images)
+    found: dict[str, ScoreValue | None] = {}
+    for n, key in enumerate(keys):
+        known = all(below[:, n].any() for _, below in (ours, theirs))
+        values = [ratio(above[:, n].sum(), below[:, n].sum()) for above, below in (ours, theirs)]
+        found[key] = ScoreValue(values[0] - values[1], *(ends[n] or (None, None))) if known else None
+    return found
 
 
 def ends_of(interval: Interval, images: Sequence[str]) -> list[tuple[float, float] | None]:

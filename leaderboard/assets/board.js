@@ -129,18 +129,28 @@ addEventListener("DOMContentLoaded", () => {
   const overlay = document.getElementById("overlay");
   const boxes = overlay ? [...overlay.querySelectorAll("input[name=curve]")] : [];
   const limit = Number(overlay?.dataset.most);
-  const standard = boxes.slice(0, limit).map((box) => box.value);
+  const standard = boxes.filter((box) => box.dataset.hue !== "spare").map((box) => box.value);
+  const isModel = new Map(boxes.map((box) => [box.value, !["ceiling", "floor"].includes(box.dataset.hue)]));
   let chosen = standard;
 
   /** Show the curves of the chosen rows, each with a colour and dashes of its own. */
   function draw() {
+    const models = chosen.filter((key) => isModel.get(key));
     boxes.forEach((box) => {
-      const place = chosen.indexOf(box.value);
-      const kind = `hue ${place < 0 ? "spare" : `s${place}`}`;
-      box.checked = place >= 0;
+      box.checked = chosen.includes(box.value);
+      const own = isModel.get(box.value) ? `s${models.indexOf(box.value)}` : box.dataset.hue;
+      const kind = `hue ${box.checked ? own : "spare"}`;
       overlay.querySelectorAll(`.drawing [data-key="${CSS.escape(box.value)}"]`).forEach((line) => line.setAttribute("class", kind));
-      box.parentElement.querySelector("svg").setAttribute("class", `drawing swatch ${kind.replace("spare", "s4")}`);
+      const swatch = box.parentElement.querySelector("svg");
+      swatch.setAttribute("class", `drawing swatch ${kind}`);
+      swatch.classList.toggle("blank", !box.checked);
     });
+  }
+
+  /** Keep the models that were chosen last, as many as a reader can tell apart, and all references. */
+  function fitting(keys) {
+    const models = keys.filter((key) => isModel.get(key)).slice(-limit);
+    return keys.filter((key) => !isModel.get(key) || models.includes(key));
   }
 
   function save(push) {
@@ -160,7 +170,7 @@ addEventListener("DOMContentLoaded", () => {
     sorting = { by: headers.some((header) => header.dataset.sort === by) ? by : "", down: direction === "descending" };
     const keys = state.get("curves");
     const known = new Set(boxes.map((box) => box.value));
-    chosen = keys ? keys.split(",").filter((key) => known.has(key)).slice(0, limit) : standard;
+    chosen = keys ? fitting(keys.split(",").filter((key) => known.has(key))) : standard;
     show();
     draw();
   }
@@ -179,7 +189,7 @@ addEventListener("DOMContentLoaded", () => {
   });
   overlay?.addEventListener("change", ({ target: box }) => {
     if (box.name !== "curve") return;
-    chosen = box.checked ? [...chosen, box.value].slice(-limit) : chosen.filter((key) => key !== box.value);
+    chosen = box.checked ? fitting([...chosen, box.value]) : chosen.filter((key) => key !== box.value);
     draw();
     save(true);
   });

@@ -24,7 +24,7 @@ HL.Filters = class {
   state() {
     const slices = Object.fromEntries(HL.Filters.#SLICES.map((key, n) => [key, this.slices[n] ?? null]));
     const range = this.low.value || this.high.value ? `${this.low.value || 0}-${this.high.value || 100}` : null;
-    return { q: this.search.value.trim(), outcome: this.outcome.value, kind: this.kind?.value, at: this.kind?.value ? this.at.value : null, iou: range, ...slices };
+    return { q: this.search.value.trim(), outcome: this.outcome.value, kind: this.kind?.value, click: this.kind?.value ? this.at.value : null, iou: range, ...slices };
   }
 
   /** Take the state from the words of an address. */
@@ -33,7 +33,7 @@ HL.Filters = class {
     HL.Filters.#pick(this.outcome, given.get("outcome"));
     if (this.kind) {
       HL.Filters.#pick(this.kind, given.get("kind"));
-      HL.Filters.#pick(this.at, given.get("at"));
+      HL.Filters.#pick(this.at, given.get("click"));
     }
     const range = /^(\d+(?:\.\d+)?)-(\d+(?:\.\d+)?)$/.exec(given.get("iou") ?? "");
     this.low.value = range && Number(range[1]) > 0 ? range[1] : "";

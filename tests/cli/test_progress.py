@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from hlmat_bench.cli import app
+from hlmat_bench.cli import app, console
 from hlmat_bench.cli.names import short_names
 from tests.support.terminal import on_terminal
 
@@ -105,3 +105,18 @@ def test_lists_fit_80_columns(words: list[str]) -> None:
             1 : next(n for n, line in enumerate(lines) if "`hlmat-bench" in line or line.startswith("It takes"))
         ]
         assert all(re.match(r"\S+  ", line) for line in table)
+
+
+def test_columns_that_do_not_fit_stand_below(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # a terminal for rich
+    monkeypatch.setenv("COLUMNS", "50")
+    console.columns(("", "", "testA", "testB", "val"), [("oracle", "mIoU", *["68.80 [61.50, 75.60]"] * 3)], labels=2)
+    score = "68.8 [61.5, 75.6]"
+    console.results(["model", "n", "mIoU", "cIoU"], [("a" * 14, "10", score, score), ("b" * 14, "10", score, score)])
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    assert all(len(line) <= 50 for line in shown.splitlines())
+    lines = [" ".join(line.split()) for line in shown.splitlines() if line.strip()]
+    assert lines[:4] == ["testA", "oracle mIoU 68.80 [61.50, 75.60]", "testB", "oracle mIoU 68.80 [61.50, 75.60]"]
+    assert lines[6:] == [f"model {'a' * 14} {'b' * 14}", "n 10 10", f"mIoU {score} {score}", f"cIoU {score} {score}"]

@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from hlmat_bench import cli
+from hlmat_bench.reports.run.build import report
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.scores.registry import STANDARD, TABLES, columns
 from tests.support.walked_runs import Number, play_five, recomputed, recomputed_difference
@@ -63,6 +64,29 @@ def test_a_comparison_in_the_terminal_latex_and_markdown(five: dict[str, list[Ru
         wanted = [_shown(first[key]), _shown(second[key]), gap[key].text(sign=True)]
         for table in tables:
             assert table[STANDARD[key].title] == wanted, (kind, key)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_page_of_a_comparison(five: dict[str, list[Run]], kind: str, tmp_path: Path) -> None:
+    runs = five[kind]
+    page = report([run.folder for run in runs], tmp_path / "site", images=False)
+    text = page.read_text(encoding="utf-8")
+    rows = {
+        title: re.findall(r"<td>(.*?)</td>", cells)
+        for title, cells in re.findall(r'<th scope="row">([^<]*)</th>(.*?)</tr>', text)
+    }
+    first, second = map(recomputed, runs)
+    gap = recomputed_difference(*runs)
+    for key in _keys("comparison", runs):
+        wanted = [_shown(first[key]), _shown(second[key]), gap[key].text(sign=True)]
+        assert rows[STANDARD[key].title] == wanted, (kind, key)
+    with (page.parent / "tables/comparison.csv").open(encoding="utf-8", newline="") as file:
+        found = {row["score"]: row for row in csv.DictReader(file) if row["minus"]}
+    _check_csv(found, gap, _keys("comparison", runs))
+    verdict = re.search(r'class="verdict">(.*?)</p>', text)
+    assert verdict is not None
+    main = {"refinement": "refinement.gain", "filtering": "filtering.mae"}.get(kind, "miou")
+    assert gap[main].text().partition(" ")[0].lstrip("−") in verdict[1]
 
 
 @pytest.mark.parametrize("kind", KINDS)

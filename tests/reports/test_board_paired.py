@@ -82,7 +82,9 @@ def test_a_run_that_is_entered_twice_is_ranked_once(entries: dict[str, BoardEntr
     good, low = entries["good"], entries["low"]
     later = _renamed(good, "a-later-copy", "2026-01-03", good.episodes_sha256)
     changed = boards.dumped(_renamed(good, "changed-copy", "2026-01-04"))
-    changed["samples"]["marks"] = [f"{mark[:-1]}{'0' if mark[-1] != '0' else '1'}" for mark in good.samples.marks]
+    changed["samples"]["marks"][:3] = [
+        f"{mark[:-1]}{'0' if mark[-1] != '0' else '1'}" for mark in good.samples.marks[:3]
+    ]
     ranking = _ranked(later, BoardEntry.model_validate(changed), good, low)
     found = {row.entry.id: (row.rank, row.repeats and row.repeats.id) for row in ranking.rows}
     assert found == {
@@ -95,7 +97,7 @@ def test_a_run_that_is_entered_twice_is_ranked_once(entries: dict[str, BoardEntr
     assert duplicates.share_of_equal_steps(good, low) < 0.1
     assert not duplicates.is_same_run(good, low)
     steps = sum(len(mark) // 8 - 1 for mark in good.samples.marks)
-    expected = 1 - len(good.samples.marks) / steps
+    expected = 1 - 3 / steps
     assert duplicates.share_of_equal_steps(good, BoardEntry.model_validate(changed)) == pytest.approx(expected)
 
 

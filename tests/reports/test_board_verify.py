@@ -405,6 +405,15 @@ def test_the_command_line_submits_verifies_and_records(run: Path, tmp_path: Path
     [listed] = repository.read_repository(tmp_path / "board").listed
     assert listed.level == "recomputed"
 
+    copied = [*declared, "--name", "copied", "--title", "Other", "--out", str(folder)]
+    assert runner.invoke(app, ["leaderboard", "submit", str(run), *copied]).exit_code == 0
+    said = runner.invoke(app, ["leaderboard", "verify", str(folder / "copied.json")])
+    assert said.exit_code == 0
+    assert "copied.json: the same run as mine" in " ".join(said.output.split())
+    said = runner.invoke(app, ["leaderboard", "build", str(tmp_path / "board")])
+    assert "mine is the same run as copied" in " ".join(said.output.split())  # of one day, the first id is the first
+    (folder / "copied.json").unlink()
+
     value = json.loads(entry.read_text())
     entry.write_text(json.dumps(value | {"title": "Another name"}))
     [listed] = repository.read_repository(tmp_path / "board").listed

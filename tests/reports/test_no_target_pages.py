@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -81,11 +82,11 @@ def test_a_run_shows_all_scores_of_gres_with_floors_and_definitions(page: Path, 
     text = page.read_text()
     final = runs["mixed"].scores()["no_target"]["final"]
     assert (final["n_acc"], final["t_acc"]) == (1 / 2, pytest.approx(2 / 3))
-    for tile in ('N-acc</p><p class="value">50.0', 'T-acc</p><p class="value">66.7'):
-        assert tile in text
+    for name, value in (("N-acc", "50.0"), ("T-acc", "66.7")):
+        assert re.search(rf'<p class="label">\s*{name} <button.*?</p><p class="value">{value}', text)
     assert "2 of 5 samples have no target" in text
     for word in ("N-acc", "T-acc", "gIoU", "cIoU", "Target mIoU", "Target cIoU"):
-        assert f"<dt>{word}</dt>" in text
+        assert f"<strong>{word}</strong>" in text
     floors = text[text.index("<summary>Reference players on the same samples") :].partition("</table>")[0]
     row = floors[floors.index('<th scope="row">empty</th>') :].partition("</tr>")[0]
     assert row.endswith("<td>100.0</td><td>0.0</td>")

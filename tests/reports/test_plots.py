@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hlmat_bench.reports.pages import plots
-from hlmat_bench.reports.pages.plots import layout, pdf, pgfplots, svg
+from hlmat_bench.reports.pages.plots import drawing, layout, pdf, pgfplots, svg
 from hlmat_bench.reports.pages.plots.style import HUES, PARTS, TEXT, css, text_width, wrap
 
 HOSTILE = "<script>alert(1)</script>\"'&{{7*7}}\u202eevil"
@@ -92,10 +92,10 @@ def test_a_segment_is_a_share_of_all_samples_and_leads_to_its_own() -> None:
     assert figure.rows == [["1", "6", "1"], ["2", "0", "1"]]
 
 
-def _areas(figure: plots.Figure, width: int) -> Iterator[tuple[layout.Text, float, float, float, float]]:
+def _areas(figure: plots.Figure, width: int) -> Iterator[tuple[drawing.Text, float, float, float, float]]:
     for group in layout.layout(figure, width, legend=True).groups:
         for item in group.items:
-            if isinstance(item, layout.Text):
+            if isinstance(item, drawing.Text):
                 wide = text_width(item.text, bold=PARTS[item.part].bold)
                 left = item.at[0] - {"start": 0.0, "middle": wide / 2, "end": wide}[item.anchor]
                 yield item, left, left + wide, item.at[1] - 0.7 * TEXT, item.at[1]
@@ -104,12 +104,12 @@ def _areas(figure: plots.Figure, width: int) -> Iterator[tuple[layout.Text, floa
 @pytest.mark.parametrize("width", [540, 320])
 @pytest.mark.parametrize("figure", figures())
 def test_no_text_covers_another_or_is_cut_at_the_edge(figure: plots.Figure, width: int) -> None:
-    drawing = layout.layout(figure, width, legend=True)
+    drawn = layout.layout(figure, width, legend=True)
     for _, left, right, top, bottom in _areas(figure, width):
         assert left >= -0.5
         assert right <= width + 0.5
         assert top >= 0
-        assert bottom <= drawing.height
+        assert bottom <= drawn.height
     for (a, *first), (b, *second) in itertools.combinations(_areas(figure, width), 2):
         apart = first[1] <= second[0] or second[1] <= first[0] or first[3] <= second[2] or second[3] <= first[2]
         assert apart, (a, b)
@@ -132,10 +132,10 @@ def test_names_of_rows_stay_left_of_zero_and_whiskers() -> None:
     rows = [plots.Estimate("a name that is much too long for one line and also for two lines", -0.3, -0.5, -0.1)]
     figure = plots.forest(rows, title="t", x="A − B")
     for width in figure.widths:
-        drawing = layout.layout(figure, width, legend=False)
-        items = [item for group in drawing.groups for item in group.items]
-        first = min(x for item in items if isinstance(item, layout.Shape) for x, _ in item.points)
-        ends = [item.at[0] for item in items if isinstance(item, layout.Text) and item.part == "row"]
+        drawn = layout.layout(figure, width, legend=False)
+        items = [item for group in drawn.groups for item in group.items]
+        first = min(x for item in items if isinstance(item, drawing.Shape) for x, _ in item.points)
+        ends = [item.at[0] for item in items if isinstance(item, drawing.Text) and item.part == "row"]
         assert len(ends) == 3
         assert max(ends) < first
 

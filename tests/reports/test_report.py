@@ -49,8 +49,8 @@ def _final(episode: dict) -> tuple[int, int]:
 
 
 def _tiles(page: str) -> dict[str, str]:
-    found = re.findall(r'<p class="label">(.*?)</p><p class="value">(.*?)</p>', page)
-    return dict(found)
+    found = re.findall(r'<p class="label">(.*?)</p><p class="value">(.*?)</p>', page, re.DOTALL)
+    return {label.partition("<")[0].strip(): value for label, value in found}
 
 
 def _percent(share: float) -> str:

@@ -236,9 +236,9 @@ def test_sort_headers_are_buttons(browser: Browser, single: Path) -> None:
         page = seen.page
         page.get_by_text("Reference players on the same samples", exact=True).click()
         table = page.locator("#summary table.sortable").first
-        assert table.locator("th[aria-sort] > button").count() == table.locator("thead th").count()
+        assert table.locator("th[aria-sort] > button.sort").count() == table.locator("thead th").count()
         header = table.locator("thead th").nth(2)
-        header.locator("button").click()
+        header.locator("button.sort").click()
         assert header.get_attribute("aria-sort") == "descending"
         shown = [float(cell.split()[0]) for cell in table.locator("tbody td:nth-child(3)").all_inner_texts()]
         assert shown == sorted(shown, reverse=True)

@@ -1,8 +1,8 @@
 """Find entries of one run: a run that is submitted twice is ranked once.
 
-Two entries are of one run when all their episodes have the same digest, or most of their steps have the same marks: a
-mark covers what was asked, answered, clicked and masked, with the tokens (see `digests`). Models that differ rarely
-have a step in common.
+Two entries are of one run when all their episodes have the same digest, or nearly all of their steps have the same
+marks: a mark covers what was asked, answered, clicked and masked, with the tokens (see `digests`). Models that differ
+rarely have a step in common; oracles with 30 and 35 % of their clicks misplaced have 82 % in common.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from hlmat_bench.reports.leaderboard.digests import MARK
 from hlmat_bench.reports.leaderboard.entry import BoardEntry
 
-MOST = 0.5
+MOST = 0.9
 """Entries with a larger share of equal steps are of one run."""
 
 _LOOKED_AT = 256

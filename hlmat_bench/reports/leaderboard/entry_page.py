@@ -124,9 +124,9 @@ class EntryPage:
     def _opponent(self, place: int) -> Opponent:
         row = self.ranking.rows[place]
         found = self.ranking.difference(self.place, place)
-        few = self.ranking.n_images < words.FEWEST_FOR_VERDICT
-        kind = {1: "win", -1: "loss", 0: "open"}[0 if few else found.sign]
-        verdict = {"win": "better", "loss": "worse", "open": "too few images" if few else "not separable"}[kind]
+        decisive = self.ranking.decisive
+        kind = {1: "win", -1: "loss", 0: "open"}[found.sign if decisive else 0]
+        verdict = {"win": "better", "loss": "worse", "open": "not separable" if decisive else "too few images"}[kind]
         rank = (
             ""
             if row.rank is None

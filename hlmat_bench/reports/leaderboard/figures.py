@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hlmat_bench.core.text import clean
+from hlmat_bench.protocol.settings import digest
 from hlmat_bench.reports.leaderboard.entry import BoardEntry
 from hlmat_bench.reports.leaderboard.ranking import Ranking, Row
 from hlmat_bench.reports.leaderboard.rows import per_thousand
@@ -32,13 +33,20 @@ STEP_WORDS = {
 }
 
 
-def curves(ranking: Ranking) -> plots.Figure:
-    """Plot the mIoU after each click of the first rows and of the references; a script shows the others."""
-    rows = [*ranking.rows[: min(CURVES, ranking.ranked)], *_bounds(ranking)]
+def curves(ranking: Ranking) -> plots.Figure | None:
+    """Plot the mIoU after each click of the first rows and of the references; None where there is neither.
+
+    Lines of the hue ``spare`` are hidden until a script shows them.
+    """
     series = []
-    for number, row in enumerate(rows):
+    for number, row in enumerate(ranking.rows[: min(CURVES, ranking.ranked)]):
         kind = f"s{number}" if number < MOST_CURVES else "spare"
         series.append(plots.Series(clean(row.entry.title, 60), _values(row.entry), kind, key=row.entry.id))
+    for row in _bounds(ranking):
+        kind = str(row.reference)
+        series.append(plots.Series(clean(row.entry.title, 60), _values(row.entry), kind, key=row.entry.id))
+    if not series:
+        return None
     return plots.lines(
         series, title="mIoU after each click", x="clicks", y="mIoU", name=f"clicks-{ranking.key}", legend=True
     )
@@ -56,12 +64,14 @@ def entry_curve(ranking: Ranking, place: int) -> plots.Figure:
     for row in _bounds(ranking):
         if row.entry is not entry:
             series.append(plots.Series(clean(row.entry.title, 30), _values(row.entry), str(row.reference)))
-    return plots.lines(series, title=f"mIoU after each click, {clean(entry.title, 60)}", x="clicks", y="mIoU")
+    title = f"mIoU after each click, {clean(entry.title, 60)}"
+    return plots.lines(series, title=title, x="clicks", y="mIoU", name=f"entry-{file_key(entry)}")
 
 
 def cost(ranking: Ranking) -> plots.Figure | None:
     """Plot quality against cost of the first entries whose cost is known and not 0; None where there are none."""
-    priced = [(row, per) for row in ranking.rows[: ranking.ranked] if (per := per_thousand(row.entry))][:_DOTS]
+    ranked = ranking.rows[: ranking.ranked]
+    priced = [(row, per) for row in ranked if (per := per_thousand(row.entry))][:_DOTS]
     if not priced:
         return None
     dots = [_dot(row, per) for row, per in priced]
@@ -99,7 +109,13 @@ def steps(entry: BoardEntry) -> plots.Figure | None:
         (str(t + 1), [plots.Segment(hue, word, counts[kind][t]) for kind, (word, hue) in STEP_WORDS.items()])
         for t in range(entry.scores.budget)
     ]
-    return plots.stacked(columns, entry.scores.n, title="What each click did", x="click", y="samples")
+    title = f"What each click did, {clean(entry.title, 60)}"
+    return plots.stacked(columns, entry.scores.n, title=title, x="click", y="samples", name=f"steps-{file_key(entry)}")
+
+
+def file_key(entry: BoardEntry) -> str:
+    """Return the name of an entry in names of figures, which hold only small letters, digits and hyphens."""
+    return digest(entry.id)[:12]
 
 
 def _values(entry: BoardEntry) -> list[float | None]:

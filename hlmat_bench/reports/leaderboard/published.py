@@ -5,7 +5,7 @@ from __future__ import annotations
 from hlmat_bench.core import files
 from hlmat_bench.core.content import folder
 from hlmat_bench.core.validation import Exact
-from hlmat_bench.data.published import published_table
+from hlmat_bench.data.published import printed, published_table
 from hlmat_bench.reports.leaderboard.entry import Link, LongText, Name, ShortText
 
 
@@ -26,11 +26,11 @@ class PublishedChoice(Exact):
 
 
 class PublishedRow(Exact):
-    """A method, what it is, and its numbers, one per task; None where the paper has none."""
+    """A method, what it is, and its numbers as printed, one per task; None where the paper has none."""
 
     method: ShortText
     about: ShortText
-    values: list[float | None]
+    values: list[ShortText | None]
 
 
 class BoardTable(Exact):
@@ -70,7 +70,9 @@ def _table(choice: PublishedChoice) -> BoardTable:
         metric=f"IoU in percent. {table.caveat}",
         tasks=list(choice.tasks.values()),
         rows=[
-            PublishedRow(method=row, about=about, values=[table.value(row, column) for column in choice.tasks])
+            PublishedRow(
+                method=row, about=about, values=[printed(choice.table, row, column) for column in choice.tasks]
+            )
             for row, about in choice.rows.items()
         ],
     )

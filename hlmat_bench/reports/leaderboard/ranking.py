@@ -24,6 +24,8 @@ from hlmat_bench.reports.leaderboard.entry import BoardEntry, TaskFacts, lasting
 from hlmat_bench.reports.leaderboard.paired import Difference, PairedScores
 from hlmat_bench.reports.leaderboard.repository import Listed
 
+#: On fewer images no entry is said to be better than another one.
+FEWEST_FOR_VERDICT = 10
 #: Reference policies without sight, in the order in which one is chosen as the floor of a ranking.
 FLOORS = ("center", "random", "empty")
 _OWN_STARTS = ("empty", "model-box", "gt-box")
@@ -82,6 +84,11 @@ class Ranking:
     def ranked(self) -> int:
         """Return how many entries have a rank."""
         return sum(row.rank is not None for row in self.rows)
+
+    @property
+    def decisive(self) -> bool:
+        """Tell whether there are enough images for a verdict."""
+        return self.n_images >= FEWEST_FOR_VERDICT
 
     @property
     def leaders(self) -> list[Row]:

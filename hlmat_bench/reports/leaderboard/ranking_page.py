@@ -143,7 +143,7 @@ class RankingPage:
             return MatrixCell("", "self", "", "")
         found = self.ranking.difference(row, column)
         ours, theirs = (self.ranking.rows[n].entry for n in (row, column))
-        kind = {1: "win", -1: "loss", 0: "open"}[found.sign]
+        kind = {1: "win", -1: "loss", 0: "open"}[found.sign if self.ranking.decisive else 0]
         about = f"{clean(ours.title, 60)} minus {clean(theirs.title, 60)}: {difference_text(found)}"
         return MatrixCell(words.points(found.value), kind, f"entries/{ours.id}.html#vs-{theirs.id}", about)
 

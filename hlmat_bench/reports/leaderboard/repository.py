@@ -23,6 +23,7 @@ from pydantic import Field
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.validation import Exact
 from hlmat_bench.protocol import manifest
+from hlmat_bench.reports.leaderboard.duplicates import is_same_run
 from hlmat_bench.reports.leaderboard.entry import (
     BoardEntry,
     Date,
@@ -118,6 +119,21 @@ def read_repository(folder: Path) -> Repository:
     gone = {each.id for each in withdrawn}
     listed = [_listed(path) for path in _files(folder / ENTRIES) if path.stem not in gone]
     return Repository(listed, withdrawn)
+
+
+def same_run(path: Path, entry: BoardEntry) -> list[BoardEntry]:
+    """Return the other entries in the folder that are of the same run; files that cannot be read are passed over."""
+    found = []
+    for other in _files(path.parent):
+        if other.name == path.name:
+            continue
+        try:
+            read = read_entry(other)
+        except UsageError:
+            continue  # `build` refuses it; here another entry is verified
+        if read.manifest.task.name == entry.manifest.task.name and is_same_run(read, entry):
+            found.append(read)
+    return found
 
 
 def record(path: Path, level: BadgeLevel, notes: Sequence[str] = ()) -> Path:

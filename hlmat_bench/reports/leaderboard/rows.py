@@ -183,7 +183,7 @@ def columns_of(scores: Sequence[Score]) -> list[Column]:
     )
     how = Column(
         "strategy",
-        "Search",
+        "Strategy",
         "How the next click is chosen: in a single pass, one reply per click, or by a search that tries several.",
         ascending=True,
         number=False,
@@ -266,7 +266,7 @@ def _cells(ranking: Ranking, row: Row, scores: Sequence[Score]) -> list[Cell]:
     how = Cell(strategy(entry), "answers with the mask it rates highest" if rule == "self" else "", strategy(entry))
     level = row.listed.level
     return [
-        Cell("–" if share is None else f"{round(100 * share)} %", "", "" if share is None else f"{share!r}"),
+        Cell("–" if share is None else f"{number(100 * share, 0)} %", "", "" if share is None else f"{share!r}"),
         *own,
         Cell(dollars(price), "", "" if price is None else f"{price!r}"),
         how if row.reference not in _KNOWS else Cell(""),

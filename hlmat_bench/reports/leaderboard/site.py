@@ -181,11 +181,13 @@ def _entry(site: Site, pages: Environment, folder: Path, page: RankingPage, view
         task=views.task_title(entry.manifest.task.name),
         url=entry.links[0] if entry.links else None,
     )
+    curve, steps = figures.entry_curve(view.ranking, view.place), figures.steps(entry)
+    write_figures(site, [curve, steps])
     text = pages.get_template("board_entry.html.j2").render(
         view=view,
         page=page,
-        curve=figures.entry_curve(view.ranking, view.place),
-        steps=figures.steps(entry),
+        curve=curve,
+        steps=steps,
         command=views.command(entry),
         manifest=views.pretty(entry.manifest.model_dump()),
         bibtex=cite + views.task_bibtex(entry.manifest.task.name),

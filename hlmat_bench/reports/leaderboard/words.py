@@ -9,9 +9,6 @@ from hlmat_bench.reports.leaderboard.paired import Difference
 from hlmat_bench.reports.leaderboard.ranking import Ranking, Row
 from hlmat_bench.reports.leaderboard.rows import brackets, percents, rank_text
 
-FEWEST_FOR_VERDICT = 10
-"""On fewer images no entry is said to be better than another one."""
-
 _MOST_NAMED = 3
 
 
@@ -36,6 +33,8 @@ def lead(ranking: Ranking) -> tuple[list[Row], str]:
     way = "" if share is None else f", {round(100 * share)} % of the way from blind clicks to the oracle"
     if ranking.ranked == 1:
         return leaders, f" is the only ranked entry, with {percents(best)} % mIoU{way}."
+    if not ranking.decisive:
+        return leaders[:1], f" has the highest mIoU, {percents(best)} %{way}; {_too_few(ranking)}."
     if len(leaders) == 1:
         return leaders, f" leads with {percents(best)} % mIoU{way}.{_ties(ranking)}"
     others = len(leaders) - _MOST_NAMED
@@ -44,6 +43,10 @@ def lead(ranking: Ranking) -> tuple[list[Row], str]:
     return leaders[:_MOST_NAMED], (
         f"{more} lead and cannot be told apart: {percents(best)} to {percents(last)} % mIoU{way}."
     )
+
+
+def _too_few(ranking: Ranking) -> str:
+    return f"{ranking.n_images} images are too few to say which entry is better"
 
 
 def _ties(ranking: Ranking) -> str:
@@ -86,8 +89,8 @@ def _compared(ranking: Ranking, place: int) -> list[str]:
     other = 1 if place == 0 else 0
     found = ranking.difference(place, other)
     name = clean(ranking.rows[other].entry.title, 60)
-    if ranking.n_images < FEWEST_FOR_VERDICT:
-        return [f"{ranking.n_images} images are too few to say which entry is better"]
+    if not ranking.decisive:
+        return [_too_few(ranking)]
     interval = f" {brackets(*sorted((abs(found.low or 0), abs(found.high or 0))))}" if found.sign else ""
     if found.sign:
         far = f"{percents(abs(found.value))} points {'ahead of' if found.sign > 0 else 'behind'} {name}{interval}"

@@ -11,7 +11,8 @@ from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.samples import Source
 from hlmat_bench.reports.compare import page as comparison
 from hlmat_bench.reports.pages.data import json_text
-from hlmat_bench.reports.pages.files import write_figures
+from hlmat_bench.reports.pages.files import write_figures, write_table
+from hlmat_bench.reports.pages.frame import build_date
 from hlmat_bench.reports.pages.site import Site
 from hlmat_bench.reports.pages.templates import render
 from hlmat_bench.reports.run import figures, loaded, references, single, views, worst
@@ -87,8 +88,11 @@ def report(
             more = comparison.content(site, played, ways, source)
             site.write("index.html", render("comparison.html.j2", **shared, **more))
         else:
-            page = {**shared, **single.content(first, players, ways, worst.write(site, first, source))}
+            page = shared | single.content(first, players, ways, worst.write(site, first, source))
+            page["definitions"] = shared["definitions"] | page["terms"]
             write_figures(site, [page["curve"], *(figure for _, figure, _ in (*page["beside"], *page["below"]))])
+            for name, table in page["tables"].items():
+                write_table(site, name, table)
             site.write("index.html", render("run.html.j2", **page))
     return place / "index.html"
 
@@ -110,6 +114,7 @@ def _shared(played: Sequence[Entrant], players: Sequence[Reference]) -> dict[str
     shown += [each for each in NO_TARGET if each.has_section(played[0].scores)]
     return {
         "root": "",
+        "date": build_date(str(entrant.manifest["started"]) for entrant in played),
         "runs": [views.about(entrant) for entrant in played],
         "curve": figures.curve(played, players),
         "definitions": DEFINITIONS | {each.title: each.definition for each in shown},

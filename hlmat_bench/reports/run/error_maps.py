@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hlmat_bench.core import masks
-from hlmat_bench.core.samples import Source
 from hlmat_bench.core.types import Image, Mask
 from hlmat_bench.reports.run.images import encoded
 
@@ -45,33 +44,51 @@ def draw(image: Image | None, episode: Mapping[str, Any], step: int, *, clicks: 
     """
     gt, mask = masks.decode(episode["gt"]), _mask(episode, step)
     counted = np.ones_like(gt) if episode.get("ignore") is None else ~masks.decode(episode["ignore"])
-    square = around(gt | mask)
-    canvas = _cut(_grey(image, gt.shape), square).astype(np.float32)
+    square = around(gt, mask)
+    canvas: NDArray[np.floating[Any]] = _cut(_grey(image, gt.shape), square).astype(np.float64)
     for part, colour, strength in (
         (gt & mask, RIGHT, 0.72),
         (gt & ~mask & counted, MISSING, 0.86),
         (mask & ~gt & counted, TOO_MUCH, 0.86),
     ):
-        share = strength * _cut(part.astype(np.float32), square)[..., None]
-        canvas = canvas * (1 - share) + np.array(colour, np.float32) * share
+        share = strength * _cut(part.astype(np.float64), square)[..., None]
+        canvas = canvas * (1 - share) + np.array(colour) * share
     drawn = np.ascontiguousarray(canvas.round().clip(0, 255).astype(np.uint8))
     for click in _clicks(episode, step) if clicks else ():
         _mark(drawn, click, square)
     return encoded(drawn, "WEBP", quality=82, method=4)
 
 
-def around(shape: Mask) -> Square:
-    """Return the square around a shape, with some room; of an empty shape, around the whole picture."""
-    height, width = shape.shape
-    rows, columns = np.flatnonzero(shape.any(axis=1)), np.flatnonzero(shape.any(axis=0))
-    if not rows.size:
-        side = max(height, width)
-        return Square((width - side) // 2, (height - side) // 2, side)
-    tall, wide = int(rows[-1] - rows[0] + 1), int(columns[-1] - columns[0] + 1)
-    side = round(max(tall, wide) * (1 + 2 * _ROOM))
-    side = min(max(side, round(_LEAST * min(height, width)), 16), max(height, width))
-    x, y = int(columns[0]) + (wide - side) // 2, int(rows[0]) + (tall - side) // 2
+def around(gt: Mask, mask: Mask) -> Square:
+    """Return the square around an object and a mask, with some room.
+
+    It stays in the picture where the object fits in there: of a mask that is far larger, it shows a part. Where both
+    are empty, it is around the whole picture.
+    """
+    height, width = gt.shape
+    found, own = _bounds(gt | mask), _bounds(gt)
+    if found is None:
+        return Square((width - max(height, width)) // 2, (height - max(height, width)) // 2, max(height, width))
+    side = max(round(_longer(found) * (1 + 2 * _ROOM)), round(_LEAST * min(height, width)), 16)
+    if side > min(height, width):
+        centred = own or found
+        side = min(max(round(_longer(centred) * (1 + _ROOM)), min(height, width)), max(height, width))
+        found = centred if side < _longer(found) else found
+    x, y = (found[n] + (found[n + 2] - side) // 2 for n in (0, 1))
     return Square(_inside(x, side, width), _inside(y, side, height), side)
+
+
+def _bounds(mask: Mask) -> tuple[int, int, int, int] | None:
+    """Return x, y, width and height of a mask in pixels; None of an empty one."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not rows.size:
+        return None
+    x, y = int(columns[0]), int(rows[0])
+    return x, y, int(columns[-1]) + 1 - x, int(rows[-1]) + 1 - y
+
+
+def _longer(bounds: tuple[int, int, int, int]) -> int:
+    return max(bounds[2:])
 
 
 def _inside(start: int, side: int, length: int) -> int:
@@ -88,7 +105,7 @@ def _grey(image: Image | None, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     """Return a pale grey picture of three channels, so that the colours of the map stand out."""
     if image is None:
         return np.full((*shape, 3), 205, np.uint8)
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32) * 0.62 + 70
+    grey: NDArray[Any] = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float64) * 0.62 + 70
     if grey.shape != shape:
         grey = cv2.resize(grey, shape[::-1], interpolation=cv2.INTER_AREA)
     return np.repeat(grey.clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
@@ -123,11 +140,3 @@ def _mark(drawn: NDArray[np.uint8], click: tuple[int, int, bool], square: Square
     cv2.line(drawn, (x - 3, y), (x + 3, y), (20, 20, 20), 2)
     if click[2]:
         cv2.line(drawn, (x, y - 3), (x, y + 3), (20, 20, 20), 2)
-
-
-def pictures(source: Source | None, wanted: Sequence[str]) -> dict[str, Image | None]:
-    """Return the images of some samples by their ids; None where the page has no images."""
-    if source is None:
-        return dict.fromkeys(wanted)
-    known = {sample.id: sample for sample in source.samples()}
-    return {name: source.image(known[name]) for name in wanted}

@@ -77,7 +77,7 @@ def clicks(entrant: Entrant) -> Figure:
         (
             str(t),
             [
-                Segment(name.replace(" ", "-"), name, found[name], "#" + urlencode({"kind": name, "at": t}))
+                Segment(name.replace(" ", "-"), name, found[name], "#" + urlencode({"kind": name, "click": t}))
                 for name in KINDS
             ],
         )

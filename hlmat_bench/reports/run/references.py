@@ -90,7 +90,7 @@ def _near(entrant: Entrant, root: str | os.PathLike[str] | None) -> Iterator[tup
     for place in kept:
         yield from ceilings.find(document, place).items()
     for place in kept if root is not None else [beside, ceilings.FOLDER.parent]:
-        yield from ceilings.near(document, place).items()
+        yield from ((run.manifest["model"]["name"], run) for run in ceilings.near(document, place))
 
 
 def command(entrant: Entrant) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from hlmat_bench.core.tables import TextTable
+from hlmat_bench.core.text import clean
 from hlmat_bench.protocol.reference import REFERENCES
 from hlmat_bench.reports.pages.templates import number, percent
 from hlmat_bench.reports.run.loaded import Entrant
@@ -191,3 +193,15 @@ def _cost(entrant: Entrant) -> Tile | None:
         tokens = (cost["tokens_in"] + cost["tokens_out"]) / n
         return Tile("Tokens", f"{tokens:,.0f}", "per sample, read and written", "Tokens of the prompts and replies.")
     return Tile("Cost", f"${1000 * cost['dollars'] / n:,.2f}", "per 1,000 samples", meaning)
+
+
+def row(entrant: Entrant, tiles: Sequence[Tile]) -> TextTable:
+    """Return the result as a table of one row: the model, its score with the interval, and the strip's numbers."""
+    task = clean(str(entrant.manifest["task"]["name"]))
+    found = [] if entrant.taken is None else [("mIoU (%)", in_percent(entrant.taken["miou"]))]
+    if entrant.taken is not None:
+        ends = entrant.taken["miou_ci"] if entrant.scores["n_images"] >= FEWEST_FOR_INTERVAL else None
+        found += [("low", in_percent(ends[0] if ends else None)), ("high", in_percent(ends[1] if ends else None))]
+    cells = [("Model", entrant.name), *found, *((tile.label, tile.value) for tile in tiles)]
+    caption = f"{entrant.name} on {task}, {entrant.scores['n']:,} samples; low and high are the 95 % interval"
+    return TextTable([name for name, _ in cells], [[value for _, value in cells]], caption=caption)

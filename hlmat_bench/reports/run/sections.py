@@ -30,7 +30,7 @@ class SectionTable(NamedTuple):
 
 def click_tables(clicks: Mapping[str, Any]) -> list[SectionTable]:
     """Return the click diagnostics: of all clicks, of kinds of clicks, and of steps."""
-    alone = [(CLICKS[name], shown(name, clicks[name], clicks)) for name in CLICKS if name in clicks]
+    alone = [(CLICKS[name], shown(name, clicks[name], clicks)) for name in CLICKS if clicks.get(name) is not None]
     for name in ("invalid", "finish"):
         words = {"invalid": "Invalid", "finish": "Reply ended by"}[name]
         alone += [(f"{words}: {_words(reason)}", f"{count:,}") for reason, count in clicks.get(name, {}).items()]

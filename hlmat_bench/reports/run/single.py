@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.tables import TextTable
+from hlmat_bench.data.tasks import load_task
+from hlmat_bench.reports.pages import bibtex
 from hlmat_bench.reports.run import figures, result, sections, views, where
 from hlmat_bench.reports.run import references as found_references
 from hlmat_bench.reports.run.loaded import Entrant
@@ -22,6 +27,12 @@ _STRATEGIES = {
     "box-only": "one box, no clicks",
     "predict": "predicts the IoU of given masks",
 }
+#: Definitions of the columns of slices.
+_TERMS = {
+    "Never 80 %": "The share of samples that never reach an IoU of 80 % within the budget.",
+    "Clicks that helped": "The share of replies, stops left out, that are correctly placed clicks and raised the IoU.",
+    "Oracle": "The mIoU of the reference player that clicks the middle of the largest error, on the same samples.",
+}
 _STARTS = {"empty": "starts without a mask", "generated": "starts from the task's masks"}
 
 
@@ -33,22 +44,28 @@ def content(
     oracle: Mapping[str, EpisodeScores] = next((one.samples for one in players if one.name == "oracle"), {})
     parts = where.parts(entrant, ways, oracle) if scored else []
     extra = {name: entrant.scores.get(name) for name in ("refinement", "search")}
+    strip = result.strip(entrant)
+    players_table = views.reference_rows(entrant, players) if players else None
+    keep = None if scored else views.keep_rows(entrant)
     return {
         **_figures(entrant),
+        "tables": _tables(entrant, strip, parts, players_table, keep),
+        "terms": _TERMS | {tile.label: tile.meaning for tile in strip},
+        "citation": bibtex.benchmark(str(entrant.manifest["started"])) + _data_citation(entrant),
         "verdict": result.verdict(entrant, players),
         "manner": _manner(entrant),
-        "strip": result.strip(entrant),
+        "strip": strip,
         "parts": parts,
         "chosen": where.chosen(parts),
         "overall": entrant.taken["miou"] if entrant.taken is not None else None,
         "meanings": {way.name: way.meaning for way in ways if way.meaning},
         "worst": tiles,
         "has_oracle": bool(oracle),
-        "keep": None if scored else views.keep_rows(entrant),
+        "keep": keep,
         "unreadable": "" if scored else views.unreadable(entrant),
         "rules": views.rules(entrant) if scored and views.predicts(entrant) else None,
         "no_target": views.no_target(entrant),
-        "references": views.reference_rows(entrant, players) if players else None,
+        "references": players_table,
         "ceilings_command": found_references.public_command(entrant) if scored else "",
         "clicks": sections.click_tables(entrant.scores["clicks"]) if scored else [],
         "steps": views.step_rows(entrant) if scored else [],
@@ -84,6 +101,34 @@ def _figures(entrant: Entrant) -> dict[str, Any]:
             "Mean difference of the IoU to that of the mask at the start, with its 95 % interval.",
         )
     return {"beside": beside, "below": below}
+
+
+def _tables(
+    entrant: Entrant,
+    strip: Sequence[result.Tile],
+    parts: Sequence[where.Part],
+    players: tuple[list[str], list[list[str]]] | None,
+    keep: tuple[list[str], list[list[str]]] | None,
+) -> dict[str, TextTable]:
+    """Return the tables that can be taken away, by the names of their files."""
+    about = f"{entrant.name} on {entrant.manifest['task']['name']}"
+    found = {"result": result.row(entrant, strip)}
+    if parts:
+        found["slices"] = where.text_table(parts, f"Slices of {about}, the worst first")
+    if players is not None:
+        found["reference-players"] = TextTable(*players, texts=2, caption=f"{about} and the reference players")
+    if keep is not None:
+        found["filtering"] = TextTable(*keep, caption=f"Filtering by the predicted IoU of {about}")
+    return found
+
+
+def _data_citation(entrant: Entrant) -> str:
+    """Return the BibTeX of the task's data; empty where its task file is not known by name any more."""
+    with contextlib.suppress(UsageError):
+        task = load_task(str(entrant.manifest["task"]["name"]))
+        if found := bibtex.data(task.name, task.citation, task.homepage):
+            return f"\n{found}"
+    return ""
 
 
 def _dots(entrant: Entrant) -> str:

@@ -10,8 +10,9 @@ from xml.etree import ElementTree
 
 from markupsafe import Markup
 
+from hlmat_bench.core.tables import TextTable
 from hlmat_bench.reports.run.loaded import Entrant
-from hlmat_bench.reports.run.result import FEWEST_FOR_INTERVAL, FEWEST_FOR_VERDICT
+from hlmat_bench.reports.run.result import FEWEST_FOR_INTERVAL, FEWEST_FOR_VERDICT, in_percent
 from hlmat_bench.reports.run.steps import helped
 from hlmat_bench.scores import miou
 from hlmat_bench.scores.episode_scores import EpisodeScores
@@ -89,11 +90,35 @@ def parts(entrant: Entrant, slicings: Sequence[Slicing], oracle: Mapping[str, Ep
 
 
 def chosen(found: Sequence[Part]) -> list[Part]:
-    """Return the parts that are shown first: the six worst and the three best of more than one image."""
-    several = [part for part in found if part.images >= FEWEST_FOR_INTERVAL]
-    if len(several) <= _WORST + _BEST:
-        return several
-    return [*several[:_WORST], *several[-_BEST:]]
+    """Return the parts that are shown first: the six worst and the three best.
+
+    They have enough images for a verdict where there are so many parts that have, else more than one image.
+    """
+    strong = [part for part in found if not part.weak]
+    several = strong if len(strong) >= _WORST + _BEST else [part for part in found if part.interval is not None]
+    return several if len(several) <= _WORST + _BEST else [*several[:_WORST], *several[-_BEST:]]
+
+
+def text_table(found: Sequence[Part], caption: str) -> TextTable:
+    """Return the parts as a table to take away; scores and shares in per cent."""
+    headers = [
+        "Grouping",
+        "Slice",
+        "Samples",
+        "Images",
+        "mIoU (%)",
+        "low",
+        "high",
+        "Oracle (%)",
+        "Never 80 % (%)",
+        "Helped (%)",
+    ]
+    rows = []
+    for part in found:
+        low, high = part.interval or (None, None)
+        shares = (part.miou, low, high, part.oracle, part.never, part.helped)
+        rows.append([part.way, part.name, f"{part.n:,}", f"{part.images:,}", *map(in_percent, shares)])
+    return TextTable(headers, rows, texts=2, caption=caption)
 
 
 def _part(entrant: Entrant, way: Slicing, code: int, oracle: Mapping[str, EpisodeScores]) -> Part:

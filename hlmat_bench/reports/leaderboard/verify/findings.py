@@ -11,7 +11,7 @@ BadgeLevel: TypeAlias = Literal["schema", "recomputed", "replayed", "rerun"]
 
 #: From the weakest to the strongest, with what each means.
 LEVELS: dict[BadgeLevel, str] = {
-    "schema": "the entry is well formed and agrees with itself; the run was not seen",
+    "schema": "format and internal consistency checked; the run itself was not",
     "recomputed": "scores and digests were computed again from the run's masks",
     "replayed": "the masks were made again from the recorded clicks, by the same segmenter on the same data",
     "rerun": "the model was asked again and scored the same",

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Literal
 
+from hlmat_bench.reports.pages.plots.drawing import Anchor, Disc, Drawing, Group, Shape, Text
 from hlmat_bench.reports.pages.plots.figure import Axis, Box, Figure, Line, Point, Rule, Whisker
 from hlmat_bench.reports.pages.plots.style import HUES, LEADING, TEXT, shorten, text_width, wrap
 
@@ -19,68 +19,6 @@ _GAP = 8
 _ROW = 16  # room above and below the name of a row
 _DOT = 4.5
 _BASELINE = 0.36 * TEXT  # from the middle of a line of text to its baseline
-
-Anchor = Literal["start", "middle", "end"]
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """A line through points, or an area if it is closed."""
-
-    part: str
-    points: tuple[Point, ...]
-    closed: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Disc:
-    """A circle."""
-
-    part: str
-    centre: Point
-    radius: float
-    title: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Text:
-    """A line of text, with the place of its baseline."""
-
-    part: str
-    at: Point
-    text: str
-    anchor: Anchor = "start"
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """What belongs to one mark.
-
-    Attributes:
-        items: in the order of drawing.
-        hue: name in `style.HUES`.
-        title: tooltip, and name of the link.
-        href: address; empty: none.
-        key: for scripts; empty: none.
-        pale: whether it is drawn pale.
-    """
-
-    items: tuple[Shape | Disc | Text, ...]
-    hue: str = ""
-    title: str = ""
-    href: str = ""
-    key: str = ""
-    pale: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Drawing:
-    """Groups on a sheet of a width and a height in pixels, y downwards."""
-
-    width: int
-    height: int
-    title: str
-    groups: tuple[Group, ...]
 
 
 def layout(figure: Figure, width: int, *, legend: bool) -> Drawing:
@@ -145,7 +83,7 @@ def _frame(figure: Figure, width: int) -> _Frame:
     rows = figure.height is None
     names = tuple(tuple(wrap(text, 0.42 * width - _GAP) if rows else [text]) for _, text in figure.y.ticks)
     left = max((text_width(line) for name in names for line in name), default=0.0) + _GAP + 1
-    ends = max((text_width(end.whole, bold=True) for end in _ends(figure)), default=0.0)
+    ends = max((text_width(end.whole, bold=True) for end in ends_of(figure)), default=0.0)
     right = width - min(max(ends + 14 if ends else 0.0, _last_tick(figure.x) / 2 + 2), 0.4 * width)
     top = (LEADING + 12 if figure.y.name else _GAP) + LEADING * len(_stacks(figure, left, right))
     inside = figure.height if figure.height is not None else _row_height(names) * len(names)
@@ -200,7 +138,7 @@ def _roomy(ticks: Sequence[tuple[float, str]], frame: _Frame) -> list[tuple[floa
 
 
 @dataclass(frozen=True, slots=True)
-class _End:
+class End:
     """A label at the right end: name, number behind it, place of the line's end in values, hue."""
 
     name: str
@@ -210,6 +148,7 @@ class _End:
 
     @property
     def whole(self) -> str:
+        """Return the label uncut."""
         return f"{self.name} {self.value}".rstrip()
 
     def within(self, room: float) -> str:
@@ -220,22 +159,23 @@ class _End:
         return f"{name} {self.value}"
 
 
-def _ends(figure: Figure) -> list[_End]:
+def ends_of(figure: Figure) -> list[End]:
+    """Return the labels at the right end of a figure."""
     found = []
     for mark in figure.marks:
         if isinstance(mark, Line) and mark.label and mark.points:
-            found.append(_End(mark.label, mark.value, mark.points[-1], mark.hue))
+            found.append(End(mark.label, mark.value, mark.points[-1], mark.hue))
         elif isinstance(mark, Rule) and mark.name and mark.of == "y":
             end = min(figure.x.high, figure.y.high) if mark.diagonal else mark.value
-            found.append(_End(mark.name, "", (figure.x.high, end), mark.hue))
+            found.append(End(mark.name, "", (figure.x.high, end), mark.hue))
     return found
 
 
 def _end_labels(figure: Figure, frame: _Frame) -> Iterator[Group]:
     """Yield the labels at the right end, moved apart so that none covers another, each with a thin line to its end."""
-    ends = sorted(_ends(figure), key=lambda end: frame.y(end.at[1]))
+    ends = sorted(ends_of(figure), key=lambda end: frame.y(end.at[1]))
     wanted = [frame.y(end.at[1]) for end in ends]
-    for end, y in zip(ends, _apart(wanted, frame.top, frame.bottom), strict=True):
+    for end, y in zip(ends, apart(wanted, frame.top, frame.bottom, LEADING), strict=True):
         x, at = frame.at(end.at)
         part = "lead" if end.hue.startswith("s") else "label"
         shown = end.within(frame.width - frame.right - 12)
@@ -245,15 +185,15 @@ def _end_labels(figure: Figure, frame: _Frame) -> Iterator[Group]:
         yield Group(tuple(items), end.hue, end.whole)
 
 
-def _apart(wanted: Sequence[float], top: float, bottom: float) -> list[float]:
-    """Return places at least a line of text apart, in the same order and near the wanted ones."""
+def apart(wanted: Sequence[float], top: float, bottom: float, leading: float) -> list[float]:
+    """Return places at least ``leading`` apart, near the wanted ones, which ascend, and between top and bottom."""
     places: list[float] = []
     for y in wanted:
-        places.append(max(y, places[-1] + LEADING) if places else max(y, top))
-    limit = max(bottom, top + LEADING * (len(places) - 1))
+        places.append(max(y, places[-1] + leading) if places else max(y, top))
+    limit = max(bottom, top + leading * (len(places) - 1))
     for n in reversed(range(len(places))):
         places[n] = min(places[n], limit)
-        limit = places[n] - LEADING
+        limit = places[n] - leading
     return places
 
 
@@ -261,6 +201,7 @@ def _stacks(figure: Figure, left: float, right: float) -> list[list[tuple[Rule, 
     """Return the names of vertical rules in rows above the plot, with the middle of each: as few as do not overlap."""
     rows: list[list[tuple[Rule, float]]] = []
     named = [mark for mark in figure.marks if isinstance(mark, Rule) and mark.of == "x" and mark.name]
+    named = [replace(mark, name=shorten(mark.name, right, bold=True)) for mark in named]
     for mark in sorted(named, key=lambda mark: mark.value):
         half = text_width(mark.name, bold=True) / 2
         at = left + _share(figure.x, mark.value) * (right - left)

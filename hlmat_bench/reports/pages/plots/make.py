@@ -1,17 +1,18 @@
-"""Make figures: curves, bars, intervals, forests, scatters. Shares come in as fractions and are shown in per cent."""
+"""Make figures: curves, bars, intervals, forests. Shares come in as fractions and are shown in per cent."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
 from hlmat_bench.reports.pages.plots.figure import Axis, Box, Figure, Line, Mark, Rule, Whisker
 
 _MOST_LABELS = 6
-_PERCENT = tuple((float(value), str(value)) for value in range(0, 101, 20))
+#: Ticks of an axis of shares.
+PERCENT = tuple((float(value), str(value)) for value in range(0, 101, 20))
 _DASH = "–"
 
 
@@ -76,29 +77,6 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True)
-class Dot:
-    """A point of a scatter plot.
-
-    Attributes:
-        name: name beside it, left out where it would cover another; empty: none.
-        x: value on the x axis, in the axis' own unit.
-        y: value on the y axis, a fraction.
-        low, high: ends of the interval of y, fractions; None: none.
-        hue, href: see `Estimate`.
-        title: tooltip, and name of the link; empty: the name.
-    """
-
-    name: str
-    x: float
-    y: float
-    low: float | None = None
-    high: float | None = None
-    hue: str = "s0"
-    href: str = ""
-    title: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class Reference:
     """A reference line with its name at its end: a fraction."""
 
@@ -137,7 +115,7 @@ def lines(
     return Figure(
         title,
         Axis(x, 0, last, ticks),
-        Axis(_with_unit(y, signed=signed), *ends, _ticks(*ends) if signed else _PERCENT, grid=True),
+        Axis(with_unit(y, signed=signed), *ends, _ticks(*ends) if signed else PERCENT, grid=True),
         marks,
         [(line.hue, line.name) for line in series] if listed else (),
         [x, *(line.name for line in series)],
@@ -215,7 +193,7 @@ def stacked(
     return Figure(
         title,
         Axis(x, 0, max(len(columns), 1), [(n + 0.5, label) for n, (label, _) in enumerate(columns)]),
-        Axis(_with_unit(y), 0, 100, _PERCENT, grid=True),
+        Axis(with_unit(y), 0, 100, PERCENT, grid=True),
         marks,
         [(hue, names[hue]) for hue in used],
         [x, *(names[hue] for hue in used)],
@@ -280,8 +258,8 @@ def intervals(
 ) -> Figure:
     """Return values with their intervals on a common axis, a row each, and named reference lines; see `forest`."""
     low, high = 100 * bounds[0], 100 * bounds[1]
-    ticks = _PERCENT if bounds == (0.0, 1.0) else _ticks(low, high)
-    axis = Axis(_with_unit(x), low, high, ticks, grid=True)
+    ticks = PERCENT if bounds == (0.0, 1.0) else _ticks(low, high)
+    axis = Axis(with_unit(x), low, high, ticks, grid=True)
     return _in_rows(rows, axis, references, title, name, signed=False)
 
 
@@ -302,87 +280,8 @@ def _in_rows(
     return Figure(title, axis, names, marks, (), ["", axis.name, "low", "high"], table, name, height=None)
 
 
-def scatter(
-    dots: Sequence[Dot],
-    *,
-    title: str,
-    x: Axis,
-    y: str,
-    references: Sequence[Reference] = (),
-    diagonal: str = "",
-    name: str = "",
-) -> Figure:
-    """Return points with optional intervals of y, which is a share.
-
-    Args:
-        dots: the points; names are placed in this order.
-        title: description for screen readers.
-        x: the x axis, such as `PERCENT_AXIS` or what `dollar_axis` returns.
-        y: name of the y axis.
-        references: horizontal lines.
-        diagonal: name of the line x = y, of an x axis in per cent; empty: none.
-        name: name of the files; empty: none.
-    """
-    marks: list[Mark] = [Rule(100 * each.value, "y", each.hue, each.name) for each in references]
-    if diagonal:
-        marks.append(Rule(0.0, "y", "floor", diagonal, diagonal=True))
-    rows = []
-    for dot in dots:
-        low, high = (dot.y if end is None else end for end in (dot.low, dot.high))
-        ends = 100 * low, 100 * high
-        marks.append(Whisker((dot.x, 100 * dot.y), *ends, "y", dot.hue, dot.name, dot.title, dot.href))
-        interval = f" [{100 * low:.1f}, {100 * high:.1f}]" if low != high else ""
-        rows.append([dot.name or dot.title, f"{dot.x:,.2f}", f"{100 * dot.y:.1f}{interval}"])
-    axis = Axis(_with_unit(y), 0, 100, _PERCENT, grid=True)
-    return Figure(title, x, axis, marks, (), ["", x.name, axis.name], rows, name, 300)
-
-
-def percent_axis(name: str) -> Axis:
-    """Return an x axis from 0 to 100 per cent; its values are per cents."""
-    return Axis(f"{name} (%)", 0, 100, _PERCENT)
-
-
-def dollar_axis(name: str, values: Iterable[float]) -> Axis:
-    """Return a logarithmic x axis for positive amounts of dollars."""
-    found = [value for value in values if value > 0] or [1.0]
-    low, high = min(found) / 1.6, max(found) * 1.6
-    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    amounts = [digit * 10.0**power for power in powers for digit in (1, 2, 5)]
-    return Axis(name, low, high, [(value, f"${value:g}") for value in amounts if low <= value <= high], log=True)
-
-
-def calibration(
-    bins: Sequence[tuple[float, float, int]],
-    *,
-    title: str,
-    x: str = "predicted IoU",
-    y: str = "true IoU",
-    name: str = "",
-) -> Figure:
-    """Return the mean truth over the mean prediction, with the number of predictions beside each dot.
-
-    Args:
-        bins: (mean prediction, mean truth, number of predictions) of each bin; the first two are fractions.
-        title, x, y, name: see `lines`.
-    """
-    dots = [Dot(f"{count:,}", 100 * predicted, true) for predicted, true, count in bins if count]
-    figure = scatter(dots, title=title, x=percent_axis(x), y=y, diagonal="calibrated", name=name)
-    rows = [[f"{100 * predicted:.1f}", f"{100 * true:.1f}", f"{count:,}"] for predicted, true, count in bins if count]
-    points = [(100 * predicted, 100 * true) for predicted, true, count in bins if count]
-    return Figure(
-        title,
-        figure.x,
-        figure.y,
-        [*figure.marks, Line(points)],
-        (),
-        [figure.x.name, figure.y.name, "n"],
-        rows,
-        name,
-        300,
-    )
-
-
-def _with_unit(name: str, *, signed: bool = False) -> str:
+def with_unit(name: str, *, signed: bool = False) -> str:
+    """Return the name of an axis with its unit: per cent, or points of differences."""
     return f"{name} ({'points' if signed else '%'})"
 
 

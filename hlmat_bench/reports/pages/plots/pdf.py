@@ -10,8 +10,9 @@ import io
 from functools import cache
 from typing import TYPE_CHECKING
 
+from hlmat_bench.reports.pages.plots.drawing import Disc, Shape, Text
 from hlmat_bench.reports.pages.plots.figure import Figure
-from hlmat_bench.reports.pages.plots.layout import Disc, Shape, Text, layout
+from hlmat_bench.reports.pages.plots.layout import layout
 from hlmat_bench.reports.pages.plots.style import TEXT, look, text_width
 
 if TYPE_CHECKING:
@@ -44,12 +45,10 @@ def file(figure: Figure) -> bytes:
 
 def _item(canvas: Canvas, item: Shape | Disc | Text, hue: str, opacity: float) -> None:
     how = look(item.part, hue)
-    canvas.setFillAlpha(how.opacity * opacity)
-    canvas.setStrokeAlpha(how.opacity * opacity)
     if how.fill:
-        canvas.setFillColor(how.fill)
+        canvas.setFillColor(how.fill, alpha=how.opacity * opacity)
     if how.stroke:
-        canvas.setStrokeColor(how.stroke)
+        canvas.setStrokeColor(how.stroke, alpha=how.opacity * opacity)
         canvas.setLineWidth(how.width)
         canvas.setDash(list(how.dash))
     drawn = {"fill": int(how.fill is not None), "stroke": int(how.stroke is not None)}

@@ -6,11 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from hlmat_bench.core.tables import escape_latex
 from hlmat_bench.reports.pages.plots.figure import Axis, Box, Figure, Line, Mark, Point, Rule, Whisker
-from hlmat_bench.reports.pages.plots.layout import has_areas
-from hlmat_bench.reports.pages.plots.style import HUES
+from hlmat_bench.reports.pages.plots.layout import apart, ends_of, has_areas
+from hlmat_bench.reports.pages.plots.style import HUES, LEADING
 
 _PATTERNS = {"rising": "north east lines", "falling": "north west lines"}
-_ANCHORS = {"x": "south", "y": "west"}
 
 
 def file(figure: Figure) -> str:
@@ -32,14 +31,22 @@ def file(figure: Figure) -> str:
         for mark in reversed(marks) if kind is Line else marks:
             if isinstance(mark, kind):
                 lines += _mark(mark, figure)
-    lines += _legend(figure)
+    lines += [*_end_labels(figure), *_legend(figure)]
     return "\n".join([*lines, r"\end{axis}", r"\end{tikzpicture}"]) + "\n"
 
 
 def _options(figure: Figure) -> Iterator[str]:
     x, y = figure.x, figure.y
-    height = figure.height if figure.height is not None else 34.0 * len(y.ticks)
-    yield rf"  width=\linewidth, height={height * 0.0265 + 1.6:.1f}cm, clip=false, axis lines*=left,"
+    height = figure.height
+    if height is None:
+        lines = max((-(-len(text) // 20) for _, text in y.ticks), default=1)  # about 20 letters fit beside the axes
+        height = (16.0 + LEADING * lines) * len(y.ticks)
+    # Names stand beside the axes: the area inside leaves room for them on the line.
+    share = 0.55 if figure.height is None else 0.68 if ends_of(figure) else 0.85
+    size = rf"width={share}\linewidth, height={height * 0.0265:.1f}cm"
+    yield f"  scale only axis, {size}, clip=false, axis lines*=left,"
+    if figure.height is None:
+        yield r"  yticklabel style={align=right, text width=0.33\linewidth},"
     yield rf"  xlabel={{{escape_latex(x.name)}}}, ylabel={{{escape_latex(y.name)}}},"
     for letter, axis in (("x", x), ("y", y)):
         low, high = sorted((axis.low, axis.high))
@@ -48,7 +55,8 @@ def _options(figure: Figure) -> Iterator[str]:
         yield f"  {letter}min={low:g}, {letter}max={high:g}{reverse}{log},"
         yield from _ticks(letter, axis)
     yield "  tick align=outside, major tick length=2pt,"
-    yield r"  legend style={draw=none, font=\small}, legend pos=outer north east,"
+    yield r"  legend style={draw=none, font=\small, at={(0.5,-0.25)}, anchor=north},"
+    yield "  legend columns=3, legend cell align=left,"
 
 
 def _ticks(letter: str, axis: Axis) -> Iterator[str]:
@@ -79,8 +87,6 @@ def _line(mark: Line) -> Iterator[str]:
     dots = ", mark=*, mark size=1.4pt, mark options={solid}" if mark.marks else ", mark=none"
     points = " ".join(f"({x:g},{y:.4g})" for x, y in mark.points)
     yield rf"\addplot[{colour}, line width=1.1pt{_dashes(mark.hue)}{dots}, forget plot] coordinates {{{points}}};"
-    if mark.label and mark.points:
-        yield _node("anchor=west, " + colour, mark.points[-1], f"{mark.label} {mark.value}".rstrip())
 
 
 def _rule(mark: Rule, figure: Figure) -> Iterator[str]:
@@ -93,8 +99,8 @@ def _rule(mark: Rule, figure: Figure) -> Iterator[str]:
     else:
         start, end = (mark.value, y.low), (mark.value, y.high)
     yield rf"\draw[{_colour(mark.hue)}{_dashes(mark.hue)}] {_at(start)} -- {_at(end)};"
-    if mark.name:
-        yield _node(f"anchor={_ANCHORS[mark.of]}, {_colour(mark.hue)}", end, mark.name)
+    if mark.name and mark.of == "x":
+        yield _node(f"anchor=south, {_colour(mark.hue)}", end, mark.name)
 
 
 def _box(mark: Box) -> Iterator[str]:
@@ -122,6 +128,16 @@ def _whisker(mark: Whisker) -> Iterator[str]:
     yield rf"\addplot[{colour}, {dot}] coordinates {{({x:g},{y:.4g})}};"
     if mark.name:
         yield _node("anchor=west", mark.at, mark.name)
+
+
+def _end_labels(figure: Figure) -> Iterator[str]:
+    """Yield the labels at the right end, moved apart as in `layout`."""
+    axis, height = figure.y, figure.height or 1.0
+    ends = sorted(ends_of(figure), key=lambda end: end.at[1])
+    low, high = sorted((axis.low, axis.high))
+    places = apart([end.at[1] for end in ends], low, high, LEADING * (high - low) / height)
+    for end, place in zip(ends, places, strict=True):
+        yield _node(f"anchor=west, {_colour(end.hue)}", (figure.x.high, place), end.whole)
 
 
 def _node(options: str, at: Point, text: str) -> str:

@@ -168,7 +168,7 @@ _NARROW, _MEDIUM, _BROAD = frozenset("ijl.,:;'|!I"), frozenset(" ()[]{}frt-/\\·
 
 def text_width(text: str, *, bold: bool = False) -> float:
     """Return how wide a text of size `TEXT` may be, in pixels, for the fonts that pages and files use."""
-    return sum(map(_letter_width, text)) * TEXT * (1.07 if bold else 1.0)
+    return sum(map(_letter_width, text)) * TEXT * (1.16 if bold else 1.0)
 
 
 def _letter_width(letter: str) -> float:

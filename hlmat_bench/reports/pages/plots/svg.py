@@ -12,8 +12,9 @@ from xml.etree import ElementTree
 from markupsafe import Markup
 
 from hlmat_bench.core.text import valid
+from hlmat_bench.reports.pages.plots.drawing import Disc, Drawing, Group, Shape, Text
 from hlmat_bench.reports.pages.plots.figure import Figure, Point
-from hlmat_bench.reports.pages.plots.layout import Disc, Drawing, Group, Shape, Text, layout, swatch
+from hlmat_bench.reports.pages.plots.layout import layout, swatch
 from hlmat_bench.reports.pages.plots.style import COLOURS, TEXT, Look, look
 
 _FONTS = "Helvetica, Arial, 'DejaVu Sans', sans-serif"
