@@ -95,9 +95,10 @@ def _refined(entrant: Entrant, players: Sequence[Reference]) -> Verdict:
 def _rated(scores: Mapping[str, Any]) -> Verdict:
     found, images = scores["filtering"], scores["n_images"]
     base = found["baseline"]
-    better = found["mae"] < base["mae"]
+    gap = found["mae"] - base["mae"]
+    judged = "worse" if gap < 0 else "better" if gap > 0 else "the same"
     compared = f"always predicting {in_percent(base['predicted'])} would be off by {number(base['mae'], 1)} points"
-    rest = f" on average, over {found['n_masks']:,} masks; {compared}, which is {'worse' if better else 'better' if found['mae'] > base['mae'] else 'the same'}."
+    rest = f" on average, over {found['n_masks']:,} masks; {compared}, which is {judged}."
     return Verdict(
         f"The predicted IoU is off by {number(found['mae'], 1)} points",
         brackets(found["mae_ci"], images, scale=1),
