@@ -90,6 +90,30 @@ def test_the_page_of_a_comparison(five: dict[str, list[Run]], kind: str, tmp_pat
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_the_page_of_a_run(five: dict[str, list[Run]], kind: str, tmp_path: Path) -> None:
+    run = five[kind][0]
+    text = report([run.folder], tmp_path / "site", images=False).read_text(encoding="utf-8")
+    found = re.findall(
+        r'<p class="label">(.*?)</p><p class="value">(.*?)</p><p class="range">(.*?)</p>', text, re.DOTALL
+    )
+    tiles = {re.sub("<.*", "", label, flags=re.DOTALL).strip(): (value, below) for label, value, below in found}
+    numbers = recomputed(run)
+    for key in _keys("report", [run]):
+        number, title = numbers[key], STANDARD[key].title
+        label = "samples made worse" if key == "refinement.worsened" else title
+        label = label if number.never is None else f"Clicks to {title[-2:]} %"
+        value, below = next(found for name, found in tiles.items() if name.partition(" (")[0].lower() == label.lower())
+        assert value == number.text().partition(" ")[0], (kind, key)
+        assert number.low is None or number.text().partition(" ")[2] in below, (kind, key)
+        assert number.never is None or f"{number.never} of 24 never" in below, (kind, key)
+    said = re.search(r'class="verdict">(.*?)</p>', text, re.DOTALL)
+    assert said is not None
+    main = numbers["filtering.mae" if kind == "filtering" else "miou"]
+    assert main.value is not None
+    assert (f"{main.value:.1f} points" if kind == "filtering" else f"mIoU {main.text().partition(' ')[0]}") in said[1]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_comparison_as_csv(five: dict[str, list[Run]], kind: str) -> None:
     runs = five[kind]
     rows = list(csv.DictReader(io.StringIO(_said("compare", *(str(run.folder) for run in runs), "--format", "csv"))))
