@@ -12,9 +12,11 @@ import pytest
 from typer.testing import CliRunner
 
 from hlmat_bench import cli
+from hlmat_bench.reports.leaderboard import site
 from hlmat_bench.reports.run.build import report
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.scores.registry import STANDARD, TABLES, columns
+from tests.support import boards
 from tests.support.walked_runs import Number, play_five, recomputed, recomputed_difference
 
 KINDS = ("greedy", "search", "refinement", "filtering", "no target")
@@ -111,6 +113,28 @@ def test_the_page_of_a_run(five: dict[str, list[Run]], kind: str, tmp_path: Path
     main = numbers["filtering.mae" if kind == "filtering" else "miou"]
     assert main.value is not None
     assert (f"{main.value:.1f} points" if kind == "filtering" else f"mIoU {main.text().partition(' ')[0]}") in said[1]
+
+
+@pytest.mark.parametrize("kind", ["greedy", "search", "refinement", "no target"])
+def test_the_leaderboard(five: dict[str, list[Run]], kind: str, tmp_path: Path) -> None:
+    """Its downloads and its ranking; NoC of refinement counts from the mask at the start, as everywhere."""
+    run = five[kind][1]
+    boards.add(tmp_path, run, "One")
+    built = site.build(tmp_path, tmp_path / "site")
+    [table] = (built / "data").glob("mine.csv")
+    with table.open(encoding="utf-8", newline="") as file:
+        [row] = csv.DictReader(file)
+    [ranking] = built.glob("ranking-*.html")
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", ranking.read_text(encoding="utf-8"), re.DOTALL)
+    shown = {re.sub(r"<.*?>|\s", "", cell, flags=re.DOTALL) for cell in cells}
+    numbers, begin = recomputed(run), "refinement." if kind == "refinement" else ""
+    for key in ("miou", "ciou", "noc@80", "noc@85"):
+        number = numbers[f"{begin}{key}" if key.startswith("noc") else key]
+        assert number.value is not None
+        assert float(row[key.replace("@", "_")]) == pytest.approx(number.value, abs=1e-9), key
+        assert number.text().partition(" ")[0] in shown, (key, number, shown)
+        if number.never is not None:
+            assert int(row[f"{key.replace('@', '_')}_missed"]) == number.never
 
 
 @pytest.mark.parametrize("kind", KINDS)
