@@ -126,15 +126,15 @@ def test_the_leaderboard(five: dict[str, list[Run]], kind: str, tmp_path: Path) 
         [row] = csv.DictReader(file)
     [ranking] = built.glob("ranking-*.html")
     cells = re.findall(r"<td[^>]*>(.*?)</td>", ranking.read_text(encoding="utf-8"), re.DOTALL)
-    shown = {re.sub(r"<.*?>|\s", "", cell, flags=re.DOTALL) for cell in cells}
-    numbers, begin = recomputed(run), "refinement." if kind == "refinement" else ""
-    for key in ("miou", "ciou", "noc@80", "noc@85"):
-        number = numbers[f"{begin}{key}" if key.startswith("noc") else key]
+    shown = {words[0] for cell in cells if (words := re.sub(r"<.*?>", " ", cell, flags=re.DOTALL).split())}
+    numbers = recomputed(run)
+    for key in _keys("leaderboard", [run]):
+        number, column = numbers[key], re.sub("[@.]", "_", key)
         assert number.value is not None
-        assert float(row[key.replace("@", "_")]) == pytest.approx(number.value, abs=1e-9), key
+        assert float(row[column]) == pytest.approx(number.value, abs=1e-9), key
         assert number.text().partition(" ")[0] in shown, (key, number, shown)
         if number.never is not None:
-            assert int(row[f"{key.replace('@', '_')}_missed"]) == number.never
+            assert int(row[f"{column}_missed"]) == number.never
 
 
 @pytest.mark.parametrize("kind", KINDS)
