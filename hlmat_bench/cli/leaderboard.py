@@ -102,8 +102,8 @@ def verify(
             console.say(note)
         for other in repository.same_run(path, read):
             console.say(
-                f"{path.name}: the same run as {other.id} ({clean(other.title)}), which {clean(other.submitter)} submitted "
-                f"on {other.submitted}. A run is ranked once, for the entry that was submitted first."
+                f"{path.name}: the same run as {other.id} ({clean(other.title)}), which {clean(other.submitter)} "
+                f"submitted on {other.submitted}. A run is ranked once, for the entry that was submitted first."
             )
         failed = failed or verdict.level is None
         if verdict.level is not None:
