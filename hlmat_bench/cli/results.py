@@ -121,11 +121,17 @@ def compare(
     ceilings: options.Ceilings = None,
 ) -> None:
     """Compare runs on the same samples. Says which is better and by how much, with paired 95 % intervals."""
+    from hlmat_bench.cli import console
     from hlmat_bench.cli.comparison import print_comparison
+    from hlmat_bench.cli.names import report_command
+    from hlmat_bench.runs.run_folder import Run
 
     if len(run) < 2:
         raise UsageError("A comparison needs two runs or more; `hlmat-bench report` shows a single run.")
-    print_comparison(run, options.formats(format_), common=common)
+    formats = options.formats(format_)
+    print_comparison(run, formats, common=common)
+    if out is None and not formats and not common:
+        console.say(f"\nnext: {report_command([Run(folder) for folder in run])}")
     if out is not None:
         _pages(run, out, images=images, data_root=data_root, task=task, ceilings=ceilings, common=common)
 
