@@ -81,6 +81,7 @@ def test_the_wheel_works_in_a_clean_environment_from_an_empty_folder(tmp_path: P
         "tasks/suites/smoke.yaml",
         "leaderboard/published/segagent.yaml",
         "adapters/models/hf.py",
+        "adapters/models/onnx.py",
         "reports/assets/hl.js",
         "requirements-lock.txt",
     ):

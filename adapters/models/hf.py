@@ -8,15 +8,13 @@ request's seed and the reply's number, never on the batch.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import importlib.metadata
-import itertools
 import re
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from hlmat_bench.core.errors import HlmatError, RequestFailed, UsageError
 from hlmat_bench.core.networks import device as local
@@ -24,6 +22,7 @@ from hlmat_bench.core.networks import memory, weights
 from hlmat_bench.models import chat_processors
 from hlmat_bench.models import peft as peft_adapters
 from hlmat_bench.models.chat_processors import ChatProcessor, EndOfTurn, Text
+from hlmat_bench.models.rows import Noise, Row, reply_in_rows
 from hlmat_bench.points import PointFormat
 from hlmat_bench.protocol.interfaces import Reply, Request
 
@@ -46,14 +45,6 @@ _MISMATCH = re.compile(r"image (?:features|tokens).*do(?:es)? not match", re.IGN
 def missing(name: str) -> str | None:
     """Return what is missing on this machine, in words; None if nothing is."""
     return local.missing_packages(*_PACKAGES)
-
-
-class _Row(NamedTuple):
-    """One reply to generate: the n-th reply to the request at index ``at``."""
-
-    at: int
-    n: int
-    request: Request
 
 
 class HfModel:
@@ -170,24 +161,10 @@ class HfModel:
             RequestFailed: when the model cannot process an image or a prompt, or one request does not fit into memory.
             UsageError: when many requests were tried one at a time and none of them fits into memory.
         """
-        # One row per reply, not per request: the batch size then limits the memory whatever n is. At temperature 0 all
-        # n replies are equal, so one row is enough.
-        rows = [
-            _Row(at, n, request)
-            for at, request in enumerate(requests)
-            for n in range(request.n if request.temperature > 0 else 1)
-        ]
-        replies: dict[tuple[int, int], Reply] = {}
         with self._one_at_a_time:
-            for group in _groups(rows):
-                for row, reply in zip(group, self._within_memory(group), strict=True):
-                    replies[row.at, row.n] = reply
-        return [
-            [replies[at, n if request.temperature > 0 else 0] for n in range(request.n)]
-            for at, request in enumerate(requests)
-        ]
+            return reply_in_rows(requests, self._within_memory)
 
-    def _within_memory(self, rows: Sequence[_Row]) -> list[Reply]:
+    def _within_memory(self, rows: Sequence[Row]) -> list[Reply]:
         """Generate one reply per row, in batches that fit into memory; all rows have the same length limit."""
         try:
             return self._batches.run(self._generate, rows)
@@ -198,7 +175,7 @@ class HfModel:
                 ) from error
             raise RequestFailed(str(error), advice=_SMALLER) from error
 
-    def _generate(self, rows: Sequence[_Row]) -> list[Reply]:
+    def _generate(self, rows: Sequence[Row]) -> list[Reply]:
         """Generate one reply per row in one batch; all rows have the same length limit."""
         start = time.perf_counter()
         try:
@@ -215,7 +192,7 @@ class HfModel:
             for text, length in zip(texts, lengths, strict=True)
         ]
 
-    def _generated(self, rows: Sequence[_Row]) -> tuple[list[Text], list[int]]:
+    def _generated(self, rows: Sequence[Row]) -> tuple[list[Text], list[int]]:
         """Generate a text for each row, and return the texts and the number of tokens of each prompt."""
         import torch
 
@@ -233,7 +210,7 @@ class HfModel:
         generated = sequences[:, len(prompts[0]) :].tolist()
         return [self._processor.text(*pair) for pair in zip(generated, opened, strict=True)], lengths
 
-    def _failure(self, error: Exception, rows: Sequence[_Row]) -> HlmatError:
+    def _failure(self, error: Exception, rows: Sequence[Row]) -> HlmatError:
         """Turn an error of torch, transformers or the checkpoint's code into an error of a request or of the run."""
         words = local.described(error)
         if local.lost_device(words):
@@ -272,41 +249,22 @@ class HfModel:
 class _Draw:
     """A logits processor that turns the choice of the most probable token into a sample, for rows above temperature 0.
 
-    The maximum of log-probabilities with added Gumbel noise is a sample of their distribution (Gumbel 1954; Maddison et
-    al., arXiv 1411.0030). Each row has its own generator on the CPU, so that a sample is the same in any batch and on
-    any device.
+    Its `Noise` is made on the CPU, so that a sample is the same in any batch and on any device.
     """
 
-    def __init__(self, rows: Sequence[_Row]) -> None:
-        import torch
-
+    def __init__(self, rows: Sequence[Row]) -> None:
         self._temperatures = [row.request.temperature for row in rows]
-        self._generators = [torch.Generator().manual_seed(_seed(row)) for row in rows]
+        self._noise = Noise(rows)
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Divide the scores (rows, vocabulary) by the temperatures and add noise, in place."""
         import torch
 
-        for row, (temperature, generator) in enumerate(zip(self._temperatures, self._generators, strict=True)):
+        for row, temperature in enumerate(self._temperatures):
             if temperature > 0:
-                # If E is exponentially distributed, -log(E) is Gumbel noise.
-                exponential = torch.empty(scores.shape[1], dtype=torch.float64).exponential_(generator=generator)
-                noisy = scores[row].double() / temperature - exponential.log().to(scores.device)
-                scores[row] = noisy.to(scores.dtype)
+                noise = torch.from_numpy(self._noise.draw(row, scores.shape[1])).to(scores.device)
+                scores[row] = (scores[row].double() / temperature + noise).to(scores.dtype)
         return scores
-
-
-def _seed(row: _Row) -> int:
-    return int.from_bytes(hashlib.blake2b(f"{row.request.seed}/{row.n}".encode(), digest_size=7).digest(), "big")
-
-
-def _groups(rows: Sequence[_Row]) -> Iterator[list[_Row]]:
-    """Group the rows by length limit: one call of ``generate`` has a single limit for all its rows."""
-    return (list(group) for _, group in itertools.groupby(sorted(rows, key=_limit), key=_limit))
-
-
-def _limit(row: _Row) -> int:
-    return row.request.max_tokens
 
 
 def _identity(place: str, revision: str | None) -> dict[str, Any]:

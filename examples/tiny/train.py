@@ -28,7 +28,7 @@ from hlmat_bench.data.tasks import load_task
 
 WORDS, PATCHES, TOKENS = 12, GRID * GRID, 6
 """The longest prompt with its first token, the tokens of a picture, and those of an answer with its end."""
-BATCH = 96
+BATCH = 48
 SOFT = {"iou": 2.0, "place": 1.3}
 """The standard deviation of soft targets: of IoUs in per cent, of positions in steps."""
 
@@ -193,7 +193,7 @@ WEIGHTS = {
     "iou": 0.3,
     "x": 1.0,
     "y": 1.0,
-    "cells": 3.0,
+    "cells": 8.0,
     "look": 0.3,
     "kind": 0.5,
     "colour": 0.5,
@@ -207,8 +207,8 @@ def train(model: Any, data: Examples, tokens: Tokens, passes: float, seed: int, 
     named = [*model.named_parameters(), *extra.named_parameters()]
     hidden = {name for name, p in named if p.ndim == 2 and "embed" not in name and "cells" not in name}
     optimizers = [
-        torch.optim.Muon([p for name, p in named if name in hidden], lr=rate, weight_decay=0.01),
-        torch.optim.AdamW([p for name, p in named if name not in hidden], lr=rate / 7, weight_decay=0),
+        torch.optim.Muon([p for name, p in named if name in hidden], lr=rate, weight_decay=0.3),
+        torch.optim.AdamW([p for name, p in named if name not in hidden], lr=rate / 5, weight_decay=0),
     ]
     total = int(len(data) * passes) // BATCH
     plan = torch.optim.lr_scheduler
@@ -227,7 +227,7 @@ def train(model: Any, data: Examples, tokens: Tokens, passes: float, seed: int, 
             one.step()
         model.zero_grad()
         extra.zero_grad()
-        if step % 100 == 0 or step == total - 1:
+        if step % 200 == 0 or step == total - 1:
             said = " ".join(f"{name} {part.item():.3f}" for name, part in parts.items())
             print(f"{step}/{total} {time.monotonic() - begun:.0f}s {said}", flush=True)
 
@@ -259,7 +259,7 @@ def main() -> None:
     parser.add_argument("--markers", type=int, default=60, help="sets of 32 questions about markers")
     parser.add_argument("--repeat", type=int, default=1, help="how often the states of runs are taken in a pass")
     parser.add_argument("--passes", type=float, default=3.0)
-    parser.add_argument("--rate", type=float, default=0.02)
+    parser.add_argument("--rate", type=float, default=0.01)
     parser.add_argument("--enough", type=float, default=0.9, help="the IoU from which on the answer is the end")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=0, help="of the CPU; 0: as many as it has cores")

@@ -55,10 +55,10 @@ def probe(
 ) -> None:
     """Check a model's point format. Asks it for markers at known places; exit code 1 if the format is wrong."""
     from hlmat_bench.cli import console
-    from hlmat_bench.core.text import redact
+    from hlmat_bench.cli.names import short_names
     from hlmat_bench.runs.probe import probe as probe_one
 
-    with console.progress(f"probing {redact(model)}") as progress:
+    with console.progress(f"probing {short_names([model])[0]}") as progress:
         report = probe_one(
             model,
             samples=samples,

@@ -29,10 +29,10 @@ def print_comparison(folders: Sequence[Path], formats: Sequence[str], *, common:
     for ending in formats:
         typer.echo(tables.exported(entrants, found, ending), nl=False)
     if not formats:
-        console.say(words.summary(entrants, found))
+        console.explain(words.summary(entrants, found))
         for table in tables.text_tables(entrants, found):
             console.say("")
-            console.results(table.headers, table.rows)
+            console.columns(table.headers, table.rows)
     for pair in combinations(entrants, 2):
         sentence = " ".join(filter(None, (settings.model_words(pair), settings.differing_words(pair))))
         if sentence:

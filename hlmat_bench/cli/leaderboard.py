@@ -101,10 +101,8 @@ def verify(
         for note in verdict.notes:
             console.say(note)
         for other in repository.same_run(path, read):
-            console.say(
-                f"{path.name}: the same run as {other.id} ({clean(other.title)}), which {clean(other.submitter)} submitted "
-                f"on {other.submitted}. A run is ranked once, for the entry that was submitted first."
-            )
+            who = f"{clean(other.title)}, submitted by {clean(other.submitter)} on {other.submitted}"
+            console.say(f"{path.name}: the same run as {other.id} ({who}). Only the one submitted first has a rank.")
         failed = failed or verdict.level is None
         if verdict.level is not None:
             console.say(f"{path.name}: {verdict.level} ({LEVELS[verdict.level]})")

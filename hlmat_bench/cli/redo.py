@@ -43,6 +43,7 @@ def redo(
     Several --where must all hold. The same command continues a call that was stopped. Exit codes are those of `run`.
     """
     from hlmat_bench.cli import console, progress
+    from hlmat_bench.cli.names import report_command
     from hlmat_bench.cli.score_tables import failed as failed_episodes
     from hlmat_bench.cli.score_tables import print_scores
     from hlmat_bench.runs.execution import Execution
@@ -73,5 +74,6 @@ def redo(
     print_scores("run", [(str(run), result)])
     if (total := result.manifest["samples"]) > (there := result.scores()["n"]):
         console.note(f"{total - there} of {total} samples are not played yet; the run's own command plays them.")
+    console.say(f"\nnext: {report_command([result])}")
     if failed_episodes(result):
         raise typer.Exit(3)

@@ -70,7 +70,7 @@ def report(
     task: options.MovedTask = None,
     ceilings: options.Ceilings = None,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Write the pages of a run that still plays again until it ends.")
+        bool, typer.Option("--watch", help="Renew the pages of a run while it plays, until it ends.")
     ] = False,
 ) -> None:
     """Write pages about a run, or compare several. They show curves, slices, and every step of every sample."""
@@ -120,12 +120,18 @@ def compare(
     task: options.MovedTask = None,
     ceilings: options.Ceilings = None,
 ) -> None:
-    """Compare runs on the same samples: which is better, by how much, with paired 95 % intervals."""
+    """Compare runs on the same samples. Says which is better and by how much, with paired 95 % intervals."""
+    from hlmat_bench.cli import console
     from hlmat_bench.cli.comparison import print_comparison
+    from hlmat_bench.cli.names import report_command
+    from hlmat_bench.runs.run_folder import Run
 
     if len(run) < 2:
         raise UsageError("A comparison needs two runs or more; `hlmat-bench report` shows a single run.")
-    print_comparison(run, options.formats(format_), common=common)
+    formats = options.formats(format_)
+    print_comparison(run, formats, common=common)
+    if out is None and not formats and not common:
+        console.say(f"\nnext: {report_command([Run(folder) for folder in run])}")
     if out is not None:
         _pages(run, out, images=images, data_root=data_root, task=task, ceilings=ceilings, common=common)
 

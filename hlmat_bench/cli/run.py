@@ -68,16 +68,18 @@ def run(
     called = dict(zip(model, short_names(model), strict=True))
     pairs = [(name, who) for each in task for name in expand(each) for who in model]
     finished: dict[str, list[Run]] = {name: [] for name, _ in pairs}
-    with console.resumable(grace), progress.runs(tasks=len(finished) > 1) as shown:
-        for name, who in pairs:
-            folder = _out(out, who, name, segmenter, strategy, initial, shard) if len(pairs) > 1 else out
-            row = shown.begins(called[who], _task_name(name))
-            argv = ["hlmat-bench", *sys.argv[1:]]
-            result = play_run(who, name, **given, out=folder, argv=argv, progress=row.counts, on_beat=row.beats)
-            row.ends(result)
-            finished[name].append(result)
-    for runs in finished.values():
-        _show(runs)
+    try:
+        with console.resumable(grace), progress.runs(tasks=len(finished) > 1) as shown:
+            for name, who in pairs:
+                folder = _out(out, who, name, segmenter, strategy, initial, shard) if len(pairs) > 1 else out
+                row = shown.begins(called[who], _task_name(name))
+                argv = ["hlmat-bench", *sys.argv[1:]]
+                result = play_run(who, name, **given, out=folder, argv=argv, progress=row.counts, on_beat=row.beats)
+                row.ends(result)
+                finished[name].append(result)
+    finally:  # the results of finished runs are shown also where a later one fails
+        for runs in filter(None, finished.values()):
+            _show(runs)
     if shard is None:
         _say_next(list(finished.values()))
     if any(failed(one) for runs in finished.values() for one in runs):

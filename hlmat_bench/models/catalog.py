@@ -212,8 +212,11 @@ class Catalog:
 
 
 def _carried_over(entry: CatalogEntry, adapter: str) -> dict[str, Any]:
-    """Return the entry's options for another plug-in: a server needs the name of the checkpoint."""
-    return {"model": entry.weights()} if adapter == "openai" else {}
+    """Return the entry's options for another plug-in: the name of the checkpoint, where it takes one."""
+    if adapter == "openai":
+        return {"model": entry.weights()}
+    named = "pretrained" in entry.options and plugins.takes("model", adapter, "pretrained")
+    return {"pretrained": entry.weights()} if named else {}
 
 
 @cache

@@ -221,7 +221,7 @@ HL.Gallery = class {
       this.#head();
       this.update();
     }
-    if (!given.has("sample") && (before !== undefined || location.hash.length > 1)) this.#reveal();
+    if (!given.has("sample") && !given.has("at") && (before !== undefined || location.hash.length > 1)) this.#reveal();
     this.player.restore(given);
     const sample = this.index.ids.indexOf(given.get("sample"));
     if (sample < 0) this.player.close();

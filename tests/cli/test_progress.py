@@ -120,3 +120,11 @@ def test_columns_that_do_not_fit_stand_below(
     lines = [" ".join(line.split()) for line in shown.splitlines() if line.strip()]
     assert lines[:4] == ["testA", "oracle mIoU 68.80 [61.50, 75.60]", "testB", "oracle mIoU 68.80 [61.50, 75.60]"]
     assert lines[6:] == [f"model {'a' * 14} {'b' * 14}", "n 10 10", f"mIoU {score} {score}", f"cIoU {score} {score}"]
+
+
+def test_results_of_finished_runs_are_shown_where_a_later_one_fails(task: str, tool: str, tmp_path: Path) -> None:
+    words = ["run", "--model", "empty", "--model", str(tmp_path / "gone.py"), "--task", task, "--segmenter", tool]
+    ran = CliRunner().invoke(app, [*words, "--limit", "3", "--out", str(tmp_path / "runs")])
+    assert "There is no plug-in file" in str(ran.exception)
+    assert "0.0 [0.0, 0.0]" in ran.stdout
+    assert "next:" not in ran.stdout

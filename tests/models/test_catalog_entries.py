@@ -149,7 +149,7 @@ def test_an_oracle_that_answers_as_the_family_scores_as_the_oracle(
             )
             return "".join(f"<loc{n:04.0f}>" for n in (y0, x0, y1, x1)) + f" {expression}"
         x, y = action.click.x / size[1], action.click.y / size[0]
-        if sent[0] == sent[1] and size[0] != size[1]:  # padded to a square
+        if CATALOG.models[name].resize == "square":
             side = max(size)
             x, y = (x * size[1] + (side - size[1]) // 2) / side, (y * size[0] + (side - size[0]) // 2) / side
         return family.answer("Positive" if action.positive else "Negative", x * sent[1], y * sent[0], sent)

@@ -115,6 +115,20 @@ def test_what_else_differs_is_said_in_words(models: Models, task: str, tool: str
     assert "same model" not in said
 
 
+def test_a_search_differs_in_its_strategy_and_reward_model(
+    models: Models, task: str, tool: str, tmp_path: Path
+) -> None:
+    """The model is the same, and a reward model that is not there is ``none``."""
+    searched = run(
+        "oracle", task, f"{tool},radius=12", strategy="prm", settings={"prm": "oracle"}, out=tmp_path / "prm"
+    ).folder
+    _, said = _compare(models["oracle"], searched)
+    assert "Both runs are of the same model, oracle. These runs differ in: strategy (greedy → prm)" in said
+    assert "reward model (none → oracle)" in said
+    assert "null" not in said
+    assert '"' not in said
+
+
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(max_size=9),

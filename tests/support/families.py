@@ -60,6 +60,10 @@ def _segagent(sign: str, a: float, b: float) -> str:
     return f"Current IOU: 12, {sign} point: ({a}, {b})<|im_end|>"
 
 
+def _tiny(sign: str, a: float, b: float) -> str:
+    return f"Current IOU: 12, {sign} point: ({a}, {b})"
+
+
 def _qwen_json(sign: str, a: float, b: float) -> str:
     return f'```json\n[\n\t{{"point_2d": [{a}, {b}], "label": "{sign.lower()}"}}\n]\n```'
 
@@ -142,6 +146,7 @@ def _tiles(size: Size) -> Size:
 
 
 FAMILIES = (
+    Family(r"hlmat-tiny(-star|-digits)?", "xy", 1000, _tiny),
     Family(r"segagent-qwen", "yx", 1000, _segagent),
     Family(r"segagent-llava", "yx", 1, _segagent, digits=3),
     Family(r"qwen-vl-(chat|base)", "xy", 1000, _qwen_box),
@@ -208,6 +213,9 @@ _UI_TARS = "https://github.com/bytedance/UI-TARS/blob/main/README_v1.md"
 _GLM = "https://github.com/zai-org/GLM-V/blob/main/README.md"
 
 RECORDED = (
+    Recorded("hlmat-tiny.*", "Current IOU: 0, Positive point: (500, 250)", _ADD, "models/hlmat-tiny README"),
+    Recorded("hlmat-tiny.*", "Current IOU: 81, Negative point: (500, 250)", _REMOVE, "models/hlmat-tiny README"),
+    Recorded("hlmat-tiny.*", "Current IOU: 97, Finish", "stop", "models/hlmat-tiny README"),
     Recorded("segagent-qwen", "Current IOU: 0, Positive point: (250, 500)", _ADD, _SEGAGENT),
     Recorded("segagent-qwen", "Current IOU: 81, Negative point: (250, 500)<|im_end|>", _REMOVE, _SEGAGENT),
     Recorded("segagent-qwen", "<ref>the mug</ref><box>(333,333),(666,666)</box>", (280, 186, 560, 373), _SEGAGENT),

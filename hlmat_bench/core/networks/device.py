@@ -19,19 +19,21 @@ LOST_DEVICE = "The device failed, and nothing more can be computed on it in this
 DTYPES = ("float32", "bfloat16", "float16")
 
 
-def missing_packages(*names: str, extra: str = "local") -> str | None:
+def missing_packages(*names: str, extra: str | None = "local") -> str | None:
     """Return a sentence that names the import packages that are not installed here; None when all are.
 
-    Nothing is imported. The sentence says to install the given ``extra`` of hlmat-bench.
+    Nothing is imported. The sentence says to install the given ``extra`` of hlmat-bench; None: the packages themselves,
+    which an installation without extras should have.
     """
     absent = [name for name in names if importlib.util.find_spec(name) is None]
     if not absent:
         return None
     verb = "is" if len(absent) == 1 else "are"
-    return f"{', '.join(absent)} {verb} not installed here; run: pip install 'hlmat-bench[{extra}]'"
+    wanted = " ".join(absent) if extra is None else f"'hlmat-bench[{extra}]'"
+    return f"{', '.join(absent)} {verb} not installed here; run: pip install {wanted}"
 
 
-def require(*names: str, extra: str = "local") -> None:
+def require(*names: str, extra: str | None = "local") -> None:
     """Raise `UsageError` with the sentence of `missing_packages` when a package is not installed."""
     if sentence := missing_packages(*names, extra=extra):
         raise UsageError(sentence)

@@ -17,8 +17,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hlmat_bench.core.content import folder as content_folder
 from hlmat_bench.core.digests import sha256_of
-from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.errors import UsageError, unknown
 from hlmat_bench.core.networks import memory
 
 NETWORK_FILES = ("config.json", "*.safetensors", "pytorch_model*.bin")
@@ -29,6 +30,9 @@ PROCESSOR_FILES = ("*.json", "*.jinja", "*.txt", "*.model", "*.py")
 
 CHAT_MODEL_FILES = (*NETWORK_FILES, *PROCESSOR_FILES)
 """The files of a folder that define the answers of a chat model, with its tokenizer, templates and own code."""
+
+PACKAGE = "package:"
+"""What the name of a checkpoint begins with that is a folder of hlmat-bench, next to the adapters of models."""
 
 _WRAPPERS = ("model", "state_dict", "model_state_dict", "network", "net")
 _PREFIXES = ("module.", "_orig_mod.", "model.")
@@ -104,12 +108,14 @@ def pretrained_folder(name: str, config: str | None = "config.json") -> Path | N
     """Return the folder that a user named, or None when the name is an id of the Hugging Face hub.
 
     Args:
-        name: a folder or an id.
+        name: a folder, an id, or ``package:`` and the name of a checkpoint in hlmat-bench itself.
         config: the file that the folder must contain; None for no such check.
 
     Raises:
         UsageError: when the name is that of a file, or is written like a path and there is no such folder.
     """
+    if (shipped := name.removeprefix(PACKAGE)) != name:
+        return _shipped(shipped)
     folder = Path(name).expanduser()
     if folder.is_dir():
         if config and not (folder / config).is_file():
@@ -122,12 +128,22 @@ def pretrained_folder(name: str, config: str | None = "config.json") -> Path | N
     return None
 
 
+def _shipped(name: str) -> Path:
+    place = content_folder("adapters") / "models"
+    known = sorted(file.parent.name for file in place.glob("*/config.json"))
+    if name not in known:
+        raise unknown("checkpoint in hlmat-bench", name, known, f"There are {', '.join(known) or 'none'}.")
+    return place / name
+
+
 def refuse_adapter(name: str, revision: str | None = None) -> None:
     """Raise `UsageError` when a folder or an id holds an adapter of peft instead of a whole model.
 
     A folder that contains a ``config.json`` as well as the adapter holds a whole model.
     """
     folder = Path(name).expanduser()
+    if name.startswith(PACKAGE):
+        return
     if folder.is_dir():
         file = folder / "adapter_config.json"
         if not file.is_file() or (folder / "config.json").is_file():

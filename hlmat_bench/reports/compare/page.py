@@ -18,8 +18,10 @@ from hlmat_bench.reports.run.loaded import Entrant
 from hlmat_bench.scores.paired import VERDICT_IMAGES
 from hlmat_bench.scores.slices import Slicing
 
-#: Of many runs the difference curves of this many others are drawn.
-_MOST_CURVES = 6
+#: Of many runs the difference curves of this many others are drawn, and the failures of as many as there are colours.
+_MOST_CURVES, _MOST_BARS = 6, 5
+#: A matrix has at most this many runs: more do not fit a page.
+_MOST_CELLS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +67,11 @@ def content(
     rated = entrants[0].taken is None
     parts = [] if rated else figures.slice_rows(shown, slicings)
     curves = [] if rated else list(_curves(entrants, found, shown))
+    barred = [entrants[n] for n in sorted(ranked(entrants)[:_MOST_BARS])]
     drawn = {
         "scatter": figures.scatter(entrants, shown, sample_names(entrants[0].samples), "sample-by-sample"),
         "forest": figures.forest(parts, shown, "difference-by-slice") if parts else None,
-        "failures": None if rated else figures.failures(entrants, "failures"),
+        "failures": None if rated else figures.failures(barred, "failures"),
         "curves": curves,
         "calibrations": [figures.calibration(one, f"calibration-{n}") for n, one in enumerate(entrants, 1)]
         if rated
@@ -85,11 +88,12 @@ def content(
         "shown": shown,
         "rated": rated,
         "tables": exported,
-        "matrix": matrix(entrants, found) if len(entrants) > 2 else None,
+        "matrix": matrix(entrants, found) if 2 < len(entrants) <= _MOST_CELLS else None,
         "main": shown.main,
         "parts": [_part(entrants, shown, *row) for row in parts],
         "most_rows": figures.MOST_ROWS,
         "every": figures.step_of(len(entrants[0].samples)),
+        "barred": [one.name for one in barred] if len(barred) < len(entrants) else [],
         "verdict_images": VERDICT_IMAGES,
         "meanings": {way.name: way.meaning for way in slicings if way.meaning},
         "rows": largest.write(site, entrants, shown, source),
