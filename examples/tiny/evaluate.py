@@ -229,18 +229,21 @@ def add_bars(scores: Mapping[str, Any]) -> None:
     for name, (side, bar) in BARS.items():
         value = scores[name]["value"]
         met = value is not None and (value >= bar if side == "least" else value <= bar)
-        scores[name].update(bar=f"at {side} {bar}", met=met)
+        scores[name].update(bar=bar, side=side, met=met)
 
 
 def markdown(scores: Mapping[str, Any]) -> str:
-    """Return the scores as a table."""
-    lines = ["| score | value | 95 % interval | n | bar | met |", "|---|---|---|---|---|---|"]
+    """Return the scores as a table, in per cent but for correlations."""
+    lines = ["| score | value | 95 % interval | n | bar | met |", "|---|---:|---:|---:|---:|---|"]
     for name, one in scores.items():
         if isinstance(one, dict):
-            bar = f"{one['bar']} | {'yes' if one['met'] else 'no'}" if "bar" in one else "|"
-            low, high = one["ci"] or (np.nan, np.nan)
-            shown = "none | |" if one["value"] is None else f"{one['value']:.3f} | {low:.3f} to {high:.3f} | {one['n']}"
-            lines.append(f"| {name} | {shown} | {bar} |")
+            scale, form = (1, ".3f") if name.endswith("spearman") else (100, ".1f")
+            value, low, high, bar = (
+                scale * (part or 0) for part in (one["value"], *(one["ci"] or (0, 0)), one.get("bar"))
+            )
+            shown = "none | |" if one["ci"] is None else f"{value:{form}} | {low:{form}} to {high:{form}} | {one['n']}"
+            met = f"at {one['side']} {bar:g} | {'yes' if one['met'] else 'no'}" if "bar" in one else "|"
+            lines.append(f"| {name} | {shown} | {met} |")
     return "\n".join(lines) + "\n"
 
 

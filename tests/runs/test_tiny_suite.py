@@ -98,5 +98,5 @@ def test_the_judge_knows_a_perfect_player_that_does_not_look(tmp_path: Path) -> 
     assert scores["iou_error"]["value"] is None  # it predicts nothing
     assert scores["shuffled"]["met"] is False
     assert (
-        "| shuffled | 1.000 | 1.000 to 1.000 | 3 | at most 0.3 | no |" in (tmp_path / "mine-scores-0-3.md").read_text()
+        "| shuffled | 100.0 | 100.0 to 100.0 | 3 | at most 30 | no |" in (tmp_path / "mine-scores-0-3.md").read_text()
     )
