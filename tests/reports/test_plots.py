@@ -141,7 +141,9 @@ def test_names_of_rows_stay_left_of_zero_and_whiskers() -> None:
 
 
 def test_a_name_that_has_no_room_beside_its_dot_is_cut() -> None:
-    dots = [plots.Dot("A model with a name that is longer than the whole of the plot, however wide the page may be", 50, 0.5)]
+    dots = [
+        plots.Dot("A model with a name that is far longer than the plot can be wide on any page of this site", 50, 0.5)
+    ]
     figure = plots.scatter(dots, title="t", x=plots.percent_axis("x"), y="y")
     for width in figure.widths:
         [name] = [item.text for item, *_ in _areas(figure, width) if item.part == "row"]
