@@ -77,7 +77,9 @@ def test_it_shows_everywhere(shown: list[str]) -> None:
 
     report = Path("runs/oracle/report/index.html").read_text()
     tile = f'<p class="label">First IoU</p><p class="value">{oracle:.3f}</p>'
-    assert re.search(rf'<p class="label">First IoU\b(?:(?!</p>).)*</p><p class="value">{100 * oracle:.1f}</p>', report, re.S)
+    assert re.search(
+        rf'<p class="label">First IoU\b(?:(?!</p>).)*</p><p class="value">{100 * oracle:.1f}</p>', report, re.S
+    )
     assert "<dt>First IoU</dt><dd>The mean IoU over samples after the first click.</dd>" in report
     comparison = Path("runs/both/index.html").read_text()
     assert '<th scope="row">First IoU</th>' in comparison

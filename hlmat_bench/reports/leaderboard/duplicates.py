@@ -80,4 +80,5 @@ def _shares(ours: NDArray[np.uint32], others: NDArray[np.uint32]) -> NDArray[np.
     """Return the share of equal steps of one entry, (n, t), with each of k others, (k, n, t): float64 (k,)."""
     taken = (ours > 0) | (others > 0)
     equal = (ours == others) & taken
-    return equal.sum(axis=(1, 2)) / np.maximum(taken.sum(axis=(1, 2)), 1)
+    shares: NDArray[np.float64] = equal.sum(axis=(1, 2)) / np.maximum(taken.sum(axis=(1, 2)), 1)
+    return shares

@@ -220,7 +220,7 @@ def _view(ranking: Ranking, row: Row, scores: Sequence[Score], *, tie: bool) -> 
     miou = Cell(
         percents(answer.miou),
         f"{number(100 * failed.share, 1)} % failed" if failed.episodes else "",
-        f"{answer.miou!r}",
+        f"{answer.miou:.6g}",
     )
     ends = answer.miou if low is None else low, answer.miou, answer.miou if high is None else high
     return RowView(
@@ -261,9 +261,9 @@ def _cells(ranking: Ranking, row: Row, scores: Sequence[Score]) -> list[Cell]:
     how = Cell(strategy(entry), "answers with the mask it rates highest" if rule == "self" else "", strategy(entry))
     level = row.listed.level
     return [
-        Cell("–" if share is None else f"{number(100 * share, 0)} %", "", "" if share is None else f"{share!r}"),
+        Cell("–" if share is None else f"{number(100 * share, 0)} %", "", "" if share is None else f"{share:.6g}"),
         *own,
-        Cell(dollars(price), "", "" if price is None else f"{price!r}"),
+        Cell(dollars(price), "", "" if price is None else f"{price:.6g}"),
         how if row.reference not in _KNOWS else Cell(""),
         Cell(f"{SYMBOLS[level]} {level}", "", str(list(SYMBOLS).index(level))),
     ]
@@ -272,4 +272,4 @@ def _cells(ranking: Ranking, row: Row, scores: Sequence[Score]) -> list[Cell]:
 def _score_cell(score: Score, value: ScoreValue | None, missed: int | None) -> Cell:
     if value is None:
         return Cell("–")
-    return Cell(score.shown(value.value), "" if missed is None else f"{missed:,} never", f"{value.value!r}")
+    return Cell(score.shown(value.value), "" if missed is None else f"{missed:,} never", f"{value.value:.6g}")
