@@ -135,22 +135,21 @@ def _varied(value: dict[str, Any], number: int, generator: np.random.Generator) 
 
 _SEARCH = """async () => {
   const field = document.querySelector("#filters [name=q]");
-  const rows = () => document.querySelectorAll("#board tbody:first-of-type tr").length;
+  const frame = () => new Promise(requestAnimationFrame);
   const search = async (text) => {
-    const started = performance.now();
     field.value = text;
     field.dispatchEvent(new Event("input", { bubbles: true }));
-    while (!/hidden/.test(document.getElementById("shown").textContent)) await new Promise(requestAnimationFrame);
-    rows() && document.body.offsetHeight;
-    return performance.now() - started;
+    for (let n = 0; n < 3; n++) await null; // what the page awaits, once all rows are loaded
+    document.body.offsetHeight; // lays the page out
   };
   await search("model 1");
+  while (/this page/.test(document.getElementById("shown").textContent)) await frame();
   const times = [];
-  for (const text of ["model 7", "lab 12", "open", "model 99", "single"]) {
-    field.value = "";
-    field.dispatchEvent(new Event("input", { bubbles: true }));
-    await new Promise(requestAnimationFrame);
-    times.push(await search(text + " 2"));
+  for (const text of ["lab 12", "model 7", "open", "model 99", "lab 3"]) {
+    await frame();
+    const started = performance.now();
+    await search(text);
+    times.push(performance.now() - started);
   }
   return times.sort((a, b) => a - b)[2];
 }"""
