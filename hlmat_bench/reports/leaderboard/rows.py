@@ -169,7 +169,7 @@ def columns_of(scores: Sequence[Score]) -> list[Column]:
         "How far the mIoU is on the way from blind clicks on the centre (0 %) to the oracle (100 %), which clicks the "
         "middle of the largest error.",
     )
-    own = [Column(_key(each), _title(each), each.definition, not each.higher_is_better) for each in scores]
+    own = [Column(_key(each), _title(each), _meaning(each), not each.higher_is_better) for each in scores]
     price = Column(
         "dollars",
         "$ / 1,000",
@@ -200,6 +200,15 @@ def _title(score: Score) -> str:
     if score.path[-1] == "mean":  # a number of clicks
         return f"Clicks to {score.path[-2][2:]} %"
     return score.short or score.title
+
+
+def _meaning(score: Score) -> str:
+    if score.path[-1] != "mean":
+        return score.definition
+    return (
+        f"How many clicks a sample needs until its IoU is at least {score.path[-2][2:]} %, on average. A sample that never "
+        "gets there counts as the full number of clicks; how many there are is always shown."
+    )
 
 
 def row_views(ranking: Ranking, scores: Sequence[Score]) -> list[RowView]:
