@@ -206,8 +206,8 @@ def _meaning(score: Score) -> str:
     if score.path[-1] != "mean":
         return score.definition
     return (
-        f"How many clicks a sample needs until its IoU is at least {score.path[-2][2:]} %, on average. A sample that never "
-        "gets there counts as the full number of clicks; how many there are is always shown."
+        f"How many clicks a sample needs until its IoU is at least {score.path[-2][2:]} %, on average. A sample that "
+        "never gets there counts as the full number of clicks; how many there are is always shown."
     )
 
 
