@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
+import resource
 import tempfile
 import time
 from pathlib import Path
@@ -25,6 +27,7 @@ from hlmat_bench.reports.leaderboard.paired import PairedScores
 from hlmat_bench.reports.leaderboard.submission import Declaration, make_entry
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.scores.intervals import Estimate, bootstrap_difference, with_intervals
+from tests.support.browsing import ARGUMENTS, find_browser
 
 
 def main() -> None:
@@ -40,10 +43,22 @@ def main() -> None:
         folder = arguments.folder or Path(place)
         board = write_board(folder, arguments.entries, arguments.samples)
         built = folder / "site"
+        before = _processor_seconds()
         cost = command("leaderboard", "build", str(board), "--out", str(built))
         page = _bytes_of_page(built)
-        print(f"build of {arguments.entries} entries: {cost.seconds:.1f} s, {cost.memory:.0f} MB")
+        used = _processor_seconds() - before
+        times = f"{cost.seconds:.1f} s, of that {used:.1f} s on a processor"
+        print(f"build of {arguments.entries} entries: {times}, {cost.memory:.0f} MB")
         print(f"first page with what it loads: {page / 1000:.0f} kB")
+        if program := find_browser():
+            interactive, searched = _browse(built, program)
+            print(f"interactive after {interactive:.0f} ms; search, all rows loaded: {searched:.1f} ms")
+
+
+def _processor_seconds() -> float:
+    """Return the seconds that processes which this one started have run on a processor."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _compare_ways(count: int, samples: int) -> None:
@@ -118,13 +133,48 @@ def _varied(value: dict[str, Any], number: int, generator: np.random.Generator) 
     }
 
 
+_SEARCH = """async () => {
+  const field = document.querySelector("#filters [name=q]");
+  const frame = () => new Promise(requestAnimationFrame);
+  const search = async (text) => {
+    field.value = text;
+    field.dispatchEvent(new Event("input", { bubbles: true }));
+    for (let n = 0; n < 3; n++) await null; // what the page awaits, once all rows are loaded
+    document.body.offsetHeight; // lays the page out
+  };
+  await search("model 1");
+  while (/this page/.test(document.getElementById("shown").textContent)) await frame();
+  const times = [];
+  for (const text of ["lab 12", "model 7", "open", "model 99", "lab 3"]) {
+    await frame();
+    const started = performance.now();
+    await search(text);
+    times.push(performance.now() - started);
+  }
+  return times.sort((a, b) => a - b)[2];
+}"""
+
+
+def _browse(site: Path, program: str) -> tuple[float, float]:
+    """Return after how many ms the first page is interactive, and the median ms of a search, its rows laid out."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
+        page = browser.new_page()
+        page.goto(f"file://{site}/index.html")
+        interactive = page.evaluate("performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd")
+        searched = page.evaluate(_SEARCH)
+        browser.close()
+    return float(interactive), float(searched)
+
+
 def _bytes_of_page(site: Path) -> int:
     """Return the bytes of the first page, with the style sheets, scripts and pictures that it loads at once."""
-    import re
-
     text = (site / "index.html").read_text()
     loaded = set(re.findall(r'(?:src|href)="((?:assets|data)/[^"]+\.(?:css|js|svg|png|webp))"', text))
-    return len(text.encode()) + sum((site / name).stat().st_size for name in loaded)
+    size: int = sum((site / name).stat().st_size for name in loaded)
+    return len(text.encode()) + size
 
 
 if __name__ == "__main__":

@@ -13,10 +13,10 @@ addEventListener("DOMContentLoaded", () => {
   const more = document.getElementById("more");
   const headers = [...table.querySelectorAll("th[data-sort]")];
   const built = [...body.rows];
-  const STEP = 100;
+  const FIRST = 50; // rows that a search shows at once: laying out more would be felt while typing
   let rows = built; // all rows, once they are loaded
   let complete = !table.dataset.rows;
-  let most = STEP;
+  let most = FIRST;
   let sorting = { by: "", down: false };
 
   /** A row from the data of the page: a copy of the first row with other contents. */
@@ -120,7 +120,7 @@ addEventListener("DOMContentLoaded", () => {
   }
 
   function changed(push) {
-    most = STEP;
+    most = FIRST;
     save(push);
     return show();
   }
@@ -184,7 +184,7 @@ addEventListener("DOMContentLoaded", () => {
     changed(true);
   });
   more?.addEventListener("click", () => {
-    most += STEP;
+    most += 100;
     show();
   });
   overlay?.addEventListener("change", ({ target: box }) => {

@@ -216,6 +216,13 @@ def test_a_changed_prediction_is_found_at_its_step(searched: Run, tmp_path: Path
     assert f"sample {ids[2]}, step 1, candidates" in places
 
 
+def test_the_run_of_another_model_is_named_in_one_line(run: Path, honest: BoardEntry) -> None:
+    value = boards.dumped(honest)
+    value["manifest"]["model"]["name"] = "noisy-b"
+    [finding] = verify(BoardEntry.model_validate(value), Evidence(run)).findings
+    assert str(finding) == f"run: is another run: model {honest.manifest.model['name']}, not noisy-b"
+
+
 def test_a_changed_digest_is_found(run: Path, honest: BoardEntry) -> None:
     value = boards.dumped(honest)
     value["episodes_sha256"] = "0" * 64

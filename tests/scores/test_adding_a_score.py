@@ -85,7 +85,7 @@ def test_it_shows_everywhere(shown: list[str]) -> None:
 
     entry = json.loads(Path("board/entries/oracle.json").read_text())
     assert entry["scores"]["further"] == {"first_iou": found}
-    for page in ("group-synth.html", "entries/oracle.html"):
+    for page in ("index.html", "entries/oracle.html"):
         assert "First IoU" in (Path("site") / page).read_text(), page
     with Path("site/data/synth.csv").open(newline="") as file:
         [row] = csv.DictReader(file)

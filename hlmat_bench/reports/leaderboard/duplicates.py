@@ -28,12 +28,20 @@ def originals(entries: Sequence[BoardEntry]) -> list[int | None]:
     The first is the one that was submitted first; of one day, the one whose id is first.
     """
     order = sorted(range(len(entries)), key=lambda n: (entries[n].submitted, entries[n].id))
-    steps = [_steps(entry) for entry in entries]
     found: list[int | None] = [None] * len(entries)
+    by_digest: dict[str, int] = {}
     firsts: list[int] = []
+    steps: NDArray[np.uint32] | None = None  # of the first entries of their runs, (entries, samples, budget)
     for number in order:
-        found[number] = _same_run(number, firsts, entries, steps)
+        entry = entries[number]
+        own = _steps(entry)
+        steps = np.zeros((len(entries), *own.shape), np.uint32) if steps is None else steps
+        shares = _shares(own, steps[: len(firsts)])
+        alike = firsts[int(shares.argmax())] if firsts and shares.max() > MOST else None
+        found[number] = by_digest.get(entry.episodes_sha256, alike)
         if found[number] is None:
+            by_digest[entry.episodes_sha256] = number
+            steps[len(firsts)] = own
             firsts.append(number)
     return found
 
@@ -47,20 +55,6 @@ def share_of_equal_steps(first: BoardEntry, second: BoardEntry) -> float:
 def is_same_run(first: BoardEntry, second: BoardEntry) -> bool:
     """Tell whether two entries are of one run."""
     return first.episodes_sha256 == second.episodes_sha256 or share_of_equal_steps(first, second) > MOST
-
-
-def _same_run(
-    number: int, firsts: Sequence[int], entries: Sequence[BoardEntry], steps: Sequence[NDArray[np.uint32]]
-) -> int | None:
-    for first in firsts:
-        if entries[first].episodes_sha256 == entries[number].episodes_sha256:
-            return first
-    alike = [first for first in firsts if steps[first].shape == steps[number].shape]
-    if not alike:
-        return None
-    shares = _shares(steps[number], np.stack([steps[first] for first in alike]))
-    most = int(shares.argmax())
-    return alike[most] if shares[most] > MOST else None
 
 
 def _steps(entry: BoardEntry) -> NDArray[np.uint32]:
@@ -80,4 +74,5 @@ def _shares(ours: NDArray[np.uint32], others: NDArray[np.uint32]) -> NDArray[np.
     """Return the share of equal steps of one entry, (n, t), with each of k others, (k, n, t): float64 (k,)."""
     taken = (ours > 0) | (others > 0)
     equal = (ours == others) & taken
-    return equal.sum(axis=(1, 2)) / np.maximum(taken.sum(axis=(1, 2)), 1)
+    shares: NDArray[np.float64] = equal.sum(axis=(1, 2)) / np.maximum(taken.sum(axis=(1, 2)), 1)
+    return shares

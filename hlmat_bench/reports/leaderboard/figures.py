@@ -14,10 +14,10 @@ from hlmat_bench.reports.pages import plots
 MOST_CURVES = 5
 """How many curves a plot can show that a reader tells apart."""
 
-CURVES = 20
+CURVES = 12
 """From how many rows of a ranking a reader can choose these."""
 
-_DOTS = 60
+_DOTS = 30
 """How many entries a plot of quality against cost shows, from the first."""
 
 #: The kinds of steps in an entry, as pages call them, with their hues, from the bottom of a bar to its top.
@@ -92,15 +92,9 @@ def cost(ranking: Ranking) -> plots.Figure | None:
 
 def _dot(row: Row, per: float) -> plots.Dot:
     entry = row.entry
-    name = clean(entry.title, 40)
-    return plots.Dot(
-        name,
-        per,
-        entry.answer.miou,
-        *entry.answer.miou_ci,
-        href=f"entries/{entry.id}.html",
-        title=clean(entry.title, 60),
-    )
+    low, high = entry.answer.miou_ci
+    name, title = clean(entry.title, 40), clean(entry.title, 60)
+    return plots.Dot(name, per, entry.answer.miou, low, high, href=f"entries/{entry.id}.html", title=title)
 
 
 def steps(entry: BoardEntry, place: int) -> plots.Figure | None:

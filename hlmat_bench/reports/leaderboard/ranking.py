@@ -187,7 +187,7 @@ def _ranking(listed: Sequence[Listed], key: str) -> Ranking:
             each,
             ranks[place] if place < len(ranks) else None,
             reference(each.entry),
-            None if (first := repeats[each.entry.id]) is None else by_miou[first].entry,
+            None if (earlier := repeats[each.entry.id]) is None else by_miou[earlier].entry,
         )
         for place, each in enumerate(ordered)
     ]

@@ -169,7 +169,7 @@ def columns_of(scores: Sequence[Score]) -> list[Column]:
         "How far the mIoU is on the way from blind clicks on the centre (0 %) to the oracle (100 %), which clicks the "
         "middle of the largest error.",
     )
-    own = [Column(_key(each), _title(each), each.definition, not each.higher_is_better) for each in scores]
+    own = [Column(_key(each), _title(each), _meaning(each), not each.higher_is_better) for each in scores]
     price = Column(
         "dollars",
         "$ / 1,000",
@@ -202,6 +202,15 @@ def _title(score: Score) -> str:
     return score.short or score.title
 
 
+def _meaning(score: Score) -> str:
+    if score.path[-1] != "mean":
+        return score.definition
+    return (
+        f"How many clicks a sample needs until its IoU is at least {score.path[-2][2:]} %, on average. A sample that "
+        "never gets there counts as the full number of clicks; how many there are is always shown."
+    )
+
+
 def row_views(ranking: Ranking, scores: Sequence[Score]) -> list[RowView]:
     """Return all rows of a ranking, in its order."""
     found = []
@@ -220,7 +229,7 @@ def _view(ranking: Ranking, row: Row, scores: Sequence[Score], *, tie: bool) -> 
     miou = Cell(
         percents(answer.miou),
         f"{number(100 * failed.share, 1)} % failed" if failed.episodes else "",
-        f"{answer.miou!r}",
+        f"{answer.miou:.6g}",
     )
     ends = answer.miou if low is None else low, answer.miou, answer.miou if high is None else high
     return RowView(
@@ -261,9 +270,9 @@ def _cells(ranking: Ranking, row: Row, scores: Sequence[Score]) -> list[Cell]:
     how = Cell(strategy(entry), "answers with the mask it rates highest" if rule == "self" else "", strategy(entry))
     level = row.listed.level
     return [
-        Cell("–" if share is None else f"{number(100 * share, 0)} %", "", "" if share is None else f"{share!r}"),
+        Cell("–" if share is None else f"{number(100 * share, 0)} %", "", "" if share is None else f"{share:.6g}"),
         *own,
-        Cell(dollars(price), "", "" if price is None else f"{price!r}"),
+        Cell(dollars(price), "", "" if price is None else f"{price:.6g}"),
         how if row.reference not in _KNOWS else Cell(""),
         Cell(f"{SYMBOLS[level]} {level}", "", str(list(SYMBOLS).index(level))),
     ]
@@ -272,4 +281,4 @@ def _cells(ranking: Ranking, row: Row, scores: Sequence[Score]) -> list[Cell]:
 def _score_cell(score: Score, value: ScoreValue | None, missed: int | None) -> Cell:
     if value is None:
         return Cell("–")
-    return Cell(score.shown(value.value), "" if missed is None else f"{missed:,} never", f"{value.value!r}")
+    return Cell(score.shown(value.value), "" if missed is None else f"{missed:,} never", f"{value.value:.6g}")

@@ -7,10 +7,11 @@ from itertools import zip_longest
 from typing import Any
 
 from hlmat_bench.core.errors import UsageError
+from hlmat_bench.core.text import cut
 from hlmat_bench.protocol.log_lines import read_values
 from hlmat_bench.protocol.records import EPISODES, Episode, select
 from hlmat_bench.reports.leaderboard.digests import MARK, RunDigest
-from hlmat_bench.reports.leaderboard.entry import BoardEntry, Samples, SelectionRule
+from hlmat_bench.reports.leaderboard.entry import BoardEntry, Manifest, Samples, SelectionRule
 from hlmat_bench.reports.leaderboard.submission import published_manifest, row, scores_of
 from hlmat_bench.reports.leaderboard.verify.findings import TOLERANCE, Mismatch, at, differences
 from hlmat_bench.reports.leaderboard.verify.rules import Rules
@@ -23,6 +24,9 @@ def check(entry: BoardEntry, run: Run) -> Iterator[Mismatch]:
     """Yield where an entry and its run differ, or the run's records contradict their own masks and replies."""
     try:
         manifest = published_manifest(run.manifest)
+        if others := _other_run(entry, manifest):
+            yield Mismatch("run", f"is another run: {others}")
+            return
         found = [*differences(entry.manifest.model_dump(), manifest.model_dump(), "manifest")]
         digest = RunDigest()
         found += _episodes(entry, run, digest)
@@ -41,6 +45,17 @@ def check(entry: BoardEntry, run: Run) -> Iterator[Mismatch]:
     except UsageError as error:
         found = [Mismatch("run", str(error))]
     yield from found
+
+
+def _other_run(entry: BoardEntry, manifest: Manifest) -> str:
+    """Say in which of model, task and segmenter the run differs from that of the entry; empty where in none."""
+    said, found = entry.manifest, manifest
+    pairs = {
+        "model": (said.model["name"], found.model["name"]),
+        "task": (said.task.name, found.task.name),
+        "segmenter": (said.segmenter["name"], found.segmenter["name"]),
+    }
+    return ", ".join(f"{what} {cut(two, 80)}, not {cut(one, 80)}" for what, (one, two) in pairs.items() if one != two)
 
 
 def _episodes(entry: BoardEntry, run: Run, digest: RunDigest) -> list[Mismatch]:
