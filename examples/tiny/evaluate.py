@@ -80,31 +80,21 @@ class Judge:
     out: Path
     name: str
 
-    def play(self, what: str, task: str = TASK, **options: Any) -> list[Episode]:
-        """Play or continue a run of the model and return its episodes."""
+    def play(self, what: str, task: str = TASK, name: str | None = None, **options: Any) -> list[Episode]:
+        """Play or continue a run, of the model unless the options name another, and return its episodes."""
         common = {"model": self.model, "settings": self.settings, "seed": self.seed, "limit": self.count}
         print(f"{what} ...", file=sys.stderr, flush=True)
-        played = hlmat_bench.run(task=task, out=self.folder(self.name, what), **common | options)
+        played = hlmat_bench.run(task=task, out=self.folder(name or self.name, what), **common | options)
         return list(played.episodes())
 
     def folder(self, name: str, what: str) -> Path:
         """Return the folder of a run."""
         return self.out / f"{name}-{what}-{self.seed}-{self.count}"
 
-    def oracle(self) -> list[Episode]:
-        """Play the oracle."""
-        run = hlmat_bench.run("oracle", TASK, budget=CLICKS, limit=self.count, seed=self.seed, out=self.oracle_folder)
-        return list(run.episodes())
-
-    @property
-    def oracle_folder(self) -> Path:
-        """The folder of the oracle's run."""
-        return self.folder("oracle", "clicks")
-
     def control(self, control: str) -> list[Episode]:
         """Play the first click of a control."""
-        kind, count = str(Path(__file__).resolve().with_name("controls.py")), max(self.count, 2)
-        source = {"kind": kind, "style": "plain", "control": control, "count": count}
+        kind = str(Path(__file__).resolve().with_name("controls.py"))
+        source = {"kind": kind, "style": "plain", "control": control, "count": max(self.count, 2)}
         task = self.out / f"{control}-{self.count}.yaml"
         task.write_text(json.dumps({"name": f"{TASK}_{control}", "source": source}), encoding="utf-8")
         return self.play(control, str(task), budget=1)
@@ -122,8 +112,9 @@ class Judge:
     def scores(self) -> dict[str, Any]:
         """Play everything and return all scores with their intervals."""
         self.out.mkdir(parents=True, exist_ok=True)
-        played, oracle = self.play("clicks", budget=CLICKS), self.oracle()
-        perfect, good = self.perfect(), self.play("good", initial=f"mask-from={self.oracle_folder}", budget=1)
+        played, perfect = self.play("clicks", budget=CLICKS), self.perfect()
+        oracle = self.play("clicks", name="oracle", model="oracle", settings={}, budget=CLICKS)
+        good = self.play("good", initial=f"mask-from={self.folder('oracle', 'clicks')}", budget=1)
         rating = {"limit": max(self.count // 4, 1), "settings": {**self.settings, "prm": "reply"}}
         rated = self.play("filter", f"filter_{TASK}", **rating)
         shown = [Answer(one, step, step.iou) for one in rated for step in one.steps]
@@ -217,22 +208,20 @@ def mean(values: Iterable[tuple[Episode, float]]) -> Score:
 def predictions(name: str, answers: Sequence[Answer]) -> dict[str, Score]:
     """Return the mean error and the rank correlation of predicted IoUs; None of a correlation that is not defined."""
     said = [answer.step.action.predicted_iou for answer in answers]
-    if not any(value is not None for value in said):
-        return {f"{name}_{what}": mean([]) for what in ("error", "spearman")}
+    found = {f"{name}_error": mean([]), f"{name}_spearman": mean([])}
+    if set(said) <= {None}:
+        return found
     predicted, true = as_numbers(said), np.array([answer.iou for answer in answers])
-    error = mean((one.episode, value) for one, value in zip(answers, np.abs(predicted - true)))
+    found[f"{name}_error"] = mean((one.episode, value) for one, value in zip(answers, np.abs(predicted - true)))
 
     def spearman(weights: Floats) -> Floats:
         return np.array([correlation(ranked(true, weights), ranked(predicted, weights), weights)])
 
     value = float(spearman(np.ones_like(true))[0])
-    if np.isnan(value):
-        return {f"{name}_error": error, f"{name}_spearman": mean([])}
-    (low,), (high,) = bootstrap_statistic(spearman, [one.episode.image_id for one in answers])
-    return {
-        f"{name}_error": error,
-        f"{name}_spearman": {"value": value, "ci": [float(low), float(high)], "n": len(said)},
-    }
+    if not np.isnan(value):
+        (low,), (high,) = bootstrap_statistic(spearman, [one.episode.image_id for one in answers])
+        found[f"{name}_spearman"] = {"value": value, "ci": [float(low), float(high)], "n": len(said)}
+    return found
 
 
 def add_bars(scores: Mapping[str, Any]) -> None:
@@ -240,18 +229,21 @@ def add_bars(scores: Mapping[str, Any]) -> None:
     for name, (side, bar) in BARS.items():
         value = scores[name]["value"]
         met = value is not None and (value >= bar if side == "least" else value <= bar)
-        scores[name].update(bar=f"at {side} {bar}", met=met)
+        scores[name].update(bar=bar, side=side, met=met)
 
 
 def markdown(scores: Mapping[str, Any]) -> str:
-    """Return the scores as a table."""
-    lines = ["| score | value | 95 % interval | n | bar | met |", "|---|---|---|---|---|---|"]
+    """Return the scores as a table, in per cent but for correlations."""
+    lines = ["| score | value | 95 % interval | n | bar | met |", "|---|---:|---:|---:|---:|---|"]
     for name, one in scores.items():
         if isinstance(one, dict):
-            bar = f"{one['bar']} | {'yes' if one['met'] else 'no'}" if "bar" in one else "|"
-            low, high = one["ci"] or (np.nan, np.nan)
-            shown = "none | |" if one["value"] is None else f"{one['value']:.3f} | {low:.3f} to {high:.3f} | {one['n']}"
-            lines.append(f"| {name} | {shown} | {bar} |")
+            scale, form = (1, ".3f") if name.endswith("spearman") else (100, ".1f")
+            value, low, high, bar = (
+                scale * (part or 0) for part in (one["value"], *(one["ci"] or (0, 0)), one.get("bar"))
+            )
+            shown = "none | |" if one["ci"] is None else f"{value:{form}} | {low:{form}} to {high:{form}} | {one['n']}"
+            met = f"at {one['side']} {bar:g} | {'yes' if one['met'] else 'no'}" if "bar" in one else "|"
+            lines.append(f"| {name} | {shown} | {met} |")
     return "\n".join(lines) + "\n"
 
 
@@ -273,8 +265,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_bars(scores)
     table, path = markdown(scores), judge.folder(given.name, "scores")
     document = json.dumps({"model": given.model, "seed": given.seed, **scores}, indent=2)
-    path.with_suffix(".json").write_text(document + "\n", encoding="utf-8")
-    path.with_suffix(".md").write_text(table, encoding="utf-8")
+    for ending, text in ((".json", document + "\n"), (".md", table)):
+        path.with_name(path.name + ending).write_text(text, encoding="utf-8")
     print(table)
 
 

@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from hlmat_bench.cli import app
+from hlmat_bench.runs.run import run
 from hlmat_bench.runs.suites.definition import load_suite
 from hlmat_bench.runs.suites.expansion import Cell, expand
 
@@ -98,5 +99,21 @@ def test_the_judge_knows_a_perfect_player_that_does_not_look(tmp_path: Path) -> 
     assert scores["iou_error"]["value"] is None  # it predicts nothing
     assert scores["shuffled"]["met"] is False
     assert (
-        "| shuffled | 1.000 | 1.000 to 1.000 | 3 | at most 0.3 | no |" in (tmp_path / "mine-scores-0-3.md").read_text()
+        "| shuffled | 100.0 | 100.0 to 100.0 | 3 | at most 30 | no |" in (tmp_path / "mine-scores-0-3.md").read_text()
     )
+
+
+@pytest.mark.slow
+def test_imperfect_masks_of_synth_easy(tmp_path: Path) -> None:
+    """What `refine_synth_easy` begins with is in its band, and what `filter_synth_easy` shows varies."""
+    refined = list(run("oracle", "refine_synth_easy", limit=4, budget=2, out=tmp_path / "refine").episodes())
+    for episode in refined:
+        low, high = episode.initial["band"]
+        assert episode.initial["in_band"] == (low <= episode.initial["iou"] <= high)
+        assert episode.steps[-1].iou > episode.initial["iou"]
+    assert sum(episode.initial["in_band"] for episode in refined) >= 3
+    rated = list(run("oracle", "filter_synth_easy", limit=2, out=tmp_path / "filter").episodes())
+    for episode in rated:
+        assert [step.action.kind for step in episode.steps] == ["predict"] * 5
+        assert len({step.iou for step in episode.steps}) > 1
+        assert all(step.action.predicted_iou == pytest.approx(step.iou, abs=0.01) for step in episode.steps)
