@@ -26,7 +26,7 @@ test-latest: ## The same tests with the newest versions that pyproject.toml allo
 	$(BIN)/pip list
 	$(PYTEST)
 
-test-servers: install-all server-envs ## Whole runs against servers that others wrote; nginx must be installed.
+test-servers: install-all server-envs ## Whole runs against servers that others wrote; nginx and pdflatex must be installed.
 	HLMAT_NO_SKIPS=1 $(BIN)/python -m pytest -m servers
 
 server-envs: $(patsubst tests/servers/environments/%.txt,.venv-servers/%/.done,$(wildcard tests/servers/environments/*.txt))

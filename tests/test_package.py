@@ -82,6 +82,7 @@ def test_the_wheel_works_in_a_clean_environment_from_an_empty_folder(tmp_path: P
         "leaderboard/published/segagent.yaml",
         "adapters/models/hf.py",
         "adapters/models/onnx.py",
+        *(str(path.relative_to(ROOT)) for path in ROOT.glob("adapters/models/hlmat-*/*")),
         "reports/assets/hl.js",
         "requirements-lock.txt",
     ):

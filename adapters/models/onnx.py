@@ -266,7 +266,8 @@ def _choice(rows: Sequence[Row]) -> Callable[[Floats], NDArray[np.int64]]:
         for row, temperature in enumerate(temperatures):
             if temperature > 0:
                 logits[row] = logits[row].astype(np.float64) / temperature + noise.draw(row, logits.shape[1])
-        return logits.argmax(axis=1)
+        tokens: NDArray[np.int64] = logits.argmax(axis=1)
+        return tokens
 
     return choose
 

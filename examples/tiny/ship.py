@@ -79,6 +79,7 @@ def ship(trained: Path, folder: Path, title: str) -> None:
     tensors = load_file(trained / "model.safetensors")
     halves = {name: tensor.astype(np.float16) for name, tensor in tensors.items()}
     save_file(halves, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "model.safetensors").chmod(0o644)
     _say_float32(folder / "config.json")
     graph.write(folder)
     millions = f"{sum(tensor.size for tensor in tensors.values()) / 1e6:.1f}"

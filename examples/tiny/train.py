@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from itertools import chain, count
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -29,8 +31,18 @@ from hlmat_bench.data.tasks import load_task
 WORDS, PATCHES, TOKENS = 12, GRID * GRID, 6
 """The longest prompt with its first token, the tokens of a picture, and those of an answer with its end."""
 BATCH = 48
+Losses: TypeAlias = Callable[["Batch"], dict[str, Tensor]]
 SOFT = {"iou": 2.0, "place": 1.3}
 """The standard deviation of soft targets: of IoUs in per cent, of positions in steps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How long and how fast is trained: passes over the examples, the learning rate of Muon, and the seed."""
+
+    passes: float
+    rate: float
+    seed: int
 
 
 class Examples:
@@ -117,16 +129,30 @@ class Tokens:
 
 
 class Extra(nn.Module):
-    """What only training uses: the picture's tokens tell `Example.cells`, and before the text is read the things."""
+    """What only training uses: the picture's tokens tell `Example.things`, and, after the text is read, `cells`."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.cells = nn.Linear(width, 3)
         self.cells_kind, self.cells_colour = nn.Linear(width, len(KINDS)), nn.Linear(width, len(COLOURS))
 
+    def things(self, patches: Sequence[Tensor], batch: Batch) -> dict[str, Tensor]:
+        """Return the losses of kinds and colours, from the picture's tokens, for each picture float (64, width)."""
+        flat = torch.cat(list(patches))
+        kind, colour = (
+            functional.cross_entropy(head(flat).float(), batch.things[:, at].flatten(), ignore_index=-1)
+            for at, head in enumerate((self.cells_kind, self.cells_colour))
+        )
+        return {"kind": kind, "colour": colour}
 
-def loss_of(model: Any, extra: Extra, batch: Batch, tokens: Tokens) -> dict[str, Tensor]:
-    """Return the parts of the loss."""
+
+def sight(model: Any, extra: Extra, batch: Batch) -> dict[str, Tensor]:
+    """Return the losses of the image tower alone."""
+    return extra.things(model.model.get_image_features(pixel_values=batch.pixels).pooler_output, batch)
+
+
+def answering(model: Any, extra: Extra, tokens: Tokens, batch: Batch) -> dict[str, Tensor]:
+    """Return the losses of the whole model."""
     answers = tokens.answers(batch)
     count = len(answers)
     image, answer = torch.full((count, PATCHES), tokens.image), torch.full((count, 1), tokens.answer)
@@ -153,24 +179,10 @@ def loss_of(model: Any, extra: Extra, batch: Batch, tokens: Tokens) -> dict[str,
     )
     told = extra.cells(hidden[:, WORDS : WORDS + PATCHES]).float().transpose(1, 2)
     cells = functional.binary_cross_entropy_with_logits(told, batch.cells)
-    patches = torch.stack(list(out.image_hidden_states)).flatten(0, 1)
-    kind, colour = (
-        functional.cross_entropy(head(patches).float(), batch.things[:, at].flatten(), ignore_index=-1)
-        for at, head in enumerate((extra.cells_kind, extra.cells_colour))
-    )
     looked = out.attentions[-1][clicks, 0, -TOKENS + 2 : -TOKENS + 4, WORDS : WORDS + PATCHES].float()
     look = -(_spots(batch)[clicks][:, None] * (looked + 1e-6).log()).sum(-1).mean()
-    return {
-        "exact": exact,
-        "ends": ends,
-        "iou": iou,
-        "x": x,
-        "y": y,
-        "cells": cells,
-        "look": look,
-        "kind": kind,
-        "colour": colour,
-    }
+    told = {"exact": exact, "ends": ends, "iou": iou, "x": x, "y": y, "cells": cells, "look": look}
+    return told | extra.things(out.image_hidden_states, batch)
 
 
 def _soft(logs: Tensor, value: Tensor, spread: float) -> Tensor:
@@ -187,49 +199,41 @@ def _spots(batch: Batch) -> Tensor:
     return (near[0][:, :, None] * near[1][:, None]).flatten(1)
 
 
-WEIGHTS = {
-    "exact": 1.0,
-    "ends": 0.5,
-    "iou": 0.3,
-    "x": 1.0,
-    "y": 1.0,
-    "cells": 8.0,
-    "look": 0.3,
-    "kind": 0.5,
-    "colour": 0.5,
-}
+WEIGHTS = {"exact": 1, "ends": 0.5, "iou": 0.3, "x": 1, "y": 1, "cells": 8, "look": 0.3, "kind": 0.5, "colour": 0.2}
 
 
-def train(model: Any, data: Examples, tokens: Tokens, passes: float, seed: int, rate: float) -> None:
-    """Train the model until so many passes over the examples are done."""
-    torch.manual_seed(seed)
-    extra, generator = Extra(model.config.text_config.hidden_size), np.random.default_rng(seed)
-    named = [*model.named_parameters(), *extra.named_parameters()]
+def train(modules: Sequence[nn.Module], losses: Losses, data: Examples, swap: Tensor, given: Schedule) -> None:
+    """Train the modules until so many passes over the examples are done."""
+    generator = np.random.default_rng(given.seed)
+    named = [pair for module in modules for pair in module.named_parameters()]
     hidden = {name for name, p in named if p.ndim == 2 and "embed" not in name and "cells" not in name}
     optimizers = [
-        torch.optim.Muon([p for name, p in named if name in hidden], lr=rate, weight_decay=0.3),
-        torch.optim.AdamW([p for name, p in named if name not in hidden], lr=rate / 5, weight_decay=0),
+        torch.optim.Muon([p for name, p in named if name in hidden], lr=given.rate, weight_decay=0.1),
+        torch.optim.AdamW([p for name, p in named if name not in hidden], lr=given.rate / 5, weight_decay=0),
     ]
-    total = int(len(data) * passes) // BATCH
-    plan = torch.optim.lr_scheduler
-    schedulers = [
-        plan.LambdaLR(one, lambda step: min((step + 1) / 100, 1, 2 * (1 - step / total))) for one in optimizers
-    ]
+    total = int(len(data) * given.passes) // BATCH
+    level = partial(_level, total)
+    schedulers = [torch.optim.lr_scheduler.LambdaLR(one, level) for one in optimizers]
     order = chain.from_iterable(generator.permutation(len(data)) for _ in count())
     begun = time.monotonic()
     for step in range(total):
-        batch = Batch(data, np.fromiter(order, np.int64, BATCH), tokens.swap, generator)
+        batch = Batch(data, np.fromiter(order, np.int64, BATCH), swap, generator)
         with torch.autocast("cpu", torch.bfloat16):
-            parts = loss_of(model, extra, batch, tokens)
+            parts = losses(batch)
             loss = sum(WEIGHTS[name] * part for name, part in parts.items())
         loss.backward()
         for one in [*optimizers, *schedulers]:
             one.step()
-        model.zero_grad()
-        extra.zero_grad()
+        for module in modules:
+            module.zero_grad()
         if step % 200 == 0 or step == total - 1:
             said = " ".join(f"{name} {part.item():.3f}" for name, part in parts.items())
             print(f"{step}/{total} {time.monotonic() - begun:.0f}s {said}", flush=True)
+
+
+def _level(total: int, step: int) -> float:
+    """Return the share of the learning rate: it rises for 100 steps, and falls to 0 in the second half."""
+    return min((step + 1) / 100, 1, 2 * (1 - step / total))
 
 
 def examples(given: argparse.Namespace, tokenizer: Any) -> Examples:
@@ -258,8 +262,9 @@ def main() -> None:
     parser.add_argument("--scenes-file", type=Path, help="keep these states here, for the next training")
     parser.add_argument("--markers", type=int, default=60, help="sets of 32 questions about markers")
     parser.add_argument("--repeat", type=int, default=1, help="how often the states of runs are taken in a pass")
-    parser.add_argument("--passes", type=float, default=3.0)
-    parser.add_argument("--rate", type=float, default=0.01)
+    parser.add_argument("--sight", type=float, default=2.0, help="passes in which only the image tower learns")
+    parser.add_argument("--passes", type=float, default=3.0, help="passes in which the whole model learns")
+    parser.add_argument("--rate", type=float, default=0.02)
     parser.add_argument("--enough", type=float, default=0.9, help="the IoU from which on the answer is the end")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=0, help="of the CPU; 0: as many as it has cores")
@@ -274,7 +279,11 @@ def main() -> None:
         model = type(model).from_pretrained(given.start, dtype=torch.float32)
     model.set_attn_implementation({"text_config": "eager", "vision_config": "sdpa"})
     data = examples(given, processor.tokenizer)
-    train(model, data, Tokens(processor.tokenizer), given.passes, given.seed, given.rate)
+    torch.manual_seed(given.seed)
+    extra, tokens = Extra(model.config.text_config.hidden_size), Tokens(processor.tokenizer)
+    stages = [(partial(sight, model, extra), given.sight), (partial(answering, model, extra, tokens), given.passes)]
+    for losses, passes in stages:
+        train([model, extra], losses, data, tokens.swap, Schedule(passes, given.rate, given.seed))
     model.save_pretrained(given.out)
     processor.save_pretrained(given.out)
 

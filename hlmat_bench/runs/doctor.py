@@ -262,7 +262,8 @@ def _found_weights(name: str) -> tuple[Level, str]:
     if folder is None:
         return "note", f"{name} is not in {_hub_cache()}: a run will download it, which needs a network"
     size = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
-    return "ok", f"{name} is here, {size / GIB:.1f} GiB"
+    words = f"{size / GIB:.1f} GiB" if size > GIB / 10 else f"{size / 2**20:.0f} MiB"
+    return "ok", f"{name} is here, {words}"
 
 
 def _segmenter(spec: str) -> Iterator[tuple[Level, str]]:

@@ -95,9 +95,9 @@ def _differences(
         np.stack([sample_values(key, side, budget) for key in keys], axis=1)
         for side, budget in zip((first, second), budgets, strict=True)
     ]
-    counted = sides[0][:, :, 1].any(axis=1)
+    counted = np.flatnonzero(sides[0][:, :, 1].any(axis=1))
     ours, theirs = (np.moveaxis(side[counted], -1, 0) for side in sides)
-    images = [sample.image_id for sample, kept in zip(first, counted, strict=True) if kept]
+    images = [first[n].image_id for n in counted]
     if not images:
         return dict.fromkeys(keys)
     ends = ends_of(bootstrap_difference((ours[0], ours[1]), (theirs[0], theirs[1]), images), images)

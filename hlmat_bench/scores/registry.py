@@ -257,7 +257,10 @@ TABLES: Mapping[str, Mapping[str, Sequence[str]]] = {
         ),
         "filtering": ("filtering.mae", "filtering.mse", "filtering.pearson", "filtering.spearman"),
     },
-    "leaderboard": dict.fromkeys(CLICKED, ("miou", "ciou", "noc@80", "noc@85", "biou", *_ACCURACIES)),
+    "leaderboard": {
+        "segmentation": ("miou", "ciou", "noc@80", "noc@85", "biou", *_ACCURACIES),
+        "refinement": ("miou", "refinement.gain", "refinement.worsened", "ciou", "refinement.noc@85", *_ACCURACIES),
+    },
 }  # fmt: skip
 
 #: The scores of data sets that have samples without target, in the order of their table on a page.

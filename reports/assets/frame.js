@@ -99,12 +99,13 @@
     table.classList.add("stack");
   }
 
-  /** On narrow pages, no table is cut: one that is wider than its place becomes a list. `data-stack="no"` forbids it. */
+  /** On narrow pages and below plots, no table is cut: one that is too wide becomes a list. `data-stack="no"` forbids it. */
   function fitTables() {
     for (const table of document.querySelectorAll('.scroll > table:not([data-stack="no"])')) {
       table.classList.remove("stack");
       const place = table.parentElement;
-      if (innerWidth <= 760 && table.tHead && place.scrollWidth > place.clientWidth + 1) stack(table);
+      const narrow = innerWidth <= 760 || table.closest(".plot");
+      if (narrow && table.tHead && place.scrollWidth > place.clientWidth + 1) stack(table);
     }
   }
 

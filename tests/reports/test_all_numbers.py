@@ -12,9 +12,11 @@ import pytest
 from typer.testing import CliRunner
 
 from hlmat_bench import cli
+from hlmat_bench.reports.leaderboard import site
 from hlmat_bench.reports.run.build import report
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.scores.registry import STANDARD, TABLES, columns
+from tests.support import boards
 from tests.support.walked_runs import Number, play_five, recomputed, recomputed_difference
 
 KINDS = ("greedy", "search", "refinement", "filtering", "no target")
@@ -87,6 +89,52 @@ def test_the_page_of_a_comparison(five: dict[str, list[Run]], kind: str, tmp_pat
     assert verdict is not None
     main = {"refinement": "refinement.gain", "filtering": "filtering.mae"}.get(kind, "miou")
     assert gap[main].text().partition(" ")[0].lstrip("−") in verdict[1]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_page_of_a_run(five: dict[str, list[Run]], kind: str, tmp_path: Path) -> None:
+    run = five[kind][0]
+    text = report([run.folder], tmp_path / "site", images=False).read_text(encoding="utf-8")
+    found = re.findall(
+        r'<p class="label">(.*?)</p><p class="value">(.*?)</p><p class="range">(.*?)</p>', text, re.DOTALL
+    )
+    tiles = {re.sub("<.*", "", label, flags=re.DOTALL).strip(): (value, below) for label, value, below in found}
+    numbers = recomputed(run)
+    for key in _keys("report", [run]):
+        number, title = numbers[key], STANDARD[key].title
+        label = "samples made worse" if key == "refinement.worsened" else title
+        label = label if number.never is None else f"Clicks to {title[-2:]} %"
+        value, below = next(found for name, found in tiles.items() if name.partition(" (")[0].lower() == label.lower())
+        assert value == number.text().partition(" ")[0], (kind, key)
+        assert number.low is None or number.text().partition(" ")[2] in below, (kind, key)
+        assert number.never is None or f"{number.never} of 24 never" in below, (kind, key)
+    said = re.search(r'class="verdict">(.*?)</p>', text, re.DOTALL)
+    assert said is not None
+    main = numbers["filtering.mae" if kind == "filtering" else "miou"]
+    assert main.value is not None
+    assert (f"{main.value:.1f} points" if kind == "filtering" else f"mIoU {main.text().partition(' ')[0]}") in said[1]
+
+
+@pytest.mark.parametrize("kind", ["greedy", "search", "refinement", "no target"])
+def test_the_leaderboard(five: dict[str, list[Run]], kind: str, tmp_path: Path) -> None:
+    """Its downloads and its ranking; NoC of refinement counts from the mask at the start, as everywhere."""
+    run = five[kind][1]
+    boards.add(tmp_path, run, "One")
+    built = site.build(tmp_path, tmp_path / "site")
+    [table] = (built / "data").glob("mine.csv")
+    with table.open(encoding="utf-8", newline="") as file:
+        [row] = csv.DictReader(file)
+    [ranking] = built.glob("ranking-*.html")
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", ranking.read_text(encoding="utf-8"), re.DOTALL)
+    shown = {words[0] for cell in cells if (words := re.sub(r"<.*?>", " ", cell, flags=re.DOTALL).split())}
+    numbers = recomputed(run)
+    for key in _keys("leaderboard", [run]):
+        number, column = numbers[key], re.sub("[@.]", "_", key)
+        assert number.value is not None
+        assert float(row[column]) == pytest.approx(number.value, abs=1e-9), key
+        assert number.text().partition(" ")[0] in shown, (key, number, shown)
+        if number.never is not None:
+            assert int(row[f"{column}_missed"]) == number.never
 
 
 @pytest.mark.parametrize("kind", KINDS)

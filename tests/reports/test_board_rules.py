@@ -329,6 +329,10 @@ def test_a_mask_that_the_task_does_not_make_is_found_on_replay(tmp_path: Path) -
     run = hlmat_bench.run("oracle", "refine_hres_synth", "graphcut", out=tmp_path / "run", budget=2, limit=3)
     entry = make_entry(run, boards.DECLARED)
     assert verify(entry, Evidence(run.folder, "graphcut")).level == "replayed"
+    assert entry.scores.refinement is not None
+    section = run.scores()["refinement"]  # the clicks from the given mask on, as the terminal and the report show them
+    assert entry.scores.refinement.noc["0.85"].mean == section["noc"]["0.85"]["mean"]
+    assert entry.scores.refinement.final.gain == pytest.approx(section["final"]["gain"])
 
     def drop(episodes: Episodes) -> str:
         episodes[1]["initial"]["mask"] = None

@@ -64,6 +64,7 @@ def _compile(folder: Path, body: str) -> None:
     assert done.returncode == 0, done.stdout[-3000:]
 
 
+@pytest.mark.servers
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason=_NO_LATEX)
 def test_latex_takes_figures_and_tables(tmp_path: Path) -> None:
     table = TextTable(

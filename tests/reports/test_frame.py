@@ -159,7 +159,7 @@ def test_without_javascript_files_definitions_and_citations_are_there(browser: B
     with visit(browser, f"{pages.as_uri()}/entries/one.html", java_script_enabled=False) as seen:
         page = seen.page
         links = [link.get_attribute("href") or "" for link in page.locator("a[download]").all()]
-        assert len(links) == 3 * len(figures()) + 3
+        assert len(links) == 4 * len(figures()) + 3
         assert all((pages / "entries" / link).resolve().is_file() for link in links)
         assert page.locator(".js-only:visible").count() == 0
         meaning = page.get_by_text(DEFINITIONS["NoC@q"])

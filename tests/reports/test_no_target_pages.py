@@ -171,9 +171,9 @@ def test_a_leaderboard_has_columns_where_an_entry_has_them(runs: dict[str, Run],
     for name, run in runs.items():
         boards.add(tmp_path / "board", run, name)
     out = site.build(tmp_path / "board", tmp_path / "site")
-    text = (out / "group-gres.html").read_text()
+    text = (out / "index.html").read_text()
     assert 'data-sort="no_target.n_acc"' in text
-    assert "<dt>N-acc</dt>" in (out / "index.html").read_text()
+    assert "<dt>N-acc</dt>" in (out / "method.html").read_text()
     rows = list(csv.DictReader((out / "data/gres.csv").read_text().splitlines()))
     assert {row["model"]: float(row["no_target_n_acc"]) for row in rows} == {"mixed": 0.5, "oracle": 1.0, "empty": 1.0}
     assert {row["no_target_t_acc_low"] for row in rows if row["model"] == "empty"} == {"0.0"}

@@ -102,14 +102,14 @@ def open_sample(page: Page, sample: int) -> None:
     page.wait_for_function("(n) => HL.gallery.player.sample === n && HL.gallery.player.episodes", arg=sample)
 
 
-def accessibility(page: Page) -> list[str]:
-    """Return the serious and critical violations that axe-core finds."""
+def accessibility(page: Page, *, every: bool = False) -> list[str]:
+    """Return the serious and critical violations that axe-core finds, or those of every impact."""
     code = (importlib.resources.files("axe_playwright_python") / "axe.min.js").read_text()
     page.evaluate(code)
-    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations'], preload: false})")
     return [
         f"{rule['id']}: {node['html'][:160]}"
         for rule in found["violations"]
-        if rule["impact"] in ("serious", "critical")
+        if every or rule["impact"] in ("serious", "critical")
         for node in rule["nodes"]
     ]

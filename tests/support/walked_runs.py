@@ -24,7 +24,8 @@ from tests.support.report_runs import MODEL, write_task
 Episodes = list[dict[str, Any]]
 
 _TASKS = {
-    "refinement": "kind: refinement\nrefinement: {defects: [eroded, dilated, shifted], bands: [[0.5, 0.9]], seed: 0}\n",
+    "refinement": "kind: refinement\n"
+    "refinement: {defects: [eroded, dilated, shifted], bands: [[0.5, 0.8], [0.86, 0.96]], seed: 0}\n",
     "filtering": "kind: filtering\nfiltering: {positive: [1, 3], negative: [0, 3], seed: 0}\n",
 }
 

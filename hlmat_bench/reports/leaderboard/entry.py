@@ -57,6 +57,7 @@ Tokens: TypeAlias = Annotated[int, Field(ge=0, le=10**13)]
 PixelCount: TypeAlias = Annotated[int, Field(ge=0, le=2**29)]
 Clicks: TypeAlias = Annotated[int, Field(ge=1, le=MAX_BUDGET)]
 Ends: TypeAlias = Annotated[list[Annotated[float, Field(ge=0, le=MAX_BUDGET)]], Field(min_length=2, max_length=2)]
+SignedEnds: TypeAlias = Annotated[list[Annotated[float, Field(ge=-1, le=1)]], Field(min_length=2, max_length=2)]
 Json: TypeAlias = Annotated[dict[str, Any], AfterValidator(check_bounded)]
 SelectionRule: TypeAlias = Literal["final", "self", "best"]
 Threshold: TypeAlias = Literal["0.80", "0.85", "0.90"]
@@ -164,10 +165,39 @@ class NoTarget(Exact):
     best: NoTargetSelection
 
 
+class Refined(Exact):
+    """What the clicks made of the masks that episodes begin with, by one mask per sample; see docs/files.md."""
+
+    miou: Share
+    miou_ci: Ends
+    gain: Annotated[float, Field(ge=-1, le=1)]
+    gain_ci: SignedEnds
+    worsened: Share
+    worsened_ci: Ends
+
+
+class RefinedNoC(EntryNoC):
+    """Clicks from the initial mask on: a sample that begins at the IoU needs none."""
+
+    mean: Annotated[float, Field(ge=0, le=MAX_BUDGET)]
+
+
+class Refinement(Exact):
+    """The scores of a refinement task, where masks are given."""
+
+    initial_miou: Share
+    initial_miou_ci: Ends
+    final: Refined
+    self_: Refined = Field(alias="self")
+    best: Refined
+    noc: dict[Threshold, RefinedNoC]
+
+
 class Scores(Exact):
     """What the leaderboard takes of scores.json (`hlmat-scores/1`).
 
     Attributes:
+        refinement: only of refinement tasks; entries of earlier versions have none.
         steps: per kind of step (see `hlmat_bench.scores.outcomes.STEPS`) how many there were at click 1, 2, ... of the
             budget; entries of earlier versions have none.
     """
@@ -186,6 +216,7 @@ class Scores(Exact):
     failures: Failures = Failures()
     no_target: NoTarget | None = Field(None, exclude_if=lambda found: found is None)
     further: Annotated[dict[Name, Further], Field(max_length=50)] = Field({}, exclude_if=lambda found: not found)
+    refinement: Refinement | None = Field(None, exclude_if=lambda found: found is None)
     steps: dict[StepKind, StepCounts] | None = Field(None, exclude_if=lambda found: found is None)
 
 

@@ -14,7 +14,7 @@ from hlmat_bench.reports.leaderboard.entry import BoardEntry
 from hlmat_bench.reports.leaderboard.figures import STEP_WORDS
 from hlmat_bench.reports.leaderboard.ranking import Ranking, Row
 from hlmat_bench.reports.leaderboard.ranking_page import MATRIX, difference_text
-from hlmat_bench.reports.leaderboard.rows import brackets, dollars, per_thousand, percents, shown
+from hlmat_bench.reports.leaderboard.rows import brackets, dollars, per_thousand, percents
 from hlmat_bench.reports.leaderboard.verify.findings import LEVELS
 from hlmat_bench.scores.registry import columns
 
@@ -105,7 +105,7 @@ class EntryPage:
             if missed is not None:
                 below = f"{missed:,} of {entry.scores.n:,} never"
             title = f"Clicks to {score.path[-2][2:]} %" if missed is not None else score.title
-            yield Tile(title, shown(score, value.value if value else None), below, score.definition)
+            yield Tile(title, score.shown(value.value if value else None), below, score.definition)
         inside = entry.scores.clicks.first_click_inside
         yield Tile("First click on the object", percents(inside), "% of the samples")
         yield Tile(

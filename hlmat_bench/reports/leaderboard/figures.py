@@ -8,7 +8,7 @@ from hlmat_bench.core.text import clean
 from hlmat_bench.protocol.settings import digest
 from hlmat_bench.reports.leaderboard.entry import BoardEntry
 from hlmat_bench.reports.leaderboard.ranking import Ranking, Row
-from hlmat_bench.reports.leaderboard.rows import per_thousand
+from hlmat_bench.reports.leaderboard.rows import PAGE, per_thousand
 from hlmat_bench.reports.pages import plots
 
 MOST_CURVES = 5
@@ -53,7 +53,10 @@ def curves(ranking: Ranking) -> plots.Figure | None:
 
 
 def entry_curve(ranking: Ranking, place: int) -> plots.Figure:
-    """Plot an entry's mIoU after each click, with its neighbours in the ranking and the references."""
+    """Plot an entry's mIoU after each click, with its neighbours in the ranking and the references.
+
+    Only figures of the first `PAGE` entries of a ranking have files: a PDF takes longer than the rest of a page.
+    """
     entry = ranking.rows[place].entry
     low, high = zip(*(point.miou_ci for point in entry.scores.curve), strict=True)
     series = [plots.Series(clean(entry.title, 30), _values(entry), "s0", low, high)]
@@ -65,7 +68,7 @@ def entry_curve(ranking: Ranking, place: int) -> plots.Figure:
         if row.entry is not entry:
             series.append(plots.Series(clean(row.entry.title, 30), _values(row.entry), str(row.reference)))
     title = f"mIoU after each click, {clean(entry.title, 60)}"
-    return plots.lines(series, title=title, x="clicks", y="mIoU", name=f"entry-{file_key(entry)}")
+    return plots.lines(series, title=title, x="clicks", y="mIoU", name=_name("entry", entry, place))
 
 
 def cost(ranking: Ranking) -> plots.Figure | None:
@@ -100,8 +103,8 @@ def _dot(row: Row, per: float) -> plots.Dot:
     )
 
 
-def steps(entry: BoardEntry) -> plots.Figure | None:
-    """Plot what each click did; None of an entry that does not say so."""
+def steps(entry: BoardEntry, place: int) -> plots.Figure | None:
+    """Plot what each click did of the entry at a place of its ranking; None of an entry that does not say so."""
     counts = entry.scores.steps
     if not counts:
         return None
@@ -110,12 +113,14 @@ def steps(entry: BoardEntry) -> plots.Figure | None:
         for t in range(entry.scores.budget)
     ]
     title = f"What each click did, {clean(entry.title, 60)}"
-    return plots.stacked(columns, entry.scores.n, title=title, x="click", y="samples", name=f"steps-{file_key(entry)}")
+    return plots.stacked(
+        columns, entry.scores.n, title=title, x="click", y="samples", name=_name("steps", entry, place)
+    )
 
 
-def file_key(entry: BoardEntry) -> str:
-    """Return the name of an entry in names of figures, which hold only small letters, digits and hyphens."""
-    return digest(entry.id)[:12]
+def _name(kind: str, entry: BoardEntry, place: int) -> str:
+    """Return the name of an entry's figure, of small letters, digits and hyphens; empty where it has no files."""
+    return f"{kind}-{digest(entry.id)[:12]}" if place < PAGE else ""
 
 
 def _values(entry: BoardEntry) -> list[float | None]:

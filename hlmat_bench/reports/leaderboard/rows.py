@@ -104,11 +104,6 @@ class RowView:
         ]
 
 
-def shown(score: Score, value: float | None) -> str:
-    """Write a value of a score as tables show it: a share in per cent with one decimal, a dash for None."""
-    return percents(value) if score.unit == "share" else number(value, score.digits)
-
-
 def percents(share: float | None) -> str:
     """Write a share in per cent with one decimal and without the sign, as ``68.8``; None as a dash."""
     return number(None if share is None else 100 * share, 1)
@@ -277,4 +272,4 @@ def _cells(ranking: Ranking, row: Row, scores: Sequence[Score]) -> list[Cell]:
 def _score_cell(score: Score, value: ScoreValue | None, missed: int | None) -> Cell:
     if value is None:
         return Cell("–")
-    return Cell(shown(score, value.value), "" if missed is None else f"{missed:,} never", f"{value.value!r}")
+    return Cell(score.shown(value.value), "" if missed is None else f"{missed:,} never", f"{value.value!r}")

@@ -181,7 +181,7 @@ def _entry(site: Site, pages: Environment, folder: Path, page: RankingPage, view
         task=views.task_title(entry.manifest.task.name),
         url=entry.links[0] if entry.links else None,
     )
-    curve, steps = figures.entry_curve(view.ranking, view.place), figures.steps(entry)
+    curve, steps = figures.entry_curve(view.ranking, view.place), figures.steps(entry, view.place)
     write_figures(site, [curve, steps])
     text = pages.get_template("board_entry.html.j2").render(
         view=view,

@@ -178,6 +178,11 @@ def scores_of(samples: Iterable[EpisodeScores], manifest: Manifest) -> Scores:
     if not scores["n"]:
         raise UsageError("The run has no episodes; play it to its end.")
     scores["noc"] = {key: found for key, found in scores["noc"].items() if key in get_args(Threshold)}
+    if manifest.task.kind != "refinement":
+        scores["refinement"] = None
+    elif scores["refinement"]:
+        kept = {key: found for key, found in scores["refinement"]["noc"].items() if key in get_args(Threshold)}
+        scores["refinement"]["noc"] = kept
     scores["steps"] = step_counts(measured, protocol["budget"])
     return checked(Scores, scores, "The scores", extra="ignore")
 

@@ -15,7 +15,7 @@ FIGURES, TABLES = "figures", "tables"
 
 
 def write_figures(site: Site, figures: Iterable[Figure | None]) -> None:
-    """Write ``figures/NAME.svg``, ``.pdf`` and ``.tex`` of each figure that has a name; None is passed over.
+    """Write ``figures/NAME.svg``, ``.pdf``, ``.tex`` and ``.csv`` of each figure that has a name; None is passed over.
 
     The macro ``plot`` links to these files; its button for PNG reads ``NAME.js``, as a page opened from a file cannot
     read the SVG file. Equal figures give equal bytes.
@@ -33,6 +33,7 @@ def write_figures(site: Site, figures: Iterable[Figure | None]) -> None:
         site.write(f"{path}.js", script(f"figure {figure.name}", json_text(picture)))
         site.write(f"{path}.pdf", pdf.file(figure))
         site.write(f"{path}.tex", pgfplots.file(figure))
+        site.write(f"{path}.csv", TextTable(figure.headers, figure.rows).csv())
 
 
 def write_table(site: Site, name: str, table: TextTable) -> None:

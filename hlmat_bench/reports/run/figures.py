@@ -53,7 +53,7 @@ def curve(entrants: Sequence[Entrant], references: Sequence[Reference]) -> Figur
 def _curves(entrant: Entrant, hue: str, *, alone: bool) -> list[Series]:
     found = entrant.scores["curve"]
     last = Series(
-        f"{entrant.name}, last mask" if scores_another(entrant) else entrant.name,
+        "last mask" if alone and scores_another(entrant) else entrant.name,
         [point["miou"] for point in found],
         hue,
         [point["miou_ci"][0] for point in found],

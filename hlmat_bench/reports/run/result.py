@@ -95,9 +95,10 @@ def _refined(entrant: Entrant, players: Sequence[Reference]) -> Verdict:
 def _rated(scores: Mapping[str, Any]) -> Verdict:
     found, images = scores["filtering"], scores["n_images"]
     base = found["baseline"]
-    better = found["mae"] < base["mae"]
+    gap = found["mae"] - base["mae"]
+    judged = "worse" if gap < 0 else "better" if gap > 0 else "the same"
     compared = f"always predicting {in_percent(base['predicted'])} would be off by {number(base['mae'], 1)} points"
-    rest = f" on average, over {found['n_masks']:,} masks; {compared}, which is {'worse' if better else 'no worse'}."
+    rest = f" on average, over {found['n_masks']:,} masks; {compared}, which is {judged}."
     return Verdict(
         f"The predicted IoU is off by {number(found['mae'], 1)} points",
         brackets(found["mae_ci"], images, scale=1),
@@ -191,6 +192,9 @@ def _cost(entrant: Entrant) -> Tile | None:
     meaning = "What the model's replies cost, of an API or at the catalogue's prices, for 1,000 samples."
     if cost.get("dollars") is None:
         tokens = (cost["tokens_in"] + cost["tokens_out"]) / n
+        if not tokens:
+            meaning = "Time of the model, the segmenter and the loop together."
+            return Tile("Time", f"{cost['seconds'] / n:,.1f} s", "per sample", meaning)
         return Tile("Tokens", f"{tokens:,.0f}", "per sample, read and written", "Tokens of the prompts and replies.")
     return Tile("Cost", f"${1000 * cost['dollars'] / n:,.2f}", "per 1,000 samples", meaning)
 

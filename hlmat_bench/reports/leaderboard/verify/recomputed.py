@@ -35,8 +35,8 @@ def check(entry: BoardEntry, run: Run) -> Iterator[Mismatch]:
             # An entry does not have the scores that came after it was made.
             kept = {key: value for key, value in scores.further.items() if key in entry.scores.further}
             no_target = scores.no_target if entry.scores.no_target else None
-            steps = scores.steps if entry.scores.steps else None
-            again = scores.model_copy(update={"further": kept, "no_target": no_target, "steps": steps})
+            later = {key: None for key in ("steps", "refinement") if getattr(entry.scores, key) is None}
+            again = scores.model_copy(update={"further": kept, "no_target": no_target, **later})
             found += differences(entry.scores.model_dump(), again.model_dump(), "scores")
     except UsageError as error:
         found = [Mismatch("run", str(error))]
