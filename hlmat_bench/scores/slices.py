@@ -19,7 +19,7 @@ _MOST_VALUES = 40
 _MEANINGS = {
     "object_size": "The object's area: small is below 32² pixels, medium below 96².",
     "thinness": "Perimeter² / (4π · area): compact is below 4, moderate below 16, thin above.",
-    "expression_words": "Words between blanks.",
+    "expression_words": "Number of words in the expression.",
 }
 _NO_OBJECT_MEANING = " No object: the ground truth is empty."
 

@@ -143,6 +143,9 @@ def test_a_refinement_run_has_one_number_of_clicks(refined: Run, tmp_path: Path)
     assert f"than the masks at the start ({100 * found['initial_miou']:.1f})" in said
     assert f"{round(6 * found['final']['worsened'])} of 6 samples got worse" in said
     assert "Gain by defect" in page
+    assert "mask with the highest predicted IoU" not in page
+    for words in ("later clicks", "mIoU at the start"):
+        assert words in page
 
 
 def test_a_filtering_run_has_a_page_of_its_own_kind(rated: Run, tmp_path: Path) -> None:

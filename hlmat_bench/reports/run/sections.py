@@ -11,6 +11,25 @@ from hlmat_bench.reports.run.definitions import CLICKS, WORTH
 from hlmat_bench.scores.intervals import interval_key
 
 _NAMES = {"miou": "mIoU", "noc": "NoC", "mae": "MAE", "mse": "MSE", "ci": "interval"}
+#: What keys of scores.json are called on pages.
+_LABELS = {
+    "n": "samples",
+    "initial_miou": "mIoU at the start",
+    "in_band": "masks in the band that they were made for",
+    "by_defect": "by defect",
+    "by_band": "by IoU of the mask at the start",
+    "drawn": "candidates sampled",
+    "distinct": "distinct actions",
+    "judged": "candidates scored",
+    "unread": "unreadable scores",
+    "best_taken": "steps that took the best candidate",
+    "lost": "IoU lost by the choice",
+    "self": "mask with the highest predicted IoU",
+    "best": "best mask, chosen with the ground truth",
+    "final": "last mask",
+}
+#: Keys of values from 0 to 1 that pages show in per cent.
+_PERCENT = ("miou", "gain", "lost", "best_taken", "worsened", "regret", "iou")
 _SHARES = ("rate", "inside", "overshoot", "worsened", "accuracy", "precision", "recall")
 
 
@@ -34,7 +53,13 @@ def click_tables(clicks: Mapping[str, Any]) -> list[SectionTable]:
     for name in ("invalid", "finish"):
         words = {"invalid": "Invalid", "finish": "Reply ended by"}[name]
         alone += [(f"{words}: {_words(reason)}", f"{count:,}") for reason, count in clicks.get(name, {}).items()]
-    parts = [(name, clicks[name]) for name in ("localisation", "refinement", "positive", "negative") if name in clicks]
+    kinds = {
+        "localisation": "first click",
+        "refinement": "later clicks",
+        "positive": "positive",
+        "negative": "negative",
+    }
+    parts = [(label, clicks[name]) for name, label in kinds.items() if name in clicks]
     steps = [(f"step {part['t']}", part) for part in clicks.get("by_step", [])]
     found = [SectionTable("", [], alone)]
     for name, rows in (("Kinds of clicks", [("all", clicks), *parts]), ("Clicks by step", steps)):
@@ -60,6 +85,9 @@ def shown(name: str, value: Any, beside: Mapping[str, Any] | None = None) -> str
     ends = (beside or {}).get(interval_key(name))
     if value is None:
         return "not computed"
+    if isinstance(value, float) and name.endswith(_PERCENT):
+        between = "" if ends is None else f" [{number(100 * ends[0], 1)}, {number(100 * ends[1], 1)}]"
+        return f"{number(100 * value, 1)} %{between}"
     if isinstance(value, float):
         text = percent(value) if name.endswith(_SHARES) and ends is None else number(value)
         return text if ends is None else f"{text} [{number(ends[0])}, {number(ends[1])}]"
@@ -97,4 +125,6 @@ def _row(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _words(name: str) -> str:
+    if name in _LABELS:
+        return _LABELS[name]
     return " ".join(_NAMES.get(word, word) for word in clean(name, 60).split("_"))

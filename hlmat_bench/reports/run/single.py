@@ -45,6 +45,8 @@ def content(
     oracle: Mapping[str, EpisodeScores] = next((one.samples for one in players if one.name == "oracle"), {})
     parts = where.parts(entrant, ways, oracle) if scored else []
     extra = {name: entrant.scores.get(name) for name in ("refinement", "search")}
+    if extra["refinement"] and not views.predicts(entrant):  # then it is the last mask, under another name
+        extra["refinement"] = {key: value for key, value in extra["refinement"].items() if key != "self"}
     strip = result.strip(entrant)
     players_table = views.reference_rows(entrant, players) if players else None
     rated = not scored and entrant.scores.get("filtering") is not None
