@@ -11,8 +11,11 @@ AdamW; positions and IoUs have soft targets, because the next number is nearly a
 from __future__ import annotations
 
 import argparse
+import hashlib
+import importlib.metadata
+import json
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, count
@@ -21,15 +24,15 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-from model import STEP, build_model, build_processor
-from states import COLOURS, GRID, KINDS, Example, of_markers, of_trajectories, without_segmenter
+from model import build_model, build_processor
+from states import COLOURS, GRID, KINDS, of_markers, of_trajectories, without_segmenter
+from tensors import PATCHES, TOKENS, WORDS, Batch, Examples, Tokens
 from torch import Tensor, nn
 from torch.nn import functional
 
 from hlmat_bench.data.tasks import load_task
+from hlmat_bench.protocol.records import EPISODES
 
-WORDS, PATCHES, TOKENS = 12, GRID * GRID, 6
-"""The longest prompt with its first token, the tokens of a picture, and those of an answer with its end."""
 BATCH = 48
 Losses: TypeAlias = Callable[["Batch"], dict[str, Tensor]]
 SOFT = {"iou": 2.0, "place": 1.3}
@@ -38,94 +41,19 @@ SOFT = {"iou": 2.0, "place": 1.3}
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """How long and how fast is trained: passes over the examples, the learning rate of Muon, and the seed."""
+    """How long and how fast is trained.
+
+    Attributes:
+        passes: over the examples.
+        rate: the learning rate of Muon; AdamW has a fifth of it.
+        tower: the share of the rate that the image tower has.
+        seed: of the order of examples.
+    """
 
     passes: float
     rate: float
+    tower: float
     seed: int
-
-
-class Examples:
-    """All examples as arrays.
-
-    Attributes:
-        pictures: uint8 (N, 128, 128, 3).
-        prompts: int64 (N, 12), padded on the left.
-        numbers: float32 (N, 4): IoU, sign, x, y.
-        cells: float16 (N, 3, 64).
-        things: int8 (N, 2, 64).
-    """
-
-    def __init__(self, pictures: Any, prompts: Any, numbers: Any, cells: Any, things: Any) -> None:
-        self.pictures, self.prompts, self.numbers, self.cells, self.things = pictures, prompts, numbers, cells, things
-
-    @classmethod
-    def made(cls, examples: Iterable[Example], tokenizer: Any) -> Examples:
-        """Return the examples as arrays."""
-        pictures, prompts, numbers, cells, things = [], [], [], [], []
-        for each in examples:
-            ids = [tokenizer.bos_token_id, *tokenizer.encode(each.expression, add_special_tokens=False)]
-            prompts.append([tokenizer.pad_token_id] * (WORDS - len(ids)) + ids)
-            pictures.append(each.picture)
-            numbers.append((each.iou, each.sign, each.x, each.y))
-            cells.append(each.cells)
-            things.append(each.things)
-        plain = np.array(prompts), np.array(numbers, np.float32)
-        return cls(np.stack(pictures), *plain, np.stack(cells), np.stack(things))
-
-    @classmethod
-    def joined(cls, parts: list[Examples]) -> Examples:
-        """Return the examples of several sets as one."""
-        names = ("pictures", "prompts", "numbers", "cells", "things")
-        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
-
-    def __len__(self) -> int:
-        """Return the number of examples."""
-        return len(self.numbers)
-
-
-class Batch:
-    """Examples as tensors, some of them mirrored with ``left`` and ``right`` exchanged."""
-
-    def __init__(self, data: Examples, chosen: Any, swap: Tensor, generator: np.random.Generator) -> None:
-        mirrored = torch.from_numpy(generator.random(len(chosen)) < 0.5)
-        pictures = torch.from_numpy(data.pictures[chosen]).permute(0, 3, 1, 2)
-        self.pixels = torch.where(mirrored[:, None, None, None], pictures.flip(3), pictures).float() / 255
-        self.pixels = (self.pixels - 0.5) / 0.25
-        prompts = torch.from_numpy(data.prompts[chosen])
-        self.prompts = torch.where(mirrored[:, None], swap[prompts], prompts)
-        cells = torch.from_numpy(data.cells[chosen].astype(np.float32)).view(-1, 3, GRID, GRID)
-        self.cells = torch.where(mirrored[:, None, None, None], cells.flip(3), cells).flatten(2)
-        things = torch.from_numpy(data.things[chosen].astype(np.int64)).view(-1, 2, GRID, GRID)
-        self.things = torch.where(mirrored[:, None, None, None], things.flip(3), things).flatten(2)
-        self.iou, sign, x, self.y = torch.from_numpy(data.numbers[chosen]).unbind(1)
-        self.sign, self.x = sign.long(), torch.where(mirrored, 1 - x, x)
-
-
-class Tokens:
-    """The numbers of the tokens of answers."""
-
-    def __init__(self, tokenizer: Any) -> None:
-        one = tokenizer.convert_tokens_to_ids
-        self.begin, self.end, self.answer = one("Current IOU: "), tokenizer.eos_token_id, one("<answer>")
-        self.image, self.pad = one("<image>"), tokenizer.pad_token_id
-        self.signs = torch.tensor([one(", Positive point: ("), one(", Negative point: ("), one(", Finish")])
-        self.ious = torch.tensor([one(str(n)) for n in range(101)])
-        self.xs = torch.tensor([one(f"{n}, ") for n in range(0, 1001, STEP)])
-        self.ys = torch.tensor([one(f"{n})") for n in range(0, 1001, STEP)])
-        words = {"left": "right", "leftmost": "rightmost"}
-        self.swap = torch.arange(len(tokenizer))
-        for a, b in words.items():
-            self.swap[[one(a), one(b)]] = torch.tensor([one(b), one(a)])
-
-    def answers(self, batch: Batch) -> Tensor:
-        """Return the answers, int64 (B, 6); after the end there is padding."""
-        count, clicks = len(batch.sign), batch.sign < 2
-        iou = self.ious[(batch.iou * 100).round().long()]
-        x, y = (table[(v * (len(table) - 1)).round().long()] for table, v in ((self.xs, batch.x), (self.ys, batch.y)))
-        pad, end = torch.full((count,), self.pad), torch.full((count,), self.end)
-        last = [torch.where(clicks, x, end), torch.where(clicks, y, pad), torch.where(clicks, end, pad)]
-        return torch.stack([torch.full((count,), self.begin), iou, self.signs[batch.sign], *last], 1)
 
 
 class Extra(nn.Module):
@@ -134,6 +62,7 @@ class Extra(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.cells = nn.Linear(width, 3)
+        self.cells_painted = nn.Linear(width, 1)
         self.cells_kind, self.cells_colour = nn.Linear(width, len(KINDS)), nn.Linear(width, len(COLOURS))
 
     def things(self, patches: Sequence[Tensor], batch: Batch) -> dict[str, Tensor]:
@@ -143,7 +72,9 @@ class Extra(nn.Module):
             functional.cross_entropy(head(flat).float(), batch.things[:, at].flatten(), ignore_index=-1)
             for at, head in enumerate((self.cells_kind, self.cells_colour))
         )
-        return {"kind": kind, "colour": colour}
+        painted = self.cells_painted(flat).float().squeeze(1)
+        paint = functional.binary_cross_entropy_with_logits(painted, batch.painted.flatten())
+        return {"kind": kind, "colour": colour, "paint": paint}
 
 
 def sight(model: Any, extra: Extra, batch: Batch) -> dict[str, Tensor]:
@@ -200,6 +131,7 @@ def _spots(batch: Batch) -> Tensor:
 
 
 WEIGHTS = {"exact": 1, "ends": 0.5, "iou": 0.3, "x": 1, "y": 1, "cells": 8, "look": 0.3, "kind": 0.5, "colour": 0.2}
+WEIGHTS["paint"] = 1
 
 
 def train(modules: Sequence[nn.Module], losses: Losses, data: Examples, swap: Tensor, given: Schedule) -> None:
@@ -207,9 +139,17 @@ def train(modules: Sequence[nn.Module], losses: Losses, data: Examples, swap: Te
     generator = np.random.default_rng(given.seed)
     named = [pair for module in modules for pair in module.named_parameters()]
     hidden = {name for name, p in named if p.ndim == 2 and "embed" not in name and "cells" not in name}
+
+    def groups(muon: bool, rate: float) -> list[dict[str, Any]]:
+        kinds: dict[bool, list[Any]] = {False: [], True: []}
+        for name, p in named:
+            if (name in hidden) == muon:
+                kinds["vision_tower" in name].append(p)
+        return [{"params": kinds[False], "lr": rate}, {"params": kinds[True], "lr": rate * given.tower}]
+
     optimizers = [
-        torch.optim.Muon([p for name, p in named if name in hidden], lr=given.rate, weight_decay=0.1),
-        torch.optim.AdamW([p for name, p in named if name not in hidden], lr=given.rate / 5, weight_decay=0),
+        torch.optim.Muon(groups(True, given.rate), weight_decay=0.1),
+        torch.optim.AdamW(groups(False, given.rate / 5), weight_decay=0),
     ]
     total = int(len(data) * given.passes) // BATCH
     level = partial(_level, total)
@@ -254,6 +194,17 @@ def examples(given: argparse.Namespace, tokenizer: Any) -> Examples:
     return data
 
 
+def _plain(value: Any) -> Any:
+    """Return an option as JSON has it; of folders only the name, because the places are of one machine."""
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    return value.name if isinstance(value, Path) else value
+
+
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
 def main() -> None:
     """Read the command line, train, and save the checkpoint."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -270,7 +221,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=0, help="of the CPU; 0: as many as it has cores")
     parser.add_argument("--start", type=Path, help="a checkpoint to go on from, instead of random weights")
     parser.add_argument("--out", type=Path, required=True)
-    given = parser.parse_args()
+    given, begun = parser.parse_args(), time.monotonic()
     if given.threads:
         torch.set_num_threads(given.threads)
     processor = build_processor()
@@ -281,11 +232,22 @@ def main() -> None:
     data = examples(given, processor.tokenizer)
     torch.manual_seed(given.seed)
     extra, tokens = Extra(model.config.text_config.hidden_size), Tokens(processor.tokenizer)
-    stages = [(partial(sight, model, extra), given.sight), (partial(answering, model, extra, tokens), given.passes)]
-    for losses, passes in stages:
-        train([model, extra], losses, data, tokens.swap, Schedule(passes, given.rate, given.seed))
+    if given.sight:
+        losses = partial(sight, model, extra)
+        train([model, extra], losses, data, tokens.swap, Schedule(given.sight, given.rate, 1.0, given.seed))
+        model.save_pretrained(given.out / "sight")
+    losses = partial(answering, model, extra, tokens)
+    train([model, extra], losses, data, tokens.swap, Schedule(given.passes, given.rate, 0.05, given.seed))
     model.save_pretrained(given.out)
     processor.save_pretrained(given.out)
+    told = {"options": {name: _plain(value) for name, value in vars(given).items()}, "examples": len(data)}
+    told["seconds"] = round(time.monotonic() - begun)
+    told["start"] = (
+        hashlib.sha256((given.start / "model.safetensors").read_bytes()).hexdigest() if given.start else None
+    )
+    told["runs"] = {folder.name: hashlib.sha256((folder / EPISODES).read_bytes()).hexdigest() for folder in given.runs}
+    told["versions"] = {name: importlib.metadata.version(name) for name in ("hlmat-bench", "torch", "transformers")}
+    (given.out / "training.json").write_text(json.dumps(told, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -97,7 +97,7 @@ def _differences(
     ]
     counted = np.flatnonzero(sides[0][:, :, 1].any(axis=1))
     ours, theirs = (np.moveaxis(side[counted], -1, 0) for side in sides)
-    images = [first[n].image_id for n in counted]
+    images = [first[n].image_id for n in counted.tolist()]
     if not images:
         return dict.fromkeys(keys)
     ends = ends_of(bootstrap_difference((ours[0], ours[1]), (theirs[0], theirs[1]), images), images)

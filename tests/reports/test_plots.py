@@ -140,6 +140,17 @@ def test_names_of_rows_stay_left_of_zero_and_whiskers() -> None:
         assert max(ends) < first
 
 
+def test_a_name_that_has_no_room_beside_its_dot_is_cut() -> None:
+    dots = [
+        plots.Dot("A model with a name that is far longer than the plot can be wide on any page of this site", 50, 0.5)
+    ]
+    figure = plots.scatter(dots, title="t", x=plots.percent_axis("x"), y="y")
+    for width in figure.widths:
+        [name] = [item.text for item, *_ in _areas(figure, width) if item.part == "row"]
+        assert name.startswith("A model with")
+        assert name.endswith("…")
+
+
 def test_every_hue_differs_without_colour() -> None:
     """Lines differ in dashes; neighbouring areas differ in lightness by a third of it, or in hatching."""
     dashes = [HUES[name].dash for name in ("s0", "s1", "s2", "s3", "s4", "ceiling")]

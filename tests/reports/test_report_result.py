@@ -163,6 +163,13 @@ def test_a_filtering_run_has_a_page_of_its_own_kind(rated: Run, tmp_path: Path) 
     assert all(first >= second - 1 for first, second in pairwise(apart))
 
 
+def test_predictions_that_cannot_be_read_are_said(few: str, tool: str, tmp_path: Path) -> None:
+    made = run("empty", _of_kind(few, "filtering"), f"{tool},radius=12", limit=3, out=tmp_path / "run")
+    page, masks = _page(made, tmp_path / "page"), made.scores()["filtering"]["n_masks"]
+    assert f"{masks} of {masks} predictions could not be read; each counts as 50 %." in page
+    assert "Calibration</h2>" not in page
+
+
 def test_what_was_not_predicted_is_not_shown(few: str, tool: str, tmp_path: Path) -> None:
     made = run("center", few, f"{tool},radius=12", out=tmp_path / "run")
     page = _page(made, tmp_path / "page")

@@ -193,27 +193,29 @@ class SynthSource:
 
     def objects(self, sample: Sample) -> list[tuple[str, str, Mask]]:
         """Return all objects of a sample's image: kind, colour, and the mask of the visible part, bool (H, W)."""
-        picture, _ = self._drawn(sample)
-        index, _ = sample.key  # type: ignore[misc]
-        things = script(self._series, index).scene.things
-        return [(thing.kind, thing.colour, mask) for thing, mask in zip(things, picture.masks, strict=True)]
+        index, _ = self._place(sample)
+        things, masks = script(self._series, index).scene.things, _picture(self._series, index).masks
+        return [(thing.kind, thing.colour, mask) for thing, mask in zip(things, masks, strict=True)]
 
     def _drawn(self, sample: Sample) -> tuple[Picture, int]:
+        index, target = self._place(sample)
+        return _picture(self._series, index), target
+
+    def _place(self, sample: Sample) -> tuple[int, int]:
+        """Return the numbers of a sample's scene and of its object there."""
         match sample.key:
             case (int(index), int(target)):
-                return _picture(self._series, index), target
+                return index, target
         raise UsageError(f"{sample.id} is not a sample of {self._name}: take one of its samples().")
 
     def digests(self, sample: Sample) -> dict[str, str]:
         """Return the SHA-256 (hex) of the numbers that define a sample's image and truth; see `FileSource.digests`."""
-        match sample.key:
-            case (int(index), int(target)):
-                parts: dict[str, list[int]] = {"image": [index], "truth": [index, target]}
-                return {
-                    name: hashlib.sha256(json.dumps([VERSION, *self._series.numbers, *numbers]).encode()).hexdigest()
-                    for name, numbers in parts.items()
-                }
-        raise UsageError(f"{sample.id} is not a sample of {self._name}: take one of its samples().")
+        index, target = self._place(sample)
+        parts = {"image": [index], "truth": [index, target]}
+        return {
+            name: hashlib.sha256(json.dumps([VERSION, *self._series.numbers, *numbers]).encode()).hexdigest()
+            for name, numbers in parts.items()
+        }
 
     def digest(self) -> str:
         """Return the SHA-256 (hex) over the generator's version, the seed, the count, all ids and expressions."""

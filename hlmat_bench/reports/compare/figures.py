@@ -45,7 +45,7 @@ def difference_curve(entrants: Sequence[Entrant], pair: Pair, name: str) -> Figu
     title = f"Difference of mIoU after each click, {pair.names[0]} minus {pair.names[1]}"
     figure = plots.lines([line], title=title, x="clicks", y=f"{a} − {b}", name=name, signed=True)
     # The axis says what it is, so that the number alone is at the end of the curve, and fits a phone.
-    marks = [replace(mark, label=mark.label.split()[-1]) if isinstance(mark, Line) else mark for mark in figure.marks]
+    marks = [replace(mark, label=mark.value, value="") if isinstance(mark, Line) else mark for mark in figure.marks]
     return replace(figure, marks=marks)
 
 

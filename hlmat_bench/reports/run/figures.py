@@ -108,7 +108,7 @@ def final_ious(entrant: Entrant) -> Figure:
 
 def gains(entrant: Entrant) -> Figure | None:
     """Plot the gain over the masks at the start by the defect of those masks; None where they have no defects."""
-    parts = entrant.scores["refinement"]["by_defect"]
+    parts = (entrant.scores.get("refinement") or {}).get("by_defect", {})
     rows = [
         Estimate(clean(name.replace("_", " "), 40), part[entrant.rule]["gain"], *(part[entrant.rule]["gain_ci"]))
         for name, part in parts.items()

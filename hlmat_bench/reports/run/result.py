@@ -93,7 +93,9 @@ def _refined(entrant: Entrant, players: Sequence[Reference]) -> Verdict:
 
 
 def _rated(scores: Mapping[str, Any]) -> Verdict:
-    found, images = scores["filtering"], scores["n_images"]
+    found, images = scores.get("filtering"), scores["n_images"]
+    if found is None:
+        return Verdict("No mask was rated", "", f": none of {scores['n']:,} samples has a reply about its masks.")
     base = found["baseline"]
     gap = found["mae"] - base["mae"]
     judged = "worse" if gap < 0 else "better" if gap > 0 else "the same"
@@ -150,7 +152,7 @@ def _never(entrant: Entrant, sentence: bool = True) -> str:
 def strip(entrant: Entrant) -> list[Tile]:
     """Return the numbers of the strip below the plots."""
     made = [_tile(entrant, score) for score in columns("report", entrant.kind, [entrant.scores])]
-    if entrant.taken is None:
+    if entrant.taken is None and entrant.scores.get("filtering") is not None:
         base = entrant.scores["filtering"]["baseline"]
         made[0] = made[0]._replace(
             label="MAE (points)", below=f"{made[0].below} · a constant: {number(base['mae'], 2)}"

@@ -10,6 +10,7 @@ from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.tables import TextTable
 from hlmat_bench.data.tasks import load_task
 from hlmat_bench.reports.pages import bibtex
+from hlmat_bench.reports.pages.plots import Figure
 from hlmat_bench.reports.run import figures, result, sections, views, where
 from hlmat_bench.reports.run import references as found_references
 from hlmat_bench.reports.run.loaded import Entrant
@@ -46,7 +47,8 @@ def content(
     extra = {name: entrant.scores.get(name) for name in ("refinement", "search")}
     strip = result.strip(entrant)
     players_table = views.reference_rows(entrant, players) if players else None
-    keep = None if scored else views.keep_rows(entrant)
+    rated = not scored and entrant.scores.get("filtering") is not None
+    keep = views.keep_rows(entrant) if rated else None
     return {
         **_figures(entrant),
         "tables": _tables(entrant, strip, parts, players_table, keep),
@@ -62,7 +64,7 @@ def content(
         "worst": tiles,
         "has_oracle": bool(oracle),
         "keep": keep,
-        "unreadable": "" if scored else views.unreadable(entrant),
+        "unreadable": views.unreadable(entrant) if rated else "",
         "rules": views.rules(entrant) if scored and views.predicts(entrant) else None,
         "no_target": views.no_target(entrant),
         "references": players_table,
@@ -78,15 +80,7 @@ def content(
 def _figures(entrant: Entrant) -> dict[str, Any]:
     """Return the plots beside the curve of quality per click, with their titles and captions, in two rows."""
     if entrant.taken is None:
-        second = [("Predicted and true IoU", figures.predictions(entrant), _dots(entrant))]
-        first = [
-            (
-                "Calibration",
-                figures.calibrated(entrant),
-                "Mean true IoU of the masks in each bin of the predicted IoU; the numbers say how many masks.",
-            )
-        ]
-        return {"beside": [*first, *second], "below": []}
+        return {"beside": _rating_figures(entrant), "below": []}
     beside = [
         ("What each click did", figures.clicks(entrant), "Share of samples; each part of a bar opens its samples.")
     ]
@@ -101,6 +95,18 @@ def _figures(entrant: Entrant) -> dict[str, Any]:
             "Mean difference of the IoU to that of the mask at the start, with its 95 % interval.",
         )
     return {"beside": beside, "below": below}
+
+
+def _rating_figures(entrant: Entrant) -> list[tuple[str, Figure, str]]:
+    """Return the plots of predicted IoUs; none where no prediction could be read."""
+    found = entrant.scores.get("filtering")
+    if found is None or not found["calibration"]:
+        return []
+    binned = "Mean true IoU of the masks in each bin of the predicted IoU; the numbers say how many masks."
+    return [
+        ("Calibration", figures.calibrated(entrant), binned),
+        ("Predicted and true IoU", figures.predictions(entrant), _dots(entrant)),
+    ]
 
 
 def _tables(

@@ -317,7 +317,11 @@ class _Names:
             self._taken.append((min(x0, x1) - 1, max(x0, x1) + 1, min(y0, y1) - 1, max(y0, y1) + 1))
 
     def place(self, name: str, centre: Point) -> Text | None:
-        """Return a name where it covers nothing; None where there is no room."""
+        """Return a name where it covers nothing, cut if it must be; None where there is no room at all."""
+        cut = dict.fromkeys([name, *(shorten(name, room) for room in (180, 110))])
+        return next(filter(None, (self._place(text, centre) for text in cut)), None)
+
+    def _place(self, name: str, centre: Point) -> Text | None:
         x, y = centre
         wide = text_width(name)
         choices: list[tuple[float, float, Anchor, float]] = [

@@ -1,0 +1,100 @@
+"""The training examples of hlmat-tiny as arrays and tensors, and the tokens of their answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+from model import STEP
+from states import GRID, Example
+from torch import Tensor
+
+WORDS, PATCHES, TOKENS = 12, GRID * GRID, 6
+"""The longest prompt with its first token, the tokens of a picture, and those of an answer with its end."""
+
+
+class Examples:
+    """All examples as arrays.
+
+    Attributes:
+        pictures: uint8 (N, 128, 128, 3).
+        prompts: int64 (N, 12), padded on the left.
+        numbers: float32 (N, 4): IoU, sign, x, y.
+        cells: float16 (N, 3, 64).
+        things: int8 (N, 2, 64).
+    """
+
+    def __init__(self, pictures: Any, prompts: Any, numbers: Any, cells: Any, things: Any) -> None:
+        self.pictures, self.prompts, self.numbers, self.cells, self.things = pictures, prompts, numbers, cells, things
+
+    @classmethod
+    def made(cls, examples: Iterable[Example], tokenizer: Any) -> Examples:
+        """Return the examples as arrays."""
+        pictures, prompts, numbers, cells, things = [], [], [], [], []
+        for each in examples:
+            ids = [tokenizer.bos_token_id, *tokenizer.encode(each.expression, add_special_tokens=False)]
+            prompts.append([tokenizer.pad_token_id] * (WORDS - len(ids)) + ids)
+            pictures.append(each.picture)
+            numbers.append((each.iou, each.sign, each.x, each.y))
+            cells.append(each.cells)
+            things.append(each.things)
+        plain = np.array(prompts), np.array(numbers, np.float32)
+        return cls(np.stack(pictures), *plain, np.stack(cells), np.stack(things))
+
+    @classmethod
+    def joined(cls, parts: list[Examples]) -> Examples:
+        """Return the examples of several sets as one."""
+        names = ("pictures", "prompts", "numbers", "cells", "things")
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+    def __len__(self) -> int:
+        """Return the number of examples."""
+        return len(self.numbers)
+
+
+class Batch:
+    """Examples as tensors, some of them mirrored with ``left`` and ``right`` exchanged."""
+
+    def __init__(self, data: Examples, chosen: Any, swap: Tensor, generator: np.random.Generator) -> None:
+        mirrored = torch.from_numpy(generator.random(len(chosen)) < 0.5)
+        pictures = torch.from_numpy(data.pictures[chosen]).permute(0, 3, 1, 2)
+        self.pixels = torch.where(mirrored[:, None, None, None], pictures.flip(3), pictures).float() / 255
+        self.pixels = (self.pixels - 0.5) / 0.25
+        prompts = torch.from_numpy(data.prompts[chosen])
+        self.prompts = torch.where(mirrored[:, None], swap[prompts], prompts)
+        cells = torch.from_numpy(data.cells[chosen].astype(np.float32)).view(-1, 3, GRID, GRID)
+        self.cells = torch.where(mirrored[:, None, None, None], cells.flip(3), cells).flatten(2)
+        # What is shown is the object without what it lacks, and what is too much.
+        self.painted = (self.cells[:, 0] - self.cells[:, 1] + self.cells[:, 2]).clamp(0, 1)
+        things = torch.from_numpy(data.things[chosen].astype(np.int64)).view(-1, 2, GRID, GRID)
+        self.things = torch.where(mirrored[:, None, None, None], things.flip(3), things).flatten(2)
+        self.iou, sign, x, self.y = torch.from_numpy(data.numbers[chosen]).unbind(1)
+        self.sign, self.x = sign.long(), torch.where(mirrored, 1 - x, x)
+
+
+class Tokens:
+    """The numbers of the tokens of answers."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        one = tokenizer.convert_tokens_to_ids
+        self.begin, self.end, self.answer = one("Current IOU: "), tokenizer.eos_token_id, one("<answer>")
+        self.image, self.pad = one("<image>"), tokenizer.pad_token_id
+        self.signs = torch.tensor([one(", Positive point: ("), one(", Negative point: ("), one(", Finish")])
+        self.ious = torch.tensor([one(str(n)) for n in range(101)])
+        self.xs = torch.tensor([one(f"{n}, ") for n in range(0, 1001, STEP)])
+        self.ys = torch.tensor([one(f"{n})") for n in range(0, 1001, STEP)])
+        words = {"left": "right", "leftmost": "rightmost"}
+        self.swap = torch.arange(len(tokenizer))
+        for a, b in words.items():
+            self.swap[[one(a), one(b)]] = torch.tensor([one(b), one(a)])
+
+    def answers(self, batch: Batch) -> Tensor:
+        """Return the answers, int64 (B, 6); after the end there is padding."""
+        count, clicks = len(batch.sign), batch.sign < 2
+        iou = self.ious[(batch.iou * 100).round().long()]
+        x, y = (table[(v * (len(table) - 1)).round().long()] for table, v in ((self.xs, batch.x), (self.ys, batch.y)))
+        pad, end = torch.full((count,), self.pad), torch.full((count,), self.end)
+        last = [torch.where(clicks, x, end), torch.where(clicks, y, pad), torch.where(clicks, end, pad)]
+        return torch.stack([torch.full((count,), self.begin), iou, self.signs[batch.sign], *last], 1)
