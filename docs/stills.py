@@ -21,15 +21,14 @@ from hlmat_bench.core import masks
 from hlmat_bench.data.tasks import load_task
 
 ROOT = Path(__file__).resolve().parents[1] / "leaderboard"
-SAMPLE, CLICKS, WIDTH = "hres_synth/0/0014/0", 5, 440
+SAMPLE, CLICKS, WIDTH = "hres_synth/0/0014/0", 5, 400
 COLOURS = {True: (64, 200, 64), False: (40, 40, 230)}  # BGR, of positive and of negative clicks
 
 
 def main() -> None:
     """Play the sample and write the stills."""
     with tempfile.TemporaryDirectory() as folder:
-        limit = 40
-        hlmat_bench.run("oracle", "hres_synth", "graphcut", out=Path(folder) / "run", limit=limit)
+        hlmat_bench.run("oracle", "hres_synth", "graphcut", out=Path(folder) / "run", limit=28)
         lines = (Path(folder) / "run" / "episodes.jsonl").read_text().splitlines()
     episode = next(each for each in map(json.loads, lines) if each["sample_id"] == SAMPLE)
     source = load_task("hres_synth").source(None, seed=0)
@@ -37,7 +36,7 @@ def main() -> None:
     image = source.image(sample)
     for number in range(CLICKS):
         still = _still(image, episode["steps"][: number + 1])
-        cv2.imwrite(str(ROOT / "assets" / f"still-{number + 1}.webp"), still, [cv2.IMWRITE_WEBP_QUALITY, 70])
+        cv2.imwrite(str(ROOT / "assets" / f"still-{number + 1}.webp"), still, [cv2.IMWRITE_WEBP_QUALITY, 55])
     height, width = still.shape[:2]
     ious = [round(100 * step["iou"], 1) for step in episode["steps"][:CLICKS]]
     signs = ["positive" if step["action"]["positive"] else "negative" for step in episode["steps"][:CLICKS]]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hlmat_bench.reports.leaderboard import duplicates
+from hlmat_bench.reports.leaderboard import duplicates, words
 from hlmat_bench.reports.leaderboard.entry import BoardEntry
 from hlmat_bench.reports.leaderboard.paired import PairedScores
 from hlmat_bench.reports.leaderboard.ranking import Ranking, rankings
@@ -113,3 +113,18 @@ def test_replies_that_never_came_make_no_two_runs_the_same(entries: dict[str, Bo
     one, two = (BoardEntry.model_validate(value) for value in values)
     assert not duplicates.is_same_run(one, two)
     assert [row.repeats for row in _ranked(one, two).rows] == [None, None]
+
+
+@pytest.mark.slow
+def test_on_few_images_no_entry_is_said_to_be_better(entries: dict[str, BoardEntry]) -> None:
+    ranking = _ranked(*entries.values())
+    assert ranking.n_images == 8
+    [leader], said = words.lead(ranking)
+    assert leader.entry.id == "good"
+    few = "8 images are too few to say which entry is better."
+    assert said == f" has the highest mIoU, {100 * leader.entry.answer.miou:.1f} %; {few}"
+    assert words.verdict(ranking, 1)[1].endswith(f"Rank 2 of 2; {few}")
+
+
+def test_points_have_a_sign_and_zero_has_none() -> None:
+    assert [words.points(value) for value in (0.129, -0.129, 0.0004, -0.0004)] == ["+12.9", "−12.9", "0.0", "0.0"]

@@ -190,6 +190,7 @@ def test_search_and_filters_count_what_they_hide_and_are_in_the_address(page: Pa
     assert page.locator("tr[data-id=low]").count() == 0
     with browsing.visit(browser, page.url) as again:
         assert _ids(again.page)[0] == "twin"
+        again.page.wait_for_function("scrollY > 0")  # a link opens at what it speaks of
         again.page.get_by_role("button", name="Show all").click()
         assert len(_ids(again.page)) == 6
     page.goto(page.url.partition("#")[0] + "#weights=odd&sort=x-y&curves=__proto__,nobody")
