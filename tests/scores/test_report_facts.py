@@ -104,9 +104,10 @@ def test_click_tables_hold_every_number() -> None:
     assert ("Invalid: parse", "2") in first.rows
     assert ("Reply ended by: length", "1") in first.rows
     assert ("Hit rate", "66.7 %") in first.rows
-    assert ("Mean regret", "not computed") in first.rows
-    assert [row[0] for row in kinds.rows] == ["all", "localisation", "positive"]
-    assert steps.rows[1] == ["step 2", "3", "66.7 %", "0.250", "0.0 %", "0.125"]
+    assert ("Mean gain of IoU per valid click", "25.0 %") in first.rows
+    assert not any("regret" in name for name, _ in first.rows)  # It was not computed.
+    assert [row[0] for row in kinds.rows] == ["all", "first click", "positive"]
+    assert steps.rows[1] == ["step 2", "3", "66.7 %", "25.0 %", "0.0 %", "12.5 %"]
 
 
 def test_sections_that_nobody_knows_are_shown() -> None:
@@ -120,9 +121,9 @@ def test_sections_that_nobody_knows_are_shown() -> None:
     [_, noc] = tables({"noc": {"0.80": {"mean": 2.0, "ci": [1.5, 2.5], "failed": 3}}})
     assert (noc.name, noc.headers, noc.rows) == ("NoC", ["", "mean", "failed"], [["0.80", "2.000 [1.500, 2.500]", "3"]])
     assert first.rows == [
-        ("MAE", "0.250 [0.125, 0.500]"), ("pearson", "not computed"), ("baseline: MAE", "0.500"), ("baseline: n", "3"),
+        ("MAE", "0.250 [0.125, 0.500]"), ("pearson", "not computed"), ("baseline: MAE", "0.500"), ("baseline: samples", "3"),
     ]  # fmt: skip
     assert (keep.headers, keep.rows) == (["", "accuracy", "kept"], [["0.5", "75.0 %", "2"], ["0.9", "100.0 %", "1"]])
     assert calibration.rows == [["1", "0.000", "2"], ["2", "0.500", "1,000"]]
-    assert (defects.name, defects.headers) == ("by defect", ["", "n", "gain"])
+    assert (defects.name, defects.headers) == ("by defect", ["", "samples", "gain"])
     assert defects.rows == [["eroded", "1", "0.500 [0.250, 0.750]"]]
