@@ -126,4 +126,4 @@ def test_sections_that_nobody_knows_are_shown() -> None:
     assert (keep.headers, keep.rows) == (["", "accuracy", "kept"], [["0.5", "75.0 %", "2"], ["0.9", "100.0 %", "1"]])
     assert calibration.rows == [["1", "0.000", "2"], ["2", "0.500", "1,000"]]
     assert (defects.name, defects.headers) == ("by defect", ["", "samples", "gain"])
-    assert defects.rows == [["eroded", "1", "0.500 [0.250, 0.750]"]]
+    assert defects.rows == [["eroded", "1", "50.0 % [25.0, 75.0]"]]
