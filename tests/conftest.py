@@ -125,7 +125,7 @@ def played(tmp_path_factory: pytest.TempPathFactory, tool: str) -> list[Run]:
 @pytest.fixture(scope="session")
 def single(played: list[Run]) -> Path:
     """Return the report of the first of them."""
-    from hlmat_bench.reports.run.build import report
+    from hlmat_bench.reports.build import report
 
     return report([played[0].folder]).parent
 
@@ -133,7 +133,7 @@ def single(played: list[Run]) -> Path:
 @pytest.fixture(scope="session")
 def comparison(played: list[Run]) -> Path:
     """Return the comparison of all three."""
-    from hlmat_bench.reports.run.build import report
+    from hlmat_bench.reports.build import report
 
     return report([one.folder for one in played]).parent
 

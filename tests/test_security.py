@@ -14,7 +14,7 @@ from hlmat_bench.cli import app
 from hlmat_bench.core import files
 from hlmat_bench.core.errors import RequestFailed, UsageError
 from hlmat_bench.data.tasks import load_task
-from hlmat_bench.reports.run.build import report
+from hlmat_bench.reports.build import report
 from hlmat_bench.runs.run import run
 from hlmat_bench.runs.run_folder import Run
 from tests.support.data_files import write_json, write_task

@@ -34,6 +34,7 @@ from hlmat_bench.training.export.selection import Selection, states_of
 
 GRID = SIDE // PATCH
 KINDS = [*(kind.noun for kind in SOLID_KINDS), *SHAPES]
+PLURALS = [*(kind.plural for kind in SOLID_KINDS), *SHAPES]
 COLOURS = list(PLAIN.colours)
 STRETCH = Resize.named(f"stretch-{SIDE}x{SIDE}")
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from model import STEP
-from states import GRID, Example
+from states import COLOURS, GRID, KINDS, PLURALS, Example
 from torch import Tensor
 
 WORDS, PATCHES, TOKENS = 12, GRID * GRID, 6
@@ -85,6 +85,8 @@ class Tokens:
         self.ious = torch.tensor([one(str(n)) for n in range(101)])
         self.xs = torch.tensor([one(f"{n}, ") for n in range(0, 1001, STEP)])
         self.ys = torch.tensor([one(f"{n})") for n in range(0, 1001, STEP)])
+        self.kinds, self.colours = torch.tensor(one(KINDS)), torch.tensor(one(COLOURS))
+        self.plurals = torch.tensor(one(PLURALS))
         words = {"left": "right", "leftmost": "rightmost"}
         self.swap = torch.arange(len(tokenizer))
         for a, b in words.items():

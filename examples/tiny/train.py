@@ -25,7 +25,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 from model import build_model, build_processor
-from states import COLOURS, GRID, KINDS, of_markers, of_trajectories, without_segmenter
+from states import GRID, of_markers, of_trajectories, without_segmenter
 from tensors import PATCHES, TOKENS, WORDS, Batch, Examples, Tokens
 from torch import Tensor, nn
 from torch.nn import functional
@@ -57,24 +57,29 @@ class Schedule:
 
 
 class Extra(nn.Module):
-    """What only training uses: the picture's tokens tell `Example.things`, and, after the text is read, `cells`."""
+    """What only training uses: the picture's tokens tell `Example.things`, and, after the text is read, `cells`.
 
-    def __init__(self, width: int) -> None:
+    They tell things by the embeddings of their words, so that a picture and its description meet in the same place.
+    """
+
+    def __init__(self, embedding: nn.Embedding, tokens: Tokens) -> None:
         super().__init__()
-        self.cells = nn.Linear(width, 3)
-        self.cells_painted = nn.Linear(width, 1)
-        self.cells_kind, self.cells_colour = nn.Linear(width, len(KINDS)), nn.Linear(width, len(COLOURS))
+        self.words, self.tokens = [embedding], tokens  # in a list: it is a part of the model, and not of this module
+        self.cells, self.painted = nn.Linear(embedding.embedding_dim, 3), nn.Linear(embedding.embedding_dim, 1)
+        self.sharpness = nn.Parameter(torch.tensor(4.0))
 
     def things(self, patches: Sequence[Tensor], batch: Batch) -> dict[str, Tensor]:
-        """Return the losses of kinds and colours, from the picture's tokens, for each picture float (64, width)."""
-        flat = torch.cat(list(patches))
-        kind, colour = (
-            functional.cross_entropy(head(flat).float(), batch.things[:, at].flatten(), ignore_index=-1)
-            for at, head in enumerate((self.cells_kind, self.cells_colour))
-        )
-        painted = self.cells_painted(flat).float().squeeze(1)
-        paint = functional.binary_cross_entropy_with_logits(painted, batch.painted.flatten())
-        return {"kind": kind, "colour": colour, "paint": paint}
+        """Return the losses of kinds, colours and paint, from the picture's tokens, per picture float (64, width)."""
+        flat = torch.cat(list(patches)).float()
+        seen = functional.normalize(flat, dim=1) * self.sharpness.exp()
+        tables = {"kind": self.tokens.kinds, "plural": self.tokens.plurals, "colour": self.tokens.colours}
+        told = {}
+        for name, table in tables.items():
+            words = functional.normalize(self.words[0](table), dim=1)
+            wanted = batch.things[:, int(name == "colour")].flatten()
+            told[name] = functional.cross_entropy(seen @ words.T, wanted, ignore_index=-1)
+        paint = functional.binary_cross_entropy_with_logits(self.painted(flat).squeeze(1), batch.painted.flatten())
+        return told | {"paint": paint}
 
 
 def sight(model: Any, extra: Extra, batch: Batch) -> dict[str, Tensor]:
@@ -130,15 +135,19 @@ def _spots(batch: Batch) -> Tensor:
     return (near[0][:, :, None] * near[1][:, None]).flatten(1)
 
 
-WEIGHTS = {"exact": 1, "ends": 0.5, "iou": 0.3, "x": 1, "y": 1, "cells": 8, "look": 0.3, "kind": 0.5, "colour": 0.2}
-WEIGHTS["paint"] = 1
+WEIGHTS = {"exact": 1, "ends": 0.5, "iou": 0.3, "x": 1, "y": 1, "cells": 8, "look": 0.3, "kind": 0.5}
+WEIGHTS |= {"plural": 0.2, "colour": 0.3, "paint": 1}
 
 
 def train(modules: Sequence[nn.Module], losses: Losses, data: Examples, swap: Tensor, given: Schedule) -> None:
     """Train the modules until so many passes over the examples are done."""
     generator = np.random.default_rng(given.seed)
     named = [pair for module in modules for pair in module.named_parameters()]
-    hidden = {name for name, p in named if p.ndim == 2 and "embed" not in name and "cells" not in name}
+    hidden = {
+        name
+        for name, p in named
+        if p.ndim == 2 and "embed" not in name and "cells" not in name and "painted" not in name
+    }
 
     def groups(muon: bool, rate: float) -> list[dict[str, Any]]:
         kinds: dict[bool, list[Any]] = {False: [], True: []}
@@ -231,7 +240,8 @@ def main() -> None:
     model.set_attn_implementation({"text_config": "eager", "vision_config": "sdpa"})
     data = examples(given, processor.tokenizer)
     torch.manual_seed(given.seed)
-    extra, tokens = Extra(model.config.text_config.hidden_size), Tokens(processor.tokenizer)
+    tokens = Tokens(processor.tokenizer)
+    extra = Extra(model.get_input_embeddings(), tokens)
     if given.sight:
         losses = partial(sight, model, extra)
         train([model, extra], losses, data, tokens.swap, Schedule(given.sight, given.rate, 1.0, given.seed))

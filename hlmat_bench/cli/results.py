@@ -88,7 +88,8 @@ def report(
 def _follow(runs: list[Path], out: Path | None, open_: bool, given: dict[str, Any]) -> None:
     """Write the pages of a run until it ends, and say so if it died."""
     from hlmat_bench.cli import console
-    from hlmat_bench.reports.run import build, live
+    from hlmat_bench.reports import build
+    from hlmat_bench.reports.run import live
     from hlmat_bench.runs.stopping import Stopped
 
     if len(runs) != 1:
@@ -138,7 +139,7 @@ def compare(
 
 def _pages(runs: list[Path], out: Path | None, **options: Any) -> Path:
     from hlmat_bench.cli import console
-    from hlmat_bench.reports.run import build
+    from hlmat_bench.reports import build
 
     with console.progress("images") as progress:
         page = build.report(runs, out, progress=progress, **options)

@@ -10,7 +10,7 @@ import pytest
 import hlmat_bench
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.protocol.records import EPISODES
-from hlmat_bench.reports.run.build import report
+from hlmat_bench.reports.build import report
 from hlmat_bench.runs import reply_journal
 from hlmat_bench.runs.batching import MOST_CHARACTERS
 from hlmat_bench.runs.probe import probe

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import hlmat_bench
+from hlmat_bench.reports.build import report
 from hlmat_bench.reports.leaderboard.entry import read_entry
 from hlmat_bench.reports.leaderboard.site import build
 from hlmat_bench.reports.leaderboard.submission import make_entry
-from hlmat_bench.reports.run.build import report
 from hlmat_bench.runs import episode_log, replay_result
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.training import SnapshotRewards, snapshots

@@ -76,7 +76,7 @@ def test_numbers_of_numpy_and_half_a_surrogate_pair_are_recorded(
     (tmp_path / "run" / EPISODES).read_bytes().decode("utf-8")
     said = {step.raw for episode in made.episodes() for step in episode.steps}
     assert said <= {"Finish", "Finish \ud83d"}
-    from hlmat_bench.reports.run.build import report
+    from hlmat_bench.reports.build import report
 
     report([made.folder], images=False)
 

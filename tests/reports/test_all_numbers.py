@@ -12,8 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 from hlmat_bench import cli
+from hlmat_bench.reports.build import report
 from hlmat_bench.reports.leaderboard import site
-from hlmat_bench.reports.run.build import report
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.scores.registry import STANDARD, TABLES, columns
 from tests.support import boards

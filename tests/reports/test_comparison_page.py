@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 import pytest
 
+from hlmat_bench.reports.build import report
 from hlmat_bench.reports.compare import figures
-from hlmat_bench.reports.run.build import report
 from hlmat_bench.runs.run import run
 from hlmat_bench.runs.run_folder import Run
 from tests.support.browsing import visit

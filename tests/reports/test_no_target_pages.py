@@ -16,11 +16,11 @@ import pytest
 import hlmat_bench
 from hlmat_bench.cli.score_tables import print_scores
 from hlmat_bench.core.errors import UsageError
+from hlmat_bench.reports.build import report
 from hlmat_bench.reports.leaderboard import site
 from hlmat_bench.reports.leaderboard.entry import BoardEntry, checked
 from hlmat_bench.reports.leaderboard.submission import make_entry
 from hlmat_bench.reports.leaderboard.verify import recomputed, schema_level
-from hlmat_bench.reports.run.build import report
 from hlmat_bench.runs import ceilings
 from hlmat_bench.runs.run_folder import Run
 from hlmat_bench.runs.suites.measures import Measure

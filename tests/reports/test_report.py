@@ -19,7 +19,7 @@ from pycocotools import mask as coco
 
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.text import public, without_paths
-from hlmat_bench.reports.run.build import report
+from hlmat_bench.reports.build import report
 from hlmat_bench.runs import reopen as run_data
 from hlmat_bench.runs.ceilings import play as play_ceilings
 from hlmat_bench.runs.run import run

@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 import pytest
 
 from benchmarks.report import look, make_run
-from hlmat_bench.reports.run.build import report
+from hlmat_bench.reports.build import report
 from hlmat_bench.runs.run_folder import Run
 from tests.support.browsing import Visit, accessibility, open_sample, served, visit
 from tests.support.report_runs import HOSTILE

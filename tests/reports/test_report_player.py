@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco
 
-from hlmat_bench.reports.run.build import report
+from hlmat_bench.reports.build import report
 from hlmat_bench.runs.run import run
 from hlmat_bench.runs.run_folder import Run
 from tests.support.browsing import open_sample, visit

@@ -18,8 +18,8 @@ from typer.testing import CliRunner
 from hlmat_bench import cli
 from hlmat_bench.core.errors import UsageError
 from hlmat_bench.core.masks import encode
+from hlmat_bench.reports.build import report
 from hlmat_bench.reports.run import error_maps
-from hlmat_bench.reports.run.build import report
 from hlmat_bench.runs import ceilings
 from hlmat_bench.runs.run import run
 from hlmat_bench.runs.run_folder import Run

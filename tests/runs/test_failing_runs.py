@@ -179,7 +179,7 @@ def test_a_leaderboard_takes_no_run_of_failures(task: str, tool: str, tmp_path: 
 
 
 def test_a_report_says_what_failed_and_what_is_missing(task: str, tool: str, tmp_path: Path) -> None:
-    from hlmat_bench.reports.run.build import report
+    from hlmat_bench.reports.build import report
 
     with ChatServer(Server(broken=lambda prompt: "box 1\n" in prompt)) as server:
         made = play(server, task, tool, tmp_path / "run")

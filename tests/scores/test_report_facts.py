@@ -121,7 +121,8 @@ def test_sections_that_nobody_knows_are_shown() -> None:
     [_, noc] = tables({"noc": {"0.80": {"mean": 2.0, "ci": [1.5, 2.5], "failed": 3}}})
     assert (noc.name, noc.headers, noc.rows) == ("NoC", ["", "mean", "failed"], [["0.80", "2.000 [1.500, 2.500]", "3"]])
     assert first.rows == [
-        ("MAE", "0.250 [0.125, 0.500]"), ("pearson", "not computed"), ("baseline: MAE", "0.500"), ("baseline: samples", "3"),
+        ("MAE", "0.250 [0.125, 0.500]"), ("pearson", "not computed"), ("baseline: MAE", "0.500"),
+        ("baseline: samples", "3"),
     ]  # fmt: skip
     assert (keep.headers, keep.rows) == (["", "accuracy", "kept"], [["0.5", "75.0 %", "2"], ["0.9", "100.0 %", "1"]])
     assert calibration.rows == [["1", "0.000", "2"], ["2", "0.500", "1,000"]]
