@@ -80,6 +80,7 @@ class Tokens:
     def __init__(self, tokenizer: Any) -> None:
         one = tokenizer.convert_tokens_to_ids
         self.begin, self.end, self.answer = one("Current IOU: "), tokenizer.eos_token_id, one("<answer>")
+        self.first = tokenizer.bos_token_id
         self.image, self.pad = one("<image>"), tokenizer.pad_token_id
         self.signs = torch.tensor([one(", Positive point: ("), one(", Negative point: ("), one(", Finish")])
         self.ious = torch.tensor([one(str(n)) for n in range(101)])

@@ -117,8 +117,24 @@ def answering(model: Any, extra: Extra, tokens: Tokens, batch: Batch) -> dict[st
     cells = functional.binary_cross_entropy_with_logits(told, batch.cells)
     looked = out.attentions[-1][clicks, 0, -TOKENS + 2 : -TOKENS + 4, WORDS : WORDS + PATCHES].float()
     look = -(_spots(batch)[clicks][:, None] * (looked + 1e-6).log()).sum(-1).mean()
-    told = {"exact": exact, "ends": ends, "iou": iou, "x": x, "y": y, "cells": cells, "look": look}
+    match = _matching(out.attentions[0], batch, tokens)
+    told = {"exact": exact, "ends": ends, "iou": iou, "x": x, "y": y, "cells": cells, "look": look, "match": match}
     return told | extra.things(out.image_hidden_states, batch)
+
+
+def _matching(attention: Tensor, batch: Batch, tokens: Tokens) -> Tensor:
+    """Return how little two heads of the first layer let a patch look at the words that name what is in it.
+
+    Where no word does, it is to look at the first token of the prompt.
+    """
+    losses = []
+    for head, (names, at) in enumerate((((tokens.kinds, tokens.plurals), 0), ((tokens.colours,), 1)), 1):
+        seen = batch.things[:, at]
+        named = torch.stack([batch.prompts[:, None] == table[seen.clamp(min=0)][:, :, None] for table in names]).any(0)
+        wanted = torch.where(named.any(2, keepdim=True), named, (batch.prompts == tokens.first)[:, None])
+        looked = attention[:, head, WORDS : WORDS + PATCHES, :WORDS].float()
+        losses.append(-((looked * wanted).sum(2) + 1e-6).log()[seen >= 0].mean())
+    return torch.stack(losses).mean()
 
 
 def _soft(logs: Tensor, value: Tensor, spread: float) -> Tensor:
@@ -136,7 +152,7 @@ def _spots(batch: Batch) -> Tensor:
 
 
 WEIGHTS = {"exact": 1, "ends": 0.5, "iou": 0.3, "x": 1, "y": 1, "cells": 8, "look": 0.3, "kind": 0.5}
-WEIGHTS |= {"plural": 0.2, "colour": 0.3, "paint": 1}
+WEIGHTS |= {"match": 0.5, "plural": 0.2, "colour": 0.3, "paint": 1}
 
 
 def train(modules: Sequence[nn.Module], losses: Losses, data: Examples, swap: Tensor, given: Schedule) -> None:
