@@ -72,7 +72,7 @@ def stages(out: Path, sizes: Sizes, seed: int, workers: int) -> list[tuple[Path 
         ENOUGH,
     ]
     played = ["--task", TASK, "--segmenter", SEGMENTER, "--limit", str(sizes.rollouts), "--seed", str(seed + 1)]
-    bigger = ["--runs", str(annotator), str(improved), "--start", str(sft), "--rate", "0.005"]
+    bigger = ["--runs", str(annotator), str(improved), "--start", str(sft), "--sight", "0", "--rate", "0.005"]
     return [
         (None, [*bench, "trajectories", "generate", *generate, "--seed", str(seed), "--out", str(annotator)]),
         (sft, [*script, *learn, "--runs", str(annotator), "--passes", str(sizes.passes), "--out", str(sft)]),
