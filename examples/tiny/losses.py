@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 SOFT = {"iou": 2.0, "place": 1.3}
-"""The standard deviation of soft targets, of IoUs in per cent and of places in steps: the next number is nearly right."""
+"""The standard deviation of soft targets, of IoUs in per cent and of places in steps: the next number is nearly right.
+"""
 
 WEIGHTS = {"exact": 1, "ends": 0.5, "iou": 0.3, "x": 1, "y": 1, "cells": 8, "look": 0.3, "kind": 0.5}
 WEIGHTS |= {"match": 0.5, "plural": 0.2, "colour": 0.3, "paint": 1}

@@ -23,9 +23,8 @@ from hlmat_bench.reports.leaderboard.duplicates import originals
 from hlmat_bench.reports.leaderboard.entry import BoardEntry, TaskFacts, lasting
 from hlmat_bench.reports.leaderboard.paired import Difference, PairedScores
 from hlmat_bench.reports.leaderboard.repository import Listed
+from hlmat_bench.scores.paired import VERDICT_IMAGES
 
-#: On fewer images no entry is said to be better than another one.
-FEWEST_FOR_VERDICT = 10
 #: Reference policies without sight, in the order in which one is chosen as the floor of a ranking.
 FLOORS = ("center", "random", "empty")
 _OWN_STARTS = ("empty", "model-box", "gt-box")
@@ -88,7 +87,7 @@ class Ranking:
     @property
     def decisive(self) -> bool:
         """Tell whether there are enough images for a verdict."""
-        return self.n_images >= FEWEST_FOR_VERDICT
+        return self.n_images >= VERDICT_IMAGES
 
     @property
     def leaders(self) -> list[Row]:

@@ -12,13 +12,12 @@ from hlmat_bench.protocol.reference import REFERENCES
 from hlmat_bench.reports.pages.templates import number, percent
 from hlmat_bench.reports.run.loaded import Entrant
 from hlmat_bench.reports.run.references import Reference
+from hlmat_bench.scores.paired import INTERVAL_IMAGES
 from hlmat_bench.scores.registry import Score, columns
 
 _FLOORS = {"center": "blind clicks on the centre", "random": "random clicks", "empty": "no click at all"}
 #: Titles of numbers that alone would not say what they are.
 _TITLES = {"refinement.gain": "Gain (points)", "refinement.worsened": "Samples made worse (%)"}
-#: Intervals of fewer images than this say nothing, and verdicts need more.
-FEWEST_FOR_INTERVAL, FEWEST_FOR_VERDICT = 2, 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +54,7 @@ def in_percent(value: float | None, digits: int = 1) -> str:
 
 def brackets(ends: Sequence[float] | None, images: int, *, scale: float = 100, digits: int = 1) -> str:
     """Write a 95 % interval as ``[61.5, 75.6]``; nothing where there is none, or only one image."""
-    if ends is None or images < FEWEST_FOR_INTERVAL:
+    if ends is None or images < INTERVAL_IMAGES:
         return ""
     return f"[{number(scale * ends[0], digits)}, {number(scale * ends[1], digits)}]"
 
@@ -206,7 +205,7 @@ def row(entrant: Entrant, tiles: Sequence[Tile]) -> TextTable:
     task = clean(str(entrant.manifest["task"]["name"]))
     found = [] if entrant.taken is None else [("mIoU (%)", in_percent(entrant.taken["miou"]))]
     if entrant.taken is not None:
-        ends = entrant.taken["miou_ci"] if entrant.scores["n_images"] >= FEWEST_FOR_INTERVAL else None
+        ends = entrant.taken["miou_ci"] if entrant.scores["n_images"] >= INTERVAL_IMAGES else None
         found += [("low", in_percent(ends[0] if ends else None)), ("high", in_percent(ends[1] if ends else None))]
     cells = [("Model", entrant.name), *found, *((tile.label, tile.value) for tile in tiles)]
     caption = f"{entrant.name} on {task}, {entrant.scores['n']:,} samples; low and high are the 95 % interval"

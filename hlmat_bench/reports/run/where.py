@@ -12,10 +12,11 @@ from markupsafe import Markup
 
 from hlmat_bench.core.tables import TextTable
 from hlmat_bench.reports.run.loaded import Entrant
-from hlmat_bench.reports.run.result import FEWEST_FOR_INTERVAL, FEWEST_FOR_VERDICT, in_percent
+from hlmat_bench.reports.run.result import in_percent
 from hlmat_bench.reports.run.steps import helped
 from hlmat_bench.scores import miou
 from hlmat_bench.scores.episode_scores import EpisodeScores
+from hlmat_bench.scores.paired import INTERVAL_IMAGES, VERDICT_IMAGES
 from hlmat_bench.scores.slices import Slicing, slice_scores
 
 _WORST, _BEST = 6, 3
@@ -53,7 +54,7 @@ class Part:
     @property
     def weak(self) -> bool:
         """Tell whether there are too few images for a verdict."""
-        return self.images < FEWEST_FOR_VERDICT
+        return self.images < VERDICT_IMAGES
 
     @property
     def link(self) -> str:
@@ -135,11 +136,11 @@ def _part(entrant: Entrant, way: Slicing, code: int, oracle: Mapping[str, Episod
         n=len(samples),
         images=images,
         miou=scores["miou"],
-        interval=scores["miou_ci"] if images >= FEWEST_FOR_INTERVAL else None,
+        interval=scores["miou_ci"] if images >= INTERVAL_IMAGES else None,
         oracle=miou(theirs) if len(theirs) == len(samples) else None,
         never=sum(_never(sample, entrant) for sample in samples) / len(samples),
         helped=helped(samples),
-        heat=heat if images >= FEWEST_FOR_VERDICT else 0,
+        heat=heat if images >= VERDICT_IMAGES else 0,
     )
 
 
