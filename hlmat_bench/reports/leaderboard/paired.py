@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from hlmat_bench.scores.intervals import between, bootstrap_scores
 
 RESAMPLES = 2000
+_ROUNDING = 1e-12
+"""An end of an interval that is nearer to 0 is 0: interpolated between equal draws, it may miss it by a rounding."""
 
 
 class Difference(NamedTuple):
@@ -31,7 +33,7 @@ class Difference(NamedTuple):
     @property
     def sign(self) -> int:
         """Return 1 where the first entry is clearly better, -1 where it is clearly worse, else 0."""
-        return 0 if self.low is None or self.high is None else int(self.low > 0) - int(self.high < 0)
+        return 0 if self.low is None or self.high is None else int(self.low > _ROUNDING) - int(self.high < -_ROUNDING)
 
 
 class PairedScores:
