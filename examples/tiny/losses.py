@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from states import GRID
-from tensors import PATCHES, TOKENS, WORDS, Batch, Tokens
+from tensors import PATCHES, WORDS, Batch, Digits, Tokens
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -22,7 +22,7 @@ SOFT = {"iou": 2.0, "place": 1.3}
 """
 
 WEIGHTS = {"exact": 1, "ends": 0.5, "iou": 0.3, "x": 1, "y": 1, "cells": 8, "look": 0.3, "kind": 0.5}
-WEIGHTS |= {"match": 0.5, "plural": 0.2, "colour": 0.3, "paint": 1}
+WEIGHTS |= {"digits": 6, "match": 0.5, "plural": 0.2, "colour": 0.3, "paint": 1}
 
 
 class Extra(nn.Module):
@@ -72,9 +72,28 @@ def answering(model: Any, extra: Extra, tokens: Tokens, batch: Batch) -> dict[st
         use_cache=False,
     )
     hidden = out.last_hidden_state
-    logits = model.lm_head(hidden[:, -TOKENS:]).float().log_softmax(-1)
+    logits = model.lm_head(hidden[:, -tokens.length :]).float().log_softmax(-1)
+    written = _digits if isinstance(tokens, Digits) else _numbers
+    told = extra.cells(hidden[:, WORDS : WORDS + PATCHES]).float().transpose(1, 2)
+    cells = functional.binary_cross_entropy_with_logits(told, batch.cells)
+    # From the sign on, the next token is written by looking at the place of the click.
+    rows = [WORDS + PATCHES + at for at in (tokens.places[0] - 1, *tokens.places)]
+    looked = out.attentions[-1][:, 0][batch.sign < 2][:, rows, WORDS : WORDS + PATCHES].float()
+    look = -(_spots(batch)[batch.sign < 2][:, None] * (looked + 1e-6).log()).sum(-1).mean()
+    match = _matching(out.attentions[0], batch, tokens)
+    told = {"cells": cells, "look": look, "match": match}
+    return written(logits, answers, batch, tokens) | told | extra.things(out.image_hidden_states, batch)
+
+
+def _digits(logits: Tensor, answers: Tensor, batch: Batch, tokens: Tokens) -> dict[str, Tensor]:
+    """Return the loss of all tokens of the answers."""
     target = answers.masked_fill(answers == tokens.pad, -100)
-    clicks = batch.sign < 2
+    return {"digits": functional.nll_loss(logits.flatten(0, 1), target.flatten(), ignore_index=-100)}
+
+
+def _numbers(logits: Tensor, answers: Tensor, batch: Batch, tokens: Tokens) -> dict[str, Tensor]:
+    """Return the losses of the tokens of the answers; those of numbers have soft targets."""
+    target, clicks = answers.masked_fill(answers == tokens.pad, -100), batch.sign < 2
     exact = functional.nll_loss(logits[:, [0, 2, 5]].flatten(0, 1), target[:, [0, 2, 5]].flatten(), ignore_index=-100)
     ends = functional.nll_loss(logits[~clicks, 3], target[~clicks, 3]) if (~clicks).any() else exact * 0
     iou = _soft(logits[:, 1, tokens.ious], batch.iou * 100, SOFT["iou"])
@@ -82,13 +101,7 @@ def answering(model: Any, extra: Extra, tokens: Tokens, batch: Batch) -> dict[st
         _soft(logits[clicks, at][:, table], value[clicks] * (len(table) - 1), SOFT["place"])
         for at, table, value in ((3, tokens.xs, batch.x), (4, tokens.ys, batch.y))
     )
-    told = extra.cells(hidden[:, WORDS : WORDS + PATCHES]).float().transpose(1, 2)
-    cells = functional.binary_cross_entropy_with_logits(told, batch.cells)
-    looked = out.attentions[-1][clicks, 0, -TOKENS + 2 : -TOKENS + 4, WORDS : WORDS + PATCHES].float()
-    look = -(_spots(batch)[clicks][:, None] * (looked + 1e-6).log()).sum(-1).mean()
-    match = _matching(out.attentions[0], batch, tokens)
-    told = {"exact": exact, "ends": ends, "iou": iou, "x": x, "y": y, "cells": cells, "look": look, "match": match}
-    return told | extra.things(out.image_hidden_states, batch)
+    return {"exact": exact, "ends": ends, "iou": iou, "x": x, "y": y}
 
 
 def _matching(attention: Tensor, batch: Batch, tokens: Tokens) -> Tensor:

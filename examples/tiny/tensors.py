@@ -11,8 +11,8 @@ from model import STEP
 from states import COLOURS, GRID, KINDS, PLURALS, Example
 from torch import Tensor
 
-WORDS, PATCHES, TOKENS = 12, GRID * GRID, 6
-"""The longest prompt with its first token, the tokens of a picture, and those of an answer with its end."""
+WORDS, PATCHES = 12, GRID * GRID
+"""The longest prompt with its first token, and the tokens of a picture."""
 
 
 class Examples:
@@ -75,29 +75,61 @@ class Batch:
 
 
 class Tokens:
-    """The numbers of the tokens of answers."""
+    """The numbers of the tokens of answers, where a number is one token.
+
+    Attributes:
+        length: tokens of an answer with its end: the beginning, IoU, sign, x, y, end.
+        places: which of them are the first ones of x and of y.
+    """
+
+    length, places = 6, (3, 4)
 
     def __init__(self, tokenizer: Any) -> None:
-        one = tokenizer.convert_tokens_to_ids
+        one = self._one = tokenizer.convert_tokens_to_ids
         self.begin, self.end, self.answer = one("Current IOU: "), tokenizer.eos_token_id, one("<answer>")
-        self.first = tokenizer.bos_token_id
-        self.image, self.pad = one("<image>"), tokenizer.pad_token_id
+        self.first, self.image, self.pad = tokenizer.bos_token_id, one("<image>"), tokenizer.pad_token_id
         self.signs = torch.tensor([one(", Positive point: ("), one(", Negative point: ("), one(", Finish")])
-        self.ious = torch.tensor([one(str(n)) for n in range(101)])
-        self.xs = torch.tensor([one(f"{n}, ") for n in range(0, 1001, STEP)])
-        self.ys = torch.tensor([one(f"{n})") for n in range(0, 1001, STEP)])
         self.kinds, self.colours = torch.tensor(one(KINDS)), torch.tensor(one(COLOURS))
         self.plurals = torch.tensor(one(PLURALS))
-        words = {"left": "right", "leftmost": "rightmost"}
         self.swap = torch.arange(len(tokenizer))
-        for a, b in words.items():
+        for a, b in (("left", "right"), ("leftmost", "rightmost")):
             self.swap[[one(a), one(b)]] = torch.tensor([one(b), one(a)])
+        self._number()
+
+    def _number(self) -> None:
+        steps = range(0, 1001, STEP)
+        self.ious = torch.tensor(self._one([str(n) for n in range(101)]))
+        self.xs = torch.tensor(self._one([f"{n}, " for n in steps]))
+        self.ys = torch.tensor(self._one([f"{n})" for n in steps]))
 
     def answers(self, batch: Batch) -> Tensor:
-        """Return the answers, int64 (B, 6); after the end there is padding."""
-        count, clicks = len(batch.sign), batch.sign < 2
+        """Return the answers, int64 (B, length); after the end there is padding."""
         iou = self.ious[(batch.iou * 100).round().long()]
         x, y = (table[(v * (len(table) - 1)).round().long()] for table, v in ((self.xs, batch.x), (self.ys, batch.y)))
-        pad, end = torch.full((count,), self.pad), torch.full((count,), self.end)
-        last = [torch.where(clicks, x, end), torch.where(clicks, y, pad), torch.where(clicks, end, pad)]
-        return torch.stack([torch.full((count,), self.begin), iou, self.signs[batch.sign], *last], 1)
+        return self._joined(batch, iou[:, None], torch.stack([x, y], 1))
+
+    def _joined(self, batch: Batch, iou: Tensor, click: Tensor) -> Tensor:
+        count = len(iou)
+        begin, end = torch.full((count, 1), self.begin), torch.full((count, 1), self.end)
+        ended = torch.cat([end, torch.full_like(click, self.pad)], 1)
+        tail = torch.where((batch.sign < 2)[:, None], torch.cat([click, end], 1), ended)
+        return torch.cat([begin, iou, self.signs[batch.sign][:, None], tail], 1)
+
+
+class Digits(Tokens):
+    """The numbers of the tokens of answers, where each of three digits is a token."""
+
+    length, places = 14, (5, 9)
+
+    def _number(self) -> None:
+        self.digits = torch.tensor(self._one([str(n) for n in range(10)]))
+        self.comma, self.close = self._one(", "), self._one(")")
+
+    def answers(self, batch: Batch) -> Tensor:
+        """Return the answers, int64 (B, length), places in 0 to 999; after the end there is padding."""
+        comma, close = (torch.full((len(batch.iou), 1), token) for token in (self.comma, self.close))
+        x, y = (self._written((value * 999).round()) for value in (batch.x, batch.y))
+        return self._joined(batch, self._written((batch.iou * 100).round()), torch.cat([x, comma, y, close], 1))
+
+    def _written(self, number: Tensor) -> Tensor:
+        return self.digits[torch.stack([number // 100 % 10, number // 10 % 10, number % 10], 1).long()]

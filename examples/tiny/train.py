@@ -26,7 +26,7 @@ import torch
 from losses import WEIGHTS, Extra, answering, sight
 from model import build_model, build_processor
 from states import of_markers, of_trajectories, without_segmenter
-from tensors import Batch, Examples, Tokens
+from tensors import Batch, Digits, Examples, Tokens
 from torch import Tensor, nn
 
 from hlmat_bench.data.tasks import load_task
@@ -145,6 +145,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--passes", type=float, default=4.0, help="passes in which the whole model learns")
     parser.add_argument("--rate", type=float, default=0.015, help="learning rate of Muon; AdamW has a fifth of it")
     parser.add_argument("--enough", type=float, default=0.9, help="the IoU from which on the answer is the end")
+    parser.add_argument("--digits", action="store_true", help="each digit is a token; points are xy999")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=0, help="of the CPU; 0: as many as it has cores")
     parser.add_argument("--start", type=Path, help="a checkpoint to continue from, instead of random weights")
@@ -157,13 +158,13 @@ def main() -> None:
     given, begun = options(), time.monotonic()
     if given.threads:
         torch.set_num_threads(given.threads)
-    processor = build_processor()
+    processor = build_processor(digits=given.digits)
     model = build_model(processor, given.seed)
     if given.start:
         model = type(model).from_pretrained(given.start, dtype=torch.float32)
     # The attention of the language model is trained, which the faster way does not return.
     model.set_attn_implementation({"text_config": "eager", "vision_config": "sdpa"})
-    data, tokens = examples(given, processor.tokenizer), Tokens(processor.tokenizer)
+    data, tokens = examples(given, processor.tokenizer), (Digits if given.digits else Tokens)(processor.tokenizer)
     torch.manual_seed(given.seed)
     extra = Extra(model.get_input_embeddings(), tokens)
     stages = [

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 import hlmat_bench
+from hlmat_bench.actions import parse
 from hlmat_bench.data.tasks import load_task
+from hlmat_bench.points import PointFormat
 from hlmat_bench.training import TrajectoryDataset
 from hlmat_bench.training.export.selection import Selection
 
@@ -24,7 +26,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let the examples import each other, as when they are run as programs."""
     monkeypatch.syspath_prepend(str(EXAMPLES))
     yield
-    for name in ("model", "states", "tensors", "train", "pipeline"):
+    for name in ("model", "states", "tensors", "losses", "train", "pipeline"):
         sys.modules.pop(name, None)
 
 
@@ -74,6 +76,28 @@ def test_patches_tell_the_object_and_the_errors() -> None:
         x, y = int(each.x * truth.shape[1]), int(each.y * truth.shape[0])
         assert truth[y, x]
     assert {each.sign for each in made if each.iou == 1} == {2}
+
+
+@pytest.mark.usefixtures("tiny")
+@pytest.mark.parametrize(("digits", "points", "step"), [(False, "xy1000", 10), (True, "xy999", 1)])
+def test_answers_are_read_as_the_clicks_that_they_say(digits: bool, points: str, step: float) -> None:
+    import states
+    import tensors
+    from model import build_processor
+
+    source = load_task("synth_easy_train").source(overrides={"count": 8})
+    tokenizer = build_processor(digits=digits).tokenizer
+    tokens = (tensors.Digits if digits else tensors.Tokens)(tokenizer)
+    data = tensors.Examples.made(states.without_segmenter(source, 0.9), tokenizer)
+    batch = tensors.Batch(data, np.arange(len(data)), tokens.swap, np.random.default_rng(0))
+    for row, sign, x, y, iou in zip(tokens.answers(batch), batch.sign, batch.x, batch.y, batch.iou, strict=True):
+        text = tokenizer.decode([token for token in row if token != tokens.pad], skip_special_tokens=True)
+        action = parse(text, PointFormat.named(points), (10_000, 10_000))
+        assert action.predicted_iou == pytest.approx(float(iou), abs=0.0051)
+        assert action.kind == ("stop" if sign == 2 else "click")
+        if action.kind == "click":
+            assert action.positive == (sign == 0)
+            assert (action.x, action.y) == pytest.approx((1e4 * float(x), 1e4 * float(y)), abs=5.1 * step + 1)
 
 
 @pytest.mark.usefixtures("tiny")
