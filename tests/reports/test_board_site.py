@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
 import hlmat_bench
+from hlmat_bench.core import masks
 from hlmat_bench.reports.leaderboard import repository, site
 from hlmat_bench.reports.leaderboard.entry import read_entry
 from hlmat_bench.reports.leaderboard.verify.verification import Evidence, verify
@@ -296,6 +298,31 @@ def test_an_entry_says_where_it_stands_and_leads_to_its_samples(browser: Browser
     with browsing.visit(browser, f"file://{built}/entries/twin.html") as made:
         assert made.page.locator(".warning a").get_attribute("href") == "good.html"
         assert made.page.locator(".samples a").count() == 0
+
+
+def test_an_entry_says_where_its_clicks_fell(built: Path, runs: dict[str, Run]) -> None:
+    right = total = 0
+    for episode in runs["good"].episodes():
+        truth, mask = masks.decode(episode.gt), np.zeros(episode.size, np.bool_)
+        for step in episode.steps:
+            if step.action.kind == "click":
+                click = step.action.click
+                wrong = truth & ~mask if click.positive else mask & ~truth
+                right, total = right + bool(wrong[click.y, click.x]), total + 1
+            mask = mask if step.mask is None else masks.decode(step.mask)
+    text = (built / "entries" / "good.html").read_text()
+    assert f"{100 * right / total:.1f} % of the valid clicks" in text
+    assert "rates highest" not in text  # The model rates no mask.
+
+
+def test_an_entry_of_a_search_says_which_mask_is_scored(task: str, tool: str, tmp_path: Path) -> None:
+    run = boards.play(tmp_path / "run", task, tool, limit=6, strategy="prm", settings={"prm": "oracle"})
+    boards.add(tmp_path / "board", run, "Search", "search")
+    text = (site.build(tmp_path / "board", tmp_path / "site") / "entries" / "search.html").read_text()
+    scores = run.scores()["selection"]
+    assert f"mIoU {100 * scores['self']['miou']:.1f} %" in text
+    assert f"mIoU {100 * scores['final']['miou']:.1f} % for the last mask" in text
+    assert "the score above is of the mask that the model rates highest" in text
 
 
 def test_changes_are_a_feed(built: Path) -> None:
