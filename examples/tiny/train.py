@@ -59,6 +59,8 @@ def train(modules: Sequence[nn.Module], losses: Losses, data: Examples, swap: Te
     """Train the modules until so many passes over the examples are done."""
     generator = np.random.default_rng(given.seed)
     total = int(len(data) * given.passes) // BATCH
+    if not total:
+        return
     optimizers = _optimizers(modules, given)
     schedulers = [torch.optim.lr_scheduler.LambdaLR(one, partial(_level, total)) for one in optimizers]
     order = chain.from_iterable(generator.permutation(len(data)) for _ in count())
