@@ -132,7 +132,9 @@ def _shipped(name: str) -> Path:
     place = content_folder("adapters") / "models"
     known = sorted(file.parent.name for file in place.glob("*/config.json"))
     if name not in known:
-        raise unknown("checkpoint in hlmat-bench", name, known, f"There are {', '.join(known) or 'none'}.")
+        there = f"There are {', '.join(known)}."
+        none = "There are none yet; examples/tiny/pipeline.py trains one."
+        raise unknown("checkpoint in hlmat-bench", name, known, there if known else none)
     return place / name
 
 
