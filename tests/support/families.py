@@ -146,7 +146,8 @@ def _tiles(size: Size) -> Size:
 
 
 FAMILIES = (
-    Family(r"hlmat-tiny(-star|-digits)?", "xy", 1000, _tiny),
+    Family(r"hlmat-tiny(-star)?", "xy", 1000, _tiny),
+    Family("hlmat-tiny-digits", "xy", 999, _tiny),
     Family(r"segagent-qwen", "yx", 1000, _segagent),
     Family(r"segagent-llava", "yx", 1, _segagent, digits=3),
     Family(r"qwen-vl-(chat|base)", "xy", 1000, _qwen_box),
