@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-import huggingface_hub
+import huggingface_hub.constants
 import pyarrow as pa
 import pytest
 from PIL import Image
