@@ -2,9 +2,9 @@
 
     python examples/tiny/train.py --runs runs/tiny/annotator --out runs/tiny/sft
 
-First the image tower alone learns to see, and then the whole model learns to answer; the tower goes on slowly, because
-what it sees would be lost otherwise. Hidden matrices are trained by Muon (https://kellerjordan.github.io/posts/muon/),
-the others by AdamW.
+First the image tower alone learns to see, and then the whole model learns to answer; the tower continues to learn
+slowly, because otherwise it would forget what it sees. Hidden matrices are trained by Muon
+(https://kellerjordan.github.io/posts/muon/), the others by AdamW.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Schedule:
 
 
 def train(modules: Sequence[nn.Module], losses: Losses, data: Examples, swap: Tensor, given: Schedule) -> None:
-    """Train the modules until so many passes over the examples are done."""
+    """Train the modules for the number of passes over the examples that the schedule says."""
     generator = np.random.default_rng(given.seed)
     total = int(len(data) * given.passes) // BATCH
     if not total:

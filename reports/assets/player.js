@@ -4,7 +4,7 @@ HL.Player = class {
   /**
    * @param index what data/index.js holds
    * @param changed called with the player's state when the user changed it: ({ sample, step }, push)
-   * @param neighbour the sample so many places further in the gallery's order, or null
+   * @param neighbour the sample at a number of places further in the order of the gallery, or null
    */
   constructor(index, changed, neighbour) {
     this.index = index;

@@ -11,11 +11,11 @@ from urllib.parse import quote
 from hlmat_bench.core.text import clean
 from hlmat_bench.reports.leaderboard import words
 from hlmat_bench.reports.leaderboard.entry import BoardEntry
-from hlmat_bench.reports.leaderboard.figures import STEP_WORDS
 from hlmat_bench.reports.leaderboard.ranking import Ranking, Row
 from hlmat_bench.reports.leaderboard.ranking_page import MATRIX, difference_text
 from hlmat_bench.reports.leaderboard.rows import brackets, dollars, per_thousand, percents
 from hlmat_bench.reports.leaderboard.verify.findings import LEVELS
+from hlmat_bench.reports.run.steps import word_of
 from hlmat_bench.scores.registry import columns
 
 NEIGHBOURS = 5
@@ -179,7 +179,7 @@ class EntryPage:
     def kinds(self) -> Sequence[tuple[str, int]]:
         """Return how often a click of each kind was made, the most frequent first; empty where it is not known."""
         steps = self.entry.scores.steps or {}
-        totals = [(STEP_WORDS[kind][0], sum(counts)) for kind, counts in steps.items() if sum(counts)]
+        totals = [(word_of(kind), sum(counts)) for kind, counts in steps.items() if sum(counts)]
         return sorted(totals, key=lambda pair: -pair[1])
 
     def verdict(self) -> tuple[str, str]:

@@ -10,6 +10,7 @@ from hlmat_bench.reports.leaderboard.entry import BoardEntry
 from hlmat_bench.reports.leaderboard.ranking import Ranking, Row
 from hlmat_bench.reports.leaderboard.rows import PAGE, per_thousand
 from hlmat_bench.reports.pages import plots
+from hlmat_bench.reports.run.steps import KINDS, hue_of, word_of
 
 MOST_CURVES = 5
 """How many curves a plot can show that a reader tells apart."""
@@ -19,18 +20,6 @@ CURVES = 12
 
 _DOTS = 30
 """How many entries a plot of quality against cost shows, from the first."""
-
-#: The kinds of steps in an entry, as pages call them, with their hues, from the bottom of a bar to its top.
-STEP_WORDS = {
-    "hit": ("helped", "helped"),
-    "segmenter failure": ("no effect", "no-effect"),
-    "wrong sign": ("wrong sign", "wrong-sign"),
-    "off object": ("off object", "off-object"),
-    "idle": ("already covered", "already-covered"),
-    "unparsable": ("invalid reply", "invalid-reply"),
-    "refusal": ("refusal", "refusal"),
-    "request failed": ("request failed", "request-failed"),
-}
 
 
 def curves(ranking: Ranking) -> plots.Figure | None:
@@ -102,8 +91,9 @@ def steps(entry: BoardEntry, place: int) -> plots.Figure | None:
     counts = entry.scores.steps
     if not counts:
         return None
+    by_word = {word_of(kind): found for kind, found in counts.items()}
     columns = [
-        (str(t + 1), [plots.Segment(hue, word, counts[kind][t]) for kind, (word, hue) in STEP_WORDS.items()])
+        (str(t + 1), [plots.Segment(hue_of(word), word, by_word[word][t]) for word in KINDS if word in by_word])
         for t in range(entry.scores.budget)
     ]
     title = f"What each click did, {clean(entry.title, 60)}"

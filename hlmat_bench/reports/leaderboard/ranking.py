@@ -23,10 +23,9 @@ from hlmat_bench.reports.leaderboard.duplicates import originals
 from hlmat_bench.reports.leaderboard.entry import BoardEntry, TaskFacts, lasting
 from hlmat_bench.reports.leaderboard.paired import Difference, PairedScores
 from hlmat_bench.reports.leaderboard.repository import Listed
+from hlmat_bench.reports.run.result import FLOORS
 from hlmat_bench.scores.paired import VERDICT_IMAGES
 
-#: Reference policies without sight, in the order in which one is chosen as the floor of a ranking.
-FLOORS = ("center", "random", "empty")
 _OWN_STARTS = ("empty", "model-box", "gt-box")
 
 

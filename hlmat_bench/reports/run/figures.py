@@ -26,10 +26,10 @@ from hlmat_bench.reports.pages.plots import (
 )
 from hlmat_bench.reports.run.loaded import Entrant
 from hlmat_bench.reports.run.references import Reference
-from hlmat_bench.reports.run.steps import KINDS, counts
+from hlmat_bench.reports.run.steps import KINDS, counts, hue_of
 from hlmat_bench.reports.run.where import clicks_to
 
-#: A scatter plot has at most so many dots.
+#: The most dots of a scatter plot.
 MOST_DOTS = 600
 
 
@@ -76,10 +76,7 @@ def clicks(entrant: Entrant) -> Figure:
     columns = [
         (
             str(t),
-            [
-                Segment(name.replace(" ", "-"), name, found[name], "#" + urlencode({"kind": name, "click": t}))
-                for name in KINDS
-            ],
+            [Segment(hue_of(name), name, found[name], "#" + urlencode({"kind": name, "click": t})) for name in KINDS],
         )
         for t, found in enumerate(counts(entrant), 1)
     ]

@@ -15,7 +15,8 @@ from hlmat_bench.reports.run.references import Reference
 from hlmat_bench.scores.paired import INTERVAL_IMAGES
 from hlmat_bench.scores.registry import Score, columns
 
-_FLOORS = {"center": "blind clicks on the centre", "random": "random clicks", "empty": "no click at all"}
+#: Reference policies without sight with their names in sentences, in the order in which one is chosen as the floor.
+FLOORS = {"center": "blind clicks on the centre", "random": "random clicks", "empty": "no click at all"}
 #: Titles of numbers that alone would not say what they are.
 _TITLES = {"refinement.gain": "Gain (points)", "refinement.worsened": "Samples made worse (%)"}
 
@@ -110,11 +111,11 @@ def _rated(scores: Mapping[str, Any]) -> Verdict:
 def _place(entrant: Entrant, miou: float, players: Sequence[Reference]) -> Iterator[str]:
     """Say where a score lies between a floor and the oracle."""
     by_name = {player.name: player for player in players}
-    floor = next((by_name[name] for name in _FLOORS if name in by_name), None)
+    floor = next((by_name[name] for name in FLOORS if name in by_name), None)
     oracle = by_name.get("oracle")
     if floor is None or oracle is None or is_reference(entrant) or oracle.miou <= floor.miou:
         return
-    ends = f"{_FLOORS[floor.name]} ({in_percent(floor.miou)})", f"the oracle ({in_percent(oracle.miou)})"
+    ends = f"{FLOORS[floor.name]} ({in_percent(floor.miou)})", f"the oracle ({in_percent(oracle.miou)})"
     share = (miou - floor.miou) / (oracle.miou - floor.miou)
     if share < 0:
         yield f"below {ends[0]}; {ends[1]} shows what the segmenter can do"

@@ -51,6 +51,16 @@ OUTCOMES = {
 _OUTCOME_WORDS = _WORDS | {"overshoot": "lost a good mask"}
 
 
+def word_of(kind: str) -> str:
+    """Return the word of the pages, one of `KINDS`, for a kind of step in the record."""
+    return _WORDS.get(kind, kind)
+
+
+def hue_of(word: str) -> str:
+    """Return the name in `style.HUES` of one of `KINDS`."""
+    return word.replace(" ", "-")
+
+
 def outcome_word(sample: EpisodeScores) -> str:
     """Return the outcome of an episode, one of `OUTCOMES`."""
     return _OUTCOME_WORDS.get(sample.outcome, sample.outcome)
@@ -64,7 +74,7 @@ def kinds_of(sample: EpisodeScores) -> list[str]:
 def _kind(sample: EpisodeScores, t: int) -> str:
     name = sample.kinds[t - 1]
     if name is not None:
-        return _WORDS.get(name, name)
+        return word_of(name)
     if t == len(sample.kinds) and sample.stop in ("stop", "none"):
         return STOPPED
     return "helped" if sample.iou[t] > sample.iou[t - 1] else "no effect"  # a box

@@ -93,7 +93,7 @@ def parts(entrant: Entrant, slicings: Sequence[Slicing], oracle: Mapping[str, Ep
 def chosen(found: Sequence[Part]) -> list[Part]:
     """Return the parts that are shown first: the six worst and the three best.
 
-    They have enough images for a verdict where there are so many parts that have, else more than one image.
+    Where nine parts have enough images for a verdict, they are of these, else of those with more than one image.
     """
     strong = [part for part in found if not part.weak]
     several = strong if len(strong) >= _WORST + _BEST else [part for part in found if part.interval is not None]
