@@ -77,11 +77,11 @@ def test_an_entry_reads_what_its_family_writes(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(CATALOG.models))
 def test_an_entry_reads_the_recorded_replies_of_its_family(name: str) -> None:
-    """At least three, each with the address or the thread that reports its form."""
+    """At least three, each with the address or the thread that reports its form, or the program that trains it."""
     entry, recorded = CATALOG.models[name], [one for one in RECORDED if re.fullmatch(one.names, name)]
     assert len(recorded) >= 3
     for one in recorded:
-        assert re.match(r"https://|[\w.-]+/[\w.-]+(#\d+| README)", one.source)
+        assert re.match(r"https://|examples/|[\w.-]+/[\w.-]+(#\d+| README)", one.source)
         frame = Resize.named(entry.resize).frame(RECORDED_SIZE)
         action = parse(one.reply, PointFormat.named(entry.points), RECORDED_SIZE, frame)
         got: object = action.box or action.reason or action.kind

@@ -214,9 +214,9 @@ _UI_TARS = "https://github.com/bytedance/UI-TARS/blob/main/README_v1.md"
 _GLM = "https://github.com/zai-org/GLM-V/blob/main/README.md"
 
 RECORDED = (
-    Recorded("hlmat-tiny.*", "Current IOU: 0, Positive point: (500, 250)", _ADD, "models/hlmat-tiny README"),
-    Recorded("hlmat-tiny.*", "Current IOU: 81, Negative point: (500, 250)", _REMOVE, "models/hlmat-tiny README"),
-    Recorded("hlmat-tiny.*", "Current IOU: 97, Finish", "stop", "models/hlmat-tiny README"),
+    Recorded("hlmat-tiny.*", "Current IOU: 0, Positive point: (500, 250)", _ADD, "examples/tiny/tensors.py"),
+    Recorded("hlmat-tiny.*", "Current IOU: 81, Negative point: (500, 250)", _REMOVE, "examples/tiny/tensors.py"),
+    Recorded("hlmat-tiny.*", "Current IOU: 97, Finish", "stop", "examples/tiny/tensors.py"),
     Recorded("segagent-qwen", "Current IOU: 0, Positive point: (250, 500)", _ADD, _SEGAGENT),
     Recorded("segagent-qwen", "Current IOU: 81, Negative point: (250, 500)<|im_end|>", _REMOVE, _SEGAGENT),
     Recorded("segagent-qwen", "<ref>the mug</ref><box>(333,333),(666,666)</box>", (280, 186, 560, 373), _SEGAGENT),
