@@ -13,8 +13,9 @@ from hlmat_bench.reports.leaderboard import words
 from hlmat_bench.reports.leaderboard.entry import BoardEntry
 from hlmat_bench.reports.leaderboard.ranking import Ranking, Row
 from hlmat_bench.reports.leaderboard.ranking_page import MATRIX, difference_text
-from hlmat_bench.reports.leaderboard.rows import brackets, dollars, per_thousand, percents
+from hlmat_bench.reports.leaderboard.rows import brackets, dollars, per_thousand
 from hlmat_bench.reports.leaderboard.verify.findings import LEVELS
+from hlmat_bench.reports.pages.templates import in_percent
 from hlmat_bench.reports.run.steps import word_of
 from hlmat_bench.scores.registry import columns
 
@@ -107,7 +108,7 @@ class EntryPage:
             title = f"Clicks to {score.path[-2][2:]} %" if missed is not None else score.title
             yield Tile(title, score.shown(value.value if value else None), below, score.definition)
         inside = entry.scores.clicks.first_click_inside
-        yield Tile("First click on the object", percents(inside), "% of the samples")
+        yield Tile("First click on the object", in_percent(inside), "% of the samples")
         yield Tile(
             "$ per 1,000 samples", dollars(per_thousand(entry)), f"{entry.scores.cost.tokens_out:,} tokens written"
         )
@@ -159,7 +160,7 @@ class EntryPage:
             clean(found.id[number], 80),
             clean(found.image_id[number], 80),
             iou,
-            percents(iou),
+            in_percent(iou),
             ("never" if clicks[0] is None else f"{clicks[0]}", "never" if clicks[1] is None else f"{clicks[1]}"),
             f"{self.entry.report}#sample={quote(found.id[number], safe='')}" if self.entry.report else "",
         )

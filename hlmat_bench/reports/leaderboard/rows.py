@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from hlmat_bench.core.text import clean
 from hlmat_bench.reports.leaderboard.entry import BoardEntry
 from hlmat_bench.reports.leaderboard.ranking import Ranking, Row
-from hlmat_bench.reports.pages.templates import number
+from hlmat_bench.reports.pages.templates import in_percent, number
 from hlmat_bench.scores.registry import Score, ScoreValue, columns
 
 PAGE = 100
@@ -104,14 +104,9 @@ class RowView:
         ]
 
 
-def percents(share: float | None) -> str:
-    """Write a share in per cent with one decimal and without the sign, as ``68.8``; None as a dash."""
-    return number(None if share is None else 100 * share, 1)
-
-
 def brackets(low: float | None, high: float | None) -> str:
     """Write an interval of shares as ``[61.5, 75.6]``; nothing where there is none."""
-    return "" if low is None or high is None else f"[{percents(low)}, {percents(high)}]"
+    return "" if low is None or high is None else f"[{in_percent(low)}, {in_percent(high)}]"
 
 
 def dollars(per: float | None) -> str:
@@ -227,7 +222,7 @@ def _view(ranking: Ranking, row: Row, scores: Sequence[Score], *, tie: bool) -> 
     low, high = _interval(entry)
     failed = entry.scores.failures
     miou = Cell(
-        percents(answer.miou),
+        in_percent(answer.miou),
         f"{number(100 * failed.share, 1)} % failed" if failed.episodes else "",
         f"{answer.miou:.6g}",
     )

@@ -23,7 +23,7 @@ from hlmat_bench.reports.pages import bibtex, frame
 from hlmat_bench.reports.pages.data import csv_text, json_text, script
 from hlmat_bench.reports.pages.files import write_figures, write_table
 from hlmat_bench.reports.pages.site import Site
-from hlmat_bench.reports.pages.templates import environment
+from hlmat_bench.reports.pages.templates import environment, in_percent
 from hlmat_bench.scores.registry import CLICKED, Score, columns, further
 
 _ASSETS = ("board.css", "board.js", *(f"still-{number}.webp" for number in range(1, 6)))
@@ -123,7 +123,7 @@ def _environment(board: Leaderboard) -> Environment:
         "most_curves": figures.MOST_CURVES,
         "page_size": rows.PAGE,
         "task_title": views.task_title,
-        "percents": rows.percents,
+        "in_percent": in_percent,
         "points": words.points,
         "strategy": rows.strategy,
         "definitions": rows.definitions(board.scores),

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from hlmat_bench.core.text import clean
 from hlmat_bench.reports.leaderboard.paired import Difference
 from hlmat_bench.reports.leaderboard.ranking import Ranking, Row
-from hlmat_bench.reports.leaderboard.rows import brackets, percents, rank_text
+from hlmat_bench.reports.leaderboard.rows import brackets, rank_text
+from hlmat_bench.reports.pages.templates import in_percent
 
 _MOST_NAMED = 3
 
@@ -32,16 +33,16 @@ def lead(ranking: Ranking) -> tuple[list[Row], str]:
     share = ranking.share_of_oracle(best)
     way = "" if share is None else f", {round(100 * share)} % of the way from blind clicks to the oracle"
     if ranking.ranked == 1:
-        return leaders, f" is the only ranked entry, with {percents(best)} % mIoU{way}."
+        return leaders, f" is the only ranked entry, with {in_percent(best)} % mIoU{way}."
     if not ranking.decisive:
-        return leaders[:1], f" has the highest mIoU, {percents(best)} %{way}; {_too_few(ranking)}."
+        return leaders[:1], f" has the highest mIoU, {in_percent(best)} %{way}; {_too_few(ranking)}."
     if len(leaders) == 1:
-        return leaders, f" leads with {percents(best)} % mIoU{way}.{_ties(ranking)}"
+        return leaders, f" leads with {in_percent(best)} % mIoU{way}.{_ties(ranking)}"
     others = len(leaders) - _MOST_NAMED
     more = f" and {others} more" if others > 0 else ""
     last = leaders[-1].entry.answer.miou
     return leaders[:_MOST_NAMED], (
-        f"{more} lead and cannot be told apart: {percents(best)} to {percents(last)} % mIoU{way}."
+        f"{more} lead and cannot be told apart: {in_percent(best)} to {in_percent(last)} % mIoU{way}."
     )
 
 
@@ -63,7 +64,7 @@ def verdict(ranking: Ranking, place: int) -> tuple[str, str]:
     low, high = row.entry.answer.miou_ci if ranking.n_images > 1 else (None, None)
     share = ranking.share_of_oracle(row.entry.answer.miou) if row.reference is None else None
     way = "" if share is None else f", {round(100 * share)} % of the way from blind clicks to the oracle"
-    return f"mIoU {percents(row.entry.answer.miou)} %", f" {brackets(low, high)}{way}. {_standing(ranking, place)}"
+    return f"mIoU {in_percent(row.entry.answer.miou)} %", f" {brackets(low, high)}{way}. {_standing(ranking, place)}"
 
 
 def _standing(ranking: Ranking, place: int) -> str:
@@ -93,7 +94,7 @@ def _compared(ranking: Ranking, place: int) -> list[str]:
         return [_too_few(ranking)]
     interval = f" {brackets(*sorted((abs(found.low or 0), abs(found.high or 0))))}" if found.sign else ""
     if found.sign:
-        far = f"{percents(abs(found.value))} points {'ahead of' if found.sign > 0 else 'behind'} {name}{interval}"
+        far = f"{in_percent(abs(found.value))} points {'ahead of' if found.sign > 0 else 'behind'} {name}{interval}"
     else:
         far = f"not separable from {name}"
     return [far, *_near(ranking, place, other)]

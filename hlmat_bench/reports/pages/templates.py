@@ -63,9 +63,14 @@ def interval(ends: Sequence[float] | None, digits: int = 3) -> str:
     return "" if ends is None else f"{number(ends[0], digits)} to {number(ends[1], digits)}"
 
 
+def in_percent(share: float | None, digits: int = 1) -> str:
+    """Write a share or a score in [0, 1] in per cent without the sign, as ``68.8``; None as a dash."""
+    return number(None if share is None else 100 * share, digits)
+
+
 def percent(share: float | None, digits: int = 1) -> str:
     """Write a share in [0, 1] as ``71.2 %``; None as a dash."""
-    return "–" if share is None else f"{number(100 * share, digits)} %"
+    return in_percent(share, digits) if share is None else f"{in_percent(share, digits)} %"
 
 
 def swatches(figure: Figure) -> list[tuple[Markup, str]]:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from hlmat_bench.core.tables import TextTable
 from hlmat_bench.core.text import clean
 from hlmat_bench.protocol.reference import REFERENCES
-from hlmat_bench.reports.pages.templates import number, percent
+from hlmat_bench.reports.pages.templates import in_percent, number, percent
 from hlmat_bench.reports.run.loaded import Entrant
 from hlmat_bench.reports.run.references import Reference
 from hlmat_bench.scores.paired import INTERVAL_IMAGES
@@ -46,11 +46,6 @@ class Tile(NamedTuple):
     value: str
     below: str
     meaning: str
-
-
-def in_percent(value: float | None, digits: int = 1) -> str:
-    """Write a share or a score from 0 to 1 in per cent without the sign, as ``68.8``; None as a dash."""
-    return number(None if value is None else 100 * value, digits)
 
 
 def brackets(ends: Sequence[float] | None, images: int, *, scale: float = 100, digits: int = 1) -> str:

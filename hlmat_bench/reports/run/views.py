@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from hlmat_bench.core.text import clean
-from hlmat_bench.reports.pages.templates import number, percent
+from hlmat_bench.reports.pages.templates import in_percent, number, percent
 from hlmat_bench.reports.run import live
 from hlmat_bench.reports.run.definitions import RULES
 from hlmat_bench.reports.run.loaded import Entrant
 from hlmat_bench.reports.run.references import Reference
-from hlmat_bench.reports.run.result import brackets, in_percent, noc_of
+from hlmat_bench.reports.run.result import brackets, noc_of
 from hlmat_bench.reports.run.steps import KINDS, OUTCOMES, kinds_of, outcome_word
 from hlmat_bench.scores.failures import left_out_words, remarks
 from hlmat_bench.scores.registry import NO_TARGET, columns

@@ -11,8 +11,8 @@ from xml.etree import ElementTree
 from markupsafe import Markup
 
 from hlmat_bench.core.tables import TextTable
+from hlmat_bench.reports.pages.templates import in_percent
 from hlmat_bench.reports.run.loaded import Entrant
-from hlmat_bench.reports.run.result import in_percent
 from hlmat_bench.reports.run.steps import helped
 from hlmat_bench.scores import miou
 from hlmat_bench.scores.episode_scores import EpisodeScores

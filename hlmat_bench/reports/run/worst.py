@@ -10,10 +10,10 @@ from urllib.parse import urlencode
 from hlmat_bench.core.samples import Source
 from hlmat_bench.core.text import clean
 from hlmat_bench.reports.pages.site import Site
+from hlmat_bench.reports.pages.templates import in_percent
 from hlmat_bench.reports.run import error_maps
 from hlmat_bench.reports.run.data_files import EXPRESSION_LENGTH, sample_names
 from hlmat_bench.reports.run.loaded import Entrant
-from hlmat_bench.reports.run.result import in_percent
 from hlmat_bench.reports.run.steps import outcome_word
 
 COUNT = 12
