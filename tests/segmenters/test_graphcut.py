@@ -73,6 +73,25 @@ def test_the_cut_is_the_cheapest_labelling() -> None:
         assert energy[found] <= energy.min() + 0.01
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (23, 31)])
+def test_the_cut_is_that_of_the_published_algorithm(shape: tuple[int, int]) -> None:
+    """Algorithm 1 of Chambolle and Pock with sigma 1/2, tau 1/4 and theta 1, in their words, in double precision."""
+    generator = np.random.default_rng(0)
+    price = generator.normal(0, 2, shape).astype(np.float32)
+    across, down = (
+        generator.random((shape[0] - axis, shape[1] - 1 + axis)).astype(np.float32) * 4 for axis in (0, 1)
+    )
+    x = ahead = (price < 0).astype(np.float64)
+    flows = [np.zeros(across.shape), np.zeros(down.shape)]
+    for _ in range(30):
+        steps = [flow + np.diff(ahead, axis=axis) / 2 for flow, axis in zip(flows, (1, 0), strict=True)]
+        flows = [np.clip(step, -most, most) for step, most in zip(steps, (across, down), strict=True)]
+        divergence = np.diff(flows[0], axis=1, prepend=0, append=0) + np.diff(flows[1], axis=0, prepend=0, append=0)
+        new = np.clip(x - (price - divergence) / 4, 0, 1)
+        x, ahead = new, 2 * new - x
+    np.testing.assert_allclose(cheapest(price, across, down, iterations=30, levels=0), x, atol=1e-5)
+
+
 @st.composite
 def _clicked(draw: st.DrawFn) -> tuple[Image, list[Click]]:
     height, width = draw(st.tuples(st.integers(1, 70), st.integers(1, 70)))

@@ -16,6 +16,8 @@ from hlmat_bench.core.types import Size
 
 FloatMap: TypeAlias = NDArray[np.float32]
 
+_ZERO, _ONE, _QUARTER, _EIGHTH = (np.float32(number) for number in (0, 1, 0.25, 0.125))
+
 
 def cheapest(price: FloatMap, across: FloatMap, down: FloatMap, iterations: int, levels: int = 2) -> FloatMap:
     """Return the x in [0, 1] that minimises sum(price * x) + sum(weight * |difference of neighbours|).
@@ -50,28 +52,35 @@ def cheapest(price: FloatMap, across: FloatMap, down: FloatMap, iterations: int,
 
 
 def _primal_dual(price: FloatMap, across: FloatMap, down: FloatMap, iterations: int, x: FloatMap) -> FloatMap:
-    """Run Chambolle and Pock's first algorithm with steps 1/2 and 1/4 from the start x, and return its result."""
-    # The algorithm converges because 1/2 * 1/4 * 8 <= 1: the squared norm of the gradient on a grid is at most 8. All
-    # steps write to existing arrays, because allocating new ones in this loop takes time.
-    ahead = x.copy()
-    flow_across, flow_down, new = np.zeros_like(across), np.zeros_like(down), np.zeros_like(price)
+    """Run Chambolle and Pock's first algorithm with steps 1/2 and 1/4 from the start x, and return its result.
+
+    It converges because 1/2 * 1/4 * 8 <= 1: the squared norm of the gradient on a grid is at most 8.
+    """
+    # The rows stand one after the other in a flat array, with which numpy is faster; where a row ends, the edge to the
+    # next pixel has weight 0. Flows, weights and prices are divided by 4, which is exact, and all steps write to
+    # existing arrays: both make the loop shorter.
+    width, cost, x = price.shape[1], (price * _QUARTER).ravel(), x.flatten()
+    most = [(np.pad(across, ((0, 0), (0, 1))) * _QUARTER).ravel(), (np.pad(down, ((0, 1), (0, 0))) * _QUARTER).ravel()]
+    new, step, ahead = np.empty_like(x), np.empty_like(x), x * _EIGHTH
+    edges = [
+        (away, ahead[away:], ahead[:-away], step[away:], np.zeros_like(x), -up_to, up_to)
+        for away, up_to in zip((1, width), most, strict=True)
+    ]
     for _ in range(iterations):
-        flow_across += 0.5 * (ahead[:, 1:] - ahead[:, :-1])
-        np.clip(flow_across, -across, across, out=flow_across)
-        flow_down += 0.5 * (ahead[1:] - ahead[:-1])
-        np.clip(flow_down, -down, down, out=flow_down)
-        np.negative(price, out=new)
-        new[:, :-1] += flow_across
-        new[:, 1:] -= flow_across
-        new[:-1] += flow_down
-        new[1:] -= flow_down
-        new *= 0.25
+        np.negative(cost, out=new)
+        for away, there, here, change, flow, low, high in edges:
+            sent, arrived = flow[:-away], new[away:]
+            sent += np.subtract(there, here, out=change)
+            np.minimum(np.maximum(flow, low, out=flow), high, out=flow)
+            new += flow
+            arrived -= sent
         new += x
-        np.clip(new, 0, 1, out=new)
-        np.multiply(new, 2, out=ahead)
-        ahead -= x
+        np.minimum(np.maximum(new, _ZERO, out=new), _ONE, out=new)
+        # An eighth of where the step leads when it is made once more.
+        np.multiply(new, _QUARTER, out=ahead)
+        ahead -= np.multiply(x, _EIGHTH, out=step)
         x, new = new, x
-    return x
+    return x.reshape(price.shape)
 
 
 def resized(array: NDArray[Any], size: Size) -> NDArray[Any]:
