@@ -43,7 +43,7 @@ class Sizes:
     more: float
 
 
-FULL = Sizes(6000, 24_000, 40, 4.0, 3000, 0.5)
+FULL = Sizes(6000, 20_000, 40, 4.0, 3000, 0.5)
 QUICK = Sizes(20, 60, 1, 1.0, 10, 1.0)
 
 
@@ -59,7 +59,7 @@ def stages(out: Path, sizes: Sizes, seed: int, workers: int) -> list[tuple[Path 
     bench, script = [sys.executable, "-m", "hlmat_bench"], [sys.executable, str(HERE / "train.py"), "--seed", str(seed)]
     many = ["--workers", str(workers)] if workers > 1 else []
     # Trajectories begin with an empty mask, with the segmenter's mask of random points, or with an imperfect one.
-    started = ["--initial", "empty:4,points:1,generated:2", "--spread", "0.2", "--stop-iou", "0.93", "--max-steps", "4"]
+    started = ["--initial", "empty:3,points:3,generated:1", "--spread", "0.2", "--stop-iou", "0.93", "--max-steps", "4"]
     generate = ["--task", TASK, "--segmenter", SEGMENTER, "--limit", str(sizes.trajectories), *started, *many]
     learn = [
         "--scenes",

@@ -113,18 +113,16 @@ def of_trajectories(folder: Path, enough: float) -> Iterator[Example]:
 
 
 def without_segmenter(source: SynthSource, enough: float) -> Iterator[Example]:
-    """Give each sample's empty mask, and every second one's distorted and every fourth one's perfect mask."""
+    """Give each sample's empty mask and a distorted one, and of every sixth sample the perfect mask."""
     generator = np.random.default_rng(0)
     names, samples = list(DEFECTS), source.samples()
     for number, sample in enumerate(samples):
         truth = source.truth(sample).mask
         scene = Scene(sample, source.image(sample), truth, source.objects(sample))
-        shown = [np.zeros_like(truth)]
-        if number % 2:
-            others = [source.truth(other).mask for other in _neighbours(samples, number)]
-            distorted = DEFECTS[names[int(generator.integers(len(names)))]](truth, others, generator)
-            shown.append(distorted(float(generator.uniform(0.1, 0.9))))
-        if number % 4 == 0:
+        others = [source.truth(other).mask for other in _neighbours(samples, number)]
+        distorted = DEFECTS[names[int(generator.integers(len(names)))]](truth, others, generator)
+        shown = [np.zeros_like(truth), distorted(float(generator.uniform(0.1, 0.9)))]
+        if number % 6 == 0:
             shown.append(truth)
         for mask in shown:
             yield scene.example(mask, next_click(truth, mask), enough)

@@ -140,7 +140,7 @@ def options() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", nargs="*", type=Path, default=[], help="trajectories: run folders")
-    parser.add_argument("--scenes", type=int, default=24_000, help="samples whose states need no segmenter")
+    parser.add_argument("--scenes", type=int, default=20_000, help="samples whose states need no segmenter")
     parser.add_argument("--scenes-file", type=Path, help="keep these states here, for the next training")
     parser.add_argument("--markers", type=int, default=40, help="sets of 32 questions about markers")
     parser.add_argument("--sight", type=float, default=2.0, help="passes in which only the image tower learns")
@@ -164,8 +164,9 @@ def main() -> None:
     model = build_model(processor, given.seed)
     if given.start:
         model = type(model).from_pretrained(given.start, dtype=torch.float32)
-    # The attention of the language model is trained, which the faster way does not return.
-    model.set_attn_implementation({"text_config": "eager", "vision_config": "sdpa"})
+    # The attention of the language model is trained, which the other ways do not return; on a CPU, the gradients of so
+    # short a sequence are also found sooner.
+    model.set_attn_implementation("eager")
     data, tokens = examples(given, processor.tokenizer), (Digits if given.digits else Tokens)(processor.tokenizer)
     torch.manual_seed(given.seed)
     extra = Extra(model.get_input_embeddings(), tokens)
