@@ -174,6 +174,14 @@ def test_what_cannot_be_told_apart_is_said() -> None:
         assert "0-999 and 0-1000 can't be told apart at this scatter." in sentences(found, answers, points)
 
 
+@pytest.mark.parametrize("unit", ["999", "1000"])
+def test_a_range_that_the_answers_do_not_contradict_is_not_called_wrong(unit: str) -> None:
+    """They scatter too much to tell 999 from 1000; that the axes are swapped is sure."""
+    for seed in range(10):
+        found = diagnose(ask("xy", unit, noise=0.02, seed=seed), PointFormat.named(f"yx{unit}"))
+        assert (found.mistakes, found.declare) == (("order",), f"points=xy{unit}")
+
+
 @pytest.mark.parametrize("syntax", WRITTEN)
 def test_every_pair_of_syntaxes(syntax: str) -> None:
     points = PointFormat.named(f"yx1000-{syntax}")

@@ -172,19 +172,22 @@ def _explain(
     """Return the simplest sufficient hypothesis, and the conventions that cannot be distinguished from it."""
     # Three levels with 0, 2 and 4 free parameters: conventions alone, with an offset or factors, with both. A later
     # level replaces an earlier one only if it is clearly better (see `_MUCH_BETTER`) and contradicts the earlier one.
-    # Among equals, the declared convention or, with free factors, its axis order and kind of unit are preferred.
+    # Among equals, the declared convention or, with free factors, its axis order and kind of unit are preferred; then
+    # its unit with the other axis order.
     kind = (declared.order, declared.limit is None)
 
-    def preferred(one: Hypothesis) -> bool:
+    def likeness(one: Hypothesis) -> int:
         free = (one.convention.order, one.convention.limit is None) == kind and one.factors is not None
-        return one.convention == declared or free
+        if one.convention == declared or free:
+            return 2
+        return int((one.convention.limit, one.convention.canvas) == (declared.limit, declared.canvas))
 
-    best, alike = fitting.choose(data, conventions, preferred)
+    best, alike = fitting.choose(data, conventions, likeness)
     for free, level in (
         (2, [*fitting.with_offset(data, conventions), *fitting.with_factors(data)]),
         (4, fitting.with_line(data)),
     ):
-        better, others = fitting.choose(data, level, preferred)
+        better, others = fitting.choose(data, level, likeness)
         before, after = fitting.costs(data, [best, better])
         enough = _MUCH_BETTER * (1 - free / len(data.numbers))
         if after < enough * before and before - after > _WORTH and fitting.told_apart(data, better, [best])[0]:

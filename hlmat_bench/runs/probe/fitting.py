@@ -99,13 +99,16 @@ def costs(data: Data, hypotheses: Sequence[Hypothesis]) -> Floats:
 
 
 def choose(
-    data: Data, hypotheses: Sequence[Hypothesis], preferred: Callable[[Hypothesis], bool]
+    data: Data, hypotheses: Sequence[Hypothesis], likeness: Callable[[Hypothesis], int]
 ) -> tuple[Hypothesis, list[Hypothesis]]:
-    """Return the best hypothesis, or a preferred one that cannot be distinguished from it, and all of the latter."""
+    """Return the hypothesis most like the declared one, of the best and those that cannot be distinguished from it.
+
+    Also return all of the latter.
+    """
     best = hypotheses[int(costs(data, hypotheses).argmin())]
     apart = told_apart(data, best, hypotheses)
     alike = [other for other, differs in zip(hypotheses, apart, strict=True) if not differs]
-    return next(filter(preferred, alike), best), alike
+    return max([best, *alike], key=likeness), alike
 
 
 def told_apart(data: Data, best: Hypothesis, others: Sequence[Hypothesis]) -> NDArray[np.bool_]:
