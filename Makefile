@@ -8,9 +8,12 @@ PYTEST = $(BIN)/python -m pytest -n 2 --dist worksteal
 
 .PHONY: demo test test-latest test-servers server-envs fuzz check lint lock dist install install-all docs docs-cli
 
-demo: install ## The embedded task with the embedded segmenter: nothing to download.
-	$(BIN)/hlmat-bench run --task hres_synth --segmenter graphcut --limit 60 \
-	    --model oracle --model center --model random --model empty --out runs/demo
+demo: install ## hlmat-tiny, the oracle and the floors on synthetic scenes, and their pages: no data, no weights to download.
+	$(BIN)/hlmat-bench run --task synth_easy --segmenter graphcut --limit 40 \
+	    --model hlmat-tiny --model oracle --model center --model random --model empty --out runs/demo
+	@echo 'Pages to open in a browser, every click of hlmat-tiny and the comparison of all:'
+	@$(BIN)/hlmat-bench report runs/demo/hlmat-tiny__synth_easy__graphcut
+	@$(BIN)/hlmat-bench report runs/demo/*__synth_easy__graphcut --out runs/demo/comparison
 
 check: install-all ## The fast tests, in less than a minute.
 	$(PYTEST) -m 'not slow and not shared and not servers'

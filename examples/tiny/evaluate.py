@@ -12,7 +12,8 @@ Scores, with 95 % intervals over scenes:
 - ``shuffled``, ``blank``: the same with the words of another scene, or with a grey picture. ``random_object``: the
   probability that a random object of the scene is the described one; ``centre``: it covers the middle.
 - ``hit_1`` to ``hit_7``: of the answers in the closed loop that do not stop, the share of clicks that correct the mask:
-  a positive one on a missed pixel of the object, a negative one on a pixel too many.
+  a positive one on a missed pixel of the object, a negative one on a pixel too many. ``hit_2_to_4``: the second to the
+  fourth together.
 - ``sign``: of the clicks on either of these, the share with the sign that corrects the mask.
 - ``miou``, ``oracle_miou``: mean IoU after 7 clicks, of the model and of the oracle; ``below_oracle``: the difference.
 - ``iou_error``, ``iou_spearman``: of the IoUs that are predicted for the random masks of `filter_synth_easy`;
@@ -21,7 +22,7 @@ Scores, with 95 % intervals over scenes:
 - ``stops_when_perfect``: the share of stops where the ground truth is shown as the mask; ``stops_when_good``: where a
   mask of the oracle with an IoU of at least 0.95 is shown.
 - ``stops``, ``stops_early``: the share of episodes that the model stops, and that it stops with a true IoU below 0.8.
-- ``invalid``: the share of answers that cannot be read as an action.
+- ``invalid``: the share of answers that cannot be read as an action, or that repeat a click.
 """
 
 from __future__ import annotations
@@ -190,6 +191,7 @@ def clicks(answers: Sequence[Answer]) -> dict[str, Score]:
             f"hit_{t}": mean((one.episode, one.corrects is True) for one in going if one.step.t == t)
             for t in range(1, CLICKS + 1)
         },
+        "hit_2_to_4": mean((one.episode, one.corrects is True) for one in going if 2 <= one.step.t <= 4),
         "sign": mean((one.episode, bool(one.corrects)) for one in placed),
         "invalid": mean((one.episode, one.step.action.kind == "invalid") for one in answers),
     }

@@ -43,7 +43,7 @@ class Sizes:
     more: float
 
 
-FULL = Sizes(6000, 20_000, 40, 4.0, 3000, 0.5)
+FULL = Sizes(6000, 20_000, 40, 4.0, 3000, 1.5)
 QUICK = Sizes(20, 60, 1, 1.0, 10, 1.0)
 
 
@@ -72,7 +72,7 @@ def stages(out: Path, sizes: Sizes, seed: int, workers: int) -> list[tuple[Path 
         ENOUGH,
     ]
     played = ["--task", TASK, "--segmenter", SEGMENTER, "--limit", str(sizes.rollouts), "--seed", str(seed + 1)]
-    bigger = ["--runs", str(annotator), str(improved), "--start", str(sft), "--sight", "0", "--rate", "0.005"]
+    bigger = ["--runs", str(annotator), str(improved), "--start", str(sft), "--sight", "0", "--rate", "0.008"]
     return [
         (None, [*bench, "trajectories", "generate", *generate, "--seed", str(seed), "--out", str(annotator)]),
         (sft, [*script, *learn, "--runs", str(annotator), "--passes", str(sizes.passes), "--out", str(sft)]),
