@@ -35,6 +35,7 @@ def main() -> None:
     parser.add_argument("--segmenter", default="graphcut")
     parser.add_argument("--samples", type=int, default=2)
     parser.add_argument("--steps", type=int, default=2)
+    parser.add_argument("--out", default="grpo", help="the folder of the trained checkpoint, where --model is given")
     parser.add_argument("--rewards", default="gain", help="gain, ibis-agent or medsam-agent")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -58,7 +59,7 @@ def train(options: argparse.Namespace, folder: Path) -> None:
         train_dataset=Dataset.from_list(list(rows(states))),
         reward_funcs=reward,
         args=GRPOConfig(
-            output_dir="grpo" if options.model else str(folder / "grpo"),
+            output_dir=options.out if options.model else str(folder / "grpo"),
             max_steps=options.steps,
             per_device_train_batch_size=8 if gpu else 2,
             num_generations=8 if gpu else 2,

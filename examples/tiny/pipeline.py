@@ -86,7 +86,7 @@ def grpo(out: Path, steps: int) -> list[str]:
     """Return the command that trains the last checkpoint by GRPO."""
     asked = ["--resize", "stretch-128x128", "--prompt", "{expression}", "--task", TASK, "--samples", "200"]
     script = [sys.executable, str(HERE.parent / "grpo_trl.py"), "--model", str(out / "star")]
-    return [*script, *asked, "--steps", str(steps)]
+    return [*script, *asked, "--steps", str(steps), "--out", str(out / "grpo")]
 
 
 def main() -> None:
