@@ -45,7 +45,7 @@ on one core. CLIP's architecture sees 128 x 128 pixels, Llama's answers. All wei
 - It is asked with the description of an object, such as `the red fish left of the mug`, and a picture of 128 x 128
   pixels with the current mask in semi-transparent green.
 - It answers `Current IOU: 74, Positive point: (510, 320)` or `Current IOU: 97, Finish`: the IoU of the mask in per
-  cent, and x and y of 1000.
+  cent, and x and y of {most}.
 - It was trained on scenes that the generator of hlmat-bench draws (task `synth_easy_train`), and on markers as
   `hlmat-bench probe` shows them: no photographs, no data of others.
 - It knows no photographs, and no words but those of tokenizer.json.
@@ -82,8 +82,10 @@ def ship(trained: Path, folder: Path, title: str) -> None:
     (folder / "model.safetensors").chmod(0o644)
     _say_float32(folder / "config.json")
     graph.write(folder)
+    most = 999 if json.loads((folder / "training.json").read_text("utf-8"))["options"]["digits"] else 1000
     millions = f"{sum(tensor.size for tensor in tensors.values()) / 1e6:.1f}"
-    (folder / "README.md").write_text(CARD.format(title=title, name=folder.name, millions=millions), encoding="utf-8")
+    card = CARD.format(title=title, name=folder.name, millions=millions, most=most)
+    (folder / "README.md").write_text(card, encoding="utf-8")
     sums = (f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in sorted(folder.iterdir()))
     (folder / "SHA256SUMS").write_text("".join(sums), encoding="utf-8")
 

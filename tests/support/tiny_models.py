@@ -54,7 +54,7 @@ def random_checkpoint(place: Path, *, digits: bool = False) -> Path:
     trained = place.parent / f"{place.name}-trained"
     network.save_pretrained(trained)
     processor.save_pretrained(trained)
-    (trained / "training.json").write_text(json.dumps({"seed": 0}))
+    (trained / "training.json").write_text(json.dumps({"options": {"digits": digits}}))
     ship.ship(trained, place, "Random weights")
     return place
 
