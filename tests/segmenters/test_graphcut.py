@@ -78,9 +78,7 @@ def test_the_cut_is_that_of_the_published_algorithm(shape: tuple[int, int]) -> N
     """Algorithm 1 of Chambolle and Pock with sigma 1/2, tau 1/4 and theta 1, in their words, in double precision."""
     generator = np.random.default_rng(0)
     price = generator.normal(0, 2, shape).astype(np.float32)
-    across, down = (
-        generator.random((shape[0] - axis, shape[1] - 1 + axis)).astype(np.float32) * 4 for axis in (0, 1)
-    )
+    across, down = (generator.random((shape[0] - axis, shape[1] - 1 + axis)).astype(np.float32) * 4 for axis in (0, 1))
     x = ahead = (price < 0).astype(np.float64)
     flows = [np.zeros(across.shape), np.zeros(down.shape)]
     for _ in range(30):
