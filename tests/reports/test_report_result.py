@@ -182,6 +182,15 @@ def test_what_was_not_predicted_is_not_shown(few: str, tool: str, tmp_path: Path
     assert "not computed" not in page
 
 
+@pytest.mark.parametrize(("strategy", "by_prediction"), [("greedy", False), ("prm", True)])
+def test_the_mask_that_is_scored_is_named(tmp_path: Path, strategy: str, by_prediction: bool) -> None:
+    """hlmat-tiny predicts IoUs: it is scored by its last mask, and with the PRM stop by the one that it thinks best."""
+    made = run("hlmat-tiny", "synth_easy", "graphcut", limit=4, strategy=strategy, out=tmp_path / "run")
+    page = _page(made, tmp_path / "page")
+    assert "Which mask is scored" in page
+    assert ("the scored mask is the one with the highest predicted IoU" in page) == by_prediction
+
+
 def test_few_images_have_neither_interval_nor_verdict(few: str, tool: str, tmp_path: Path) -> None:
     made = run("oracle", few, f"{tool},radius=12", limit=2, out=tmp_path / "run")  # both on one image
     page = _page(made, tmp_path / "page")

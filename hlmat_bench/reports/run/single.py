@@ -68,6 +68,7 @@ def content(
         "keep": keep,
         "unreadable": views.unreadable(entrant) if rated else "",
         "rules": views.rules(entrant) if scored and views.predicts(entrant) else None,
+        "by_prediction": entrant.rule == "self",
         "no_target": views.no_target(entrant),
         "references": players_table,
         "ceilings_command": found_references.public_command(entrant) if scored else "",
