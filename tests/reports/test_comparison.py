@@ -116,6 +116,17 @@ def test_what_else_differs_is_said_in_words(models: Models, task: str, tool: str
     assert "same model" not in said
 
 
+def test_what_reference_policies_do_not_use_does_not_differ(task: str, tool: str, tmp_path: Path) -> None:
+    """hlmat-tiny has a prompt and an image size of its own; only from another model's do they differ."""
+    asked: dict[str, dict[str, Any]] = {"a": {}, "b": {"prompt": "Where is {expression}?"}}
+    made = [run("oracle", task, f"{tool},radius=12", limit=4, out=tmp_path / "oracle").folder]
+    for name, options in asked.items():
+        model = run("hlmat-tiny", task, f"{tool},radius=12", limit=4, settings=options, out=tmp_path / name)
+        made.append(model.folder)
+    assert settings.differing(loaded.read(made[:2])) == []
+    assert settings.differing(loaded.read(made)) == [("prompt", ["not used", "{expression}", "Where is {expression}?"])]
+
+
 def test_a_search_differs_in_its_strategy_and_reward_model(
     models: Models, task: str, tool: str, tmp_path: Path
 ) -> None:

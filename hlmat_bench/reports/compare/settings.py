@@ -7,6 +7,7 @@ from typing import Any
 
 from hlmat_bench.core.text import clean
 from hlmat_bench.reports.run.loaded import Entrant
+from hlmat_bench.reports.run.result import is_reference
 
 #: What the settings of a protocol are called; others are shown by their own names.
 _NAMES = {
@@ -25,6 +26,8 @@ _NAMES = {
     "max_tokens": "longest reply (tokens)",
 }
 _LONGEST = 60
+_ASKING = {"prompt", "jpeg", "temperature", "max_tokens", "image size for the model"}
+"""Settings that only a model that is asked reads, and no reference policy."""
 
 Rows = list[tuple[str, list[str]]]
 
@@ -38,14 +41,23 @@ def model_words(entrants: Sequence[Entrant]) -> str:
 
 
 def differing(entrants: Sequence[Entrant]) -> Rows:
-    """Return the settings that differ between runs and can change a score: (name, the value of each run)."""
+    """Return the settings that differ between runs and can change a score: (name, the value of each run).
+
+    A setting that a run does not use has the value ``not used``, and does not differ from any other.
+    """
     rows = [("segmenter", _segmenters([entrant.manifest["segmenter"] for entrant in entrants]))]
     protocols = [_flat(entrant.manifest["protocol"]) for entrant in entrants]
     names = dict.fromkeys(name for protocol in protocols for name in protocol)
     rows += [(name, [value_words(protocol.get(name)) for protocol in protocols]) for name in names]
     rows.append(("image size for the model", [value_words(entrant.manifest["resize"]) for entrant in entrants]))
-    found = [(_NAMES.get(name, name.replace("_", " ")), values) for name, values in rows if len(set(values)) > 1]
-    return [(clean(name), values) for name, values in found]
+    asked = [not is_reference(entrant) for entrant in entrants]
+    found = []
+    for name, values in rows:
+        used = [name not in _ASKING or one for one in asked]
+        if len({value for value, one in zip(values, used, strict=True) if one}) > 1:
+            shown = [value if one else "not used" for value, one in zip(values, used, strict=True)]
+            found.append((clean(_NAMES.get(name, name.replace("_", " "))), shown))
+    return found
 
 
 def differing_words(entrants: Sequence[Entrant]) -> str:
