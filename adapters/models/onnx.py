@@ -73,7 +73,7 @@ class OnnxModel:
         if pretrained is None or points is None:
             raise UsageError(
                 "onnx needs pretrained= and points=, the way the model writes coordinates: for example "
-                "onnx,pretrained=FOLDER,points=xy1000."
+                "onnx,pretrained=package:hlmat-tiny,points=xy1000."
             )
         if batch_size < 1:
             raise UsageError(f"batch_size={batch_size} is no number of replies; take 1 or more.")

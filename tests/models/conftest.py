@@ -14,6 +14,17 @@ import pytest
 from tests.support.workers import WORKER, CommandModel
 
 
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Other tests run at the same time; threads that wait for each other make small networks slow."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture
 def own_folder_for_temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make temporary files in tmp_path."""

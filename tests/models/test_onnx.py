@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,17 +24,10 @@ from hlmat_bench.protocol.interfaces import BatchModel, Model
 from hlmat_bench.testing import contract
 from tests.support.tiny_models import HfModel, OnnxModel, Plain, graph_logits, programs, random_checkpoint, scenes
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 STRETCH = "stretch-128x128"
 QUESTIONS = scenes(12, max_tokens=8)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Other tests run at the same time; threads that wait for each other make small networks slow."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

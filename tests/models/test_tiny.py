@@ -5,13 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from safetensors.numpy import load_file
 
 import hlmat_bench
@@ -22,15 +20,7 @@ from hlmat_bench.runs.probe.hypotheses import Convention
 from tests.support.tiny_models import SHIPPED, Plain, graph_logits, programs, scenes
 
 MODELS = folder("adapters") / "models"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Other tests run at the same time; threads that wait for each other make small networks slow."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def made(spec: str) -> Any:

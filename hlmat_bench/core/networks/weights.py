@@ -132,9 +132,7 @@ def _shipped(name: str) -> Path:
     place = content_folder("adapters") / "models"
     known = sorted(file.parent.name for file in place.glob("*/config.json"))
     if name not in known:
-        there = f"There are {', '.join(known)}."
-        none = "There are none yet; examples/tiny/pipeline.py trains one."
-        raise unknown("checkpoint in hlmat-bench", name, known, there if known else none)
+        raise unknown("checkpoint in hlmat-bench", name, known, f"There are {', '.join(known)}.")
     return place / name
 
 
